@@ -1,0 +1,74 @@
+package relay
+
+import "time"
+
+// EventKind names what happened, in the words that the log and the metrics use.
+type EventKind string
+
+// The kinds. All but refused, login and listener events have a queue ID.
+const (
+	EventAccepted  EventKind = "accepted"  // on stable storage; once a message
+	EventRefused   EventKind = "refused"   // not accepted: Reason says why
+	EventLogin     EventKind = "login"     // Reason "ok" or why not
+	EventAttempted EventKind = "attempted" // an attempt ended; once an attempt
+	EventRelayed   EventKind = "relayed"   // from here on once a recipient
+	EventDelivered EventKind = "delivered"
+	EventDelayed   EventKind = "delayed"
+	EventFailed    EventKind = "failed"
+	EventExpired   EventKind = "expired"
+	EventDeleted   EventKind = "deleted"
+	EventNotified  EventKind = "notified"     // a notice was enqueued: NoticeID
+	EventDropped   EventKind = "dropped"      // a double bounce without postmaster: loud
+	EventHeld      EventKind = "held"         // by the operator or a rule
+	EventReleased  EventKind = "released"     // likewise
+	EventConnected EventKind = "connected"    // a client came
+	EventGone      EventKind = "disconnected" // a client left
+)
+
+// Event is one thing that happened, told after it is on stable storage. Only
+// the fields that belong to its kind are set.
+type Event struct {
+	Kind      EventKind
+	Time      time.Time
+	ID        QueueID
+	From      Path
+	Recipient Path
+	Identity  string
+	Client    string // address of the client
+	Listener  string // address of the listener it came to
+	MessageID string
+	Size      int64
+	Count     int // recipients of an accepted message
+
+	Destination string
+	Route       string
+	Host        string
+	Addr        string
+	TLS         string
+	Attempt     int
+	Took        time.Duration // of the attempt, or of acceptance
+	Age         time.Duration // since arrival
+	Reply       Reply
+	Unknown     bool // the final dot got no answer: it may be delivered twice
+	Next        time.Time
+	Rule        string
+	Reason      string // closed set a kind; a metric label
+	NoticeID    QueueID
+	NoticeKind  string // "failed", "delayed", "relayed", "double-bounce"
+}
+
+// Observer sees events. Observe is called on the path of the mail, possibly
+// from several goroutines at once: it must not block.
+type Observer interface {
+	Observe(Event)
+}
+
+// Observers tells each of several, in order.
+type Observers []Observer
+
+// Observe tells every observer.
+func (o Observers) Observe(e Event) {
+	for _, each := range o {
+		each.Observe(e)
+	}
+}

@@ -1,0 +1,71 @@
+package relay
+
+import (
+	"io"
+	"time"
+)
+
+// Message is an accepted message without its content: what never changes
+// after acceptance.
+type Message struct {
+	ID QueueID `json:"id"`
+	Envelope
+	Arrival time.Time `json:"arrival"`
+	Size    int64     `json:"size"` // octets of content as stored, CRLF line ends
+
+	// Who submitted it and how.
+	Identity string `json:"identity,omitempty"` // user name; "network:<prefix>" for a trusted network; "dawk" for our own notices
+	Client   string `json:"client,omitempty"`   // address of the client, without port
+	Protocol string `json:"protocol,omitempty"` // RFC 3848 "with" keyword: SMTP, ESMTP, ESMTPS, ESMTPSA …
+
+	// What acceptance found in the content.
+	MessageID  string `json:"message_id,omitempty"`  // with angle brackets
+	EightBit   bool   `json:"eight_bit,omitempty"`   // the body has octets above 127: needs 8BITMIME
+	UTF8Header bool   `json:"utf8_header,omitempty"` // the header has: needs SMTPUTF8 (RFC 6532)
+
+	Notice       bool          `json:"notice,omitempty"`         // a DSN or other notice that we wrote: never bounced (RFC 3464 §2)
+	MaxAge       time.Duration `json:"max_age,omitempty"`        // lifetime; 0: the queue's
+	NotBefore    time.Time     `json:"not_before,omitzero"`      // RFC 4865 FUTURERELEASE
+	NoDelayNotes bool          `json:"no_delay_notes,omitempty"` // the identity wants no delay notices
+	TLSOptional  bool          `json:"tls_optional,omitempty"`   // RFC 8689 §5 "TLS-Required: No"
+}
+
+// NeedsSMTPUTF8 says whether a transaction for these recipients (indexes into
+// Recipients) can only go to a host that offers SMTPUTF8 (RFC 6531 §3.2).
+func (m *Message) NeedsSMTPUTF8(recipients []int) bool {
+	if m.UTF8Header || !m.From.ASCII() {
+		return true
+	}
+	for _, i := range recipients {
+		if !m.Recipients[i].Path.ASCII() {
+			return true
+		}
+	}
+	return false
+}
+
+// Content is the octets of a message: strict CRLF lines, not dot-stuffed,
+// ending in CRLF unless empty. It may be read by several goroutines and never
+// changes. Close releases it.
+type Content interface {
+	io.ReaderAt
+	Size() int64
+	Close() error
+}
+
+// Draft collects the content of a message that is being accepted. It belongs
+// to one goroutine. It ends in Enqueue or in Discard; after either it may not
+// be used. Large drafts live in a file, small ones in memory.
+type Draft interface {
+	ID() QueueID // the queue ID it will have
+	io.Writer
+	// Prepend puts header fields before everything written so far: the
+	// Received field, or a signature that covers the rest.
+	Prepend(header []byte)
+	Size() int64
+	// Content is what is there so far, readable until the Draft ends. Its
+	// Close does nothing.
+	Content() Content
+	// Discard throws the draft away; it does nothing after Enqueue.
+	Discard()
+}

@@ -1,0 +1,260 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+// Limits of RFC 5321 §4.5.3.1, in octets. RFC 6531 §3.1.3 lets UTF-8 local
+// parts grow no further: they are octets as well.
+const (
+	maxLocalOctets  = 64
+	maxDomainOctets = 255
+	maxPathOctets   = 256
+)
+
+// Path is the mailbox of a reverse-path or forward-path (RFC 5321 §4.1.2).
+// The zero value is the null reverse-path "<>". A Path made by ParsePath or
+// NewPath holds no control character, so it can never inject a parameter, a
+// line or a header. Paths are comparable.
+type Path struct {
+	local  string // unquoted; its case is kept (RFC 5321 §2.4)
+	domain string // A-labels in lower case, or an address literal "[…]"; "" only for a bare postmaster
+}
+
+// Errors of ParsePath and NewPath; tested with errors.Is.
+var (
+	ErrPathSyntax = errors.New("not a valid mailbox")
+	ErrPathTooBig = errors.New("mailbox is longer than RFC 5321 allows")
+	ErrDomain     = errors.New("not a valid domain")
+)
+
+// NewPath makes a Path from an unquoted local part and a domain, which may be
+// given as A-labels, U-labels or an address literal.
+func NewPath(local, domain string) (Path, error) {
+	if local == "" || !utf8.ValidString(local) || strings.ContainsFunc(local, isControl) {
+		return Path{}, fmt.Errorf("%w: local part %q", ErrPathSyntax, clip(local))
+	}
+	d, err := NormalizeDomain(domain)
+	if err != nil {
+		return Path{}, err
+	}
+	if len(local) > maxLocalOctets || len(quoteLocal(local))+1+len(d) > maxPathOctets {
+		return Path{}, fmt.Errorf("%w: %q", ErrPathTooBig, clip(local+"@"+domain))
+	}
+	return Path{local: local, domain: d}, nil
+}
+
+// ParsePath reads a Mailbox (RFC 5321 §4.1.2, RFC 6531 §3.3) without angle
+// brackets. "" is the null reverse-path; "postmaster" needs no domain
+// (RFC 5321 §4.1.1.3). A source route "@a,@b:" is accepted and ignored
+// (RFC 5321 appendix C).
+func ParsePath(s string) (Path, error) {
+	if s == "" {
+		return Path{}, nil
+	}
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
+		return Path{}, fmt.Errorf("%w: control character or invalid UTF-8 in %q", ErrPathSyntax, clip(s))
+	}
+	if s[0] == '@' {
+		_, rest, ok := strings.Cut(s, ":")
+		if !ok {
+			return Path{}, fmt.Errorf("%w: %q", ErrPathSyntax, clip(s))
+		}
+		s = rest
+	}
+	local, rest, err := cutLocal(s)
+	if err != nil {
+		return Path{}, err
+	}
+	if rest == "" && strings.EqualFold(local, "postmaster") {
+		return Path{local: local}, nil
+	}
+	if !strings.HasPrefix(rest, "@") {
+		return Path{}, fmt.Errorf("%w: no domain in %q", ErrPathSyntax, clip(s))
+	}
+	return NewPath(local, rest[1:])
+}
+
+// cutLocal takes the local part, unquoted, off the front of a mailbox.
+func cutLocal(s string) (local, rest string, err error) {
+	if s == "" || s[0] != '"' { // Dot-string
+		i := strings.IndexFunc(s, func(r rune) bool { return r != '.' && !isAtext(r) })
+		if i < 0 {
+			i = len(s)
+		}
+		local = s[:i]
+		if local == "" || local[0] == '.' || local[i-1] == '.' || strings.Contains(local, "..") {
+			return "", "", fmt.Errorf("%w: %q", ErrPathSyntax, clip(s))
+		}
+		return local, s[i:], nil
+	}
+	var b strings.Builder // Quoted-string
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return b.String(), s[i+1:], nil
+		case '\\':
+			if i++; i == len(s) {
+				return "", "", fmt.Errorf("%w: %q ends in a backslash", ErrPathSyntax, clip(s))
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return "", "", fmt.Errorf("%w: %q has no closing quote", ErrPathSyntax, clip(s))
+}
+
+// IsNull says whether p is the null reverse-path.
+func (p Path) IsNull() bool { return p == Path{} }
+
+// Local is the local part, unquoted.
+func (p Path) Local() string { return p.local }
+
+// Domain is the domain in A-labels and lower case, or an address literal with
+// its brackets; "" for the null reverse-path and a bare postmaster.
+func (p Path) Domain() string { return p.domain }
+
+// UDomain is the domain in U-labels, for people to read.
+func (p Path) UDomain() string {
+	if u, err := idna.Display.ToUnicode(p.domain); err == nil {
+		return u
+	}
+	return p.domain
+}
+
+// WithDomain gives a bare postmaster the domain it belongs to.
+func (p Path) WithDomain(domain string) (Path, error) { return NewPath(p.local, domain) }
+
+// ASCII says whether p can be sent to a host without SMTPUTF8 (RFC 6531 §3.2).
+func (p Path) ASCII() bool { return isASCII(p.local) }
+
+// String is the mailbox as it goes on the wire, without angle brackets: the
+// local part is quoted where it needs to be, the domain is in A-labels. "" for
+// the null reverse-path.
+func (p Path) String() string {
+	if p.domain == "" {
+		return quoteLocal(p.local)
+	}
+	return quoteLocal(p.local) + "@" + p.domain
+}
+
+// Wire is String in angle brackets.
+func (p Path) Wire() string { return "<" + p.String() + ">" }
+
+// MarshalText and UnmarshalText use the form of String.
+func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText is ParsePath.
+func (p *Path) UnmarshalText(b []byte) error {
+	q, err := ParsePath(string(b))
+	if err == nil {
+		*p = q
+	}
+	return err
+}
+
+func quoteLocal(s string) string {
+	dot := s != "" && s[0] != '.' && s[len(s)-1] != '.' && !strings.Contains(s, "..") &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r != '.' && !isAtext(r) })
+	if dot || s == "" {
+		return s
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// NormalizeDomain gives a domain in A-labels and lower case, without a final
+// dot. An address literal (RFC 5321 §4.1.3) comes back in brackets and in the
+// canonical form of its address.
+func NormalizeDomain(d string) (string, error) {
+	if strings.HasPrefix(d, "[") {
+		a, ok := ParseLiteral(d)
+		if !ok {
+			return "", fmt.Errorf("%w: address literal %q", ErrDomain, clip(d))
+		}
+		if a.Is4() {
+			return "[" + a.String() + "]", nil
+		}
+		return "[IPv6:" + a.String() + "]", nil
+	}
+	d = strings.TrimSuffix(d, ".")
+	a := d
+	if !isASCII(d) {
+		var err error
+		if a, err = idna.Lookup.ToASCII(d); err != nil {
+			return "", fmt.Errorf("%w: %q", ErrDomain, clip(d))
+		}
+	}
+	a = strings.ToLower(a)
+	if !isHostname(a) {
+		return "", fmt.Errorf("%w: %q", ErrDomain, clip(d))
+	}
+	return a, nil
+}
+
+// ParseLiteral reads an address literal with its brackets.
+func ParseLiteral(d string) (netip.Addr, bool) {
+	if len(d) < 3 || d[0] != '[' || d[len(d)-1] != ']' {
+		return netip.Addr{}, false
+	}
+	d = d[1 : len(d)-1]
+	if len(d) > 5 && strings.EqualFold(d[:5], "IPv6:") {
+		a, err := netip.ParseAddr(d[5:])
+		return a, err == nil && a.Is6() && a.Zone() == ""
+	}
+	a, err := netip.ParseAddr(d)
+	return a, err == nil && a.Is4()
+}
+
+// isHostname checks labels of letters, digits, hyphens and, since real names
+// hold them, underscores (RFC 5321 §2.3.5, RFC 1035 §2.3.4).
+func isHostname(d string) bool {
+	if d == "" || len(d) > maxDomainOctets {
+		return false
+	}
+	for label := range strings.SplitSeq(d, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			c := label[i]
+			if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isAtext is atext of RFC 5322 §3.2.3, widened by RFC 6531 §3.3.
+func isAtext(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+		r >= 0x80 || strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
+}
+
+// isControl is C0, DEL, C1 and the Unicode line separators: nothing that could
+// end a line in any reader's eyes belongs in a mailbox.
+func isControl(r rune) bool {
+	return r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// clip bounds hostile text in an error message; %q escapes it.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}

@@ -1,0 +1,180 @@
+package relay
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Status is an enhanced mail system status code (RFC 3463): class, subject,
+// detail. The zero value: none was given.
+type Status struct{ Class, Subject, Detail int }
+
+// IsZero says whether no status was given.
+func (s Status) IsZero() bool { return s == Status{} }
+
+// String is "5.1.1", or "" for the zero value.
+func (s Status) String() string {
+	if s.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%d.%d.%d", s.Class, s.Subject, s.Detail)
+}
+
+// ParseStatus reads "5.1.1". Subject and detail have up to three digits.
+func ParseStatus(s string) (Status, bool) {
+	var n [3]int
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 || len(parts[0]) != 1 || !strings.Contains("245", parts[0]) {
+		return Status{}, false
+	}
+	for i, p := range parts {
+		v, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || len(p) > 3 {
+			return Status{}, false
+		}
+		n[i] = int(v)
+	}
+	return Status{n[0], n[1], n[2]}, true
+}
+
+// MarshalText and UnmarshalText use the form of String.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText is ParseStatus; an empty text is the zero value.
+func (s *Status) UnmarshalText(b []byte) error {
+	v, ok := ParseStatus(string(b))
+	if len(b) > 0 && !ok {
+		return fmt.Errorf("%q is not an enhanced status code", clip(string(b)))
+	}
+	*s = v
+	return nil
+}
+
+// Stage is the step of a delivery attempt at which a Reply arose.
+type Stage string
+
+// The stages in their order. The ones before StageConnect have no server.
+const (
+	StageRoute    Stage = "route" // our own decision: configuration, policy, expiry
+	StageDNS      Stage = "dns"
+	StageConnect  Stage = "connect"
+	StageGreeting Stage = "greeting"
+	StageEHLO     Stage = "ehlo"
+	StageTLS      Stage = "tls" // STARTTLS and the handshake
+	StageAuth     Stage = "auth"
+	StageMail     Stage = "mail"
+	StageRcpt     Stage = "rcpt"
+	StageData     Stage = "data" // the DATA command
+	StageBody     Stage = "body" // content up to the final dot and its reply
+)
+
+// MaxReplyText is the most of a server's words that a Reply keeps, in octets.
+const MaxReplyText = 1024
+
+// Reply carries a status from where it arose to the log, the metric and the
+// bounce. What a server said has its Code; what happened without a server's
+// word (DNS, dial, TLS, a timeout, our own policy) has Code 0 and a Status.
+type Reply struct {
+	Code   int    `json:"code,omitempty"` // RFC 5321 §4.2; 0: no server spoke
+	Status Status `json:"status,omitzero"`
+	Text   string `json:"text,omitempty"` // the server's words without codes, lines joined by a space; made by Sanitize
+	Stage  Stage  `json:"stage,omitempty"`
+	MTA    string `json:"mta,omitempty"`  // the server's host name; "" when none was reached
+	Addr   string `json:"addr,omitempty"` // its address
+}
+
+// IsZero says whether there is no reply.
+func (r Reply) IsZero() bool { return r == Reply{} }
+
+// Positive says whether the server agreed (2yz).
+func (r Reply) Positive() bool { return r.Code/100 == 2 }
+
+// Permanent is the one place where permanence is decided: trying the same
+// recipient again is pointless. Everything unknown is temporary.
+//
+// A 5yz counts only as an answer to what concerns this message or recipient
+// (MAIL, RCPT, DATA, content). A 5yz to the greeting, EHLO, STARTTLS or AUTH
+// speaks of the host or of our account there, and the mail waits until an
+// operator mended it or its time is up. Without a server's word, class 5 is
+// our own considered verdict (no such domain, null MX, expired …).
+func (r Reply) Permanent() bool {
+	if r.Code == 0 {
+		return r.Status.Class == 5
+	}
+	if r.Code < 500 || r.Code > 599 {
+		return false
+	}
+	switch r.Stage {
+	case StageMail, StageRcpt, StageData, StageBody:
+		// RFC 5321 §4.5.3.1.10: 552 for too many recipients is to be read as
+		// 452. Only where the server says that it means recipients.
+		tooMany := r.Code == 552 && r.Stage == StageRcpt && r.Status == Status{5, 5, 3}
+		return !tooMany
+	}
+	return false
+}
+
+// Enhanced is the Status, or the best that follows from the code alone
+// (RFC 3463 §2: X.0.0 when nothing more is known). Its class always agrees
+// with what we do: a 5yz that we treat as temporary is reported as class 4.
+func (r Reply) Enhanced() Status {
+	s := r.Status
+	if s.IsZero() {
+		s = Status{Class: r.Code / 100}
+	}
+	switch {
+	case r.Positive():
+		s.Class = 2
+	case r.Permanent():
+		s.Class = 5
+	default:
+		s.Class = 4
+	}
+	return s
+}
+
+// String is the reply on one line: "550 5.1.1 no such user".
+func (r Reply) String() string {
+	var parts []string
+	if r.Code != 0 {
+		parts = append(parts, strconv.Itoa(r.Code))
+	}
+	if !r.Status.IsZero() {
+		parts = append(parts, r.Status.String())
+	}
+	if r.Text != "" {
+		parts = append(parts, r.Text)
+	}
+	return strings.Join(parts, " ")
+}
+
+// Failure makes a Reply for what happened without a server's word.
+func Failure(stage Stage, status Status, format string, args ...any) Reply {
+	return Reply{Status: status, Stage: stage, Text: Sanitize(fmt.Sprintf(format, args...))}
+}
+
+// Sanitize makes hostile text fit for one line of a log, a reply or a notice:
+// valid UTF-8, no control characters, at most MaxReplyText octets.
+func Sanitize(s string) string {
+	if len(s) > 4*MaxReplyText {
+		s = s[:4*MaxReplyText]
+	}
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.Map(func(r rune) rune {
+		if isControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.TrimSpace(s)
+	if len(s) <= MaxReplyText {
+		return s
+	}
+	cut := MaxReplyText - len("…")
+	for !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}
