@@ -1,0 +1,97 @@
+package main_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mayImport is the architecture: what of dawk each package may import, and
+// which third-party modules. Arrows run strictly downward; packages of one
+// level never import each other. See docs/architecture.md.
+var mayImport = map[string]struct{ dawk, others []string }{
+	"dawk/relay": {nil, []string{"golang.org/x/net/idna"}},
+
+	"dawk/queue":           {[]string{"dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
+	"dawk/queue/queuetest": {[]string{"dawk/relay"}, []string{"pgregory.net/rapid"}},
+	"dawk/mx":              {[]string{"dawk/relay"}, []string{"github.com/miekg/dns", "golang.org/x/net/idna", "golang.org/x/sync/singleflight"}},
+	"dawk/mx/mxtest":       {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
+	"dawk/bounce":          {[]string{"dawk/relay"}, nil},
+	"dawk/metrics":         {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},
+	"dawk/relay/identity":  {[]string{"dawk/relay"}, []string{"golang.org/x/crypto", "github.com/pelletier/go-toml/v2", "golang.org/x/time/rate"}},
+
+	"dawk/relay/submission/guard": {[]string{"dawk/relay"}, nil},
+	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/submission/guard"},
+		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl"}},
+	"dawk/relay/delivery": {[]string{"dawk/relay", "dawk/bounce"}, nil},
+	"dawk/relay/admin":    {[]string{"dawk/relay"}, nil},
+}
+
+// One file each imports these, so that it can be replaced.
+var onlyIn = map[string]string{
+	"github.com/miekg/dns": "mx/dns.go",
+}
+
+func TestImportsRunDownward(t *testing.T) {
+	const root = "../.."
+	seen := map[string]bool{}
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel := filepath.ToSlash(strings.TrimPrefix(file, root+string(filepath.Separator)))
+		if d.IsDir() {
+			if strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || d.Name() == "testdata" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		pkg := path.Join("dawk", path.Dir(rel))
+		if !strings.HasSuffix(rel, ".go") || strings.HasSuffix(rel, "_test.go") || strings.HasPrefix(rel, "cmd/") {
+			return nil // cmd/ knows everybody; tests may use anything
+		}
+		allowed, known := mayImport[pkg]
+		if !known {
+			t.Errorf("%s: package %s has no place in the architecture: give it one here and in docs/architecture.md", rel, pkg)
+			return nil
+		}
+		seen[pkg] = true
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, im := range f.Imports {
+			p, _ := strconv.Unquote(im.Path.Value)
+			first, _, _ := strings.Cut(p, "/")
+			switch {
+			case first == "dawk":
+				if !slices.Contains(allowed.dawk, p) {
+					t.Errorf("%s imports %s: a wrong arrow", rel, p)
+				}
+			case strings.Contains(first, "."):
+				ok := slices.ContainsFunc(allowed.others, func(o string) bool { return p == o || strings.HasPrefix(p, o+"/") })
+				if !ok {
+					t.Errorf("%s imports %s, which is not for this package", rel, p)
+				}
+				if only := onlyIn[p]; only != "" && rel != only && !strings.HasPrefix(rel, "mx/mxtest/") {
+					t.Errorf("%s imports %s: only %s may", rel, p, only)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range mayImport {
+		if !seen[pkg] {
+			t.Errorf("package %s is in the table but not in the tree", pkg)
+		}
+	}
+}
