@@ -1,0 +1,66 @@
+// Package bounce writes delivery status notifications: what a sender is told
+// about mail that failed, is delayed, or was handed on (RFC 3464).
+//
+// It owns three things: who is told ([Wanted]), what a reply means in a few
+// stable categories ([Classify]), and the whole notice as a message ready for
+// the queue ([Compose]). It is pure: no clock, no network, no files; the same
+// input gives the same octets. It does not send, sign or store; package
+// relay/delivery puts the notice into the Settlement that caused it, so that
+// a notice is neither lost nor written twice.
+//
+// Everything that goes into a notice was written by strangers: the sender's
+// header, the receiver's words, the addresses, ENVID. Whatever they contain,
+// it stays inside its field and its MIME part.
+package bounce
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"dawk/relay"
+)
+
+// Kind is what a notice tells. Its text is Event.NoticeKind and a metric label.
+type Kind string
+
+// The kinds of notices.
+const (
+	KindFailed       Kind = "failed"        // some recipients will not get the message
+	KindDelayed      Kind = "delayed"       // not yet there, we go on trying
+	KindRelayed      Kind = "relayed"       // success that was asked for: relayed, delivered or expanded
+	KindDoubleBounce Kind = "double-bounce" // what has the null reverse-path failed: told to the postmaster
+)
+
+// Kinds are all kinds.
+func Kinds() []Kind { return []Kind{KindFailed, KindDelayed, KindRelayed, KindDoubleBounce} }
+
+// Config is what all notices of a relay have in common.
+type Config struct {
+	Hostname   string     // our name: Reporting-MTA, the domain of From and Message-ID
+	Postmaster relay.Path // hears of double bounces, and gets the replies of people; null: nobody
+}
+
+// Validate says whether notices can be written with c.
+func (c Config) Validate() error {
+	if _, err := relay.NormalizeDomain(c.Hostname); err != nil {
+		return fmt.Errorf("hostname %q cannot stand in a notice: %w", c.Hostname, err)
+	}
+	return nil
+}
+
+// Report is one notice to be written: one message, one kind, the recipients
+// that it concerns together.
+type Report struct {
+	Kind        Kind
+	ID          relay.QueueID   // of the notice itself (Queue.NextID)
+	Message     *relay.Message  // the message that it is about
+	Outcomes    []relay.Outcome // what became of these recipients, at least one
+	LastAttempt time.Time       // end of the last attempt; zero: none was made
+	Until       time.Time       // KindDelayed: we give up then; zero: not said
+	Now         time.Time       // Date of the notice
+	Content     relay.Content   // of the message, for the returned part; nil: nothing is returned
+}
+
+// ErrReport is a Report that cannot be written: a fault in the caller.
+var ErrReport = errors.New("impossible report")

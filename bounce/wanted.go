@@ -1,0 +1,98 @@
+package bounce
+
+import "dawk/relay"
+
+// Situation is what Wanted cannot see in the outcomes.
+type Situation struct {
+	DelayDue bool // the time of the delay notice has come and none was sent yet (State.DelayNoticed)
+	Passed   bool // the next hop offers DSN and was given the parameters (Result.DSN): success is for it to report
+}
+
+// Verdict is who must be told what.
+type Verdict struct {
+	Notices []Want          // at most one of each kind, none empty
+	Dropped []relay.Outcome // failures that nobody is left to hear of: log it loudly (EventDropped)
+}
+
+// Want is one notice to be composed.
+type Want struct {
+	Kind     Kind
+	Outcomes []relay.Outcome
+}
+
+// Wanted decides which notices the outcomes of one attempt, or of one act of
+// the operator, cause. To is who gets them: see [To].
+//
+//   - A message with the null reverse-path, our own notices among them, never
+//     causes a notice to its sender (RFC 5321 §6.1, RFC 3461 §5.2.1 (d)).
+//     Its failures go to the postmaster as a double bounce; a failure on the
+//     way to the postmaster, or without one, is Dropped.
+//   - NOTIFY is obeyed by recipient (RFC 3461 §4.1); without it failure and
+//     delay are reported, success is not.
+//   - Success is reported only where no next hop can (RFC 3461 §5.2.2); a
+//     delivery to a mailbox is ours to report always.
+//   - ActionDeleted is told to nobody: the operator asked for silence.
+func Wanted(c Config, m *relay.Message, outcomes []relay.Outcome, s Situation) Verdict {
+	var v Verdict
+	by := map[Kind][]relay.Outcome{}
+	for _, o := range outcomes {
+		if o.Recipient < 0 || o.Recipient >= len(m.Recipients) {
+			continue // Compose refuses such a report; here there is nobody to ask
+		}
+		kind, told := wantedFor(c, m, o, s)
+		switch {
+		case told:
+			by[kind] = append(by[kind], o)
+		case kind == KindDoubleBounce:
+			v.Dropped = append(v.Dropped, o)
+		}
+	}
+	for _, k := range Kinds() {
+		if len(by[k]) > 0 {
+			v.Notices = append(v.Notices, Want{Kind: k, Outcomes: by[k]})
+		}
+	}
+	return v
+}
+
+// wantedFor decides for one recipient. KindDoubleBounce that is not told is a
+// failure nobody hears of.
+func wantedFor(c Config, m *relay.Message, o relay.Outcome, s Situation) (kind Kind, told bool) {
+	r := m.Recipients[o.Recipient]
+	null := m.From.IsNull() || m.Notice
+	switch o.Action {
+	case relay.ActionFailed, relay.ActionExpired:
+		if null {
+			return KindDoubleBounce, !c.Postmaster.IsNull() && !samePath(c, r.Path, c.Postmaster)
+		}
+		return KindFailed, r.Notify.Failure()
+	case relay.ActionDelayed:
+		return KindDelayed, s.DelayDue && !null && !m.NoDelayNotes && r.Notify.Delay()
+	case relay.ActionRelayed:
+		return KindRelayed, !s.Passed && !null && r.Notify.Success()
+	case relay.ActionDelivered, relay.ActionExpanded:
+		return KindRelayed, !null && r.Notify.Success()
+	}
+	return "", false
+}
+
+// To is who gets a notice of this kind about m: its sender, or the postmaster.
+func To(c Config, kind Kind, m *relay.Message) relay.Path {
+	if kind != KindDoubleBounce {
+		return m.From
+	}
+	return withHost(c, c.Postmaster)
+}
+
+// samePath compares with a bare "postmaster" given our own domain.
+func samePath(c Config, a, b relay.Path) bool { return withHost(c, a) == withHost(c, b) }
+
+func withHost(c Config, p relay.Path) relay.Path {
+	if p.Domain() != "" || p.IsNull() {
+		return p
+	}
+	if q, err := p.WithDomain(c.Hostname); err == nil {
+		return q
+	}
+	return p
+}
