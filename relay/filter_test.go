@@ -1,0 +1,216 @@
+package relay_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"dawk/relay"
+)
+
+var filterNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func path(t testing.TB, s string) relay.Path {
+	t.Helper()
+	p, err := relay.ParsePath(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// filterSample is a message two hours old with one Delivery of two recipients,
+// the first of which is done.
+func filterSample(t testing.TB) (*relay.Message, *relay.Delivery) {
+	id, err := relay.ParseQueueID("1RK3ZC8Q9D4-7ABC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &relay.Message{ID: id, Arrival: filterNow.Add(-2 * time.Hour), Size: 3 << 20, Identity: "Printer-2", Client: "192.0.2.7"}
+	m.From = path(t, "Scanner@Example.org")
+	for _, r := range []string{"done@example.com", "Ann@example.com", "bob@bücher.example"} {
+		m.Recipients = append(m.Recipients, relay.Recipient{Path: path(t, r)})
+	}
+	d := &relay.Delivery{Entry: relay.Entry{ID: id, Destination: "example.com", Arrival: m.Arrival,
+		Due: filterNow.Add(5 * time.Minute), Attempts: 3}}
+	d.Open = []relay.Open{
+		{Recipient: 1, Last: relay.Reply{Code: 450, Status: relay.Status{Class: 4, Subject: 2, Detail: 2},
+			Text: "Mailbox full, try later", Stage: relay.StageRcpt, MTA: "mx1.example.net"}},
+		{Recipient: 2},
+	}
+	return m, d
+}
+
+func TestFilterMatches(t *testing.T) {
+	m, d := filterSample(t)
+	for _, c := range []struct {
+		filter string
+		want   bool
+	}{
+		{"", true},
+		{"1RK3ZC8Q9D4-7ABC", true},
+		{"1rk3zc8q9d4-7abc", true},
+		{"1RK3ZC8Q9D4-7ABD", false},
+		{"1RK3ZC8Q9D4-7ABD 1RK3ZC8Q9D4-7ABC", true}, // any of several IDs
+		{"id=1RK3ZC8Q9D4-7ABD,1RK3ZC8Q9D4-7ABC", true},
+		{"1RK3ZC8Q9D4-7ABC held=true", false},
+		{"to=ann@EXAMPLE.com", true},
+		{"to=done@example.com", false}, // not open any more
+		{"to=@example.com", true},
+		{"to=@example.net", false},
+		{"to=@example.net,@example.com", true},
+		{"to=@ample.com", false},
+		{"to=@bücher.example", true},
+		{"to=@xn--bcher-kva.example", true},
+		{"to=a*@*.com", true},
+		{"to!=@example.com", false},
+		{"to!=@example.net", true},
+		{"to~NN@", true},
+		{"rcpt=ann@example.com", true},
+		{"from=scanner@example.org", true},
+		{"from=<scanner@example.org>", true},
+		{"from=<>", false},
+		{"from!=<>", true},
+		{"identity=printer*", true},
+		{"identity=printer", false},
+		{"user=PRINTER-2", true},
+		{"client=192.0.2.*", true},
+		{"dest=Example.COM", true},
+		{"dest=@example.com", true},
+		{"dest=*.com", true},
+		{"dest=com", false},
+		{"route=mx", true},
+		{"route=office", false},
+		{"age>1h", true},
+		{"age<1h", false},
+		{"age>=2h age<=2h", true},
+		{"age<1d12h", true},
+		{"due<10m", true},
+		{"due<1m", false},
+		{"size>=3MiB", true},
+		{"size>3mib", false},
+		{"size<4000000", true},
+		{"attempts>=3", true},
+		{"attempts!=3", false},
+		{"tries=3", true},
+		{"code=450", true},
+		{"code=4xx", true},
+		{"code=5xx", false},
+		{"code!=4xx", false},
+		{"code>=400", true},
+		{"code=0", false}, // no reply yet is no code
+		{"status=4.2.2", true},
+		{"status=4.2.*", true},
+		{"status=4.2", false},
+		{`reply~"mailbox FULL"`, true},
+		{"reply~450", true},
+		{"reply!~full", false},
+		{"mta=mx*.example.net", true},
+		{"held=true", false},
+		{"held=no", true},
+		{"held!=true", true},
+		{"notice=false", true},
+		{"to=@example.com age>1h attempts>=3", true},
+		{"to=@example.com age>1h attempts>=4", false},
+	} {
+		f, err := relay.ParseFilter(c.filter)
+		if err != nil {
+			t.Errorf("%s: %v", c.filter, err)
+		} else if got := f.Match(m, d, filterNow); got != c.want {
+			t.Errorf("%s: got %v", c.filter, got)
+		}
+	}
+}
+
+func TestFilterOfRoutesAndNullSender(t *testing.T) {
+	m, d := filterSample(t)
+	d.Destination, m.From, d.Held = "route:office", relay.Path{}, true
+	for filter, want := range map[string]bool{
+		"route=office": true, "route=mx": false, "dest=route:office": true,
+		"from=<>": true, "from=@example.org": false, "held=true": true,
+	} {
+		if got := relay.MustParseFilter(filter).Match(m, d, filterNow); got != want {
+			t.Errorf("%s: got %v", filter, got)
+		}
+	}
+}
+
+func TestFilterErrorsHelp(t *testing.T) {
+	for filter, want := range map[string]string{
+		"to=@example.com agee>1h": `filter term 2 "agee>1h": there is no term "agee"; did you mean "age"?`,
+		"colour=red":              "the terms are id, to, from,",
+		"age":                     "write for instance 'age>1h'",
+		"age=1h":                  "age does not go with =",
+		"age>soon":                "write for instance 'age>1h'",
+		"size>1MB":                "write for instance 'size>1MiB'",
+		"user@example.com":        "from=user@example.com or to=user@example.com",
+		"to=example.com":          "a domain is written @example.com",
+		"full":                    "neither a queue ID",
+		`reply~"mailbox full`:     "the closing quote is missing",
+		`reply~"a"b`:              "goes on after its closing quote",
+		"reply=x":                 "reply does not go with =",
+		"held=perhaps":            "neither true nor false",
+		"code=4x":                 "not a reply code",
+		"code>4xx":                "not a reply code",
+		"id=1RK":                  "not a queue ID",
+		"to!x":                    "did you mean to!=x?",
+		"to=":                     "the address is missing",
+		"from~":                   "the text to look for is missing",
+		"age>999999999999d":       "not a value",
+		"size>99999999999GiB":     "not a value",
+		"to=@exa mple":            "term 2",
+	} {
+		_, err := relay.ParseFilter(filter)
+		if err == nil {
+			t.Errorf("%s: accepted", filter)
+		} else if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q lacks %q", filter, err, want)
+		}
+	}
+}
+
+func TestFilterHelpNamesEveryTerm(t *testing.T) {
+	_, err := relay.ParseFilter("nonesuchatall=1")
+	_, names, ok := strings.Cut(err.Error(), "the terms are ")
+	if !ok {
+		t.Fatal(err)
+	}
+	for name := range strings.SplitSeq(names, ", ") {
+		if name != "id" && !strings.Contains(relay.FilterHelp, "  "+name) {
+			t.Errorf("FilterHelp does not explain %q", name)
+		}
+	}
+}
+
+func TestEmptyFilter(t *testing.T) {
+	for s, want := range map[string]bool{"": true, " \t ": true, "held=true": false, "1RK3ZC8Q9D4-7ABC": false} {
+		if got := relay.MustParseFilter(s).Empty(); got != want {
+			t.Errorf("%q: Empty is %v", s, got)
+		}
+	}
+}
+
+// A filter that parses has a canonical form which means the same.
+func FuzzFilter(f *testing.F) {
+	for _, s := range []string{"to=@example.com age>1h", `reply~"a \"b\" \\c" id=1RK3ZC8Q9D4-7ABC`, "code=4xx size>=1MiB held=true",
+		`to="\"a b\"@example.com"`, "dest=*a*b* due<1d2h", "1RK3ZC8Q9D4-7ABC", "status=4.2.* from!=<>", "=!~", "a\x00=\xff", "to=\"*\u2028\"@a"} {
+		f.Add(s)
+	}
+	m, d := filterSample(f)
+	f.Fuzz(func(t *testing.T, s string) {
+		one, err := relay.ParseFilter(s)
+		if err != nil {
+			return
+		}
+		two, err := relay.ParseFilter(one.String())
+		if err != nil {
+			t.Fatalf("%q became %q, which is refused: %v", s, one.String(), err)
+		}
+		if one.String() != two.String() {
+			t.Fatalf("%q became %q, then %q", s, one.String(), two.String())
+		}
+		if one.Empty() != two.Empty() || one.Match(m, d, filterNow) != two.Match(m, d, filterNow) {
+			t.Fatalf("%q and %q differ", s, one.String())
+		}
+	})
+}
