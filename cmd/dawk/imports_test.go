@@ -24,7 +24,8 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/mx/mxtest":       {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
 	"dawk/bounce":          {[]string{"dawk/relay"}, nil},
 	"dawk/metrics":         {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},
-	"dawk/relay/identity":  {[]string{"dawk/relay"}, []string{"golang.org/x/crypto", "github.com/pelletier/go-toml/v2", "golang.org/x/time/rate"}},
+	"dawk/relay/tomlfile":  {nil, []string{"github.com/pelletier/go-toml/v2"}},
+	"dawk/relay/identity":  {[]string{"dawk/relay", "dawk/relay/tomlfile"}, []string{"golang.org/x/crypto", "golang.org/x/time/rate"}},
 
 	"dawk/relay/submission/guard": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/submission/guard"},

@@ -1,0 +1,189 @@
+package tomlfile
+
+import (
+	"encoding"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+type defaulter interface{ SetDefaults() }
+
+// decode walks the tree and dst side by side; every fault goes to d.
+func (d *Document) decode(dst any) {
+	d.decodeTable(d.root, reflect.ValueOf(dst).Elem(), "")
+}
+
+// field is a struct field as the file knows it.
+type field struct {
+	index int
+	later string // why it cannot be used yet; "" when it can
+}
+
+// fieldsOf reads the tags of a struct type.
+func fieldsOf(t reflect.Type) (names []string, fields map[string]field) {
+	fields = map[string]field{}
+	for i := range t.NumField() {
+		name := t.Field(i).Tag.Get("toml")
+		if name == "" || name == "-" {
+			continue
+		}
+		names = append(names, name)
+		fields[name] = field{i, t.Field(i).Tag.Get("later")}
+	}
+	return names, fields
+}
+
+// decodeTable fills the struct v. section is "" at the top of the file.
+func (d *Document) decodeTable(n *node, v reflect.Value, section string) {
+	names, fields := fieldsOf(v.Type())
+	for _, key := range n.keys {
+		child := n.table[key]
+		f, known := fields[key]
+		if !known {
+			d.unknown(child, key, section, names)
+			continue
+		}
+		name := key
+		if section != "" {
+			name = section + "." + key
+		}
+		d.decodeValue(child, v.Field(f.index), name)
+		if f.later != "" && !v.Field(f.index).IsZero() {
+			d.add(child.pos, "%s is not available yet in this version: %s", name, f.later)
+		}
+	}
+}
+
+// decodeValue puts n into v. A fault leaves v as it was.
+func (d *Document) decodeValue(n *node, v reflect.Value, name string) {
+	if v.CanAddr() {
+		if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+			d.decodeText(n, u, name)
+			return
+		}
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		d.decodeValue(n, v.Elem(), name)
+	case reflect.String:
+		if d.want(n, kindString, name) {
+			v.SetString(n.text)
+		}
+	case reflect.Bool:
+		if d.want(n, kindBool, name) {
+			v.SetBool(n.text == "true")
+		}
+	case reflect.Int, reflect.Int64:
+		if !d.want(n, kindInteger, name) {
+			return
+		}
+		i, err := strconv.ParseInt(n.text, 0, v.Type().Bits())
+		if err != nil {
+			d.add(n.pos, "%s: the number %s is too large", name, n.text)
+			return
+		}
+		v.SetInt(i)
+	case reflect.Slice:
+		d.decodeList(n, v, name)
+	case reflect.Struct:
+		if d.want(n, kindTable, name) {
+			d.decodeTable(n, v, name)
+		}
+	default:
+		panic("tomlfile: no rule for a field of type " + v.Type().String())
+	}
+}
+
+// decodeText serves the types that read themselves from text; a bare integer
+// counts as its digits, so that they can say what they make of it.
+func (d *Document) decodeText(n *node, u encoding.TextUnmarshaler, name string) {
+	if n.kind != kindInteger && !d.want(n, kindString, name) {
+		return
+	}
+	if err := u.UnmarshalText([]byte(n.text)); err != nil {
+		d.add(n.pos, "%s: %v", name, err)
+	}
+}
+
+func (d *Document) decodeList(n *node, v reflect.Value, name string) {
+	tables := v.Type().Elem().Kind() == reflect.Struct &&
+		!reflect.PointerTo(v.Type().Elem()).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+	switch {
+	case tables && n.kind == kindTable:
+		d.add(n.pos, "there may be several of %[1]s: write [[%[1]s]], with two brackets", name)
+		return
+	case tables && n.kind == kindTables, tables && n.kind == kindArray:
+	case n.kind != kindArray:
+		d.add(n.pos, "%s: expected a list, as in %s = [%s]; found %s", name, lastOf(name), exampleOf(v.Type().Elem()), n.kind)
+		return
+	}
+	list := reflect.MakeSlice(v.Type(), len(n.elems), len(n.elems))
+	for i, e := range n.elems {
+		if def, ok := list.Index(i).Addr().Interface().(defaulter); ok {
+			def.SetDefaults()
+		}
+		d.decodeValue(e, list.Index(i), name)
+	}
+	v.Set(list)
+}
+
+// want says whether n has the kind k, and reports it if not.
+func (d *Document) want(n *node, k kind, name string) bool {
+	if n.kind == k {
+		return true
+	}
+	switch {
+	case k == kindTable && n.kind == kindTables:
+		d.add(n.pos, "there is only one %[1]s: write [%[1]s], with one bracket", name)
+	case k == kindTable:
+		d.add(n.pos, "%s is a section: write [%s] on a line of its own, then its keys", name, name)
+	default:
+		d.add(n.pos, "%s: expected %s; found %s", name, k, n.kind)
+	}
+	return false
+}
+
+func (k kind) String() string {
+	return [...]string{"a section", "a list of sections", "a list", "text in quotation marks",
+		"a whole number", "a decimal number", "true or false", "a date or time"}[k]
+}
+
+func exampleOf(t reflect.Type) string {
+	if t.Kind() == reflect.Int {
+		return "1"
+	}
+	return `"…"`
+}
+
+func lastOf(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
+
+// unknown reports a key that no field has, with the likeliest thing meant: a
+// neighbour with a similar name, or the same name in another section.
+func (d *Document) unknown(n *node, key, section string, names []string) {
+	what := "key"
+	if n.kind == kindTable || n.kind == kindTables {
+		what = "section"
+	}
+	if section != "" {
+		section = " in [" + section + "]"
+	}
+	if best := nearest(key, names); best != "" {
+		d.add(n.pos, "unknown %s %q%s; did you mean %q?", what, clip(key), section, best)
+		return
+	}
+	slices.Sort(names)
+	d.add(n.pos, "unknown %s %q%s; known are %s", what, clip(key), section, strings.Join(names, ", "))
+}
+
+// clip bounds what a file can put into a message.
+func clip(s string) string {
+	if r := []rune(s); len(r) > 60 {
+		return string(r[:60]) + "…"
+	}
+	return s
+}

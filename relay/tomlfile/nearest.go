@@ -1,0 +1,43 @@
+package tomlfile
+
+import "strings"
+
+// nearest is the name that key was probably meant to be, "" when none is
+// close: another case, hyphens for underscores, or a third of it mistyped.
+func nearest(key string, names []string) string {
+	if len(key) > 64 {
+		return ""
+	}
+	norm := strings.ReplaceAll(strings.ToLower(key), "-", "_")
+	best, least := "", max(1, len(norm)/3)+1
+	for _, name := range names {
+		if n := distance(norm, name); n < least {
+			best, least = name, n
+		}
+	}
+	return best
+}
+
+// distance counts the insertions, deletions, replacements and swaps of
+// neighbours that make b of a.
+func distance(a, b string) int {
+	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
+	for j := range rows[1] {
+		rows[1][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		before, last, row := rows[(i-1)%3], rows[i%3], rows[(i+1)%3]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return rows[(len(a)+1)%3][len(b)]
+}

@@ -1,0 +1,181 @@
+package tomlfile
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Duration is a length of time as files write it: a Go duration ("90s",
+// "1h30m") to which "d" adds days ("5d", "1d12h"). Never negative.
+type Duration time.Duration
+
+const day = 24 * time.Hour
+
+// ParseDuration reads the form of Duration; "0" needs no unit.
+func ParseDuration(s string) (time.Duration, error) {
+	if s == "0" {
+		return 0, nil
+	}
+	if strings.HasPrefix(s, "-") {
+		return 0, fmt.Errorf("the duration %q is negative", clip(s))
+	}
+	if _, err := strconv.ParseFloat(s, 64); err == nil {
+		return 0, fmt.Errorf("the duration %q has no unit: write \"%[1]ss\" for seconds, \"%[1]sm\" for minutes, or h or d", clip(s))
+	}
+	bad := fmt.Errorf("%q is not a duration: write it like \"90s\", \"5m\", \"1h30m\" or \"5d\"", clip(s))
+	days, rest, ok := strings.Cut(s, "d")
+	if !ok {
+		days, rest = "0", s
+		if s == "" {
+			return 0, bad
+		}
+	}
+	n, err := strconv.ParseUint(days, 10, 32)
+	if err != nil {
+		return 0, bad
+	}
+	total := time.Duration(0)
+	if rest != "" {
+		if total, err = time.ParseDuration(rest); err != nil || total < 0 {
+			return 0, bad
+		}
+	}
+	if n > uint64((math.MaxInt64-total)/day) {
+		return 0, fmt.Errorf("the duration %q is too long", clip(s))
+	}
+	return time.Duration(n)*day + total, nil
+}
+
+// UnmarshalText is ParseDuration.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := ParseDuration(string(b))
+	if err == nil {
+		*d = Duration(v)
+	}
+	return err
+}
+
+// String is the shortest form that reads back: "5d", "1h30m", "0".
+func (d Duration) String() string {
+	v := time.Duration(d)
+	if v == 0 {
+		return "0"
+	}
+	var s string
+	if n := v / day; n > 0 {
+		s = strconv.FormatInt(int64(n), 10) + "d"
+		v %= day
+	}
+	if v == 0 {
+		return s
+	}
+	rest := v.String()
+	if strings.HasSuffix(rest, "m0s") {
+		rest = strings.TrimSuffix(rest, "0s")
+	}
+	if strings.HasSuffix(rest, "h0m") {
+		rest = strings.TrimSuffix(rest, "0m")
+	}
+	return s + rest
+}
+
+// MarshalText is String.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// Size is a number of octets as files write it: "50MiB", "1GiB", "64KiB", or
+// a bare number of octets. Never negative.
+type Size int64
+
+var sizeUnits = []struct {
+	name  string
+	shift uint
+}{{"KiB", 10}, {"MiB", 20}, {"GiB", 30}}
+
+// ParseSize reads the form of Size.
+func ParseSize(s string) (int64, error) {
+	digits, shift := s, uint(0)
+	for _, u := range sizeUnits {
+		if d, ok := strings.CutSuffix(s, u.name); ok {
+			digits, shift = strings.TrimRight(d, " "), u.shift
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	switch {
+	case errors.Is(err, strconv.ErrRange), err == nil && n > math.MaxInt64>>shift:
+		return 0, fmt.Errorf("the size %q is too large", clip(s))
+	case err != nil && strings.HasPrefix(s, "-"):
+		return 0, fmt.Errorf("the size %q is negative", clip(s))
+	case err != nil:
+		return 0, fmt.Errorf("%q is not a size: write it like \"64KiB\", \"50MiB\" or \"1GiB\"", clip(s))
+	}
+	return int64(n << shift), nil
+}
+
+// UnmarshalText is ParseSize.
+func (z *Size) UnmarshalText(b []byte) error {
+	v, err := ParseSize(string(b))
+	if err == nil {
+		*z = Size(v)
+	}
+	return err
+}
+
+// String is the shortest form that reads back: "50MiB", "1000".
+func (z Size) String() string {
+	for i := len(sizeUnits) - 1; i >= 0; i-- {
+		if u := sizeUnits[i]; z != 0 && z&(1<<u.shift-1) == 0 {
+			return strconv.FormatInt(int64(z)>>u.shift, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(z), 10)
+}
+
+// MarshalText is String.
+func (z Size) MarshalText() ([]byte, error) { return []byte(z.String()), nil }
+
+// Network is a range of addresses as files write it: "192.0.2.0/24",
+// "2001:db8::/32", or one address. The bits behind the prefix are dropped.
+type Network netip.Prefix
+
+// UnmarshalText reads the form of Network.
+func (n *Network) UnmarshalText(b []byte) error {
+	s := string(b)
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		*n = Network(netip.PrefixFrom(a, a.BitLen()))
+		return nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a network: write it like \"192.0.2.0/24\" or \"2001:db8::/32\"", clip(s))
+	}
+	if p.Addr().Is4In6() {
+		// A prefix of ::ffff:0:0/96 would never match: addresses are compared unmapped.
+		return fmt.Errorf("%q is an IPv4 network in IPv6 form: write it as IPv4", clip(s))
+	}
+	*n = Network(p.Masked())
+	return nil
+}
+
+// Prefix is n for package netip.
+func (n Network) Prefix() netip.Prefix { return netip.Prefix(n) }
+
+// String is the canonical form.
+func (n Network) String() string { return netip.Prefix(n).String() }
+
+// MarshalText is String.
+func (n Network) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+
+// Prefixes is a list of networks for package netip.
+func Prefixes(list []Network) []netip.Prefix {
+	p := make([]netip.Prefix, len(list))
+	for i, n := range list {
+		p[i] = n.Prefix()
+	}
+	return p
+}
