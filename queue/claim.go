@@ -1,0 +1,170 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime/debug"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dawk/relay"
+)
+
+// Claim gets what an attempt for one Delivery needs. Mail that was just
+// accepted comes from memory. The caller closes the content. The error wraps
+// relay.ErrNotFound when the Delivery is gone, and relay.ErrCorrupt when the
+// record or its file is damaged: then the message was set aside, which was
+// logged and is counted, and there is nothing more to be done for it.
+func (q *Queue) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
+	if id.Dir != q.dirID {
+		return nil, fmt.Errorf("claim %s/%d: %w", id, job, relay.ErrNotFound)
+	}
+	if f, d := q.cache.get(id.Key, job); f != nil {
+		if c, err := q.openContent(id.Key, f.layout, f.head); err == nil {
+			return &relay.Claim{Message: f.msg, Delivery: d, Content: c}, nil
+		}
+		// Its file is not as it should be: the slow path finds out why.
+	}
+	c, err := q.claimStored(id, job)
+	if errors.Is(err, relay.ErrCorrupt) {
+		// Damage to the message or its file cannot be mended; damage to the
+		// row of a Delivery can, and then it is there at the second look.
+		damage := err
+		var found bool
+		if found, err = q.repair(id.Key, !errors.Is(err, errRow), err.Error()); err == nil {
+			if c, err = q.claimStored(id, job); found && errors.Is(err, relay.ErrNotFound) {
+				err = damage
+			}
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("claim %s/%d: %w", id, job, err)
+	}
+	return c, nil
+}
+
+// errRow marks damage that is confined to a row of sched.
+var errRow = fmt.Errorf("%w: its row in sched cannot be read", relay.ErrCorrupt)
+
+func (q *Queue) claimStored(id relay.QueueID, job uint16) (*relay.Claim, error) {
+	var claim relay.Claim
+	var l layout
+	var head []byte
+	err := q.view(func(tx *bolt.Tx) error {
+		key := jobKey(id.Key, job)
+		v := tx.Bucket(bucketSched).Get(key)
+		if v == nil {
+			return relay.ErrNotFound
+		}
+		d, err := decodeJob(key, v, q.dirID)
+		if err != nil {
+			return errRow
+		}
+		claim.Delivery = d
+		claim.Message, l, head, err = loadMsg(tx, id)
+		return err
+	})
+	if err == nil {
+		err = checkRecipients(&claim)
+	}
+	if err != nil {
+		return nil, err
+	}
+	claim.Content, err = q.openContent(id.Key, l, head)
+	return &claim, err
+}
+
+// loadMsg reads a message and copies what content lies in its record.
+func loadMsg(tx *bolt.Tx, id relay.QueueID) (*relay.Message, layout, []byte, error) {
+	key := idKey(id.Key)
+	v := tx.Bucket(bucketMsg).Get(key)
+	if v == nil {
+		return nil, layout{}, nil, fmt.Errorf("%w: its record in msg is missing", relay.ErrCorrupt)
+	}
+	m, l, inline, err := decodeMsg(key, v, id.Dir)
+	if err != nil {
+		return nil, l, nil, fmt.Errorf("%w: its record in msg", relay.ErrCorrupt)
+	}
+	if !checkInline(v, inline) {
+		return nil, l, nil, fmt.Errorf("%w: its content has another checksum", relay.ErrCorrupt)
+	}
+	return m, l, append([]byte(nil), inline...), nil
+}
+
+// checkRecipients guards those who index Message.Recipients.
+func checkRecipients(c *relay.Claim) error {
+	for _, o := range c.Delivery.Open {
+		if o.Recipient >= len(c.Message.Recipients) {
+			return fmt.Errorf("%w: it names recipient %d of %d", errRow, o.Recipient, len(c.Message.Recipients))
+		}
+	}
+	return nil
+}
+
+// openContent opens the spool file, if there is one. A file that is missing or
+// has another size is damage; any other trouble may pass.
+func (q *Queue) openContent(id uint64, l layout, head []byte) (relay.Content, error) {
+	c := &content{head: head}
+	if l.file == 0 {
+		return c, nil
+	}
+	f, err := os.Open(q.spoolPath(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: its file %s is missing", relay.ErrCorrupt, q.spoolPath(id))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the content: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != l.file {
+		err = fmt.Errorf("%w: its file %s has %d octets instead of %d", relay.ErrCorrupt, f.Name(), info.Size(), l.file)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	c.file, c.size, c.own = f, l.file, true
+	return c, nil
+}
+
+// Content opens the content of a queued message; the caller closes it.
+func (q *Queue) Content(id relay.QueueID) (relay.Content, error) {
+	if id.Dir != q.dirID {
+		return nil, fmt.Errorf("content of %s: %w", id, relay.ErrNotFound)
+	}
+	var l layout
+	var head []byte
+	err := q.view(func(tx *bolt.Tx) (err error) {
+		if tx.Bucket(bucketMsg).Get(idKey(id.Key)) == nil {
+			return relay.ErrNotFound
+		}
+		_, l, head, err = loadMsg(tx, id)
+		return err
+	})
+	if err == nil {
+		var c relay.Content
+		if c, err = q.openContent(id.Key, l, head); err == nil {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("content of %s: %w", id, err)
+}
+
+// view runs f in a read transaction. It must be short, and nothing that f was
+// given may be kept. A damaged page is an error and not the end of the process.
+func (q *Queue) view(f func(*bolt.Tx) error) (err error) {
+	q.dbMu.RLock()
+	defer q.dbMu.RUnlock()
+	if q.db == nil {
+		return relay.ErrClosed
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicError(r)
+		}
+	}()
+	return q.db.View(f)
+}

@@ -1,0 +1,37 @@
+// Package queue is the persistent queue: what it acknowledged is on stable
+// storage. It owns the data directory's queue.db, queue.lock, spool, reserve
+// and suspect; it knows nothing of SMTP or of when a Delivery is due.
+//
+// The main functions are [Open], [Queue.Enqueue], [Queue.Claim] and
+// [Queue.Settle]. One goroutine, the writer, owns every write transaction and
+// commits what waits as one group.
+//
+// # Buckets
+//
+//	msg      id (8 octets, big-endian)          the message, which never changes: header,
+//	                                            metadata, content up to 256 KiB (record.go)
+//	sched    id, job (2 octets)                 the mutable state of one Delivery (state.go)
+//	hist     id, job, number (4 octets)         one attempt of a Delivery
+//	         id, 0xffff                         the job number that the next split gets
+//	corrupt  'm', 's' or 'h', key               a row that could not be read: reason, 0, value
+//	sys      schema, dir, high, messages,       see txn.go; so small that it lives in
+//	         deliveries, set aside, clean       bbolt's root page
+//
+// An id is a [relay.QueueID]'s Key. Rows of sched and hist, and msg's header
+// and metadata, carry a version and a CRC-32C that covers the key as well.
+//
+// Larger content is in spool/xx/<id, 16 hex digits>, where xx are bits 26 to
+// 33 of the id. There is no temporary name and no rename: the record in msg is
+// the publication.
+//
+// # The promise
+//
+// When Enqueue returns nil: the content is durable (in the same transaction,
+// or its file was synced by the session and the file's name by the writer
+// before the transaction), bbolt's data pages were synced, then its meta page.
+// When Settle's done is told nil, the same holds for all that it said. A
+// removal is committed before the file is unlinked.
+//
+// A commit that fails for want of space was rolled back. One that fails in any
+// other way has an unknown outcome, and the queue stops (docs/durability.md).
+package queue

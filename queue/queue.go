@@ -1,0 +1,244 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dawk/relay"
+)
+
+// Options of a queue. Sizes are in octets.
+type Options struct {
+	Dir            string // the data directory; made 0700 if it is missing
+	InlineLimit    int    // content kept in the bbolt file, larger content gets a file of its own; 0: 256 KiB
+	MaxSize        int64  // hard limit of the bbolt file; 0: none
+	MinFree        int64  // room below which new mail is refused; 0: the lesser of 1 GiB and a tenth of the file system
+	MaxMessageSize int64  // new mail also needs twice this much room
+	Cache          int    // memory for mail that was just accepted; 0: 32 MiB, negative: none
+	Reserve        int64  // size of the reserve file; 0: 64 MiB or a sixteenth of the file system, negative: none
+
+	// Destination names what a recipient's Delivery shares: "route:<name>" or
+	// a domain. nil: the domain.
+	Destination func(*relay.Message, relay.Path) string
+	Log         *slog.Logger // nil: none
+	// Fatal is called once, when the disk cannot be trusted any more: the
+	// program should end with a failure. It must not call the Queue.
+	Fatal func(error)
+	// CommitSeconds is told how long each commit took.
+	CommitSeconds func(time.Duration)
+	// Hook is for tests: it is called at named points, and an error that it
+	// returns is treated as the failure of what the point stands for.
+	Hook func(point string) error
+}
+
+// Queue is the store. Its methods may be called by several goroutines.
+type Queue struct {
+	opt   Options
+	log   *slog.Logger
+	dirID uint32
+	first uint64 // no ID of this run is lower
+	ids   ids
+	lock  *os.File
+
+	dbMu sync.RWMutex // guards the pointer against compaction and Close
+	db   *bolt.DB
+
+	gate   sync.RWMutex // held by those who hand something to the writer
+	closed bool
+	failed atomic.Pointer[error] // why the disk is not trusted
+
+	w      *writer
+	watch  func([]relay.Entry)
+	cache  *cache
+	space  *space
+	counts counts
+
+	spoolMu   sync.Mutex
+	spoolPins int // while above 0 no spool file is removed
+	spoolLate []uint64
+	tasks     sync.WaitGroup
+	ending    chan struct{}
+	ended     error
+	endOnce   sync.Once
+}
+
+type counts struct {
+	messages, deliveries, setAside atomic.Int64
+	commits, operations            atomic.Int64
+}
+
+// Stats is a snapshot for metrics. It scans nothing.
+type Stats struct {
+	Messages, Deliveries int64
+	SetAside             int64 // rows in the bucket corrupt
+	FileBytes            int64 // of the bbolt file
+	FreeBytes            int64 // of its pages that hold nothing
+	DiskFree             int64 // of the file system, octets
+	Room                 int64 // for new mail, octets
+	Limit                int64 // room below which new mail is refused
+	Commits, Operations  int64
+	CacheBytes           int64
+	Waiting              int // settlements that wait for a commit
+}
+
+// Stats are as of now, what concerns the disk as of the last second.
+func (q *Queue) Stats() Stats {
+	st := q.space.state.Load()
+	q.cache.mu.Lock()
+	cached := q.cache.used
+	q.cache.mu.Unlock()
+	return Stats{
+		Messages: q.counts.messages.Load(), Deliveries: q.counts.deliveries.Load(), SetAside: q.counts.setAside.Load(),
+		FileBytes: st.fileSize, FreeBytes: st.free, DiskFree: st.disk, Room: st.room, Limit: st.limit,
+		Commits: q.counts.commits.Load(), Operations: q.counts.operations.Load(),
+		CacheBytes: int64(cached), Waiting: q.w.waiting(),
+	}
+}
+
+// Watch sets who is told, after each commit, of the Deliveries that it made.
+// It is called from the writer, one call at a time, and must not block. Set it
+// before the first Enqueue.
+func (q *Queue) Watch(f func([]relay.Entry)) { q.watch = f }
+
+// fileUse is the size of the bbolt file and of its free pages.
+func (q *Queue) fileUse() (size, free int64) {
+	q.dbMu.RLock()
+	defer q.dbMu.RUnlock()
+	if q.db == nil {
+		return 0, 0
+	}
+	if info, err := os.Stat(q.path()); err == nil {
+		size = info.Size()
+	}
+	st := q.db.Stats()
+	return size, int64(st.FreePageN) * pageSize
+}
+
+func (q *Queue) path() string { return filepath.Join(q.opt.Dir, fileName) }
+
+func (q *Queue) counted(operations int, took time.Duration) {
+	q.counts.commits.Add(1)
+	q.counts.operations.Add(int64(operations))
+	if q.opt.CommitSeconds != nil {
+		q.opt.CommitSeconds(took)
+	}
+}
+
+func (q *Queue) hook(point string) error {
+	if q.opt.Hook == nil {
+		return nil
+	}
+	return q.opt.Hook(point)
+}
+
+// closedError is nil while the queue takes operations.
+func (q *Queue) closedError() error {
+	if why := q.failed.Load(); why != nil {
+		return fmt.Errorf("%w: %w", relay.ErrClosed, *why)
+	}
+	select {
+	case <-q.ending:
+		return relay.ErrClosed
+	default:
+		return nil
+	}
+}
+
+// distrust ends the use of this disk: a sync failed, or something else that
+// leaves open what is on it. The mark makes the next start verify and rewrite
+// the file before it trusts it.
+func (q *Queue) distrust(err error) {
+	if !q.failed.CompareAndSwap(nil, &err) {
+		return
+	}
+	q.log.Error("the queue's disk failed: nothing more is accepted, the next start will verify the queue", "error", err)
+	if markErr := writeSuspect(q.opt.Dir, err); markErr != nil {
+		q.log.Error("could not leave the mark that makes the next start verify the queue", "error", markErr)
+	}
+	if q.opt.Fatal != nil {
+		q.opt.Fatal(fmt.Errorf("queue in %s: %w", q.opt.Dir, err))
+	}
+}
+
+// Close commits what was handed over, marks the file as cleanly closed and
+// lets it go. Drafts that are still open are lost, as their clients were told
+// nothing yet.
+func (q *Queue) Close() error {
+	q.endOnce.Do(func() { q.ended = q.close() })
+	return q.ended
+}
+
+func (q *Queue) close() error {
+	q.gate.Lock() // nobody is handing anything over
+	close(q.ending)
+	q.gate.Unlock()
+	close(q.w.quit)
+	<-q.w.idle
+	q.space.close()
+	q.tasks.Wait()
+	q.dbMu.Lock()
+	defer q.dbMu.Unlock()
+	var err error
+	if q.failed.Load() == nil {
+		if err = markClean(q); err != nil && !isFull(err) {
+			writeSuspect(q.opt.Dir, err)
+		} else {
+			err = nil // on a full disk the next start walks the file: slower, nothing else
+		}
+	}
+	err = errors.Join(err, q.db.Close(), q.lock.Close())
+	q.db = nil
+	if err != nil {
+		return fmt.Errorf("close the queue in %s: %w", q.opt.Dir, err)
+	}
+	return nil
+}
+
+// spoolGone removes the files of messages that left the store, off the
+// writer's path, unless a backup or a verification needs them still.
+func (q *Queue) spoolGone(ids []uint64) {
+	if len(ids) == 0 {
+		return
+	}
+	q.spoolMu.Lock()
+	defer q.spoolMu.Unlock()
+	if q.spoolPins > 0 {
+		q.spoolLate = append(q.spoolLate, ids...)
+		return
+	}
+	q.tasks.Go(func() {
+		if q.hook("unlink") != nil {
+			return
+		}
+		for _, id := range ids {
+			q.unlink(id)
+		}
+	})
+}
+
+// pinSpool keeps all spool files until the function that it returns is called.
+func (q *Queue) pinSpool() (release func()) {
+	q.spoolMu.Lock()
+	defer q.spoolMu.Unlock()
+	q.spoolPins++
+	return sync.OnceFunc(func() {
+		q.spoolMu.Lock()
+		q.spoolPins--
+		late := q.spoolLate
+		if q.spoolPins == 0 {
+			q.spoolLate = nil
+		} else {
+			late = nil
+		}
+		q.spoolMu.Unlock()
+		q.spoolGone(late)
+	})
+}

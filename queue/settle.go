@@ -1,0 +1,285 @@
+package queue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dawk/relay"
+)
+
+// errSettlement is a settlement that contradicts itself or its Delivery: a
+// mistake of the caller. Nothing of it is done.
+var errSettlement = errors.New("not a valid settlement")
+
+// Settle does what one attempt, or the operator, decided: outcomes, the next
+// due time, the history, splits, notices and, with the last Delivery, the end
+// of the message. All of it happens in one commit or nothing of it.
+//
+// Settle does not block; it waits up to 10 ms for a commit to ride with. done,
+// which may be nil, is called once, from the writer, and must not block. Its
+// error wraps relay.ErrNotFound when the Delivery is gone, relay.ErrCorrupt
+// when its record cannot be read, relay.ErrClosed when the outcome is unknown.
+// On a full disk the settlement waits until there is room; done is called then.
+func (q *Queue) Settle(s relay.Settlement, done func(error)) {
+	answer := func(err error) {
+		if done == nil {
+			return
+		}
+		if err != nil {
+			err = fmt.Errorf("settle %s/%d: %w", s.ID, s.Job, err)
+		}
+		done(err)
+	}
+	notices, err := q.prepareNotices(&s)
+	if err == nil {
+		err = checkSettlement(&s)
+	}
+	if err != nil {
+		answer(err)
+		return
+	}
+	size := 0
+	for _, n := range notices {
+		size += len(n.value)
+	}
+	q.settleLater(&op{id: s.ID.Key, job: s.Job, bytes: size, done: answer,
+		apply: func(t *txn) error { return t.settle(&s, notices) }})
+}
+
+// settleLater hands a lazy operation to the writer.
+func (q *Queue) settleLater(o *op) {
+	q.gate.RLock()
+	defer q.gate.RUnlock()
+	if err := q.closedError(); err != nil {
+		o.done(err)
+		return
+	}
+	q.w.later(o)
+}
+
+// prepareNotices builds the records of the notices. They are always kept in
+// the bbolt file, whatever their size: so they need no sync of their own.
+func (q *Queue) prepareNotices(s *relay.Settlement) ([]*incoming, error) {
+	var all []*incoming
+	for i := range s.Notices {
+		n := &s.Notices[i]
+		if n.Message.ID.Dir != q.dirID || n.Message.ID.Key == 0 {
+			return nil, fmt.Errorf("%w: a notice has no ID of this queue", errSettlement)
+		}
+		n.Message.Size = int64(len(n.Content))
+		in, err := q.split(&n.Message)
+		if err != nil {
+			return nil, fmt.Errorf("notice %s: %w", n.Message.ID, err)
+		}
+		in.layout = layout{inline: int64(len(n.Content)), jobs: len(in.jobs)}
+		in.value = encodeMsg(in.msg, in.layout, n.Content)
+		in.head = in.value[len(in.value)-len(n.Content):]
+		all = append(all, in)
+	}
+	return all, nil
+}
+
+// checkSettlement is what can be said without the Delivery.
+func checkSettlement(s *relay.Settlement) error {
+	seen := make(map[int]bool)
+	mark := func(r int) error {
+		if seen[r] || r < 0 {
+			return fmt.Errorf("%w: recipient %d is named twice or does not exist", errSettlement, r)
+		}
+		seen[r] = true
+		return nil
+	}
+	for _, o := range s.Outcomes {
+		if o.Action == "" {
+			return fmt.Errorf("%w: recipient %d has no action", errSettlement, o.Recipient)
+		}
+		if err := mark(o.Recipient); err != nil {
+			return err
+		}
+	}
+	clear(seen)
+	for _, p := range s.Split {
+		if p.Destination == "" || len(p.Recipients) == 0 {
+			return fmt.Errorf("%w: a split is empty", errSettlement)
+		}
+		for _, r := range p.Recipients {
+			if err := mark(r); err != nil {
+				return err
+			}
+		}
+	}
+	if s.Next.Attempts < 0 {
+		return fmt.Errorf("%w: a negative number of attempts", errSettlement)
+	}
+	return nil
+}
+
+// settle applies s. Everything is read and checked before the first write.
+func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
+	key := jobKey(s.ID.Key, s.Job)
+	v := t.sched.Get(key)
+	if v == nil || s.ID.Dir != t.q.dirID {
+		return relay.ErrNotFound
+	}
+	d, err := decodeJob(key, v, t.q.dirID)
+	if err != nil {
+		// What was decided must not be lost with the row that it changes.
+		t.repair(s.ID.Key, false, errRow.Error())
+		if d, err = decodeJob(key, t.sched.Get(key), t.q.dirID); err != nil {
+			return errRow
+		}
+	}
+	split, err := t.advance(d, s)
+	if err != nil {
+		return err
+	}
+	for _, p := range split {
+		t.insertJob(p)
+	}
+	last := false
+	if len(d.Open) > 0 {
+		t.put(t.sched, key, encodeJob(key, d))
+	} else {
+		t.delete(t.sched, key)
+		t.deliveries--
+		last = len(split) == 0 && !hasPrefix(t.sched, idKey(s.ID.Key))
+	}
+	if last {
+		t.remove(s.ID.Key)
+	} else {
+		t.record(s)
+	}
+	for _, n := range notices {
+		t.insert(n)
+	}
+	t.settled = append(t.settled, jobRef{s.ID.Key, s.Job})
+	return nil
+}
+
+// advance changes d as s says, and makes the Deliveries that part from it.
+func (t *txn) advance(d *relay.Delivery, s *relay.Settlement) ([]*relay.Delivery, error) {
+	at := make(map[int]int, len(d.Open)) // recipient → place in d.Open
+	for i, o := range d.Open {
+		at[o.Recipient] = i
+	}
+	leave := make(map[int]bool)
+	for _, o := range s.Outcomes {
+		i, ok := at[o.Recipient]
+		if !ok {
+			return nil, fmt.Errorf("%w: recipient %d is not open", errSettlement, o.Recipient)
+		}
+		d.Open[i].Last = o.Reply
+		leave[o.Recipient] = o.Action.Final()
+	}
+	next := s.Next
+	next.Due, next.HeldAt = stored(next.Due), stored(next.HeldAt)
+	d.Set(next)
+	var parted []*relay.Delivery
+	job := 0
+	for _, p := range s.Split {
+		n := &relay.Delivery{Entry: d.Entry}
+		n.Set(next)
+		n.Destination = p.Destination
+		for _, r := range p.Recipients {
+			i, ok := at[r]
+			if !ok || leave[r] {
+				return nil, fmt.Errorf("%w: recipient %d of a split is not open", errSettlement, r)
+			}
+			leave[r] = true
+			n.Open = append(n.Open, d.Open[i])
+		}
+		if len(parted) == 0 {
+			job = t.nextJob(d.ID.Key)
+		} else {
+			job++
+		}
+		if job >= noJob {
+			return nil, fmt.Errorf("%w: the message has too many Deliveries", errSettlement)
+		}
+		n.Job = uint16(job)
+		parted = append(parted, n)
+	}
+	open := d.Open[:0]
+	for _, o := range d.Open {
+		if !leave[o.Recipient] {
+			open = append(open, o)
+		}
+	}
+	d.Open = open
+	if len(parted) > 0 {
+		t.put(t.hist, jobKey(d.ID.Key, noJob), binary.BigEndian.AppendUint16(nil, uint16(job+1)))
+	}
+	return parted, nil
+}
+
+// nextJob is the lowest number that no Delivery of the message ever had.
+func (t *txn) nextJob(id uint64) int {
+	if v := t.hist.Get(jobKey(id, noJob)); len(v) == 2 {
+		return int(binary.BigEndian.Uint16(v))
+	}
+	n := 0
+	if _, l, _, err := decodeMsg(idKey(id), t.msg.Get(idKey(id)), t.q.dirID); err == nil {
+		n = l.jobs
+	}
+	for _, k := range keysWithPrefix(t.sched, idKey(id)) {
+		if _, job, ok := splitJobKey(k); ok {
+			n = max(n, int(job)+1)
+		}
+	}
+	return n
+}
+
+func hasPrefix(b *bolt.Bucket, prefix []byte) (found bool) {
+	eachPrefix(b, prefix, func(_, _ []byte) bool { found = true; return false })
+	return found
+}
+
+// record appends to the history of a message that stays.
+func (t *txn) record(s *relay.Settlement) {
+	a := s.Attempt
+	if a == nil {
+		// An act of the operator that ended recipients: not an attempt, but a
+		// damaged row of sched can be rebuilt from the history only when all
+		// that ended is in it.
+		final := make([]relay.Outcome, 0, len(s.Outcomes))
+		for _, o := range s.Outcomes {
+			if o.Action.Final() {
+				final = append(final, o)
+			}
+		}
+		if len(final) == 0 {
+			return
+		}
+		a = &relay.Attempt{Outcomes: final}
+	}
+	var n uint32
+	prefix := jobKey(s.ID.Key, s.Job)
+	// The last row of the prefix tells the next number.
+	c := t.hist.Cursor()
+	k, _ := c.Seek(histKey(s.ID.Key, s.Job, ^uint32(0)))
+	if k == nil {
+		k, _ = c.Last()
+	} else {
+		k, _ = c.Prev()
+	}
+	if len(k) == 14 && string(k[:10]) == string(prefix) {
+		n = binary.BigEndian.Uint32(k[10:]) + 1
+	}
+	key := histKey(s.ID.Key, s.Job, n)
+	t.put(t.hist, key, encodeAttempt(key, a))
+}
+
+// remove deletes a message with everything that belongs to it.
+func (t *txn) remove(id uint64) {
+	key := idKey(id)
+	if v := t.msg.Get(key); len(v) > 1 && v[1]&msgInFile != 0 {
+		t.unlinks = append(t.unlinks, id)
+	}
+	t.delete(t.msg, key)
+	t.messages--
+	t.deletePrefix(t.hist, key)
+	t.gone = append(t.gone, id)
+}

@@ -1,0 +1,190 @@
+package queue
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+
+	"dawk/relay"
+)
+
+// Values of sched and hist begin with a version octet and the CRC-32C of the
+// key and everything behind it.
+const rowHeader = 5
+
+// Flags of a Delivery.
+const (
+	jobHeld = 1 << iota
+	jobDelayNoticed
+	jobUnknown
+)
+
+// seal puts version and checksum into the first octets of row.
+func seal(version byte, key, row []byte) []byte {
+	row[0] = version
+	binary.BigEndian.PutUint32(row[1:], checksum(key, row[rowHeader:]))
+	return row
+}
+
+// unseal checks both and gives what lies behind them.
+func unseal(version byte, key, row []byte) ([]byte, bool) {
+	if len(row) < rowHeader || row[0] != version ||
+		binary.BigEndian.Uint32(row[1:]) != checksum(key, row[rowHeader:]) {
+		return nil, false
+	}
+	return row[rowHeader:], true
+}
+
+// encodeJob is the value of sched for d. What the scheduler loads at start
+// comes first, so that a scan can stop there.
+func encodeJob(key []byte, d *relay.Delivery) []byte {
+	e := enc{b: make([]byte, rowHeader, 160)}
+	var flags byte
+	if d.Held {
+		flags |= jobHeld
+	}
+	if d.DelayNoticed {
+		flags |= jobDelayNoticed
+	}
+	if d.Unknown {
+		flags |= jobUnknown
+	}
+	e.u8(flags)
+	e.time(d.Arrival)
+	e.time(d.Due)
+	e.uint(uint64(d.Attempts))
+	e.str(d.Destination)
+	e.str(d.Identity)
+	// Up to here: decodeEntry.
+	e.int(int64(d.HeldFor))
+	e.time(d.HeldAt)
+	e.str(d.Rule)
+	replies := make(map[relay.Reply]int, 1)
+	var table []relay.Reply
+	for _, o := range d.Open {
+		if _, ok := replies[o.Last]; !ok {
+			replies[o.Last] = len(table)
+			table = append(table, o.Last)
+		}
+	}
+	e.uint(uint64(len(table)))
+	for _, r := range table {
+		e.reply(r)
+	}
+	e.uint(uint64(len(d.Open)))
+	for _, o := range d.Open {
+		e.uint(uint64(o.Recipient))
+		e.uint(uint64(replies[o.Last]))
+	}
+	return seal(schedVersion, key, e.b)
+}
+
+// decodeEntry reads what the scheduler needs. text turns octets into strings:
+// a scan of a million rows shares those that it has seen.
+func decodeEntry(k, v []byte, dir uint32, text func([]byte) string) (entry relay.Entry, rest dec, flags byte, err error) {
+	id, job, ok := splitJobKey(k)
+	b, sealed := unseal(schedVersion, k, v)
+	if !ok || len(k) != 10 || !sealed {
+		return entry, rest, 0, errRecord
+	}
+	d := dec{b: b}
+	flags = d.u8()
+	entry = relay.Entry{
+		ID:          relay.QueueID{Key: id, Dir: dir},
+		Job:         job,
+		Arrival:     d.time(),
+		Due:         d.time(),
+		Attempts:    d.small(math.MaxInt32),
+		Destination: text(d.bytes()),
+		Identity:    text(d.bytes()),
+		Held:        flags&jobHeld != 0,
+	}
+	if d.bad {
+		return entry, d, flags, errRecord
+	}
+	return entry, d, flags, nil
+}
+
+func copied(b []byte) string { return string(b) }
+
+func decodeJob(k, v []byte, dir uint32) (*relay.Delivery, error) {
+	entry, d, flags, err := decodeEntry(k, v, dir, copied)
+	if err != nil {
+		return nil, err
+	}
+	j := &relay.Delivery{Entry: entry, DelayNoticed: flags&jobDelayNoticed != 0, Unknown: flags&jobUnknown != 0}
+	j.HeldFor = time.Duration(d.int())
+	j.HeldAt = d.time()
+	j.Rule = d.str()
+	table := make([]relay.Reply, d.count())
+	for i := range table {
+		table[i] = d.reply()
+	}
+	j.Open = make([]relay.Open, d.count())
+	for i := range j.Open {
+		j.Open[i].Recipient = d.small(maxRecipients)
+		if at := d.small(maxRecipients); at < len(table) {
+			j.Open[i].Last = table[at]
+		} else {
+			d.fail()
+		}
+	}
+	return j, d.end()
+}
+
+// histKey is the key of one attempt: of one Delivery, oldest first.
+func histKey(id uint64, job uint16, n uint32) []byte {
+	return binary.BigEndian.AppendUint32(jobKey(id, job), n)
+}
+
+// noJob stands where a Delivery's number does in the key of the counter that
+// says which number the next split of a message gets.
+const noJob = math.MaxUint16
+
+func encodeAttempt(key []byte, a *relay.Attempt) []byte {
+	e := enc{b: make([]byte, rowHeader, 192)}
+	e.uint(uint64(a.N))
+	e.time(a.At)
+	e.int(int64(a.Took))
+	e.str(a.Route)
+	e.str(a.Host)
+	e.str(a.Addr)
+	e.str(a.TLS)
+	e.time(a.Next)
+	e.str(a.Rule)
+	e.uint(uint64(len(a.Outcomes)))
+	for _, o := range a.Outcomes {
+		e.uint(uint64(o.Recipient))
+		e.str(string(o.Action))
+		e.reply(o.Reply)
+	}
+	return seal(histVersion, key, e.b)
+}
+
+func decodeAttempt(k, v []byte) (*relay.Attempt, error) {
+	b, ok := unseal(histVersion, k, v)
+	if !ok {
+		return nil, errRecord
+	}
+	d := dec{b: b}
+	a := &relay.Attempt{
+		N:     d.small(math.MaxInt32),
+		At:    d.time(),
+		Took:  time.Duration(d.int()),
+		Route: d.str(),
+		Host:  d.str(),
+		Addr:  d.str(),
+		TLS:   d.str(),
+		Next:  d.time(),
+		Rule:  d.str(),
+	}
+	a.Outcomes = make([]relay.Outcome, d.count())
+	for i := range a.Outcomes {
+		a.Outcomes[i] = relay.Outcome{
+			Recipient: d.small(maxRecipients),
+			Action:    relay.Action(d.str()),
+			Reply:     d.reply(),
+		}
+	}
+	return a, d.end()
+}

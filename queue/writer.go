@@ -1,0 +1,390 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"dawk/relay"
+)
+
+// Measured (docs/queue.md): larger groups gain nothing and delay small
+// messages behind big ones; more lazy operations a commit slow the enqueues.
+const (
+	maxGroup      = 1024
+	maxGroupBytes = 8 << 20
+	lazyShare     = 256  // settlements a commit while enqueues wait
+	lazyAlone     = 2000 // settlements a commit while none does
+	lazyWait      = 10 * time.Millisecond
+	fullRetry     = time.Second // before settlements are tried again on a full disk
+)
+
+// op is one operation. Its apply runs in the write transaction, possibly
+// again after a rollback; an error that it returns concerns this operation
+// alone, and then it has written nothing. done is called exactly once.
+type op struct {
+	id    uint64
+	job   uint16
+	bytes int
+	spool bool // the name of its spool file must be made durable
+	apply func(*txn) error
+	done  func(error)
+	err   error
+}
+
+// writer is the one goroutine that owns every write transaction.
+type writer struct {
+	q    *Queue
+	in   chan *op
+	ctl  chan func() // runs between two groups
+	wake chan struct{}
+	quit chan struct{}
+	idle chan struct{} // closed when the goroutine has ended
+
+	mu   sync.Mutex
+	lazy []*op
+
+	ops     []*op
+	retryAt time.Time // settlements wait until then: the disk is full
+	dead    bool      // the disk is not trusted any more
+}
+
+func newWriter(q *Queue) *writer {
+	return &writer{
+		q:    q,
+		in:   make(chan *op, maxGroup),
+		ctl:  make(chan func()),
+		wake: make(chan struct{}, 1),
+		quit: make(chan struct{}),
+		idle: make(chan struct{}),
+	}
+}
+
+// later adds a lazy operation: it rides with the next commit, or makes one
+// itself after lazyWait. Enqueues never wait for it.
+func (w *writer) later(o *op) {
+	w.mu.Lock()
+	w.lazy = append(w.lazy, o)
+	n := len(w.lazy)
+	w.mu.Unlock()
+	if n == 1 || n == lazyShare {
+		w.nudge()
+	}
+}
+
+func (w *writer) nudge() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// takeLazy takes up to limit lazy operations, oldest first.
+func (w *writer) takeLazy(limit int) []*op {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := min(limit, len(w.lazy))
+	taken := slices.Clone(w.lazy[:n])
+	w.lazy = slices.Delete(w.lazy, 0, n)
+	return taken
+}
+
+func (w *writer) putBack(ops []*op) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lazy = append(ops, w.lazy...)
+}
+
+func (w *writer) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.lazy)
+}
+
+func (w *writer) run() {
+	defer close(w.idle)
+	// A page of a damaged file can point anywhere: a fault becomes a panic,
+	// which ends the transaction and not the process.
+	debug.SetPanicOnFault(true)
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	armed := false
+	for {
+		select {
+		case o := <-w.in:
+			w.group(o)
+		case f := <-w.ctl:
+			f()
+		case <-timer.C:
+			armed = false
+			w.group(nil)
+		case <-w.wake:
+		case <-w.quit:
+			w.drain()
+			return
+		}
+		switch n := w.waiting(); {
+		case n == 0:
+			timer.Stop()
+			armed = false
+		case !w.retryAt.IsZero():
+			timer.Reset(time.Until(w.retryAt))
+			armed = true
+		case n >= lazyShare:
+			timer.Reset(0)
+			armed = true
+		case !armed:
+			timer.Reset(lazyWait)
+			armed = true
+		}
+	}
+}
+
+// group collects what waits and commits it. The group is closed by two
+// runtime.Gosched, in which those who were just answered can come back with
+// their next message, and never by a timer: a wait of half a millisecond
+// costs a single client three quarters of its rate.
+func (w *writer) group(first *op) {
+	w.ops = w.ops[:0]
+	size, yields := 0, 0
+	if first != nil {
+		w.ops = append(w.ops, first)
+		size = first.bytes
+	}
+collect:
+	for first != nil && len(w.ops) < maxGroup && size < maxGroupBytes {
+		select {
+		case o := <-w.in:
+			w.ops = append(w.ops, o)
+			size += o.bytes
+		default:
+			if yields == 2 {
+				break collect
+			}
+			yields++
+			runtime.Gosched()
+		}
+	}
+	var lazies []*op
+	if now := time.Now(); w.retryAt.IsZero() || !now.Before(w.retryAt) {
+		w.retryAt = time.Time{}
+		share := lazyAlone
+		if len(w.ops) > 0 {
+			share = lazyShare
+		}
+		lazies = w.takeLazy(share)
+	}
+	w.commit(w.ops, lazies)
+	clear(w.ops)
+}
+
+// commit tries all together. On a full disk the enqueues are refused and the
+// settlements, which free space, go on alone.
+func (w *writer) commit(ops, lazies []*op) {
+	if len(ops)+len(lazies) == 0 {
+		return
+	}
+	all := append(slices.Clone(ops), lazies...)
+	err := w.try(all)
+	switch {
+	case err == nil:
+	case isFull(err):
+		w.q.space.setFull(err)
+		refusal := fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
+		for _, o := range ops {
+			o.done(refusal)
+		}
+		w.settleFull(lazies, len(ops) == 0)
+	default:
+		w.fail(all, err)
+	}
+}
+
+// settleFull commits settlements on a full disk: with the reserve given up,
+// then in smaller and smaller groups, since bbolt needs free pages for a
+// deletion too. What does not fit waits; nothing is lost.
+func (w *writer) settleFull(ops []*op, tried bool) {
+	size := len(ops)
+	for len(ops) > 0 {
+		if tried {
+			if !w.q.space.dropReserve() {
+				size /= 2
+			}
+			if size == 0 {
+				w.putBack(ops)
+				w.retryAt = time.Now().Add(fullRetry)
+				return
+			}
+		}
+		tried = true
+		n := min(size, len(ops))
+		err := w.try(ops[:n])
+		switch {
+		case err == nil:
+			ops, tried = ops[n:], false
+		case !isFull(err):
+			w.fail(ops, err)
+			return
+		}
+	}
+}
+
+// fail is the end: the outcome of the transaction is unknown, and after a
+// failed sync nothing on this file can be trusted, so nothing is tried again.
+func (w *writer) fail(ops []*op, err error) {
+	w.dead = true
+	w.q.distrust(err)
+	err = fmt.Errorf("%w: %w", relay.ErrClosed, err)
+	for _, o := range ops {
+		o.done(err)
+	}
+}
+
+// try makes one transaction of ops and answers them if it is durable. An
+// error means that none was answered.
+func (w *writer) try(ops []*op) (err error) {
+	if w.dead {
+		return errDistrusted
+	}
+	slices.SortStableFunc(ops, func(a, b *op) int {
+		switch {
+		case a.id != b.id:
+			return cmpUint(a.id, b.id)
+		default:
+			return int(a.job) - int(b.job)
+		}
+	})
+	began := time.Now()
+	t, err := w.transact(ops)
+	if err != nil {
+		return err
+	}
+	w.q.counted(len(ops), time.Since(began))
+	t.committed()
+	for _, o := range ops {
+		o.done(o.err)
+	}
+	if len(t.entries) > 0 && w.q.watch != nil {
+		w.q.watch(t.entries)
+	}
+	return nil
+}
+
+// transact applies ops and commits. Names of spool files come first: a record
+// must never be durable before the file that it names.
+func (w *writer) transact(ops []*op) (t *txn, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicError(r)
+		}
+	}()
+	if err := w.syncNames(ops); err != nil {
+		return nil, err
+	}
+	q := w.q
+	tx, err := q.db.Begin(true)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	defer tx.Rollback() // after a commit, failed or not, it does nothing
+	t = newTxn(q, tx)
+	for _, o := range ops {
+		o.err = o.apply(t)
+	}
+	if !t.dirty {
+		return t, nil
+	}
+	t.book()
+	if err := q.hook("commit"); err != nil {
+		return nil, err
+	}
+	if err := tx.Commit(); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return t, q.hook("committed")
+}
+
+// syncNames syncs each spool directory with a new name once.
+func (w *writer) syncNames(ops []*op) error {
+	var last string
+	for _, o := range ops {
+		if !o.spool {
+			continue
+		}
+		// Sorted by id: those of one directory stand together.
+		if dir := spoolDir(o.id); dir != last {
+			if err := w.q.hook("names"); err != nil {
+				return err
+			}
+			if err := syncDir(filepath.Join(w.q.opt.Dir, "spool", dir)); err != nil {
+				return err
+			}
+			last = dir
+		}
+	}
+	return nil
+}
+
+// drain commits everything that was handed over before Close. Settlements
+// that do not fit a full disk are told so: their Deliveries will be tried
+// again after the next start.
+func (w *writer) drain() {
+	for {
+		select {
+		case o := <-w.in:
+			w.group(o)
+			continue
+		case f := <-w.ctl:
+			f()
+			continue
+		default:
+		}
+		w.retryAt = time.Time{}
+		if w.waiting() == 0 {
+			return
+		}
+		w.group(nil)
+		if w.retryAt.IsZero() {
+			continue
+		}
+		for _, o := range w.takeLazy(w.waiting()) {
+			o.done(fmt.Errorf("%w: it is closed, and the disk is full", relay.ErrClosed))
+		}
+	}
+}
+
+// do runs f in the writer's goroutine, between two groups.
+func (w *writer) do(f func()) error {
+	ran := make(chan struct{})
+	select {
+	case w.ctl <- func() { defer close(ran); f() }:
+		<-ran
+		return nil
+	case <-w.idle:
+		return relay.ErrClosed
+	}
+}
+
+func cmpUint(a, b uint64) int {
+	if a < b {
+		return -1
+	}
+	return 1
+}
+
+func panicError(r any) error {
+	switch r := r.(type) {
+	case systemError:
+		return r.err
+	case error:
+		return fmt.Errorf("the queue file is damaged: %w", r)
+	}
+	return fmt.Errorf("the queue file is damaged: %v", r)
+}
+
+var errDistrusted = errors.New("the disk failed before and is not trusted")
