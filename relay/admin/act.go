@@ -1,0 +1,159 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"dawk/relay"
+)
+
+// actors is how many acts are under way at once. Each waits for a commit, and
+// commits are shared: one after the other a million would take hours.
+const actors = 256
+
+// act does a verb to every Delivery that a filter picks.
+func (h *handler) act(w http.ResponseWriter, r *http.Request) {
+	var req ActRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&req); err != nil {
+		fail(w, http.StatusBadRequest, fmt.Errorf("read the request: %w", err))
+		return
+	}
+	filter, err := req.check()
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	end := End{Now: time.Now(), DryRun: req.DryRun}
+	if !req.DryRun {
+		h.Log.Info("operator acts", "verb", string(req.Verb), "filter", filter.String())
+	}
+	out := newLines(w)
+	for t := range h.perform(r.Context(), req, filter, end.Now) {
+		if t.err != nil {
+			end.Failed++
+			out.write(Line{Error: t.err.Error()})
+			continue
+		}
+		end.addActed(t)
+		for i := range t.acted {
+			if !t.gone[i] {
+				out.write(Line{Acted: &t.acted[i]})
+			}
+		}
+	}
+	out.finish(end)
+	if !req.DryRun {
+		h.Log.Info("operator acted", "verb", string(req.Verb), "deliveries", end.Deliveries, "gone", end.Gone, "failed", end.Failed)
+	}
+}
+
+func (req ActRequest) check() (relay.Filter, error) {
+	filter, err := relay.ParseFilter(req.Filter)
+	switch {
+	case !slices.Contains(Verbs(), req.Verb):
+		return filter, fmt.Errorf("there is no verb %.20q", string(req.Verb))
+	case err != nil:
+		return filter, err
+	case filter.Empty() && !req.All:
+		return filter, fmt.Errorf("%s needs to know which messages: give a queue ID or a filter such as to=@example.com, or --all for the whole queue", req.Verb)
+	case !filter.Empty() && req.All:
+		return filter, fmt.Errorf("--all means the whole queue and does not go with a filter: leave out one of them")
+	}
+	return filter, nil
+}
+
+// task is one message to act on, and then what became of it.
+type task struct {
+	item  *relay.Item
+	acted []Acted // one for each of item.Deliveries
+	gone  []bool  // likewise: it had ended by itself
+	err   error   // instead of an item: the store could not be read
+}
+
+// addActed counts what was done, and only that.
+func (e *End) addActed(t *task) {
+	done := &relay.Item{Message: t.item.Message}
+	for i, d := range t.item.Deliveries {
+		switch {
+		case t.gone[i]:
+			e.Gone++
+		case t.acted[i].Error != "":
+			e.Failed++
+		default:
+			done.Deliveries = append(done.Deliveries, d)
+		}
+	}
+	if len(done.Deliveries) > 0 {
+		e.add(done)
+	}
+}
+
+// perform walks through the queue and acts on what f picks, several messages
+// at a time; the channel closes when all is done. When ctx ends no further act
+// begins. Notices written after now are left alone: a bounce makes them, and
+// they must not be bounced in their turn.
+func (h *handler) perform(ctx context.Context, req ActRequest, f relay.Filter, now time.Time) <-chan *task {
+	work, done := make(chan *task), make(chan *task)
+	var group sync.WaitGroup
+	for range actors {
+		group.Go(func() {
+			for t := range work {
+				if t.err == nil {
+					h.actOn(ctx, req, t)
+				}
+				done <- t
+			}
+		})
+	}
+	go func() {
+		for item, err := range h.pick(ctx, f, now) {
+			if err == nil && item.Message.Notice && item.Message.Arrival.After(now) {
+				continue
+			}
+			work <- &task{item: item, err: err}
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		close(work)
+		group.Wait()
+		close(done)
+	}()
+	return done
+}
+
+func (h *handler) actOn(ctx context.Context, req ActRequest, t *task) {
+	t.acted = make([]Acted, len(t.item.Deliveries))
+	t.gone = make([]bool, len(t.item.Deliveries))
+	for i := range t.item.Deliveries {
+		t.acted[i] = describe(&t.item.Message, &t.item.Deliveries[i])
+		if req.DryRun {
+			continue
+		}
+		err := h.Dispatcher.Act(ctx, t.item.Message.ID, t.acted[i].Job, req.Verb)
+		if t.gone[i] = errors.Is(err, relay.ErrNotFound); err != nil {
+			t.acted[i].Error = err.Error()
+		}
+	}
+}
+
+func describe(m *relay.Message, d *relay.Delivery) Acted {
+	return Acted{ID: m.ID, Job: d.Job, Destination: d.Destination, From: m.From, To: openPaths(m, d)}
+}
+
+// openPaths are the recipients of d that have no final outcome.
+func openPaths(m *relay.Message, d *relay.Delivery) []relay.Path {
+	paths := make([]relay.Path, 0, len(d.Open))
+	for _, o := range d.Open {
+		if o.Recipient >= 0 && o.Recipient < len(m.Recipients) {
+			paths = append(paths, m.Recipients[o.Recipient].Path)
+		}
+	}
+	return paths
+}

@@ -1,0 +1,111 @@
+package admin
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"dawk/relay"
+)
+
+// adviseDelivery says in plain words what keeps d here and what would unblock
+// it: first what concerns the Delivery as a whole, then each different reply.
+func adviseDelivery(m *relay.Message, d *relay.Delivery, route string, now time.Time) []string {
+	var advice []string
+	switch {
+	case d.Held:
+		advice = append(advice, fmt.Sprintf("It is on hold and is not tried until somebody releases it: dawk queue release %s", m.ID))
+	case m.NotBefore.After(now) && d.Attempts == 0:
+		advice = append(advice, "Its sender asked for a later delivery (FUTURERELEASE). dawk queue retry sends it now.")
+	case d.Due.After(now) && d.Attempts == 0:
+		advice = append(advice, "It has not been tried yet; it waits for its time.")
+	case d.Attempts == 0:
+		advice = append(advice, "It has not been tried yet: its first attempt is under way, or it waits for a free connection to its destination.")
+	case !d.Due.After(now):
+		advice = append(advice, "Its next attempt is under way, or it waits for a free connection to its destination.")
+	}
+	if d.Unknown {
+		advice = append(advice, "The last time the server took the whole message and never answered. It may have been delivered already, so the next attempt may make a duplicate; dawk leaves more time before it.")
+	}
+	said := make(map[string]bool)
+	for _, o := range d.Open {
+		if a := adviseReply(o.Last, route); a != "" && !said[a] {
+			said[a] = true
+			advice = append(advice, a)
+		}
+	}
+	return advice
+}
+
+// adviseReply translates one reply; "" when there is none.
+func adviseReply(r relay.Reply, route string) string {
+	if r.IsZero() {
+		return ""
+	}
+	if r.Code == 0 {
+		return adviseSilence(r, route)
+	}
+	return adviseServer(r, route)
+}
+
+// adviseSilence explains what happened without a server's word.
+func adviseSilence(r relay.Reply, route string) string {
+	switch r.Stage {
+	case relay.StageDNS:
+		return "The DNS gave no usable answer for the destination. If other domains fail too, look at our own resolver: dawk check. If only this one does, its owner must mend its DNS; dawk goes on trying."
+	case relay.StageConnect, relay.StageGreeting:
+		if route != "mx" {
+			return fmt.Sprintf("No connection to the smart host of route %q. Check its name, its port and the firewall between; dawk goes on trying.", route)
+		}
+		return "None of the destination's servers could be reached. If no destination can be, our provider may block port 25: dawk check. Otherwise their server is down, and dawk goes on trying."
+	case relay.StageTLS:
+		return "TLS with the server failed, and the policy does not allow to go on without. The server's certificate must be mended, or the route's tls level lowered."
+	case relay.StageAuth:
+		return fmt.Sprintf("Logging in at the smart host failed. Check user and password_file of route %q; all mail of this route waits.", route)
+	case relay.StageRoute:
+		return "dawk itself put it off: " + r.Text
+	}
+	return "The connection broke or stood still in the middle of the dialogue. One such failure means nothing; if it repeats at the same stage, a firewall or a scanner on the way is the usual cause."
+}
+
+// adviseServer explains what a server said. What it said in words decides
+// before its codes, which many servers use loosely.
+func adviseServer(r relay.Reply, route string) string {
+	text := " " + strings.ToLower(r.Text)
+	has := func(words ...string) bool {
+		for _, w := range words {
+			if strings.Contains(text, w) {
+				return true
+			}
+		}
+		return false
+	}
+	s := r.Status
+	switch {
+	case r.Stage == relay.StageAuth:
+		return fmt.Sprintf("The smart host refused our login. Check user and password_file of route %q; all mail of this route waits.", route)
+	case r.Stage == relay.StageTLS:
+		return "The server refused STARTTLS, and the policy does not allow to go on without. The server must be mended, or the route's tls level lowered."
+	case has("greylist", "graylist", "grey list", "postgrey"):
+		return "The server greylists: it turns strangers away once and takes the next attempt after some minutes. Nothing to do; it resolves itself."
+	case s.Subject == 2 && s.Detail == 2 || has("mailbox full", "mailbox is full", "over quota", "quota exceeded"):
+		return "The recipient's mailbox is full. Only the recipient can make room; dawk goes on trying until the message expires."
+	case has("blocklist", "blacklist", "block list", "black list", "spamhaus", "reputation", "dnsbl", " rbl"):
+		return "The server says that our address is on a block list or has a bad reputation. Follow the link in its reply, have the address removed, and find out what made it go there."
+	case s.Subject == 7 && s.Detail == 28 || has("rate limit", "too many", "too much mail", "throttl", "try again later, closing", "exceeded the rate"):
+		return "The server limits how much it takes from us in a time. dawk slows down by itself; if it stays so, send less at once or ask its operator."
+	case has(" ptr", "reverse dns", "rdns", "reverse lookup"):
+		return "The server dislikes our address's reverse DNS. Set a PTR record for it that matches hostname: dawk check."
+	case has("spf", "dkim", "dmarc", "unauthenticated"):
+		return "The server wants the sender's domain to vouch for us: SPF, DKIM or DMARC fail. See dawk check for what is published."
+	case s.Subject == 3 && (s.Detail == 1 || s.Detail == 2) || s.Subject == 2 && s.Detail == 1 || has("insufficient system", "insufficient storage"):
+		return "The receiving system is short of something or under maintenance. Its operator must see to it; dawk goes on trying."
+	case s.Subject == 7:
+		return "The server has a rule against this message or against us; its words say which. If they make no sense, its operator must be asked."
+	case r.Code == 421:
+		return "The server closed the connection before it took the message: busy, or tired of us. dawk goes on trying."
+	case r.Code/100 == 5:
+		return "The server refused, but not this message: it speaks of the host or of our account there. That must be mended on one of the two sides; the mail waits."
+	}
+	return "The server put it off; its words are all there is to know. dawk goes on trying until the message expires."
+}

@@ -1,0 +1,150 @@
+package admin
+
+import (
+	"context"
+	"io"
+	"iter"
+	"log/slog"
+	"time"
+
+	"dawk/relay"
+)
+
+// SocketName is the socket's name in the data directory.
+const SocketName = "dawk.sock"
+
+// Queue is what the operator sees of the store; package queue implements it.
+type Queue interface {
+	// Item is one message with its history; relay.ErrNotFound if it is gone.
+	Item(relay.QueueID) (*relay.Item, error)
+	// Items are all messages, oldest first, without history. An error that is
+	// relay.ErrCorrupt concerns one record; any other ends the sequence.
+	Items(context.Context) iter.Seq2[*relay.Item, error]
+	// Entries are all Deliveries in brief: far cheaper than Items.
+	Entries() iter.Seq2[relay.Entry, error]
+	// Content is the message itself, which the caller closes.
+	Content(relay.QueueID) (relay.Content, error)
+	// Room is nil, or why new mail is refused at the moment.
+	Room() error
+}
+
+// Dispatcher is what the operator asks of the scheduler; package delivery
+// implements it, through an adapter in cmd/dawk.
+type Dispatcher interface {
+	// Act does verb to one Delivery, atomically against an attempt that is in
+	// progress. relay.ErrNotFound if it ended meanwhile.
+	Act(ctx context.Context, id relay.QueueID, job uint16, verb Verb) error
+	// Stats must not read the store.
+	Stats() Stats
+}
+
+// Verb is what an operator does to a Delivery.
+type Verb string
+
+// The verbs. Delete and Bounce end the Delivery; only Bounce tells the sender.
+const (
+	Retry   Verb = "retry"   // try now
+	Hold    Verb = "hold"    // keep, do not try
+	Release Verb = "release" // end the hold, and try now
+	Delete  Verb = "delete"
+	Bounce  Verb = "bounce"
+)
+
+// Verbs are all of them, in the order of the help.
+func Verbs() []Verb { return []Verb{Retry, Hold, Release, Delete, Bounce} }
+
+// Config is what the handler needs. Functions that are nil are answered with
+// "not offered".
+type Config struct {
+	Queue      Queue
+	Dispatcher Dispatcher
+	History    *History // what is finished; nil: nothing is known of it
+
+	MaxAge time.Duration                           // lifetime of a message that has none of its own
+	Route  func(*relay.Message, relay.Path) string // where a recipient would go now, as relay.Delivery.Destination
+
+	Ready   func() error                           // nil: mail is accepted and dispatched; else why not yet, or why no more
+	Store   func() StoreStats                      // cheap
+	Verify  func(context.Context) (Report, error)  // reads all of the store
+	Compact func(context.Context) (Report, error)  // rewrites the store
+	Backup  func(context.Context, io.Writer) error // a consistent copy
+	Version string                                 // of the program
+	Log     *slog.Logger                           // acts of the operator and faults; nil: discarded
+}
+
+// Line is one line of a streamed answer. One field is set.
+type Line struct {
+	Item  *relay.Item `json:"item,omitempty"` // with those of its Deliveries that the filter picked
+	Acted *Acted      `json:"acted,omitempty"`
+	Error string      `json:"error,omitempty"` // a record that cannot be read; the others follow
+	End   *End        `json:"end,omitempty"`   // the last line
+}
+
+// End sums up a streamed answer.
+type End struct {
+	Now        time.Time `json:"now"` // the server's clock, to reckon ages from
+	Messages   int       `json:"messages"`
+	Deliveries int       `json:"deliveries"`
+	Recipients int       `json:"recipients"` // still open
+	Held       int       `json:"held,omitempty"`
+	Bytes      int64     `json:"bytes"` // content, each message once
+	Oldest     time.Time `json:"oldest,omitzero"`
+	More       bool      `json:"more,omitempty"`   // the limit cut the list; the sums are of what was sent
+	Gone       int       `json:"gone,omitempty"`   // ended by themselves before it was their turn
+	Failed     int       `json:"failed,omitempty"` // acts that failed, and records that cannot be read
+	DryRun     bool      `json:"dry_run,omitempty"`
+}
+
+// ActRequest is the body of POST /v1/queue/act.
+type ActRequest struct {
+	Verb   Verb   `json:"verb"`
+	Filter string `json:"filter"`
+	All    bool   `json:"all"` // an empty filter is meant
+	DryRun bool   `json:"dry_run"`
+}
+
+// Acted is what became of one Delivery.
+type Acted struct {
+	ID          relay.QueueID `json:"id"`
+	Job         uint16        `json:"job"`
+	Destination string        `json:"destination"`
+	From        relay.Path    `json:"from"`
+	To          []relay.Path  `json:"to"` // the open recipients
+	Error       string        `json:"error,omitempty"`
+}
+
+// Stats is what the dispatcher knows without reading the store.
+type Stats struct {
+	Deliveries int        `json:"deliveries"` // all of them
+	InFlight   int        `json:"in_flight"`  // being attempted now
+	Deferred   int        `json:"deferred"`   // tried at least once, waiting
+	Held       int        `json:"held"`
+	Oldest     time.Time  `json:"oldest,omitzero"` // arrival of the oldest
+	Store      StoreStats `json:"store"`           // filled in by the handler
+}
+
+// StoreStats is the state of the store.
+type StoreStats struct {
+	Messages  int   `json:"messages"`
+	FileBytes int64 `json:"file_bytes"`      // of the queue file
+	FreeBytes int64 `json:"free_bytes"`      // within it, to be used again
+	DiskFree  int64 `json:"disk_free_bytes"` // of the file system
+	Corrupt   int   `json:"corrupt"`         // records set aside
+}
+
+// Health says whether the relay does its work.
+type Health struct {
+	OK       bool     `json:"ok"`
+	Version  string   `json:"version,omitempty"`
+	Problems []string `json:"problems,omitempty"` // why OK is false
+	Warnings []string `json:"warnings,omitempty"` // what an operator should see to, and a restart would not mend
+}
+
+// Report is what a check or a rewrite of the store found.
+type Report struct {
+	Messages   int      `json:"messages"`
+	Deliveries int      `json:"deliveries"`
+	Bytes      int64    `json:"bytes"`              // of the queue file, after a rewrite
+	Before     int64    `json:"before,omitempty"`   // of the queue file, before it
+	Problems   []string `json:"problems,omitempty"` // empty: every invariant holds
+}

@@ -1,0 +1,134 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"dawk/relay"
+)
+
+// handler serves the paths that the package comment lists.
+type handler struct {
+	Config
+}
+
+// maxRequest bounds the body of a request, in octets; a filter is most of it.
+const maxRequest = 512 << 10
+
+// NewHandler serves the paths of version 1.
+func NewHandler(c Config) http.Handler {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &handler{Config: c}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/queue", h.list)
+	mux.HandleFunc("GET /v1/queue/{id}", h.show)
+	mux.HandleFunc("GET /v1/queue/{id}/why", h.why)
+	mux.HandleFunc("GET /v1/queue/{id}/content", h.content)
+	mux.HandleFunc("POST /v1/queue/act", h.act)
+	mux.HandleFunc("GET /v1/shape", h.shape)
+	mux.HandleFunc("GET /v1/stats", h.stats)
+	mux.HandleFunc("GET /v1/health", h.health)
+	mux.HandleFunc("POST /v1/store/verify", h.verify)
+	mux.HandleFunc("POST /v1/store/compact", h.compact)
+	mux.HandleFunc("GET /v1/store/backup", h.backup)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusNotFound, fmt.Errorf("this dawk does not know %s %s: command and relay may be of different versions", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+// NewServer is the HTTP server for the socket. Requests have no time limit as
+// a whole: a backup takes as long as it takes.
+func NewServer(c Config) *http.Server {
+	s := &http.Server{Handler: NewHandler(c), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 20}
+	if c.Log != nil {
+		s.ErrorLog = slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn)
+	}
+	return s
+}
+
+// problem is the body of an answer that is an error.
+type problem struct {
+	Error string `json:"error"`
+}
+
+func fail(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(problem{err.Error()}) // the client has gone if this fails
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		fail(w, http.StatusInternalServerError, fmt.Errorf("encode the answer: %w", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(b, '\n'))
+}
+
+// statusOf is the HTTP status for an error of the store or the dispatcher.
+func statusOf(err error) int {
+	switch {
+	case errors.Is(err, relay.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, relay.ErrClosed):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// pathID reads {id}; it has answered when ok is false.
+func pathID(w http.ResponseWriter, r *http.Request) (id relay.QueueID, ok bool) {
+	id, err := relay.ParseQueueID(r.PathValue("id"))
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return id, false
+	}
+	return id, true
+}
+
+func (h *handler) stats(w http.ResponseWriter, _ *http.Request) {
+	s := h.Dispatcher.Stats()
+	if h.Store != nil {
+		s.Store = h.Store()
+	}
+	answer(w, http.StatusOK, s)
+}
+
+// health answers 503 only for what a supervisor can mend by a restart or by
+// waiting. A full disk is a warning: delivery goes on, which is what makes
+// room, and a restart would only interrupt it.
+func (h *handler) health(w http.ResponseWriter, _ *http.Request) {
+	v := Health{OK: true, Version: h.Version}
+	if h.Ready != nil {
+		if err := h.Ready(); err != nil {
+			v.OK, v.Problems = false, append(v.Problems, err.Error())
+		}
+	}
+	if err := h.Queue.Room(); err != nil {
+		if errors.Is(err, relay.ErrNoSpace) {
+			v.Warnings = append(v.Warnings, "new mail is refused: "+err.Error())
+		} else {
+			v.OK, v.Problems = false, append(v.Problems, "new mail is refused: "+err.Error())
+		}
+	}
+	if h.Store != nil {
+		if n := h.Store().Corrupt; n > 0 {
+			v.Warnings = append(v.Warnings, fmt.Sprintf("%d damaged records were set aside; see dawk queue verify", n))
+		}
+	}
+	status := http.StatusOK
+	if !v.OK {
+		status = http.StatusServiceUnavailable
+	}
+	answer(w, status, v)
+}

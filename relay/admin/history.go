@@ -1,0 +1,144 @@
+package admin
+
+import (
+	"sync"
+	"time"
+
+	"dawk/relay"
+)
+
+// Bounds of a History. 10,000 messages with a recipient or two take about
+// 10 MiB.
+const (
+	DefaultHistory = 10_000 // messages
+	maxEnded       = 50     // recipients kept of one message
+	maxEndedText   = 256    // octets kept of a reply
+)
+
+// Ended is what became of one recipient.
+type Ended struct {
+	Recipient relay.Path   `json:"recipient"`
+	Action    relay.Action `json:"action"` // relayed, delivered, failed, expired, deleted
+	At        time.Time    `json:"at"`
+	Attempt   int          `json:"attempt,omitempty"` // the attempt that decided; 0: none did
+	Route     string       `json:"route,omitempty"`
+	Host      string       `json:"host,omitempty"`
+	Addr      string       `json:"addr,omitempty"`
+	TLS       string       `json:"tls,omitempty"`
+	Reply     relay.Reply  `json:"reply,omitzero"`
+}
+
+// Notice is a notice that a message caused.
+type Notice struct {
+	ID   relay.QueueID `json:"id"`
+	Kind string        `json:"kind"`
+	At   time.Time     `json:"at"`
+}
+
+// Past is what is remembered of a message of which recipients have ended.
+type Past struct {
+	ID        relay.QueueID `json:"id"`
+	From      relay.Path    `json:"from"`
+	Identity  string        `json:"identity,omitempty"`
+	MessageID string        `json:"message_id,omitempty"`
+	Arrival   time.Time     `json:"arrival"`
+	Ended     []Ended       `json:"ended"`
+	MoreEnded int           `json:"more_ended,omitempty"` // beyond those in Ended
+	Notices   []Notice      `json:"notices,omitempty"`
+}
+
+// History remembers, in memory, the last messages of which a recipient ended:
+// the answer to "did it arrive?" long after the queue forgot. It is an
+// Observer and safe for use by several goroutines.
+type History struct {
+	began time.Time
+
+	mu   sync.Mutex
+	byID map[relay.QueueID]*Past
+	ring []relay.QueueID // the order of forgetting
+	next int             // in ring: where the next message goes
+}
+
+// NewHistory remembers so many messages; 0: DefaultHistory.
+func NewHistory(messages int) *History {
+	if messages <= 0 {
+		messages = DefaultHistory
+	}
+	return &History{began: time.Now(), byID: make(map[relay.QueueID]*Past), ring: make([]relay.QueueID, messages)}
+}
+
+var actionOf = map[relay.EventKind]relay.Action{
+	relay.EventRelayed: relay.ActionRelayed, relay.EventDelivered: relay.ActionDelivered,
+	relay.EventFailed: relay.ActionFailed, relay.EventExpired: relay.ActionExpired,
+	relay.EventDeleted: relay.ActionDeleted,
+}
+
+// Observe implements relay.Observer.
+func (h *History) Observe(e relay.Event) {
+	action, final := actionOf[e.Kind]
+	if e.ID.IsZero() || !final && e.Kind != relay.EventNotified {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := h.past(e)
+	if e.Kind == relay.EventNotified {
+		if len(p.Notices) < maxEnded {
+			p.Notices = append(p.Notices, Notice{ID: e.NoticeID, Kind: e.NoticeKind, At: e.Time})
+		}
+		return
+	}
+	if len(p.Ended) == maxEnded {
+		p.MoreEnded++
+		return
+	}
+	reply := e.Reply
+	if len(reply.Text) > maxEndedText {
+		reply.Text = relay.Sanitize(reply.Text[:maxEndedText]) + "…"
+	}
+	p.Ended = append(p.Ended, Ended{Recipient: e.Recipient, Action: action, At: e.Time, Attempt: e.Attempt,
+		Route: e.Route, Host: e.Host, Addr: e.Addr, TLS: e.TLS, Reply: reply})
+}
+
+// past finds or makes the record of e's message; making it forgets the oldest.
+func (h *History) past(e relay.Event) *Past {
+	p := h.byID[e.ID]
+	if p == nil {
+		delete(h.byID, h.ring[h.next])
+		h.ring[h.next] = e.ID
+		h.next = (h.next + 1) % len(h.ring)
+		p = &Past{ID: e.ID, Arrival: e.ID.Time()}
+		h.byID[e.ID] = p
+	}
+	// Not every kind of event carries these.
+	if !e.From.IsNull() {
+		p.From = e.From
+	}
+	if e.Identity != "" {
+		p.Identity = e.Identity
+	}
+	if e.MessageID != "" {
+		p.MessageID = e.MessageID
+	}
+	if e.Age > 0 {
+		p.Arrival = e.Time.Add(-e.Age)
+	}
+	return p
+}
+
+// Get is what is remembered of a message, as a copy.
+func (h *History) Get(id relay.QueueID) (Past, bool) {
+	if h == nil {
+		return Past{}, false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, ok := h.byID[id]
+	if !ok {
+		return Past{}, false
+	}
+	c := *p
+	c.Ended = append([]Ended(nil), p.Ended...)
+	c.Notices = append([]Notice(nil), p.Notices...)
+	return c, true
+}

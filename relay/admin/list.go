@@ -1,0 +1,232 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strconv"
+	"time"
+
+	"dawk/relay"
+)
+
+// list streams the Deliveries that a filter picks.
+func (h *handler) list(w http.ResponseWriter, r *http.Request) {
+	filter, err := relay.ParseFilter(r.FormValue("filter"))
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	limit := 0
+	if s := r.FormValue("limit"); s != "" {
+		if limit, err = strconv.Atoi(s); err != nil || limit < 0 {
+			fail(w, http.StatusBadRequest, fmt.Errorf("limit %.20q is not a number of lines", s))
+			return
+		}
+	}
+	end := End{Now: time.Now()}
+	out := newLines(w)
+	for item, err := range h.pick(r.Context(), filter, end.Now) {
+		switch {
+		case err != nil && !errors.Is(err, relay.ErrCorrupt):
+			out.abort(fmt.Errorf("read the queue: %w", err))
+			return
+		case err != nil:
+			end.Failed++
+			out.write(Line{Error: err.Error()})
+		case limit > 0 && end.Deliveries+len(item.Deliveries) > limit && end.Messages > 0:
+			end.More = true
+		default:
+			end.add(item)
+			out.write(Line{Item: item})
+		}
+		if end.More || out.err != nil {
+			break
+		}
+	}
+	out.finish(end)
+}
+
+// pick gives the items that f picks, each with only the Deliveries that it
+// picks. A filter of IDs is looked up; any other is a walk through the store.
+func (h *handler) pick(ctx context.Context, f relay.Filter, now time.Time) iter.Seq2[*relay.Item, error] {
+	all := h.Queue.Items(ctx)
+	if ids := f.IDs(); ids != nil {
+		all = h.byID(ids)
+	}
+	return func(yield func(*relay.Item, error) bool) {
+		for item, err := range all {
+			if err != nil {
+				if !yield(nil, err) {
+					return
+				}
+				continue
+			}
+			picked := item.Deliveries[:0:0]
+			for i := range item.Deliveries {
+				if f.Match(&item.Message, &item.Deliveries[i], now) {
+					picked = append(picked, item.Deliveries[i])
+				}
+			}
+			if len(picked) > 0 && !yield(&relay.Item{Message: item.Message, Deliveries: picked}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// byID looks messages up; those that are gone are left out.
+func (h *handler) byID(ids []relay.QueueID) iter.Seq2[*relay.Item, error] {
+	return func(yield func(*relay.Item, error) bool) {
+		for _, id := range ids {
+			item, err := h.Queue.Item(id)
+			if errors.Is(err, relay.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				err = fmt.Errorf("%s: %w", id, err)
+			}
+			if !yield(item, err) {
+				return
+			}
+		}
+	}
+}
+
+func (e *End) add(item *relay.Item) {
+	e.Messages++
+	e.Bytes += item.Message.Size
+	if e.Oldest.IsZero() || item.Message.Arrival.Before(e.Oldest) {
+		e.Oldest = item.Message.Arrival
+	}
+	for i := range item.Deliveries {
+		e.Deliveries++
+		e.Recipients += len(item.Deliveries[i].Open)
+		if item.Deliveries[i].Held {
+			e.Held++
+		}
+	}
+}
+
+func (h *handler) show(w http.ResponseWriter, r *http.Request) {
+	id, ok := pathID(w, r)
+	if !ok {
+		return
+	}
+	item, err := h.Queue.Item(id)
+	if err != nil {
+		fail(w, statusOf(err), h.missing(id, err))
+		return
+	}
+	answer(w, http.StatusOK, item)
+}
+
+// missing explains an error of Item or Content to the operator.
+func (h *handler) missing(id relay.QueueID, err error) error {
+	if !errors.Is(err, relay.ErrNotFound) {
+		return fmt.Errorf("read %s: %w", id, err)
+	}
+	if _, ok := h.History.Get(id); ok {
+		return fmt.Errorf("%s is no longer in the queue; dawk why %s tells what became of it", id, id)
+	}
+	return fmt.Errorf("%s is not in the queue", id)
+}
+
+func (h *handler) content(w http.ResponseWriter, r *http.Request) {
+	id, ok := pathID(w, r)
+	if !ok {
+		return
+	}
+	content, err := h.Queue.Content(id)
+	if err != nil {
+		fail(w, statusOf(err), h.missing(id, err))
+		return
+	}
+	defer content.Close()
+	size := content.Size()
+	if r.FormValue("part") == "headers" {
+		if size, err = headerSize(content); err != nil {
+			fail(w, http.StatusInternalServerError, fmt.Errorf("read %s: %w", id, err))
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "message/rfc822")
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if _, err := io.Copy(w, io.NewSectionReader(content, 0, size)); err != nil {
+		panic(http.ErrAbortHandler) // the client must not take a part for the whole
+	}
+}
+
+// headerSize is the length of the header section with the empty line that
+// ends it (RFC 5322 §2.1), in octets.
+func headerSize(c relay.Content) (int64, error) {
+	r := bufio.NewReader(io.NewSectionReader(c, 0, c.Size()))
+	var n int64
+	whole := true // the last piece began a line
+	for {
+		line, err := r.ReadSlice('\n')
+		n += int64(len(line))
+		if err == io.EOF || err == nil && whole && bytes.Equal(line, []byte("\r\n")) {
+			return n, nil
+		}
+		if err != nil && err != bufio.ErrBufferFull {
+			return 0, err
+		}
+		whole = err == nil
+	}
+}
+
+// lines writes an answer of many lines.
+type lines struct {
+	w    http.ResponseWriter
+	buf  *bufio.Writer
+	json *json.Encoder
+	any  bool
+	err  error // the client went away
+}
+
+func newLines(w http.ResponseWriter) *lines {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	buf := bufio.NewWriterSize(w, 32<<10)
+	return &lines{w: w, buf: buf, json: json.NewEncoder(buf)}
+}
+
+func (l *lines) write(line Line) {
+	l.any = true
+	if l.err == nil {
+		l.err = l.json.Encode(line)
+	}
+}
+
+// flush sends what is there, for a client that watches.
+func (l *lines) flush() {
+	if l.err == nil {
+		l.err = l.buf.Flush()
+		http.NewResponseController(l.w).Flush()
+	}
+}
+
+func (l *lines) finish(end End) {
+	l.write(Line{End: &end})
+	if l.err == nil {
+		l.err = l.buf.Flush()
+	}
+}
+
+// abort ends an answer that cannot be completed: as an error while nothing was
+// sent, else by breaking the connection off.
+func (l *lines) abort(err error) {
+	if !l.any {
+		fail(l.w, statusOf(err), err)
+		return
+	}
+	l.write(Line{Error: err.Error()})
+	l.flush()
+	panic(http.ErrAbortHandler)
+}

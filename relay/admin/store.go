@@ -1,0 +1,65 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+var errNotOffered = errors.New("this relay's store does not offer it")
+
+func (h *handler) verify(w http.ResponseWriter, r *http.Request) {
+	h.maintain(w, r, "verify the queue", h.Verify)
+}
+
+func (h *handler) compact(w http.ResponseWriter, r *http.Request) {
+	h.maintain(w, r, "compact the queue", h.Compact)
+}
+
+func (h *handler) maintain(w http.ResponseWriter, r *http.Request, what string, do func(context.Context) (Report, error)) {
+	if do == nil {
+		fail(w, http.StatusNotImplemented, fmt.Errorf("%s: %w", what, errNotOffered))
+		return
+	}
+	h.Log.Info("operator's request", "what", what)
+	report, err := do(r.Context())
+	if err != nil {
+		fail(w, statusOf(err), fmt.Errorf("%s: %w", what, err))
+		return
+	}
+	answer(w, http.StatusOK, report)
+}
+
+// backup streams a copy. A copy that fails half-way breaks the connection off,
+// so that no client takes it for whole.
+func (h *handler) backup(w http.ResponseWriter, r *http.Request) {
+	if h.Backup == nil {
+		fail(w, http.StatusNotImplemented, fmt.Errorf("back up the queue: %w", errNotOffered))
+		return
+	}
+	h.Log.Info("operator's request", "what", "back up the queue")
+	out := &counted{w: w}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	err := h.Backup(r.Context(), out)
+	switch {
+	case err == nil:
+	case out.n == 0:
+		fail(w, statusOf(err), fmt.Errorf("back up the queue: %w", err))
+	default:
+		h.Log.Warn("backup failed", "written", out.n, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// counted knows whether the answer has begun.
+type counted struct {
+	w http.ResponseWriter
+	n int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,185 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"dawk/relay"
+)
+
+// Why is the answer to "where is my mail?": all that is known of one message.
+type Why struct {
+	ID    relay.QueueID `json:"id"`
+	Now   time.Time     `json:"now"`   // the server's clock, to reckon ages from
+	State string        `json:"state"` // "queued", "held" (all of what is left) or "finished"
+
+	From      relay.Path    `json:"from"`
+	Identity  string        `json:"identity,omitempty"`
+	Client    string        `json:"client,omitempty"`
+	Protocol  string        `json:"protocol,omitempty"`
+	MessageID string        `json:"message_id,omitempty"`
+	Arrival   time.Time     `json:"arrival"`
+	Size      int64         `json:"size,omitempty"`
+	Notice    bool          `json:"notice,omitempty"`
+	Waiting   []WhyDelivery `json:"waiting,omitempty"` // what is not finished
+	Ended     []Ended       `json:"ended,omitempty"`   // what is
+	MoreEnded int           `json:"more_ended,omitempty"`
+	Notices   []Notice      `json:"notices,omitempty"` // that it caused
+}
+
+// WhyDelivery is what is known of one Delivery.
+type WhyDelivery struct {
+	Job         uint16          `json:"job"`
+	Destination string          `json:"destination"`
+	Route       string          `json:"route"` // "mx" or the name of the route, as it would be chosen now
+	State       string          `json:"state"` // "held", "due", "new" or "deferred"
+	HeldSince   time.Time       `json:"held_since,omitzero"`
+	Open        []WhyRecipient  `json:"open"`
+	Attempts    []relay.Attempt `json:"attempts,omitempty"`
+	Tried       int             `json:"tried"`
+	Next        time.Time       `json:"next,omitzero"` // when it is tried next; zero while held
+	Rule        string          `json:"rule,omitempty"`
+	Expires     time.Time       `json:"expires,omitzero"` // returned to the sender by the first attempt that fails after it; zero while held
+	Advice      []string        `json:"advice"`           // what would unblock it, a sentence each
+}
+
+// WhyRecipient is an open recipient.
+type WhyRecipient struct {
+	Recipient relay.Path  `json:"recipient"`
+	Last      relay.Reply `json:"last,omitzero"`
+}
+
+func (h *handler) why(w http.ResponseWriter, r *http.Request) {
+	id, ok := pathID(w, r)
+	if !ok {
+		return
+	}
+	now := time.Now()
+	past, remembered := h.History.Get(id)
+	item, err := h.Queue.Item(id)
+	switch {
+	case err == nil:
+		answer(w, http.StatusOK, h.explain(item, past, now))
+	case !errors.Is(err, relay.ErrNotFound):
+		fail(w, statusOf(err), fmt.Errorf("read %s: %w", id, err))
+	case remembered:
+		answer(w, http.StatusOK, explainPast(past, now))
+	default:
+		fail(w, http.StatusNotFound, h.unknown(id))
+	}
+}
+
+// unknown says where else to look for a message that nobody here knows.
+func (h *handler) unknown(id relay.QueueID) error {
+	if h.History == nil {
+		return fmt.Errorf("%s is not in the queue; the log has the line of its delivery, under qid=%s", id, id)
+	}
+	return fmt.Errorf("%s is not in the queue, and not among the last %d messages that finished since dawk started at %s; the log has its lines, under qid=%s",
+		id, len(h.History.ring), h.History.began.UTC().Format(time.RFC3339), id)
+}
+
+func explainPast(p Past, now time.Time) *Why {
+	return &Why{ID: p.ID, Now: now, State: "finished", From: p.From, Identity: p.Identity, MessageID: p.MessageID,
+		Arrival: p.Arrival, Ended: p.Ended, MoreEnded: p.MoreEnded, Notices: p.Notices}
+}
+
+// explain computes the whole answer for a message in the queue.
+func (h *handler) explain(item *relay.Item, past Past, now time.Time) *Why {
+	m := &item.Message
+	y := &Why{ID: m.ID, Now: now, State: "held", From: m.From, Identity: m.Identity, Client: m.Client, Protocol: m.Protocol,
+		MessageID: m.MessageID, Arrival: m.Arrival, Size: m.Size, Notice: m.Notice,
+		Ended: past.Ended, MoreEnded: past.MoreEnded, Notices: past.Notices}
+	for i := range item.Deliveries {
+		d := &item.Deliveries[i]
+		if !d.Held {
+			y.State = "queued"
+		}
+		y.Waiting = append(y.Waiting, h.explainDelivery(m, d, item.Attempts[d.Job], now))
+	}
+	// The store's history outlives a restart, the memory does not.
+	for _, attempts := range item.Attempts {
+		for _, a := range attempts {
+			y.Ended = appendEnded(y.Ended, m, a)
+		}
+	}
+	slices.SortStableFunc(y.Ended, func(a, b Ended) int { return a.At.Compare(b.At) })
+	return y
+}
+
+func appendEnded(ended []Ended, m *relay.Message, a relay.Attempt) []Ended {
+	for _, o := range a.Outcomes {
+		if !o.Action.Final() || o.Recipient < 0 || o.Recipient >= len(m.Recipients) {
+			continue
+		}
+		to := m.Recipients[o.Recipient].Path
+		if slices.ContainsFunc(ended, func(e Ended) bool { return e.Recipient == to }) {
+			continue
+		}
+		ended = append(ended, Ended{Recipient: to, Action: o.Action, At: a.At.Add(a.Took), Attempt: a.N,
+			Route: a.Route, Host: a.Host, Addr: a.Addr, TLS: a.TLS, Reply: o.Reply})
+	}
+	return ended
+}
+
+func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts []relay.Attempt, now time.Time) WhyDelivery {
+	y := WhyDelivery{Job: d.Job, Destination: d.Destination, Route: h.routeOf(m, d), Attempts: attempts,
+		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, now), Open: []WhyRecipient{}}
+	for _, o := range d.Open {
+		if o.Recipient >= 0 && o.Recipient < len(m.Recipients) {
+			y.Open = append(y.Open, WhyRecipient{Recipient: m.Recipients[o.Recipient].Path, Last: o.Last})
+		}
+	}
+	if d.Held {
+		y.HeldSince, y.Next, y.Rule = d.HeldAt, time.Time{}, ""
+	} else {
+		y.Expires = h.expires(m, d)
+	}
+	y.Advice = adviseDelivery(m, d, y.Route, now)
+	return y
+}
+
+// stateOf: "due" is tried already and due again, "new" not tried yet.
+func stateOf(d *relay.Delivery, now time.Time) string {
+	switch {
+	case d.Held:
+		return "held"
+	case d.Attempts == 0:
+		return "new"
+	case !d.Due.After(now):
+		return "due"
+	}
+	return "deferred"
+}
+
+// routeOf asks for today's route, since it is looked up again at each attempt.
+func (h *handler) routeOf(m *relay.Message, d *relay.Delivery) string {
+	destination := d.Destination
+	if h.Route != nil && len(d.Open) > 0 && d.Open[0].Recipient >= 0 && d.Open[0].Recipient < len(m.Recipients) {
+		destination = h.Route(m, m.Recipients[d.Open[0].Recipient].Path)
+	}
+	if name, ok := strings.CutPrefix(destination, "route:"); ok {
+		return name
+	}
+	return "mx"
+}
+
+// expires is when d's time is up. Time on hold does not count; nor does the
+// time before its release (RFC 4865).
+func (h *handler) expires(m *relay.Message, d *relay.Delivery) time.Time {
+	life := m.MaxAge
+	if life == 0 {
+		life = h.MaxAge
+	}
+	if life == 0 {
+		return time.Time{}
+	}
+	start := m.Arrival
+	if m.NotBefore.After(start) {
+		start = m.NotBefore
+	}
+	return start.Add(life + d.HeldFor)
+}
