@@ -1,0 +1,286 @@
+package mx
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dawk/relay"
+)
+
+// Config is what a Transport needs. The zero value of each field has a
+// default, but for Hostname and Resolver.
+type Config struct {
+	Hostname string // our name in EHLO; A-labels
+	Port     int    // of MX hosts; 0: 25
+	// AllowNetworks are prefixes to which delivery by MX is allowed although
+	// it would be refused: see AddressPolicy.
+	AllowNetworks []netip.Prefix
+	TLS           Level          // LevelDefault: opportunistic
+	IP            string         // "4", "6" or "both"; "": both
+	RootCAs       *x509.CertPool // nil: the system's
+	Timeouts      Timeouts
+	Routes        []Route          // first match wins
+	Own           []netip.AddrPort // our listeners: mail never goes there by MX
+
+	IdleTimeout           time.Duration // of a connection in the pool; 0: 10 s, below 0: no reuse
+	MessagesPerConnection int           // 0: 50
+	RecipientsPerMessage  int           // in one transaction; 0: 100 (RFC 5321 §4.5.3.1.8)
+
+	Resolver Lookup
+	// Dial connects to an address "ip:port"; nil: a net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Log  *slog.Logger // debugging only; nil: none
+}
+
+// Lookup is what the router asks of DNS; *Resolver is the one in use. Errors
+// are *DNSError.
+type Lookup interface {
+	LookupMX(ctx context.Context, domain string) (Answer[MX], error)
+	LookupAddrs(ctx context.Context, host, ip string) (Answer[netip.Addr], error)
+}
+
+// Timeouts are the limits of a conversation (RFC 5321 §4.5.3.2). Only Block
+// renews while bytes move; the others cover a whole reply, so that a server
+// that sends an octet a second cannot hold a worker. 0: the default.
+type Timeouts struct {
+	Connect  time.Duration // one address; 30 s
+	Greeting time.Duration // 5 min
+	Command  time.Duration // the reply to EHLO, STARTTLS, AUTH, MAIL, RCPT, RSET, and a TLS handshake; 5 min
+	Data     time.Duration // the reply to DATA; 2 min
+	Block    time.Duration // one write of content; 3 min
+	FinalDot time.Duration // the reply to the final dot; 10 min
+	Session  time.Duration // one attempt in all, less the time of a body that moves at 1 KiB/s or more; 30 min
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{
+		{&t.Connect, 30 * time.Second}, {&t.Greeting, 5 * time.Minute}, {&t.Command, 5 * time.Minute},
+		{&t.Data, 2 * time.Minute}, {&t.Block, 3 * time.Minute}, {&t.FinalDot, 10 * time.Minute},
+		{&t.Session, 30 * time.Minute},
+	} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+	return t
+}
+
+// Level is how private a delivery must be. Levels are ordered: DANE, MTA-STS
+// and REQUIRETLS raise one, never lower it.
+type Level uint8
+
+// The levels.
+const (
+	LevelDefault       Level = iota // what the configuration around it says
+	LevelOff                        // never TLS
+	LevelOpportunistic              // TLS with any certificate where offered, else in the clear
+	LevelRequired                   // TLS, the certificate unchecked
+	LevelVerified                   // TLS, PKIX and the host's name
+)
+
+var levelNames = [...]string{"", "off", "opportunistic", "required", "verified"}
+
+// String is the word of the configuration.
+func (l Level) String() string {
+	if int(l) < len(levelNames) {
+		return levelNames[l]
+	}
+	return "level " + strconv.Itoa(int(l))
+}
+
+// ParseLevel reads a word of the configuration; "" is LevelDefault.
+func ParseLevel(s string) (Level, error) {
+	for i, name := range levelNames {
+		if s == name {
+			return Level(i), nil
+		}
+	}
+	return 0, fmt.Errorf("tls level %q is unknown: it is one of off, opportunistic, required, verified", s)
+}
+
+// Route sends what matches all its conditions another way than by MX at the
+// default level. Empty conditions match all.
+//
+// To and From hold domains ("example.com", which does not match its
+// subdomains; "*.example.com", which matches only them), mailboxes, or "*";
+// From also "<>", the null reverse-path. Identity holds names, with "*" for
+// any run of characters.
+type Route struct {
+	Name     string
+	To       []string
+	From     []string
+	Identity []string
+	Via      []Hop // in order of preference, looked up by address only; empty: by MX, with TLS as below
+	TLS      Level // LevelDefault: Config.TLS
+	User     string
+	Password string
+}
+
+// Hop is a host of `via`.
+type Hop struct {
+	Host        string // a name in A-labels, or an IP address without brackets
+	Port        uint16
+	ImplicitTLS bool // TLS from the first octet ("smtps://", RFC 8314 §3.3)
+}
+
+// String is the form that ParseHop reads.
+func (h Hop) String() string {
+	s := net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port)))
+	if h.ImplicitTLS {
+		return "smtps://" + s
+	}
+	return s
+}
+
+// loopback says whether the hop is surely this machine.
+func (h Hop) loopback() bool {
+	a, err := netip.ParseAddr(h.Host)
+	return h.Host == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
+// ParseHop reads "host[:port]" or "smtps://host[:port]". The default port is
+// 465 with smtps, 587 with a login, else 25.
+func ParseHop(s string, login bool) (Hop, error) {
+	h := Hop{Port: 25}
+	rest, implicit := strings.CutPrefix(s, "smtps://")
+	switch h.ImplicitTLS = implicit; {
+	case implicit:
+		h.Port = 465
+	case login:
+		h.Port = 587
+	}
+	host := rest
+	if a, p, err := net.SplitHostPort(rest); err == nil {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return Hop{}, fmt.Errorf("via %q: %q is not a port", s, p)
+		}
+		host, h.Port = a, uint16(n)
+	}
+	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if a, err := netip.ParseAddr(bare); err == nil && a.Zone() == "" {
+		h.Host = a.Unmap().String()
+		return h, nil
+	}
+	name, err := relay.NormalizeDomain(host)
+	if err != nil || strings.HasPrefix(name, "[") {
+		return Hop{}, fmt.Errorf("via %q: write host, host:port or smtps://host:port", s)
+	}
+	h.Host = name
+	return h, nil
+}
+
+// Validate reports everything that is wrong with c, in plain sentences.
+func (c Config) Validate() error {
+	var errs []error
+	if _, err := relay.NormalizeDomain(c.Hostname); err != nil {
+		errs = append(errs, fmt.Errorf("hostname: %w", err))
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		errs = append(errs, fmt.Errorf("delivery.port: %d is not a port", c.Port))
+	}
+	if !slices.Contains([]string{"", "4", "6", "both"}, c.IP) {
+		errs = append(errs, fmt.Errorf(`delivery.ip: %q is not one of "4", "6", "both"`, c.IP))
+	}
+	names := map[string]bool{}
+	for i, r := range c.Routes {
+		name := r.name(i)
+		if names[name] {
+			errs = append(errs, fmt.Errorf("route %q: another route has this name; give one of them a `name` of its own", name))
+		}
+		names[name] = true
+		if err := c.validateRoute(r); err != nil {
+			errs = append(errs, fmt.Errorf("route %q: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateRoute(r Route) error {
+	var errs []error
+	if _, err := compileRoute(r); err != nil {
+		errs = append(errs, err)
+	}
+	if r.Password != "" && r.User == "" {
+		errs = append(errs, errors.New("it has a password but no `user`"))
+	}
+	if r.User != "" && len(r.Via) == 0 {
+		errs = append(errs, errors.New("a login needs `via`: an MX host has no account of ours"))
+	}
+	level := c.level(r)
+	for _, h := range r.Via {
+		if h.Host == "" || h.Port == 0 {
+			errs = append(errs, fmt.Errorf("via %q has no host or no port", h.String()))
+		}
+		if h.ImplicitTLS && level == LevelOff {
+			errs = append(errs, fmt.Errorf(`via %q is TLS, but tls = "off"`, h.String()))
+		}
+		if r.User != "" && level != LevelVerified && !h.loopback() {
+			errs = append(errs, fmt.Errorf(`a password would go to %s over tls = %q, to whoever answers: set tls = "verified"`, h.Host, level))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// level is the route's own, or the default.
+func (c Config) level(r Route) Level {
+	for _, l := range []Level{r.TLS, c.TLS} {
+		if l != LevelDefault {
+			return l
+		}
+	}
+	return LevelOpportunistic
+}
+
+// name is the route's name, or the one that commands call it by when it has
+// none: its user, else its first `to`.
+func (r Route) name(i int) string {
+	switch {
+	case r.Name != "":
+		return r.Name
+	case r.User != "":
+		return r.User
+	case len(r.To) > 0:
+		return r.To[0]
+	}
+	return "route " + strconv.Itoa(i+1)
+}
+
+// withDefaults fills in what was left out, for NewTransport.
+func (c Config) withDefaults() Config {
+	c.Timeouts = c.Timeouts.withDefaults()
+	if c.Port == 0 {
+		c.Port = 25
+	}
+	if c.TLS == LevelDefault {
+		c.TLS = LevelOpportunistic
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = 10 * time.Second
+	}
+	if c.MessagesPerConnection <= 0 {
+		c.MessagesPerConnection = 50
+	}
+	if c.RecipientsPerMessage <= 0 {
+		c.RecipientsPerMessage = 100
+	}
+	if c.Dial == nil {
+		c.Dial = new(net.Dialer).DialContext
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

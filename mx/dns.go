@@ -1,0 +1,269 @@
+package mx
+
+// The only file that knows the DNS library: its first version sees fixes only
+// and the second lives elsewhere, so one file is what a move would cost.
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	typeA    = dns.TypeA
+	typeAAAA = dns.TypeAAAA
+	typeMX   = dns.TypeMX
+	typePTR  = dns.TypePTR
+	typeTXT  = dns.TypeTXT
+
+	ednsSize = 1232 // octets; fits the IPv6 minimum MTU unfragmented
+)
+
+func typeName(t uint16) string { return dns.TypeToString[t] }
+
+// systemServers reads the name servers of a resolv.conf.
+func systemServers(file string) ([]string, error) {
+	c, err := dns.ClientConfigFromFile(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return []string{fallbackDNS}, nil
+	case err != nil:
+		return nil, fmt.Errorf("cannot read %s: %w", file, err)
+	case len(c.Servers) == 0:
+		return []string{fallbackDNS}, nil
+	}
+	return c.Servers, nil
+}
+
+func reverseName(a netip.Addr) string {
+	name, err := dns.ReverseAddr(a.String())
+	if err != nil {
+		return "invalid" // a netip.Addr that prints cannot fail to parse
+	}
+	return strings.TrimSuffix(name, ".")
+}
+
+// try asks one server once: with EDNS0, without when it does not know it, by
+// TCP when the answer was cut.
+func (r *Resolver) try(ctx context.Context, q question, server string) result {
+	fail := func(t Trouble, format string, args ...any) result {
+		return result{err: &DNSError{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: fmt.Sprintf(format, args...)}}
+	}
+	if _, ok := dns.IsDomainName(q.name); !ok || q.name == "" {
+		return fail(NXDomain, "not a domain name")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*r.timeout) // UDP, then TCP
+	defer cancel()
+	reply, err := r.exchange(ctx, "udp", server, q, true)
+	if err == nil && noEDNS(reply) {
+		reply, err = r.exchange(ctx, "udp", server, q, false)
+	}
+	if err == nil && reply.Truncated {
+		withEDNS := reply.IsEdns0() != nil
+		reply, err = r.exchange(ctx, "tcp", server, q, withEDNS)
+	}
+	switch {
+	case err != nil:
+		return fail(Timeout, "%s: %v", server, err)
+	case referral(reply):
+		// Read as NODATA it would bounce mail for a mistake of the resolver.
+		return fail(ServFail, "%s does not resolve, it only refers to other servers", server)
+	case reply.Rcode == dns.RcodeNameError || reply.Rcode == dns.RcodeSuccess:
+		return r.read(q, reply)
+	}
+	return fail(ServFail, "%s: %s", server, dns.RcodeToString[reply.Rcode])
+}
+
+// noEDNS says whether a server choked on EDNS0 (RFC 6891 §7).
+func noEDNS(m *dns.Msg) bool {
+	return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented || m.Rcode == dns.RcodeBadVers
+}
+
+// referral says whether a server that is no resolver named others to ask.
+func referral(m *dns.Msg) bool {
+	isType := func(t uint16) func(dns.RR) bool {
+		return func(rr dns.RR) bool { return rr.Header().Rrtype == t }
+	}
+	return m.Rcode == dns.RcodeSuccess && !m.Authoritative && len(m.Answer) == 0 &&
+		slices.ContainsFunc(m.Ns, isType(dns.TypeNS)) && !slices.ContainsFunc(m.Ns, isType(dns.TypeSOA))
+}
+
+// exchange sends one query and waits for its answer. The socket is connected
+// and new, so a forger must guess its port as well as the ID.
+func (r *Resolver) exchange(ctx context.Context, network, server string, q question, edns bool) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	query := new(dns.Msg)
+	query.SetQuestion(dns.Fqdn(q.name), q.typ)
+	// AD in a query asks for AD in the answer without the signatures that DO
+	// would bring (RFC 6840 §5.7).
+	query.AuthenticatedData = true
+	if edns {
+		query.SetEdns0(ednsSize, false)
+	}
+	packet, err := query.Pack()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := r.dial(ctx, network, server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if network == "tcp" {
+		return overTCP(conn, query, packet)
+	}
+	return overUDP(conn, query, packet)
+}
+
+// overUDP ignores packets that are no answer to query until the deadline: an
+// error at the first forged one would let a stranger stop our mail.
+func overUDP(conn net.Conn, query *dns.Msg, packet []byte) (*dns.Msg, error) {
+	if _, err := conn.Write(packet); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 65535)
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		reply := new(dns.Msg)
+		if err := reply.Unpack(buf[:n]); err != nil && !reply.Truncated {
+			continue
+		}
+		if answers(query, reply) {
+			return reply, nil
+		}
+	}
+}
+
+func overTCP(conn net.Conn, query *dns.Msg, packet []byte) (*dns.Msg, error) {
+	framed := append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
+	if _, err := conn.Write(framed); err != nil {
+		return nil, err
+	}
+	var size [2]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, binary.BigEndian.Uint16(size[:]))
+	if _, err := io.ReadFull(conn, buf); err != nil {
+		return nil, err
+	}
+	reply := new(dns.Msg)
+	if err := reply.Unpack(buf); err != nil {
+		return nil, err
+	}
+	if !answers(query, reply) || reply.Truncated {
+		return nil, errors.New("the answer belongs to another question")
+	}
+	return reply, nil
+}
+
+// answers says whether reply is an answer to query: the library compares
+// nothing but the ID, and that only in its own client.
+func answers(query, reply *dns.Msg) bool {
+	if reply.Id != query.Id || !reply.Response || reply.Opcode != dns.OpcodeQuery {
+		return false
+	}
+	if noEDNS(reply) && len(reply.Question) == 0 { // an old server may return the bare header (RFC 6891 §7)
+		return true
+	}
+	if len(reply.Question) != 1 {
+		return false
+	}
+	got, want := reply.Question[0], query.Question[0]
+	return strings.EqualFold(got.Name, want.Name) && got.Qtype == want.Qtype && got.Qclass == want.Qclass
+}
+
+// read follows the CNAMEs of an answer and takes the records at their end;
+// records of other names count for nothing.
+func (r *Resolver) read(q question, m *dns.Msg) result {
+	res := result{name: q.name, secure: r.trusted && m.AuthenticatedData, ttl: maxTTL}
+	bad := func(t Trouble, detail string) result {
+		return result{ttl: failureTTL, err: &DNSError{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: detail, Secure: res.secure}}
+	}
+	for range maxCNAMEs {
+		i := slices.IndexFunc(m.Answer, func(rr dns.RR) bool {
+			return rr.Header().Rrtype == dns.TypeCNAME && owner(rr) == res.name && q.typ != dns.TypeCNAME
+		})
+		if i < 0 {
+			res.collect(q.typ, m.Answer)
+			if m.Rcode == dns.RcodeSuccess && len(res.mx)+len(res.addrs)+len(res.texts) > 0 {
+				return res
+			}
+			none := bad(NoData, "")
+			if m.Rcode == dns.RcodeNameError {
+				none.err.Trouble = NXDomain
+			}
+			none.ttl = min(negativeTTL(m.Ns), res.ttl)
+			return none
+		}
+		cname := m.Answer[i].(*dns.CNAME)
+		res.name = clean(cname.Target)
+		res.ttl = min(res.ttl, seconds(cname.Hdr.Ttl))
+	}
+	return bad(ServFail, "a chain of CNAMEs without end")
+}
+
+func (r *result) collect(typ uint16, answer []dns.RR) {
+	for _, rr := range answer {
+		if rr.Header().Rrtype != typ || rr.Header().Class != dns.ClassINET || owner(rr) != r.name {
+			continue
+		}
+		switch rr := rr.(type) {
+		case *dns.A:
+			if a, ok := netip.AddrFromSlice(rr.A.To4()); ok {
+				r.addrs = append(r.addrs, a)
+			}
+		case *dns.AAAA:
+			if a, ok := netip.AddrFromSlice(rr.AAAA.To16()); ok {
+				r.addrs = append(r.addrs, a)
+			}
+		case *dns.MX:
+			r.mx = append(r.mx, MX{Host: clean(rr.Mx), Preference: rr.Preference})
+		case *dns.PTR:
+			r.texts = append(r.texts, clean(rr.Ptr))
+		case *dns.TXT:
+			r.texts = append(r.texts, strings.Join(rr.Txt, ""))
+		}
+		r.ttl = min(r.ttl, seconds(rr.Header().Ttl))
+	}
+}
+
+// negativeTTL is the lesser of the SOA's TTL and its MINIMUM (RFC 2308 §5).
+func negativeTTL(authority []dns.RR) time.Duration {
+	for _, rr := range authority {
+		if soa, ok := rr.(*dns.SOA); ok {
+			return min(seconds(soa.Hdr.Ttl), seconds(soa.Minttl), maxNegative)
+		}
+	}
+	return failureTTL
+}
+
+func owner(rr dns.RR) string { return clean(rr.Header().Name) }
+
+func clean(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+
+// seconds reads a TTL; one with the top bit set is 0 (RFC 2181 §8).
+func seconds(ttl uint32) time.Duration {
+	if ttl > 1<<31-1 {
+		return 0
+	}
+	return time.Duration(ttl) * time.Second
+}

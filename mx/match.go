@@ -1,0 +1,129 @@
+package mx
+
+import (
+	"fmt"
+	"strings"
+
+	"dawk/relay"
+)
+
+// compiled is a Route with its patterns in normal form.
+type compiled struct {
+	Route
+	to, from []mailPattern
+}
+
+// mailPattern matches mailboxes: by domain, by parent domain, or one mailbox.
+type mailPattern struct {
+	any    bool
+	null   bool       // "<>"
+	path   relay.Path // one mailbox
+	domain string     // this domain
+	parent string     // ".example.com": its subdomains
+}
+
+func (p mailPattern) match(m relay.Path, domain string) bool {
+	switch {
+	case p.any:
+		return true
+	case p.null:
+		return m.IsNull()
+	case !p.path.IsNull():
+		// The domain decides alone on case; local parts are compared as
+		// people mean them, though RFC 5321 §2.4 lets their case matter.
+		return p.path.Domain() == domain && strings.EqualFold(p.path.Local(), m.Local())
+	case p.parent != "":
+		return strings.HasSuffix(domain, p.parent)
+	}
+	return domain != "" && p.domain == domain
+}
+
+func parseMailPattern(s string) (mailPattern, error) {
+	switch {
+	case s == "*":
+		return mailPattern{any: true}, nil
+	case s == "<>":
+		return mailPattern{null: true}, nil
+	case strings.HasPrefix(s, "*."):
+		d, err := relay.NormalizeDomain(s[2:])
+		if err != nil {
+			return mailPattern{}, fmt.Errorf("pattern %q: %w", s, err)
+		}
+		return mailPattern{parent: "." + d}, nil
+	case strings.Contains(s, "@"):
+		p, err := relay.ParsePath(s)
+		if err != nil || p.IsNull() {
+			return mailPattern{}, fmt.Errorf("pattern %q: %w", s, err)
+		}
+		return mailPattern{path: p}, nil
+	}
+	d, err := relay.NormalizeDomain(s)
+	if err != nil {
+		return mailPattern{}, fmt.Errorf(`pattern %q: %w (write example.com, *.example.com, user@example.com or *)`, s, err)
+	}
+	return mailPattern{domain: d}, nil
+}
+
+func compileRoute(r Route) (*compiled, error) {
+	c := &compiled{Route: r}
+	for _, set := range []struct {
+		key  string
+		in   []string
+		into *[]mailPattern
+	}{{"to", r.To, &c.to}, {"from", r.From, &c.from}} {
+		for _, s := range set.in {
+			p, err := parseMailPattern(s)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", set.key, err)
+			}
+			*set.into = append(*set.into, p)
+		}
+	}
+	return c, nil
+}
+
+// matches says whether a recipient of m takes this route. domain is the
+// recipient's, with our own for a bare postmaster.
+func (c *compiled) matches(m *relay.Message, to relay.Path, domain string) bool {
+	return matchAny(c.to, to, domain) && matchAny(c.from, m.From, m.From.Domain()) && matchName(c.Identity, m.Identity)
+}
+
+func matchAny(patterns []mailPattern, p relay.Path, domain string) bool {
+	for _, each := range patterns {
+		if each.match(p, domain) {
+			return true
+		}
+	}
+	return len(patterns) == 0
+}
+
+func matchName(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if glob(p, name) {
+			return true
+		}
+	}
+	return len(patterns) == 0
+}
+
+// glob matches "*" in p with any run of characters, in time linear in the
+// product of the lengths.
+func glob(p, s string) bool {
+	parts := strings.Split(p, "*")
+	if len(parts) == 1 {
+		return p == s
+	}
+	first, last := parts[0], parts[len(parts)-1]
+	if len(s) < len(first)+len(last) || !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
+		return false
+	}
+	s = s[len(first) : len(s)-len(last)]
+	for _, mid := range parts[1 : len(parts)-1] {
+		i := strings.Index(s, mid)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(mid):]
+	}
+	return true
+}

@@ -1,0 +1,394 @@
+package mxtest
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// errLeave ends a session by the script's will.
+var errLeave = errors.New("the script ends the session")
+
+// session is one client's connection.
+type session struct {
+	s      *Server
+	raw    net.Conn // as it came
+	conn   net.Conn // raw or TLS on it
+	r      *bufio.Reader
+	number int
+
+	helo, user string
+	tls        bool
+	taken      int
+	mail       *Message
+}
+
+func (c *session) run() error {
+	c.use(c.raw)
+	if c.s.cfg.ImplicitTLS {
+		if err := c.handshake(); err != nil {
+			return err
+		}
+	}
+	if err := c.answer(EventConnect, "", "220 "+c.s.cfg.Hostname+" ESMTP mxtest"); err != nil {
+		return err
+	}
+	for {
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		line = strings.TrimRight(line, "\r\n")
+		c.s.note(func() { c.s.commands = append(c.s.commands, strconv.Itoa(c.number)+" "+line) })
+		verb, args, _ := strings.Cut(line, " ")
+		if err := c.command(strings.ToUpper(verb), strings.TrimSpace(args)); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *session) use(conn net.Conn) { c.conn, c.r = conn, bufio.NewReader(conn) }
+
+func commandVerb(command string) string {
+	_, line, _ := strings.Cut(command, " ")
+	verb, _, _ := strings.Cut(line, " ")
+	return strings.ToUpper(verb)
+}
+
+func (c *session) command(verb, args string) error {
+	switch verb {
+	case "EHLO":
+		c.helo, c.mail = args, nil
+		return c.answer(EventEHLO, "", c.ehlo())
+	case "HELO":
+		c.helo, c.mail = args, nil
+		return c.answer(EventHELO, "", "250 "+c.s.cfg.Hostname)
+	case "STARTTLS":
+		return c.startTLS()
+	case "AUTH":
+		return c.auth(args)
+	case "MAIL":
+		return c.mailFrom(args)
+	case "RCPT":
+		return c.rcptTo(args)
+	case "DATA":
+		return c.data()
+	case "RSET":
+		c.mail = nil
+		return c.answer(EventRSET, "", "250 2.0.0 forgotten")
+	case "NOOP":
+		return c.write("250 2.0.0 ok\r\n", 0)
+	case "QUIT":
+		if err := c.answer(EventQUIT, "", "221 2.0.0 bye"); err != nil {
+			return err
+		}
+		return errLeave
+	}
+	return c.write("500 5.5.2 what?\r\n", 0)
+}
+
+// answer does what the script says at an event, or gives the usual reply. It
+// returns errNo if the script's reply was a refusal.
+func (c *session) answer(e Event, mailbox, usual string) error {
+	err := c.scripted(e, mailbox, usual)
+	if errors.Is(err, errNo) {
+		return nil
+	}
+	return err
+}
+
+var errNo = errors.New("the script refused")
+
+func (c *session) scripted(e Event, mailbox, usual string) error {
+	a := c.s.act(e, mailbox)
+	if err := c.pause(a.delay); err != nil {
+		return err
+	}
+	var err error
+	switch a.verb {
+	case "accept":
+		if usual == "" {
+			return nil
+		}
+		if !strings.HasSuffix(usual, "\r\n") {
+			usual = formatReply(usual)
+		}
+		err = c.write(usual, a.slow)
+	case "reply":
+		err = c.write(a.text, a.slow)
+		if err == nil && a.text[0] != '2' && a.text[0] != '3' {
+			err = errNo
+		}
+	case "raw":
+		err = c.write(a.text, a.slow)
+	case "endless":
+		for err == nil {
+			err = c.write(strings.Repeat("250-and so on\r\n", 100), 0)
+		}
+	case "drop":
+		return errLeave
+	case "reset":
+		if t, ok := c.raw.(*net.TCPConn); ok {
+			t.SetLinger(0) //nolint:errcheck // then it is an ordinary close
+		}
+		return errLeave
+	case "halfclose":
+		if t, ok := c.raw.(*net.TCPConn); ok {
+			t.CloseWrite() //nolint:errcheck // closed by the client already
+		}
+		io.Copy(io.Discard, c.conn) //nolint:errcheck // until the client leaves
+		return errLeave
+	case "stall":
+		io.Copy(io.Discard, c.conn) //nolint:errcheck // until the client leaves
+		return errLeave
+	case "noread":
+		<-c.s.ctx.Done()
+		return errLeave
+	}
+	if a.close && (err == nil || errors.Is(err, errNo)) {
+		return errLeave
+	}
+	return err
+}
+
+func (c *session) pause(d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-c.s.ctx.Done():
+		return errLeave
+	}
+}
+
+func (c *session) write(s string, slow time.Duration) error {
+	if slow == 0 {
+		_, err := io.WriteString(c.conn, s)
+		return err
+	}
+	for i := range len(s) {
+		if _, err := io.WriteString(c.conn, s[i:i+1]); err != nil {
+			return err
+		}
+		if err := c.pause(slow); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *session) ehlo() string {
+	c.s.mu.Lock()
+	lines := append([]string{c.s.cfg.Hostname + " greets you"}, c.s.extensions...)
+	c.s.mu.Unlock()
+	if c.s.cfg.Certificate != nil && !c.tls {
+		lines = append(lines, "STARTTLS")
+	}
+	if c.s.cfg.Users != nil {
+		lines = append(lines, "AUTH PLAIN LOGIN")
+	}
+	return "250 " + strings.Join(lines, "\n")
+}
+
+func (c *session) startTLS() error {
+	if c.s.cfg.Certificate == nil || c.tls {
+		return c.write("502 5.5.1 no TLS here\r\n", 0)
+	}
+	if err := c.scripted(EventSTARTTLS, "", "220 2.0.0 go on"); err != nil {
+		if errors.Is(err, errNo) {
+			return nil
+		}
+		return err
+	}
+	return c.handshake()
+}
+
+func (c *session) handshake() error {
+	if err := c.scripted(EventTLS, "", ""); err != nil {
+		return err
+	}
+	t := tls.Server(c.raw, &tls.Config{Certificates: []tls.Certificate{*c.s.cfg.Certificate}})
+	if err := t.HandshakeContext(c.s.ctx); err != nil {
+		return err
+	}
+	c.tls, c.helo, c.mail = true, "", nil
+	c.use(t)
+	return nil
+}
+
+func (c *session) auth(args string) error {
+	mech, initial, _ := strings.Cut(args, " ")
+	ask := func(prompt string) string {
+		if c.write("334 "+base64.StdEncoding.EncodeToString([]byte(prompt))+"\r\n", 0) != nil {
+			return ""
+		}
+		line, _ := c.r.ReadString('\n')
+		return strings.TrimSpace(line)
+	}
+	var name, password string
+	switch strings.ToUpper(mech) {
+	case "PLAIN":
+		if initial == "" {
+			initial = ask("")
+		}
+		if parts := strings.Split(decode64(initial), "\x00"); len(parts) == 3 {
+			name, password = parts[1], parts[2]
+		}
+	case "LOGIN":
+		if initial == "" {
+			initial = ask("Username:")
+		}
+		name, password = decode64(initial), decode64(ask("Password:"))
+	default:
+		return c.write("504 5.5.4 unknown mechanism\r\n", 0)
+	}
+	if want, ok := c.s.cfg.Users[name]; !ok || want != password {
+		return c.write("535 5.7.8 wrong name or password\r\n", 0)
+	}
+	err := c.scripted(EventAUTH, name, "235 2.7.0 welcome")
+	if err == nil {
+		c.user = name
+	}
+	if errors.Is(err, errNo) {
+		return nil
+	}
+	return err
+}
+
+func decode64(s string) string {
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// cutPath takes "FROM:<a@b> SIZE=1" apart.
+func cutPath(args, prefix string) (path, params string, ok bool) {
+	if len(args) < len(prefix) || !strings.EqualFold(args[:len(prefix)], prefix) {
+		return "", "", false
+	}
+	rest := strings.TrimSpace(args[len(prefix):])
+	quoted := false
+	for i := range len(rest) {
+		switch {
+		case rest[i] == '"' && (i == 0 || rest[i-1] != '\\'):
+			quoted = !quoted
+		case rest[i] == '>' && !quoted && rest[0] == '<':
+			return rest[1:i], strings.TrimSpace(rest[i+1:]), true
+		}
+	}
+	return "", "", false
+}
+
+func (c *session) mailFrom(args string) error {
+	from, params, ok := cutPath(args, "FROM:")
+	switch {
+	case !ok:
+		return c.write("501 5.5.4 MAIL FROM:<mailbox>\r\n", 0)
+	case c.mail != nil:
+		return c.write("503 5.5.1 one transaction at a time\r\n", 0)
+	case c.s.cfg.Users != nil && c.user == "":
+		return c.write("530 5.7.0 who are you?\r\n", 0)
+	}
+	err := c.scripted(EventMAIL, from, "250 2.1.0 ok")
+	if err == nil {
+		c.mail = &Message{Session: c.number, HELO: c.helo, TLS: c.tls, User: c.user, From: from, MailParams: params}
+	}
+	if errors.Is(err, errNo) {
+		return nil
+	}
+	return err
+}
+
+func (c *session) rcptTo(args string) error {
+	to, params, ok := cutPath(args, "TO:")
+	switch {
+	case !ok:
+		return c.write("501 5.5.4 RCPT TO:<mailbox>\r\n", 0)
+	case c.mail == nil:
+		return c.write("503 5.5.1 MAIL first\r\n", 0)
+	}
+	err := c.scripted(EventRCPT, to, "250 2.1.5 ok")
+	if err == nil {
+		c.mail.Recipients = append(c.mail.Recipients, Recipient{to, params})
+	}
+	if errors.Is(err, errNo) {
+		return nil
+	}
+	return err
+}
+
+func (c *session) data() error {
+	if c.mail == nil || len(c.mail.Recipients) == 0 {
+		return c.write("503 5.5.1 RCPT first\r\n", 0)
+	}
+	err := c.scripted(EventDATA, c.mail.From, "354 end with a dot")
+	if err == nil {
+		err = c.scripted(EventBody, c.mail.From, "")
+	}
+	if errors.Is(err, errNo) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	m := c.mail
+	c.mail = nil
+	if m.Data, err = readBody(c.r); err != nil {
+		return err
+	}
+	c.taken++
+	m.Number, m.Time = c.taken, time.Now()
+	// Taken is what we answered 250 to; but a session that the script ends
+	// instead of answering has the message, too: the case of RFC 1047.
+	a := c.s.peek(EventDot, m.From)
+	if a.verb != "reply" || a.text[0] == '2' {
+		c.s.note(func() { c.s.messages = append(c.s.messages, *m) })
+	}
+	return c.answer(EventDot, m.From, "250 2.0.0 taken")
+}
+
+// peek is act without using the rule up.
+func (s *Server) peek(e Event, mailbox string) action {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.rules {
+		if r.matches(e, mailbox) {
+			return r.action
+		}
+	}
+	return action{verb: "accept"}
+}
+
+// readBody reads to CRLF.CRLF, and to nothing that merely looks like it, and
+// takes the stuffed dots out. Bare CR and LF stay.
+func readBody(r *bufio.Reader) ([]byte, error) {
+	var body []byte
+	lineStart := true // after CRLF, or at the beginning
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, err
+		}
+		if lineStart && bytes.Equal(line, []byte(".\r\n")) {
+			return body, nil
+		}
+		if lineStart && line[0] == '.' {
+			line = line[1:]
+		}
+		body = append(body, line...)
+		lineStart = bytes.HasSuffix(body, []byte("\r\n")) && len(line) > 0
+	}
+}

@@ -1,0 +1,40 @@
+package mx
+
+import "time"
+
+// minRate is the rate below which a body's time counts towards
+// Timeouts.Session, in octets a second.
+const minRate = 1 << 10
+
+// pace writes a body block by block. Each block has its own deadline; and each
+// KiB that went buys a second of session.
+type pace struct {
+	c     *conn
+	start time.Time
+	sent  int64
+	limit time.Time // of the session, as it was before
+}
+
+func newPace(c *conn) *pace {
+	return &pace{c: c, start: time.Now(), limit: c.use.end}
+}
+
+func (p *pace) send(block []byte) error {
+	by := time.Now().Add(p.c.limits.Block)
+	if end := p.limit.Add(p.credit()); end.Before(by) {
+		by = end
+	}
+	p.c.writeBy(by)
+	n, err := p.c.nc.Write(block)
+	p.sent += int64(n)
+	return err
+}
+
+func (p *pace) credit() time.Duration {
+	return time.Duration(p.sent/minRate) * time.Second
+}
+
+// end gives the session the time back that the body took, as far as it moved.
+func (p *pace) end() {
+	p.c.use.end = p.limit.Add(min(p.credit(), time.Since(p.start)))
+}

@@ -1,0 +1,304 @@
+package mx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// ResolverConfig configures a Resolver; the zero value is useful.
+type ResolverConfig struct {
+	Servers []string      // "host:port" or "ip"; empty: those of /etc/resolv.conf
+	Trusted *bool         // believe the AD bit; nil: only if every server is on a loopback address
+	Timeout time.Duration // of one try at one server; 0: 3 s
+	Rounds  int           // how often each server is asked; 0: 2
+	Size    int           // answers kept; 0: 10,000
+	// Dial connects to a server; nil: a net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Resolver is a caching stub resolver. It is safe for use by many goroutines.
+type Resolver struct {
+	servers []string
+	trusted bool
+	timeout time.Duration
+	rounds  int
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	first  atomic.Uint32 // index of the server that answered last: a dead one costs its time-out once
+	cache  *cache
+	flight singleflight.Group
+	slots  chan struct{} // bounds questions on the wire
+}
+
+const (
+	maxInFlight   = 256
+	maxTTL        = 24 * time.Hour
+	maxNegative   = 3 * time.Hour   // RFC 2308 §5
+	failureTTL    = 5 * time.Second // SERVFAIL, time-outs, negative answers without SOA (RFC 9520 asks for 1 s to 5 min)
+	maxCNAMEs     = 8
+	resolvConf    = "/etc/resolv.conf"
+	fallbackDNS   = "127.0.0.1:53" // resolv.conf(5): when it names no server
+	defaultTry    = 3 * time.Second
+	defaultRounds = 2
+)
+
+// NewResolver reads /etc/resolv.conf when cfg names no server.
+func NewResolver(cfg ResolverConfig) (*Resolver, error) {
+	r := &Resolver{timeout: cfg.Timeout, rounds: cfg.Rounds, dial: cfg.Dial, slots: make(chan struct{}, maxInFlight)}
+	servers := cfg.Servers
+	if len(servers) == 0 {
+		var err error
+		if servers, err = systemServers(resolvConf); err != nil {
+			return nil, fmt.Errorf("dns.servers is not set, and %w", err)
+		}
+	}
+	r.trusted = true
+	for _, s := range servers {
+		addr, err := serverAddr(s)
+		if err != nil {
+			return nil, err
+		}
+		r.servers = append(r.servers, addr)
+		a, err := netip.ParseAddrPort(addr)
+		r.trusted = r.trusted && err == nil && a.Addr().IsLoopback()
+	}
+	if cfg.Trusted != nil {
+		r.trusted = *cfg.Trusted
+	}
+	if r.timeout <= 0 {
+		r.timeout = defaultTry
+	}
+	if r.rounds <= 0 {
+		r.rounds = defaultRounds
+	}
+	if r.dial == nil {
+		r.dial = new(net.Dialer).DialContext
+	}
+	size := cfg.Size
+	if size <= 0 {
+		size = 10_000
+	}
+	r.cache = newCache(size)
+	return r, nil
+}
+
+func serverAddr(s string) (string, error) {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return net.JoinHostPort(a.String(), "53"), nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || host == "" || port == "" {
+		return "", fmt.Errorf("dns.servers: %q: write an IP address, or host:port", s)
+	}
+	return s, nil
+}
+
+// Servers are the servers asked, "host:port".
+func (r *Resolver) Servers() []string { return append([]string(nil), r.servers...) }
+
+// Trusted says whether the AD bit of the servers is believed.
+func (r *Resolver) Trusted() bool { return r.trusted }
+
+// Answer is a positive answer.
+type Answer[T any] struct {
+	Records []T
+	Secure  bool   // DNSSEC: AD from a trusted server, for the whole chain
+	Name    string // of the records, after CNAMEs; lower case, no final dot
+	TTL     time.Duration
+}
+
+// MX is an MX record. The host of a null MX (RFC 7505) is "".
+type MX struct {
+	Host       string // lower case, no final dot
+	Preference uint16
+}
+
+// Trouble is what kind of non-answer DNS gave: the DSN codes differ.
+type Trouble string
+
+// The kinds.
+const (
+	NXDomain Trouble = "NXDOMAIN" // the name does not exist
+	NoData   Trouble = "NODATA"   // it does, without records of this type
+	ServFail Trouble = "SERVFAIL" // the servers failed or refused, or DNSSEC is bogus
+	Timeout  Trouble = "timeout"  // no server answered
+)
+
+// DNSError is any answer without records.
+type DNSError struct {
+	Name, Type string
+	Trouble    Trouble
+	Secure     bool   // of NXDOMAIN and NODATA
+	Detail     string // more for people; may be ""
+}
+
+func (e *DNSError) Error() string {
+	s := fmt.Sprintf("DNS: %s for %s %s", e.Trouble, e.Name, e.Type)
+	if e.Detail != "" {
+		s += " (" + e.Detail + ")"
+	}
+	return s
+}
+
+// Temporary says whether asking again later may help. What is not a DNSError
+// is temporary, too.
+func Temporary(err error) bool {
+	var e *DNSError
+	return err != nil && (!errors.As(err, &e) || e.Trouble == ServFail || e.Trouble == Timeout)
+}
+
+// question and result are dns.go's side of a lookup; data holds strings,
+// netip.Addr or MX by type.
+type question struct {
+	name string // lower case, no final dot
+	typ  uint16
+}
+
+type result struct {
+	name   string
+	mx     []MX
+	addrs  []netip.Addr
+	texts  []string // TXT, or PTR names
+	secure bool
+	ttl    time.Duration
+	err    *DNSError
+}
+
+// LookupMX asks for MX records, in no order. No record is a NoData error; the
+// caller decides on the implicit MX.
+func (r *Resolver) LookupMX(ctx context.Context, domain string) (Answer[MX], error) {
+	res, err := r.lookup(ctx, domain, typeMX)
+	return Answer[MX]{res.mx, res.secure, res.name, res.ttl}, err
+}
+
+// LookupAddrs asks for the addresses of host: ip "4" for A, "6" for AAAA,
+// "both" or "" for both; IPv6 and IPv4 take turns. An error of one
+// family is told only if the other has none either.
+func (r *Resolver) LookupAddrs(ctx context.Context, host, ip string) (Answer[netip.Addr], error) {
+	var res6, res4 result
+	var err6, err4 error
+	var wg sync.WaitGroup
+	if ip != "4" {
+		wg.Go(func() { res6, err6 = r.lookup(ctx, host, typeAAAA) })
+	}
+	if ip != "6" {
+		res4, err4 = r.lookup(ctx, host, typeA)
+	}
+	wg.Wait()
+	switch ip {
+	case "4":
+		return Answer[netip.Addr]{shuffled(res4.addrs), res4.secure, res4.name, res4.ttl}, err4
+	case "6":
+		return Answer[netip.Addr]{shuffled(res6.addrs), res6.secure, res6.name, res6.ttl}, err6
+	}
+	switch {
+	case err6 != nil && err4 != nil:
+		if Temporary(err6) && !Temporary(err4) { // one may still have addresses
+			return Answer[netip.Addr]{}, err6
+		}
+		return Answer[netip.Addr]{}, err4
+	case err6 != nil:
+		res6 = result{secure: res4.secure, name: res4.name, ttl: res4.ttl}
+	case err4 != nil:
+		res4 = result{secure: res6.secure, name: res6.name, ttl: res6.ttl}
+	}
+	return Answer[netip.Addr]{interleave(shuffled(res6.addrs), shuffled(res4.addrs)),
+		res6.secure && res4.secure, res4.name, min(res6.ttl, res4.ttl)}, nil
+}
+
+// LookupPTR asks for the names of an address.
+func (r *Resolver) LookupPTR(ctx context.Context, addr netip.Addr) (Answer[string], error) {
+	res, err := r.lookup(ctx, reverseName(addr.Unmap()), typePTR)
+	return Answer[string]{res.texts, res.secure, res.name, res.ttl}, err
+}
+
+// LookupTXT asks for TXT records, the strings of each joined.
+func (r *Resolver) LookupTXT(ctx context.Context, name string) (Answer[string], error) {
+	res, err := r.lookup(ctx, name, typeTXT)
+	return Answer[string]{res.texts, res.secure, res.name, res.ttl}, err
+}
+
+// lookup answers from the cache, or joins or starts a question on the wire.
+// That outlives a caller who gives up: others may wait for the same answer.
+func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (result, error) {
+	q := question{strings.ToLower(strings.TrimSuffix(name, ".")), typ}
+	if res, ok := r.cache.get(q); ok {
+		return res.answer()
+	}
+	wire := context.WithoutCancel(ctx)
+	ch := r.flight.DoChan(fmt.Sprint(typ, " ", q.name), func() (any, error) {
+		r.slots <- struct{}{}
+		defer func() { <-r.slots }()
+		res := r.ask(wire, q)
+		r.cache.put(q, res)
+		return res, nil
+	})
+	select {
+	case got := <-ch:
+		return got.Val.(result).answer()
+	case <-ctx.Done():
+		return result{}, &DNSError{Name: q.name, Type: typeName(typ), Trouble: Timeout, Detail: "the lookup was stopped"}
+	}
+}
+
+func (r result) answer() (result, error) {
+	if r.err != nil {
+		return result{}, r.err
+	}
+	return r, nil
+}
+
+// ask asks the servers in turn until one gives a usable answer. SERVFAIL and
+// REFUSED of one are another's chance.
+func (r *Resolver) ask(ctx context.Context, q question) result {
+	var worst result
+	first := int(r.first.Load())
+	for range r.rounds {
+		for i := range r.servers {
+			n := (first + i) % len(r.servers)
+			res := r.try(ctx, q, r.servers[n])
+			if res.err == nil || res.err.Trouble == NXDomain || res.err.Trouble == NoData {
+				r.first.Store(uint32(n))
+				return res
+			}
+			if worst.err == nil || worst.err.Trouble == Timeout { // what a server said tells more than silence
+				worst = res
+			}
+		}
+		if worst.err.Trouble == ServFail {
+			break // every server was asked, and one answered: asking again changes nothing
+		}
+	}
+	worst.ttl = failureTTL
+	return worst
+}
+
+func interleave[T any](a, b []T) []T {
+	out := make([]T, 0, len(a)+len(b))
+	for i := range max(len(a), len(b)) {
+		if i < len(a) {
+			out = append(out, a[i])
+		}
+		if i < len(b) {
+			out = append(out, b[i])
+		}
+	}
+	return out
+}
+
+// shuffled copies: what the cache holds is shared.
+func shuffled[T any](s []T) []T {
+	c := append([]T(nil), s...)
+	rand.Shuffle(len(c), func(i, j int) { c[i], c[j] = c[j], c[i] })
+	return c
+}

@@ -1,0 +1,279 @@
+package mx
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"dawk/relay"
+)
+
+// policy is what a session must fulfil before MAIL is said.
+type policy struct {
+	level      Level
+	requireTLS bool   // the message is REQUIRETLS (RFC 8689)
+	mx         bool   // found by MX: refused addresses and loops are looked for
+	route      string // name of the route that has a login; "" without
+	user       string
+	password   string
+}
+
+// open dials a target and brings the session to where MAIL may be said. A
+// Reply other than zero says why that failed; the connection is closed then.
+func (t *Transport) open(u *use, tg target, p policy) (*conn, relay.Reply) {
+	c, bad := t.begin(u, tg, p, p.level != LevelOff)
+	if c != nil || bad.Stage != relay.StageTLS || p.level > LevelOpportunistic || tg.implicit ||
+		u.ctx.Err() != nil || bad.Status == statusInjected {
+		return c, bad
+	}
+	// In the clear only on a fresh connection: after a broken handshake, or
+	// an answer to STARTTLS, nobody knows who hears what on the old one.
+	t.cfg.Log.Debug("TLS failed, trying in the clear", "host", tg.host, "addr", tg.addr, "reply", bad.String())
+	return t.begin(u, tg, p, false)
+}
+
+// begin is open with or without an attempt at STARTTLS.
+func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*conn, relay.Reply) {
+	nc, bad := t.dial(u, tg, p)
+	if !bad.IsZero() {
+		return nil, bad
+	}
+	c := newConn(nc, tg, t.cfg.Timeouts)
+	c.attach(u)
+	steps := []func() relay.Reply{c.greeting, func() relay.Reply { return c.hello(t.cfg.Hostname) }}
+	handshake := func() relay.Reply { return c.secure(t.tlsConfig(tg, p)) }
+	if tg.implicit {
+		steps = append([]func() relay.Reply{handshake}, steps...)
+	} else {
+		steps = append(steps, func() relay.Reply {
+			if !wantTLS || !c.ext.startTLS {
+				return relay.Reply{}
+			}
+			if bad := c.askTLS(); !bad.IsZero() {
+				return bad
+			}
+			if bad := handshake(); !bad.IsZero() {
+				return bad
+			}
+			return c.hello(t.cfg.Hostname) // RFC 3207 §4.2: what was said in the clear counts for nothing
+		})
+	}
+	steps = append(steps, func() relay.Reply { return t.admit(c, p) }, func() relay.Reply { return c.login(p) })
+	for _, step := range steps {
+		if bad := step(); !bad.IsZero() {
+			c.detach()
+			t.bg.quit(c)
+			return nil, bad
+		}
+	}
+	return c, relay.Reply{}
+}
+
+// dial connects to one address, unless it is refused.
+func (t *Transport) dial(u *use, tg target, p policy) (net.Conn, relay.Reply) {
+	if p.mx {
+		if err := t.addresses.Check(tg.addr); err != nil {
+			return nil, refusal(tg, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(u.ctx, t.cfg.Timeouts.Connect)
+	defer cancel()
+	nc, err := t.cfg.Dial(ctx, "tcp", tg.addr.String())
+	if err == nil {
+		return nc, relay.Reply{}
+	}
+	why := cause(err)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		why = fmt.Sprintf("no answer within %v", t.cfg.Timeouts.Connect)
+	}
+	return nil, relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1},
+		"cannot connect to %s: %s", tg, why)
+}
+
+// refusal is the verdict on an address that AddressPolicy refuses.
+func refusal(tg target, err error) relay.Reply {
+	status := relay.Status{Class: 5, Subject: 4, Detail: 4}
+	var e *RefusedError
+	if errors.As(err, &e) && e.Self {
+		status.Detail = 6 // RFC 3463: routing loop detected
+	}
+	return relay.Failure(relay.StageRoute, status, "%s: %v", tg.host, err)
+}
+
+func (c *conn) greeting() relay.Reply {
+	r, err := c.read(c.limits.Greeting)
+	if err != nil {
+		return c.failure(relay.StageGreeting, "waiting for the greeting", err)
+	}
+	if r.class() != 2 {
+		return c.named(r.reply(relay.StageGreeting))
+	}
+	return relay.Reply{}
+}
+
+// hello says EHLO, or HELO to a server that does not know EHLO (RFC 5321
+// §3.2, §4.1.4).
+func (c *conn) hello(name string) relay.Reply {
+	c.ext = extensions{}
+	r, err := c.command("EHLO "+name, c.limits.Command)
+	if err == nil && r.class() == 5 && c.tls == "" && !c.dead {
+		if r, err = c.command("HELO "+name, c.limits.Command); err == nil && r.class() == 2 {
+			c.ext = extensions{name: parseEHLO(r.lines[:1]).name}
+			return relay.Reply{}
+		}
+	}
+	if err != nil {
+		return c.failure(relay.StageEHLO, "waiting for the reply to EHLO", err)
+	}
+	if r.class() != 2 {
+		return c.named(r.reply(relay.StageEHLO))
+	}
+	c.ext = parseEHLO(r.lines)
+	return relay.Reply{}
+}
+
+var (
+	statusTLS      = relay.Status{Class: 4, Subject: 7, Detail: 5} // cryptographic failure
+	statusNoTLS    = relay.Status{Class: 4, Subject: 7, Detail: 4} // security features not supported
+	statusInjected = relay.Status{Class: 4, Subject: 7, Detail: 0}
+	statusNoLogin  = relay.Status{Class: 4, Subject: 7, Detail: 0}
+)
+
+// askTLS says STARTTLS.
+func (c *conn) askTLS() relay.Reply {
+	r, err := c.command("STARTTLS", c.limits.Command)
+	if err != nil {
+		return c.failure(relay.StageTLS, "waiting for the reply to STARTTLS", err)
+	}
+	if r.code != 220 {
+		return c.named(asFailure(r.reply(relay.StageTLS)))
+	}
+	return relay.Reply{}
+}
+
+// asFailure keeps a reply that is no answer to its command, such as 250 to
+// STARTTLS or to DATA, from being read as success.
+func asFailure(r relay.Reply) relay.Reply {
+	if r.Code >= 400 {
+		return r
+	}
+	f := relay.Failure(r.Stage, relay.Status{Class: 4, Subject: 5, Detail: 0}, "the server answered %d, which makes no sense here: %s", r.Code, r.Text)
+	f.MTA, f.Addr = r.MTA, r.Addr
+	return f
+}
+
+// secure does the handshake.
+func (c *conn) secure(cfg *tls.Config) relay.Reply {
+	err := c.startTLS(cfg)
+	if err == nil {
+		return relay.Reply{}
+	}
+	status, text := statusTLS, "TLS handshake failed: "+cause(err)
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, errInjected):
+		status, text = statusInjected, err.Error()
+	case errors.As(err, &cert):
+		text = "the certificate does not stand for " + c.target.host + ": " + certCause(cert)
+	case c.use.ctx.Err() != nil:
+		text = "the attempt was stopped during the TLS handshake"
+	}
+	return c.named(relay.Failure(relay.StageTLS, status, "%s", text))
+}
+
+func certCause(e *tls.CertificateVerificationError) string {
+	var unknown x509.UnknownAuthorityError
+	if errors.As(e, &unknown) {
+		return "it is signed by an authority that we do not know"
+	}
+	return e.Err.Error()
+}
+
+// tlsConfig is for one session. Unchecked certificates are what opportunistic
+// and required mean: without DANE or MTA-STS nobody vouches for an MX name.
+func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
+	return &tls.Config{
+		ServerName:         tg.host, // also the SNI; for an address it is checked and not sent
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            t.cfg.RootCAs,
+		InsecureSkipVerify: p.level < LevelVerified,
+		ClientSessionCache: t.sessions,
+	}
+}
+
+// admit looks at what the host is and offers, before anything is sent.
+func (t *Transport) admit(c *conn, p policy) relay.Reply {
+	switch {
+	case p.mx && loops(c.ext.name, t.cfg.Hostname):
+		return c.named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 4, Detail: 6},
+			"%s greets with our own name, %s: the mail would loop", c.target, t.cfg.Hostname))
+	case p.requireTLS && c.tls == "":
+		return c.named(relay.Failure(relay.StageTLS, relay.Status{Class: 5, Subject: 7, Detail: 4},
+			"the message requires TLS (REQUIRETLS), and the server offers none"))
+	case p.requireTLS && !c.ext.requireTLS:
+		return c.named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 7, Detail: 30},
+			"the message requires REQUIRETLS, which the server does not offer"))
+	case p.level >= LevelRequired && c.tls == "":
+		return c.named(relay.Failure(relay.StageTLS, statusNoTLS,
+			"the server does not offer STARTTLS, and tls = %q asks for it", p.level))
+	}
+	return relay.Reply{}
+}
+
+// loops says whether a server calls itself what we call ourselves. Names that
+// many machines have by accident prove nothing.
+func loops(theirs, ours string) bool {
+	return strings.EqualFold(theirs, ours) && strings.Contains(ours, ".") && !strings.HasPrefix(ours, "localhost")
+}
+
+// maxAuthLine is the longest AUTH command line with CRLF (RFC 5321
+// §4.5.3.1.4): a longer initial response follows the 334 (RFC 4954 §4).
+const maxAuthLine = 512
+
+// login says AUTH, if the policy has a login.
+func (c *conn) login(p policy) relay.Reply {
+	if p.user == "" {
+		return relay.Reply{}
+	}
+	no := func(format string, args ...any) relay.Reply {
+		return c.named(relay.Failure(relay.StageAuth, statusNoLogin, format, args...))
+	}
+	if p.level < LevelVerified && !c.target.addr.Addr().Unmap().IsLoopback() {
+		return no("the password is not sent to %s, whose certificate was not checked", c.target)
+	}
+	var steps []string // responses, the first of them initial
+	mech := ""
+	switch {
+	case slices.Contains(c.ext.auth, "PLAIN"): // RFC 4616
+		mech, steps = "PLAIN", []string{"\x00" + p.user + "\x00" + p.password}
+	case slices.Contains(c.ext.auth, "LOGIN"):
+		mech, steps = "LOGIN", []string{p.user, p.password}
+	case len(c.ext.auth) == 0:
+		return no("the server offers no login (AUTH), and the route has a user")
+	default:
+		return no("the server offers only logins that we do not speak: %s", strings.Join(c.ext.auth, " "))
+	}
+	line := "AUTH " + mech
+	if first := line + " " + base64.StdEncoding.EncodeToString([]byte(steps[0])); mech == "PLAIN" && len(first)+2 <= maxAuthLine {
+		line, steps = first, steps[1:]
+	}
+	r, err := c.command(line, c.limits.Command)
+	for ; err == nil && r.code == 334 && len(steps) > 0; steps = steps[1:] {
+		r, err = c.command(base64.StdEncoding.EncodeToString([]byte(steps[0])), c.limits.Command)
+	}
+	switch {
+	case err != nil:
+		return c.failure(relay.StageAuth, "logging in", err)
+	case r.class() == 2:
+		return relay.Reply{}
+	case r.code == 334: // it wants more than the mechanism has
+		c.dead = true
+	}
+	return c.named(asFailure(r.reply(relay.StageAuth)))
+}

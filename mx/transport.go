@@ -1,0 +1,106 @@
+package mx
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"dawk/relay"
+)
+
+// RoutePrefix begins the destination of mail that a route with `via` takes.
+const RoutePrefix = "route:"
+
+// Transport delivers. It is safe for use by many goroutines.
+type Transport struct {
+	cfg       Config
+	routes    []*compiled
+	addresses AddressPolicy
+	pool      *pool
+	bg        background
+	sessions  tls.ClientSessionCache
+}
+
+// NewTransport checks cfg and makes a Transport of it.
+func NewTransport(cfg Config) (*Transport, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Resolver == nil {
+		return nil, errors.New("mx: no resolver")
+	}
+	t := &Transport{cfg: cfg.withDefaults(), sessions: tls.NewLRUClientSessionCache(256)}
+	t.cfg.Hostname, _ = relay.NormalizeDomain(cfg.Hostname) // validated
+	t.addresses = AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
+	t.pool = newPool(t.cfg.IdleTimeout, &t.bg)
+	for i, r := range cfg.Routes {
+		r.Name = r.name(i)
+		r.TLS = cfg.level(r)
+		c, err := compileRoute(r)
+		if err != nil {
+			return nil, fmt.Errorf("route %q: %w", r.Name, err)
+		}
+		t.routes = append(t.routes, c)
+	}
+	return t, nil
+}
+
+// Close says goodbye on idle connections. Deliveries under way end as they
+// would; their connections are not kept.
+func (t *Transport) Close() error {
+	t.pool.close()
+	t.bg.wg.Wait()
+	return nil
+}
+
+// Destination is what mail for a recipient of m shares with other mail:
+// "route:<name>" where a route with `via` takes it, else the domain.
+func (t *Transport) Destination(m *relay.Message, to relay.Path) string {
+	if r := t.route(m, to); r != nil && len(r.Via) > 0 {
+		return RoutePrefix + r.Name
+	}
+	return t.domain(to)
+}
+
+// domain is the recipient's; a bare postmaster is ours (RFC 5321 §4.5.1).
+func (t *Transport) domain(to relay.Path) string {
+	if d := to.Domain(); d != "" {
+		return d
+	}
+	return t.cfg.Hostname
+}
+
+// route is the first that matches, or nil.
+func (t *Transport) route(m *relay.Message, to relay.Path) *compiled {
+	for _, r := range t.routes {
+		if r.matches(m, to, t.domain(to)) {
+			return r
+		}
+	}
+	return nil
+}
+
+// Deliver makes one attempt for all recipients of the task and judges each of
+// them. It returns when all are judged; the end of ctx cuts it short, and the
+// recipients not judged by then are deferred.
+func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
+	began := time.Now()
+	a := &attempt{
+		t: t, task: task,
+		use: &use{ctx: ctx, end: began.Add(t.cfg.Timeouts.Session)},
+		res: relay.Result{Replies: make([]relay.Reply, len(task.Recipients)), Route: "mx", Began: began},
+		dsn: true,
+	}
+	// Routes are looked up again at each attempt. All recipients of a task
+	// share one, unless routes have changed since it was cut out.
+	for rest := a.all(); len(rest) > 0; {
+		var group []int
+		group, rest = a.sameDestination(rest)
+		a.deliver(group)
+	}
+	a.res.DSN = a.relayed && a.dsn
+	a.res.Took = time.Since(began)
+	return a.res
+}
