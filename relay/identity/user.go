@@ -1,0 +1,197 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"dawk/relay"
+	"dawk/relay/tomlfile"
+)
+
+// User is one [[user]] of users.toml: who logged in, and what it may do.
+type User struct {
+	Name           string         // as the file spells it
+	Networks       []netip.Prefix // it may log in from; empty: from everywhere
+	MaxMessageSize int64          // octets; 0: the server's limit
+	MaxAge         time.Duration  // lifetime of its mail in the queue; 0: the queue's
+
+	senders  []sender // reverse-paths it may use; empty: any
+	password *passwordHash
+}
+
+// sender is a mailbox, or a whole domain.
+type sender struct {
+	path   relay.Path
+	domain string // "" for a mailbox
+}
+
+// MaySend says whether the user may use the reverse-path p. The null
+// reverse-path is always allowed: a DSN or a receipt has no other.
+func (u *User) MaySend(p relay.Path) bool {
+	if len(u.senders) == 0 || p.IsNull() {
+		return true
+	}
+	for _, s := range u.senders {
+		switch {
+		case s.domain != "" && s.domain == p.Domain():
+			return true
+		case s.domain == "" && s.path.Domain() == p.Domain() && strings.EqualFold(s.path.Local(), p.Local()):
+			// RFC 5321 §2.4 lets the case of a local part matter; people
+			// who write a list of senders do not mean it to.
+			return true
+		}
+	}
+	return false
+}
+
+// Senders is what the file allows, for lists; empty: any.
+func (u *User) Senders() []string {
+	var out []string
+	for _, s := range u.senders {
+		if s.domain != "" {
+			out = append(out, "@"+s.domain)
+		} else {
+			out = append(out, s.path.String())
+		}
+	}
+	return out
+}
+
+// PasswordKind is "argon2id" or "bcrypt".
+func (u *User) PasswordKind() string { return u.password.kind() }
+
+func (u *User) mayComeFrom(client netip.Addr) bool {
+	client = client.Unmap().WithZone("")
+	for _, n := range u.Networks {
+		if n.Contains(client) {
+			return true
+		}
+	}
+	return len(u.Networks) == 0
+}
+
+// fileUser is a [[user]] as it is written. What is tagged `later` is refused:
+// a rule that nobody keeps would be worse than none.
+type fileUser struct {
+	Name           string             `toml:"name"`
+	Password       string             `toml:"password"`
+	Senders        []string           `toml:"senders"`
+	Networks       []tomlfile.Network `toml:"networks"`
+	MaxMessageSize tomlfile.Size      `toml:"max_message_size"`
+	MaxAge         tomlfile.Duration  `toml:"max_age"`
+
+	PerHour     int      `toml:"per_hour" later:"quotas come in a later one"`
+	PerDay      int      `toml:"per_day" later:"quotas come in a later one"`
+	RewriteFrom string   `toml:"rewrite_from" later:"rewriting comes in a later one"`
+	Hold        bool     `toml:"hold" later:"holding all mail of a user comes in a later one"`
+	Redirect    string   `toml:"redirect" later:"the staging mode comes in a later one"`
+	Tokens      []string `toml:"tokens" later:"submission over HTTP comes in a later one"`
+}
+
+type usersFile struct {
+	Users []fileUser `toml:"user"`
+}
+
+// parse reads a whole file; its error is a *tomlfile.Error with every fault.
+func parse(name string, data []byte) (*table, error) {
+	var file usersFile
+	doc, err := tomlfile.Parse(name, data, &file)
+	if err != nil {
+		return nil, err
+	}
+	t := &table{byName: map[string]*User{}}
+	lines := map[string]int{}
+	for i := range file.Users {
+		at := fmt.Sprintf("user[%d]", i)
+		u := file.Users[i].check(doc, at)
+		key := strings.ToLower(u.Name)
+		if first := lines[key]; first > 0 && u.Name != "" {
+			doc.Fault(at+".name", "the user %q stands here twice: also in line %d", u.Name, first)
+			continue
+		}
+		lines[key] = doc.Line(at + ".name")
+		t.byName[key] = u
+		t.list = append(t.list, u)
+	}
+	if err := doc.Err(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// check turns a [[user]] into a User and reports what is wrong with it.
+func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
+	u := &User{Name: f.Name, Networks: tomlfile.Prefixes(f.Networks), MaxMessageSize: int64(f.MaxMessageSize), MaxAge: time.Duration(f.MaxAge)}
+	switch {
+	case f.Name == "" && doc.Clean(at):
+		doc.Fault(at, "this [[user]] has no name")
+	case f.Name != "":
+		if err := CheckName(f.Name); err != nil {
+			doc.Fault(at+".name", "%v", err)
+		}
+	}
+	if f.Password == "" {
+		if doc.Clean(at) {
+			doc.Fault(at, "this [[user]] has no password: set one with `dawk user passwd %s`", relay.Sanitize(f.Name))
+		}
+	} else if h, err := parseHash(f.Password); err != nil {
+		doc.Fault(at+".password", "password: %v", err)
+	} else {
+		u.password = h
+	}
+	for j, s := range f.Senders {
+		parsed, err := parseSender(s)
+		if err != nil {
+			doc.Fault(fmt.Sprintf("%s.senders[%d]", at, j), "senders: %v", err)
+		}
+		u.senders = append(u.senders, parsed)
+	}
+	// An empty list would allow everything, which nobody who writes one means.
+	for key, n := range map[string]int{"senders": len(f.Senders), "networks": len(f.Networks)} {
+		if n == 0 && doc.Has(at+"."+key) && doc.Clean(at+"."+key) {
+			doc.Fault(at+"."+key, "%s is an empty list: leave the key out to allow all", key)
+		}
+	}
+	return u
+}
+
+// CheckName says what is wrong with a user's name.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the name is empty")
+	case len(name) > maxName:
+		return fmt.Errorf("the name is longer than %d octets", maxName)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == 0x2028 || r == 0x2029 }):
+		return fmt.Errorf("the name %q holds spaces or control characters", relay.Sanitize(name))
+	case strings.HasPrefix(name, "-"):
+		return fmt.Errorf("the name %q begins with a hyphen", name)
+	case strings.HasPrefix(strings.ToLower(name), "network:"), strings.EqualFold(name, "dawk"):
+		return fmt.Errorf("the name %q is dawk's own: choose another", name)
+	}
+	return nil
+}
+
+// parseSender reads "user@example.org" or "@example.org".
+func parseSender(s string) (sender, error) {
+	if domain, ok := strings.CutPrefix(s, "@"); ok {
+		d, err := relay.NormalizeDomain(domain)
+		if err != nil {
+			return sender{}, err
+		}
+		return sender{domain: d}, nil
+	}
+	p, err := relay.ParsePath(s)
+	if err != nil {
+		return sender{}, fmt.Errorf("%w: write \"user@example.org\", or \"@example.org\" for a whole domain", err)
+	}
+	if p.IsNull() {
+		return sender{}, errors.New("the null reverse-path is always allowed: leave the empty text out")
+	}
+	return sender{path: p}, nil
+}

@@ -1,0 +1,248 @@
+// Package identity knows who may log in and what each user may do: it reads
+// users.toml, checks passwords at a bounded cost, and edits the file for
+// `dawk user`.
+//
+// It does not know SMTP: the submission server asks [Users.Authenticate] and
+// turns the error into a reply, the acceptor asks the [User] what it may.
+package identity
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of Authenticate; test with errors.Is.
+var (
+	// ErrCredentials: no such user, a wrong password, or not from there.
+	// SMTP says 535 5.7.8, the same for all three.
+	ErrCredentials = errors.New("wrong name or password")
+	// ErrTemporary: the password could not be checked now. SMTP says 454 4.7.0.
+	ErrTemporary = errors.New("logins cannot be checked now")
+)
+
+const (
+	checkEvery  = time.Second     // how often the file is looked at
+	racyWindow  = 2 * time.Second // a file as young as this may change without its time changing
+	maxFileSize = 16 << 20        // octets of users.toml
+	maxName     = 256             // octets of a user's name
+	maxPassword = 1024            // octets of a password; more is not even hashed
+)
+
+// Users is users.toml in memory. It reads the file again when it has changed;
+// while the new one is broken, the old users stay.
+type Users struct {
+	path  string
+	log   *slog.Logger
+	slots chan struct{} // a password check takes 19 MiB and a core: one a CPU at a time
+	cache *verified
+	table atomic.Pointer[table]
+
+	reload  sync.Mutex // held by the one who looks at the file
+	checked time.Time  // when it was last looked at
+	seen    fileState  // of the file as it was last read, broken or not
+	missing bool       // it could not be read, and that was logged
+}
+
+// table is one reading of the file.
+type table struct {
+	byName map[string]*User // lower case
+	list   []*User          // in the order of the file
+}
+
+// fileState tells whether a file has changed.
+type fileState struct {
+	info fs.FileInfo
+	data []byte
+	at   time.Time // when it was read
+}
+
+// Open reads the file of users. The error of a file with mistakes is a
+// *tomlfile.Error, which names each with line and column. log hears of later
+// changes; nil: nobody does.
+func Open(path string, log *slog.Logger) (*Users, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	state, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the file of users %s does not exist; make it with `dawk user add NAME`: %w", path, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the file of users cannot be read: %w", err)
+	}
+	t, err := parse(path, state.data)
+	if err != nil {
+		return nil, err
+	}
+	u := &Users{path: path, log: log, slots: make(chan struct{}, runtime.NumCPU()), cache: newVerified(), seen: state, checked: time.Now()}
+	u.table.Store(t)
+	return u, nil
+}
+
+func readFile(path string) (fileState, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return fileState{}, err
+	}
+	defer f.Close()
+	s := fileState{at: time.Now()}
+	if s.info, err = f.Stat(); err != nil {
+		return fileState{}, err
+	}
+	if s.info.Size() > maxFileSize {
+		return fileState{}, fmt.Errorf("%s has %d octets; more than %d cannot be meant", path, s.info.Size(), maxFileSize)
+	}
+	var b bytes.Buffer
+	if _, err = b.ReadFrom(f); err != nil {
+		return fileState{}, err
+	}
+	s.data = b.Bytes()
+	return s, nil
+}
+
+// List is every user, in the order of the file.
+func (u *Users) List() []*User {
+	u.refresh()
+	return u.table.Load().list
+}
+
+// Lookup is the user of that name, in any case; nil without one.
+func (u *Users) Lookup(name string) *User {
+	u.refresh()
+	return u.table.Load().byName[strings.ToLower(name)]
+}
+
+// Authenticate checks a login. It takes as long for a name that does not
+// exist as for one that does; it waits for its turn, at most until ctx ends.
+// Errors are ErrCredentials or ErrTemporary, with words for the log only.
+func (u *Users) Authenticate(ctx context.Context, name, password string, client netip.Addr) (*User, error) {
+	user := u.Lookup(name)
+	if len(password) > maxPassword {
+		password = "" // no hash is of that: the check costs what others cost, and fails
+	}
+	ok, err := u.verify(ctx, user, name, password)
+	switch {
+	case err != nil:
+		return nil, err
+	case user == nil:
+		return nil, fmt.Errorf("%w: no such user", ErrCredentials)
+	case !ok || password == "":
+		return nil, fmt.Errorf("%w: the password is wrong", ErrCredentials)
+	case !user.mayComeFrom(client):
+		return nil, fmt.Errorf("%w: %s is not in the user's networks", ErrCredentials, client)
+	}
+	return user, nil
+}
+
+// verify is the costly part, behind the cache and the semaphore. A nil user
+// costs as much and is never right.
+func (u *Users) verify(ctx context.Context, user *User, name, password string) (bool, error) {
+	hash := u.decoy(name)
+	if user != nil {
+		hash = user.password
+	}
+	key := u.cache.key(strings.ToLower(name), hash.text, password)
+	if u.cache.has(key) {
+		return true, nil
+	}
+	select {
+	case u.slots <- struct{}{}:
+		defer func() { <-u.slots }()
+	case <-ctx.Done():
+		return false, fmt.Errorf("%w: too many at once: %w", ErrTemporary, context.Cause(ctx))
+	}
+	if u.cache.has(key) { // two hundred connections of one program: one check
+		return true, nil
+	}
+	if !hash.matches(password) || user == nil {
+		return false, nil
+	}
+	u.cache.add(key)
+	return true, nil
+}
+
+// decoy is the hash against which an unknown name is checked: that of some
+// user, the same each time, so that an unknown name costs what a known one
+// does whatever kinds of hashes the file holds. The outcome is thrown away.
+func (u *Users) decoy(name string) *passwordHash {
+	list := u.table.Load().list
+	if len(list) == 0 {
+		return emptyDecoy()
+	}
+	k := u.cache.key(strings.ToLower(name))
+	n := int(k[0])<<16 | int(k[1])<<8 | int(k[2])
+	return list[n%len(list)].password
+}
+
+// emptyDecoy serves a file without users. Its digest is random: nothing matches.
+func emptyDecoy() *passwordHash {
+	h := &passwordHash{argon: &argonParams{defaultMemory, defaultTime, defaultThreads}, salt: make([]byte, saltLen), digest: make([]byte, digestLen)}
+	_, _ = rand.Read(h.digest) // never fails (crypto/rand)
+	return h
+}
+
+// refresh reads the file again if it has changed, at most once a second.
+// Whoever comes while another reads goes on with the old users.
+func (u *Users) refresh() {
+	if !u.reload.TryLock() {
+		return
+	}
+	defer u.reload.Unlock()
+	now := time.Now()
+	if since := now.Sub(u.checked); since >= 0 && since < checkEvery {
+		return
+	}
+	u.checked = now
+	info, err := os.Stat(u.path)
+	if err == nil && !u.seen.changed(info) {
+		u.missing = false
+		return
+	}
+	var state fileState
+	if err == nil {
+		state, err = readFile(u.path)
+	}
+	if err != nil {
+		if !u.missing {
+			u.log.Error("the file of users cannot be read; the users read before stay", "file", u.path, "error", err)
+		}
+		u.missing = true
+		return
+	}
+	same := bytes.Equal(state.data, u.seen.data)
+	u.seen, u.missing = state, false
+	if same {
+		return
+	}
+	t, err := parse(u.path, state.data)
+	if err != nil {
+		u.log.Error("the changed file of users has mistakes; the users read before stay", "file", u.path, "error", err)
+		return
+	}
+	u.table.Store(t)
+	u.log.Info("users reloaded", "file", u.path, "users", len(t.list))
+}
+
+// changed says whether the file may differ from what was read. A file that
+// was written in the moment of reading may have changed again within the
+// resolution of its time, so it counts as changed until it is older.
+func (s fileState) changed(now fs.FileInfo) bool {
+	return !os.SameFile(s.info, now) || !s.info.ModTime().Equal(now.ModTime()) || s.info.Size() != now.Size() ||
+		s.at.Sub(s.info.ModTime()) < racyWindow
+}
+
+// equalDigest compares in constant time.
+func equalDigest(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
