@@ -2,58 +2,173 @@ package bounce
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
-	"time"
+	"mime"
+	"slices"
 
 	"dawk/relay"
 )
 
-// Compose writes the notice. An error means a fault in the caller (ErrReport)
-// or in the configuration, never in what strangers wrote; when the content
-// cannot be read the notice goes without the returned part.
+// Identity is the Message.Identity of notices.
+const Identity = "dawk"
+
+// Compose writes the notice: a multipart/report (RFC 6522) of a text for
+// people, the delivery status for programs (RFC 3464), and the message or its
+// header. It is to be sent with the null reverse-path (RFC 3464 §2), and may
+// be signed before it is queued.
+//
+// An error means a fault in the caller (ErrReport) or in c, never in what
+// strangers wrote; when the content cannot be read, the notice goes without
+// its third part.
 func Compose(c Config, r Report) (relay.Notice, error) {
-	if err := c.Validate(); err != nil {
+	to, err := check(c, r)
+	if err != nil {
 		return relay.Notice{}, err
 	}
+	c.Hostname, _ = relay.NormalizeDomain(c.Hostname)
+	// A sender whose address needs SMTPUTF8 gets the internationalised forms
+	// of RFC 6533; everybody else gets ASCII, which every host passes on.
+	global := !to.ASCII()
+	orig := readOriginal(r)
+	returned, _ := returnedPart(orig, global)
+
+	var text, status bytes.Buffer
+	writeText(&text, c, r, orig, returned)
+	writeStatus(&status, c, r, global)
+	parts := []part{textPart(text.Bytes()), statusPart(status.Bytes(), global)}
+	if returned.body != nil {
+		parts = append(parts, returned)
+	}
+	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
+
+	var b bytes.Buffer
+	messageID := "<" + r.ID.String() + ".dsn@" + c.Hostname + ">"
+	writeHeader(&b, c, r, to, noticeSubject(r, orig), messageID)
+	writeParts(&b, parts, eightBit)
+
+	n := relay.Notice{Content: b.Bytes(), Message: relay.Message{
+		ID: r.ID,
+		Envelope: relay.Envelope{
+			Recipients: []relay.Recipient{{Path: to}},
+			SMTPUTF8:   global,
+			RequireTLS: r.Message.RequireTLS, // RFC 8689 §5
+		},
+		Arrival:    r.Now,
+		Size:       int64(b.Len()),
+		Identity:   Identity,
+		MessageID:  messageID,
+		EightBit:   eightBit,
+		UTF8Header: global,
+		Notice:     true,
+	}}
+	if eightBit {
+		n.Message.Body = relay.Body8BitMIME
+	}
+	return n, nil
+}
+
+// check refuses what cannot be written, and says who is to be told.
+func check(c Config, r Report) (relay.Path, error) {
+	if err := c.Validate(); err != nil {
+		return relay.Path{}, err
+	}
 	if r.ID.IsZero() || r.Message == nil || len(r.Outcomes) == 0 {
-		return relay.Notice{}, fmt.Errorf("%w: needs an ID, a message and an outcome", ErrReport)
+		return relay.Path{}, fmt.Errorf("%w: it needs a queue ID, a message and an outcome", ErrReport)
+	}
+	if !slices.Contains(Kinds(), r.Kind) {
+		return relay.Path{}, fmt.Errorf("%w: %q is no kind of notice", ErrReport, r.Kind)
 	}
 	for _, o := range r.Outcomes {
 		if o.Recipient < 0 || o.Recipient >= len(r.Message.Recipients) {
-			return relay.Notice{}, fmt.Errorf("%w: %s has no recipient %d", ErrReport, r.Message.ID, o.Recipient)
+			return relay.Path{}, fmt.Errorf("%w: message %s has no recipient %d", ErrReport, r.Message.ID, o.Recipient)
 		}
 	}
 	to := To(c, r.Kind, r.Message)
-	if to.IsNull() {
-		return relay.Notice{}, fmt.Errorf("%w: nobody to tell about %s", ErrReport, r.Message.ID)
+	if to.IsNull() || r.Message.Notice && r.Kind != KindDoubleBounce {
+		return relay.Path{}, fmt.Errorf("%w: nobody may be told about message %s", ErrReport, r.Message.ID)
 	}
-	var b bytes.Buffer
-	id := fmt.Sprintf("<%s.dsn@%s>", r.ID, c.Hostname)
-	boundary := "=_dawk_" + r.ID.String()
-	fmt.Fprintf(&b, "From: Mail Delivery System <postmaster@%s>\r\nTo: %s\r\n", c.Hostname, to)
-	fmt.Fprintf(&b, "Subject: Mail not delivered\r\nDate: %s\r\n", r.Now.Format(time.RFC1123Z))
-	fmt.Fprintf(&b, "Message-ID: %s\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n", id)
-	fmt.Fprintf(&b, "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"%s\"\r\n\r\n", boundary)
-	fmt.Fprintf(&b, "--%s\r\nContent-Type: text/plain\r\n\r\n", boundary)
-	for _, o := range r.Outcomes {
-		fmt.Fprintf(&b, "%s: %s\r\n", o.Action, r.Message.Recipients[o.Recipient].Path)
+	return to, nil
+}
+
+// writeHeader writes the header up to MIME-Version.
+func writeHeader(b *bytes.Buffer, c Config, r Report, to relay.Path, subject, messageID string) {
+	// RFC 3464 §2 wants the address of a human: postmaster exists at every
+	// host that sends mail (RFC 5321 §4.5.1).
+	writeField(b, "From", "Mail Delivery System <postmaster@"+c.Hostname+">")
+	writeRaw(b, "To", to.String())
+	if p := withHost(c, c.Postmaster); !p.IsNull() && p != to && (p.ASCII() || !to.ASCII()) {
+		writeRaw(b, "Reply-To", p.String())
 	}
-	fmt.Fprintf(&b, "\r\n--%s\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; %s\r\n", boundary, c.Hostname)
-	for _, o := range r.Outcomes {
-		fmt.Fprintf(&b, "\r\nFinal-Recipient: rfc822; %s\r\nAction: %s\r\nStatus: %s\r\n",
-			r.Message.Recipients[o.Recipient].Path, o.Action, o.Reply.Enhanced())
+	writeField(b, "Subject", mime.QEncoding.Encode("utf-8", subject))
+	writeField(b, "Date", date(r.Now))
+	writeField(b, "Message-ID", messageID)
+	if id := messageIDOf(r.Message.MessageID); id != "" {
+		writeField(b, "In-Reply-To", id)
+		writeField(b, "References", id)
 	}
-	fmt.Fprintf(&b, "\r\n--%s--\r\n", boundary)
-	return relay.Notice{
-		Message: relay.Message{
-			ID:        r.ID,
-			Envelope:  relay.Envelope{Recipients: []relay.Recipient{{Path: to}}},
-			Arrival:   r.Now,
-			Size:      int64(b.Len()),
-			Identity:  "dawk",
-			MessageID: id,
-			Notice:    true,
-		},
-		Content: b.Bytes(),
-	}, nil
+	writeField(b, "Auto-Submitted", "auto-replied") // RFC 3834 §5.1: no vacation message answers it
+	writeField(b, "MIME-Version", "1.0")
+}
+
+func textPart(text []byte) part {
+	p := part{mediaType: "text/plain; charset=us-ascii", encoding: "7bit", body: text}
+	if !ascii(text) {
+		p.mediaType, p.encoding, p.body = "text/plain; charset=utf-8", "quoted-printable", toQuotedPrintable(text)
+	}
+	return p
+}
+
+func statusPart(status []byte, global bool) part {
+	p := part{mediaType: "message/delivery-status", encoding: "7bit", body: status}
+	if global {
+		p.mediaType = "message/global-delivery-status" // RFC 6533 §4
+		if !ascii(status) {
+			p.encoding = "8bit"
+		}
+	}
+	return p
+}
+
+// descriptions of the parts, by their place (RFC 2045 §8).
+var descriptions = [...]string{"What happened", "Delivery report", "Original message"}
+
+// writeParts writes the body with the fields that describe it. The boundary
+// does not occur in any part: what a stranger wrote cannot end one (RFC 2046
+// §5.1.1).
+func writeParts(b *bytes.Buffer, parts []part, eightBit bool) {
+	boundary := boundaryFor(parts)
+	encoding := "7bit"
+	if eightBit {
+		encoding = "8bit"
+	}
+	b.WriteString("Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"" + boundary + "\"\r\n")
+	b.WriteString("Content-Transfer-Encoding: " + encoding + "\r\n\r\n")
+	for i, p := range parts {
+		fmt.Fprintf(b, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: %s\r\nContent-Description: %s\r\n",
+			boundary, p.mediaType, p.encoding, descriptions[i])
+		if i == 0 {
+			b.WriteString("Content-Language: en\r\n")
+		}
+		b.WriteString("\r\n")
+		b.Write(p.body)
+		b.WriteString("\r\n")
+	}
+	b.WriteString("--" + boundary + "--\r\n")
+}
+
+// boundaryFor makes a boundary that no part contains: text that holds its own
+// hash cannot be written, and a counter is there for whoever tries. "=_" never
+// stands in quoted-printable or base64.
+func boundaryFor(parts []part) string {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(p.body)
+	}
+	for i := 0; ; i++ {
+		boundary := fmt.Sprintf("=_dawk_%x_%d", h.Sum(nil)[:12], i)
+		if !slices.ContainsFunc(parts, func(p part) bool { return bytes.Contains(p.body, []byte(boundary)) }) {
+			return boundary
+		}
+	}
 }

@@ -21,7 +21,7 @@ type Want struct {
 }
 
 // Wanted decides which notices the outcomes of one attempt, or of one act of
-// the operator, cause. To is who gets them: see [To].
+// the operator, cause; [To] says who gets them.
 //
 //   - A message with the null reverse-path, our own notices among them, never
 //     causes a notice to its sender (RFC 5321 §6.1, RFC 3461 §5.2.1 (d)).
@@ -36,9 +36,6 @@ func Wanted(c Config, m *relay.Message, outcomes []relay.Outcome, s Situation) V
 	var v Verdict
 	by := map[Kind][]relay.Outcome{}
 	for _, o := range outcomes {
-		if o.Recipient < 0 || o.Recipient >= len(m.Recipients) {
-			continue // Compose refuses such a report; here there is nobody to ask
-		}
 		kind, told := wantedFor(c, m, o, s)
 		switch {
 		case told:

@@ -1,0 +1,198 @@
+package bounce
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io"
+	"mime/quotedprintable"
+	"strings"
+	"unicode/utf8"
+
+	"dawk/relay"
+)
+
+// How much of the original comes back, in octets. RFC 3461 §6.2 leaves the
+// limit to us; most senders keep their mail, and large notices fill mailboxes.
+const (
+	maxReturned    = 50 << 10 // whole, when RET does not say
+	maxReturnedRet = 1 << 20  // whole, when RET=FULL asks for it
+	maxHeader      = 50 << 10 // of a header
+)
+
+// part is the third part of the notice: the message, or its header.
+type part struct {
+	mediaType string
+	encoding  string // Content-Transfer-Encoding
+	body      []byte // encoded, ends in CRLF
+	whole     bool   // the message, not only its header
+}
+
+// original is what is read of the message that the notice is about.
+type original struct {
+	header []byte // with the CRLF of its last line, at most maxHeader
+	full   []byte // the whole message, where it is to be returned
+}
+
+// readOriginal reads what the notice needs. When the content cannot be read
+// there is nothing to return, which RFC 6522 §3 allows; the notice goes
+// nevertheless.
+func readOriginal(r Report) original {
+	if r.Content == nil {
+		return original{}
+	}
+	limit, size := returnLimit(r), r.Content.Size()
+	n := min(size, maxHeader+4)
+	if size <= limit {
+		n = size
+	}
+	b := make([]byte, n)
+	if got, err := r.Content.ReadAt(b, 0); got < len(b) && err != nil {
+		return original{}
+	}
+	o := original{header: headerOf(b)}
+	if size <= limit && embeddable(b) {
+		o.full = b
+	}
+	return o
+}
+
+// returnLimit is the size up to which the whole message is returned; -1:
+// never.
+func returnLimit(r Report) int64 {
+	m := r.Message
+	switch {
+	case m.RequireTLS:
+		return -1 // RFC 8689 §5: as if RET=HDRS
+	case r.Kind == KindDoubleBounce && m.Notice:
+		return maxReturned // our own words, and who waited for them
+	case r.Kind != KindFailed:
+		return -1 // RFC 3461 §4.3: RET is for failures; "never the body" for the postmaster
+	case m.Ret == relay.RetFull:
+		return maxReturnedRet
+	case m.Ret == relay.RetHdrs:
+		return -1
+	}
+	return maxReturned
+}
+
+// headerOf is the header section at the beginning of b, at most maxHeader
+// octets and whole lines.
+func headerOf(b []byte) []byte {
+	switch i := bytes.Index(b, []byte("\r\n\r\n")); {
+	case bytes.HasPrefix(b, []byte("\r\n")):
+		return nil
+	case i >= 0:
+		b = b[:i+2]
+	}
+	if len(b) > maxHeader {
+		b = b[:maxHeader]
+		b = b[:bytes.LastIndexByte(b, '\n')+1]
+	}
+	return b
+}
+
+// embeddable says whether b can stand in a message/rfc822 part, which allows
+// no encoding (RFC 2046 §5.2.1): strict CRLF, no NUL, no line over 998.
+func embeddable(b []byte) bool {
+	if len(b) == 0 || bytes.IndexByte(b, 0) >= 0 || !bytes.HasSuffix(b, []byte("\r\n")) {
+		return false
+	}
+	for line := range bytes.SplitSeq(b, []byte("\r\n")) {
+		if len(line) > maxLine || bytes.ContainsAny(line, "\r\n") {
+			return false
+		}
+	}
+	return true
+}
+
+// returnedPart labels and encodes the third part. global: the notice travels
+// with SMTPUTF8, so that 8-bit header fields may stand as they are.
+func returnedPart(o original, global bool) (part, bool) {
+	switch {
+	case o.full != nil:
+		return wholePart(o, global), true
+	case len(o.header) > 0:
+		return headerPart(o.header, global), true
+	}
+	return part{}, false
+}
+
+func wholePart(o original, global bool) part {
+	p := part{mediaType: "message/rfc822", encoding: "7bit", body: o.full, whole: true}
+	if ascii(o.full) {
+		return p
+	}
+	p.encoding = "8bit"
+	if ascii(o.header) || !utf8.Valid(o.header) {
+		// A header in some 8-bit charset of its own is as wrong as it was;
+		// its body is what 8BITMIME is for (RFC 6152).
+		return p
+	}
+	p.mediaType = "message/global" // RFC 6532 §3.7: any encoding is allowed
+	if !global {
+		p.encoding, p.body = "base64", toBase64(o.full)
+	}
+	return p
+}
+
+func headerPart(h []byte, global bool) part {
+	p := part{mediaType: "text/rfc822-headers", encoding: "7bit", body: h}
+	switch {
+	case ascii(h) && embeddable(h):
+		return p
+	case !ascii(h) && utf8.Valid(h):
+		p.mediaType = "message/global-headers" // RFC 6533 §6
+		if global && embeddable(h) {
+			p.encoding = "8bit"
+			return p
+		}
+	}
+	p.encoding, p.body = "quoted-printable", toQuotedPrintable(h)
+	return p
+}
+
+func ascii(b []byte) bool {
+	return bytes.IndexFunc(b, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+}
+
+func toBase64(b []byte) []byte {
+	const octets = 57 // 76 characters, RFC 2045 §6.8
+	var out bytes.Buffer
+	for ; len(b) > 0; b = b[min(octets, len(b)):] {
+		out.WriteString(base64.StdEncoding.EncodeToString(b[:min(octets, len(b))]))
+		out.WriteString("\r\n")
+	}
+	return out.Bytes()
+}
+
+// toQuotedPrintable encodes text with CRLF line ends; writing to memory does
+// not fail.
+func toQuotedPrintable(b []byte) []byte {
+	var out bytes.Buffer
+	w := quotedprintable.NewWriter(&out)
+	io.Copy(w, bytes.NewReader(b))
+	w.Close()
+	if !bytes.HasSuffix(out.Bytes(), []byte("\r\n")) {
+		out.WriteString("\r\n")
+	}
+	return out.Bytes()
+}
+
+// field finds the first field of that name in a header, unfolded; "" without.
+// It takes any header, however broken: it was written by a stranger.
+func (o original) field(name string) string {
+	var value strings.Builder
+	found := false
+	for line := range bytes.SplitSeq(o.header, []byte("\r\n")) {
+		switch {
+		case found && len(line) > 0 && (line[0] == ' ' || line[0] == '\t'):
+			value.Write(line)
+		case found:
+			return strings.TrimSpace(value.String())
+		case len(line) > len(name) && line[len(name)] == ':' && strings.EqualFold(string(line[:len(name)]), name):
+			found = true
+			value.Write(line[len(name)+1:])
+		}
+	}
+	return strings.TrimSpace(value.String())
+}
