@@ -1,0 +1,216 @@
+package submission
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"dawk/relay"
+)
+
+// Queue takes what was accepted. In production it is *queue.Queue.
+type Queue interface {
+	// NewDraft gives an error that wraps relay.ErrNoSpace or ErrClosed.
+	NewDraft() (relay.Draft, error)
+	// Enqueue returns nil once the message is on stable storage. The draft
+	// ends either way.
+	Enqueue(context.Context, relay.Draft, *relay.Message) error
+	// Room says, cheaply, whether new mail would be taken.
+	Room() error
+}
+
+// AcceptorConfig is what the rules need to know.
+type AcceptorConfig struct {
+	Hostname       string     // in Received and Message-ID
+	Postmaster     relay.Path // whom "postmaster" without a domain means; null: postmaster@Hostname
+	MaxMessageSize int64      // octets; 0: no limit. A message of exactly this is taken
+	MaxRecipients  int        // of a message; 0: no limit
+	MaxHops        int        // Received fields; 0: 50
+	Log            *slog.Logger
+}
+
+const defaultMaxHops = 50
+
+// Acceptor holds the rules for new messages, whatever way they come. It is
+// safe for concurrent use.
+type Acceptor struct {
+	cfg   AcceptorConfig
+	queue Queue
+	seen  relay.Observer
+	log   *slog.Logger
+}
+
+// Submission is a message that somebody wants sent.
+type Submission struct {
+	relay.Envelope
+	Content io.WriterTo // strict CRLF lines; the SMTP front end's is the guard
+
+	Identity     string // who sends it: see relay.Message
+	MaxSize      int64  // the identity's own limit; 0: none
+	MaxAge       time.Duration
+	NoDelayNotes bool
+	NotBefore    time.Time
+
+	Client     netip.Addr
+	Listener   string
+	Helo       string // as the client said it
+	Protocol   string // RFC 3848
+	TLS        string // for people: "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
+	HideClient bool   // keep Client and Helo out of the Received field
+}
+
+// NewAcceptor makes an Acceptor that tells seen what it accepts and refuses.
+func NewAcceptor(cfg AcceptorConfig, q Queue, seen relay.Observer) (*Acceptor, error) {
+	host, err := relay.NormalizeDomain(cfg.Hostname)
+	if err != nil {
+		return nil, fmt.Errorf("hostname: %w", err)
+	}
+	cfg.Hostname = host
+	if cfg.MaxHops == 0 {
+		cfg.MaxHops = defaultMaxHops
+	}
+	if cfg.Postmaster.Domain() == "" {
+		if cfg.Postmaster, err = relay.NewPath("postmaster", host); err != nil {
+			return nil, fmt.Errorf("postmaster: %w", err)
+		}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if seen == nil {
+		seen = relay.Observers{}
+	}
+	return &Acceptor{cfg: cfg, queue: q, seen: seen, log: cfg.Log}, nil
+}
+
+// Room says whether a message of size octets (0: unknown) would be taken now.
+func (a *Acceptor) Room(size int64) error {
+	if a.cfg.MaxMessageSize > 0 && size > a.cfg.MaxMessageSize {
+		return refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets", a.cfg.MaxMessageSize)
+	}
+	return a.queue.Room()
+}
+
+// Path completes an address: "postmaster" without a domain is ours (RFC 5321
+// §4.5.1).
+func (a *Acceptor) Path(p relay.Path) relay.Path {
+	if !p.IsNull() && p.Domain() == "" {
+		return a.cfg.Postmaster
+	}
+	return p
+}
+
+// AnotherRecipient says whether a message with n recipients may have one more.
+func (a *Acceptor) AnotherRecipient(n int) error {
+	if a.cfg.MaxRecipients > 0 && n >= a.cfg.MaxRecipients {
+		return refuse(ReasonRecipients, 452, "4.5.3", "a message may have %d recipients; send to the others in another", a.cfg.MaxRecipients)
+	}
+	return nil
+}
+
+// Accept takes the content of s, applies the rules, and puts the message into
+// the queue. When it returns nil, the message is on stable storage under the
+// ID given, and ours to deliver or to bounce. Every error is a *Refusal.
+func (a *Acceptor) Accept(ctx context.Context, s *Submission) (relay.QueueID, error) {
+	began := time.Now()
+	m, err := a.accept(ctx, s, began)
+	if err != nil {
+		r := refusal(err)
+		if r.Reason == ReasonInternal {
+			a.log.Error("message not accepted", "err", r.Err, "from", s.From.String(), "identity", s.Identity, "client", s.Client)
+		}
+		a.seen.Observe(relay.Event{Kind: relay.EventRefused, Time: time.Now(), From: s.From, Identity: s.Identity,
+			Client: clientText(s.Client), Listener: s.Listener, Count: len(s.Recipients), TLS: s.TLS, Reply: r.Reply, Reason: string(r.Reason)})
+		return relay.QueueID{}, r
+	}
+	a.seen.Observe(relay.Event{Kind: relay.EventAccepted, Time: time.Now(), ID: m.ID, From: m.From, Identity: m.Identity,
+		Client: m.Client, Listener: s.Listener, MessageID: m.MessageID, Size: m.Size, Count: len(m.Recipients),
+		TLS: s.TLS, Took: time.Since(began)})
+	return m.ID, nil
+}
+
+func (a *Acceptor) accept(ctx context.Context, s *Submission, now time.Time) (*relay.Message, error) {
+	if len(s.Recipients) == 0 {
+		return nil, refuse(ReasonRecipients, 554, "5.5.1", "the message has no recipients")
+	}
+	if err := a.AnotherRecipient(len(s.Recipients) - 1); err != nil {
+		return nil, err
+	}
+	draft, err := a.queue.NewDraft()
+	if err != nil {
+		return nil, fmt.Errorf("new draft: %w", err)
+	}
+	defer draft.Discard() // does nothing after Enqueue
+	hdr, err := a.content(s, draft)
+	if err != nil {
+		return nil, err
+	}
+	m := a.message(s, draft, hdr, now)
+	draft.Prepend(a.missing(m, hdr, now))
+	draft.Prepend(a.received(s, m.ID, now))
+	m.Size = draft.Size()
+	if err := a.queue.Enqueue(ctx, draft, m); err != nil {
+		return nil, fmt.Errorf("enqueue %s: %w", m.ID, err)
+	}
+	return m, nil
+}
+
+// content streams the message into the draft: it is never whole in memory here.
+func (a *Acceptor) content(s *Submission, draft relay.Draft) (header, error) {
+	limit := a.cfg.MaxMessageSize
+	if s.MaxSize > 0 && (limit == 0 || s.MaxSize < limit) {
+		limit = s.MaxSize
+	}
+	sc := scanner{dst: draft, maxSize: limit, maxHops: a.cfg.MaxHops}
+	if _, err := s.Content.WriteTo(&sc); err != nil {
+		return sc.hdr, err
+	}
+	err := sc.finish()
+	return sc.hdr, err
+}
+
+func (a *Acceptor) message(s *Submission, draft relay.Draft, hdr header, now time.Time) *relay.Message {
+	m := &relay.Message{
+		ID: draft.ID(), Envelope: s.Envelope, Arrival: now,
+		Identity: s.Identity, Client: clientText(s.Client), Protocol: s.Protocol,
+		MessageID: hdr.messageID,
+		// Octets above 127 in the header of a message that was not declared
+		// SMTPUTF8 are what old programs send. They need a clean 8-bit path as
+		// those of a body do, but no host would take them better for SMTPUTF8.
+		EightBit: hdr.body8Bit || hdr.eightBit, UTF8Header: hdr.eightBit && s.SMTPUTF8,
+		MaxAge: s.MaxAge, NotBefore: s.NotBefore, NoDelayNotes: s.NoDelayNotes,
+		TLSOptional: hdr.tlsNo && !s.RequireTLS, // RFC 8689 §5: REQUIRETLS beats it
+	}
+	m.From = a.Path(m.From)
+	for i := range m.Recipients {
+		m.Recipients[i].Path = a.Path(m.Recipients[i].Path)
+	}
+	if !hdr.hasID {
+		m.MessageID = "<" + m.ID.String() + "@" + strings.Trim(a.cfg.Hostname, "[]") + ">"
+	}
+	return m
+}
+
+// missing gives the fields that every message must have and this one lacks
+// (RFC 6409 §8.1 and §8.2).
+func (a *Acceptor) missing(m *relay.Message, hdr header, now time.Time) []byte {
+	var b []byte
+	if !hdr.date {
+		b = append(b, "Date: "+now.Format(rfc5322Date)+"\r\n"...)
+	}
+	if !hdr.hasID {
+		b = append(b, "Message-ID: "+m.MessageID+"\r\n"...)
+	}
+	return b
+}
+
+func clientText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.Unmap().String()
+}

@@ -1,0 +1,158 @@
+package submission
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-sasl"
+
+	"dawk/relay"
+	"dawk/relay/identity"
+)
+
+// Authenticator knows who may log in. In production it is *identity.Users.
+type Authenticator interface {
+	// Authenticate gives an error that wraps identity.ErrCredentials when name
+	// and password are not those of a user, from there; every other error
+	// means that nobody could tell.
+	Authenticate(ctx context.Context, name, password string, client netip.Addr) (*identity.User, error)
+}
+
+// Failed logins (DESIGN §9).
+const (
+	loginDelay    = time.Second // before the answer to a wrong password
+	loginFailures = 3           // in a session; the last one ends it
+)
+
+// AuthMechanisms are those offered now: none in the clear, but where the
+// configuration says so, and for programs of this machine on a listener that
+// has no TLS.
+func (s *session) AuthMechanisms() []string {
+	rules := s.listener.rules
+	if rules.Auth == authOff || s.server.auth == nil || s.user != nil {
+		return nil
+	}
+	if _, overTLS := s.TLS(); overTLS || rules.AuthWithoutTLS || rules.TLS == tlsOff && s.client.IsLoopback() {
+		return []string{sasl.Plain, sasl.Login}
+	}
+	return nil
+}
+
+// Auth begins a login. go-smtp asks for any mechanism that a client names.
+func (s *session) Auth(mech string) (sasl.Server, error) {
+	_, overTLS := s.TLS()
+	offered := s.AuthMechanisms()
+	switch {
+	case len(offered) == 0 && !overTLS && s.listener.rules.TLS == tlsStart && s.listener.rules.Auth != authOff:
+		return nil, s.loginRefused("tls", refuse(ReasonTLS, 538, "5.7.11", "logins need TLS here; send STARTTLS first"))
+	case len(offered) == 0:
+		return nil, s.loginRefused("off", refuse(ReasonAuth, 503, "5.5.1", "AUTH is not offered here"))
+	case s.server.backoff.blocked(limitKey(s.client)):
+		return nil, s.loginRefused("blocked", refuse(ReasonAuth, 421, "4.7.0", "too many failed logins from your address, try again later"))
+	}
+	switch mech {
+	case sasl.Plain:
+		return &plainLogin{s}, nil
+	case sasl.Login:
+		return &loginLogin{session: s}, nil
+	}
+	return nil, s.loginRefused("mechanism", refuse(ReasonAuth, 504, "5.5.4", "that mechanism is not known here; use PLAIN or LOGIN")) // RFC 4954 §4
+}
+
+// login checks a name and password, and answers.
+func (s *session) login(name, password string) error {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return s.loginFailed(name)
+	}
+	user, err := s.server.auth.Authenticate(s.server.ctx, name, password, s.client)
+	switch {
+	case err == nil && user != nil:
+		s.user = user
+		s.Trust()
+		s.loginEvent(user.Name, "ok", relay.Reply{})
+		return nil
+	case errors.Is(err, identity.ErrCredentials):
+		return s.loginFailed(name)
+	}
+	s.server.log.Error("login could not be checked", "err", err, "client", s.client)
+	return s.loginRefused("temporary", refuse(ReasonInternal, 454, "4.7.0", "logins cannot be checked now, try again later"))
+}
+
+// loginFailed answers a wrong name or password: late, and the third time for
+// good. Which of the two was wrong nobody learns.
+func (s *session) loginFailed(name string) error {
+	s.server.backoff.failed(limitKey(s.client))
+	s.failures++
+	delay := time.NewTimer(loginDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-s.server.draining:
+	}
+	r := refuse(ReasonAuth, 535, "5.7.8", "the user name or password is wrong")
+	if s.failures >= loginFailures {
+		r = refuse(ReasonAuth, 421, "4.7.0", "too many failed logins, closing the connection")
+	}
+	s.loginEvent(name, "credentials", r.Reply)
+	return r.smtpError()
+}
+
+func (s *session) loginRefused(reason string, r *Refusal) error {
+	s.loginEvent("", reason, r.Reply)
+	return r.smtpError()
+}
+
+// loginEvent tells of a login; reason is "ok", "credentials", "blocked",
+// "mechanism", "syntax", "tls", "off" or "temporary".
+func (s *session) loginEvent(name, reason string, r relay.Reply) {
+	s.server.seen.Observe(relay.Event{Kind: relay.EventLogin, Time: time.Now(), Identity: relay.Sanitize(name),
+		Client: clientText(s.client), Listener: s.listener.name(), Reply: r, Reason: reason})
+}
+
+func (s *session) loginSyntax() error {
+	return s.loginRefused("syntax", refuse(ReasonAuth, 501, "5.5.2", "the response does not have the form of the mechanism"))
+}
+
+// plainLogin is the server's side of PLAIN (RFC 4616).
+type plainLogin struct{ *session }
+
+func (p *plainLogin) Next(response []byte) (challenge []byte, done bool, err error) {
+	if response == nil {
+		return nil, false, nil // an empty challenge asks for it
+	}
+	parts := bytes.Split(response, []byte{0})
+	if len(parts) != 3 {
+		return nil, false, p.loginSyntax()
+	}
+	// To act for somebody else than oneself is nobody's right here.
+	if len(parts[0]) > 0 && !bytes.Equal(parts[0], parts[1]) {
+		return nil, false, p.loginFailed(string(parts[1]))
+	}
+	err = p.login(string(parts[1]), string(parts[2]))
+	return nil, err == nil, err
+}
+
+// loginLogin is the server's side of LOGIN, which no RFC describes: name and
+// password in answer to two fixed questions.
+type loginLogin struct {
+	*session
+	name  string
+	asked int
+}
+
+func (l *loginLogin) Next(response []byte) (challenge []byte, done bool, err error) {
+	if response == nil && l.asked == 0 {
+		l.asked = 1
+		return []byte("Username:"), false, nil
+	}
+	if l.asked < 2 { // the name, perhaps as initial response
+		l.name, l.asked = string(response), 2
+		return []byte("Password:"), false, nil
+	}
+	err = l.login(l.name, string(response))
+	return nil, err == nil, err
+}

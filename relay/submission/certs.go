@@ -1,0 +1,173 @@
+package submission
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Certificates is a certificate with its key, in two PEM files, that is read
+// again when the files change. It is safe for concurrent use.
+type Certificates struct {
+	certFile, keyFile string
+	log               *slog.Logger
+
+	mu      sync.Mutex
+	current *tls.Certificate
+	checked time.Time
+	state   [2]fileState // of the files that were read last, for better or worse
+}
+
+type fileState struct {
+	modified time.Time
+	size     int64
+}
+
+const certCheckEvery = time.Second
+
+// LoadCertificates reads the pair. The error says which file and what to do.
+func LoadCertificates(certFile, keyFile string, log *slog.Logger) (*Certificates, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	c := &Certificates{certFile: certFile, keyFile: keyFile, log: log, checked: time.Now(), state: states(certFile, keyFile)}
+	var err error
+	c.current, err = loadPair(certFile, keyFile)
+	return c, err
+}
+
+func loadPair(certFile, keyFile string) (*tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s with key %s: %w", certFile, keyFile, err)
+	}
+	return &cert, nil
+}
+
+func states(files ...string) (s [2]fileState) {
+	for i, f := range files {
+		if fi, err := os.Stat(f); err == nil {
+			s[i] = fileState{fi.ModTime(), fi.Size()}
+		}
+	}
+	return s
+}
+
+// Get is for tls.Config.GetCertificate. It looks at the files at most once a
+// second. A new pair that cannot be read, perhaps because only one half is
+// written yet, is logged and leaves the old one in use.
+func (c *Certificates) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if now.Sub(c.checked) < certCheckEvery {
+		return c.current, nil
+	}
+	c.checked = now
+	state := states(c.certFile, c.keyFile)
+	if state == c.state {
+		return c.current, nil
+	}
+	c.state = state
+	cert, err := loadPair(c.certFile, c.keyFile)
+	if err != nil {
+		c.log.Error("the new certificate cannot be used; the old one stays", "err", err)
+		return c.current, nil
+	}
+	c.current = cert
+	c.log.Info("certificate loaded again", "file", c.certFile, "until", cert.Leaf.NotAfter)
+	return c.current, nil
+}
+
+// NotAfter is when the certificate in use expires.
+func (c *Certificates) NotAfter() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current.Leaf.NotAfter
+}
+
+const (
+	selfSignedLife  = 10 * 365 * 24 * time.Hour
+	selfSignedRenew = 30 * 24 * time.Hour // before its end
+)
+
+// SelfSigned gives the files of a self-signed certificate for hostname in
+// dir, and makes them if they are missing, about to expire, or for another
+// name. No client that checks can trust it; passwords are safe from listeners
+// on the wire only.
+func SelfSigned(dir, hostname string) (certFile, keyFile string, made bool, err error) {
+	certFile, keyFile = filepath.Join(dir, "self-signed.crt"), filepath.Join(dir, "self-signed.key")
+	if pair, err := loadPair(certFile, keyFile); err == nil &&
+		pair.Leaf.VerifyHostname(hostname) == nil && time.Until(pair.Leaf.NotAfter) > selfSignedRenew {
+		return certFile, keyFile, false, nil
+	}
+	cert, key, err := makeSelfSigned(hostname, time.Now())
+	if err != nil {
+		return "", "", false, fmt.Errorf("make a self-signed certificate: %w", err)
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+		mode os.FileMode
+	}{{keyFile, key, 0o600}, {certFile, cert, 0o644}} {
+		if err := writeFile(f.name, f.data, f.mode); err != nil {
+			return "", "", false, fmt.Errorf("write the self-signed certificate: %w", err)
+		}
+	}
+	return certFile, keyFile, true, nil
+}
+
+func makeSelfSigned(hostname string, now time.Time) (cert, key []byte, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: hostname}, DNSNames: []string{hostname},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(selfSignedLife), // clients' clocks may be late
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		return nil, nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), nil
+}
+
+// writeFile writes by temporary file, sync and rename: after a crash there is
+// the old file or the new one.
+func writeFile(name string, data []byte, mode os.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // after the rename there is nothing to remove
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

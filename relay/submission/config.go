@@ -1,0 +1,204 @@
+package submission
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"dawk/relay"
+)
+
+// Config says how the server behaves. Zero limits mean none.
+type Config struct {
+	Hostname  string // our name: greeting, EHLO, Received
+	Listeners []Listener
+
+	MaxMessageSize      int64 // octets, announced by SIZE; the Acceptor counts
+	MaxRecipients       int   // of a message
+	MaxConnections      int
+	MaxConnectionsPerIP int           // IPv6 clients count by /64
+	CommandTimeout      time.Duration // a client that says nothing; 0: 5 min (RFC 5321 §4.5.3.2.7)
+	DataTimeout         time.Duration // a body that stops moving; 0: 3 min (§4.5.3.2.5)
+	AuthFailuresPerIP   int           // in ten minutes, then 421
+	RequireTLS          bool          // offer REQUIRETLS (RFC 8689)
+	MaxHold             time.Duration // offer FUTURERELEASE up to this (RFC 4865)
+
+	// GetCertificate gives the certificate for a handshake; needed where a
+	// listener uses TLS. See Certificates.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Log            *slog.Logger // nil: none
+}
+
+// Listener is one address with its rules. The words are those of the
+// configuration file (DESIGN §5); empty ones mean the default, named first.
+type Listener struct {
+	Address         string         // host:port; an IP address or empty host
+	TLS             string         // "starttls", "implicit", "off"
+	Auth            string         // "required", "optional", "off"
+	TrustedNetworks []netip.Prefix // may relay without a login
+	RequireTLS      bool           // no mail in the clear, from trusted clients neither
+	AuthWithoutTLS  bool           // logins in the clear are allowed
+	MinTLS          string         // "1.2", "1.3", "1.0", "1.1"
+	BareNewline     string         // "reject", "normalize"
+	LongLines       string         // "reject", "fold"
+	ReceivedClient  string         // "hidden", "full": the address of clients that logged in, in Received
+}
+
+// The words of a Listener.
+const (
+	tlsStart, tlsImplicit, tlsOff       = "starttls", "implicit", "off"
+	authRequired, authOptional, authOff = "required", "optional", "off"
+	newlineReject, newlineNormalize     = "reject", "normalize"
+	linesReject, linesFold              = "reject", "fold"
+	receivedHidden, receivedFull        = "hidden", "full"
+	defaultMinTLS                       = "1.2"
+	defaultCommandTimeout               = 5 * time.Minute
+	defaultDataTimeout                  = 3 * time.Minute
+	maxErrors                           = 20   // 5yz replies before a stranger is cut off
+	maxCommands                         = 1000 // that serve no message
+)
+
+var tlsVersions = map[string]uint16{
+	"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13,
+}
+
+// Validate refuses what cannot work and what would relay for strangers. All
+// that is wrong is reported, joined, one plain sentence each.
+func (c Config) Validate() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if _, err := relay.NormalizeDomain(c.Hostname); err != nil {
+		fail("hostname %q is not a host name", c.Hostname)
+	}
+	if len(c.Listeners) == 0 {
+		fail("no [[listener]] is configured")
+	}
+	for name, n := range map[string]int64{"max_message_size": c.MaxMessageSize, "max_recipients": int64(c.MaxRecipients),
+		"max_connections": int64(c.MaxConnections), "max_connections_per_ip": int64(c.MaxConnectionsPerIP),
+		"command_timeout": int64(c.CommandTimeout), "data_timeout": int64(c.DataTimeout),
+		"auth_failures_per_ip": int64(c.AuthFailuresPerIP)} {
+		if n < 0 {
+			fail("%s must not be negative", name)
+		}
+	}
+	seen := map[string]bool{}
+	for _, l := range c.Listeners {
+		if _, port, err := net.SplitHostPort(l.Address); err == nil && port != "0" && seen[l.Address] {
+			fail("listener %s: the address is used twice", l.Address)
+		}
+		seen[l.Address] = true
+		if err := l.Validate(); err != nil {
+			errs = append(errs, err)
+		}
+		if c.GetCertificate == nil && l.withDefaults().TLS != tlsOff {
+			fail("listener %s: tls = %q needs a certificate", l.Address, l.withDefaults().TLS)
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// Validate is Config.Validate for one listener.
+func (l Listener) Validate() error {
+	var errs []error
+	fail := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("listener "+l.Address+": "+format, args...))
+	}
+	l = l.withDefaults()
+	host, _, err := net.SplitHostPort(l.Address)
+	if err != nil {
+		fail("the address is not of the form host:port")
+	} else if _, err := netip.ParseAddr(host); host != "" && host != "localhost" && err != nil {
+		fail("%q is not an IP address", host)
+	}
+	oneOf := func(key, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			fail("%s = %q is not one of %q", key, value, allowed)
+		}
+	}
+	oneOf("tls", l.TLS, tlsStart, tlsImplicit, tlsOff)
+	oneOf("auth", l.Auth, authRequired, authOptional, authOff)
+	oneOf("bare_newline", l.BareNewline, newlineReject, newlineNormalize)
+	oneOf("long_lines", l.LongLines, linesReject, linesFold)
+	oneOf("received_client", l.ReceivedClient, receivedHidden, receivedFull)
+	if _, ok := tlsVersions[l.MinTLS]; !ok {
+		fail(`min_tls = %q is not one of "1.0", "1.1", "1.2" and "1.3"`, l.MinTLS)
+	}
+	if l.TLS == tlsOff && l.RequireTLS {
+		fail(`require_tls is set, but tls = "off" offers none: no mail could ever come in`)
+	}
+	if l.Auth == authOff && len(l.TrustedNetworks) == 0 {
+		fail(`auth = "off" needs trusted_networks: without either nobody could send, or anybody`)
+	}
+	for _, p := range l.TrustedNetworks {
+		if why := tooWide(p); why != "" {
+			fail("trusted_networks: %s would make an open relay: %s", p, why)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l Listener) withDefaults() Listener {
+	for _, d := range []struct {
+		key   *string
+		value string
+	}{{&l.TLS, tlsStart}, {&l.Auth, authRequired}, {&l.MinTLS, defaultMinTLS}, {&l.BareNewline, newlineReject},
+		{&l.LongLines, linesReject}, {&l.ReceivedClient, receivedHidden}} {
+		if *d.key == "" {
+			*d.key = d.value
+		}
+	}
+	return l
+}
+
+// Networks that are nobody's on the public Internet (RFC 1918, 6598, 3927,
+// 4193, 4291, and loopback).
+var privateNetworks = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"),
+}
+
+// tooWide says why a network may not be trusted, "" if it may (DESIGN §9).
+func tooWide(p netip.Prefix) string {
+	if !p.IsValid() {
+		return "it is not a network"
+	}
+	p = unmap(p)
+	private := slices.ContainsFunc(privateNetworks, func(q netip.Prefix) bool {
+		return q.Addr().Is4() == p.Addr().Is4() && q.Bits() <= p.Bits() && q.Contains(p.Addr())
+	})
+	switch bits := p.Bits(); {
+	case p.Addr().Is4() && bits < 8:
+		return "shorter than /8"
+	case p.Addr().Is6() && bits < 32:
+		return "shorter than /32"
+	case !private && bits < 16:
+		return "a public network shorter than /16"
+	}
+	return ""
+}
+
+// unmap gives a prefix of v4-mapped addresses as what it is: an IPv4 one.
+func unmap(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked()
+	}
+	return p.Masked()
+}
+
+// trusts gives the trusted network that a is in.
+func (l Listener) trusts(a netip.Addr) (netip.Prefix, bool) {
+	for _, p := range l.TrustedNetworks {
+		if p = unmap(p); p.Contains(a) {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}

@@ -1,0 +1,269 @@
+package guard
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Faults in content. They are found while a message is taken off the wire and
+// told once, after its end; the session goes on (DESIGN §9).
+var (
+	ErrBareNewline = errors.New("bare CR or LF in the message")
+	ErrNUL         = errors.New("NUL in the message")
+	ErrLongLine    = errors.New("a line of the message is longer than 998 octets")
+)
+
+// ErrTransfer is the end of a message that never came whole: the connection
+// has ended, and what was written is not a message.
+var ErrTransfer = errors.New("the message was cut off")
+
+const (
+	maxTextLine = 998 // octets without CRLF (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)
+	bodyBuffer  = 64 << 10
+
+	// Content past the limit is still read, so that the client hears why, but
+	// not for ever.
+	excessFactor = 2
+	excessBytes  = 16 << 20
+)
+
+// A body that crawls at less than minRate octets a second, counted after
+// rateGrace data timeouts, does not count as moving.
+const (
+	minRate   = 64
+	rateGrace = 10
+)
+
+var bodyBuffers = sync.Pool{New: func() any { b := make([]byte, bodyBuffer); return &b }}
+
+// bodyState is the reader of one message.
+type bodyState struct {
+	started bool // 354 was promised
+	ended   bool // CRLF.CRLF was seen
+	after   newline
+	partial bool  // the line began in an earlier buffer
+	col     int   // octets of the current line written so far
+	n       int64 // octets read from the wire
+	written int64
+	err     error // first fault, or error of the writer
+}
+
+// newline is what ended the line before.
+type newline uint8
+
+const (
+	crlf newline = iota // as if DATA's own line end stood before the message (RFC 5321 §4.1.1.4)
+	bareLF
+)
+
+// WriteTo asks the client for its message (354) and writes the content to dst,
+// dots unstuffed and every line ended by CRLF. It may be called once for each
+// DATA command, and returns after CRLF.CRLF: with nil, with a fault, or with
+// the first error of dst. Only an error that wraps [ErrTransfer] means that the
+// end was never seen, and that the connection is gone.
+func (g *Conn) WriteTo(dst io.Writer) (int64, error) {
+	if g.err != nil || g.verb != verbData || g.body.started {
+		return 0, fmt.Errorf("%w: no message is due", ErrTransfer)
+	}
+	g.body.started = true
+	g.out = append(g.out, "354 end the message with <CR><LF>.<CR><LF>\r\n"...)
+	g.trace(false, "354 end the message with <CR><LF>.<CR><LF>")
+	g.takeBuffer()
+	began := time.Now()
+	for {
+		g.body.take(g, dst)
+		if g.body.ended {
+			return g.body.written, g.body.err
+		}
+		if err := g.fillBody(began); err != nil {
+			return g.body.written, err
+		}
+	}
+}
+
+// takeBuffer swaps the small read buffer for a large one.
+func (g *Conn) takeBuffer() {
+	if len(g.in) >= bodyBuffer {
+		return
+	}
+	big := *bodyBuffers.Get().(*[]byte)
+	g.w = copy(big, g.in[g.r:g.w])
+	g.r, g.in = 0, big
+}
+
+// releaseBuffer gives the large one back, when it is empty.
+func (g *Conn) releaseBuffer() {
+	if len(g.in) == bodyBuffer {
+		big := g.in
+		bodyBuffers.Put(&big)
+	}
+	g.in, g.r, g.w = g.small, 0, 0
+}
+
+func (g *Conn) fillBody(began time.Time) error {
+	b := &g.body
+	slow := time.Since(began) > rateGrace*g.cfg.DataTimeout && float64(b.n) < minRate*time.Since(began).Seconds()
+	if g.cfg.MaxSize > 0 && b.n > excessFactor*g.cfg.MaxSize+excessBytes {
+		_ = g.fail(ReasonSyntax, tooBig(g.cfg.MaxSize))
+		return fmt.Errorf("%w: far above the limit", ErrTransfer)
+	}
+	had := g.w - g.r
+	err := error(nil)
+	if !slow {
+		deadline := time.Now().Add(g.cfg.DataTimeout)
+		err = g.fill(deadline)
+		if err != nil && isTimeout(err) && time.Now().Before(deadline) {
+			return nil // a Shutdown that meant the command before: try again
+		}
+	}
+	switch {
+	case slow || err != nil && isTimeout(err):
+		_ = g.fail(ReasonTimeout, reply(421, "4.4.2", fmt.Sprintf("the message stopped moving for %v, closing the connection", g.cfg.DataTimeout)))
+		return fmt.Errorf("%w: timeout", ErrTransfer)
+	case err != nil:
+		_ = g.fail(ReasonCut, nil)
+		return fmt.Errorf("%w: connection lost", ErrTransfer)
+	}
+	b.n += int64(g.w - g.r - had)
+	return nil
+}
+
+// take uses up what the buffer holds of the message: all whole lines, and the
+// part of a line only when it fills the buffer.
+func (b *bodyState) take(g *Conn, dst io.Writer) {
+	buf := g.in[g.r:g.w]
+	span, n := 0, 0 // buf[span:n] is to be written as it is
+	for {
+		i := bytes.IndexByte(buf[n:], '\n')
+		if i < 0 {
+			break
+		}
+		line := buf[n : n+i+1]
+		if b.after == crlf && !b.partial && len(line) == 3 && line[0] == '.' && line[1] == '\r' {
+			b.put(dst, buf[span:n])
+			b.ended = true
+			g.r += n + 3
+			return
+		}
+		n += i + 1
+		// The common line needs nothing: it ends in CRLF, holds no other CR, is
+		// not too long and has no dot in front.
+		if i > 0 && bytes.IndexByte(line, '\r') == i-1 && i <= maxTextLine+1 && line[0] != '.' && !b.partial && bytes.IndexByte(line, 0) < 0 {
+			b.after = crlf
+			continue
+		}
+		b.put(dst, buf[span:n-i-1])
+		b.mend(&g.cfg, dst, line)
+		span = n
+	}
+	b.put(dst, buf[span:n])
+	g.r += n
+	if rest := g.in[g.r:g.w]; len(rest) == len(g.in) {
+		// No line end in a whole buffer. A CR at its very end may belong to one.
+		if rest[len(rest)-1] == '\r' {
+			rest = rest[:len(rest)-1]
+		}
+		b.mend(&g.cfg, dst, rest)
+		g.r += len(rest)
+	}
+}
+
+// mend does what the policy says about a line, or a part of one, that is not
+// plain. It may change line.
+func (b *bodyState) mend(cfg *Config, dst io.Writer, line []byte) {
+	text, whole := bytes.CutSuffix(line, []byte("\n"))
+	ended := crlf
+	if whole && bytes.HasSuffix(text, []byte("\r")) {
+		text = text[:len(text)-1]
+	} else if whole {
+		ended = bareLF
+	}
+	if !b.partial && len(text) > 0 && text[0] == '.' {
+		// RFC 5321 §4.5.2. Behind a bare LF only a doubled dot is certain to be
+		// stuffing: that client's lines are not SMTP's.
+		if b.after == crlf || len(text) > 1 && text[1] == '.' {
+			text = text[1:]
+		}
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		b.fault(ErrNUL)
+	}
+	if ended == bareLF || bytes.IndexByte(text, '\r') >= 0 {
+		if !cfg.Normalize {
+			b.fault(ErrBareNewline)
+		}
+		text = spaceCRs(text, whole)
+	}
+	b.write(cfg, dst, text)
+	b.partial = !whole
+	if whole {
+		b.put(dst, []byte("\r\n"))
+		b.after, b.col = ended, 0
+	}
+}
+
+// spaceCRs mends stray CRs: those before a line end belong to it (CR CR LF is
+// what some devices write), the others become spaces. A line end made of a CR
+// could become a header field that the sender never wrote.
+func spaceCRs(text []byte, whole bool) []byte {
+	if whole {
+		text = bytes.TrimRight(text, "\r")
+	}
+	for i, c := range text {
+		if c == '\r' {
+			text[i] = ' '
+		}
+	}
+	return text
+}
+
+// write puts text on the current line, folding it where it grows too long.
+// The new line begins with a space, so that a header field stays one field.
+func (b *bodyState) write(cfg *Config, dst io.Writer, text []byte) {
+	if b.col+len(text) > maxTextLine && !cfg.Fold {
+		b.fault(ErrLongLine)
+		return
+	}
+	for b.col+len(text) > maxTextLine {
+		n := foldAt(text, maxTextLine-b.col)
+		b.put(dst, text[:n])
+		b.put(dst, []byte("\r\n "))
+		text, b.col = text[n:], 1
+	}
+	b.put(dst, text)
+	b.col += len(text)
+}
+
+// foldAt is where to break text so that at most room octets stay, and no UTF-8
+// sequence is torn.
+func foldAt(text []byte, room int) int {
+	n := room
+	for n > 0 && room-n < 3 && text[n]&0xc0 == 0x80 {
+		n--
+	}
+	if n == 0 || text[n]&0xc0 == 0x80 { // no UTF-8, or no room for it
+		return room
+	}
+	return n
+}
+
+func (b *bodyState) fault(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}
+
+func (b *bodyState) put(dst io.Writer, p []byte) {
+	if b.err != nil || len(p) == 0 {
+		return
+	}
+	n, err := dst.Write(p)
+	b.written += int64(n)
+	if err != nil {
+		b.err = err
+	}
+}

@@ -1,0 +1,320 @@
+package guard
+
+import (
+	"encoding/base64"
+	"net"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"dawk/relay"
+)
+
+// next reads commands until there is one for go-smtp, and answers the others.
+func (g *Conn) next() error {
+	if g.verb == verbData && !g.sess.dot {
+		// The session is done with the message, or never took it: go-smtp
+		// looks for its end.
+		g.sess.dot = true
+		g.pend = append(g.pend, ".\r\n"...)
+		return nil
+	}
+	if g.verb == verbGreeting && g.cfg.Implicit {
+		if err := g.startTLS(); err != nil {
+			return err
+		}
+	}
+	early := g.verb == verbData && !g.body.started && g.r < g.w
+	code := g.finishReply()
+	for {
+		switch {
+		case code == 421 || early: // whoever said 421 means it; see refuseData
+			_ = g.flush()
+			if early {
+				g.linger()
+			}
+			return g.fail("", nil)
+		case code >= 500:
+			if err := g.countError(); err != nil {
+				return err
+			}
+		}
+		if g.drain.Load() {
+			return g.fail(ReasonShutdown, reply(421, "4.3.2", g.cfg.Hostname+" is shutting down, try again later"))
+		}
+		line, bad, err := g.readLine()
+		switch {
+		case err != nil:
+			return err
+		case bad != nil:
+			code = g.answer(ReasonLine, bad)
+			continue
+		}
+		forward, answered, err := g.command(line)
+		if err != nil || forward {
+			return err
+		}
+		code = answered
+	}
+}
+
+// countError gives up on clients that only err, which are lost or guessing.
+func (g *Conn) countError() error {
+	limit := g.cfg.MaxErrors
+	if g.sess.trusted {
+		limit *= 10
+	}
+	if g.sess.errors++; limit > 0 && g.sess.errors >= limit {
+		return g.fail(ReasonErrors, reply(421, "4.7.0", "too many errors, closing the connection"))
+	}
+	return nil
+}
+
+// answer gives a reply of our own; reason says why it refuses, "" that it does not.
+func (g *Conn) answer(reason string, r *relay.Reply) int {
+	g.out = appendReply(g.out, r)
+	g.trace(false, r.String())
+	if reason != "" {
+		g.refused(reason, r)
+	}
+	return r.Code
+}
+
+// command decides about one line: it is handed to go-smtp (forward), or
+// answered with code.
+func (g *Conn) command(b []byte) (forward bool, code int, err error) {
+	line := string(b)
+	if g.sess.inAuth {
+		g.trace(true, "(secret)")
+		return g.authResponse(line)
+	}
+	word, arg, _ := strings.Cut(line, " ")
+	word, arg = strings.ToUpper(word), strings.TrimRight(arg, " ")
+	g.traceCommand(word, line)
+	if word != "RCPT" {
+		g.sess.commands++
+	}
+	if g.cfg.MaxCommands > 0 && g.sess.commands > g.cfg.MaxCommands {
+		return false, 0, g.fail(ReasonErrors, reply(421, "4.7.0", "too many commands without a message, closing the connection"))
+	}
+	switch word {
+	case "EHLO", "HELO":
+		return g.hello(verb(word), arg)
+	case "MAIL":
+		return g.mailCommand(arg)
+	case "RCPT":
+		return g.rcptCommand(arg)
+	case "DATA":
+		return g.dataCommand(arg)
+	case "AUTH":
+		return g.authCommand(arg)
+	case "RSET":
+		if arg != "" {
+			return false, g.answer(ReasonSyntax, reply(501, "5.5.4", "RSET takes no argument")), nil
+		}
+		return g.forward(verbRset, "RSET")
+	case "STARTTLS":
+		code, err := g.startTLSCommand(arg)
+		return false, code, err
+	case "QUIT":
+		if arg != "" {
+			return false, g.answer(ReasonSyntax, reply(501, "5.5.4", "QUIT takes no argument")), nil
+		}
+		g.answer("", reply(221, "2.0.0", g.cfg.Hostname+" says good-bye"))
+		_ = g.flush()
+		g.end(net.ErrClosed)
+		return false, 0, g.err
+	}
+	code, err = g.other(word, arg)
+	return false, code, err
+}
+
+// other answers the commands that change nothing.
+func (g *Conn) other(word, arg string) (int, error) {
+	switch word {
+	case "NOOP": // RFC 5321 §4.1.1.9: an argument is ignored
+		return g.answer("", reply(250, "2.0.0", "OK")), nil
+	case "HELP":
+		return g.answer("", reply(214, "2.0.0", "EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY QUIT (RFC 5321)")), nil
+	case "VRFY": // RFC 5321 §3.5.3: 252, whoever is asked for
+		if arg == "" {
+			return g.answer(ReasonSyntax, reply(501, "5.5.4", "VRFY takes an address")), nil
+		}
+		return g.answer("", reply(252, "2.5.0", "not verified here; send, and it will be tried")), nil
+	case "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML", "LHLO", "ATRN":
+		return g.answer(ReasonSyntax, reply(502, "5.5.1", word+" is not implemented here")), nil
+	case "BDAT":
+		// CHUNKING is not offered, so nobody may send this; and since a chunk
+		// follows that would be read as commands, the connection ends.
+		return 0, g.fail(ReasonSyntax, reply(502, "5.5.1", "BDAT is not offered here, closing the connection"))
+	case "GET", "POST", "PUT", "CONNECT", "OPTIONS", "HEAD":
+		// A browser that was tricked into talking to us: what follows are its
+		// headers and a body that somebody else wrote.
+		return 0, g.fail(ReasonSyntax, reply(500, "5.5.1", "this is a mail server, closing the connection"))
+	}
+	return g.answer(ReasonSyntax, reply(500, "5.5.2", "that command is not known here")), nil
+}
+
+// forward gives go-smtp a line.
+func (g *Conn) forward(v verb, line string) (bool, int, error) {
+	g.verb = v
+	g.pend = append(append(g.pend[:0], line...), '\r', '\n')
+	return true, 0, nil
+}
+
+func (g *Conn) sequence(text string) (bool, int, error) {
+	return false, g.answer(ReasonSequence, reply(503, "5.5.1", text)), nil
+}
+
+func (g *Conn) syntax(r *relay.Reply) (bool, int, error) {
+	return false, g.answer(ReasonSyntax, r), nil
+}
+
+// hello checks the name: what RFC 5321 §4.1.1.1 allows and, since devices send
+// anything, other printable words too. What is believed of it is decided where
+// it is used.
+func (g *Conn) hello(v verb, name string) (bool, int, error) {
+	if name == "" {
+		return g.syntax(reply(501, "5.5.4", string(v)+" takes the name of the client"))
+	}
+	if len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return g.syntax(reply(501, "5.5.4", "that is not a host name"))
+	}
+	g.sess.newHelo = name
+	return g.forward(v, string(v)+" client")
+}
+
+func (g *Conn) mailCommand(arg string) (bool, int, error) {
+	switch {
+	case g.sess.helo == "":
+		return g.sequence("send EHLO first")
+	case g.sess.mail != nil:
+		return g.sequence("a transaction is open already; send RSET to drop it") // RFC 5321 §4.1.4
+	case !utf8.ValidString(arg):
+		return g.syntax(reply(501, "5.5.2", "that is not valid UTF-8"))
+	}
+	_, overTLS := g.TLS()
+	m, bad := parseMail(arg, &g.cfg, overTLS, time.Now())
+	if bad != nil {
+		return g.syntax(bad)
+	}
+	g.sess.newMail = m
+	return g.forward(verbMail, "MAIL FROM:<>")
+}
+
+func (g *Conn) rcptCommand(arg string) (bool, int, error) {
+	switch {
+	case g.sess.mail == nil:
+		return g.sequence("send MAIL first")
+	case !utf8.ValidString(arg):
+		return g.syntax(reply(501, "5.5.2", "that is not valid UTF-8"))
+	}
+	r, bad := parseRcpt(arg, g.sess.mail.SMTPUTF8)
+	if bad != nil {
+		return g.syntax(bad)
+	}
+	g.sess.newRcpt = r
+	return g.forward(verbRcpt, "RCPT TO:<placeholder@guard.invalid>")
+}
+
+func (g *Conn) dataCommand(arg string) (bool, int, error) {
+	switch {
+	case arg != "":
+		return g.syntax(reply(501, "5.5.4", "DATA takes no argument"))
+	case g.sess.mail == nil:
+		return g.refuseData("send MAIL and RCPT first")
+	case g.sess.rcpts == 0:
+		return g.refuseData("no valid recipients")
+	}
+	g.sess.dot = false
+	g.body = bodyState{}
+	return g.forward(verbData, "DATA")
+}
+
+// refuseData answers DATA out of sequence. A client that has sent content
+// without waiting for 354 is not in step with us any more.
+func (g *Conn) refuseData(text string) (bool, int, error) {
+	if g.r < g.w {
+		return false, 0, g.fail(ReasonSequence, reply(503, "5.5.1", text+"; content sent without waiting for 354, closing the connection"))
+	}
+	return g.sequence(text)
+}
+
+// authCommand checks what RFC 4954 §4 says about AUTH; whether it is allowed
+// and with which mechanisms is the session's to say.
+func (g *Conn) authCommand(arg string) (bool, int, error) {
+	switch {
+	case g.sess.helo == "":
+		return g.sequence("send EHLO first")
+	case g.sess.authed:
+		return g.sequence("you are logged in already")
+	case g.sess.mail != nil:
+		return g.sequence("AUTH is not allowed inside a transaction")
+	case arg == "":
+		return g.syntax(reply(501, "5.5.4", "AUTH takes a mechanism"))
+	}
+	mech, initial, hasInitial := strings.Cut(arg, " ")
+	if len(mech) > 20 || strings.ContainsFunc(mech, func(r rune) bool {
+		return r >= 0x80 || !isAlnum(byte(r)) && r != '-' && r != '_'
+	}) {
+		return g.syntax(reply(501, "5.5.4", "that is not the name of a mechanism"))
+	}
+	if hasInitial && initial != "=" && !isBase64(initial) {
+		return g.syntax(reply(501, "5.5.2", "the initial response is not base64"))
+	}
+	return g.forward(verbAuth, "AUTH "+arg)
+}
+
+// authResponse hands on the answer to a 334.
+func (g *Conn) authResponse(line string) (bool, int, error) {
+	g.sess.inAuth = false
+	if line != "*" && !isBase64(line) {
+		g.sess.badB64 = true
+		line = "*" // go-smtp's own answer to bad base64 would be a temporary one
+	}
+	return g.forward(verbAuth, line)
+}
+
+func isBase64(s string) bool {
+	_, err := base64.StdEncoding.DecodeString(s)
+	return err == nil
+}
+
+// startTLSCommand is RFC 3207. What came before it in the clear counts for
+// nothing after it, and input that came with it is an injection.
+func (g *Conn) startTLSCommand(arg string) (int, error) {
+	switch {
+	case g.cfg.TLS == nil || g.cfg.Implicit:
+		return g.answer(ReasonSequence, reply(502, "5.5.1", "STARTTLS is not offered here")), nil
+	case g.tls != nil:
+		return g.answer(ReasonSequence, reply(503, "5.5.1", "TLS is active already")), nil
+	case arg != "":
+		return g.answer(ReasonSyntax, reply(501, "5.5.4", "STARTTLS takes no argument")), nil
+	case g.sess.mail != nil || g.sess.authed:
+		return g.answer(ReasonSequence, reply(503, "5.5.1", "STARTTLS comes before AUTH and MAIL")), nil
+	case g.r < g.w:
+		return 0, g.fail(ReasonTLS, reply(503, "5.5.1", "commands were sent behind STARTTLS in the clear, closing the connection"))
+	}
+	g.answer("", reply(220, "2.0.0", "ready to start TLS"))
+	if err := g.flush(); err != nil {
+		return 0, g.lost(err)
+	}
+	if err := g.startTLS(); err != nil {
+		return 0, err
+	}
+	g.sess = session{errors: g.sess.errors, commands: g.sess.commands, trusted: g.sess.trusted}
+	return 0, nil
+}
+
+// traceCommand keeps secrets out of the transcript.
+func (g *Conn) traceCommand(word, line string) {
+	if g.cfg.Trace == nil {
+		return
+	}
+	if word == "AUTH" {
+		if f := strings.Fields(line); len(f) > 2 {
+			line = f[0] + " " + f[1] + " (secret)"
+		}
+	}
+	g.trace(true, line)
+}

@@ -1,0 +1,68 @@
+// Package guard is the protocol-aware connection between a client and an
+// unmodified go-smtp server.
+//
+// It owns the socket: TLS, deadlines, framing, the grammar of commands, and
+// the content of messages. go-smtp gets one well-formed command line at a time
+// and never an octet of content, so nothing that a client sends can be read in
+// two ways (DESIGN §3; the measured reasons are there):
+//
+//   - only CRLF ends a command and only CRLF.CRLF ends a message;
+//   - after a failure in the middle of anything the connection ends, so that
+//     nothing is left to be misread as commands;
+//   - MAIL and RCPT are parsed here, strictly, and the session takes the
+//     result from [Conn.Mail] and [Conn.Rcpt]: go-smtp sees placeholders;
+//   - STARTTLS happens here, and what a client sent before it is forgotten;
+//   - the session takes a message off the wire with [Conn.WriteTo], which also
+//     sends the 354: a refusal before that is the answer to DATA itself;
+//   - replies are edited where go-smtp's differ from the RFCs, and sent in one
+//     piece for a group of pipelined commands (RFC 2920 §3.2).
+package guard
+
+import (
+	"crypto/tls"
+	"time"
+
+	"dawk/relay"
+)
+
+// Config says how the guard of one listener behaves. The zero value of a limit
+// means none, but for the timeouts, which must be set.
+type Config struct {
+	Hostname string // in the greeting and in the answer to EHLO
+	TLS      *tls.Config
+	Implicit bool // TLS from the first octet (RFC 8314 §3.3); else STARTTLS if TLS is set
+
+	MaxSize       int64         // octets of a message, for SIZE (RFC 1870); counting them is the session's work
+	MaxRecipients int           // announced by LIMITS (RFC 9422); counting them is the session's work
+	RequireTLS    bool          // offer REQUIRETLS (RFC 8689)
+	MaxHold       time.Duration // offer FUTURERELEASE up to this (RFC 4865); 0: not
+
+	CommandTimeout time.Duration // for a whole command line
+	DataTimeout    time.Duration // for a body that does not move
+	MaxErrors      int           // 5yz replies since the last message, ten times as many after Trust
+	MaxCommands    int           // commands but RCPT since the last message
+
+	Normalize bool // bare CR and LF in content are mended, not refused; commands may end in LF
+	Fold      bool // lines of more than 998 octets are folded, not refused
+
+	// Refused is told of each refusal that the guard decides by itself. Reason
+	// is of a closed set, fit for a metric. Nil: nobody is told.
+	Refused func(reason string, r relay.Reply)
+	// Trace gets each line of the dialogue without its end, not of content.
+	// What follows AUTH is masked. Nil: no trace.
+	Trace func(fromClient bool, line string)
+	// Closed is called once, when the connection is.
+	Closed func()
+}
+
+// The reasons given to Config.Refused.
+const (
+	ReasonSyntax   = "syntax"
+	ReasonSequence = "sequence"
+	ReasonLine     = "line"     // bare CR or LF, or control characters, in a command, or one that is too long
+	ReasonTLS      = "tls"      // failed handshakes, plain text behind STARTTLS
+	ReasonTimeout  = "timeout"  // of a command or of content
+	ReasonErrors   = "errors"   // too many of them
+	ReasonCut      = "cut"      // the client went away in the middle of a message
+	ReasonShutdown = "shutdown" // we went away
+)

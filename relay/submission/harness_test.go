@@ -1,0 +1,334 @@
+package submission_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/submission"
+)
+
+// stored is a message that the fake queue took.
+type stored struct {
+	relay.Message
+	content string
+}
+
+// header and body of the content.
+func (s stored) header() string { h, _, _ := strings.Cut(s.content, "\r\n\r\n"); return h }
+func (s stored) body() string   { _, b, _ := strings.Cut(s.content, "\r\n\r\n"); return b }
+
+// memQueue is a queue in memory with faults on demand.
+type memQueue struct {
+	mu      sync.Mutex
+	last    uint64
+	taken   []stored
+	open    int // drafts that have not ended
+	room    error
+	draft   error
+	write   error
+	enqueue error
+	gate    chan struct{} // Enqueue waits for it, if set
+	entered chan struct{} // Enqueue tells that it waits
+}
+
+type memDraft struct {
+	q       *memQueue
+	id      relay.QueueID
+	content []byte
+	ended   bool
+}
+
+func (q *memQueue) Room() error { q.mu.Lock(); defer q.mu.Unlock(); return q.room }
+
+func (q *memQueue) NewDraft() (relay.Draft, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.draft != nil {
+		return nil, q.draft
+	}
+	q.last++
+	q.open++
+	return &memDraft{q: q, id: relay.QueueID{Key: q.last, Dir: 7}}, nil
+}
+
+func (q *memQueue) Enqueue(_ context.Context, d relay.Draft, m *relay.Message) error {
+	q.mu.Lock()
+	gate, err := q.gate, q.enqueue
+	q.mu.Unlock()
+	if gate != nil {
+		close(q.entered)
+		<-gate
+	}
+	md := d.(*memDraft)
+	md.Discard()
+	if err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken = append(q.taken, stored{*m, string(md.content)})
+	return nil
+}
+
+func (q *memQueue) messages() []stored {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.taken)
+}
+
+func (d *memDraft) ID() relay.QueueID { return d.id }
+func (d *memDraft) Write(p []byte) (int, error) {
+	if d.q.write != nil {
+		return 0, d.q.write
+	}
+	d.content = append(d.content, p...)
+	return len(p), nil
+}
+func (d *memDraft) Prepend(h []byte)       { d.content = append(slices.Clone(h), d.content...) }
+func (d *memDraft) Size() int64            { return int64(len(d.content)) }
+func (d *memDraft) Content() relay.Content { return nil }
+func (d *memDraft) Discard() {
+	d.q.mu.Lock()
+	defer d.q.mu.Unlock()
+	if !d.ended {
+		d.ended = true
+		d.q.open--
+	}
+}
+
+// recorder keeps the events.
+type recorder struct {
+	mu     sync.Mutex
+	events []relay.Event
+}
+
+func (r *recorder) Observe(e relay.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+}
+
+func (r *recorder) of(kind relay.EventKind) (found []relay.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		if e.Kind == kind {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// fixture is a running server on loopback.
+type fixture struct {
+	t     testing.TB
+	q     *memQueue
+	seen  *recorder
+	s     *submission.Server
+	addr  string
+	roots *x509.CertPool
+}
+
+type options struct {
+	listener submission.Listener
+	config   func(*submission.Config)
+	accept   func(*submission.AcceptorConfig)
+	queue    *memQueue
+	noAuth   bool
+}
+
+const hostname = "relay.example.org"
+
+var trustLoopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
+// trusted is a listener without TLS whose clients need no login.
+func trusted() submission.Listener {
+	return submission.Listener{TLS: "off", Auth: "off", TrustedNetworks: trustLoopback}
+}
+
+func start(t testing.TB, o options) *fixture {
+	t.Helper()
+	f := &fixture{t: t, q: o.queue, seen: &recorder{}, roots: x509.NewCertPool()}
+	if f.q == nil {
+		f.q = &memQueue{}
+	}
+	if o.listener.Address == "" {
+		o.listener.Address = "127.0.0.1:0"
+	}
+	cfg := submission.Config{Hostname: hostname, Listeners: []submission.Listener{o.listener},
+		MaxMessageSize: 1 << 20, MaxRecipients: 5, CommandTimeout: time.Minute, DataTimeout: time.Minute}
+	cert, key, _, err := submission.SelfSigned(t.TempDir(), hostname)
+	check(t, err)
+	pem, err := os.ReadFile(cert)
+	check(t, err)
+	f.roots.AppendCertsFromPEM(pem)
+	certs, err := submission.LoadCertificates(cert, key, nil)
+	check(t, err)
+	cfg.GetCertificate = certs.Get
+	if o.config != nil {
+		o.config(&cfg)
+	}
+	acfg := submission.AcceptorConfig{Hostname: hostname, MaxMessageSize: cfg.MaxMessageSize, MaxRecipients: cfg.MaxRecipients}
+	if o.accept != nil {
+		o.accept(&acfg)
+	}
+	acceptor, err := submission.NewAcceptor(acfg, f.q, f.seen)
+	check(t, err)
+	var auth submission.Authenticator = newUsers(t)
+	if o.noAuth {
+		auth = nil
+	}
+	f.s, err = submission.NewServer(cfg, acceptor, auth, f.seen)
+	check(t, err)
+	check(t, f.s.Listen())
+	f.addr = f.s.Addrs()[0].String()
+	served := make(chan error, 1)
+	go func() { served <- f.s.Serve() }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if f.s.Connections() >= 0 && !f.down() {
+			if err := f.s.Shutdown(ctx); err != nil {
+				t.Errorf("shutdown: %v", err)
+			}
+		}
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		f.q.mu.Lock()
+		defer f.q.mu.Unlock()
+		if f.q.open != 0 {
+			t.Errorf("%d drafts were neither enqueued nor discarded", f.q.open)
+		}
+	})
+	return f
+}
+
+// down says whether the test shut the server down itself.
+func (f *fixture) down() bool {
+	c, err := net.Dial("tcp", f.addr)
+	if err == nil {
+		c.Close()
+	}
+	return err != nil
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// client speaks raw SMTP.
+type client struct {
+	t   testing.TB
+	c   net.Conn
+	br  *bufio.Reader
+	log bytes.Buffer
+}
+
+func (f *fixture) dial() *client {
+	f.t.Helper()
+	c, err := net.Dial("tcp", f.addr)
+	check(f.t, err)
+	cl := &client{t: f.t, c: c, br: bufio.NewReader(c)}
+	f.t.Cleanup(func() { c.Close() })
+	check(f.t, c.SetDeadline(time.Now().Add(30*time.Second)))
+	return cl
+}
+
+func (c *client) startTLS(f *fixture) {
+	c.t.Helper()
+	tc := tls.Client(c.c, &tls.Config{RootCAs: f.roots, ServerName: hostname})
+	check(c.t, tc.Handshake())
+	c.c, c.br = tc, bufio.NewReader(tc)
+}
+
+func (c *client) send(raw string) {
+	c.t.Helper()
+	fmt.Fprintf(&c.log, "-> %.200q\n", raw)
+	if _, err := io.WriteString(c.c, raw); err != nil {
+		c.t.Fatalf("write: %v\n%s", err, &c.log)
+	}
+}
+
+// reply reads one reply, of all its lines; "EOF" when the server closed.
+func (c *client) reply() string {
+	c.t.Helper()
+	var all []string
+	for {
+		line, err := c.br.ReadString('\n')
+		if err != nil && line == "" && len(all) == 0 {
+			fmt.Fprintf(&c.log, "<- EOF (%v)\n", err)
+			return "EOF"
+		}
+		if err != nil || !strings.HasSuffix(line, "\r\n") || len(line) < 6 {
+			c.t.Fatalf("bad reply line %q: %v\n%s", line, err, &c.log)
+		}
+		line = strings.TrimSuffix(line, "\r\n")
+		fmt.Fprintf(&c.log, "<- %s\n", line)
+		all = append(all, line)
+		if line[3] == ' ' {
+			return strings.Join(all, "\n")
+		}
+	}
+}
+
+// play runs a dialogue:
+//
+//	-> line sent with CRLF
+//	=> "Go string sent as it is"
+//	<- beginning of the expected reply (its last line)
+//	<- EOF
+//	TLS      make a TLS handshake
+//	CUT      close our side
+func (f *fixture) play(script string) *client {
+	f.t.Helper()
+	c := f.dial()
+	f.more(c, script)
+	return c
+}
+
+func (f *fixture) more(c *client, script string) {
+	f.t.Helper()
+	for line := range strings.SplitSeq(strings.TrimSpace(script), "\n") {
+		line = strings.TrimLeft(line, "\t ")
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case line == "->" || strings.HasPrefix(line, "-> "):
+			c.send(strings.TrimPrefix(line[2:], " ") + "\r\n")
+		case strings.HasPrefix(line, "=> "):
+			raw, err := strconv.Unquote(line[3:])
+			check(f.t, err)
+			c.send(raw)
+		case strings.HasPrefix(line, "<- "):
+			got := c.reply()
+			last := got[strings.LastIndexByte(got, '\n')+1:]
+			if !strings.HasPrefix(last, line[3:]) || line == "<- EOF" && got != "EOF" {
+				f.t.Fatalf("wanted %q, got %q\n%s", line[3:], got, &c.log)
+			}
+		case line == "TLS":
+			c.startTLS(f)
+		case line == "CUT":
+			c.c.Close()
+		default:
+			f.t.Fatalf("bad script line %q", line)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package submission
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/submission/guard"
+)
+
+// listener is one open listener. go-smtp accepts from it, and gets only
+// connections that are within the limits and behind a guard.
+type listener struct {
+	net.Listener // nil until Server.Listen
+	rules        Listener
+	server       *Server
+	tls          *tls.Config // nil: off
+}
+
+// conn is one client. It is the net.Conn that go-smtp serves.
+type conn struct {
+	*guard.Conn
+	server   *Server
+	listener *listener
+	client   netip.Addr
+	trusted  netip.Prefix // the trusted network that the client is in
+	inTrust  bool
+}
+
+func newListener(s *Server, l Listener) *listener {
+	ln := &listener{rules: l, server: s}
+	if l.TLS != tlsOff {
+		ln.tls = &tls.Config{GetCertificate: s.cfg.GetCertificate, MinVersion: tlsVersions[l.MinTLS]}
+		if ln.tls.MinVersion < tls.VersionTLS12 {
+			ln.tls.CipherSuites = oldSuites()
+		}
+	}
+	return ln
+}
+
+// oldSuites are all suites that Go still has: a listener that was told to
+// speak to machines of 2005 needs the RSA key exchange too.
+func oldSuites() (ids []uint16) {
+	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}
+
+// name is what logs and events call the listener.
+func (l *listener) name() string { return l.rules.Address }
+
+// Accept waits for the next client that may come in. Those that may not are
+// told so before any work for TLS is done.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := l.server.admit(l, raw); c != nil {
+			return c, nil
+		}
+	}
+}
+
+// admit counts a client in, or sends it away and gives nil.
+func (s *Server) admit(l *listener, raw net.Conn) *conn {
+	c := &conn{server: s, listener: l, client: addrPort(raw.RemoteAddr()).Addr().WithZone("")}
+	c.trusted, c.inTrust = l.rules.trusts(c.client)
+	c.Conn = guard.New(raw, s.guardConfig(c))
+	if c.inTrust {
+		c.Trust()
+	}
+	if r := s.countIn(c); r != nil {
+		turnAway(raw, r)
+		c.refusedEvent(r.Reason, r.Reply)
+		return nil
+	}
+	s.seen.Observe(relay.Event{Kind: relay.EventConnected, Time: time.Now(), Client: clientText(c.client), Listener: l.name()})
+	return c
+}
+
+func (s *Server) countIn(c *conn) *Refusal {
+	key := limitKey(c.client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.isDraining():
+		return refuse(guard.ReasonShutdown, 421, "4.3.2", "%s is shutting down, try again later", s.cfg.Hostname)
+	case s.cfg.MaxConnections > 0 && len(s.conns) >= s.cfg.MaxConnections:
+		return refuse(ReasonConnections, 421, "4.3.2", "too many connections, try again later")
+	case s.cfg.MaxConnectionsPerIP > 0 && s.perIP[key] >= s.cfg.MaxConnectionsPerIP:
+		return refuse(ReasonConnections, 421, "4.7.0", "too many connections from your address, try again later")
+	}
+	s.conns[c] = struct{}{}
+	s.perIP[key]++
+	return nil
+}
+
+// turnAway says why and closes. It runs in the accept loop: a fresh socket has
+// room for one line, and a client that has none does not get it.
+func turnAway(raw net.Conn, r *Refusal) {
+	_ = raw.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+	_, _ = io.WriteString(raw, r.Reply.String()+"\r\n")
+	_ = raw.Close()
+}
+
+func (s *Server) guardConfig(c *conn) guard.Config {
+	l := c.listener.rules
+	cfg := guard.Config{
+		Hostname: s.cfg.Hostname, TLS: c.listener.tls, Implicit: l.TLS == tlsImplicit,
+		MaxSize: s.cfg.MaxMessageSize, MaxRecipients: s.cfg.MaxRecipients,
+		RequireTLS: s.cfg.RequireTLS, MaxHold: s.cfg.MaxHold,
+		CommandTimeout: s.cfg.CommandTimeout, DataTimeout: s.cfg.DataTimeout,
+		MaxErrors: maxErrors, MaxCommands: maxCommands,
+		Normalize: l.BareNewline == newlineNormalize, Fold: l.LongLines == linesFold,
+		Refused: s.refusedByGuard(c), Closed: func() { s.remove(c) },
+	}
+	if s.log.Enabled(s.ctx, slog.LevelDebug) {
+		cfg.Trace = func(fromClient bool, line string) {
+			dir := "->"
+			if !fromClient {
+				dir = "<-"
+			}
+			s.log.Debug(dir, "line", line, "client", c.client)
+		}
+	}
+	return cfg
+}
+
+// Read gives go-smtp the next command. A panic of ours ends this connection
+// and no other; go-smtp itself looks after panics in the session.
+func (c *conn) Read(p []byte) (n int, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.server.log.Error("panic in the guard", "err", relay.Sanitize(fmt.Sprint(v)), "stack", string(debug.Stack()))
+			c.Abort()
+			_ = c.Close()
+			n, err = 0, net.ErrClosed
+		}
+	}()
+	return c.Conn.Read(p)
+}
+
+func (c *conn) refusedEvent(reason Reason, r relay.Reply) {
+	m := c.Mail()
+	c.server.seen.Observe(relay.Event{Kind: relay.EventRefused, Time: time.Now(), Client: clientText(c.client),
+		Listener: c.listener.name(), From: m.From, Reply: r, Reason: string(reason)})
+}

@@ -1,0 +1,241 @@
+package submission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"dawk/relay"
+	"dawk/relay/submission/guard"
+)
+
+// Server is the SMTP front door: listeners, limits and shutdown. What is said
+// on a connection is in session.go, what becomes of a message in accept.go.
+type Server struct {
+	cfg       Config
+	acceptor  *Acceptor
+	auth      Authenticator // nil: nobody can log in
+	seen      relay.Observer
+	log       *slog.Logger
+	smtp      *smtp.Server
+	listeners []*listener
+	backoff   *backoff
+
+	ctx    context.Context // of everything that connections do
+	cancel context.CancelFunc
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	perIP    map[netip.Addr]int
+	draining chan struct{} // closed when Shutdown begins
+	empty    chan struct{} // closed when draining and no connection is left
+}
+
+// NewServer makes a server; Listen and Serve start it.
+func NewServer(cfg Config, a *Acceptor, auth Authenticator, seen relay.Observer) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.CommandTimeout == 0 {
+		cfg.CommandTimeout = defaultCommandTimeout
+	}
+	if cfg.DataTimeout == 0 {
+		cfg.DataTimeout = defaultDataTimeout
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if seen == nil {
+		seen = relay.Observers{}
+	}
+	s := &Server{cfg: cfg, acceptor: a, auth: auth, seen: seen, log: cfg.Log,
+		backoff: newBackoff(cfg.AuthFailuresPerIP), conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{},
+		draining: make(chan struct{}), empty: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
+	s.smtp.Domain = cfg.Hostname
+	s.smtp.AllowInsecureAuth = true // go-smtp sees no TLS: the session decides
+	s.smtp.MaxLineLength = 0        // the guard decides
+	s.smtp.EnableSMTPUTF8, s.smtp.EnableDSN = true, true
+	s.smtp.ErrorLog = errorLog{s.log}
+	for _, l := range cfg.Listeners {
+		s.listeners = append(s.listeners, newListener(s, l.withDefaults()))
+	}
+	return s, nil
+}
+
+// Listen opens all listeners, or none.
+func (s *Server) Listen() error {
+	for i, l := range s.listeners {
+		ln, err := net.Listen("tcp", l.rules.Address)
+		if err != nil {
+			for _, open := range s.listeners[:i] {
+				_ = open.Listener.Close()
+			}
+			return listenError(l.rules.Address, err)
+		}
+		l.Listener = ln
+	}
+	return nil
+}
+
+func listenError(address string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("listener %s: address already in use: another program listens there (`ss -ltnp` names it): %w", address, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("listener %s: permission denied: ports below 1024 need root or CAP_NET_BIND_SERVICE: %w", address, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("listener %s: this machine does not have that address: %w", address, err)
+	}
+	return fmt.Errorf("listener %s: %w", address, err)
+}
+
+// Addrs are the addresses listened on, in the order of Config.Listeners.
+func (s *Server) Addrs() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, l := range s.listeners {
+		if l.Listener != nil {
+			addrs = append(addrs, addrPort(l.Listener.Addr()))
+		}
+	}
+	return addrs
+}
+
+// Serve accepts connections until Shutdown.
+func (s *Server) Serve() error {
+	errs := make(chan error, len(s.listeners))
+	for _, l := range s.listeners {
+		go func() { errs <- s.smtp.Serve(l) }()
+	}
+	var failed error
+	for range s.listeners {
+		if err := <-errs; err != nil && !errors.Is(err, net.ErrClosed) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+// Connections is how many clients are connected.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Shutdown closes the listeners, sends 421 to clients between commands, and
+// waits for messages in transfer to be taken and answered. When ctx ends
+// before that, the connections left are cut; their messages were not
+// acknowledged. Call it once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, l := range s.listeners {
+		if l.Listener != nil {
+			_ = l.Listener.Close()
+		}
+	}
+	s.mu.Lock()
+	close(s.draining)
+	for c := range s.conns {
+		c.Shutdown()
+	}
+	if len(s.conns) == 0 {
+		close(s.empty)
+	}
+	s.mu.Unlock()
+	defer s.cancel()
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	s.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.conns)
+	for c := range s.conns {
+		c.Abort()
+	}
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d connections were cut: %w", n, ctx.Err())
+}
+
+func (s *Server) isDraining() bool {
+	select {
+	case <-s.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// remove forgets a connection that has ended.
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	key := limitKey(c.client)
+	if s.perIP[key]--; s.perIP[key] <= 0 {
+		delete(s.perIP, key)
+	}
+	if len(s.conns) == 0 && s.isDraining() {
+		close(s.empty)
+	}
+	s.mu.Unlock()
+	s.seen.Observe(relay.Event{Kind: relay.EventGone, Time: time.Now(), Client: clientText(c.client), Listener: c.listener.name()})
+}
+
+// limitKey is what limits count by: an IPv4 address, or the /64 that an IPv6
+// client has to itself.
+func limitKey(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	ap, _ := netip.ParseAddrPort(a.String())
+	return ap
+}
+
+// errorLog takes what go-smtp has to say: panics in a session, and failures to
+// accept. Client data may be in it.
+type errorLog struct{ log *slog.Logger }
+
+func (l errorLog) Printf(format string, v ...any) { l.print(fmt.Sprintf(format, v...)) }
+func (l errorLog) Println(v ...any)               { l.print(fmt.Sprintln(v...)) }
+
+func (l errorLog) print(s string) {
+	first, stack, _ := strings.Cut(s, "\n")
+	l.log.Error("smtp server", "err", relay.Sanitize(first), "stack", stack)
+}
+
+var _ smtp.Logger = errorLog{}
+
+// reasons of the guard are reasons of ours.
+func (s *Server) refusedByGuard(c *conn) func(string, relay.Reply) {
+	return func(reason string, r relay.Reply) {
+		if reason == guard.ReasonShutdown {
+			return
+		}
+		c.refusedEvent(Reason(reason), r)
+	}
+}

@@ -1,0 +1,42 @@
+package submission_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"dawk/relay/identity"
+)
+
+// users are those of a real file, where "alice" has the password "secret", may
+// send as example.org and at most 1000 octets; "broken" cannot be looked up.
+type users struct{ *identity.Users }
+
+func newUsers(t testing.TB) users {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	check(t, err)
+	file := filepath.Join(t.TempDir(), "users.toml")
+	check(t, os.WriteFile(file, []byte(`
+[[user]]
+name = "alice"
+password = "`+string(hash)+`"
+senders = ["@example.org"]
+max_message_size = "1000"
+`), 0o600))
+	u, err := identity.Open(file, nil)
+	check(t, err)
+	return users{u}
+}
+
+func (u users) Authenticate(ctx context.Context, name, password string, client netip.Addr) (*identity.User, error) {
+	if name == "broken" {
+		return nil, errors.New("users.toml: open /etc/secret/path: permission denied")
+	}
+	return u.Users.Authenticate(ctx, name, password, client)
+}
