@@ -1,12 +1,243 @@
 package queue
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 )
 
+// compactAbove is the size of a file that is worth compacting at start, when
+// more than half of it is free. Only disk space depends on it, not speed.
+const compactAbove = 1 << 30
+
+// compactTx is how much Compact copies in one transaction, in octets.
+const compactTx = 8 << 20
+
+// whatToDo ends every refusal of a damaged file.
+const whatToDo = "nothing was changed; restore a backup, or move queue.db away to start empty (`dawk queue verify` says more)"
+
+// openTrusted opens the file after it was looked at as closely as its end
+// requires.
 func openTrusted(opt Options, log *slog.Logger) (*bolt.DB, error) {
-	return openBolt(filepath.Join(opt.Dir, fileName), opt.MaxSize)
+	path := filepath.Join(opt.Dir, fileName)
+	if err := os.Remove(filepath.Join(opt.Dir, newName)); err == nil {
+		log.Info("removed the unfinished copy of an interrupted compaction")
+	}
+	meta, exists, err := readMeta(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w; %s", err, whatToDo)
+	}
+	if !exists {
+		return openGuarded(path, opt.MaxSize)
+	}
+	_, err = os.Stat(filepath.Join(opt.Dir, suspectName))
+	suspect := err == nil
+	if suspect || !meta.clean() {
+		prewarm(path)
+		if err := checkPages(path, meta); err != nil {
+			return nil, fmt.Errorf("%w; %s", err, whatToDo)
+		}
+	}
+	db, err := openGuarded(path, opt.MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case suspect:
+		return rewriteSuspect(opt, db, log)
+	case worthCompacting(opt, db):
+		return compactAtStart(opt, db, log)
+	}
+	return db, nil
+}
+
+// openGuarded is openBolt for a file that may be damaged where we did not look.
+func openGuarded(path string, maxSize int64) (db *bolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("%w: %w; %s", ErrDamaged, panicError(r), whatToDo)
+		}
+	}()
+	return openBolt(path, maxSize)
+}
+
+// rewriteSuspect deals with the mark of a failed sync: what the page cache
+// shows may not be on the disk, so everything is checked and written anew,
+// through pages that never failed.
+func rewriteSuspect(opt Options, db *bolt.DB, log *slog.Logger) (*bolt.DB, error) {
+	log.Warn("the disk failed under the queue: checking it and writing it anew before it is used")
+	if problems := boltProblems(db, 1); len(problems) > 0 {
+		db.Close()
+		return nil, fmt.Errorf("%w: %s; %s", ErrDamaged, problems[0], whatToDo)
+	}
+	fresh, err := replace(opt, db)
+	db.Close()
+	if err != nil {
+		return nil, fmt.Errorf("the disk failed under the queue, and it cannot be written anew: %w", err)
+	}
+	if err := os.Remove(filepath.Join(opt.Dir, suspectName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		fresh.Close()
+		return nil, fmt.Errorf("the queue was written anew, but its mark stays: %w", err)
+	}
+	if err := syncDir(opt.Dir); err != nil {
+		fresh.Close()
+		return nil, err
+	}
+	log.Info("the queue is sound and was written anew")
+	return fresh, nil
+}
+
+// boltProblems is what bbolt's own check says, at most limit of it.
+func boltProblems(db *bolt.DB, limit int) (problems []string) {
+	err := db.View(func(tx *bolt.Tx) error {
+		for err := range tx.Check() { // to be read to its end
+			if len(problems) < limit {
+				problems = append(problems, err.Error())
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		problems = append(problems, err.Error())
+	}
+	return problems
+}
+
+func worthCompacting(opt Options, db *bolt.DB) bool {
+	info, err := os.Stat(filepath.Join(opt.Dir, fileName))
+	if err != nil || info.Size() <= opt.compactAbove() {
+		return false
+	}
+	free := int64(db.Stats().FreePageN) * pageSize
+	return free > info.Size()/2 && diskFree(opt.Dir) > (info.Size()-free)+opt.MinFree
+}
+
+func (o Options) compactAbove() int64 {
+	if o.CompactAbove > 0 {
+		return o.CompactAbove
+	}
+	return compactAbove
+}
+
+func diskFree(dir string) int64 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return 0
+	}
+	return int64(st.Bavail) * st.Bsize
+}
+
+func compactAtStart(opt Options, db *bolt.DB, log *slog.Logger) (*bolt.DB, error) {
+	fresh, err := replace(opt, db)
+	if err == nil {
+		db.Close()
+		log.Info("the queue file was mostly empty and was compacted")
+		return fresh, nil
+	}
+	if errors.Is(err, errReplaced) {
+		return nil, err
+	}
+	log.Warn("the queue file could not be compacted; it is used as it is", "error", err)
+	return db, nil
+}
+
+// errReplaced marks a failure after the rename: which of the two files a crash
+// would leave is not known.
+var errReplaced = errors.New("the new queue file is in place, but its name could not be synced")
+
+// replace copies what is in use of db into a new file, syncs it and puts it in
+// the place of the old one, which the caller closes. On an error db is still
+// in place, unless the error wraps errReplaced.
+func replace(opt Options, db *bolt.DB) (fresh *bolt.DB, err error) {
+	path, tmp := filepath.Join(opt.Dir, fileName), filepath.Join(opt.Dir, newName)
+	hook := func(point string) error {
+		if opt.Hook == nil {
+			return nil
+		}
+		return opt.Hook(point)
+	}
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	fresh, err = openGuarded(tmp, opt.MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	fresh.NoSync = true // synced once, as a whole
+	err = bolt.Compact(fresh, db, compactTx)
+	if err == nil {
+		err = hook("compact.copied")
+	}
+	if err == nil {
+		err = fresh.Sync()
+	}
+	fresh.NoSync = false
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		fresh.Close()
+		os.Remove(tmp)
+		return nil, fmt.Errorf("compact: %w", err)
+	}
+	// From here on the new file is the queue; both hold the same.
+	if err = hook("compact.renamed"); err == nil {
+		err = syncDir(opt.Dir)
+	}
+	if err != nil {
+		return fresh, fmt.Errorf("%w: %w", errReplaced, err)
+	}
+	return fresh, nil
+}
+
+// errBusy says that one maintenance command runs at a time.
+var errBusy = errors.New("a backup, a verification or a compaction is running: wait for it")
+
+// Compact gives the file's free pages back to the file system, while the queue
+// runs. New mail and settlements wait meanwhile: about four seconds for each
+// GiB that is in use. A crash leaves the old file or the new one, complete.
+func (q *Queue) Compact(ctx context.Context) error {
+	if !q.upkeep.TryLock() {
+		return errBusy
+	}
+	defer q.upkeep.Unlock()
+	var err error
+	if err2 := q.w.do(func() { err = q.compact(ctx) }); err2 != nil {
+		return err2
+	}
+	return err
+}
+
+// compact runs in the writer.
+func (q *Queue) compact(ctx context.Context) error {
+	if err := errors.Join(ctx.Err(), q.closedError()); err != nil {
+		return err
+	}
+	size, free := q.fileUse()
+	if have, need := diskFree(q.opt.Dir), size-free; have < need {
+		return fmt.Errorf("compaction needs %s of free disk beside the queue, there are %s", sizeText(need), sizeText(have))
+	}
+	old := q.db
+	fresh, err := replace(q.opt, old)
+	if fresh == nil {
+		return err
+	}
+	// Nobody may be inside the old file when it is closed.
+	q.dbMu.Lock()
+	q.db = fresh
+	q.dbMu.Unlock()
+	if errors.Is(err, errReplaced) {
+		q.w.dead = true
+		q.distrust(err)
+	}
+	return errors.Join(err, old.Close())
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -168,9 +169,16 @@ func openBolt(path string, maxSize int64) (*bolt.DB, error) {
 }
 
 // load makes the buckets of a new file and reads what the old one remembers.
-func (q *Queue) load() error {
+func (q *Queue) load() (err error) {
 	var last uint64
-	err := q.db.Update(func(tx *bolt.Tx) error {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			q.db = nil // its locks may be held for ever
+			err = fmt.Errorf("%w: %w; %s", ErrDamaged, panicError(r), whatToDo)
+		}
+	}()
+	err = q.db.Update(func(tx *bolt.Tx) error {
 		sys, err := tx.CreateBucketIfNotExists(bucketSys)
 		if err != nil {
 			return err
@@ -186,7 +194,12 @@ func (q *Queue) load() error {
 		if q.dirID, err = directoryID(sys); err != nil {
 			return err
 		}
-		last = getUint(sys, sysHigh)
+		if last = getUint(sys, sysHigh); sys.Get(sysBorn) == nil {
+			last = q.ids.next()
+			if err := sys.Put(sysBorn, binary.BigEndian.AppendUint64(nil, last)); err != nil {
+				return err
+			}
+		}
 		if k, _ := tx.Bucket(bucketMsg).Cursor().Last(); len(k) == 8 {
 			last = max(last, binary.BigEndian.Uint64(k))
 		}
@@ -230,7 +243,13 @@ func directoryID(sys *bolt.Bucket) (uint32, error) {
 
 // markClean makes the last commit: the mark, and the free list, so that the
 // next open reads it instead of walking the whole file.
-func markClean(q *Queue) error {
+func markClean(q *Queue) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			q.w.panicked = true
+			err = panicError(r)
+		}
+	}()
 	q.db.NoFreelistSync = false
 	defer func() { q.db.NoFreelistSync = true }()
 	if err := q.hook("close"); err != nil {
@@ -255,7 +274,9 @@ func writeSuspect(dir string, why error) error {
 
 // sweep removes orphans: spool files without a record, left by a crash between
 // the file and the commit, or between a commit and the removal. Only names
-// older than this run are looked at, so that it may run beside new mail.
+// older than this run are looked at, so that it may run beside new mail, and
+// none older than the file queue.db: when an operator moved a damaged one away,
+// the content of its messages must not go too.
 func (q *Queue) sweep() {
 	root := filepath.Join(q.opt.Dir, spoolName)
 	dirs, err := os.ReadDir(root)
@@ -274,10 +295,10 @@ func (q *Queue) sweep() {
 		}
 		var orphans []uint64
 		err = q.view(func(tx *bolt.Tx) error {
+			born := getUint(tx.Bucket(bucketSys), sysBorn)
 			for _, f := range files {
 				id, ok := parseSpoolName(dir.Name(), f.Name())
-				if ok && id < q.first && tx.Bucket(bucketMsg).Get(idKey(id)) == nil &&
-					tx.Bucket(bucketCorrupt).Get(append([]byte{asideMsg}, idKey(id)...)) == nil {
+				if ok && id < q.first && id >= born && !ownsFile(tx, id) {
 					orphans = append(orphans, id)
 				}
 			}

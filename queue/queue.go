@@ -25,6 +25,8 @@ type Options struct {
 	Cache          int    // memory for mail that was just accepted; 0: 32 MiB, negative: none
 	Reserve        int64  // size of the reserve file; 0: 64 MiB or a sixteenth of the file system, negative: none
 
+	CompactAbove int64 // size from which a file that is half free is compacted at start; 0: 1 GiB
+
 	// Destination names what a recipient's Delivery shares: "route:<name>" or
 	// a domain. nil: the domain.
 	Destination func(*relay.Message, relay.Path) string
@@ -58,6 +60,7 @@ type Queue struct {
 	w      *writer
 	watch  func([]relay.Entry)
 	cache  *cache
+	upkeep sync.Mutex // held by the one Backup, Verify or Compact
 	space  *space
 	counts counts
 
@@ -194,7 +197,10 @@ func (q *Queue) close() error {
 			err = nil // on a full disk the next start walks the file: slower, nothing else
 		}
 	}
-	err = errors.Join(err, q.db.Close(), q.lock.Close())
+	if !q.w.panicked { // else bbolt's locks may be held for ever
+		err = errors.Join(err, q.db.Close())
+	}
+	err = errors.Join(err, q.lock.Close())
 	q.db = nil
 	if err != nil {
 		return fmt.Errorf("close the queue in %s: %w", q.opt.Dir, err)

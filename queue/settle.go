@@ -239,21 +239,15 @@ func hasPrefix(b *bolt.Bucket, prefix []byte) (found bool) {
 
 // record appends to the history of a message that stays.
 func (t *txn) record(s *relay.Settlement) {
-	a := s.Attempt
-	if a == nil {
-		// An act of the operator that ended recipients: not an attempt, but a
-		// damaged row of sched can be rebuilt from the history only when all
-		// that ended is in it.
-		final := make([]relay.Outcome, 0, len(s.Outcomes))
-		for _, o := range s.Outcomes {
-			if o.Action.Final() {
-				final = append(final, o)
-			}
-		}
-		if len(final) == 0 {
-			return
-		}
-		a = &relay.Attempt{Outcomes: final}
+	// Whatever ended a recipient is in the history, an act of the operator too
+	// (its N is 0): a damaged row of sched can be rebuilt from it.
+	var a relay.Attempt
+	if s.Attempt != nil {
+		a = *s.Attempt
+	}
+	a.Outcomes = mergeOutcomes(a.Outcomes, s.Outcomes)
+	if s.Attempt == nil && len(a.Outcomes) == 0 {
+		return
 	}
 	var n uint32
 	prefix := jobKey(s.ID.Key, s.Job)
@@ -269,7 +263,34 @@ func (t *txn) record(s *relay.Settlement) {
 		n = binary.BigEndian.Uint32(k[10:]) + 1
 	}
 	key := histKey(s.ID.Key, s.Job, n)
-	t.put(t.hist, key, encodeAttempt(key, a))
+	t.put(t.hist, key, encodeAttempt(key, &a))
+}
+
+// mergeOutcomes is what an attempt found, made to agree with what was decided:
+// a recipient is final in the history exactly when it was closed.
+func mergeOutcomes(found, decided []relay.Outcome) []relay.Outcome {
+	open := make(map[int]relay.Outcome, len(decided)) // final, and not yet in the result
+	for _, o := range decided {
+		if o.Action.Final() {
+			open[o.Recipient] = o
+		}
+	}
+	all := make([]relay.Outcome, 0, len(found)+len(open))
+	for _, o := range found {
+		if o.Action.Final() {
+			if _, ok := open[o.Recipient]; !ok {
+				o.Action = relay.ActionDelayed
+			}
+			delete(open, o.Recipient)
+		}
+		all = append(all, o)
+	}
+	for _, o := range decided {
+		if _, ok := open[o.Recipient]; ok {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // remove deletes a message with everything that belongs to it.

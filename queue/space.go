@@ -22,9 +22,8 @@ const (
 	spaceEvery     = time.Second
 	defaultReserve = 64 << 20
 	pageSize       = 4096
-	// maxSizeMargin is kept free below a MaxSize: bbolt grows in steps of
-	// 16 MiB, and settling needs pages.
-	maxSizeMargin = 128 << 20
+	boltStep       = 16 << 20 // by which bbolt grows its file
+	settleMargin   = 112 << 20
 )
 
 // space knows how much room there is: for records, and for spool files.
@@ -89,24 +88,29 @@ func (s *space) look() {
 	now.limit = s.limit(int64(st.Blocks) * st.Bsize)
 	spare := now.free - now.free/8
 	now.room = now.disk + spare
-	if maxSize := s.q.opt.MaxSize; maxSize > 0 {
-		if left := maxSize - maxSizeSlack(maxSize) - now.fileSize + spare; left < now.room-now.limit {
-			now.room = left + now.limit
-		}
-	}
 	wasFull := s.full.Swap(false)
-	if wasFull || now.room < enough(now.limit, old.refusal) {
-		now.refusal = fmt.Errorf("%w: %s has room for %s, new mail needs %s", relay.ErrNoSpace, s.q.opt.Dir, size(now.room), size(now.limit))
+	if wasFull {
+		now.refusal, now.noFiles = old.refusal, old.noFiles // a write failed since: it said why
+	} else if now.room < enough(now.limit, old.refusal) {
+		now.refusal = fmt.Errorf("%w: %s has room for %s, new mail needs %s", relay.ErrNoSpace, s.q.opt.Dir, sizeText(now.room), sizeText(now.limit))
 	}
-	if wasFull || now.disk < enough(now.limit, old.noFiles) {
-		now.noFiles = fmt.Errorf("%w: %s has %s free, large mail needs %s", relay.ErrNoSpace, s.q.opt.Dir, size(now.disk), size(now.limit))
+	if now.noFiles == nil && now.disk < enough(now.limit, old.noFiles) {
+		now.noFiles = fmt.Errorf("%w: %s has %s free, large mail needs %s", relay.ErrNoSpace, s.q.opt.Dir, sizeText(now.disk), sizeText(now.limit))
+	}
+	if maxSize := s.q.opt.MaxSize; maxSize > 0 {
+		slack := maxSizeSlack(maxSize)
+		left := maxSize - slack - now.fileSize + spare
+		if left <= 0 || old.refusal != nil && left < slack/2 {
+			now.refusal = fmt.Errorf("%w: the queue file has reached its max_size of %s", relay.ErrNoSpace, sizeText(maxSize))
+		}
+		now.room = min(now.room, max(left, 0))
 	}
 	s.state.Store(now)
 	switch {
 	case now.refusal != nil && old.refusal == nil:
 		s.q.log.Error("new mail is refused until there is room; delivery goes on", "reason", now.refusal)
 	case now.refusal == nil && old.refusal != nil:
-		s.q.log.Info("there is room again: new mail is accepted", "room", size(now.room))
+		s.q.log.Info("there is room again: new mail is accepted", "room", sizeText(now.room))
 	}
 }
 
@@ -118,8 +122,9 @@ func enough(limit int64, refusing error) int64 {
 	return limit
 }
 
-// maxSizeSlack is the part of a MaxSize that new mail may not use.
-func maxSizeSlack(maxSize int64) int64 { return min(maxSizeMargin, maxSize/4) }
+// maxSizeSlack is the part of a MaxSize that new mail may not use: bbolt stops
+// one step before the limit, and settling needs pages too.
+func maxSizeSlack(maxSize int64) int64 { return boltStep + min(settleMargin, maxSize/8) }
 
 // limit is max(min_free, 2 × max_message_size), on a file system of total octets.
 func (s *space) limit(total int64) int64 {
@@ -170,7 +175,7 @@ func (s *space) keepReserve() {
 		s.reserve.Store(true)
 		return
 	}
-	if st.disk < st.limit+want {
+	if st.disk < st.limit+2*want { // else it would come and go
 		return
 	}
 	if err := s.writeReserve(want); err != nil {
@@ -272,8 +277,8 @@ func (q *Queue) syncError(err error) error {
 	return fmt.Errorf("%w: %w", relay.ErrClosed, err)
 }
 
-// size is for people.
-func size(n int64) string {
+// sizeText is for people.
+func sizeText(n int64) string {
 	switch {
 	case n >= 1<<30:
 		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))

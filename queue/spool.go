@@ -17,9 +17,11 @@ import (
 // costs one directory sync, and 256 directories share what lies for days.
 func spoolDir(id uint64) string { return fmt.Sprintf("%02x", byte(id>>26)) }
 
-func (q *Queue) spoolPath(id uint64) string {
-	return filepath.Join(q.opt.Dir, "spool", spoolDir(id), fmt.Sprintf("%016x", id))
+func spoolFile(dir string, id uint64) string {
+	return filepath.Join(dir, spoolName, spoolDir(id), fmt.Sprintf("%016x", id))
 }
+
+func (q *Queue) spoolPath(id uint64) string { return spoolFile(q.opt.Dir, id) }
 
 // parseSpoolName gives the id that a spool file is named by.
 func parseSpoolName(dir, name string) (uint64, bool) {

@@ -24,6 +24,7 @@ var (
 	sysSchema     = []byte("schema")     // u32
 	sysDir        = []byte("dir")        // u32: the data directory's half of a queue ID
 	sysHigh       = []byte("high")       // u64: no ID up to here is ever given again
+	sysBorn       = []byte("born")       // u64: the first ID; older spool files were never ours
 	sysMessages   = []byte("messages")   // u64: rows of msg
 	sysDeliveries = []byte("deliveries") // u64: rows of sched
 	sysCorrupt    = []byte("set aside")  // u64: rows of corrupt

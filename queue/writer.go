@@ -52,6 +52,8 @@ type writer struct {
 	ops     []*op
 	retryAt time.Time // settlements wait until then: the disk is full
 	dead    bool      // the disk is not trusted any more
+
+	panicked bool // inside bbolt, which may hold its locks for ever
 }
 
 func newWriter(q *Queue) *writer {
@@ -269,6 +271,9 @@ func (w *writer) try(ops []*op) (err error) {
 	for _, o := range ops {
 		o.done(o.err)
 	}
+	if err := w.q.hook("answered"); err != nil {
+		w.q.distrust(err)
+	}
 	if len(t.entries) > 0 && w.q.watch != nil {
 		w.q.watch(t.entries)
 	}
@@ -280,6 +285,7 @@ func (w *writer) try(ops []*op) (err error) {
 func (w *writer) transact(ops []*op) (t *txn, err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			w.panicked = true
 			err = panicError(r)
 		}
 	}()

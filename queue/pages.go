@@ -1,0 +1,314 @@
+package queue
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// bbolt trusts its file: a page that is not what it should be ends the whole
+// process, from a goroutine of its own. So we look at a file with our own eyes
+// before we hand it over: at both meta pages always, at every page when the
+// last run did not end cleanly.
+
+// What bbolt writes (its format version 2), in the machine's byte order.
+const (
+	boltMagic     = 0xED0CDAED
+	boltVersion   = 2
+	boltNoList    = ^uint64(0) // the free list is not in the file
+	pageHeader    = 16         // u64 number, u16 flags, u16 count, u32 overflow
+	pageElement   = 16
+	pageBranch    = 1 << 0
+	pageLeaf      = 1 << 1
+	pageFreelist  = 1 << 4
+	elementBucket = 1 << 0
+	maxDepth      = 64
+)
+
+// fileMeta is the newer of the two meta pages that is whole.
+type fileMeta struct {
+	page     int64
+	root     uint64
+	freelist uint64
+	high     uint64 // one above the highest page in use
+	txid     uint64
+}
+
+// clean says whether the free list was written, as the last commit before an
+// orderly end does.
+func (m fileMeta) clean() bool { return m.freelist != boltNoList }
+
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+}
+
+// readMeta checks the beginning and the length of the file. ok is false for a
+// file that is missing or empty.
+func readMeta(path string) (m fileMeta, ok bool, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, false, nil
+	}
+	if err != nil {
+		return m, false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return m, false, err
+	}
+	best, found := fileMeta{}, false
+	for _, at := range []int64{0, pageSize} {
+		var b [pageHeader + 64]byte
+		if n, _ := f.ReadAt(b[:], at); n < len(b) {
+			continue
+		}
+		if m, ok := parseMeta(b[pageHeader:]); ok && (!found || m.txid > best.txid) {
+			best, found = m, true
+		}
+	}
+	switch {
+	case !found:
+		return m, false, damaged("%s does not begin like a queue file", path)
+	case best.page != pageSize:
+		return m, false, damaged("%s has pages of %d octets instead of %d", path, best.page, pageSize)
+	case best.high > 1<<40 || int64(best.high)*best.page > info.Size():
+		return m, false, damaged("%s was cut short: it has %d octets and needs %d", path, info.Size(), int64(best.high)*best.page)
+	}
+	return best, true, nil
+}
+
+func parseMeta(b []byte) (m fileMeta, ok bool) {
+	order := binary.NativeEndian
+	h := fnv.New64a()
+	h.Write(b[:56])
+	if order.Uint32(b) != boltMagic || order.Uint32(b[4:]) != boltVersion || h.Sum64() != order.Uint64(b[56:]) {
+		return m, false
+	}
+	return fileMeta{page: int64(order.Uint32(b[8:])), root: order.Uint64(b[16:]), freelist: order.Uint64(b[32:]),
+		high: order.Uint64(b[40:]), txid: order.Uint64(b[48:])}, true
+}
+
+// prewarm reads the file in order, so that the walk over all its pages, which
+// bbolt must make after an unclean end, finds them in memory: 5 seconds
+// instead of 41 for 2 GiB on the disk where it was measured.
+func prewarm(path string) {
+	const piece = 1 << 20
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			buf := make([]byte, piece)
+			for {
+				if n, _ := f.ReadAt(buf, next.Add(piece)-piece); n < piece {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// walker checks every page that can be reached.
+type walker struct {
+	f    *os.File
+	m    fileMeta
+	seen []uint64 // one bit a page
+	buf  []byte
+}
+
+// checkPages walks the whole tree. The error wraps ErrDamaged.
+func checkPages(path string, m fileMeta) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := &walker{f: f, m: m, seen: make([]uint64, m.high/64+1)}
+	if err := w.tree(m.root, 0); err != nil {
+		return err
+	}
+	if m.clean() {
+		return w.freelist()
+	}
+	return nil
+}
+
+// mark claims the pages of one node.
+func (w *walker) mark(id, overflow uint64) error {
+	if id < 2 || id+overflow >= w.m.high {
+		return damaged("page %d is outside the file", id)
+	}
+	for p := id; p <= id+overflow; p++ {
+		if w.seen[p/64]&(1<<(p%64)) != 0 {
+			return damaged("page %d is used twice", p)
+		}
+		w.seen[p/64] |= 1 << (p % 64)
+	}
+	return nil
+}
+
+// load reads the first page of a node and says what it is.
+func (w *walker) load(id uint64) (b []byte, flags uint16, count int, length int64, err error) {
+	if id < 2 || id >= w.m.high {
+		return nil, 0, 0, 0, damaged("page %d is outside the file", id)
+	}
+	b = make([]byte, pageSize)
+	if _, err := w.f.ReadAt(b, int64(id)*pageSize); err != nil {
+		return nil, 0, 0, 0, fmt.Errorf("read page %d: %w", id, err)
+	}
+	order := binary.NativeEndian
+	if order.Uint64(b) != id {
+		return nil, 0, 0, 0, damaged("page %d says that it is page %d", id, order.Uint64(b))
+	}
+	overflow := uint64(order.Uint32(b[12:]))
+	if err := w.mark(id, overflow); err != nil {
+		return nil, 0, 0, 0, err
+	}
+	count = int(order.Uint16(b[10:]))
+	length = int64(overflow+1) * pageSize
+	if need := int64(pageHeader + count*pageElement); need > length {
+		return nil, 0, 0, 0, damaged("page %d is too short for what it lists", id)
+	} else if need > pageSize {
+		b = make([]byte, need)
+		if _, err := w.f.ReadAt(b, int64(id)*pageSize); err != nil {
+			return nil, 0, 0, 0, fmt.Errorf("read page %d: %w", id, err)
+		}
+	}
+	return b, order.Uint16(b[8:]), count, length, nil
+}
+
+func (w *walker) tree(id uint64, depth int) error {
+	if depth > maxDepth {
+		return damaged("the tree is deeper than it can be")
+	}
+	b, flags, count, length, err := w.load(id)
+	if err != nil {
+		return err
+	}
+	if flags != pageBranch && flags != pageLeaf {
+		return damaged("page %d is of an unknown kind %#x", id, flags)
+	}
+	if flags == pageBranch && count == 0 {
+		return damaged("page %d is an empty branch", id)
+	}
+	base := int64(id) * pageSize
+	get := func(at, n int64) ([]byte, error) {
+		if at+n <= int64(len(b)) {
+			return b[at : at+n], nil
+		}
+		out := make([]byte, n)
+		_, err := w.f.ReadAt(out, base+at)
+		return out, err
+	}
+	return w.elements(id, b, flags == pageLeaf, count, length, depth, get)
+}
+
+// elements checks what one page lists; get reads octets of the page.
+func (w *walker) elements(id uint64, b []byte, leaf bool, count int, length int64, depth int, get func(at, n int64) ([]byte, error)) error {
+	order := binary.NativeEndian
+	var before []byte
+	for i := range count {
+		at := int64(pageHeader + i*pageElement)
+		e := b[at:]
+		var pos, klen, vlen int64
+		if leaf {
+			pos, klen, vlen = int64(order.Uint32(e[4:])), int64(order.Uint32(e[8:])), int64(order.Uint32(e[12:]))
+		} else {
+			pos, klen = int64(order.Uint32(e)), int64(order.Uint32(e[4:]))
+		}
+		if pos < pageElement || at+pos+klen+vlen > length || klen > 1<<15 || leaf && klen == 0 {
+			return damaged("page %d: element %d lies outside it", id, i)
+		}
+		key, err := get(at+pos, klen)
+		if err != nil {
+			return fmt.Errorf("read page %d: %w", id, err)
+		}
+		if i > 0 && bytes.Compare(before, key) >= 0 {
+			return damaged("page %d: its keys are not in order", id)
+		}
+		before = key
+		switch {
+		case !leaf:
+			err = w.tree(order.Uint64(e[8:]), depth+1)
+		case order.Uint32(e)&elementBucket != 0:
+			err = w.bucket(id, at+pos+klen, vlen, depth, get)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bucket goes into a bucket, whose root is a page or, when it is small, lies
+// in the value itself.
+func (w *walker) bucket(id uint64, at, vlen int64, depth int, get func(at, n int64) ([]byte, error)) error {
+	if vlen < 16 {
+		return damaged("page %d: a bucket is too short", id)
+	}
+	v, err := get(at, vlen)
+	if err != nil {
+		return fmt.Errorf("read page %d: %w", id, err)
+	}
+	if root := binary.NativeEndian.Uint64(v); root != 0 {
+		return w.tree(root, depth+1)
+	}
+	p := v[16:]
+	if len(p) < pageHeader {
+		return damaged("page %d: a bucket is too short", id)
+	}
+	count := int(binary.NativeEndian.Uint16(p[10:]))
+	if binary.NativeEndian.Uint16(p[8:]) != pageLeaf || pageHeader+count*pageElement > len(p) {
+		return damaged("page %d: a small bucket cannot be read", id)
+	}
+	return w.elements(id, p, true, count, int64(len(p)), depth+1, func(at, n int64) ([]byte, error) { return p[at : at+n], nil })
+}
+
+// freelist checks that no page in use is listed as free.
+func (w *walker) freelist() error {
+	id := w.m.freelist
+	b := make([]byte, pageSize)
+	if id < 2 || id >= w.m.high {
+		return damaged("the list of free pages is outside the file")
+	}
+	if _, err := w.f.ReadAt(b, int64(id)*pageSize); err != nil {
+		return fmt.Errorf("read page %d: %w", id, err)
+	}
+	order := binary.NativeEndian
+	overflow := uint64(order.Uint32(b[12:]))
+	if order.Uint64(b) != id || order.Uint16(b[8:]) != pageFreelist {
+		return damaged("page %d is not the list of free pages", id)
+	}
+	if err := w.mark(id, overflow); err != nil {
+		return err
+	}
+	b = make([]byte, int64(overflow+1)*pageSize)
+	if _, err := w.f.ReadAt(b, int64(id)*pageSize); err != nil {
+		return fmt.Errorf("read page %d: %w", id, err)
+	}
+	n, list := uint64(order.Uint16(b[10:])), b[pageHeader:]
+	if n == 0xFFFF { // more than fit 16 bits: the number comes first
+		n, list = order.Uint64(list), list[8:]
+	}
+	if n > uint64(len(list)/8) {
+		return damaged("the list of free pages is too short")
+	}
+	for i := range n {
+		if err := w.mark(order.Uint64(list[i*8:]), 0); err != nil {
+			return fmt.Errorf("in the list of free pages: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,448 @@
+package queuetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"dawk/relay"
+)
+
+// Store is what every store of the queue does.
+type Store interface {
+	Watch(func([]relay.Entry))
+	Entries() iter.Seq2[relay.Entry, error]
+	NextID() relay.QueueID
+	NewDraft() (relay.Draft, error)
+	Enqueue(context.Context, relay.Draft, *relay.Message) error
+	Claim(relay.QueueID, uint16) (*relay.Claim, error)
+	Settle(relay.Settlement, func(error))
+	Item(relay.QueueID) (*relay.Item, error)
+	Items(context.Context) iter.Seq2[*relay.Item, error]
+	Content(relay.QueueID) (relay.Content, error)
+	Close() error
+}
+
+// Harness opens one store again and again.
+type Harness struct {
+	Open func() (Store, error)
+	// Crash ends the store as a crash of the process does: what was not
+	// durable is lost, and the Store given before is not used any more.
+	Crash func() error
+	// Check verifies the open store beyond what its methods show; nil: nothing.
+	Check func(Store) error
+}
+
+// compare makes Paths comparable and takes a missing slice for an empty one.
+var compare = cmp.Options{cmp.Comparer(func(a, b relay.Path) bool { return a == b }), cmpopts.EquateEmpty()}
+
+// differ is cmp.Diff behind a cheaper look: equal is the usual case.
+func differ(want, got any) string {
+	if reflect.DeepEqual(want, got) {
+		return ""
+	}
+	return cmp.Diff(want, got, compare)
+}
+
+// Run runs the suite; fresh makes an empty store.
+func Run(t *testing.T, fresh func() Harness) {
+	t.Run("model", rapid.MakeCheck(func(rt *rapid.T) {
+		s := &run{h: fresh(), model: NewModel()}
+		s.open(rt)
+		defer func() { s.store.Close() }()
+		rt.Repeat(map[string]func(*rapid.T){
+			"":               s.check,
+			"enqueue":        s.enqueue,
+			"enqueue more":   s.enqueue,
+			"claim":          s.claim,
+			"settle":         s.settle,
+			"settle more":    s.settle,
+			"settle wrongly": s.settleWrongly,
+			"crash":          s.crash,
+			"crash settling": s.crashSettling,
+			"close":          s.close,
+		})
+	}))
+	t.Run("order", func(t *testing.T) { testOrder(t, fresh()) })
+	t.Run("draft", func(t *testing.T) { testDraft(t, fresh()) })
+}
+
+// run compares a store with the model, step by step.
+type run struct {
+	h       Harness
+	store   Store
+	model   *Model
+	told    chan relay.Entry
+	expect  map[string]relay.Entry // of those that Watch is still to tell
+	settled []relay.Settlement
+}
+
+type fataler interface {
+	Helper()
+	Fatalf(string, ...any)
+}
+
+func (s *run) open(t fataler) {
+	t.Helper()
+	var err error
+	if s.store, err = s.h.Open(); err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	s.told = make(chan relay.Entry, 1000)
+	s.store.Watch(func(all []relay.Entry) {
+		for _, e := range all {
+			s.told <- e
+		}
+	})
+	s.expect = make(map[string]relay.Entry)
+}
+
+func entryKey(e relay.Entry) string { return fmt.Sprintf("%s/%d", e.ID, e.Job) }
+
+// hear waits for what Watch must tell, exactly that.
+func (s *run) hear(t fataler, entries []relay.Entry) {
+	t.Helper()
+	for _, e := range entries {
+		s.expect[entryKey(e)] = e
+	}
+	for len(s.expect) > 0 {
+		e := <-s.told
+		if d := differ(s.expect[entryKey(e)], e); d != "" {
+			t.Fatalf("Watch told of %s (-want +got):\n%s", entryKey(e), d)
+		}
+		delete(s.expect, entryKey(e))
+	}
+}
+
+// check compares everything that can be read.
+func (s *run) check(t *rapid.T) {
+	var entries []relay.Entry
+	for e, err := range s.store.Entries() {
+		if err != nil {
+			t.Fatalf("entries: %v", err)
+		}
+		entries = append(entries, e)
+	}
+	if d := differ(s.model.Entries(), entries); d != "" {
+		t.Fatalf("entries (-want +got):\n%s", d)
+	}
+	want := s.model.Items()
+	i := 0
+	for item, err := range s.store.Items(context.Background()) {
+		if err != nil || i >= len(want) {
+			t.Fatalf("items: %v; %d were expected", err, len(want))
+		}
+		w := *want[i]
+		w.Attempts = nil
+		if d := differ(&w, item); d != "" {
+			t.Fatalf("item (-want +got):\n%s", d)
+		}
+		i++
+	}
+	if i != len(want) {
+		t.Fatalf("%d items, want %d", i, len(want))
+	}
+	for _, w := range want {
+		item, err := s.store.Item(w.Message.ID)
+		if err != nil {
+			t.Fatalf("item: %v", err)
+		}
+		if d := differ(w, item); d != "" {
+			t.Fatalf("item with its history (-want +got):\n%s", d)
+		}
+	}
+}
+
+func (s *run) enqueue(t *rapid.T) {
+	d, err := s.store.NewDraft()
+	if err != nil {
+		t.Fatalf("draft: %v", err)
+	}
+	msg, content := drawMessage(t, d.ID())
+	cut := rapid.IntRange(0, len(content)).Draw(t, "prepended")
+	for body := content[cut:]; len(body) > 0; {
+		n := min(len(body), 700)
+		if _, err := d.Write(body[:n]); err != nil {
+			t.Fatalf("write: %v", err)
+		}
+		body = body[n:]
+	}
+	d.Prepend(content[:cut])
+	if got := read(t, d.Content()); !bytes.Equal(got, content) {
+		t.Fatalf("the draft holds %d octets that differ from the %d written", len(got), len(content))
+	}
+	own := msg
+	if err := s.store.Enqueue(context.Background(), d, &own); err != nil {
+		t.Fatalf("enqueue: %v", err)
+	}
+	s.hear(t, s.model.Accept(msg, content))
+}
+
+func read(t fataler, c relay.Content) []byte {
+	b, err := io.ReadAll(io.NewSectionReader(c, 0, c.Size()))
+	if err != nil {
+		t.Fatalf("read content: %v", err)
+	}
+	return b
+}
+
+// pick draws a Delivery, or skips the step.
+func (s *run) pick(t *rapid.T) relay.Delivery {
+	all := s.model.Entries()
+	if len(all) == 0 {
+		t.Skip("nothing is queued")
+	}
+	e := rapid.SampledFrom(all).Draw(t, "delivery")
+	return *s.model.delivery(e.ID, e.Job)
+}
+
+func (s *run) claim(t *rapid.T) {
+	want := s.pick(t)
+	c, err := s.store.Claim(want.ID, want.Job)
+	if err != nil {
+		t.Fatalf("claim: %v", err)
+	}
+	defer c.Content.Close()
+	if d := differ(&want, c.Delivery); d != "" {
+		t.Fatalf("claimed Delivery (-want +got):\n%s", d)
+	}
+	if d := differ(&s.model.Item(want.ID).Message, c.Message); d != "" {
+		t.Fatalf("claimed message (-want +got):\n%s", d)
+	}
+	if got, want := read(t, c.Content), s.model.Content(want.ID); !bytes.Equal(got, want) {
+		t.Fatalf("claimed content has %d octets that differ from the %d accepted", len(got), len(want))
+	}
+}
+
+func (s *run) settle(t *rapid.T) {
+	st := s.drawSettlement(t, s.pick(t))
+	want, err := s.model.Settle(st)
+	if err != nil {
+		t.Fatalf("the model refuses: %v", err)
+	}
+	if err := await(s.store, st); err != nil {
+		t.Fatalf("settle: %v", err)
+	}
+	s.hear(t, want)
+	s.settled = append(s.settled, st)
+}
+
+func await(store Store, st relay.Settlement) error {
+	done := make(chan error, 1)
+	store.Settle(st, func(err error) { done <- err })
+	return <-done
+}
+
+// settleWrongly tries what must change nothing.
+func (s *run) settleWrongly(t *rapid.T) {
+	if d := s.pick(t); rapid.Bool().Draw(t, "recipient that is not open") {
+		st := s.drawSettlement(t, d)
+		st.Outcomes = append(st.Outcomes, relay.Outcome{Recipient: 77, Action: relay.ActionRelayed})
+		if await(s.store, st) == nil {
+			t.Fatalf("a settlement for a recipient that does not exist was taken")
+		}
+		return
+	}
+	for _, st := range s.settled {
+		if s.model.delivery(st.ID, st.Job) == nil {
+			if err := await(s.store, st); !errors.Is(err, relay.ErrNotFound) {
+				t.Fatalf("a settlement for a Delivery that has ended: %v", err)
+			}
+			return
+		}
+	}
+}
+
+func (s *run) crash(t *rapid.T) {
+	if err := s.h.Crash(); err != nil {
+		t.Fatalf("crash: %v", err)
+	}
+	s.reopened(t)
+}
+
+func (s *run) close(t *rapid.T) {
+	if err := s.store.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	s.reopened(t)
+}
+
+func (s *run) reopened(t *rapid.T) {
+	s.open(t)
+	if s.h.Check != nil {
+		if err := s.h.Check(s.store); err != nil {
+			t.Fatalf("after a restart: %v", err)
+		}
+	}
+}
+
+// crashSettling crashes while a settlement waits for its commit: all of it
+// happened, or nothing.
+func (s *run) crashSettling(t *rapid.T) {
+	st := s.drawSettlement(t, s.pick(t))
+	after := s.model.clone()
+	if _, err := after.Settle(st); err != nil {
+		t.Fatalf("the model refuses: %v", err)
+	}
+	s.store.Settle(st, nil)
+	if err := s.h.Crash(); err != nil {
+		t.Fatalf("crash: %v", err)
+	}
+	s.reopened(t)
+	var entries []relay.Entry
+	for e, err := range s.store.Entries() {
+		if err != nil {
+			t.Fatalf("entries: %v", err)
+		}
+		entries = append(entries, e)
+	}
+	item, _ := s.store.Item(st.ID)
+	if cmp.Equal(after.Entries(), entries, compare) && cmp.Equal(after.Item(st.ID), item, compare) {
+		s.model = after // check compares the rest
+	}
+}
+
+var domains = []string{"example.org", "example.com", "mail.test"}
+
+func drawMessage(t *rapid.T, id relay.QueueID) (relay.Message, []byte) {
+	size := rapid.SampledFrom([]int{0, 1, 300, 999, 1000, 1001, 1600, 5000, 40000}).Draw(t, "size")
+	var seed [32]byte
+	seed[0] = byte(rapid.IntRange(0, 255).Draw(t, "content"))
+	content := make([]byte, size)
+	rand.NewChaCha8(seed).Read(content)
+	msg := relay.Message{ID: id, Arrival: time.Now().UTC(), Identity: rapid.SampledFrom([]string{"", "app", "printer"}).Draw(t, "identity")}
+	msg.From = mailbox("sender", "example.org")
+	msg.EnvID, msg.Ret = rapid.SampledFrom([]string{"", "QQ314159"}).Draw(t, "envid"), relay.RetHdrs
+	msg.SMTPUTF8, msg.Notice = rapid.Bool().Draw(t, "smtputf8"), rapid.Bool().Draw(t, "notice")
+	if rapid.Bool().Draw(t, "later") {
+		msg.NotBefore = msg.Arrival.Add(time.Hour)
+	}
+	for i := range rapid.IntRange(1, 5).Draw(t, "recipients") {
+		r := relay.Recipient{Path: mailbox(fmt.Sprintf("r %d", i), rapid.SampledFrom(domains).Draw(t, "domain")),
+			Notify: relay.NotifyFailure}
+		if i%2 == 1 {
+			r.ORcpt = relay.ORcpt{Type: "rfc822", Addr: "other@example.net"}
+		}
+		msg.Recipients = append(msg.Recipients, r)
+	}
+	return msg, content
+}
+
+func mailbox(local, domain string) relay.Path {
+	p, err := relay.NewPath(local, domain)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// drawSettlement decides something for each open recipient: an end, a reply,
+// a new route, or nothing.
+func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	st := relay.Settlement{ID: d.ID, Job: d.Job, Next: d.State()}
+	st.Next.Due, st.Next.Rule = now.Add(time.Minute), "retry step 1: 1m ±10 %"
+	st.Next.DelayNoticed, st.Next.Unknown = rapid.Bool().Draw(t, "noticed"), rapid.Bool().Draw(t, "unknown")
+	if st.Next.Held = rapid.Bool().Draw(t, "held"); st.Next.Held {
+		st.Next.HeldAt, st.Next.HeldFor = now, time.Hour
+	}
+	split := map[string][]int{}
+	for _, o := range d.Open {
+		reply := relay.Reply{Code: 451, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Text: "later", Stage: relay.StageRcpt, MTA: "mx.example.com"}
+		switch rapid.SampledFrom([]string{"relayed", "relayed", "failed", "delayed", "split", "nothing"}).Draw(t, "outcome") {
+		case "relayed":
+			st.Outcomes = append(st.Outcomes, relay.Outcome{Recipient: o.Recipient, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250}})
+		case "failed":
+			st.Outcomes = append(st.Outcomes, relay.Outcome{Recipient: o.Recipient, Action: relay.ActionFailed, Reply: relay.Reply{Code: 550}})
+		case "delayed":
+			st.Outcomes = append(st.Outcomes, relay.Outcome{Recipient: o.Recipient, Action: relay.ActionDelayed, Reply: reply})
+		case "split":
+			to := rapid.SampledFrom([]string{"route:a", "route:b"}).Draw(t, "to")
+			split[to] = append(split[to], o.Recipient)
+		}
+	}
+	for _, to := range []string{"route:a", "route:b"} {
+		if len(split[to]) > 0 {
+			st.Split = append(st.Split, relay.Split{Destination: to, Recipients: split[to]})
+		}
+	}
+	if rapid.Bool().Draw(t, "attempt") {
+		st.Next.Attempts++
+		st.Attempt = &relay.Attempt{N: st.Next.Attempts, At: now, Took: time.Second, Route: "mx", Host: "mx.example.com",
+			TLS: "TLS1.3", Outcomes: slices.Clone(st.Outcomes), Next: st.Next.Due, Rule: st.Next.Rule}
+	}
+	for range rapid.IntRange(0, 1).Draw(t, "notices") {
+		msg, content := drawMessage(t, s.store.NextID())
+		st.Notices = append(st.Notices, relay.Notice{Message: msg, Content: content})
+	}
+	return st
+}
+
+// testOrder: IDs only grow, over restarts too, and belong to one directory.
+func testOrder(t *testing.T, h Harness) {
+	s := &run{h: h, model: NewModel()}
+	s.open(t)
+	var last relay.QueueID
+	for i := range 60 {
+		id := s.store.NextID()
+		if id.Key <= last.Key || id.Key >= 1<<55 || last.Dir != 0 && id.Dir != last.Dir {
+			t.Fatalf("ID %v came after %v", id, last)
+		}
+		if last = id; i%20 == 19 {
+			if err := s.store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s.open(t)
+		}
+	}
+	s.store.Close()
+}
+
+// testDraft: what is discarded or refused leaves nothing behind.
+func testDraft(t *testing.T, h Harness) {
+	s := &run{h: h, model: NewModel()}
+	s.open(t)
+	defer func() { s.store.Close() }()
+	d, err := s.store.NewDraft()
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(d, strings.NewReader(strings.Repeat("0123456789", 1000)))
+	d.Prepend([]byte("header\r\n"))
+	if d.Size() != 10008 {
+		t.Fatalf("size %d", d.Size())
+	}
+	d.Discard()
+	d.Discard()
+	d, _ = s.store.NewDraft()
+	if err := s.store.Enqueue(context.Background(), d, &relay.Message{ID: d.ID()}); err == nil {
+		t.Fatal("a message without recipients was accepted")
+	}
+	if _, err := s.store.Claim(d.ID(), 0); !errors.Is(err, relay.ErrNotFound) {
+		t.Fatalf("claim of what was refused: %v", err)
+	}
+	if _, err := s.store.Item(d.ID()); !errors.Is(err, relay.ErrNotFound) {
+		t.Fatalf("item of what was refused: %v", err)
+	}
+	if _, err := s.store.Content(d.ID()); !errors.Is(err, relay.ErrNotFound) {
+		t.Fatalf("content of what was refused: %v", err)
+	}
+	if h.Check != nil {
+		if err := h.Check(s.store); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,344 @@
+package queue
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dawk/relay"
+)
+
+// maxProblems bounds a Report; the rest is counted.
+const maxProblems = 1000
+
+// Report is what a verification found. The queue is sound when Problems is
+// empty; rows that were set aside earlier are no problem of the store, but
+// mail that somebody should look after.
+type Report struct {
+	Messages, Deliveries, Attempts int64
+	Files                          int64 // spool files that belong to messages
+	Octets                         int64 // of content, all of it read and compared with its checksum
+	SetAside                       []SetAside
+	Problems                       []string
+	More                           int // problems that are not listed
+}
+
+func (r *Report) problem(format string, args ...any) {
+	if len(r.Problems) >= maxProblems {
+		r.More++
+		return
+	}
+	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+}
+
+// Verify checks every invariant of the store while it runs, on a snapshot, and
+// reads all content once. It changes nothing. The error says that it could not
+// be done; what is wrong with the queue is in the Report.
+func (q *Queue) Verify(ctx context.Context) (Report, error) {
+	if !q.upkeep.TryLock() {
+		return Report{}, errBusy
+	}
+	defer q.upkeep.Unlock()
+	// Files of messages that end meanwhile must stay as long as the snapshot.
+	defer q.pinSpool()()
+	ctx, cancel := q.untilClosed(ctx)
+	defer cancel()
+	v := &verifier{ctx: ctx, dir: q.opt.Dir, first: q.first}
+	err := q.view(v.run)
+	return v.report, err
+}
+
+// VerifyDir checks the queue of a directory that no dawk uses, down to every
+// page of the file. It changes nothing.
+func VerifyDir(ctx context.Context, dir string) (report Report, err error) {
+	path := filepath.Join(dir, fileName)
+	if _, err := os.Stat(path); err != nil {
+		return report, fmt.Errorf("there is no queue in %s: %w", dir, err)
+	}
+	lock, err := takeLock(dir)
+	if err != nil {
+		return report, err
+	}
+	defer lock.Close()
+	meta, ok, err := readMeta(path)
+	if err == nil && ok {
+		prewarm(path)
+		err = checkPages(path, meta)
+	}
+	if errors.Is(err, ErrDamaged) {
+		report.problem("%v", err)
+		return report, nil
+	}
+	if err != nil || !ok {
+		return report, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, suspectName)); err == nil {
+		report.problem("the disk failed under it: the next start will write it anew")
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: lockWait})
+	if err != nil {
+		return report, fmt.Errorf("open %s: %w", path, err)
+	}
+	defer db.Close()
+	report.Problems = append(report.Problems, boltProblems(db, maxProblems)...)
+	v := &verifier{ctx: ctx, dir: dir, report: report, first: ^uint64(0)}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicError(r)
+		}
+	}()
+	err = db.View(v.run)
+	return v.report, err
+}
+
+// untilClosed is ctx, ended by Close as well: Close waits for readers.
+func (q *Queue) untilClosed(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-q.ending:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// verifier goes once through msg, with sched and hist beside it.
+type verifier struct {
+	ctx    context.Context
+	dir    string
+	first  uint64 // files from here on may belong to messages that are being accepted
+	dirID  uint32
+	report Report
+	tx     *bolt.Tx
+}
+
+func (v *verifier) run(tx *bolt.Tx) error {
+	v.tx = tx
+	for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketSys} {
+		if tx.Bucket(name) == nil {
+			v.report.problem("the bucket %q is missing", name)
+			return nil
+		}
+	}
+	sys := tx.Bucket(bucketSys)
+	if s := sys.Get(sysSchema); len(s) == 4 && binary.BigEndian.Uint32(s) > schema {
+		return fmt.Errorf("the queue was %w", ErrNewer)
+	}
+	if d := sys.Get(sysDir); len(d) == 4 {
+		v.dirID = binary.BigEndian.Uint32(d)
+	}
+	c := tx.Bucket(bucketMsg).Cursor()
+	var last uint64
+	for k, val := c.First(); k != nil; k, val = c.Next() {
+		if err := v.ctx.Err(); err != nil {
+			return err
+		}
+		v.message(k, val)
+		if len(k) == 8 {
+			last = binary.BigEndian.Uint64(k)
+		}
+	}
+	v.strays(bucketSched, "a Delivery")
+	v.strays(bucketHist, "an attempt")
+	if high := getUint(sys, sysHigh); last > high {
+		v.report.problem("the high-water mark %d is below message %s", high, v.name(last))
+	}
+	v.aside()
+	v.count(sys, sysMessages, v.report.Messages, "messages")
+	v.count(sys, sysDeliveries, v.report.Deliveries, "Deliveries")
+	v.count(sys, sysCorrupt, int64(len(v.report.SetAside)), "rows set aside")
+	return v.extraFiles()
+}
+
+func (v *verifier) name(id uint64) relay.QueueID { return relay.QueueID{Key: id, Dir: v.dirID} }
+
+func (v *verifier) count(sys *bolt.Bucket, key []byte, found int64, what string) {
+	if kept := int64(getUint(sys, key)); kept != found {
+		v.report.problem("the store counts %d %s, there are %d", kept, what, found)
+	}
+}
+
+// message checks one message with all that belongs to it.
+func (v *verifier) message(k, val []byte) {
+	v.report.Messages++
+	if len(k) != 8 {
+		v.report.problem("a key of %d octets in msg", len(k))
+		return
+	}
+	id := v.name(binary.BigEndian.Uint64(k))
+	m, l, inline, err := decodeMsg(k, val, v.dirID)
+	if err != nil {
+		v.report.problem("%s: its record cannot be read", id)
+		v.rowsOf(k, nil, id)
+		return
+	}
+	if !checkInline(val, inline) {
+		v.report.problem("%s: its content has another checksum", id)
+	}
+	v.report.Octets += m.Size
+	if l.file > 0 {
+		v.file(id, l)
+	}
+	v.rowsOf(k, m, id)
+}
+
+// rowsOf checks that every recipient is open in exactly one Delivery, or was
+// closed by the history.
+func (v *verifier) rowsOf(k []byte, m *relay.Message, id relay.QueueID) {
+	var open, closed map[int]bool
+	if m != nil {
+		open, closed = make(map[int]bool, len(m.Recipients)), make(map[int]bool)
+	}
+	jobs := 0
+	eachPrefix(v.tx.Bucket(bucketSched), k, func(k, val []byte) bool {
+		jobs++
+		v.report.Deliveries++
+		d, err := decodeJob(k, val, v.dirID)
+		switch {
+		case err != nil:
+			v.report.problem("%s: a Delivery cannot be read", id)
+		case len(d.Open) == 0:
+			v.report.problem("%s/%d: a Delivery has no recipient", id, d.Job)
+		case m != nil:
+			for _, o := range d.Open {
+				if o.Recipient >= len(m.Recipients) || open[o.Recipient] {
+					v.report.problem("%s/%d: recipient %d does not exist or is open twice", id, d.Job, o.Recipient)
+				}
+				open[o.Recipient] = true
+			}
+		}
+		return true
+	})
+	if jobs == 0 {
+		v.report.problem("%s: it has no Delivery: nobody will try it", id)
+	}
+	eachPrefix(v.tx.Bucket(bucketHist), k, func(k, val []byte) bool {
+		if len(k) == 10 && binary.BigEndian.Uint16(k[8:]) == noJob {
+			return true
+		}
+		v.report.Attempts++
+		a, err := decodeAttempt(k, val)
+		if err != nil {
+			v.report.problem("%s: an attempt cannot be read", id)
+			return true
+		}
+		for _, o := range a.Outcomes {
+			if m != nil && o.Action.Final() {
+				closed[o.Recipient] = true
+			}
+		}
+		return true
+	})
+	if m == nil {
+		return
+	}
+	for i := range m.Recipients {
+		if open[i] == closed[i] {
+			v.report.problem("%s: recipient %d is open: %v, and done: %v", id, i, open[i], closed[i])
+		}
+	}
+}
+
+// strays are rows whose message is not there. Only the keys are looked at.
+func (v *verifier) strays(bucket []byte, what string) {
+	msg := v.tx.Bucket(bucketMsg)
+	c := v.tx.Bucket(bucket).Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		if len(k) < 10 || msg.Get(k[:8]) == nil {
+			v.report.problem("%s without a message, key %x", what, k)
+			if what == "a Delivery" {
+				v.report.Deliveries++
+			}
+		}
+	}
+}
+
+// file reads a spool file to its end.
+func (v *verifier) file(id relay.QueueID, l layout) {
+	path := spoolFile(v.dir, id.Key)
+	f, err := os.Open(path)
+	if err != nil {
+		v.report.problem("%s: %v", id, err)
+		return
+	}
+	defer f.Close()
+	v.report.Files++
+	h := crc32.New(castagnoli)
+	n, err := io.Copy(h, f)
+	switch {
+	case err != nil:
+		v.report.problem("%s: %v", id, err)
+	case n != l.file:
+		v.report.problem("%s: its file %s has %d octets instead of %d", id, path, n, l.file)
+	case h.Sum32() != l.fileCRC:
+		v.report.problem("%s: its file %s has another checksum", id, path)
+	}
+}
+
+func (v *verifier) aside() {
+	c := v.tx.Bucket(bucketCorrupt).Cursor()
+	for k, val := c.First(); k != nil; k, val = c.Next() {
+		v.report.SetAside = append(v.report.SetAside, readAside(k, val, v.dirID))
+	}
+}
+
+// extraFiles are files in the spool that no record names.
+func (v *verifier) extraFiles() error {
+	root := filepath.Join(v.dir, spoolName)
+	dirs, err := os.ReadDir(root)
+	if err != nil {
+		return fmt.Errorf("read the spool: %w", err)
+	}
+	born := getUint(v.tx.Bucket(bucketSys), sysBorn)
+	for _, dir := range dirs {
+		files, err := os.ReadDir(filepath.Join(root, dir.Name()))
+		if err != nil {
+			v.report.problem("the spool holds %s, which is not ours: %v", dir.Name(), err)
+			continue
+		}
+		for _, f := range files {
+			id, ok := parseSpoolName(dir.Name(), f.Name())
+			switch {
+			case !ok:
+				v.report.problem("the spool holds %s/%s, which is not ours", dir.Name(), f.Name())
+			case id >= v.first || ownsFile(v.tx, id):
+			case id < born:
+				v.report.problem("%s: a file in the spool is older than this queue.db, no message owns it; it is kept", v.name(id))
+			default:
+				v.report.problem("%s: a file in the spool without a message; the next start removes it", v.name(id))
+			}
+		}
+	}
+	return nil
+}
+
+// ownsFile says whether a message, queued or set aside, needs the spool file.
+func ownsFile(tx *bolt.Tx, id uint64) bool {
+	return tx.Bucket(bucketMsg).Get(idKey(id)) != nil ||
+		tx.Bucket(bucketCorrupt).Get(append([]byte{asideMsg}, idKey(id)...)) != nil
+}
+
+// String is a summary for the operator.
+func (r Report) String() string {
+	verdict := "the queue is sound"
+	if n := len(r.Problems) + r.More; n > 0 {
+		verdict = fmt.Sprintf("%d problems", n)
+	}
+	return fmt.Sprintf("%s: %d messages, %d Deliveries, %d attempts, %d spool files, %s of content, %d rows set aside",
+		verdict, r.Messages, r.Deliveries, r.Attempts, r.Files, sizeText(r.Octets), len(r.SetAside))
+}
+
+// stamp is the time that files in a backup carry.
+func stamp() time.Time { return time.Now().Truncate(time.Second) }
