@@ -32,7 +32,8 @@ type Config struct {
 	// GetCertificate gives the certificate for a handshake; needed where a
 	// listener uses TLS. See Certificates.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	Log            *slog.Logger // nil: none
+	Listen         func(network, address string) (net.Listener, error) // nil: net.Listen
+	Log            *slog.Logger                                        // nil: none
 }
 
 // Listener is one address with its rules. The words are those of the

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dawk/relay"
@@ -142,6 +144,8 @@ type fixture struct {
 	s     *submission.Server
 	addr  string
 	roots *x509.CertPool
+	pipes *pipeListener // nil: TCP
+	ended chan error    // what Serve returned
 }
 
 type options struct {
@@ -149,7 +153,8 @@ type options struct {
 	config   func(*submission.Config)
 	accept   func(*submission.AcceptorConfig)
 	queue    *memQueue
-	noAuth   bool
+	pipes    bool // no sockets: for synctest bubbles, and clients of any address
+	log      *slog.Logger
 }
 
 const hostname = "relay.example.org"
@@ -189,44 +194,82 @@ func start(t testing.TB, o options) *fixture {
 	}
 	acceptor, err := submission.NewAcceptor(acfg, f.q, f.seen)
 	check(t, err)
-	var auth submission.Authenticator = newUsers(t)
-	if o.noAuth {
-		auth = nil
+	if o.pipes {
+		f.pipes = &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+		cfg.Listen = func(string, string) (net.Listener, error) { return f.pipes, nil }
 	}
-	f.s, err = submission.NewServer(cfg, acceptor, auth, f.seen)
+	cfg.Log = o.log
+	f.s, err = submission.NewServer(cfg, acceptor, newUsers(t), f.seen)
 	check(t, err)
 	check(t, f.s.Listen())
 	f.addr = f.s.Addrs()[0].String()
-	served := make(chan error, 1)
-	go func() { served <- f.s.Serve() }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if f.s.Connections() >= 0 && !f.down() {
-			if err := f.s.Shutdown(ctx); err != nil {
-				t.Errorf("shutdown: %v", err)
-			}
-		}
-		if err := <-served; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-		f.q.mu.Lock()
-		defer f.q.mu.Unlock()
-		if f.q.open != 0 {
-			t.Errorf("%d drafts were neither enqueued nor discarded", f.q.open)
-		}
-	})
+	f.ended = make(chan error, 1)
+	go func() { f.ended <- f.s.Serve() }()
+	if !o.pipes {
+		t.Cleanup(f.stop)
+	}
 	return f
 }
 
-// down says whether the test shut the server down itself.
-func (f *fixture) down() bool {
-	c, err := net.Dial("tcp", f.addr)
-	if err == nil {
-		c.Close()
+// stop shuts the server down, unless the test did, and looks for what is left.
+func (f *fixture) stop() {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if f.ended != nil {
+		if err := f.s.Shutdown(ctx); err != nil {
+			f.t.Errorf("shutdown: %v", err)
+		}
+		if err := <-f.ended; err != nil {
+			f.t.Errorf("serve: %v", err)
+		}
 	}
-	return err != nil
+	f.ended = nil
+	f.q.mu.Lock()
+	defer f.q.mu.Unlock()
+	if f.q.open != 0 {
+		f.t.Errorf("%d drafts were neither enqueued nor discarded", f.q.open)
+	}
+	if n := f.s.Connections(); n != 0 {
+		f.t.Errorf("%d connections are left", n)
+	}
 }
+
+// bubble runs a test with a fake clock and pipes for sockets.
+func bubble(t *testing.T, o options, test func(*testing.T, *fixture)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o.pipes = true
+		f := start(t, o)
+		test(t, f)
+		f.stop()
+	})
+}
+
+// pipeListener hands out the far ends of pipes.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+type pipeConn struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (c pipeConn) RemoteAddr() net.Addr { return c.remote }
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 25} }
 
 func check(t testing.TB, err error) {
 	t.Helper()
@@ -243,14 +286,23 @@ type client struct {
 	log bytes.Buffer
 }
 
-func (f *fixture) dial() *client {
+func (f *fixture) dial() *client { f.t.Helper(); return f.dialFrom("127.0.0.1") }
+
+func (f *fixture) dialFrom(address string) *client {
 	f.t.Helper()
-	c, err := net.Dial("tcp", f.addr)
-	check(f.t, err)
-	cl := &client{t: f.t, c: c, br: bufio.NewReader(c)}
+	var c net.Conn
+	var err error
+	if f.pipes != nil {
+		near, far := net.Pipe()
+		c = near
+		f.pipes.conns <- pipeConn{far, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1024))}
+	} else {
+		c, err = net.Dial("tcp", f.addr)
+		check(f.t, err)
+		check(f.t, c.SetDeadline(time.Now().Add(30*time.Second)))
+	}
 	f.t.Cleanup(func() { c.Close() })
-	check(f.t, c.SetDeadline(time.Now().Add(30*time.Second)))
-	return cl
+	return &client{t: f.t, c: c, br: bufio.NewReader(c)}
 }
 
 func (c *client) startTLS(f *fixture) {

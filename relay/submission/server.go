@@ -51,6 +51,9 @@ func NewServer(cfg Config, a *Acceptor, auth Authenticator, seen relay.Observer)
 	if cfg.DataTimeout == 0 {
 		cfg.DataTimeout = defaultDataTimeout
 	}
+	if cfg.Listen == nil {
+		cfg.Listen = net.Listen
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -76,7 +79,7 @@ func NewServer(cfg Config, a *Acceptor, auth Authenticator, seen relay.Observer)
 // Listen opens all listeners, or none.
 func (s *Server) Listen() error {
 	for i, l := range s.listeners {
-		ln, err := net.Listen("tcp", l.rules.Address)
+		ln, err := s.cfg.Listen("tcp", l.rules.Address)
 		if err != nil {
 			for _, open := range s.listeners[:i] {
 				_ = open.Listener.Close()

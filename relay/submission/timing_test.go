@@ -1,0 +1,223 @@
+package submission_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/submission"
+)
+
+// A body that stops, or that is cut off, ends the connection: nothing of it is
+// ever read as commands, and nothing of it reaches the queue.
+func TestStallAndCut(t *testing.T) {
+	t.Run("stall in the body", func(t *testing.T) {
+		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
+			c := f.play(hello + envel + data + `=> "S: 1\r\n\r\nhalf"`)
+			began := time.Now()
+			f.more(c, "<- 421 4.4.2\n<- EOF")
+			if d := time.Since(began); d != time.Minute {
+				t.Errorf("cut after %v", d)
+			}
+			if n := len(f.q.messages()); n != 0 {
+				t.Errorf("%d messages", n)
+			}
+			f.reason(t, "timeout")
+		})
+	})
+	t.Run("a slow body that moves", func(t *testing.T) {
+		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
+			c := f.play(hello + envel + data)
+			for range 20 {
+				time.Sleep(50 * time.Second) // of the bubble's clock
+				c.send(strings.Repeat("x", 900) + "\r\n" + strings.Repeat("x", 900) + "\r\n" + strings.Repeat("x", 900) + "\r\n" + strings.Repeat("x", 900) + "\r\n")
+			}
+			f.more(c, "-> .\n<- 250 2.0.0 queued")
+		})
+	})
+	t.Run("a body that crawls", func(t *testing.T) {
+		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
+			c := f.play(hello + envel + data)
+			defer c.drip(30 * time.Second)()
+			f.more(c, "<- 421 4.4.2\n<- EOF")
+		})
+	})
+	t.Run("cut in the body", func(t *testing.T) {
+		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
+			f.play(hello + envel + data + `=> "S: 1\r\n\r\nhalf\r\n."` + "\nCUT")
+			synctest.Wait()
+			if n := len(f.q.messages()); n != 0 {
+				t.Errorf("%d messages", n)
+			}
+			f.reason(t, "cut")
+		})
+	})
+	t.Run("idle", func(t *testing.T) {
+		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
+			c := f.play(hello + `=> "NOO"`)
+			f.more(c, "<- 421 4.4.2\n<- EOF")
+		})
+	})
+	t.Run("a command sent by the octet", func(t *testing.T) {
+		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
+			c := f.play(hello)
+			began := time.Now()
+			defer c.drip(20 * time.Second)()
+			f.more(c, "<- 421 4.4.2\n<- EOF")
+			if d := time.Since(began); d != time.Minute {
+				t.Errorf("cut after %v: the deadline is for the whole line", d)
+			}
+		})
+	})
+}
+
+// drip sends an octet every so often until the server hangs up; the function
+// that it gives waits for that.
+func (c *client) drip(every time.Duration) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 1000 {
+			time.Sleep(every)
+			if _, err := c.c.Write([]byte("x")); err != nil {
+				return
+			}
+		}
+	}()
+	return func() { <-done }
+}
+
+// reason checks that a refusal was told with this reason.
+func (f *fixture) reason(t *testing.T, want string) {
+	t.Helper()
+	synctest.Wait()
+	for _, e := range f.seen.of(relay.EventRefused) {
+		if e.Reason == want {
+			return
+		}
+	}
+	t.Errorf("no refusal for %q among %+v", want, f.seen.of(relay.EventRefused))
+}
+
+func required() submission.Listener { return submission.Listener{TLS: "off", Auth: "required"} }
+
+func TestFailedLogins(t *testing.T) {
+	wrong := "-> AUTH PLAIN AGFsaWNlAHdyb25n\n" // alice, wrong
+	right := "-> AUTH PLAIN AGFsaWNlAHNlY3JldA==\n"
+	t.Run("late, and the third time for good", func(t *testing.T) {
+		bubble(t, options{listener: required()}, func(t *testing.T, f *fixture) {
+			began := time.Now()
+			f.play(hello + wrong + "<- 535 5.7.8\n" + wrong + "<- 535 5.7.8\n" + wrong + "<- 421 4.7.0\n<- EOF")
+			if d := time.Since(began); d != 3*time.Second {
+				t.Errorf("took %v", d)
+			}
+			if n := len(f.seen.of(relay.EventLogin)); n != 3 {
+				t.Errorf("%d login events", n)
+			}
+			for _, e := range f.seen.of(relay.EventLogin) {
+				if e.Reason != "credentials" || e.Client != "127.0.0.1" || e.Identity != "alice" {
+					t.Errorf("event %+v", e)
+				}
+			}
+		})
+	})
+	t.Run("by address", func(t *testing.T) {
+		o := options{listener: submission.Listener{TLS: "off", Auth: "required", AuthWithoutTLS: true},
+			config: func(c *submission.Config) { c.AuthFailuresPerIP = 4 }}
+		bubble(t, o, func(t *testing.T, f *fixture) {
+			from := func(a, script string) { t.Helper(); f.more(f.dialFrom(a), script) }
+			for range 2 {
+				from("2001:db8::1", hello+wrong+"<- 535\n"+wrong+"<- 535\n-> QUIT\n<- 221")
+			}
+			from("2001:db8::2", hello+right+"<- 421 4.7.0\n<- EOF") // the same /64
+			from("2001:db8:0:1::1", hello+right+"<- 235 2.7.0\n-> QUIT\n<- 221")
+			time.Sleep(10 * time.Minute) // of the bubble's clock
+			from("2001:db8::1", hello+right+"<- 235 2.7.0\n-> QUIT\n<- 221")
+		})
+	})
+}
+
+func TestLimits(t *testing.T) {
+	o := options{listener: trusted(), config: func(c *submission.Config) { c.MaxConnections, c.MaxConnectionsPerIP = 3, 2 }}
+	bubble(t, o, func(t *testing.T, f *fixture) {
+		first := f.dialFrom("192.0.2.1")
+		f.more(first, hello)
+		f.more(f.dialFrom("192.0.2.1"), hello)
+		f.more(f.dialFrom("192.0.2.1"), "<- 421 4.7.0\n<- EOF")
+		f.more(f.dialFrom("192.0.2.2"), hello)
+		f.more(f.dialFrom("192.0.2.3"), "<- 421 4.3.2\n<- EOF")
+		f.more(first, "-> QUIT\n<- 221\n<- EOF")
+		synctest.Wait()
+		f.more(f.dialFrom("192.0.2.3"), hello)
+		if n := f.s.Connections(); n != 3 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
+
+func TestShutdown(t *testing.T) {
+	t.Run("idle clients get 421, a body is finished", func(t *testing.T) {
+		q := &memQueue{gate: make(chan struct{}), entered: make(chan struct{})}
+		bubble(t, options{listener: trusted(), queue: q}, func(t *testing.T, f *fixture) {
+			idle := f.play(hello + envel)
+			silent := f.dial()
+			f.more(silent, "<- 220")
+			busy := f.play(hello + envel + data + "-> half")
+			synctest.Wait()
+			done := make(chan error, 1)
+			go func() { done <- f.s.Shutdown(t.Context()) }()
+			f.more(idle, "<- 421 4.3.2\n<- EOF")
+			f.more(silent, "<- 421 4.3.2\n<- EOF")
+			time.Sleep(30 * time.Second) // of the bubble's clock
+			f.more(busy, "-> rest\n-> .")
+			<-q.entered
+			select {
+			case err := <-done:
+				t.Errorf("shutdown did not wait: %v", err)
+			default:
+			}
+			close(q.gate)
+			f.more(busy, "<- 250 2.0.0 queued\n<- 421 4.3.2\n<- EOF")
+			check(t, <-done)
+			check(t, <-f.ended)
+			f.ended = nil
+			if n := len(f.q.messages()); n != 1 {
+				t.Errorf("%d messages", n)
+			}
+		})
+	})
+	t.Run("a body that does not end is cut", func(t *testing.T) {
+		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
+			busy := f.play(hello + envel + data + "-> half")
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := f.s.Shutdown(ctx); err == nil {
+				t.Error("no error for a cut connection")
+			}
+			f.more(busy, "<- EOF")
+			check(t, <-f.ended)
+			f.ended = nil
+			synctest.Wait()
+			if n := len(f.q.messages()); n != 0 {
+				t.Errorf("%d messages", n)
+			}
+		})
+	})
+	t.Run("a failed login does not delay it", func(t *testing.T) {
+		bubble(t, options{listener: required()}, func(t *testing.T, f *fixture) {
+			c := f.play(hello + "-> AUTH PLAIN AGFsaWNlAHdyb25n")
+			synctest.Wait()
+			began := time.Now()
+			go f.s.Shutdown(t.Context())
+			f.more(c, "<- 535 5.7.8\n<- 421 4.3.2\n<- EOF")
+			if time.Since(began) != 0 {
+				t.Errorf("took %v", time.Since(began))
+			}
+			check(t, <-f.ended)
+			f.ended = nil
+		})
+	})
+}
