@@ -1,0 +1,9 @@
+package metrics
+
+import _ "embed"
+
+// Alerts is alerts.yml: rules for Prometheus that wake somebody for what needs
+// a person, with what to do about it.
+//
+//go:embed alerts.yml
+var Alerts string

@@ -1,0 +1,166 @@
+// Package metrics counts what happens and says how the relay is, for
+// Prometheus.
+//
+// It owns the names (docs/metrics.md, kept in agreement by a test), a registry
+// of its own, and the alert rules that are shipped with it ([Alerts]). It does
+// not decide what happened: it observes events, and asks its [Sources] for
+// states when it is scraped.
+//
+// Rules: base units; every label has a closed set of values, listed in
+// labels.go, and every series exists from the first scrape on, so that a rate
+// over a counter is right from its first event. No address, no domain, no name
+// of a user and no word of a stranger ever becomes a label.
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"dawk/relay"
+)
+
+// Sources is what the metrics ask at each scrape. Functions that are nil count
+// as zero; all must be cheap, and safe to call at any time.
+type Sources struct {
+	Version  string // of the program
+	Queue    func() Queue
+	Delivery func() Delivery
+	// Accepting says whether new mail is taken now.
+	Accepting func() bool
+	// Clients is how many client connections are open.
+	Clients func() int
+	// CertificateExpiry is when the first of our listeners' certificates ends;
+	// zero: there is none.
+	CertificateExpiry func() time.Time
+
+	// Classify names the category of a reply that was not positive, one of
+	// Categories (package bounce).
+	Classify   func(relay.Reply) string
+	Categories []string
+}
+
+// Queue is the state of the store. Sizes in octets.
+type Queue struct {
+	Messages  int64 // queued
+	SetAside  int64 // damaged records, put aside
+	FileBytes int64 // of the queue file
+	FreeBytes int64 // of its pages that hold nothing
+	DiskFree  int64 // of the file system
+	Room      int64 // for new mail
+	Limit     int64 // room below which new mail is refused
+}
+
+// Delivery is the state of the scheduler. The states add up to all Deliveries.
+type Delivery struct {
+	Ready, Deferred, Future, Held, InFlight int
+
+	Connections   int       // outward
+	Resting       int       // destinations that are left alone for a while
+	OldestArrival time.Time // zero: the queue is empty
+	Adrift        int       // Deliveries without exactly one next event
+	Corrupt       uint64    // Deliveries whose record turned out damaged, since the start
+	Unsaved       uint64    // settlements that had to be tried again, since the start
+	Stranded      uint64    // Deliveries that the watchdog had to wake, since the start
+}
+
+// Set is all metrics of a relay. It is a relay.Observer.
+type Set struct {
+	registry *prometheus.Registry
+	sources  Sources
+
+	accepted, acceptedBytes, acceptedRecipients prometheus.Counter
+	connections, unknown, dropped               prometheus.Counter
+	refused, logins, attempts, outcomes         *prometheus.CounterVec
+	notices, holds                              *prometheus.CounterVec
+	commitSeconds, acceptSeconds                prometheus.Histogram
+	attemptSeconds                              prometheus.Histogram
+	ageSeconds                                  *prometheus.HistogramVec
+	lastSuccess                                 prometheus.Gauge
+}
+
+// New makes the metrics, with a registry of their own.
+func New(s Sources) *Set {
+	m := &Set{registry: prometheus.NewRegistry(), sources: s}
+	m.makeCounters()
+	m.makeHistograms()
+	m.zero()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "dawk_build_info", Help: "Always 1; the labels tell which program runs.",
+		ConstLabels: prometheus.Labels{"version": s.Version, "goversion": runtime.Version()}})
+	build.Set(1)
+	m.registry.MustRegister(build, state{m}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *Set) makeCounters() {
+	m.accepted = m.counter("dawk_messages_accepted_total", "Messages accepted: on stable storage, and answered with 250.")
+	m.acceptedBytes = m.counter("dawk_accepted_bytes_total", "Octets of the messages accepted.")
+	m.acceptedRecipients = m.counter("dawk_recipients_accepted_total", "Recipients of the messages accepted.")
+	m.refused = m.counters("dawk_refused_total", "What clients were refused, by reason: connections, commands, recipients, messages.", "reason")
+	m.logins = m.counters("dawk_logins_total", "Logins of clients, by result.", "result")
+	m.connections = m.counter("dawk_connections_total", "Client connections accepted.")
+	m.attempts = m.counters("dawk_attempts_total", "Delivery attempts that ended, by the TLS version spoken; unreached: no server spoke.", "tls")
+	m.outcomes = m.counters("dawk_outcomes_total",
+		"Outcomes of recipients. A delayed recipient counts at each attempt. reason: the category of the reply (docs/bounces.md), none where there was no trouble.", "action", "reason")
+	m.unknown = m.counter("dawk_unknown_outcomes_total",
+		"Attempts without an answer to the final dot: their recipients may get the message twice (RFC 1047).")
+	m.notices = m.counters("dawk_notices_total", "Notices put into the queue, by kind.", "kind")
+	m.dropped = m.counter("dawk_double_bounces_dropped_total", "Failures that nobody was told: no postmaster, or not reachable.")
+	m.holds = m.counters("dawk_holds_total", "Deliveries put on hold and released.", "action")
+	m.lastSuccess = prometheus.NewGauge(prometheus.GaugeOpts{Name: "dawk_last_success_timestamp_seconds",
+		Help: "When a recipient was last relayed or delivered; 0: not since the start."})
+	m.registry.MustRegister(m.lastSuccess)
+}
+
+func (m *Set) makeHistograms() {
+	const minute, hour, day = 60, 3600, 86400
+	m.commitSeconds = m.histogram("dawk_commit_seconds", "Duration of the queue's commits.",
+		.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5)
+	m.acceptSeconds = m.histogram("dawk_accept_seconds", "Duration of acceptance, from the end of the content to the 250.",
+		.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 15)
+	m.attemptSeconds = m.histogram("dawk_attempt_seconds", "Duration of delivery attempts.",
+		.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, minute, 2*minute, 5*minute, 10*minute, 30*minute)
+	m.ageSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "dawk_delivery_age_seconds",
+		Help:    "Time from the arrival of a message to the final outcome of each recipient.",
+		Buckets: []float64{1, 5, 15, minute, 5 * minute, 15 * minute, hour, 4 * hour, 12 * hour, day, 2 * day, 5 * day}}, []string{"action"})
+	m.registry.MustRegister(m.ageSeconds)
+}
+
+func (m *Set) counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	m.registry.MustRegister(c)
+	return c
+}
+
+func (m *Set) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	m.registry.MustRegister(c)
+	return c
+}
+
+func (m *Set) histogram(name, help string, buckets ...float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	m.registry.MustRegister(h)
+	return h
+}
+
+// Handler answers a scrape.
+func (m *Set) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Gatherer gives the metrics to tests and to other formats.
+func (m *Set) Gatherer() prometheus.Gatherer { return m.registry }
+
+// Commit counts one commit of the queue, which may be opened, and commit,
+// before there are metrics.
+func (m *Set) Commit(d time.Duration) {
+	if m != nil {
+		m.commitSeconds.Observe(d.Seconds())
+	}
+}

@@ -1,0 +1,63 @@
+package metrics
+
+import "dawk/relay"
+
+// Observe counts an event. It does not block.
+func (m *Set) Observe(e relay.Event) {
+	switch e.Kind {
+	case relay.EventAccepted:
+		m.accepted.Inc()
+		m.acceptedBytes.Add(float64(max(e.Size, 0)))
+		m.acceptedRecipients.Add(float64(max(e.Count, 0)))
+		m.acceptSeconds.Observe(e.Took.Seconds())
+	case relay.EventRefused:
+		m.refused.WithLabelValues(within(refusalReasons, e.Reason)).Inc()
+	case relay.EventLogin:
+		m.logins.WithLabelValues(within(loginResults, e.Reason)).Inc()
+	case relay.EventConnected:
+		m.connections.Inc()
+	case relay.EventAttempted:
+		m.attempts.WithLabelValues(tlsOf(e)).Inc()
+		m.attemptSeconds.Observe(e.Took.Seconds())
+		if e.Unknown {
+			m.unknown.Inc()
+		}
+	case relay.EventRelayed, relay.EventDelivered, relay.EventDelayed, relay.EventFailed, relay.EventExpired, relay.EventDeleted:
+		m.outcome(e)
+	case relay.EventNotified:
+		m.notices.WithLabelValues(within(noticeKinds, e.NoticeKind)).Inc()
+	case relay.EventDropped:
+		m.dropped.Inc()
+	case relay.EventHeld, relay.EventReleased:
+		m.holds.WithLabelValues(string(e.Kind)).Inc()
+	}
+}
+
+// outcome counts what became of one recipient.
+func (m *Set) outcome(e relay.Event) {
+	reason := none
+	switch e.Kind {
+	case relay.EventDelayed, relay.EventFailed, relay.EventExpired:
+		reason = other
+		if m.sources.Classify != nil {
+			reason = within(m.sources.Categories, m.sources.Classify(e.Reply))
+		}
+	case relay.EventRelayed, relay.EventDelivered:
+		m.lastSuccess.Set(float64(e.Time.UnixMilli()) / 1000)
+	}
+	m.outcomes.WithLabelValues(string(e.Kind), reason).Inc()
+	if e.Kind != relay.EventDelayed && e.Kind != relay.EventDeleted {
+		m.ageSeconds.WithLabelValues(string(e.Kind)).Observe(e.Age.Seconds())
+	}
+}
+
+// tlsOf is the TLS version of an attempt as a label.
+func tlsOf(e relay.Event) string {
+	switch {
+	case e.TLS != "":
+		return within(tlsVersions, e.TLS)
+	case e.Host == "":
+		return "unreached"
+	}
+	return none
+}

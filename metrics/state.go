@@ -1,0 +1,101 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// state is what is asked at a scrape: each source once, so that the numbers of
+// one scrape belong together.
+type state struct{ m *Set }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+var (
+	messagesDesc    = desc("dawk_queue_messages", "Messages in the queue.")
+	deliveriesDesc  = desc("dawk_queue_deliveries", "Deliveries in the queue, by state: the recipients of a message that share a route or domain are one.", "state")
+	oldestDesc      = desc("dawk_oldest_message_age_seconds", "Age of the oldest message in the queue, those on hold included; 0: the queue is empty.")
+	fileDesc        = desc("dawk_queue_file_bytes", "Size of the queue file.")
+	freeDesc        = desc("dawk_queue_free_bytes", "Octets of the queue file that hold nothing and are used again.")
+	diskDesc        = desc("dawk_disk_free_bytes", "Free octets of the file system of the queue.")
+	roomDesc        = desc("dawk_queue_room_bytes", "Room for new mail.")
+	limitDesc       = desc("dawk_queue_room_limit_bytes", "Room below which new mail is refused with 452.")
+	acceptingDesc   = desc("dawk_accepting", "1: new mail is accepted. 0: it is put off, for want of space or trust in the disk.")
+	corruptDesc     = desc("dawk_corrupt_records", "Damaged records that were set aside.")
+	clientsDesc     = desc("dawk_client_connections", "Client connections that are open.")
+	outwardDesc     = desc("dawk_delivery_connections", "Delivery attempts that may hold a connection.")
+	restingDesc     = desc("dawk_destinations_resting", "Destinations that did not let us in and are left alone for a while.")
+	adriftDesc      = desc("dawk_deliveries_adrift", "Watchdog: Deliveries without exactly one next event. Not 0: a fault in dawk.")
+	strandedDesc    = desc("dawk_deliveries_stranded_total", "Watchdog: Deliveries that were overdue and had to be woken. Not 0: a fault in dawk.")
+	corruptedDesc   = desc("dawk_deliveries_corrupt_total", "Deliveries taken off the schedule because their record is damaged.")
+	unsavedDesc     = desc("dawk_settlements_retried_total", "Results of attempts that could not be stored at once.")
+	certificateDesc = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
+)
+
+// Describe is for the registry, which checks names and labels by it.
+func (s state) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
+
+// Collect asks the sources.
+func (s state) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
+	}
+	q, d := call(s.m.sources.Queue), call(s.m.sources.Delivery)
+	gauge(messagesDesc, float64(q.Messages))
+	gauge(fileDesc, float64(q.FileBytes))
+	gauge(freeDesc, float64(q.FreeBytes))
+	gauge(diskDesc, float64(q.DiskFree))
+	gauge(roomDesc, float64(q.Room))
+	gauge(limitDesc, float64(q.Limit))
+	gauge(corruptDesc, float64(q.SetAside))
+
+	gauge(deliveriesDesc, float64(d.Ready), "ready")
+	gauge(deliveriesDesc, float64(d.Deferred), "deferred")
+	gauge(deliveriesDesc, float64(d.Future), "future")
+	gauge(deliveriesDesc, float64(d.Held), "held")
+	gauge(deliveriesDesc, float64(d.InFlight), "in_flight")
+	gauge(oldestDesc, age(d.OldestArrival))
+	gauge(outwardDesc, float64(d.Connections))
+	gauge(restingDesc, float64(d.Resting))
+	gauge(adriftDesc, float64(d.Adrift))
+	counter(strandedDesc, d.Stranded)
+	counter(corruptedDesc, d.Corrupt)
+	counter(unsavedDesc, d.Unsaved)
+
+	accepting := 0.0
+	if call(s.m.sources.Accepting) {
+		accepting = 1
+	}
+	gauge(acceptingDesc, accepting)
+	gauge(clientsDesc, float64(call(s.m.sources.Clients)))
+	gauge(certificateDesc, timestamp(call(s.m.sources.CertificateExpiry)))
+}
+
+// call asks a source, which may be missing.
+func call[T any](f func() T) (v T) {
+	if f != nil {
+		v = f()
+	}
+	return v
+}
+
+// age is the time since t in seconds; 0 for no time and for the future.
+func age(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(t).Seconds())
+}
+
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.Unix())
+}
