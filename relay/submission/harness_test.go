@@ -138,14 +138,15 @@ func (r *recorder) of(kind relay.EventKind) (found []relay.Event) {
 
 // fixture is a running server on loopback.
 type fixture struct {
-	t     testing.TB
-	q     *memQueue
-	seen  *recorder
-	s     *submission.Server
-	addr  string
-	roots *x509.CertPool
-	pipes *pipeListener // nil: TCP
-	ended chan error    // what Serve returned
+	t        testing.TB
+	q        *memQueue
+	seen     *recorder
+	s        *submission.Server
+	addr     string
+	roots    *x509.CertPool
+	pipes    *pipeListener // nil: TCP
+	implicit bool
+	ended    chan error // what Serve returned
 }
 
 type options struct {
@@ -169,6 +170,7 @@ func trusted() submission.Listener {
 func start(t testing.TB, o options) *fixture {
 	t.Helper()
 	f := &fixture{t: t, q: o.queue, seen: &recorder{}, roots: x509.NewCertPool()}
+	f.implicit = o.listener.TLS == "implicit"
 	if f.q == nil {
 		f.q = &memQueue{}
 	}

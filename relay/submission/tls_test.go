@@ -1,0 +1,177 @@
+package submission_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dawk/relay/submission"
+)
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
+
+// What a stranger on the wire puts behind STARTTLS must never be read as said
+// inside TLS (CVE-2011-0411 and its many sisters).
+func TestStartTLSInjection(t *testing.T) {
+	l := submission.Listener{TLS: "starttls", Auth: "optional", TrustedNetworks: trustLoopback}
+	t.Run("in one write", func(t *testing.T) {
+		f := start(t, options{listener: l})
+		f.play(hello + `=> "STARTTLS\r\nMAIL FROM:<evil@example.org>\r\n"` + "\n<- 503 5.5.1\n<- EOF")
+	})
+	t.Run("in two", func(t *testing.T) {
+		bubble(t, options{listener: l}, func(t *testing.T, f *fixture) {
+			f.play(hello + "-> STARTTLS\n<- 220\n-> MAIL FROM:<evil@example.org>\n<- EOF")
+		})
+	})
+	t.Run("a handshake that fails does not go on in the clear", func(t *testing.T) {
+		f := start(t, options{listener: l})
+		c := f.play(hello + "-> STARTTLS\n<- 220")
+		tc := tls.Client(c.c, &tls.Config{ServerName: "other.example.org", RootCAs: f.roots})
+		if err := tc.Handshake(); err == nil {
+			t.Fatal("the name was not checked")
+		}
+		c.c.Write([]byte("NOOP\r\n"))
+		rest, _ := io.ReadAll(c.c)
+		if bytes.Contains(rest, []byte("250 ")) || bytes.Contains(rest, []byte("500 ")) {
+			t.Errorf("the session went on: %q", rest)
+		}
+	})
+	t.Run("a handshake that stalls", func(t *testing.T) {
+		bubble(t, options{listener: l}, func(t *testing.T, f *fixture) {
+			c := f.play(hello + "-> STARTTLS\n<- 220")
+			began := time.Now()
+			f.more(c, "<- EOF")
+			if d := time.Since(began); d != time.Minute {
+				t.Errorf("cut after %v", d)
+			}
+		})
+	})
+	t.Run("the state before is forgotten", func(t *testing.T) {
+		f := start(t, options{listener: l})
+		c := f.play(hello + `
+			-> MAIL FROM:<evil@example.org>
+			<- 250
+			-> STARTTLS
+			<- 503 5.5.1
+			-> RSET
+			<- 250
+			-> STARTTLS now
+			<- 501 5.5.4
+			-> STARTTLS
+			<- 220
+			TLS
+			-> RCPT TO:<v@example.com>
+			<- 503
+			-> EHLO again.example.com
+			<- 250
+			` + envel + data + "-> .\n<- 250 2.0.0")
+		f.more(c, "-> QUIT\n<- 221\n<- EOF")
+		if m := f.q.messages()[0]; m.Protocol != "ESMTPS" {
+			t.Errorf("%+v", m.Message)
+		}
+	})
+}
+
+func TestExtensions(t *testing.T) {
+	l := submission.Listener{TLS: "starttls", Auth: "required"}
+	bubble(t, options{listener: l, config: func(c *submission.Config) { c.RequireTLS, c.MaxHold = true, time.Hour }}, func(t *testing.T, f *fixture) {
+		c := f.dial()
+		f.more(c, "<- 220")
+		c.send("EHLO c\r\n")
+		common := "250-relay.example.org greets you\n250-PIPELINING\n250-8BITMIME\n250-ENHANCEDSTATUSCODES\n"
+		tail := "250-LIMITS RCPTMAX=5\n250 FUTURERELEASE 3600 2000-01-01T01:00:00Z"
+		if got, want := c.reply(), common+"250-SMTPUTF8\n250-DSN\n250-SIZE 1048576\n250-STARTTLS\n"+tail; got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+		f.more(c, "-> STARTTLS\n<- 220\nTLS\n-> EHLO c")
+		if got, want := c.reply(), common+"250-AUTH PLAIN LOGIN\n250-SMTPUTF8\n250-DSN\n250-SIZE 1048576\n250-REQUIRETLS\n"+tail; got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+		f.more(c, `
+			-> AUTH PLAIN AGFsaWNlAHNlY3JldA==
+			<- 235
+			-> MAIL FROM:<a@example.org> HOLDFOR=3601
+			<- 501 5.5.4
+			-> MAIL FROM:<a@example.org> HOLDFOR=1 HOLDUNTIL=2000-01-01T00:10:00Z
+			<- 501 5.5.4
+			-> MAIL FROM:<a@example.org> REQUIRETLS HOLDUNTIL=2000-01-01t00:10:00z
+			<- 250
+			-> RCPT TO:<b@example.com>
+			<- 250
+			-> DATA
+			<- 354
+			-> TLS-Required: No
+			->
+			-> .
+			<- 250`)
+		m := f.q.messages()[0]
+		if !m.RequireTLS || m.TLSOptional || !m.NotBefore.Equal(time.Date(2000, 1, 1, 0, 10, 0, 0, time.UTC)) {
+			t.Errorf("%+v", m.Message)
+		}
+	})
+}
+
+func TestCertificatesReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		certFile, keyFile, made, err := submission.SelfSigned(dir, "one.example.org")
+		check(t, err)
+		if !made {
+			t.Error("not made")
+		}
+		if _, _, again, err := submission.SelfSigned(dir, "one.example.org"); err != nil || again {
+			t.Errorf("made again: %v %v", again, err)
+		}
+		if fi, err := os.Stat(keyFile); err != nil || fi.Mode().Perm() != 0o600 {
+			t.Errorf("key file: %v %v", fi.Mode(), err)
+		}
+		var out syncBuffer
+		certs, err := submission.LoadCertificates(certFile, keyFile, slog.New(slog.NewTextHandler(&out, nil)))
+		check(t, err)
+		names := func() string {
+			t.Helper()
+			c, err := certs.Get(nil)
+			check(t, err)
+			return c.Leaf.DNSNames[0]
+		}
+		_, _, made, err = submission.SelfSigned(dir, "two.example.org")
+		check(t, err)
+		if got := names(); !made || got != "one.example.org" {
+			t.Errorf("within the second: %s, made %v", got, made)
+		}
+		time.Sleep(time.Second) // of the bubble's clock
+		if got := names(); got != "two.example.org" {
+			t.Errorf("after it: %s", got)
+		}
+		check(t, os.WriteFile(certFile, []byte("half"), 0o600))
+		time.Sleep(time.Second)
+		if got := names(); got != "two.example.org" {
+			t.Errorf("after a broken file: %s", got)
+		}
+		time.Sleep(time.Second)
+		names()
+		if n := bytes.Count([]byte(out.String()), []byte("cannot be used")); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+		if _, err := submission.LoadCertificates(filepath.Join(dir, "none"), keyFile, nil); err == nil {
+			t.Error("a missing file is no error")
+		}
+	})
+}
