@@ -158,5 +158,3 @@ func TestConformanceBolt(t *testing.T) {
 		return queuetest.Harness{Open: h.Open, Crash: h.Crash, Check: h.Check}
 	})
 }
-
-func child(string) {}

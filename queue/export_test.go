@@ -1,0 +1,17 @@
+package queue
+
+// For tests: wait for the sweep and the removals under way, and look at the
+// disk now instead of within a second.
+
+func (q *Queue) WaitTasks()   { q.tasks.Wait() }
+func (q *Queue) LookAtSpace() { q.space.look() }
+func (q *Queue) KeepReserve() { q.space.keepReserve() }
+func (q *Queue) DropCache()   { q.cache.forgetAll() }
+
+func (c *cache) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.byID {
+		c.drop(f)
+	}
+}
