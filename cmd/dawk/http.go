@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// newHTTPServer serves what needs no login: metrics for Prometheus, and health
+// for whoever restarts or routes.
+func (r *instance) newHTTPServer() *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", r.metrics.Handler())
+	// Alive: this process can still do its work. A restart would mend what
+	// makes it false.
+	mux.HandleFunc("GET /healthz", answer(r.alive))
+	// Ready: new mail would be accepted now. A full disk makes it false, and a
+	// restart would not help.
+	mux.HandleFunc("GET /readyz", answer(r.readiness))
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
+}
+
+func (r *instance) httpAddr() string {
+	if r.httpL == nil {
+		return ""
+	}
+	return r.httpL.Addr().String()
+}
+
+func answer(problem func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		if err := problem(); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, err)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	}
+}
+
+func (r *instance) alive() error {
+	if n := len(r.distrusted); n > 0 {
+		return errors.New("the queue does not trust its disk any more; dawk is ending")
+	}
+	return nil
+}
+
+func (r *instance) readiness() error {
+	if err := r.alive(); err != nil {
+		return err
+	}
+	select {
+	case <-r.dispatcher.Ready():
+	default:
+		return errors.New("the queue is being loaded")
+	}
+	return r.queue.Room()
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"dawk/metrics"
+	"dawk/mx"
+	"dawk/queue"
+	"dawk/relay"
+	"dawk/relay/admin"
+	"dawk/relay/delivery"
+	"dawk/relay/identity"
+	"dawk/relay/submission"
+)
+
+// The wiring, in six lines: who stands behind the interfaces.
+var (
+	_ submission.Queue         = (*queue.Queue)(nil)
+	_ submission.Authenticator = (*identity.Users)(nil)
+	_ delivery.Queue           = (*queue.Queue)(nil)
+	_ delivery.Transport       = (*mx.Transport)(nil)
+	_ admin.Queue              = (*queue.Queue)(nil)
+	_ relay.Observer           = (*metrics.Set)(nil)
+)
+
+// How long a stop may take: R20 of the project's promises is ten seconds.
+const (
+	drainClients  = 6 * time.Second // messages in transfer
+	drainAttempts = 6 * time.Second // delivery attempts, at the same time
+)
+
+// instance is one running relay. newInstance opens what it needs and delivers
+// nothing yet; listen opens its doors; run serves until its context ends and
+// closes it all again.
+type instance struct {
+	cfg *Config
+	log *slog.Logger
+
+	queue      *queue.Queue
+	resolver   *mx.Resolver
+	transport  *mx.Transport
+	users      *identity.Users // nil: nobody can log in
+	dispatcher *delivery.Dispatcher
+	certs      *submission.Certificates // nil: no listener speaks TLS
+	server     *submission.Server
+	metrics    *metrics.Set
+	history    *admin.History
+	observer   relay.Observer
+	began      time.Time
+
+	http       *http.Server
+	httpL      net.Listener
+	socket     *http.Server
+	socketL    net.Listener
+	distrusted chan error // the queue no longer trusts its disk
+}
+
+// newInstance builds a relay from the bottom up: store, transport, scheduler,
+// front door. observers see every event, after the log and the metrics.
+func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*instance, error) {
+	r := &instance{cfg: cfg, log: log, began: time.Now(), history: admin.NewHistory(admin.DefaultHistory), distrusted: make(chan error, 1)}
+	r.metrics = r.newMetrics()
+	r.observer = append(relay.Observers{delivery.NewLogObserver(log), r.metrics, r.history}, observers...)
+	if err := r.openQueue(); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{r.openTransport, r.openUsers, r.openDispatcher, r.openServer} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, r.close())
+		}
+	}
+	return r, nil
+}
+
+func (r *instance) openQueue() (err error) {
+	opt := r.cfg.queueOptions(r.log)
+	opt.Destination = func(m *relay.Message, to relay.Path) string { return r.transport.Destination(m, to) }
+	opt.CommitSeconds = r.metrics.Commit
+	opt.Fatal = func(err error) { r.distrusted <- err }
+	r.queue, err = queue.Open(opt)
+	return err
+}
+
+func (r *instance) openTransport() (err error) {
+	if r.resolver, err = mx.NewResolver(r.cfg.resolverConfig()); err != nil {
+		return fmt.Errorf("dns: %w", err)
+	}
+	cfg, err := r.cfg.mxConfig(r.log)
+	if err != nil {
+		return err
+	}
+	cfg.Resolver, cfg.Own = r.resolver, r.cfg.ownAddresses()
+	r.transport, err = mx.NewTransport(cfg)
+	return err
+}
+
+func (r *instance) openUsers() (err error) {
+	if r.cfg.Users.File != "" {
+		r.users, err = identity.Open(r.cfg.Users.File, r.log)
+	}
+	return err
+}
+
+func (r *instance) openDispatcher() (err error) {
+	cfg := r.cfg.deliveryConfig(r.log)
+	cfg.Grace = drainAttempts
+	r.dispatcher, err = delivery.New(cfg, r.queue, r.transport, r.observer)
+	return err
+}
+
+func (r *instance) openServer() error {
+	cfg := r.cfg.submissionConfig(r.log)
+	if r.cfg.needsTLS() {
+		certs, err := r.certificates()
+		if err != nil {
+			return err
+		}
+		r.certs, cfg.GetCertificate = certs, certs.Get
+	}
+	acceptor, err := submission.NewAcceptor(r.cfg.acceptorConfig(r.log), r.queue, r.observer)
+	if err != nil {
+		return err
+	}
+	var auth submission.Authenticator
+	if r.users != nil {
+		auth = r.users
+	}
+	r.server, err = submission.NewServer(cfg, acceptor, auth, r.observer)
+	return err
+}
+
+// certificates are the configured pair, or a self-signed one that is made at
+// the first start and kept in the data directory.
+func (r *instance) certificates() (*submission.Certificates, error) {
+	cert, key := r.cfg.TLS.Certificate, r.cfg.TLS.Key
+	if cert == "" {
+		var err error
+		if cert, key, _, err = submission.SelfSigned(r.cfg.DataDir, r.cfg.Hostname); err != nil {
+			return nil, err
+		}
+		r.log.Warn("no certificate is configured: TLS uses a self-signed one, which clients will not trust; set [tls] certificate and key", "certificate", cert)
+	}
+	return submission.LoadCertificates(cert, key, r.log)
+}
+
+// listen opens every door, so that a port that is taken is told before
+// anything is delivered.
+func (r *instance) listen() (err error) {
+	if err := r.server.Listen(); err != nil {
+		return err
+	}
+	if r.cfg.HTTP.Address != "" {
+		if r.httpL, err = net.Listen("tcp", r.cfg.HTTP.Address); err != nil {
+			return fmt.Errorf("http.address %s: %w", r.cfg.HTTP.Address, err)
+		}
+		r.http = r.newHTTPServer()
+	}
+	if r.socketL, err = admin.Listen(filepath.Join(r.cfg.DataDir, admin.SocketName)); err != nil {
+		return err
+	}
+	r.socket = &http.Server{Handler: r.adminHandler(), ReadHeaderTimeout: 10 * time.Second}
+	return nil
+}
+
+// run serves until ctx ends or the disk cannot be trusted any more, then stops
+// in the reverse order of the mail: front door, scheduler, store.
+func (r *instance) run(ctx context.Context) error {
+	dispatching, stopDispatching := context.WithCancel(context.Background())
+	defer stopDispatching()
+	dispatched := make(chan error, 1)
+	go func() { dispatched <- r.dispatcher.Run(dispatching) }()
+	go r.socket.Serve(r.socketL)
+	if r.http != nil {
+		go r.http.Serve(r.httpL)
+	}
+	served := make(chan error, 1)
+	select {
+	case <-r.dispatcher.Ready(): // accepting before the queue is loaded would let mail wait unscheduled
+		go func() { served <- r.server.Serve() }()
+		r.log.Info("ready", "deliveries", r.dispatcher.Stats(0).Queued, "start_took", time.Since(r.began).Round(time.Millisecond))
+	case err := <-dispatched:
+		return errors.Join(err, r.close())
+	case <-ctx.Done():
+	}
+
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-r.distrusted:
+	case err := <-served:
+		failed = fmt.Errorf("accepting connections ended: %w", err)
+	case err := <-dispatched:
+		failed = fmt.Errorf("the dispatcher ended: %w", err)
+		dispatched <- nil
+	}
+	stopDispatching() // both drain at the same time
+	drain, cancel := context.WithTimeout(context.Background(), drainClients)
+	defer cancel()
+	if err := r.server.Shutdown(drain); err != nil {
+		r.log.Warn("clients were cut off; what they were sending was not acknowledged", "err", err)
+	}
+	failed = errors.Join(failed, <-dispatched, r.close())
+	if failed == nil {
+		r.log.Info("stopped; the queue is closed")
+	}
+	return failed
+}
+
+// close closes what newInstance and listen opened, except connections and
+// attempts, which run has ended.
+func (r *instance) close() error {
+	if r.http != nil {
+		r.http.Close()
+	} else if r.httpL != nil {
+		r.httpL.Close()
+	}
+	if r.socket != nil {
+		r.socket.Close()
+	}
+	if r.socketL != nil {
+		r.socketL.Close()
+	}
+	var errs []error
+	if r.transport != nil {
+		errs = append(errs, r.transport.Close())
+	}
+	if err := r.queue.Close(); err != nil {
+		errs = append(errs, fmt.Errorf("close the queue: %w", err))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func newServeCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the relay",
+		Long: `Run the relay until SIGTERM or SIGINT.
+
+The first signal stops it gracefully: clients hear 421, messages in transfer
+are taken to their end, delivery attempts finish or are put back, and the
+queue is closed. A second signal ends it at once; nothing is lost either way.
+
+Without a configuration file it serves this machine only: SMTP on
+127.0.0.1:2525, metrics on 127.0.0.1:8025, data in ./dawk-data.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), a) },
+	}
+}
+
+// serve runs the relay with the configuration that a names.
+func serve(ctx context.Context, a *app) error {
+	cfg, err := loadConfig(a.configPath)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg.Log, a.stderr)
+	ctx, stop := withSignals(ctx, log)
+	defer stop()
+	r, err := newInstance(cfg, log)
+	if err != nil {
+		return err
+	}
+	if err := r.listen(); err != nil {
+		return errors.Join(err, r.close())
+	}
+	r.announce(a)
+	return r.run(ctx)
+}
+
+// withSignals gives a context that ends with the first SIGTERM or SIGINT. The
+// second ends the process there and then: the queue is as safe as after a
+// power cut, which it is made for.
+func withSignals(ctx context.Context, log *slog.Logger) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	done := make(chan struct{})
+	go func() {
+		for first := true; ; first = false {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				if !first {
+					log.Warn("second signal: ending at once", "signal", s.String())
+					os.Exit(1)
+				}
+				log.Info("stopping; a second signal ends it at once", "signal", s.String())
+				cancel()
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
+}
+
+// announce tells a person at a terminal what runs and what to try next; the
+// log has it in any case.
+func (r *instance) announce(a *app) {
+	for i, addr := range r.server.Addrs() {
+		l := r.cfg.Listeners[i]
+		r.log.Info("listening", "address", addr.String(), "tls", l.TLS, "auth", l.Auth)
+	}
+	if r.http != nil {
+		r.log.Info("listening", "address", r.httpAddr(), "for", "metrics and health")
+	}
+	if r.cfg.file != "" || len(r.server.Addrs()) == 0 {
+		return
+	}
+	fmt.Fprintf(a.stderr, `
+No configuration file: dawk serves this machine only, and delivers by MX.
+  SMTP for local programs   %s
+  metrics and health        http://%s/metrics
+  queue and socket          %s
+
+Try:
+  dawk demo                 see a delivery, a retry and a bounce, all on this machine
+  dawk queue list           what is waiting; dawk why ID says why
+  dawk check                is this machine fit to send mail?
+For an office, write /etc/dawk/dawk.toml: docs/configuration.md has every key.
+
+`, r.server.Addrs()[0], r.httpAddr(), r.cfg.DataDir)
+}

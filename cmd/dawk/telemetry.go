@@ -1,0 +1,48 @@
+package main
+
+import (
+	"time"
+
+	"dawk/bounce"
+	"dawk/metrics"
+	"dawk/relay"
+)
+
+// newMetrics makes the metrics before anything that they ask exists: they are
+// asked when they are scraped, and the door for that opens last.
+func (r *instance) newMetrics() *metrics.Set {
+	categories := make([]string, 0, len(bounce.Categories()))
+	for _, c := range bounce.Categories() {
+		categories = append(categories, string(c))
+	}
+	return metrics.New(metrics.Sources{
+		Version:  version(),
+		Queue:    r.queueMetrics,
+		Delivery: r.deliveryMetrics,
+		Accepting: func() bool {
+			return r.readiness() == nil
+		},
+		Clients: func() int { return r.server.Connections() },
+		CertificateExpiry: func() time.Time {
+			if r.certs == nil {
+				return time.Time{}
+			}
+			return r.certs.NotAfter()
+		},
+		Classify:   func(reply relay.Reply) string { return string(bounce.Classify(reply)) },
+		Categories: categories,
+	})
+}
+
+func (r *instance) queueMetrics() metrics.Queue {
+	s := r.queue.Stats()
+	return metrics.Queue{Messages: int64(s.Messages), SetAside: int64(s.SetAside), FileBytes: s.FileBytes, FreeBytes: s.FreeBytes,
+		DiskFree: s.DiskFree, Room: s.Room, Limit: s.Limit}
+}
+
+func (r *instance) deliveryMetrics() metrics.Delivery {
+	s := r.dispatcher.Stats(0)
+	return metrics.Delivery{Ready: s.Ready, Deferred: s.Deferred, Future: s.Future, Held: s.Held, InFlight: s.InFlight,
+		Connections: s.Connections, Resting: s.Resting, OldestArrival: s.OldestArrival, Adrift: s.Adrift,
+		Corrupt: s.Corrupt, Unsaved: s.Unsaved, Stranded: s.Stranded}
+}
