@@ -307,6 +307,12 @@ func (f *fixture) dialFrom(address string) *client {
 	return &client{t: f.t, c: c, br: bufio.NewReader(c)}
 }
 
+func (c *client) halfClose() {
+	if t, ok := c.c.(*net.TCPConn); ok {
+		t.CloseWrite()
+	}
+}
+
 func (c *client) startTLS(f *fixture) {
 	c.t.Helper()
 	tc := tls.Client(c.c, &tls.Config{RootCAs: f.roots, ServerName: hostname})

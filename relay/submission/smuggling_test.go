@@ -1,0 +1,248 @@
+package submission_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"dawk/relay"
+	"dawk/relay/submission"
+)
+
+// Only CRLF.CRLF ends a message (RFC 5321 §4.1.1.4). Everything else that some
+// program somewhere takes for its end is content and, unless it is mended, a
+// fault: what follows it is never read as commands.
+func TestEndOfData(t *testing.T) {
+	const evil = "MAIL FROM:<evil@example.org>\r\nRCPT TO:<v@example.com>\r\nDATA\r\nevil\r\n.\r\n"
+	variants := []struct {
+		end    string
+		ends   bool   // this is a true end
+		mended string // the content before what follows, where it is mended
+	}{
+		{"\r\n.\r\n", true, "body\r\n"},
+		{"\n.\n", false, "body\r\n.\r\n"},
+		{"\n.\r\n", false, "body\r\n.\r\n"},
+		{"\r\n.\n", false, "body\r\n\r\n"},
+		{"\r.\r", false, "body . "},
+		{"\r.\r\n", false, "body .\r\n"},
+		{"\r\n.\r", false, "body\r\n "},
+		{"\r\r\n.\r\n", true, "body\r\n"},
+		{"\r\n.\r\r\n", false, "body\r\n\r\n"},
+		{"\n..\r\n", false, "body\r\n.\r\n"},
+		{"\r\n..\r\n", false, "body\r\n.\r\n"},
+		{"\r\n\x00.\r\n", false, ""}, // NUL is never mended
+	}
+	for _, v := range variants {
+		for _, policy := range []string{"reject", "normalize"} {
+			t.Run(fmt.Sprintf("%q %s", v.end, policy), func(t *testing.T) {
+				t.Parallel()
+				l := trusted()
+				l.BareNewline = policy
+				f := start(t, options{listener: l})
+				c := f.play(hello + envel + data)
+				c.send("S: 1\r\n\r\nbody" + v.end + evil)
+				first := c.reply()
+				if v.ends { // what follows are commands indeed
+					f.more(c, "<- 250\n<- 250\n<- 354\n<- 250 2.0.0 queued")
+				}
+				got := f.q.messages()
+				clean := v.end == "\r\n.\r\n" || v.end == "\r\n..\r\n"
+				if v.mended == "" || policy == "reject" && !clean {
+					if !strings.HasPrefix(first, "554 5.6.11") {
+						t.Errorf("answered %q", first)
+					}
+					if v.ends {
+						got = got[1:] // the second, which was meant
+					}
+					if len(got) > 0 && !v.ends {
+						t.Errorf("%d messages: %q", len(got), got[0].content)
+					}
+					return
+				}
+				want := v.mended
+				if !v.ends {
+					want += strings.TrimSuffix(evil, ".\r\n")
+				}
+				if !strings.HasPrefix(first, "250 2.0.0 queued") || got[0].body() != want {
+					t.Errorf("answered %q, body %q, wanted %q", first, got[0].body(), want)
+				}
+			})
+		}
+	}
+}
+
+func TestFold(t *testing.T) {
+	l := trusted()
+	l.LongLines = "fold"
+	f := start(t, options{listener: l})
+	c := f.play(hello + envel + data)
+	long := strings.Repeat("x", 997) + "ü" + strings.Repeat("y", 100000)
+	c.send("S: 1\r\n\r\n." + "." + long + "\r\nend\r\n.\r\n")
+	f.more(c, "<- 250 2.0.0 queued")
+	body := f.q.messages()[0].body()
+	for line := range strings.SplitSeq(body, "\r\n") {
+		if len(line) > 998 {
+			t.Errorf("a line of %d octets", len(line))
+		}
+	}
+	if strings.ReplaceAll(body, "\r\n ", "") != "."+long+"\r\nend\r\n" {
+		t.Error("folding changed more than it may")
+	}
+	if !strings.Contains(body, "ü") {
+		t.Error("a UTF-8 sequence was torn")
+	}
+}
+
+// result is everything that a client and the queue can see.
+func (f *fixture) result(t testing.TB, input []byte, cuts []int) string {
+	t.Helper()
+	f.q.mu.Lock()
+	f.q.taken, f.q.last = nil, 0
+	f.q.mu.Unlock()
+	f.seen.mu.Lock()
+	f.seen.events = nil
+	f.seen.mu.Unlock()
+	c := f.dial()
+	var out bytes.Buffer
+	done := make(chan struct{})
+	go func() { defer close(done); out.ReadFrom(c.c) }()
+	for _, cut := range append(cuts, len(input)) {
+		n := min(cut, len(input))
+		if _, err := c.c.Write(input[:n]); err != nil {
+			break
+		}
+		input = input[n:]
+		if len(input) == 0 {
+			break
+		}
+	}
+	c.halfClose()
+	<-done
+	// Only what is said counts, not the time that stands in it.
+	said := out.String()
+	var b strings.Builder
+	b.WriteString(said)
+	for _, m := range f.q.messages() {
+		_, rest, _ := strings.Cut(m.content, "; ") // of Received
+		_, rest, _ = strings.Cut(rest, "\r\n")
+		if i := strings.Index(rest, "Date: "); i == 0 {
+			_, rest, _ = strings.Cut(rest, "\r\n")
+		}
+		fmt.Fprintf(&b, "\n%s %v %q", m.From, m.Recipients, rest)
+	}
+	return b.String()
+}
+
+func splitInputs() []string {
+	pre := "EHLO c\r\nMAIL FROM:<a@example.org> BODY=8BITMIME\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"
+	long := strings.Repeat(strings.Repeat("x", 70)+"\r\n..\r\n", 2000)
+	return []string{
+		pre + "S: 1\r\n\r\nbody\r\n..\r\n...\r\n.x\r\n.\r\nMAIL FROM:<c@example.org>\r\nQUIT\r\n",
+		pre + "\r\n.\r\nRSET\r\nNOOP\r\nQUIT\r\n",
+		pre + ".\r\nFOO\r\nQUIT\r\n",
+		pre + "S: 1\r\nBcc: x@example.com\r\n\ty@example.com\r\nReceived: from x\r\n\r\n" + long + ".\r\nQUIT\r\n",
+		pre + "S: 1\r\n\r\nbare\nlf and\rcr \r\r\n.\n\n..\n.\r\n.\r\nQUIT\r\n",
+		pre + "S: 1\r\n\r\n" + strings.Repeat("y", 150000) + "\r\n.\r\nQUIT\r\n",
+		pre + "S: 1\r\n\r\n" + strings.Repeat("\r", 150000) + "\r\n.\r\nQUIT\r\n",
+		pre + "no header\r\n.\r\nQUIT\r\n",
+	}
+}
+
+// However the network cuts the input, the outcome is the same.
+func TestSplitInput(t *testing.T) {
+	for _, policy := range []string{"reject", "normalize"} {
+		l := trusted()
+		l.BareNewline, l.LongLines = policy, map[string]string{"reject": "reject", "normalize": "fold"}[policy]
+		f := start(t, options{listener: l})
+		for i, input := range splitInputs() {
+			want := f.result(t, []byte(input), nil)
+			if !strings.Contains(want, "221 2.0.0") {
+				t.Errorf("input %d: no end of the session in %q", i, want)
+			}
+			r := rand.New(rand.NewPCG(1, uint64(i)))
+			for range 30 {
+				var cuts []int
+				for range 40 {
+					cuts = append(cuts, 1+r.IntN(1+r.IntN(min(len(input)/10, 3000))))
+				}
+				if got := f.result(t, []byte(input), cuts); got != want {
+					t.Fatalf("input %d cut at %v:\ngot  %.2000q\nwant %.2000q", i, cuts, got, want)
+				}
+			}
+		}
+	}
+}
+
+// FuzzMessages sends any octets as content. The number of messages is the
+// number of true ends, and what is stored is strict.
+func FuzzMessages(f *testing.F) {
+	for _, s := range []string{"body", "\r\n.\r\n", "a\r\n.\r\nb\r\n.\r\n", "\n.\n", "\r\n.\r", ".", "..", "\r.\r\n", "\r\r\n.\r\n", "\x00", "a: b\r\n\r\n\xff"} {
+		f.Add([]byte(s), uint16(7), false)
+		f.Add([]byte(s), uint16(1), true)
+	}
+	servers := map[bool]*fixture{}
+	for _, normalize := range []bool{false, true} {
+		l := trusted()
+		if normalize {
+			l.BareNewline, l.LongLines = "normalize", "fold"
+		}
+		servers[normalize] = start(f, options{listener: l})
+	}
+	f.Fuzz(func(t *testing.T, content []byte, chunk uint16, normalize bool) {
+		// What stands behind the first end is read as commands, rightly; it
+		// can make a second message only with DATA.
+		first, rest, _ := bytes.Cut(append([]byte("\r\n"), content...), []byte("\r\n.\r\n"))
+		if bytes.Contains(bytes.ToUpper(rest), []byte("DATA")) {
+			return
+		}
+		srv := servers[normalize]
+		srv.t = t
+		input := append([]byte("HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"), content...)
+		ended := bytes.Contains(append([]byte("\r\n"), content...), []byte("\r\n.\r\n"))
+		srv.result(t, input, []int{int(chunk) + 1, int(chunk) + 1})
+		got := srv.q.messages()
+		bare := bytes.Count(bytes.ReplaceAll(first, []byte("\r\n"), nil), []byte("\n")) + bytes.Count(bytes.ReplaceAll(first, []byte("\r\n"), nil), []byte("\r"))
+		faulty := bytes.IndexByte(first, 0) >= 0 || !normalize && bare > 0
+		for line := range bytes.SplitSeq(first, []byte("\r\n")) {
+			faulty = faulty || !normalize && len(bytes.TrimPrefix(line, []byte("."))) > 998
+		}
+		switch {
+		case !ended && len(got) != 0:
+			t.Fatalf("%d messages without an end: %q", len(got), content)
+		case ended && faulty && len(got) != 0:
+			t.Fatalf("a faulty message was taken: %q", content)
+		}
+		for _, m := range got {
+			strict(t, m.content)
+		}
+		if ended && !faulty && len(got) != 1 && !refusedHeader(srv) {
+			t.Fatalf("%d messages from %q", len(got), content)
+		}
+	})
+}
+
+// refusedHeader says whether a message was refused for its header.
+func refusedHeader(f *fixture) bool {
+	for _, e := range f.seen.of(relay.EventRefused) {
+		if e.Reason == string(submission.ReasonHeader) || e.Reason == string(submission.ReasonLoop) {
+			return true
+		}
+	}
+	return false
+}
+
+// strict checks what may be in the queue: CRLF lines of at most 998 octets.
+func strict(t *testing.T, content string) {
+	t.Helper()
+	left := strings.ReplaceAll(content, "\r\n", "")
+	if strings.ContainsAny(left, "\r\n\x00") || !strings.HasSuffix(content, "\r\n") {
+		t.Fatalf("stored: %q", content)
+	}
+	for line := range strings.SplitSeq(content, "\r\n") {
+		if len(line) > 998 {
+			t.Fatalf("stored a line of %d octets", len(line))
+		}
+	}
+}
