@@ -70,7 +70,7 @@ func (req ActRequest) check() (relay.Filter, error) {
 
 // task is one message to act on, and then what became of it.
 type task struct {
-	item  *relay.Item
+	item  *pickedItem
 	acted []Acted // one for each of item.Deliveries
 	gone  []bool  // likewise: it had ended by itself
 	err   error   // instead of an item: the store could not be read
@@ -133,10 +133,19 @@ func (h *handler) actOn(ctx context.Context, req ActRequest, t *task) {
 	t.gone = make([]bool, len(t.item.Deliveries))
 	for i := range t.item.Deliveries {
 		t.acted[i] = describe(&t.item.Message, &t.item.Deliveries[i])
-		if req.DryRun {
-			continue
+	}
+	if req.DryRun {
+		return
+	}
+	id := t.item.Message.ID
+	var err error
+	if t.item.whole { // with the Deliveries that part from these meanwhile
+		err = h.Dispatcher.Act(ctx, id, req.Verb)
+	}
+	for i := range t.acted {
+		if !t.item.whole {
+			err = h.Dispatcher.ActOn(ctx, id, t.acted[i].Job, req.Verb)
 		}
-		err := h.Dispatcher.Act(ctx, t.item.Message.ID, t.acted[i].Job, req.Verb)
 		if t.gone[i] = errors.Is(err, relay.ErrNotFound); err != nil {
 			t.acted[i].Error = err.Error()
 		}

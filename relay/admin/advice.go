@@ -10,19 +10,24 @@ import (
 
 // adviseDelivery says in plain words what keeps d here and what would unblock
 // it: first what concerns the Delivery as a whole, then each different reply.
-func adviseDelivery(m *relay.Message, d *relay.Delivery, route string, now time.Time) []string {
+func adviseDelivery(m *relay.Message, d *relay.Delivery, where Where, route string, now time.Time) []string {
 	var advice []string
-	switch {
-	case d.Held:
+	switch state := stateOf(d, where, now); {
+	case state == "in progress":
+		advice = append(advice, "It is being attempted at this moment.")
+	case state == "held":
 		advice = append(advice, fmt.Sprintf("It is on hold and is not tried until somebody releases it: dawk queue release %s", m.ID))
-	case m.NotBefore.After(now) && d.Attempts == 0:
+	case state == "ready" && where.Ahead > 1:
+		advice = append(advice, fmt.Sprintf("It waits for its turn: %d deliveries to the same destination are ready.", where.Ahead))
+	case state == "ready":
+		advice = append(advice, "It waits for its turn, which comes when a connection is free.")
+	case state == "new" && m.NotBefore.After(now):
 		advice = append(advice, "Its sender asked for a later delivery (FUTURERELEASE). dawk queue retry sends it now.")
-	case d.Due.After(now) && d.Attempts == 0:
+	case state == "new":
 		advice = append(advice, "It has not been tried yet; it waits for its time.")
-	case d.Attempts == 0:
-		advice = append(advice, "It has not been tried yet: its first attempt is under way, or it waits for a free connection to its destination.")
-	case !d.Due.After(now):
-		advice = append(advice, "Its next attempt is under way, or it waits for a free connection to its destination.")
+	}
+	if where.RestUntil.After(now) {
+		advice = append(advice, fmt.Sprintf("Its destination let dawk not in of late and is left alone for another %s; then one delivery tries how things are.", where.RestUntil.Sub(now).Round(time.Second)))
 	}
 	if d.Unknown {
 		advice = append(advice, "The last time the server took the whole message and never answered. It may have been delivered already, so the next attempt may make a duplicate; dawk leaves more time before it.")

@@ -31,11 +31,23 @@ type Queue interface {
 // Dispatcher is what the operator asks of the scheduler; package delivery
 // implements it, through an adapter in cmd/dawk.
 type Dispatcher interface {
-	// Act does verb to one Delivery, atomically against an attempt that is in
-	// progress. relay.ErrNotFound if it ended meanwhile.
-	Act(ctx context.Context, id relay.QueueID, job uint16, verb Verb) error
+	// Act does verb to every Delivery of a message, atomically against
+	// attempts that are in progress. relay.ErrNotFound if none is left.
+	Act(ctx context.Context, id relay.QueueID, verb Verb) error
+	// ActOn is Act for one Delivery.
+	ActOn(ctx context.Context, id relay.QueueID, job uint16, verb Verb) error
+	// Where tells what is about to happen to the Deliveries of a message.
+	Where(id relay.QueueID) []Where
 	// Stats must not read the store.
 	Stats() Stats
+}
+
+// Where is the place of one Delivery in the schedule.
+type Where struct {
+	Job       uint16
+	State     string    // "waiting", "ready", "in progress" or "held"
+	Ahead     int       // ready: Deliveries of the same destination that wait for their turn, this one included
+	RestUntil time.Time // its destination did not let us in and is left alone until then; zero: it is not
 }
 
 // Verb is what an operator does to a Delivery.
@@ -117,6 +129,7 @@ type Acted struct {
 type Stats struct {
 	Deliveries int        `json:"deliveries"` // all of them
 	InFlight   int        `json:"in_flight"`  // being attempted now
+	Ready      int        `json:"ready"`      // waiting for their turn
 	Deferred   int        `json:"deferred"`   // tried at least once, waiting
 	Held       int        `json:"held"`
 	Oldest     time.Time  `json:"oldest,omitzero"` // arrival of the oldest
@@ -125,11 +138,11 @@ type Stats struct {
 
 // StoreStats is the state of the store.
 type StoreStats struct {
-	Messages  int   `json:"messages"`
+	Messages  int64 `json:"messages"`
 	FileBytes int64 `json:"file_bytes"`      // of the queue file
 	FreeBytes int64 `json:"free_bytes"`      // within it, to be used again
 	DiskFree  int64 `json:"disk_free_bytes"` // of the file system
-	Corrupt   int   `json:"corrupt"`         // records set aside
+	Corrupt   int64 `json:"corrupt"`         // records set aside
 }
 
 // Health says whether the relay does its work.
@@ -142,9 +155,11 @@ type Health struct {
 
 // Report is what a check or a rewrite of the store found.
 type Report struct {
-	Messages   int      `json:"messages"`
-	Deliveries int      `json:"deliveries"`
-	Bytes      int64    `json:"bytes"`              // of the queue file, after a rewrite
-	Before     int64    `json:"before,omitempty"`   // of the queue file, before it
-	Problems   []string `json:"problems,omitempty"` // empty: every invariant holds
+	Messages   int64    `json:"messages"`
+	Deliveries int64    `json:"deliveries"`
+	Problems   []string `json:"problems,omitempty"`  // empty: every invariant holds
+	More       int      `json:"more,omitempty"`      // problems that are not listed
+	SetAside   []string `json:"set_aside,omitempty"` // damaged records that are kept apart, a line each
+	Before     int64    `json:"before,omitempty"`    // octets of the queue file before a rewrite
+	After      int64    `json:"after,omitempty"`     // and after it
 }

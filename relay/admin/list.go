@@ -43,8 +43,8 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		case limit > 0 && end.Deliveries+len(item.Deliveries) > limit && end.Messages > 0:
 			end.More = true
 		default:
-			end.add(item)
-			out.write(Line{Item: item})
+			end.add(&item.Item)
+			out.write(Line{Item: &item.Item})
 		}
 		if end.More || out.err != nil {
 			break
@@ -53,14 +53,20 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	out.finish(end)
 }
 
+// pickedItem is a message with those of its Deliveries that a filter picked.
+type pickedItem struct {
+	relay.Item
+	whole bool // all of them
+}
+
 // pick gives the items that f picks, each with only the Deliveries that it
 // picks. A filter of IDs is looked up; any other is a walk through the store.
-func (h *handler) pick(ctx context.Context, f relay.Filter, now time.Time) iter.Seq2[*relay.Item, error] {
+func (h *handler) pick(ctx context.Context, f relay.Filter, now time.Time) iter.Seq2[*pickedItem, error] {
 	all := h.Queue.Items(ctx)
 	if ids := f.IDs(); ids != nil {
 		all = h.byID(ids)
 	}
-	return func(yield func(*relay.Item, error) bool) {
+	return func(yield func(*pickedItem, error) bool) {
 		for item, err := range all {
 			if err != nil {
 				if !yield(nil, err) {
@@ -74,7 +80,11 @@ func (h *handler) pick(ctx context.Context, f relay.Filter, now time.Time) iter.
 					picked = append(picked, item.Deliveries[i])
 				}
 			}
-			if len(picked) > 0 && !yield(&relay.Item{Message: item.Message, Deliveries: picked}, nil) {
+			if len(picked) == 0 {
+				continue
+			}
+			p := &pickedItem{relay.Item{Message: item.Message, Deliveries: picked}, len(picked) == len(item.Deliveries)}
+			if !yield(p, nil) {
 				return
 			}
 		}

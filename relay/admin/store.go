@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"dawk/relay"
 )
 
 var errNotOffered = errors.New("this relay's store does not offer it")
@@ -31,24 +33,29 @@ func (h *handler) maintain(w http.ResponseWriter, r *http.Request, what string, 
 	answer(w, http.StatusOK, report)
 }
 
-// backup streams a copy. A copy that fails half-way breaks the connection off,
-// so that no client takes it for whole.
+// BackupFault is the trailer that says what a backup lacks.
+const BackupFault = "Dawk-Backup-Fault"
+
+// backup streams a copy. What goes wrong once the answer has begun comes in the
+// trailer, so that no client takes a part for the whole.
 func (h *handler) backup(w http.ResponseWriter, r *http.Request) {
 	if h.Backup == nil {
 		fail(w, http.StatusNotImplemented, fmt.Errorf("back up the queue: %w", errNotOffered))
 		return
 	}
 	h.Log.Info("operator's request", "what", "back up the queue")
-	out := &counted{w: w}
+	w.Header().Set("Trailer", BackupFault)
 	w.Header().Set("Content-Type", "application/octet-stream")
+	out := &counted{w: w}
 	err := h.Backup(r.Context(), out)
 	switch {
 	case err == nil:
 	case out.n == 0:
-		fail(w, statusOf(err), fmt.Errorf("back up the queue: %w", err))
+		w.Header().Del("Trailer")
+		fail(w, statusOf(err), err)
 	default:
 		h.Log.Warn("backup failed", "written", out.n, "error", err)
-		panic(http.ErrAbortHandler)
+		w.Header().Set(BackupFault, relay.Sanitize(err.Error()))
 	}
 }
 

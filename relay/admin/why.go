@@ -36,7 +36,7 @@ type WhyDelivery struct {
 	Job         uint16          `json:"job"`
 	Destination string          `json:"destination"`
 	Route       string          `json:"route"` // "mx" or the name of the route, as it would be chosen now
-	State       string          `json:"state"` // "held", "due", "new" or "deferred"
+	State       string          `json:"state"` // "held", "in progress", "ready" (for its turn), "new" or "deferred"
 	HeldSince   time.Time       `json:"held_since,omitzero"`
 	Open        []WhyRecipient  `json:"open"`
 	Attempts    []relay.Attempt `json:"attempts,omitempty"`
@@ -90,6 +90,10 @@ func explainPast(p Past, now time.Time) *Why {
 // explain computes the whole answer for a message in the queue.
 func (h *handler) explain(item *relay.Item, past Past, now time.Time) *Why {
 	m := &item.Message
+	where := make(map[uint16]Where)
+	for _, w := range h.Dispatcher.Where(m.ID) {
+		where[w.Job] = w
+	}
 	y := &Why{ID: m.ID, Now: now, State: "held", From: m.From, Identity: m.Identity, Client: m.Client, Protocol: m.Protocol,
 		MessageID: m.MessageID, Arrival: m.Arrival, Size: m.Size, Notice: m.Notice,
 		Ended: past.Ended, MoreEnded: past.MoreEnded, Notices: past.Notices}
@@ -98,7 +102,7 @@ func (h *handler) explain(item *relay.Item, past Past, now time.Time) *Why {
 		if !d.Held {
 			y.State = "queued"
 		}
-		y.Waiting = append(y.Waiting, h.explainDelivery(m, d, item.Attempts[d.Job], now))
+		y.Waiting = append(y.Waiting, h.explainDelivery(m, d, item.Attempts[d.Job], where[d.Job], now))
 	}
 	// The store's history outlives a restart, the memory does not.
 	for _, attempts := range item.Attempts {
@@ -125,9 +129,9 @@ func appendEnded(ended []Ended, m *relay.Message, a relay.Attempt) []Ended {
 	return ended
 }
 
-func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts []relay.Attempt, now time.Time) WhyDelivery {
+func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts []relay.Attempt, where Where, now time.Time) WhyDelivery {
 	y := WhyDelivery{Job: d.Job, Destination: d.Destination, Route: h.routeOf(m, d), Attempts: attempts,
-		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, now), Open: []WhyRecipient{}}
+		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, where, now), Open: []WhyRecipient{}}
 	for _, o := range d.Open {
 		if o.Recipient >= 0 && o.Recipient < len(m.Recipients) {
 			y.Open = append(y.Open, WhyRecipient{Recipient: m.Recipients[o.Recipient].Path, Last: o.Last})
@@ -138,19 +142,21 @@ func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts 
 	} else {
 		y.Expires = h.expires(m, d)
 	}
-	y.Advice = adviseDelivery(m, d, y.Route, now)
+	y.Advice = adviseDelivery(m, d, where, y.Route, now)
 	return y
 }
 
-// stateOf: "due" is tried already and due again, "new" not tried yet.
-func stateOf(d *relay.Delivery, now time.Time) string {
+// stateOf joins what the store knows of d and what the scheduler does with it.
+func stateOf(d *relay.Delivery, where Where, now time.Time) string {
 	switch {
+	case where.State == "in progress":
+		return where.State
 	case d.Held:
 		return "held"
+	case where.State == "ready" || !d.Due.After(now):
+		return "ready"
 	case d.Attempts == 0:
 		return "new"
-	case !d.Due.After(now):
-		return "due"
 	}
 	return "deferred"
 }

@@ -1,0 +1,185 @@
+package admin_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/admin"
+)
+
+func whyOf(t *testing.T, c admin.Config, id relay.QueueID) (int, admin.Why, string) {
+	t.Helper()
+	status, body := get(t, serve(t, c), "/v1/queue/"+id.String()+"/why", nil)
+	var y admin.Why
+	if status == 200 {
+		if err := json.Unmarshal([]byte(body), &y); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return status, y, body
+}
+
+func TestWhyExplainsWhatWaits(t *testing.T) {
+	s := newStore()
+	i := s.put(t, 1, 3*time.Hour, "done@one.test", "ann@one.test", "bob@two.test")
+	greylisted := relay.Reply{Code: 450, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Text: "Greylisted, come back later", Stage: relay.StageRcpt, MTA: "mx.one.test"}
+	d := &i.Deliveries[0]
+	d.Open = []relay.Open{{Recipient: 1, Last: greylisted}}
+	d.Rule = "retry step 2 of 6: 5m ±10 %"
+	i.Deliveries[1].Held, i.Deliveries[1].HeldAt = true, time.Now().Add(-time.Hour)
+	i.Attempts = map[uint16][]relay.Attempt{0: {{N: 1, At: i.Message.Arrival, Took: time.Second, Route: "mx", Host: "mx.one.test", Outcomes: []relay.Outcome{
+		{Recipient: 0, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody}},
+		{Recipient: 1, Action: relay.ActionDelayed, Reply: greylisted}}}}}
+	c := admin.Config{Queue: s, Dispatcher: s, MaxAge: 5 * 24 * time.Hour, History: admin.NewHistory(0),
+		Route: func(_ *relay.Message, p relay.Path) string {
+			if p.Domain() == "two.test" {
+				return "route:office"
+			}
+			return p.Domain()
+		}}
+	_, y, body := whyOf(t, c, i.Message.ID)
+	if y.State != "queued" || len(y.Waiting) != 2 {
+		t.Fatal(body)
+	}
+	one, two := y.Waiting[0], y.Waiting[1]
+	if one.Route != "mx" || one.State != "deferred" || !one.Next.Equal(d.Due) || one.Rule != d.Rule || len(one.Attempts) != 1 ||
+		one.Open[0].Last.Text != greylisted.Text || !one.Expires.Equal(i.Message.Arrival.Add(c.MaxAge)) {
+		t.Errorf("%+v", one)
+	}
+	if len(one.Advice) != 1 || !strings.Contains(one.Advice[0], "greylists") {
+		t.Errorf("advice: %q", one.Advice)
+	}
+	if two.Route != "office" || two.State != "held" || !two.Next.IsZero() || !two.Expires.IsZero() || !strings.Contains(two.Advice[0], "dawk queue release "+i.Message.ID.String()) {
+		t.Errorf("%+v", two)
+	}
+	// Known from the store alone: the memory is that of a relay just started.
+	if len(y.Ended) != 1 || y.Ended[0].Recipient.String() != "done@one.test" || y.Ended[0].Action != relay.ActionRelayed || y.Ended[0].Host != "mx.one.test" {
+		t.Errorf("ended: %+v", y.Ended)
+	}
+}
+
+func TestWhyKnowsTheSchedule(t *testing.T) {
+	s := newStore()
+	i := s.put(t, 1, time.Hour, "a@one.test")
+	c := admin.Config{Queue: s, Dispatcher: s}
+	for _, x := range []struct {
+		where       admin.Where
+		state, want string
+	}{
+		{admin.Where{State: "in progress"}, "in progress", "at this moment"},
+		{admin.Where{State: "ready", Ahead: 12}, "ready", "12 deliveries"},
+		{admin.Where{State: "ready", Ahead: 1}, "ready", "a connection is free"},
+		{admin.Where{State: "waiting", RestUntil: time.Now().Add(time.Hour)}, "deferred", "left alone for another"},
+	} {
+		s.where = []admin.Where{x.where}
+		_, y, body := whyOf(t, c, i.Message.ID)
+		if y.Waiting[0].State != x.state || !strings.Contains(strings.Join(y.Waiting[0].Advice, " "), x.want) {
+			t.Errorf("%+v: %s", x.where, body)
+		}
+	}
+}
+
+// Each kind of trouble gets its own advice.
+func TestAdvice(t *testing.T) {
+	status := func(c, s, d int) relay.Status { return relay.Status{Class: c, Subject: s, Detail: d} }
+	for _, x := range []struct {
+		reply relay.Reply
+		route string
+		want  string
+	}{
+		{relay.Reply{Status: status(4, 4, 3), Stage: relay.StageDNS, Text: "SERVFAIL"}, "", "DNS gave no usable answer"},
+		{relay.Reply{Status: status(4, 4, 1), Stage: relay.StageConnect}, "", "port 25"},
+		{relay.Reply{Status: status(4, 4, 1), Stage: relay.StageConnect}, "office", `smart host of route "office"`},
+		{relay.Reply{Status: status(4, 7, 5), Stage: relay.StageTLS}, "", "TLS with the server failed"},
+		{relay.Reply{Code: 535, Stage: relay.StageAuth}, "office", "password_file"},
+		{relay.Reply{Status: status(4, 4, 2), Stage: relay.StageBody}, "", "The connection broke"},
+		{relay.Reply{Code: 452, Status: status(4, 2, 2), Stage: relay.StageRcpt}, "", "mailbox is full"},
+		{relay.Reply{Code: 451, Text: "listed by Spamhaus", Stage: relay.StageRcpt}, "", "block list"},
+		{relay.Reply{Code: 421, Text: "Too many messages", Stage: relay.StageMail}, "", "limits how much"},
+		{relay.Reply{Code: 450, Text: "no PTR record", Stage: relay.StageMail}, "", "reverse DNS"},
+		{relay.Reply{Code: 421, Text: "fails SPF", Stage: relay.StageBody}, "", "SPF, DKIM or DMARC"},
+		{relay.Reply{Code: 452, Status: status(4, 3, 1), Stage: relay.StageMail}, "", "short of something"},
+		{relay.Reply{Code: 421, Stage: relay.StageMail}, "", "closed the connection"},
+		{relay.Reply{Code: 554, Stage: relay.StageGreeting}, "", "not this message"},
+		{relay.Reply{Code: 451, Text: "marbles", Stage: relay.StageMail}, "", "all there is to know"},
+	} {
+		s := newStore()
+		i := s.put(t, 1, time.Hour, "a@one.test")
+		i.Deliveries[0].Open[0].Last = x.reply
+		c := admin.Config{Queue: s, Dispatcher: s, Route: func(*relay.Message, relay.Path) string {
+			if x.route != "" {
+				return "route:" + x.route
+			}
+			return "one.test"
+		}}
+		_, y, _ := whyOf(t, c, i.Message.ID)
+		if got := strings.Join(y.Waiting[0].Advice, " "); !strings.Contains(got, x.want) {
+			t.Errorf("%v: %q", x.reply, got)
+		}
+	}
+}
+
+func TestWhyRemembersWhatIsFinished(t *testing.T) {
+	s, h := newStore(), admin.NewHistory(3)
+	now := time.Now().Round(0)
+	id := func(n uint64) relay.QueueID { return relay.QueueID{Key: 1_700_000_000_000_000 + n, Dir: 7} }
+	to := path(t, "ann@one.test")
+	ended := func(n uint64, kind relay.EventKind) relay.Event {
+		return relay.Event{Kind: kind, ID: id(n), Time: now, Age: time.Hour, From: path(t, "x@example.org"), Recipient: to,
+			Attempt: 2, Host: "mx.one.test", Reply: relay.Reply{Code: 250, Text: strings.Repeat("ok", 500)}}
+	}
+	c := admin.Config{Queue: s, Dispatcher: s, History: h}
+
+	h.Observe(relay.Event{Kind: relay.EventAccepted, ID: id(1)})
+	h.Observe(relay.Event{Kind: relay.EventDelayed, ID: id(1), Recipient: to})
+	if status, _, body := whyOf(t, c, id(1)); status != 404 || !strings.Contains(body, "qid="+id(1).String()) {
+		t.Errorf("nothing has ended yet: %d %s", status, body)
+	}
+
+	h.Observe(ended(1, relay.EventFailed))
+	h.Observe(relay.Event{Kind: relay.EventNotified, ID: id(1), NoticeID: id(9), NoticeKind: "failed", Time: now})
+	_, y, body := whyOf(t, c, id(1))
+	if y.State != "finished" || len(y.Ended) != 1 || y.Ended[0].Action != relay.ActionFailed || y.Ended[0].Attempt != 2 ||
+		!y.Arrival.Equal(now.Add(-time.Hour)) || len(y.Notices) != 1 || y.Notices[0].ID != id(9) {
+		t.Error(body)
+	}
+	if n := len(y.Ended[0].Reply.Text); n > 300 {
+		t.Errorf("a reply of %d octets is kept", n)
+	}
+
+	// The oldest is forgotten; one message never takes more than one place.
+	for range 200 {
+		h.Observe(ended(2, relay.EventRelayed))
+	}
+	h.Observe(ended(3, relay.EventRelayed))
+	if p, ok := h.Get(id(1)); !ok || len(p.Ended) != 1 {
+		t.Error("the first was forgotten too early")
+	}
+	if p, _ := h.Get(id(2)); len(p.Ended) != 50 || p.MoreEnded != 150 {
+		t.Errorf("%d and %d", len(p.Ended), p.MoreEnded)
+	}
+	h.Observe(ended(4, relay.EventRelayed))
+	if _, ok := h.Get(id(1)); ok {
+		t.Error("more is remembered than was asked for")
+	}
+}
+
+func TestHistoryIsSafeForMany(t *testing.T) {
+	h := admin.NewHistory(10)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for n := range 500 {
+				id := relay.QueueID{Key: uint64(1 + (g+n)%20), Dir: 1}
+				h.Observe(relay.Event{Kind: relay.EventRelayed, ID: id, Reply: relay.Reply{Text: fmt.Sprint(n)}})
+				h.Get(id)
+			}
+		})
+	}
+	wg.Wait()
+}
