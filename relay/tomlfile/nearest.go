@@ -3,7 +3,8 @@ package tomlfile
 import "strings"
 
 // nearest is the name that key was probably meant to be, "" when none is
-// close: another case, hyphens for underscores, or a third of it mistyped.
+// close: another case, hyphens for underscores, a third of it mistyped, or cut
+// short.
 func nearest(key string, names []string) string {
 	if len(key) > 64 {
 		return ""
@@ -15,7 +16,24 @@ func nearest(key string, names []string) string {
 			best, least = name, n
 		}
 	}
+	if best != "" {
+		return best
+	}
+	longest := max(3, len(norm)*2/3) - 1
+	for _, name := range names {
+		if n := commonPrefix(norm, name); n > longest {
+			best, longest = name, n
+		}
+	}
 	return best
+}
+
+func commonPrefix(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // distance counts the insertions, deletions, replacements and swaps of

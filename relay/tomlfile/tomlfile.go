@@ -132,3 +132,23 @@ func (d *Document) find(path string) (*node, bool) {
 	}
 	return n, true
 }
+
+// Line is the line of path, or of the nearest thing around it.
+func (d *Document) Line(path string) int {
+	n, _ := d.find(path)
+	return n.pos.Line
+}
+
+// Lines are the lines of the section at path, from its own header to its last
+// key; false when it has no header of its own, as an inline table.
+func (d *Document) Lines(path string) (first, last int, ok bool) {
+	n, found := d.find(path)
+	return n.first, n.last, found && n.first > 0
+}
+
+// Span is where the text value of the key at path stands in the file, in
+// octets, with its quotation marks.
+func (d *Document) Span(path string) (from, to int, ok bool) {
+	n, found := d.find(path)
+	return n.from, n.to, found && n.kind == kindString
+}

@@ -33,6 +33,9 @@ type node struct {
 	keys  []string
 	table map[string]*node
 	elems []*node
+
+	from, to    int // of a text value, with its quotation marks: octets in the file
+	first, last int // lines of a section under a header of its own; 0: it has none
 }
 
 func (n *node) child(key string, k kind, at Pos) *node {
@@ -70,9 +73,11 @@ func (n *node) anyFault(faults []Fault) bool {
 // parser builds the tree of nodes from go-toml's expressions.
 type parser struct {
 	unstable.Parser
-	data  []byte
-	root  *node
-	lines []int // offset at which each line begins
+	data    []byte
+	skipped int // octets before data: a byte order mark
+	root    *node
+	lines   []int // offset at which each line begins
+	open    *node // the section under the last header
 }
 
 const bom = "\uFEFF" // what some editors put before the first line
@@ -80,7 +85,9 @@ const bom = "\uFEFF" // what some editors put before the first line
 // parseTree reads a whole document. Its rules (duplicate keys, tables defined
 // twice, UTF-8) are go-toml's; the one fault is a syntax error.
 func parseTree(data []byte) (*node, *Fault) {
+	whole := len(data)
 	data = bytes.TrimPrefix(data, []byte(bom))
+	skipped := whole - len(data)
 	p := &parser{data: data, root: &node{pos: Pos{1, 1}}, lines: []int{0}}
 	for i, c := range data {
 		if c == '\n' {
@@ -94,6 +101,7 @@ func parseTree(data []byte) (*node, *Fault) {
 	if err := toml.Unmarshal(data, &all); err != nil {
 		return nil, p.syntaxFault(err)
 	}
+	p.skipped = skipped
 	p.Reset(data)
 	table := p.root
 	for p.NextExpression() {
@@ -103,8 +111,11 @@ func parseTree(data []byte) (*node, *Fault) {
 			p.keyValue(table, e)
 		case unstable.Table, unstable.ArrayTable:
 			table = p.header(e)
+			p.closeSection(table.pos.Line)
+			p.open, table.first = table, table.pos.Line
 		}
 	}
+	p.closeSection(len(p.lines) + 1)
 	if err := p.Error(); err != nil { // cannot be: Unmarshal has read the same
 		return nil, p.syntaxFault(err)
 	}
@@ -141,6 +152,31 @@ func (p *parser) header(e *unstable.Node) *node {
 	return n
 }
 
+// closeSection ends the section that is open before the line next, and before
+// the blank lines and comments there: those belong to what follows.
+func (p *parser) closeSection(next int) {
+	if p.open == nil {
+		return
+	}
+	last := next - 1
+	for last > p.open.first {
+		line := bytes.TrimSpace(p.line(last))
+		if len(line) > 0 && line[0] != '#' {
+			break
+		}
+		last--
+	}
+	p.open.last = last
+}
+
+// line is line n without its end.
+func (p *parser) line(n int) []byte {
+	if n == len(p.lines) {
+		return p.data[p.lines[n-1]:]
+	}
+	return p.data[p.lines[n-1] : p.lines[n]-1]
+}
+
 // keyValue puts a.b.c = value into table.
 func (p *parser) keyValue(table *node, e *unstable.Node) {
 	n := table
@@ -172,6 +208,8 @@ func (p *parser) value(n *node, v *unstable.Node) {
 		return
 	case unstable.String:
 		n.kind = kindString
+		n.from = p.skipped + int(v.Raw.Offset)
+		n.to = n.from + int(v.Raw.Length)
 	case unstable.Integer:
 		n.kind = kindInteger
 	case unstable.Float:

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// app is what every command shares: where the configuration is, and what the
+// command reads and writes.
+type app struct {
+	configPath     string // -c; "": see loadConfig
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// errReported ends a command with exit status 1 when it has said why already.
+var errReported = errors.New("already reported")
+
+// run is the whole program; its result is the exit status.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	err := root.Execute()
+	switch {
+	case err == nil:
+		return 0
+	case !errors.Is(err, errReported):
+		// Several faults of a configuration come one a line, each with its place.
+		fmt.Fprintf(stderr, "dawk: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndawk: "))
+	}
+	return 1
+}
+
+// newRootCommand makes the command tree. Each command stands in a file of its
+// own; -c works before and after its name.
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "dawk",
+		Short:         "An outbound mail relay that loses nothing and explains itself",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", "",
+		"configuration file (default "+defaultConfigFile+" if it exists, else built-in defaults)")
+	root.AddCommand(
+		newServeCommand(a),
+		newDemoCommand(a),
+		newUserCommand(a),
+		newQueueCommand(a),
+		newWhyCommand(a),
+		newHealthCommand(a),
+	)
+	return root
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/tomlfile"
+)
+
+// defaultConfigFile is read when -c names no other and it exists.
+const defaultConfigFile = "/etc/dawk/dawk.toml"
+
+// maxConfigSize bounds what is read as a configuration, in octets.
+const maxConfigSize = 1 << 20
+
+// loadConfig reads and checks a configuration file. "" stands for
+// defaultConfigFile if that exists, else for defaultConfig.
+//
+// Its error is a *tomlfile.Error with everything that is wrong, the files that
+// the configuration names included, each with line and column; or a plain
+// error when the file cannot be read.
+func loadConfig(path string) (*Config, error) {
+	c, err := readConfig(path)
+	if err != nil || c.doc == nil {
+		return c, err
+	}
+	c.check()
+	c.checkFiles()
+	return c, c.doc.Err()
+}
+
+// loadClientConfig is loadConfig for commands that only look for a running
+// relay or for one file: it does not open the files that the configuration
+// names, which their user may not be allowed to read.
+func loadClientConfig(path string) (*Config, error) {
+	c, err := readConfig(path)
+	if err != nil || c.doc == nil {
+		return c, err
+	}
+	c.check()
+	return c, c.doc.Err()
+}
+
+// readConfig reads the file into a Config; unless the syntax is wrong, faults
+// wait in c.doc.
+func readConfig(path string) (*Config, error) {
+	if path == "" {
+		if _, err := os.Stat(defaultConfigFile); errors.Is(err, fs.ErrNotExist) {
+			return defaultConfig(), nil
+		}
+		path = defaultConfigFile
+	}
+	data, err := readBounded(path, maxConfigSize)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration cannot be read: %w", err)
+	}
+	return parseConfig(path, data)
+}
+
+// parseConfig decodes a file. Relative paths in it count from its directory.
+func parseConfig(path string, data []byte) (*Config, error) {
+	c := newConfig()
+	doc, err := tomlfile.Parse(path, data, c)
+	if err != nil {
+		return nil, err
+	}
+	c.doc, c.file, c.dir = doc, path, filepath.Dir(path)
+	if len(c.Listeners) == 0 && !doc.Has("listener") {
+		c.Listeners = []ListenerConfig{localListener()}
+	}
+	c.complete()
+	return c, nil
+}
+
+// complete fills in what depends on the machine and makes paths whole.
+func (c *Config) complete() {
+	if c.Hostname == "" {
+		c.Hostname = machineName()
+	} else if h, err := relay.NormalizeDomain(c.Hostname); err == nil {
+		c.Hostname = h // A-labels
+	}
+	paths := []*string{&c.DataDir, &c.TLS.Certificate, &c.TLS.Key, &c.Users.File, &c.Delivery.CAFile}
+	for i := range c.Routes {
+		paths = append(paths, &c.Routes[i].PasswordFile)
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(c.dir, *p)
+		}
+	}
+}
+
+// machineName is the machine's fully qualified name, or the best at hand.
+func machineName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	if !strings.Contains(name, ".") {
+		// The resolver knows the rest of it, from /etc/hosts or DNS.
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if full, err := net.DefaultResolver.LookupCNAME(ctx, name); err == nil && strings.Contains(strings.TrimSuffix(full, "."), ".") {
+			name = full
+		}
+	}
+	if name, err = relay.NormalizeDomain(name); err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+// readBounded reads a whole file that ought to be small.
+func readBounded(path string, limit int64) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if st.IsDir() {
+		return nil, fmt.Errorf("%s is a directory", path)
+	}
+	if st.Size() > limit {
+		return nil, fmt.Errorf("%s has %d octets; more than %d cannot be meant", path, st.Size(), limit)
+	}
+	return os.ReadFile(path)
+}
+
+// secrets are the contents of the files that a configuration names, read once
+// while it is checked.
+type secrets struct {
+	passwords map[int]string // of routes, by index
+	roots     *x509.CertPool // of delivery.ca_file; nil: the system's
+}

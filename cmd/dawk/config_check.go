@@ -1,0 +1,325 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/submission"
+	"dawk/relay/tomlfile"
+)
+
+// check finds every value and every combination that cannot be meant. The
+// rules that concern one package are that package's Validate; what is added
+// here is the place of the key in the file.
+func (c *Config) check() {
+	c.checkNames()
+	c.checkListeners()
+	c.checkTLS()
+	c.checkLimits()
+	c.checkQueue()
+	c.checkDNS()
+	c.checkDelivery()
+	c.checkRoutes()
+	c.checkHTTP()
+	c.oneOf("log.format", c.Log.Format, "text", "json")
+	c.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+}
+
+func (c *Config) checkNames() {
+	name, err := relay.NormalizeDomain(c.Hostname)
+	switch {
+	case err != nil || strings.HasPrefix(name, "["):
+		c.doc.Fault("hostname", "hostname %q is not a host name: write it like \"relay.example.org\"", clip(c.Hostname))
+	case strings.Trim(name, "0123456789.") == "":
+		c.doc.Fault("hostname", "hostname %q is an address; it must be a name, like \"relay.example.org\"", name)
+	}
+	if c.Postmaster != "" {
+		if _, err := relay.ParsePath(c.Postmaster); err != nil {
+			c.doc.Fault("postmaster", "postmaster: %v: write it like \"postmaster@example.org\"", err)
+		}
+	}
+	if c.DataDir == "" {
+		c.doc.Fault("data_dir", "data_dir is empty: the queue needs a directory")
+	}
+}
+
+// listenerKeys are the keys that a message about a listener may speak of.
+var listenerKeys = []string{"trusted_networks", "auth_without_tls", "require_tls", "min_tls", "bare_newline",
+	"long_lines", "received_client", "address", "auth", "tls"}
+
+func (c *Config) checkListeners() {
+	taken := map[string]string{} // address → where it is used
+	for i := range c.Listeners {
+		at := fmt.Sprintf("listener[%d]", i)
+		if c.doc.Has("listener") {
+			c.checkListener(at, &c.Listeners[i])
+		}
+		c.claim(taken, at+".address", c.Listeners[i].Address)
+	}
+	if len(c.Listeners) == 0 {
+		c.doc.Fault("listener", "the list of listeners is empty: nobody could send anything")
+	}
+	c.claim(taken, "http.address", c.HTTP.Address)
+}
+
+func (c *Config) checkListener(at string, l *ListenerConfig) {
+	if l.Address == "" {
+		if c.doc.Clean(at) {
+			c.doc.Fault(at, `this [[listener]] has no address: write one like address = "0.0.0.0:587"`)
+		}
+		return
+	}
+	// One network at a time, so that each fault has its own place.
+	s := l.submission()
+	for j, n := range l.TrustedNetworks {
+		if !n.Prefix().IsValid() {
+			continue // reported when it was read
+		}
+		one := submission.Listener{Address: l.Address, TrustedNetworks: []netip.Prefix{n.Prefix()}}
+		c.reportListener(fmt.Sprintf("%s.trusted_networks[%d]", at, j), one)
+	}
+	if len(s.TrustedNetworks) > 0 {
+		s.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	}
+	c.reportListener(at, s)
+	c.checkListenerCombination(at, l)
+}
+
+// reportListener places what package submission says about l at the key that
+// it names.
+func (c *Config) reportListener(at string, l submission.Listener) {
+	for _, err := range unjoin(l.Validate()) {
+		message := strings.TrimPrefix(err.Error(), "listener "+l.Address+": ")
+		if strings.Contains(at, ".") && !strings.HasPrefix(message, "trusted_networks") {
+			continue // about the address: reported with the listener
+		}
+		place := at
+		if key := firstWord(message, listenerKeys); key != "" && !strings.Contains(at, ".") {
+			place += "." + key
+		} else if !strings.Contains(at, ".") {
+			place += ".address"
+		}
+		c.doc.Fault(place, "%s", message)
+	}
+}
+
+// checkListenerCombination refuses keys that contradict each other or have no
+// effect together.
+func (c *Config) checkListenerCombination(at string, l *ListenerConfig) {
+	fault := func(key, format string, args ...any) { c.doc.Fault(at+"."+key, format, args...) }
+	if l.AuthWithoutTLS {
+		switch {
+		case l.Auth == "off":
+			fault("auth_without_tls", `auth_without_tls has no effect with auth = "off"`)
+		case l.TLS == "implicit":
+			fault("auth_without_tls", `auth_without_tls has no effect with tls = "implicit": nothing there is without TLS`)
+		case l.RequireTLS:
+			fault("auth_without_tls", "auth_without_tls contradicts require_tls: choose one")
+		}
+	}
+	if l.TLS == "off" && c.doc.Has(at+".min_tls") {
+		fault("min_tls", `min_tls has no effect with tls = "off"`)
+	}
+	loopbackOnly := false
+	if ap, err := netip.ParseAddrPort(l.Address); err == nil {
+		loopbackOnly = ap.Addr().Unmap().IsLoopback()
+	} else if host, _, err := net.SplitHostPort(l.Address); err == nil {
+		loopbackOnly = host == "localhost"
+	}
+	if l.TLS == "off" && l.Auth == "required" && !l.AuthWithoutTLS && len(l.TrustedNetworks) == 0 && !loopbackOnly {
+		fault("tls", `with tls = "off" only this machine may log in: set tls = "starttls", or auth_without_tls = true if passwords may cross the network in the clear`)
+	}
+}
+
+// claim reports an address that an earlier key has taken. 0.0.0.0 and [::]
+// take their port on every address.
+func (c *Config) claim(taken map[string]string, at, address string) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "0" {
+		return
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	a, _ := netip.ParseAddr(host)
+	for other, where := range taken {
+		h, p, _ := net.SplitHostPort(other)
+		b, _ := netip.ParseAddr(h)
+		wild := !a.IsValid() || !b.IsValid() || (a.IsUnspecified() || b.IsUnspecified()) && (a.Is4() == b.Is4() || a.Is6() && a.IsUnspecified() || b.Is6() && b.IsUnspecified())
+		if p == port && (a == b || wild) {
+			c.doc.Fault(at, "%s is taken already by %s in line %d: give one of them another address or port", address, keyOf(where), c.doc.Line(where))
+			return
+		}
+	}
+	taken[net.JoinHostPort(host, port)] = at
+}
+
+func keyOf(path string) string {
+	if strings.HasPrefix(path, "listener") {
+		return "the listener"
+	}
+	return path
+}
+
+func (c *Config) checkTLS() {
+	switch {
+	case c.TLS.Certificate != "" && c.TLS.Key == "":
+		c.doc.Fault("tls.certificate", "tls.certificate needs tls.key: the file with its private key")
+	case c.TLS.Certificate == "" && c.TLS.Key != "":
+		c.doc.Fault("tls.key", "tls.key needs tls.certificate: the file with the certificate chain")
+	}
+}
+
+func (c *Config) checkLimits() {
+	const minimum = 64 << 10 // octets of content that everybody must take (RFC 5321 §4.5.3.1.7)
+	if c.Limits.MaxMessageSize < minimum {
+		c.doc.Fault("limits.max_message_size", "limits.max_message_size is %s; less than 64KiB breaks ordinary mail (RFC 5321 §4.5.3.1.7)", c.Limits.MaxMessageSize)
+	}
+	c.atLeast("limits.max_recipients", c.Limits.MaxRecipients, 1)
+	c.atLeast("limits.max_connections", c.Limits.MaxConnections, 1)
+	c.atLeast("limits.max_connections_per_ip", c.Limits.MaxConnectionsPerIP, 0)
+	c.atLeast("limits.auth_failures_per_ip", c.Limits.AuthFailuresPerIP, 0)
+	c.positive("limits.command_timeout", c.Limits.CommandTimeout)
+	c.positive("limits.data_timeout", c.Limits.DataTimeout)
+}
+
+func (c *Config) checkQueue() {
+	q := c.Queue
+	if len(q.Retry) == 0 && c.doc.Clean("queue.retry") {
+		c.doc.Fault("queue.retry", `queue.retry is empty: give at least one wait, as in retry = ["5m"]`)
+	}
+	for i, step := range q.Retry {
+		c.positive(fmt.Sprintf("queue.retry[%d]", i), step)
+	}
+	c.positive("queue.max_age", q.MaxAge)
+	if c.doc.Clean("queue") && q.MaxAge > 0 && q.DelayNotice >= q.MaxAge {
+		c.doc.Fault("queue.delay_notice", `queue.delay_notice (%s) is not shorter than queue.max_age (%s), so no notice would ever go out: shorten it, or write "0" for none`, q.DelayNotice, q.MaxAge)
+	}
+	if q.MaxSize > 0 && q.MaxSize < c.Limits.MaxMessageSize {
+		c.doc.Fault("queue.max_size", "queue.max_size (%s) is smaller than one message may be (limits.max_message_size = %s)", q.MaxSize, c.Limits.MaxMessageSize)
+	}
+}
+
+func (c *Config) checkDNS() {
+	for i, s := range c.DNS.Servers {
+		if _, err := dnsServer(s); err != nil {
+			c.doc.Fault(fmt.Sprintf("dns.servers[%d]", i), "dns.servers: %v", err)
+		}
+	}
+}
+
+// dnsServer gives "address" its port.
+func dnsServer(s string) (string, error) {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return netip.AddrPortFrom(a, 53).String(), nil
+	}
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil || ap.Port() == 0 {
+		return "", fmt.Errorf("%q is not the address of a server: write it like \"127.0.0.1:53\"", clip(s))
+	}
+	return ap.String(), nil
+}
+
+func (c *Config) checkHTTP() {
+	if c.HTTP.Address == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(c.HTTP.Address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err == nil && host != "" && host != "localhost" {
+		_, err = netip.ParseAddr(host)
+	}
+	if err != nil {
+		c.doc.Fault("http.address", "http.address %q is not an address: write it like \"127.0.0.1:8025\"", clip(c.HTTP.Address))
+	}
+}
+
+func (c *Config) oneOf(path, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		c.doc.Fault(path, "%s = %q is unknown; it is one of %s", path, clip(value), quoteList(allowed))
+	}
+}
+
+func (c *Config) atLeast(path string, value, least int) {
+	if value < least {
+		c.doc.Fault(path, "%s is %d; it must be at least %d", path, value, least)
+	}
+}
+
+func (c *Config) positive(path string, d tomlfile.Duration) {
+	if d <= 0 && c.doc.Clean(path) {
+		name, _, _ := strings.Cut(path, "[")
+		c.doc.Fault(path, "%s must be longer than 0", name)
+	}
+}
+
+func quoteList(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = strconv.Quote(w)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// unjoin is the errors of an errors.Join, one by one.
+func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []error
+		for _, e := range j.Unwrap() {
+			all = append(all, unjoin(e)...)
+		}
+		return all
+	}
+	return []error{err}
+}
+
+// firstWord is the one of words that stands first in message, as a word.
+func firstWord(message string, words []string) (first string) {
+	least := len(message)
+	isWord := func(i int) bool {
+		return i >= 0 && i < len(message) && (message[i] == '_' || message[i] >= 'a' && message[i] <= 'z')
+	}
+	for _, w := range words {
+		for from := 0; ; {
+			i := strings.Index(message[from:], w)
+			if i < 0 {
+				break
+			}
+			i += from
+			if !isWord(i-1) && !isWord(i+len(w)) {
+				if i < least {
+					first, least = w, i
+				}
+				break
+			}
+			from = i + 1
+		}
+	}
+	return first
+}
+
+func clip(s string) string {
+	if len(s) > 80 {
+		return strings.ToValidUTF8(s[:80], "") + "…"
+	}
+	return s
+}
+
+func durations(list []tomlfile.Duration) []time.Duration {
+	out := make([]time.Duration, len(list))
+	for i, d := range list {
+		out[i] = time.Duration(d)
+	}
+	return out
+}

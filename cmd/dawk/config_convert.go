@@ -1,0 +1,158 @@
+package main
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"dawk/mx"
+	"dawk/queue"
+	"dawk/relay"
+	"dawk/relay/delivery"
+	"dawk/relay/submission"
+	"dawk/relay/tomlfile"
+)
+
+// These methods give each package its own small Config. They are called on a
+// Config that loadConfig or defaultConfig has returned without error; what is
+// no configuration (stores, observers, hooks) the caller adds.
+
+func (l *ListenerConfig) submission() submission.Listener {
+	return submission.Listener{
+		Address: l.Address, TLS: l.TLS, Auth: l.Auth,
+		TrustedNetworks: tomlfile.Prefixes(l.TrustedNetworks),
+		RequireTLS:      l.RequireTLS, AuthWithoutTLS: l.AuthWithoutTLS, MinTLS: l.MinTLS,
+		BareNewline: l.BareNewline, LongLines: l.LongLines, ReceivedClient: l.ReceivedClient,
+	}
+}
+
+// needsTLS says whether any listener needs a certificate.
+func (c *Config) needsTLS() bool {
+	for _, l := range c.Listeners {
+		if l.TLS != "off" {
+			return true
+		}
+	}
+	return false
+}
+
+// submissionConfig lacks GetCertificate, which the caller sets when needsTLS.
+func (c *Config) submissionConfig(log *slog.Logger) submission.Config {
+	out := submission.Config{
+		Hostname:            c.Hostname,
+		MaxMessageSize:      int64(c.Limits.MaxMessageSize),
+		MaxRecipients:       c.Limits.MaxRecipients,
+		MaxConnections:      c.Limits.MaxConnections,
+		MaxConnectionsPerIP: c.Limits.MaxConnectionsPerIP,
+		CommandTimeout:      time.Duration(c.Limits.CommandTimeout),
+		DataTimeout:         time.Duration(c.Limits.DataTimeout),
+		AuthFailuresPerIP:   c.Limits.AuthFailuresPerIP,
+		Log:                 log,
+	}
+	for i := range c.Listeners {
+		out.Listeners = append(out.Listeners, c.Listeners[i].submission())
+	}
+	return out
+}
+
+// acceptorConfig is for the rules of acceptance.
+func (c *Config) acceptorConfig(log *slog.Logger) submission.AcceptorConfig {
+	return submission.AcceptorConfig{
+		Hostname:       c.Hostname,
+		Postmaster:     c.postmasterPath(),
+		MaxMessageSize: int64(c.Limits.MaxMessageSize),
+		MaxRecipients:  c.Limits.MaxRecipients,
+		Log:            log,
+	}
+}
+
+// postmasterPath is the zero Path without one; a bare "postmaster" is ours.
+func (c *Config) postmasterPath() relay.Path {
+	p, err := relay.ParsePath(c.Postmaster)
+	if err != nil || p.IsNull() || p.Domain() != "" {
+		return p
+	}
+	if full, err := p.WithDomain(c.Hostname); err == nil {
+		return full
+	}
+	return p
+}
+
+// queueOptions lacks Destination, Fatal and Hook.
+func (c *Config) queueOptions(log *slog.Logger) queue.Options {
+	return queue.Options{
+		Dir:            c.DataDir,
+		MaxSize:        int64(c.Queue.MaxSize),
+		MinFree:        int64(c.Queue.MinFree),
+		MaxMessageSize: int64(c.Limits.MaxMessageSize),
+		Log:            log,
+	}
+}
+
+func (c *Config) deliveryConfig(log *slog.Logger) delivery.Config {
+	return delivery.Config{
+		Hostname:       c.Hostname,
+		Postmaster:     c.postmasterPath(),
+		Retry:          durations(c.Queue.Retry),
+		MaxAge:         time.Duration(c.Queue.MaxAge),
+		DelayNotice:    time.Duration(c.Queue.DelayNotice),
+		MaxConnections: c.Delivery.MaxConnections,
+		Log:            log,
+	}
+}
+
+// resolverConfig names the DNS servers; the caller makes the one Resolver.
+func (c *Config) resolverConfig() mx.ResolverConfig {
+	out := mx.ResolverConfig{Trusted: c.DNS.Trusted}
+	for _, s := range c.DNS.Servers {
+		if full, err := dnsServer(s); err == nil { // checked
+			out.Servers = append(out.Servers, full)
+		}
+	}
+	return out
+}
+
+// mxConfig lacks Own, which is known once the listeners are open, and
+// Resolver.
+func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
+	level, err := mx.ParseLevel(c.Delivery.TLS)
+	if err != nil {
+		return mx.Config{}, err
+	}
+	t := c.Delivery.Timeouts
+	out := mx.Config{
+		Hostname:      c.Hostname,
+		Port:          c.Delivery.Port,
+		AllowNetworks: tomlfile.Prefixes(c.Delivery.AllowNetworks),
+		TLS:           level,
+		IP:            c.Delivery.IP,
+		RootCAs:       c.secrets.roots,
+		Timeouts: mx.Timeouts{
+			Connect: time.Duration(t.Connect), Greeting: time.Duration(t.Greeting), Command: time.Duration(t.Command),
+			Data: time.Duration(t.Data), Block: time.Duration(t.Block), FinalDot: time.Duration(t.FinalDot),
+			Session: time.Duration(t.Session),
+		},
+		Log: log,
+	}
+	for i := range c.Routes {
+		r, err := c.route(&c.Routes[i])
+		if err != nil {
+			return mx.Config{}, err
+		}
+		r.Password = c.secrets.passwords[i]
+		out.Routes = append(out.Routes, r)
+	}
+	return out, nil
+}
+
+// ownAddresses are the listeners' addresses as configured, for commands that
+// open no listener.
+func (c *Config) ownAddresses() []netip.AddrPort {
+	var own []netip.AddrPort
+	for _, l := range c.Listeners {
+		if ap, err := netip.ParseAddrPort(l.Address); err == nil {
+			own = append(own, ap)
+		}
+	}
+	return own
+}

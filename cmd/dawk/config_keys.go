@@ -1,0 +1,224 @@
+package main
+
+import (
+	"time"
+
+	"dawk/relay/tomlfile"
+)
+
+// Config is the configuration file: every key, its default in newConfig and
+// in the SetDefaults of repeated sections, its meaning in
+// docs/configuration.md. A key tagged `later` belongs to a feature that this
+// version does not have; it is refused rather than ignored.
+type Config struct {
+	Hostname   string `toml:"hostname"`
+	DataDir    string `toml:"data_dir"`
+	Postmaster string `toml:"postmaster"`
+
+	Listeners []ListenerConfig `toml:"listener"`
+	TLS       TLSConfig        `toml:"tls"`
+	Users     UsersConfig      `toml:"users"`
+	Limits    LimitsConfig     `toml:"limits"`
+	Queue     QueueConfig      `toml:"queue"`
+	DNS       DNSConfig        `toml:"dns"`
+	Delivery  DeliveryConfig   `toml:"delivery"`
+	Routes    []RouteConfig    `toml:"route"`
+	DKIM      []DKIMConfig     `toml:"dkim" later:"signing comes in a later one"`
+	Providers []ProviderConfig `toml:"provider" later:"limits by provider come in a later one"`
+	HTTP      HTTPConfig       `toml:"http"`
+	Log       LogConfig        `toml:"log"`
+
+	file, dir string             // where it was read; "" for the built-in defaults
+	doc       *tomlfile.Document // nil for the built-in defaults
+	secrets   secrets
+}
+
+// ListenerConfig is one [[listener]].
+type ListenerConfig struct {
+	Address         string             `toml:"address"`
+	TLS             string             `toml:"tls"`
+	Auth            string             `toml:"auth"`
+	TrustedNetworks []tomlfile.Network `toml:"trusted_networks"`
+	RequireTLS      bool               `toml:"require_tls"`
+	AuthWithoutTLS  bool               `toml:"auth_without_tls"`
+	MinTLS          string             `toml:"min_tls"`
+	BareNewline     string             `toml:"bare_newline"`
+	LongLines       string             `toml:"long_lines"`
+	ReceivedClient  string             `toml:"received_client"`
+}
+
+// SetDefaults is called for each [[listener]] before its keys.
+func (l *ListenerConfig) SetDefaults() {
+	*l = ListenerConfig{TLS: "starttls", Auth: "required", MinTLS: "1.2",
+		BareNewline: "reject", LongLines: "reject", ReceivedClient: "hidden"}
+}
+
+// TLSConfig is [tls].
+type TLSConfig struct {
+	Certificate string `toml:"certificate"`
+	Key         string `toml:"key"`
+}
+
+// UsersConfig is [users].
+type UsersConfig struct {
+	File string `toml:"file"`
+}
+
+// LimitsConfig is [limits].
+type LimitsConfig struct {
+	MaxMessageSize      tomlfile.Size     `toml:"max_message_size"`
+	MaxRecipients       int               `toml:"max_recipients"`
+	MaxConnections      int               `toml:"max_connections"`
+	MaxConnectionsPerIP int               `toml:"max_connections_per_ip"`
+	CommandTimeout      tomlfile.Duration `toml:"command_timeout"`
+	DataTimeout         tomlfile.Duration `toml:"data_timeout"`
+	AuthFailuresPerIP   int               `toml:"auth_failures_per_ip"`
+}
+
+// QueueConfig is [queue].
+type QueueConfig struct {
+	Retry       []tomlfile.Duration `toml:"retry"`
+	MaxAge      tomlfile.Duration   `toml:"max_age"`
+	DelayNotice tomlfile.Duration   `toml:"delay_notice"`
+	MinFree     tomlfile.Size       `toml:"min_free"` // 0: the lesser of 1 GiB and 10 % of the file system
+	MaxSize     tomlfile.Size       `toml:"max_size"`
+}
+
+// DNSConfig is [dns].
+type DNSConfig struct {
+	Servers []string `toml:"servers"` // empty: /etc/resolv.conf
+	Trusted *bool    `toml:"trusted"` // nil: only loopback servers
+}
+
+// DeliveryConfig is [delivery].
+type DeliveryConfig struct {
+	Port                   int                `toml:"port"`
+	MaxConnections         int                `toml:"max_connections"`
+	AllowNetworks          []tomlfile.Network `toml:"allow_networks"`
+	TLS                    string             `toml:"tls"`
+	DANE                   bool               `toml:"dane" later:"only dane = false is accepted"`
+	MTASTS                 bool               `toml:"mta_sts" later:"only mta_sts = false is accepted"`
+	ConnectionsPerProvider int                `toml:"connections_per_provider" later:"connections are limited to 10 a destination"`
+	IP                     string             `toml:"ip"`
+	CAFile                 string             `toml:"ca_file"`
+	Timeouts               TimeoutsConfig     `toml:"timeouts"`
+}
+
+// TimeoutsConfig is [delivery.timeouts].
+type TimeoutsConfig struct {
+	Connect  tomlfile.Duration `toml:"connect"`
+	Greeting tomlfile.Duration `toml:"greeting"`
+	Command  tomlfile.Duration `toml:"command"`
+	Data     tomlfile.Duration `toml:"data"`
+	Block    tomlfile.Duration `toml:"block"`
+	FinalDot tomlfile.Duration `toml:"final_dot"`
+	Session  tomlfile.Duration `toml:"session"`
+}
+
+// RouteConfig is one [[route]].
+type RouteConfig struct {
+	Name         string   `toml:"name"`
+	To           []string `toml:"to"`
+	From         []string `toml:"from"`
+	Identity     []string `toml:"identity"`
+	Type         string   `toml:"type"`
+	Via          []string `toml:"via"`
+	TLS          string   `toml:"tls"`
+	User         string   `toml:"user"`
+	PasswordFile string   `toml:"password_file"`
+
+	Flow               string `toml:"flow" later:"OAuth2 logins come in a later one"`
+	Tenant             string `toml:"tenant" later:"OAuth2 logins come in a later one"`
+	ClientID           string `toml:"client_id" later:"OAuth2 logins come in a later one"`
+	ClientSecretFile   string `toml:"client_secret_file" later:"OAuth2 logins come in a later one"`
+	RefreshTokenFile   string `toml:"refresh_token_file" later:"OAuth2 logins come in a later one"`
+	ServiceAccountFile string `toml:"service_account_file" later:"OAuth2 logins come in a later one"`
+	TokenURL           string `toml:"token_url" later:"OAuth2 logins come in a later one"`
+	Scope              string `toml:"scope" later:"OAuth2 logins come in a later one"`
+	Auth               string `toml:"auth" later:"PLAIN or LOGIN is used, whichever the host offers"`
+	DKIM               bool   `toml:"dkim" later:"signing comes in a later one"`
+}
+
+// SetDefaults is called for each [[route]] before its keys.
+func (r *RouteConfig) SetDefaults() { r.Type = "smtp" }
+
+// DKIMConfig is one [[dkim]].
+type DKIMConfig struct {
+	Domain   string `toml:"domain"`
+	Selector string `toml:"selector"`
+	Key      string `toml:"key"`
+}
+
+// ProviderConfig is one [[provider]].
+type ProviderConfig struct {
+	Name                  string   `toml:"name"`
+	MX                    []string `toml:"mx"`
+	Connections           int      `toml:"connections"`
+	MessagesPerConnection int      `toml:"messages_per_connection"`
+	Rate                  string   `toml:"rate"`
+}
+
+// HTTPConfig is [http].
+type HTTPConfig struct {
+	Address string `toml:"address"` // "": no HTTP
+}
+
+// LogConfig is [log].
+type LogConfig struct {
+	Format string `toml:"format"`
+	Level  string `toml:"level"`
+}
+
+// newConfig is a Config that holds every default of a configuration file.
+func newConfig() *Config {
+	const m, h, d = time.Minute, time.Hour, 24 * time.Hour
+	dur := func(v ...time.Duration) (list []tomlfile.Duration) {
+		for _, each := range v {
+			list = append(list, tomlfile.Duration(each))
+		}
+		return list
+	}
+	return &Config{
+		DataDir: "/var/lib/dawk",
+		Users:   UsersConfig{File: "users.toml"},
+		Limits: LimitsConfig{MaxMessageSize: 50 << 20, MaxRecipients: 1000,
+			MaxConnections: 2000, MaxConnectionsPerIP: 50,
+			CommandTimeout: tomlfile.Duration(5 * m), DataTimeout: tomlfile.Duration(3 * m), AuthFailuresPerIP: 20},
+		Queue: QueueConfig{Retry: dur(m, 5*m, 15*m, 30*m, h, 2*h),
+			MaxAge: tomlfile.Duration(5 * d), DelayNotice: tomlfile.Duration(4 * h)},
+		Delivery: DeliveryConfig{Port: 25, MaxConnections: 500, TLS: "opportunistic", IP: "both",
+			Timeouts: TimeoutsConfig{ // RFC 5321 §4.5.3.2
+				Connect: tomlfile.Duration(30 * time.Second), Greeting: tomlfile.Duration(5 * m),
+				Command: tomlfile.Duration(5 * m), Data: tomlfile.Duration(2 * m), Block: tomlfile.Duration(3 * m),
+				FinalDot: tomlfile.Duration(10 * m), Session: tomlfile.Duration(30 * m)}},
+		HTTP: HTTPConfig{Address: "127.0.0.1:8025"},
+		Log:  LogConfig{Format: "text", Level: "info"},
+	}
+}
+
+// localListener serves the programs of this machine and nobody else. It is
+// what a configuration without [[listener]] gets.
+func localListener() ListenerConfig {
+	var l ListenerConfig
+	l.SetDefaults()
+	l.Address, l.TLS, l.Auth = "127.0.0.1:2525", "off", "off"
+	for _, n := range []string{"127.0.0.0/8", "::1"} {
+		var network tomlfile.Network
+		if err := network.UnmarshalText([]byte(n)); err != nil {
+			panic(err)
+		}
+		l.TrustedNetworks = append(l.TrustedNetworks, network)
+	}
+	return l
+}
+
+// defaultConfig is what runs without a configuration file: loopback only, and
+// everything in ./dawk-data.
+func defaultConfig() *Config {
+	c := newConfig()
+	c.dir = "."
+	c.DataDir = "dawk-data"
+	c.Listeners = []ListenerConfig{localListener()}
+	c.complete()
+	return c
+}

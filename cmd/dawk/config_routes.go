@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"dawk/mx"
+	"dawk/relay"
+)
+
+func (c *Config) checkDelivery() {
+	d := c.Delivery
+	if d.Port < 1 || d.Port > 65535 {
+		c.doc.Fault("delivery.port", "delivery.port %d is not a port", d.Port)
+	}
+	c.atLeast("delivery.max_connections", d.MaxConnections, 1)
+	c.oneOf("delivery.tls", d.TLS, "off", "opportunistic", "required", "verified")
+	c.oneOf("delivery.ip", d.IP, "4", "6", "both")
+	t := d.Timeouts
+	c.positive("delivery.timeouts.connect", t.Connect)
+	c.positive("delivery.timeouts.greeting", t.Greeting)
+	c.positive("delivery.timeouts.command", t.Command)
+	c.positive("delivery.timeouts.data", t.Data)
+	c.positive("delivery.timeouts.block", t.Block)
+	c.positive("delivery.timeouts.final_dot", t.FinalDot)
+	c.positive("delivery.timeouts.session", t.Session)
+}
+
+func (c *Config) checkRoutes() {
+	names := map[string]int{}
+	for i := range c.Routes {
+		at := fmt.Sprintf("route[%d]", i)
+		c.checkRoute(at, &c.Routes[i])
+		name := c.Routes[i].name()
+		if first, taken := names[name]; taken && name != "" {
+			c.doc.Fault(at, "this route is called %q, like the one in line %d: give one of them a name = \"…\" of its own",
+				clip(name), c.doc.Line(fmt.Sprintf("route[%d]", first)))
+			continue
+		}
+		names[name] = i
+	}
+}
+
+// name is what commands call the route.
+func (r *RouteConfig) name() string {
+	switch {
+	case r.Name != "":
+		return r.Name
+	case r.User != "":
+		return r.User
+	case len(r.To) > 0:
+		return r.To[0]
+	}
+	return ""
+}
+
+func (c *Config) checkRoute(at string, r *RouteConfig) {
+	switch r.Type {
+	case "smtp":
+	case "microsoft365", "gmail":
+		c.doc.Fault(at+".type", "type = %q is not available yet in this version: OAuth2 logins come in a later one", r.Type)
+		return
+	default:
+		c.doc.Fault(at+".type", `type = %q is unknown; in this version it is "smtp"`, clip(r.Type))
+		return
+	}
+	if len(r.To) == 0 && c.doc.Clean(at) {
+		c.doc.Fault(at, `this [[route]] has no "to": write to = ["*"] for all mail, or the domains that it serves`)
+	}
+	if len(r.Via) == 0 && r.TLS == "" && c.doc.Clean(at) {
+		c.doc.Fault(at, `this [[route]] changes nothing: write where its mail goes, as in via = ["smtp.example.net:587"]`)
+	}
+	if r.Name != "" && (len(r.Name) > 64 || relay.Sanitize(r.Name) != r.Name || strings.ContainsAny(r.Name, " \t")) {
+		c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", clip(r.Name))
+	}
+	switch {
+	case r.User != "" && r.PasswordFile == "":
+		c.doc.Fault(at+".user", "user needs password_file: a file whose first line is the password")
+	case r.User == "" && r.PasswordFile != "":
+		c.doc.Fault(at+".password_file", "password_file needs user: the name to log in with")
+	}
+	if r.TLS != "" {
+		c.oneOf(at+".tls", r.TLS, "off", "opportunistic", "required", "verified")
+	}
+	c.checkRouteParts(at, r)
+}
+
+// checkRouteParts hands each part of a route to package mx by itself, so that
+// each fault has its own place, and then the whole of it.
+func (c *Config) checkRouteParts(at string, r *RouteConfig) {
+	sound := c.doc.Clean(at)
+	try := func(path string, part mx.Route) {
+		part.Name = "r"
+		for _, err := range unjoin(mx.Config{Hostname: "localhost", Routes: []mx.Route{part}}.Validate()) {
+			sound = false
+			c.doc.Fault(path, "%s", strings.TrimPrefix(err.Error(), `route "r": `))
+		}
+	}
+	for j, p := range r.To {
+		try(fmt.Sprintf("%s.to[%d]", at, j), mx.Route{To: []string{p}})
+	}
+	for j, p := range r.From {
+		try(fmt.Sprintf("%s.from[%d]", at, j), mx.Route{From: []string{p}})
+	}
+	for j, s := range r.Via {
+		if _, err := mx.ParseHop(s, r.User != ""); err != nil {
+			sound = false
+			c.doc.Fault(fmt.Sprintf("%s.via[%d]", at, j), "%v", err)
+		}
+	}
+	if !sound {
+		return
+	}
+	whole, err := c.route(r)
+	if err != nil {
+		c.doc.Fault(at, "%v", err)
+		return
+	}
+	level, _ := mx.ParseLevel(c.Delivery.TLS) // delivery.tls has been checked
+	whole.Name, whole.Password = "r", ""
+	for _, err := range unjoin(mx.Config{Hostname: "localhost", TLS: level, Routes: []mx.Route{whole}}.Validate()) {
+		message := strings.TrimPrefix(err.Error(), `route "r": `)
+		place := at + ".user" // what is left to say concerns the login
+		if key := firstWord(message, []string{"tls", "via", "user"}); c.doc.Has(at + "." + key) {
+			place = at + "." + key
+		}
+		c.doc.Fault(place, "%s", message)
+	}
+}
+
+// route is r for package mx, without its password.
+func (c *Config) route(r *RouteConfig) (mx.Route, error) {
+	level, err := mx.ParseLevel(r.TLS)
+	if err != nil {
+		return mx.Route{}, err
+	}
+	out := mx.Route{Name: r.name(), To: r.To, From: r.From, Identity: r.Identity, TLS: level, User: r.User}
+	for _, s := range r.Via {
+		hop, err := mx.ParseHop(s, r.User != "")
+		if err != nil {
+			return mx.Route{}, err
+		}
+		out.Via = append(out.Via, hop)
+	}
+	return out, nil
+}
+
+// checkFiles opens the files that the configuration names, as far as they
+// belong to it; certificates and users are read by their own packages.
+func (c *Config) checkFiles() {
+	if c.needsUsers() {
+		if _, err := os.Stat(c.Users.File); errors.Is(err, fs.ErrNotExist) {
+			place := "users.file"
+			if !c.doc.Has(place) {
+				place = c.firstWithUsers()
+			}
+			c.doc.Fault(place, "users log in here, but the file of users %s does not exist: make it with `dawk user add NAME`", c.Users.File)
+		}
+	}
+	c.secrets.passwords = map[int]string{}
+	for i, r := range c.Routes {
+		if r.PasswordFile == "" {
+			continue
+		}
+		password, err := readSecret(r.PasswordFile)
+		if err != nil {
+			c.doc.Fault(fmt.Sprintf("route[%d].password_file", i), "password_file: %v", err)
+		}
+		c.secrets.passwords[i] = password
+	}
+	if c.Delivery.CAFile != "" {
+		pem, err := readBounded(c.Delivery.CAFile, 16<<20)
+		pool := x509.NewCertPool()
+		switch {
+		case err != nil:
+			c.doc.Fault("delivery.ca_file", "delivery.ca_file: %v", err)
+		case !pool.AppendCertsFromPEM(pem):
+			c.doc.Fault("delivery.ca_file", "delivery.ca_file: %s holds no certificate in PEM form", c.Delivery.CAFile)
+		default:
+			c.secrets.roots = pool
+		}
+	}
+}
+
+// needsUsers says whether any listener lets users log in.
+func (c *Config) needsUsers() bool { return c.firstWithUsers() != "" }
+
+func (c *Config) firstWithUsers() string {
+	for i, l := range c.Listeners {
+		if l.Auth != "off" {
+			return fmt.Sprintf("listener[%d].auth", i)
+		}
+	}
+	return ""
+}
+
+// readSecret is the first line of a file; its error never holds the content.
+func readSecret(path string) (string, error) {
+	data, err := readBounded(path, 64<<10)
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	secret := strings.TrimSuffix(string(line), "\r")
+	switch {
+	case secret == "":
+		return "", fmt.Errorf("the first line of %s is empty; it must be the password", path)
+	case !utf8.ValidString(secret) || strings.ContainsFunc(secret, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return "", fmt.Errorf("the first line of %s holds control characters or is not UTF-8", path)
+	}
+	return secret, nil
+}

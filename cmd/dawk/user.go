@@ -1,0 +1,261 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"dawk/relay"
+	"dawk/relay/identity"
+	"dawk/relay/tomlfile"
+)
+
+// newUserCommand edits the file of users. It needs no running relay: one that
+// runs reads the file again by itself.
+func newUserCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "user",
+		Short: "Add, list and remove those who may log in",
+		Long: "Changes the file of users that [users] file names. A running relay knows of it within a second.\n" +
+			"Passwords come from a prompt or from the first line of standard input, never from the command line,\n" +
+			"where every user of the machine could read them. Only an argon2id hash is kept.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "add NAME", Short: "Add a user", Args: oneName,
+			RunE: func(_ *cobra.Command, args []string) error { return a.userAdd(args[0]) },
+		},
+		&cobra.Command{
+			Use: "passwd NAME", Short: "Give a user another password", Args: oneName,
+			RunE: func(_ *cobra.Command, args []string) error { return a.userPasswd(args[0]) },
+		},
+		&cobra.Command{
+			Use: "remove NAME", Short: "Remove a user", Args: oneName,
+			RunE: func(_ *cobra.Command, args []string) error { return a.userRemove(args[0]) },
+		},
+		newUserListCommand(a),
+	)
+	return cmd
+}
+
+func oneName(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
+	}
+	hint := ""
+	if len(args) == 2 && (cmd.Name() == "add" || cmd.Name() == "passwd") {
+		hint = "; the password is not given here, you will be asked for it"
+	}
+	return fmt.Errorf("`dawk user %s` takes one name%s", cmd.Name(), hint)
+}
+
+// usersFile is where the configuration says that the users are. Mistakes
+// elsewhere in the configuration do not matter here: one of them may be that
+// there is no file of users yet.
+func (a *app) usersFile() (identity.Editor, error) {
+	c, err := readConfig(a.configPath)
+	if err != nil {
+		return identity.Editor{}, err
+	}
+	if c.doc != nil && !c.doc.Clean("users") || c.Users.File == "" {
+		return identity.Editor{}, fmt.Errorf("%s does not say where the users are: mend [users] file", c.file)
+	}
+	return identity.Editor{Path: c.Users.File}, nil
+}
+
+func (a *app) userAdd(name string) error {
+	if err := identity.CheckName(name); err != nil {
+		return err
+	}
+	users, err := a.usersFile()
+	if err != nil {
+		return err
+	}
+	list, err := users.List()
+	if err != nil {
+		return err
+	}
+	for _, u := range list { // before asking for a password
+		if strings.EqualFold(u.Name, name) {
+			return fmt.Errorf("there is a user %s already in %s; `dawk user passwd %[1]s` gives another password", u.Name, users.Path)
+		}
+	}
+	hash, err := a.newPassword(name)
+	if err != nil {
+		return err
+	}
+	if err := users.Add(name, hash); err != nil {
+		return fmt.Errorf("%s: %w", users.Path, err)
+	}
+	fmt.Fprintf(a.stdout, "%s added to %s\n", name, users.Path)
+	return nil
+}
+
+func (a *app) userPasswd(name string) error {
+	users, err := a.usersFile()
+	if err != nil {
+		return err
+	}
+	list, err := users.List()
+	if err != nil {
+		return err
+	}
+	known := false
+	for _, u := range list {
+		known = known || strings.EqualFold(u.Name, name)
+	}
+	if !known {
+		return noSuchUser(name, users.Path)
+	}
+	hash, err := a.newPassword(name)
+	if err != nil {
+		return err
+	}
+	if err := users.SetPassword(name, hash); err != nil {
+		return fmt.Errorf("%s: %w", users.Path, err)
+	}
+	fmt.Fprintf(a.stdout, "%s has a new password in %s\n", name, users.Path)
+	return nil
+}
+
+func (a *app) userRemove(name string) error {
+	users, err := a.usersFile()
+	if err != nil {
+		return err
+	}
+	err = users.Remove(name)
+	switch {
+	case errors.Is(err, identity.ErrUnknown):
+		return noSuchUser(name, users.Path)
+	case err != nil:
+		return fmt.Errorf("%s: %w", users.Path, err)
+	}
+	fmt.Fprintf(a.stdout, "%s removed from %s\n", name, users.Path)
+	return nil
+}
+
+func noSuchUser(name, path string) error {
+	return fmt.Errorf("there is no user %s in %s", relay.Sanitize(name), path)
+}
+
+// userJSON is a user as `dawk user list --json` prints it.
+type userJSON struct {
+	Name           string   `json:"name"`
+	Password       string   `json:"password"` // kind of hash
+	Senders        []string `json:"senders,omitempty"`
+	Networks       []string `json:"networks,omitempty"`
+	MaxMessageSize int64    `json:"max_message_size,omitempty"` // octets
+	MaxAge         string   `json:"max_age,omitempty"`
+}
+
+func newUserListCommand(a *app) *cobra.Command {
+	asJSON := false
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the users and what they may do", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.userList(asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) userList(asJSON bool) error {
+	users, err := a.usersFile()
+	if err != nil {
+		return err
+	}
+	list, err := users.List()
+	if err != nil {
+		return err
+	}
+	out := []userJSON{}
+	for _, u := range list {
+		j := userJSON{Name: u.Name, Password: u.PasswordKind(), Senders: u.Senders(), MaxMessageSize: u.MaxMessageSize}
+		for _, n := range u.Networks {
+			j.Networks = append(j.Networks, n.String())
+		}
+		if u.MaxAge > 0 {
+			j.MaxAge = tomlfile.Duration(u.MaxAge).String()
+		}
+		out = append(out, j)
+	}
+	if asJSON {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(out)
+	}
+	if len(out) == 0 {
+		fmt.Fprintf(a.stdout, "no users in %s; add one with `dawk user add NAME`\n", users.Path)
+		return nil
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tMAY SEND AS\tFROM NETWORKS\tPASSWORD")
+	for _, j := range out {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", j.Name, orAny(j.Senders), orAny(j.Networks), j.Password)
+	}
+	return w.Flush()
+}
+
+func orAny(list []string) string {
+	if len(list) == 0 {
+		return "any"
+	}
+	return strings.Join(list, " ")
+}
+
+// newPassword asks for a password, twice on a terminal, and hashes it.
+func (a *app) newPassword(name string) (hash string, err error) {
+	var password string
+	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		password, err = a.askPassword(int(f.Fd()), name)
+	} else {
+		password, err = firstLine(a.stdin)
+	}
+	if err != nil {
+		return "", err
+	}
+	return identity.HashPassword(password)
+}
+
+func (a *app) askPassword(fd int, name string) (string, error) {
+	ask := func(prompt string) (string, error) {
+		fmt.Fprint(a.stderr, prompt)
+		b, err := term.ReadPassword(fd)
+		fmt.Fprintln(a.stderr)
+		return string(b), err
+	}
+	first, err := ask("Password for " + name + " (at least 8 characters): ")
+	if err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	again, err := ask("The same once more: ")
+	if err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	if first != again {
+		return "", errors.New("the two passwords differ; nothing was changed")
+	}
+	return first, nil
+}
+
+// firstLine reads a password that comes by a pipe.
+func firstLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+	if line == "" {
+		return "", errors.New("there is no password on standard input: its first line is the password")
+	}
+	return line, nil
+}
