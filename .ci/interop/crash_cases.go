@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func crashCases() []testCase {
+	return []testCase{
+		{"kill -9 under load", killNine},
+		{"SIGTERM under load", sigterm},
+		{"two SIGTERMs", secondSignal},
+	}
+}
+
+// crashText sends everything to one sink of its own.
+func crashText(s *sink, more string) string {
+	return fmt.Sprintf("[queue]\nretry = [\"1s\"]\nmin_free = \"1MiB\"\n\n[limits]\nmax_message_size = \"1MiB\"\n%s\n[[route]]\nto = [\"*\"]\nvia = [%q]\ntls = \"off\"\n", more, s.addr())
+}
+
+// newCrasher makes a relay and a sink for itself.
+func (w *world) newCrasher(t *T, name string) (*relay, *sink) {
+	s, err := w.newSink(name + "-sink")
+	t.must("smtp-sink", err)
+	t.Cleanup(s.close)
+	r, err := w.newRelay(name, []string{trusted}, crashText(s, ""))
+	t.must("config", err)
+	t.Cleanup(r.close)
+	return r, s
+}
+
+// killNine: eight clients, a relay that dies at a random moment of every
+// round. What was acknowledged arrives; what arrives twice was on its way
+// when the relay died.
+func killNine(t *T, w *world) {
+	r, s := w.newCrasher(t, "kill9")
+	random := rand.New(rand.NewPCG(w.set.seed, 0))
+	var starts []time.Time
+	begin := func() {
+		starts = append(starts, time.Now())
+		t.must("start", r.up())
+	}
+	begin()
+	l := startLoad(w.ctx, r.addr(trusted), "kill", 8, 2000)
+	t.Cleanup(l.end)
+	for range w.set.rounds {
+		before := l.ackedCount()
+		if !eventually(w.ctx, 20*time.Second, func() bool { return l.ackedCount() > before }) {
+			t.Fatalf("nobody is served after a restart:\n%s", r.proc.out.tail(5))
+		}
+		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond)
+		if !r.proc.running() {
+			t.Fatalf("dawk ended by itself:\n%s", r.proc.out.tail(10))
+		}
+		r.proc.kill()
+		time.Sleep(100 * time.Millisecond) // the sink reads what the dead relay had still sent
+		begin()
+	}
+	l.end()
+	copies, lost := l.settled(w.ctx, s, 2*time.Minute)
+	w.emptyQueue(t, r)
+	if len(lost) > 0 {
+		t.Errorf("LOST %d of %d acknowledged messages, e.g. %s", len(lost), len(l.acked), lost[0])
+	}
+	duplicates := w.judgeCopies(t, copies, starts)
+	t.Notef("%d rounds: %d sent, %d acknowledged, %d arrived, %d lost, %d twice (each across a kill)",
+		w.set.rounds, l.attempts, len(l.acked), len(copies), len(lost), duplicates)
+}
+
+// judgeCopies wants every second copy to come from a later life of the relay
+// than the first: within one life nothing may be sent twice.
+func (w *world) judgeCopies(t *T, copies map[string][]time.Time, starts []time.Time) (duplicates int) {
+	life := func(at time.Time) int {
+		i, _ := slices.BinarySearchFunc(starts, at, time.Time.Compare)
+		return i
+	}
+	for m, at := range copies {
+		slices.SortFunc(at, time.Time.Compare)
+		for i := 1; i < len(at); i++ {
+			duplicates++
+			if life(at[i-1]) == life(at[i]) {
+				t.Errorf("%s arrived twice in one life of the relay, at %s and %s after its start", m,
+					at[i-1].Sub(starts[life(at[i-1])-1]), at[i].Sub(starts[life(at[i])-1]))
+				continue
+			}
+			// A copy whose settlement had time to be written is not repeated.
+			if gap := starts[life(at[i-1])].Sub(at[i-1]); gap > 2*time.Second {
+				t.Errorf("%s was sent again although it had arrived %s before the next start", m, gap)
+			}
+		}
+	}
+	return duplicates
+}
+
+// sigterm: an orderly end under load takes less than ten seconds, tells code
+// 0, and nothing is lost or doubled.
+func sigterm(t *T, w *world) {
+	r, s := w.newCrasher(t, "sigterm")
+	var starts []time.Time
+	var slowest time.Duration
+	const rounds = 5
+	l := startLoad(w.ctx, r.addr(trusted), "term", 8, 2000)
+	t.Cleanup(l.end)
+	for i := range rounds + 1 {
+		starts = append(starts, time.Now())
+		t.must("start", r.up())
+		if i == rounds {
+			break
+		}
+		before := l.ackedCount()
+		if !eventually(w.ctx, 20*time.Second, func() bool { return l.ackedCount() > before+50 }) {
+			t.Fatalf("nobody is served:\n%s", r.proc.out.tail(5))
+		}
+		code, took, err := r.stop()
+		t.must("stop", err)
+		if code != 0 {
+			t.Errorf("exit code %d:\n%s", code, r.proc.out.tail(5))
+		}
+		if slowest = max(slowest, took); took > 10*time.Second {
+			t.Errorf("it took %s to stop", took)
+		}
+	}
+	l.end()
+	copies, lost := l.settled(w.ctx, s, time.Minute)
+	w.emptyQueue(t, r)
+	if len(lost) > 0 {
+		t.Errorf("LOST %d of %d acknowledged messages", len(lost), len(l.acked))
+	}
+	for m, at := range copies {
+		if len(at) > 1 {
+			t.Errorf("%s arrived %d times after orderly stops", m, len(at))
+		}
+	}
+	t.Notef("%d stops under load: %d acknowledged, %d lost, slowest stop %s; clients were told %s",
+		rounds, len(l.acked), len(lost), slowest.Round(time.Millisecond), l.refusals())
+}
+
+// secondSignal: a receiver that never answers keeps a stop waiting; a second
+// signal ends it at once, and the mail is still there afterwards.
+func secondSignal(t *T, w *world) {
+	s, err := w.newSink("second-sink", "-w", "60") // answers DATA after a minute
+	t.must("smtp-sink", err)
+	t.Cleanup(s.close)
+	r, err := w.newRelay("second", []string{trusted}, crashText(s, ""))
+	t.must("config", err)
+	t.Cleanup(r.close)
+	t.must("start", r.up())
+	marker := newMarker()
+	_, err = sendCurl(w, errand{addr: r.addr(trusted), mode: trusted, from: userName,
+		to: []string{"someone@" + sinkDomain}, input: simpleMessage(marker)})
+	t.must("curl", err)
+	if !eventually(w.ctx, arrivalLimit, func() bool {
+		found, err := s.partial()
+		return err == nil && found > 0
+	}) {
+		t.Fatalf("the sink was not reached:\n%s", r.proc.out.tail(5))
+	}
+	t.must("SIGTERM", r.proc.cmd.Process.Signal(syscall.SIGTERM))
+	start := time.Now()
+	_, _ = r.proc.signal(syscall.SIGTERM, 20*time.Second) // the code is free: it was told to end at once
+	if r.proc.running() || time.Since(start) > 3*time.Second {
+		t.Errorf("it ran on for %s after the second signal", time.Since(start))
+	}
+	s.close()
+	s.args = nil
+	t.must("smtp-sink", s.start(w))
+	t.must("start", r.up())
+	w.arrived(t, s, marker, 1)
+	t.Notef("ended after %s", time.Since(start).Round(time.Millisecond))
+}

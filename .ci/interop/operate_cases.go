@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// operateCases: what an administrator and a Prometheus see.
+func operateCases() []testCase {
+	return []testCase{
+		{"metrics pass promtool check metrics", func(t *T, w *world) {
+			body, status, err := w.house.get("/metrics")
+			if err != nil || status != http.StatusOK {
+				t.Fatalf("/metrics: %d, %v", status, err)
+			}
+			out, err := runTool(w.ctx, time.Minute, []byte(body), nil, "promtool", "check", "metrics")
+			if err != nil || strings.TrimSpace(out) != "" {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			t.Notef("%d series", strings.Count(body, "\n")-strings.Count(body, "\n#"))
+		}},
+		{"healthz and readyz", func(t *T, w *world) {
+			for _, path := range []string{"/healthz", "/readyz"} {
+				if _, status, err := w.house.get(path); err != nil || status != http.StatusOK {
+					t.Errorf("%s: %d, %v", path, status, err)
+				}
+			}
+		}},
+		{"why and queue for mail that waits", whyWaiting},
+		{"sendmail-like: swaks, then queue is empty", func(t *T, w *world) {
+			marker := newMarker()
+			out, err := sendSwaks(w, errand{addr: w.house.addr(trusted), mode: trusted, from: userName,
+				to: []string{"someone@" + sinkDomain}, input: simpleMessage(marker)})
+			if err != nil {
+				t.Fatalf("%v\n%s", err, lastLines(out, 5))
+			}
+			w.arrived(t, w.sink, marker, 1)
+			w.emptyQueue(t, w.house)
+		}},
+		{"without a configuration file", bareServe},
+	}
+}
+
+var queuedAs = regexp.MustCompile(`queued as ([0-9A-Z]{11}-[0-9A-Z]{4})`)
+
+// whyWaiting: mail for a host that does not listen waits, and every command
+// that looks at it says why; then the operator bounces it.
+func whyWaiting(t *T, w *world) {
+	marker := newMarker()
+	out, err := sendSwaks(w, errand{addr: w.house.addr(trusted), mode: trusted, from: userName,
+		to: []string{"someone@" + deadDomain}, input: simpleMessage(marker)})
+	t.must("swaks", err)
+	m := queuedAs.FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("swaks was not told a queue ID:\n%s", lastLines(out, 5))
+	}
+	var why string
+	if !eventually(w.ctx, arrivalLimit, func() bool {
+		why, err = w.house.command("", "why", m[1])
+		return err == nil && strings.Contains(why, "refused")
+	}) {
+		t.Fatalf("dawk why does not say that the connection is refused: %v\n%s", err, why)
+	}
+	for _, args := range [][]string{{"queue", "show", m[1]}, {"queue", "list", "to=@" + deadDomain}} {
+		out, err := w.house.command("", args...)
+		if err != nil || !strings.Contains(out, m[1]) {
+			t.Errorf("dawk %v: %v\n%s", args, err, out)
+		}
+	}
+	for _, args := range [][]string{{"why", m[1], "--json"}, {"queue", "show", m[1], "--json"}} {
+		out, err := w.house.command("", args...)
+		if err != nil || !json.Valid([]byte(out)) {
+			t.Errorf("dawk %v is not JSON: %v\n%s", args, err, out)
+		}
+	}
+	if out, err := w.house.command("", "queue", "bounce", m[1]); err != nil {
+		t.Fatalf("queue bounce: %v\n%s", err, out)
+	}
+	notice(t, w, marker)
+	w.emptyQueue(t, w.house)
+}
+
+// bareServe: dawk serve in an empty directory says what to try next. The
+// ports of its defaults may be taken on this machine; then it must say so.
+func bareServe(t *T, w *world) {
+	dir, err := w.subdir("bare")
+	t.must("mkdir", err)
+	cmd := exec.Command(w.binary, "serve")
+	cmd.Dir = dir
+	p, err := startProcess(cmd)
+	t.must("start", err)
+	t.Cleanup(p.kill)
+	eventually(w.ctx, 10*time.Second, func() bool { return !p.running() || greets("127.0.0.1:2525") })
+	if !p.running() {
+		if !strings.Contains(p.out.String(), "already in use") {
+			t.Fatalf("it ended:\n%s", p.out.tail(5))
+		}
+		t.Skipf("port 2525 or 8025 is taken on this machine")
+	}
+	for _, want := range []string{"127.0.0.1:2525", "127.0.0.1:8025"} {
+		if !strings.Contains(p.out.String(), want) {
+			t.Errorf("it does not tell of %s:\n%s", want, p.out.tail(10))
+		}
+	}
+}
