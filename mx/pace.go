@@ -1,6 +1,10 @@
 package mx
 
-import "time"
+import (
+	"errors"
+	"os"
+	"time"
+)
 
 // minRate is the rate below which a body's time counts towards
 // Timeouts.Session, in octets a second.
@@ -13,6 +17,7 @@ type pace struct {
 	start time.Time
 	sent  int64
 	limit time.Time // of the session, as it was before
+	over  bool      // it was the session's limit that ended a write
 }
 
 func newPace(c *conn) *pace {
@@ -21,12 +26,15 @@ func newPace(c *conn) *pace {
 
 func (p *pace) send(block []byte) error {
 	by := time.Now().Add(p.c.limits.Block)
-	if end := p.limit.Add(p.credit()); end.Before(by) {
+	end := p.limit.Add(p.credit())
+	last := end.Before(by)
+	if last {
 		by = end
 	}
 	p.c.writeBy(by)
 	n, err := p.c.nc.Write(block)
 	p.sent += int64(n)
+	p.over = last && errors.Is(err, os.ErrDeadlineExceeded)
 	return err
 }
 
@@ -36,5 +44,9 @@ func (p *pace) credit() time.Duration {
 
 // end gives the session the time back that the body took, as far as it moved.
 func (p *pace) end() {
+	if p.over {
+		p.c.use.end = time.Now()
+		return
+	}
 	p.c.use.end = p.limit.Add(min(p.credit(), time.Since(p.start)))
 }

@@ -128,7 +128,11 @@ func (t *Transport) mxHosts(ctx context.Context, domain string) ([]*host, relay.
 		if slices.ContainsFunc(hosts, func(h *host) bool { return h.name == m.Host }) {
 			continue
 		}
-		hosts = append(hosts, &host{name: m.Host, port: uint16(t.cfg.Port), rank: int(m.Preference)})
+		h := &host{name: m.Host, port: uint16(t.cfg.Port), rank: int(m.Preference)}
+		if _, err := netip.ParseAddr(m.Host); err == nil { // RFC 1035 §3.3.9: a name it must be
+			h.err = &DNSError{Name: m.Host, Type: "A", Trouble: NXDomain, Detail: "an address where a name belongs"}
+		}
+		hosts = append(hosts, h)
 	}
 	return hosts, relay.Reply{}
 }
@@ -147,8 +151,11 @@ func (t *Transport) resolve(ctx context.Context, hosts []*host) {
 }
 
 func (t *Transport) resolveHost(ctx context.Context, h *host) {
-	if a, err := netip.ParseAddr(h.name); err == nil {
-		h.addrs = []netip.Addr{a} // of `via`; an MX cannot be one, and is refused below
+	if h.err != nil {
+		return
+	}
+	if a, err := netip.ParseAddr(h.name); err == nil { // of `via`
+		h.addrs = []netip.Addr{a}
 		return
 	}
 	if h.name == "localhost" { // RFC 6761 §6.3: never asked of DNS

@@ -1,0 +1,189 @@
+package mx_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"dawk/mx"
+	"dawk/mx/mxtest"
+)
+
+// certified is a server configuration with a certificate for names, and a CA
+// that vouches for it.
+func certified(t testing.TB, names ...string) (mxtest.Config, *mxtest.CA) {
+	t.Helper()
+	ca, err := mxtest.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mxtest.Config{Certificate: certificate(t, ca, time.Hour, names...)}, ca
+}
+
+func certificate(t testing.TB, ca *mxtest.CA, valid time.Duration, names ...string) *tls.Certificate {
+	t.Helper()
+	c, err := ca.Certificate(valid, names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &c
+}
+
+// TestHostile: whatever a receiver does at whatever stage, the attempt ends
+// soon, the mail is deferred, and memory stays bounded.
+func TestHostile(t *testing.T) {
+	stages := []string{"connect", "ehlo", "starttls", "tls", "mail", "rcpt", "data", "body", "dot"}
+	actions := []string{"drop", "reset", "halfclose", "stall", "endless", `raw "\x00\xff\xfe\r\n"`, `raw "250"`,
+		`slow 5ms 250 ` + strings.Repeat("x", 4000), "raw \"" + strings.Repeat("250-y", 3000) + "\"", "421 4.3.2 bye", "noread"}
+	big := letter + strings.Repeat(strings.Repeat("z", 998)+"\r\n", 12_000) // more than socket buffers hold
+	cfg, _ := certified(t, "mx.b.test")
+	for _, stage := range stages {
+		for _, action := range actions {
+			t.Run(stage+" "+action[:min(len(action), 20)], func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, cfg, func(c *mx.Config) {
+					short := 150 * time.Millisecond
+					c.Timeouts = mx.Timeouts{Connect: short, Greeting: short, Command: short, Data: short, Block: short, FinalDot: short, Session: time.Second}
+				})
+				w.script(stage, action, 0)
+				body := letter
+				if stage == "body" {
+					body = big
+				}
+				r := w.deliver(task(t, body, "x@b.test")).Replies[0]
+				if r.Permanent() {
+					t.Errorf("bounced: %+v", r)
+				}
+				if r.Positive() && stage != "starttls" && stage != "tls" {
+					t.Errorf("taken for success: %+v", r)
+				}
+				if strings.ContainsAny(r.Text, "\r\n\x00") || len(r.Text) > 1024 {
+					t.Errorf("text: %q", r.Text)
+				}
+			})
+		}
+	}
+}
+
+// TestInjectedPlaintext: what follows the 220 to STARTTLS in the clear is
+// never read as if it came through TLS, and there is no second try in the
+// clear for who sends it.
+func TestInjectedPlaintext(t *testing.T) {
+	cfg, _ := certified(t, "mx.b.test")
+	w := newWorld(t, cfg, nil)
+	w.script("starttls", `raw "220 go on\r\n250 2.1.0 injected\r\n"`, 0)
+	r := w.deliver(task(t, letter, "x@b.test")).Replies[0]
+	if r.Positive() || r.Permanent() || !strings.Contains(r.Text, "plain text") {
+		t.Errorf("%+v", r)
+	}
+	if len(w.srv.Messages()) != 0 || w.srv.Sessions() != 1 {
+		t.Errorf("%d messages in %d sessions", len(w.srv.Messages()), w.srv.Sessions())
+	}
+}
+
+// TestManyRecipients: a receiver that answers every RCPT at length while it
+// is still being written to cannot block us, nor we it.
+func TestManyRecipients(t *testing.T) {
+	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.RecipientsPerMessage = 1000 })
+	w.script("rcpt:*", "250 2.1.5 "+strings.Repeat("a very long welcome ", 90), 0)
+	var to []string
+	for i := range 1000 {
+		to = append(to, fmt.Sprintf("user%d@b.test", i))
+	}
+	res := w.deliver(task(t, letter, to...))
+	for i, r := range res.Replies {
+		if !r.Positive() {
+			t.Fatalf("%d: %v", i, r)
+		}
+	}
+	if m := w.srv.Messages(); len(m) != 1 || len(m[0].Recipients) != 1000 {
+		t.Errorf("%d messages", len(m))
+	}
+}
+
+// TestBatches: recipients beyond what a transaction may hold go in others, on
+// the same connection.
+func TestBatches(t *testing.T) {
+	var to []string
+	for i := range 25 {
+		to = append(to, fmt.Sprintf("user%d@b.test", i))
+	}
+	for name, c := range map[string]struct {
+		ext      []string
+		rcpt     string
+		times    int
+		sizes    []int
+		sessions int
+	}{
+		"ours":               {nil, "", 0, []int{10, 10, 5}, 1},
+		"LIMITS RCPTMAX":     {[]string{"PIPELINING", "LIMITS RCPTMAX=7"}, "", 0, []int{7, 7, 7, 4}, 1},
+		"LIMITS MAILMAX":     {[]string{"PIPELINING", "LIMITS MAILMAX=2"}, "", 0, []int{10, 10, 5}, 2},
+		"without PIPELINING": {[]string{}, "", 0, []int{10, 10, 5}, 1},
+	} {
+		w := newWorld(t, mxtest.Config{Extensions: c.ext}, func(cfg *mx.Config) { cfg.RecipientsPerMessage = 10 })
+		res := w.deliver(task(t, letter, to...))
+		for i, r := range res.Replies {
+			if !r.Positive() {
+				t.Errorf("%s: %d: %v", name, i, r)
+			}
+		}
+		var sizes []int
+		for _, m := range w.srv.Messages() {
+			sizes = append(sizes, len(m.Recipients))
+		}
+		if fmt.Sprint(sizes) != fmt.Sprint(c.sizes) || w.srv.Sessions() != c.sessions {
+			t.Errorf("%s: %v in %d sessions", name, sizes, w.srv.Sessions())
+		}
+	}
+}
+
+// TestTooManyRecipients: 452 and 552 5.5.3 after some were accepted mean
+// "another transaction", at once.
+func TestTooManyRecipients(t *testing.T) {
+	for _, reply := range []string{"452 4.5.3 too many recipients", "452 too many recipients", "552 5.5.3 too many"} {
+		for _, ext := range [][]string{{"PIPELINING"}, {}} {
+			w := newWorld(t, mxtest.Config{Extensions: ext}, nil)
+			w.script("rcpt:third@b.test", reply, 1)
+			w.script("rcpt:fourth@b.test", reply, 1)
+			res := w.deliver(task(t, letter, "first@b.test", "second@b.test", "third@b.test", "fourth@b.test"))
+			for i, r := range res.Replies {
+				if !r.Positive() {
+					t.Errorf("%s %v: %d: %v", reply, ext, i, r)
+				}
+			}
+			if m := w.srv.Messages(); len(m) != 2 || w.srv.Sessions() != 1 {
+				t.Errorf("%s %v: %d messages in %d sessions", reply, ext, len(m), w.srv.Sessions())
+			}
+		}
+	}
+}
+
+// TestLastWords: a receiver that has enough in the middle of the content says
+// why and stops reading; its words count.
+func TestLastWords(t *testing.T) {
+	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.Timeouts.Block = 300 * time.Millisecond })
+	w.script("body", "552 5.3.4 that is enough", 0)
+	big := strings.Repeat(strings.Repeat("z", 998)+"\r\n", 12_000)
+	res := w.deliver(task(t, big, "x@b.test"))
+	if r := res.Replies[0]; r.Code != 552 || !r.Permanent() || res.Unknown {
+		t.Errorf("%+v", res)
+	}
+}
+
+// TestContentThatMustNotGo: damaged content is refused without a final dot,
+// and its connection is not used again.
+func TestContentThatMustNotGo(t *testing.T) {
+	w := newWorld(t, mxtest.Config{}, nil)
+	r := w.deliver(task(t, "a\r\n.\nMAIL FROM:<x@example.org>\r\n", "x@b.test")).Replies[0]
+	if !r.Permanent() || r.Status.String() != "5.6.0" {
+		t.Errorf("%+v", r)
+	}
+	if res := w.deliver(task(t, letter, "x@b.test")); !res.Replies[0].Positive() || res.Reused {
+		t.Errorf("then: %+v", res)
+	}
+	if m := w.srv.Messages(); len(m) != 1 || string(m[0].Data) != letter {
+		t.Errorf("the server has %+v", m)
+	}
+}
