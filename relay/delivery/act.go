@@ -1,0 +1,291 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"dawk/bounce"
+	"dawk/relay"
+)
+
+// Verb is what an operator does to a message.
+type Verb string
+
+// The verbs of `dawk queue`.
+const (
+	VerbRetry   Verb = "retry"   // attempt it now
+	VerbHold    Verb = "hold"    // attempt nothing until it is released
+	VerbRelease Verb = "release" // end a hold; it is attempted now
+	VerbDelete  Verb = "delete"  // forget it and tell nobody
+	VerbBounce  Verb = "bounce"  // give up now and tell the sender
+)
+
+// Verbs are all verbs.
+func Verbs() []Verb { return []Verb{VerbRetry, VerbHold, VerbRelease, VerbDelete, VerbBounce} }
+
+// ParseVerb reads a verb as the operator writes it.
+func ParseVerb(s string) (Verb, error) {
+	if v := Verb(strings.ToLower(s)); slices.Contains(Verbs(), v) {
+		return v, nil
+	}
+	return "", fmt.Errorf("%q is not something to do with a message: use retry, hold, release, delete or bounce", relay.Sanitize(s))
+}
+
+// ErrHeld: a held message is released, not retried.
+var ErrHeld = errors.New("the message is on hold: release it to have it attempted")
+
+// byAdministrator is what bounce.Classify knows the operator by.
+const byAdministrator = "by the administrator of this relay"
+
+// bulkWorkers is how many messages ActAll has in hand at once: settlements
+// wait for company, so many together cost little more than one.
+const bulkWorkers = 128
+
+// Act does what the operator asks to every Delivery of a message. A Delivery
+// in progress is settled first; what is left of it is then acted upon.
+//
+// Errors: relay.ErrNotFound when the message is not queued, or was delivered
+// meanwhile; ErrHeld; relay.ErrClosed when the relay stops; what the store
+// said, in which case nothing happened to the Delivery at hand.
+func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error {
+	if !slices.Contains(Verbs(), verb) {
+		_, err := ParseVerb(string(verb))
+		return err
+	}
+	select {
+	case <-d.ready:
+	case <-d.stopped:
+		return fmt.Errorf("%s %s: %w", verb, id, relay.ErrClosed)
+	case <-ctx.Done():
+		return fmt.Errorf("%s %s: the queue is still being loaded: %w", verb, id, ctx.Err())
+	}
+	acted, seen := 0, map[uint16]bool{}
+	for { // again as long as Deliveries part from those acted upon
+		jobs := d.jobs(id, seen)
+		if len(jobs) == 0 {
+			break
+		}
+		for _, job := range jobs {
+			seen[job] = true
+			switch err := d.actOn(ctx, id, job, verb); {
+			case err == nil:
+				acted++
+			case !errors.Is(err, relay.ErrNotFound):
+				return fmt.Errorf("%s %s: %w", verb, id, err)
+			}
+		}
+	}
+	if acted == 0 {
+		return fmt.Errorf("%s %s: %w", verb, id, relay.ErrNotFound)
+	}
+	return nil
+}
+
+// ActAll is Act for many messages, several at a time. It returns one error a
+// message, nil for success, in the order of ids.
+func (d *Dispatcher) ActAll(ctx context.Context, ids []relay.QueueID, verb Verb) []error {
+	errs := make([]error, len(ids))
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range min(bulkWorkers, len(ids)) {
+		wg.Go(func() {
+			for i := range next {
+				errs[i] = d.Act(ctx, ids[i], verb)
+			}
+		})
+	}
+	for i := range ids {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return errs
+}
+
+// jobs are the Deliveries of a message that are not in seen.
+func (d *Dispatcher) jobs(id relay.QueueID, seen map[uint16]bool) (jobs []uint16) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for r := d.sched.index[id.Key]; r != 0; r = d.sched.at(r).sibling {
+		if e := d.sched.at(r); e.dir == id.Dir && !seen[e.job] {
+			jobs = append(jobs, e.job)
+		}
+	}
+	slices.Sort(jobs)
+	return jobs
+}
+
+// actOn does it to one Delivery.
+func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, verb Verb) error {
+	w, err := d.acquire(ctx, id, job)
+	if err != nil {
+		return err
+	}
+	defer d.wg.Done()
+	if verb == VerbRetry {
+		return d.retryNow(w)
+	}
+	claim, err := d.queue.Claim(id, job)
+	if err != nil {
+		d.unclaimed(w, err)
+		return err
+	}
+	defer claim.Content.Close()
+	dec, changed := d.settler.act(time.Now().Round(0), claim, verb)
+	if !changed {
+		d.release(w, w.was)
+		return nil
+	}
+	done := make(chan error, 1)
+	d.queue.Settle(dec.settlement, func(err error) { done <- err })
+	select {
+	case err = <-done:
+	case <-d.giveUp:
+		err = relay.ErrClosed
+	}
+	switch {
+	case err == nil:
+		for _, e := range dec.events {
+			d.observer.Observe(e)
+		}
+		f := d.fateAfter(claim, dec)
+		f.reason = w.was.reason
+		d.release(w, f)
+	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrCorrupt):
+		d.unclaimed(w, err)
+	default:
+		d.release(w, w.was)
+	}
+	return err
+}
+
+// retryNow makes an entry due. Nothing is written: the attempt follows at once,
+// and if the relay stops before, the retry schedule still holds.
+func (d *Dispatcher) retryNow(w work) error {
+	if w.was.held {
+		d.release(w, w.was)
+		return ErrHeld
+	}
+	f := w.was
+	f.due, f.forced = d.clockAt(time.Now()), true
+	d.mu.Lock()
+	d.sched.wake(w.r)
+	d.mu.Unlock()
+	d.release(w, f)
+	return nil
+}
+
+// handover gives an entry to an act that waited for it; ok is false when it is
+// gone.
+type handover struct {
+	work work
+	ok   bool
+}
+
+// acquire takes a Delivery off the schedule; if it is in progress, once that
+// is settled. The caller ends with release and d.wg.Done.
+func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16) (work, error) {
+	d.mu.Lock()
+	r := d.sched.find(id, job)
+	if r == 0 || d.stopping {
+		defer d.mu.Unlock()
+		if d.stopping {
+			return work{}, relay.ErrClosed
+		}
+		return work{}, relay.ErrNotFound
+	}
+	d.wg.Add(1)
+	if d.sched.at(r).place != placeOut {
+		w := d.workOn(r)
+		d.sched.pull(r)
+		d.mu.Unlock()
+		return w, nil
+	}
+	turn := make(chan handover, 1)
+	d.waiting[r] = append(d.waiting[r], turn)
+	d.mu.Unlock()
+	select {
+	case h := <-turn:
+		if !h.ok {
+			d.wg.Done()
+			return work{}, relay.ErrNotFound
+		}
+		return h.work, nil
+	case <-ctx.Done():
+	case <-d.giveUp:
+	}
+	d.unwait(r, turn)
+	d.wg.Done()
+	if err := ctx.Err(); err != nil {
+		return work{}, fmt.Errorf("its delivery is still in progress: %w", err)
+	}
+	return work{}, relay.ErrClosed
+}
+
+// unwait withdraws from waiting for an entry; if it was handed over meanwhile,
+// it is passed on.
+func (d *Dispatcher) unwait(r ref, turn chan handover) {
+	d.mu.Lock()
+	queue := d.waiting[r]
+	i := slices.Index(queue, turn)
+	if i >= 0 {
+		if d.waiting[r] = slices.Delete(queue, i, i+1); len(queue) == 1 {
+			delete(d.waiting, r)
+		}
+	}
+	d.mu.Unlock()
+	if i < 0 {
+		if h := <-turn; h.ok {
+			d.release(h.work, h.work.was)
+		}
+	}
+}
+
+// act decides what a verb does to a Delivery; changed is false when it is so
+// already.
+func (s *settler) act(now time.Time, c *relay.Claim, verb Verb) (dec decision, changed bool) {
+	d := c.Delivery
+	next := d.State()
+	kind := relay.EventHeld
+	var out []relay.Outcome
+	switch verb {
+	case VerbHold:
+		if d.Held {
+			return dec, false
+		}
+		next.Held, next.HeldAt, next.Rule = true, now, "on hold "+byAdministrator
+	case VerbRelease:
+		if !d.Held {
+			return dec, false
+		}
+		kind = relay.EventReleased
+		if !d.HeldAt.IsZero() {
+			next.HeldFor += max(0, now.Sub(d.HeldAt))
+		}
+		next.Held, next.HeldAt, next.Due, next.Rule = false, time.Time{}, now, "released "+byAdministrator
+	case VerbDelete:
+		kind = relay.EventDeleted
+		out = outcomesFor(d, relay.ActionDeleted, relay.Failure(relay.StageRoute, relay.Status{Class: 5}, "deleted %s", byAdministrator))
+	case VerbBounce:
+		kind = relay.EventFailed
+		out = outcomesFor(d, relay.ActionFailed,
+			relay.Failure(relay.StageRoute, relay.Status{Class: 5, Subject: 3, Detail: 0}, "returned to its sender %s", byAdministrator))
+	}
+	dec = decision{gone: out != nil, noted: next.DelayNoticed,
+		settlement: relay.Settlement{ID: c.Message.ID, Job: d.Job, Outcomes: out, Next: next}}
+	for i, o := range d.Open {
+		e := event(kind, now, c)
+		e.Recipient, e.Rule, e.Reason, e.Attempt = c.Message.Recipients[o.Recipient].Path, next.Rule, string(bounce.Operator), d.Attempts
+		if out != nil {
+			e.Reply, e.Rule = out[i].Reply, ""
+		}
+		dec.events = append(dec.events, e)
+	}
+	s.notify(now, time.Time{}, c, out, bounce.Situation{}, &dec)
+	return dec, true
+}

@@ -1,0 +1,250 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"dawk/relay"
+)
+
+// claimAgain is how long a Delivery waits that could not be read for a reason
+// that may pass.
+const claimAgain = time.Minute
+
+// attempt makes one delivery attempt and settles it. It owns the entry from
+// when the scheduler gave it out until release.
+func (d *Dispatcher) attempt(w work) {
+	defer d.wg.Done()
+	claim, err := d.queue.Claim(w.id, w.job)
+	if err != nil {
+		d.land(w, verdictNone)
+		d.unclaimed(w, err)
+		return
+	}
+	defer claim.Content.Close()
+	if early := time.Now(); claim.Message.NotBefore.After(early) && !w.forced {
+		d.land(w, verdictNone)
+		w.was.due = d.clockAt(claim.Message.NotBefore)
+		d.release(w, w.was)
+		return
+	}
+	a := d.try(claim)
+	d.counted(func(n *counters) { n.attempts++ })
+	d.land(w, verdictOf(claim.Message, a.result))
+	if d.attempts.Err() != nil && nothingDecided(a.result) {
+		// We cut it off ourselves: it is parked as if it had not begun.
+		d.release(w, w.was)
+		return
+	}
+	now := time.Now().Round(0)
+	if len(a.recipients) == 0 {
+		d.settle(w, claim, d.settler.part(now, claim, a.split))
+		return
+	}
+	d.settle(w, claim, d.settler.settle(now, claim, a))
+}
+
+// try makes the attempt proper: the recipients whose destination is still that
+// of the Delivery are offered to the transport. Whatever goes wrong in there
+// is a temporary failure: mail is never lost to a defect of ours.
+func (d *Dispatcher) try(c *relay.Claim) (a attempted) {
+	began := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			d.cfg.Log.Error("a defect stopped an attempt; it will be retried; please report this",
+				"qid", c.Message.ID, "dest", c.Delivery.Destination, "panic", relay.Sanitize(fmt.Sprint(p)), "stack", string(debug.Stack()))
+			a = attempted{recipients: c.Delivery.Recipients(), result: relay.Result{Began: began, Took: time.Since(began)}}
+		}
+		completeReplies(&a)
+	}()
+	a.recipients, a.split = d.regroup(c)
+	if len(a.recipients) == 0 {
+		return a
+	}
+	a.result = d.transport.Deliver(d.attempts, relay.Task{Message: c.Message, Recipients: a.recipients, Content: c.Content,
+		Destination: c.Delivery.Destination, Attempt: c.Delivery.Attempts + 1})
+	return a
+}
+
+// completeReplies sees to it that every recipient has a reply.
+func completeReplies(a *attempted) {
+	for i := range a.recipients {
+		if i >= len(a.result.Replies) {
+			a.result.Replies = append(a.result.Replies, relay.Reply{})
+		}
+		if a.result.Replies[i].IsZero() {
+			a.result.Replies[i] = relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0},
+				"an internal error of this relay stopped the attempt")
+		}
+	}
+	a.result.Replies = a.result.Replies[:len(a.recipients)]
+}
+
+// regroup looks the destinations up again: routes may have changed since
+// acceptance. Own are the recipients that still belong to this Delivery.
+func (d *Dispatcher) regroup(c *relay.Claim) (own []int, split []relay.Split) {
+	at := make(map[string]int)
+	for _, o := range c.Delivery.Open {
+		dest := d.transport.Destination(c.Message, c.Message.Recipients[o.Recipient].Path)
+		if dest == c.Delivery.Destination || dest == "" {
+			own = append(own, o.Recipient)
+			continue
+		}
+		i, ok := at[dest]
+		if !ok {
+			i = len(split)
+			at[dest] = i
+			split = append(split, relay.Split{Destination: dest})
+		}
+		split[i].Recipients = append(split[i].Recipients, o.Recipient)
+	}
+	return own, split
+}
+
+// verdictOf says what the attempt found out about its destination.
+func verdictOf(m *relay.Message, r relay.Result) verdict {
+	v := verdictNone
+	for _, reply := range r.Replies {
+		switch reply.Stage {
+		case relay.StageMail, relay.StageRcpt, relay.StageData, relay.StageBody:
+			return verdictOpen
+		case relay.StageDNS, relay.StageConnect, relay.StageGreeting, relay.StageEHLO, relay.StageAuth:
+			if !reply.Permanent() {
+				v = verdictClosed
+			}
+		case relay.StageTLS:
+			if !reply.Permanent() && !m.RequireTLS { // that would be the message's own wish
+				v = verdictClosed
+			}
+		}
+		if reply.Positive() {
+			return verdictOpen
+		}
+	}
+	return v
+}
+
+// nothingDecided says whether an attempt left everything as it was.
+func nothingDecided(r relay.Result) bool {
+	for _, reply := range r.Replies {
+		if reply.Positive() || reply.Permanent() {
+			return false
+		}
+	}
+	return !r.Unknown
+}
+
+// settle commits a decision, tells observers, and puts the entry where it
+// belongs now.
+func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) {
+	err := d.commit(dec.settlement)
+	switch {
+	case err == nil:
+		for _, e := range dec.events {
+			d.observer.Observe(e)
+		}
+		d.release(w, d.fateAfter(c, dec))
+	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrCorrupt):
+		d.unclaimed(w, err)
+	default:
+		d.cfg.Log.Warn("the relay stopped before the result of an attempt was written; it is made again after the next start",
+			"qid", w.id, "dest", c.Delivery.Destination, "error", err)
+		d.release(w, w.was)
+	}
+}
+
+// fateAfter is where an entry belongs after dec was committed.
+func (d *Dispatcher) fateAfter(c *relay.Claim, dec decision) fate {
+	next := dec.settlement.Next
+	f := fate{gone: dec.gone, due: d.clockAt(next.Due), attempts: next.Attempts, held: next.Held, reason: dec.reason}
+	if f.held && !dec.noted && d.cfg.DelayNotice > 0 {
+		f.notice = d.clockAt(d.settler.noticeAt(c.Message))
+	}
+	return f
+}
+
+func (d *Dispatcher) clockAt(t time.Time) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.clock.at(t)
+}
+
+// errAbandoned: a stop did not wait for a settlement any longer.
+var errAbandoned = errors.New("the relay stops")
+
+// commit has a Settlement written, however long it takes: its result is known
+// and must not be found out again by sending the message twice. Errors:
+// relay.ErrNotFound, relay.ErrCorrupt, relay.ErrClosed, or a stop.
+func (d *Dispatcher) commit(s relay.Settlement) error {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		done := make(chan error, 1)
+		d.queue.Settle(s, func(err error) { done <- err })
+		var err error
+		select {
+		case err = <-done:
+		case <-d.giveUp:
+			return errAbandoned
+		}
+		if err == nil || errors.Is(err, relay.ErrNotFound) || errors.Is(err, relay.ErrCorrupt) || errors.Is(err, relay.ErrClosed) {
+			return err
+		}
+		d.counted(func(n *counters) { n.unsaved++ })
+		d.cfg.Log.Error("the result of an attempt cannot be written; trying again", "qid", s.ID, "again_in", wait, "error", err)
+		select {
+		case <-time.After(wait):
+		case <-d.stopped:
+			return err
+		}
+	}
+}
+
+// unclaimed puts away an entry whose Delivery could not be read.
+func (d *Dispatcher) unclaimed(w work, err error) {
+	switch {
+	case errors.Is(err, relay.ErrNotFound):
+		d.cfg.Log.Warn("a scheduled delivery is not in the queue any more", "qid", w.id, "job", w.job)
+		d.release(w, fate{gone: true})
+	case errors.Is(err, relay.ErrCorrupt):
+		d.counted(func(n *counters) { n.corrupt++ })
+		d.cfg.Log.Error("a message cannot be delivered because its record is damaged; it was set aside, see `dawk queue verify`",
+			"qid", w.id, "job", w.job, "error", err)
+		d.release(w, fate{gone: true})
+	case errors.Is(err, relay.ErrClosed):
+		d.release(w, w.was)
+	default:
+		d.cfg.Log.Error("a message cannot be read; trying again", "qid", w.id, "job", w.job, "again_in", claimAgain, "error", err)
+		w.was.due = d.clockAt(time.Now().Add(claimAgain))
+		if w.was.held {
+			w.was.notice = w.was.due
+		}
+		d.release(w, w.was)
+	}
+}
+
+// checkHeld sends the delay notice of a held Delivery, if it is due.
+func (d *Dispatcher) checkHeld(w work) {
+	defer d.wg.Done()
+	defer func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.checking--
+		d.pump()
+	}()
+	claim, err := d.queue.Claim(w.id, w.job)
+	if err != nil {
+		d.unclaimed(w, err)
+		return
+	}
+	defer claim.Content.Close()
+	dec, ok := d.settler.holdNotice(time.Now().Round(0), claim)
+	if ok {
+		d.settle(w, claim, dec)
+		return
+	}
+	if w.was.notice = 0; !dec.noted {
+		w.was.notice = d.clockAt(d.settler.noticeAt(claim.Message))
+	}
+	d.release(w, w.was)
+}

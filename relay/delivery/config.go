@@ -1,0 +1,119 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"dawk/relay"
+)
+
+// Queue is what the dispatcher needs of the store; package queue implements it.
+type Queue interface {
+	// Watch names the function that is told of every new Delivery, after the
+	// commit that made it. It is called once, by New.
+	Watch(func([]relay.Entry))
+	// Entries are all Deliveries in the store, in the order of their keys. A
+	// record that cannot be read comes as an error that is relay.ErrCorrupt;
+	// any other error ends the load.
+	Entries() iter.Seq2[relay.Entry, error]
+	// Claim reads a Delivery with its message and its content, which the
+	// claimer closes. Errors: relay.ErrNotFound, relay.ErrCorrupt,
+	// relay.ErrClosed, or what the disk said.
+	Claim(relay.QueueID, uint16) (*relay.Claim, error)
+	// Settle commits a Settlement, all or nothing, and calls the function once
+	// afterwards. A failed Settlement left nothing behind, or the error is
+	// relay.ErrClosed.
+	Settle(relay.Settlement, func(error))
+	// NextID reserves a queue ID for a notice.
+	NextID() relay.QueueID
+}
+
+// Transport makes delivery attempts; package mx implements it.
+type Transport interface {
+	// Deliver offers the content to the recipients of one task and returns one
+	// reply for each. It returns soon after its context ends.
+	Deliver(context.Context, relay.Task) relay.Result
+	// Destination names the route or the domain that a recipient has now.
+	Destination(*relay.Message, relay.Path) string
+}
+
+// Config is the dispatcher's part of the configuration. The zero value of a
+// field is its default, except where it says otherwise.
+type Config struct {
+	Hostname   string     // our name in notices
+	Postmaster relay.Path // is told of double bounces; the zero value: nobody is
+
+	Retry       []time.Duration // waits between attempts; the last repeats. Default 1m 5m 15m 30m 1h 2h
+	MaxAge      time.Duration   // lifetime, time on hold not counted. Default 5 days (RFC 5321 §4.5.4.1)
+	DelayNotice time.Duration   // age at which the sender is told of the delay; 0: never
+
+	MaxConnections int           // attempts at once, all destinations together. Default 500
+	PerDestination int           // attempts at once to one destination. Default 10
+	Grace          time.Duration // how long a stop lets running attempts go on. Default 8 s
+
+	Log  *slog.Logger        // faults only; events go to the Observer. Default: discarded
+	Rand func(n int64) int64 // jitter, in [0, n). Default: math/rand/v2
+}
+
+// DefaultRetry is the schedule of a configuration that names none: greylisting
+// passes in one minute, and two hours is a burden to nobody.
+var DefaultRetry = []time.Duration{
+	time.Minute,      // 0:01 after arrival
+	5 * time.Minute,  // 0:06
+	15 * time.Minute, // 0:21
+	30 * time.Minute, // 0:51
+	time.Hour,        // 1:51
+	2 * time.Hour,    // 3:51, 5:51 … until MaxAge
+}
+
+// Validate says what is wrong with c, in a sentence for the administrator.
+func (c Config) Validate() error {
+	var errs []error
+	for i, step := range c.Retry {
+		if step <= 0 {
+			errs = append(errs, fmt.Errorf("retry: step %d is %s; a wait must be longer than 0", i+1, step))
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"max_age", c.MaxAge}, {"delay_notice", c.DelayNotice}, {"the grace of a stop", c.Grace}} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("%s: %s is less than 0", d.name, d.value))
+		}
+	}
+	if c.MaxConnections < 0 || c.PerDestination < 0 {
+		errs = append(errs, errors.New("max_connections: a number of connections is at least 1"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.Retry) == 0 {
+		c.Retry = DefaultRetry
+	}
+	if c.MaxAge == 0 {
+		c.MaxAge = 5 * 24 * time.Hour
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 500
+	}
+	if c.PerDestination == 0 {
+		c.PerDestination = 10
+	}
+	if c.Grace == 0 {
+		c.Grace = 8 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Int64N
+	}
+	return c
+}

@@ -1,0 +1,331 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"dawk/bounce"
+	"dawk/relay"
+)
+
+const (
+	// settleRoom is how many attempts may have ended without being settled
+	// yet. Settlements wait up to 10 ms for company and hold no connection
+	// meanwhile; but each is a message that a crash would send twice.
+	settleRoom = 256
+	// maxChecks is how many held Deliveries are looked at at once.
+	maxChecks = 4
+	// longestWait bounds the sleep between looks at the clock: a machine that
+	// slept, or whose clock was set, is noticed within a minute.
+	longestWait = time.Minute
+	// settleGrace is how long a stop waits for settlements once no attempt
+	// runs any more, or for attempts that were told to end.
+	settleGrace = 1500 * time.Millisecond
+)
+
+// Dispatcher gives every Delivery its attempts until it is settled. Its
+// methods may be called from any goroutine.
+type Dispatcher struct {
+	cfg       Config
+	queue     Queue
+	transport Transport
+	observer  relay.Observer
+	settler   settler
+
+	ready    chan struct{} // closed when the store is loaded
+	wakeup   chan struct{} // of the loop in Run; holds one
+	stopped  chan struct{} // closed when nothing new begins
+	giveUp   chan struct{} // closed when a stop waits for nothing any more
+	abort    chan struct{} // closed by Abort
+	abortNow sync.Once
+
+	attempts       context.Context // of all attempts
+	cancelAttempts context.CancelFunc
+	wg             sync.WaitGroup // of all that are out
+
+	mu       sync.Mutex
+	sched    *scheduler
+	clock    *clock
+	loaded   bool
+	stopping bool
+	armed    int64                   // when the loop looks again
+	watched  int64                   // when the watchdog looked last
+	checking int                     // held Deliveries being looked at
+	waiting  map[ref][]chan handover // operators' acts on entries that are out
+	count    counters
+}
+
+// counters only ever grow.
+type counters struct {
+	attempts uint64 // ended
+	corrupt  uint64 // Deliveries taken off the schedule because their record is damaged
+	stranded uint64 // Deliveries that the watchdog found without a next event
+	unsaved  uint64 // settlements that failed and were tried again
+}
+
+// New makes a dispatcher and lets q tell it of new Deliveries from now on;
+// nothing is attempted before Run. Observer may be nil.
+func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("delivery: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	if observer == nil {
+		observer = relay.Observers{}
+	}
+	sch := schedule{steps: cfg.Retry, rand: cfg.Rand}
+	d := &Dispatcher{
+		cfg: cfg, queue: q, transport: t, observer: observer,
+		settler: settler{schedule: sch, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice, compose: bounce.Compose,
+			bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster}, nextID: q.NextID, log: cfg.Log},
+		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
+		giveUp: make(chan struct{}), abort: make(chan struct{}),
+		sched: newScheduler(cfg.MaxConnections, cfg.PerDestination, sch.step),
+		clock: newClock(), armed: math.MaxInt64, waiting: make(map[ref][]chan handover),
+	}
+	d.attempts, d.cancelAttempts = context.WithCancel(context.Background())
+	q.Watch(d.watch)
+	return d, nil
+}
+
+// Ready is closed when the whole store is loaded and attempts begin.
+func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }
+
+// Run loads the store and dispatches until ctx ends. Then it starts nothing
+// more, gives running attempts Config.Grace, ends their contexts, and returns
+// when all that was begun is settled. It is called once.
+//
+// An error means that the store could not be loaded, or that attempts did not
+// end; what was not settled is attempted again after the next start.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	if err := d.load(ctx); err != nil {
+		return errors.Join(err, d.stop())
+	}
+	if ctx.Err() != nil { // stopped during the load
+		return d.stop()
+	}
+	close(d.ready)
+	timer := time.NewTimer(longestWait)
+	defer timer.Stop()
+	for {
+		timer.Reset(d.tick())
+		select {
+		case <-timer.C:
+		case <-d.wakeup:
+		case <-ctx.Done():
+			return d.stop()
+		}
+	}
+}
+
+// load takes in what the store holds. What is accepted meanwhile comes through
+// watch; neither comes twice.
+func (d *Dispatcher) load(ctx context.Context) error {
+	for e, err := range d.queue.Entries() {
+		if ctx.Err() != nil {
+			return nil // a stop during the start
+		}
+		if errors.Is(err, relay.ErrCorrupt) {
+			d.mu.Lock()
+			d.count.corrupt++
+			d.mu.Unlock()
+			d.cfg.Log.Error("a record of the queue cannot be read and is not delivered", "qid", e.ID, "error", err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("load the queue: %w", err)
+		}
+		d.mu.Lock()
+		now := d.clock.now()
+		d.sched.add(e, d.fateOf(e), now)
+		d.mu.Unlock()
+	}
+	d.mu.Lock()
+	d.loaded = true
+	d.mu.Unlock()
+	return nil
+}
+
+// watch takes in new Deliveries. It is called by the store's writer.
+func (d *Dispatcher) watch(entries []relay.Entry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.clock.now()
+	for _, e := range entries {
+		d.sched.add(e, d.fateOf(e), now)
+	}
+	d.pump()
+}
+
+// fateOf is where a Delivery of the store belongs; the clock was just looked at.
+//
+// A due time further away than the schedule ever puts one was written before
+// the clock was set back: it is brought near. FUTURERELEASE (RFC 4865) is the
+// exception: before the first attempt, a due time after arrival was asked for.
+func (d *Dispatcher) fateOf(e relay.Entry) fate {
+	due := e.Due
+	if asked := e.Attempts == 0 && e.Due.After(e.Arrival); !asked {
+		limit := d.clock.wall
+		if e.Attempts > 0 {
+			step := slices.Max(d.cfg.Retry)
+			limit = limit.Add(step + step/10)
+		}
+		if due.After(limit) {
+			due = limit
+		}
+	}
+	f := fate{due: d.clock.at(due), attempts: e.Attempts, held: e.Held}
+	if e.Held && d.cfg.DelayNotice > 0 {
+		f.notice = d.clock.at(e.Arrival.Add(d.cfg.DelayNotice))
+	}
+	return f
+}
+
+// tick does what is due and says how long the loop may sleep.
+func (d *Dispatcher) tick() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.watchdog()
+	d.armed = math.MinInt64 // the loop is awake: pump need not wake it
+	d.pump()
+	now := d.clock.now()
+	wait := time.Duration(min(max(d.sched.nextEvent()-now, 0), longestWait.Microseconds())) * time.Microsecond
+	d.armed = now + wait.Microseconds()
+	return wait
+}
+
+// watchdog looks, once a minute, for destinations whose turn would never come.
+// There is none unless we made a mistake; then mail goes on all the same.
+func (d *Dispatcher) watchdog() {
+	now := d.clock.now()
+	if now < d.watched+longestWait.Microseconds() {
+		return
+	}
+	d.watched = now
+	if n := d.sched.rescue(); n > 0 {
+		d.count.stranded += uint64(n)
+		d.cfg.Log.Error("the watchdog found deliveries that nothing would have woken; please report this", "deliveries", n)
+	}
+}
+
+// pump starts every attempt that may begin now. The caller holds the lock.
+func (d *Dispatcher) pump() {
+	if !d.loaded || d.stopping {
+		return
+	}
+	d.sched.advance(d.clock.now())
+	for d.sched.out < d.cfg.MaxConnections+settleRoom {
+		r, ok := d.sched.take()
+		if !ok {
+			break
+		}
+		d.wg.Add(1)
+		go d.attempt(d.workOn(r))
+	}
+	for d.checking < maxChecks {
+		r, ok := d.sched.takeCheck()
+		if !ok {
+			break
+		}
+		d.checking++
+		d.wg.Add(1)
+		go d.checkHeld(d.workOn(r))
+	}
+	if d.sched.nextEvent() < d.armed {
+		select {
+		case d.wakeup <- struct{}{}:
+		default: // it is awake already
+		}
+	}
+}
+
+// work is an entry that is out, for the goroutine that has it.
+type work struct {
+	r      ref
+	id     relay.QueueID
+	job    uint16
+	forced bool
+	was    fate // what it goes back to if nothing comes of it
+}
+
+func (d *Dispatcher) workOn(r ref) work {
+	e := d.sched.at(r)
+	return work{r: r, id: e.id(), job: e.job, forced: e.forced, was: d.sched.fateOf(r)}
+}
+
+// release ends somebody's work on an entry. An operator's act that waits for
+// it gets it next.
+func (d *Dispatcher) release(w work, f fate) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	queue := d.waiting[w.r]
+	switch {
+	case f.gone:
+		for _, next := range queue {
+			next <- handover{}
+		}
+		delete(d.waiting, w.r)
+		d.sched.put(w.r, f, d.clock.now())
+	case len(queue) > 0:
+		w.was = f
+		if d.waiting[w.r] = queue[1:]; len(queue) == 1 {
+			delete(d.waiting, w.r)
+		}
+		queue[0] <- handover{work: w, ok: true}
+	default:
+		d.sched.put(w.r, f, d.clock.now())
+	}
+	d.pump()
+}
+
+// land gives back an attempt's connection.
+func (d *Dispatcher) land(w work, v verdict) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sched.land(w.r, v, d.clock.now())
+	d.pump()
+}
+
+// Abort makes a stop immediate: running attempts are told to end at once. It
+// may be called at any time, also before the context of Run ends.
+func (d *Dispatcher) Abort() { d.abortNow.Do(func() { close(d.abort) }) }
+
+// stop ends what was begun.
+func (d *Dispatcher) stop() error {
+	d.mu.Lock()
+	d.stopping = true
+	close(d.stopped)
+	d.mu.Unlock()
+	idle := make(chan struct{})
+	go func() { d.wg.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-d.abort:
+	case <-time.After(d.cfg.Grace):
+	}
+	d.cancelAttempts()
+	select {
+	case <-idle:
+	case <-time.After(settleGrace):
+	}
+	close(d.giveUp)
+	select {
+	case <-idle:
+		return nil
+	case <-time.After(settleGrace):
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fmt.Errorf("delivery: %d attempts did not end when told to; they are made again after the next start", d.sched.out)
+}
+
+func (d *Dispatcher) counted(change func(*counters)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(&d.count)
+}

@@ -1,0 +1,185 @@
+package delivery
+
+import "dawk/relay"
+
+// ref names an entry: its number in the slab, from 1. 0 is no entry.
+type ref uint32
+
+// place is where an entry is: exactly one, always. It is what "every Delivery
+// has exactly one next event" means.
+type place uint8
+
+const (
+	placeFree      place = iota
+	placeWaiting         // in the due heap, until its due time
+	placeReady           // in the lane of its destination and identity, until its turn
+	placeOut             // with the goroutine that attempts, settles or acts on it
+	placeHeld            // held; only an operator moves it
+	placeHeldTimed       // held, and in the due heap until its delay notice may be due
+	placeHeldCheck       // held, and in the lane of those whose delay notice may be due
+)
+
+// entry is what the scheduler knows of one Delivery: 64 bytes, no pointers, so
+// that the garbage collector never looks at a million of them.
+type entry struct {
+	key          uint64 // relay.QueueID.Key
+	due          int64  // on the scheduler's clock, µs
+	dir          uint32 // relay.QueueID.Dir
+	arrival      uint32 // Unix seconds; good until 2106
+	dest, ident  uint32 // numbers of its destination and its identity
+	sibling      ref    // another Delivery of the same message
+	next, prev   ref    // neighbours in its lane; in the heap prev is its position
+	older, newer ref    // neighbours by arrival
+	job          uint16
+	attempts     uint16 // no higher than it can count
+	place        place
+	reason       uint8 // why it is delayed: see reasonIndex
+	held         bool  // due is then when its delay notice may be due, 0: never
+	forced       bool  // the operator wants an attempt now, FUTURERELEASE or not
+}
+
+const chunkSize = 4096 // entries; 256 KiB
+
+// table holds the entries: a slab that grows by chunks and never moves, an
+// index from messages to their first entry, and a list by arrival.
+type table struct {
+	chunks         []*[chunkSize]entry
+	used           ref // highest number ever given
+	free           ref // head of the free list, linked by next
+	index          map[uint64]ref
+	n              int
+	oldest, newest ref
+	minutes        map[uint32]int // entries by the minute of their arrival
+}
+
+func newTable() table {
+	return table{index: make(map[uint64]ref), minutes: make(map[uint32]int)}
+}
+
+func (t *table) at(r ref) *entry { return &t.chunks[(r-1)/chunkSize][(r-1)%chunkSize] }
+
+// find is the entry of one Delivery, 0 when there is none.
+func (t *table) find(id relay.QueueID, job uint16) ref {
+	for r := t.index[id.Key]; r != 0; r = t.at(r).sibling {
+		if e := t.at(r); e.job == job && e.dir == id.Dir {
+			return r
+		}
+	}
+	return 0
+}
+
+// insert makes an entry for e, which is in no place yet.
+func (t *table) insert(id relay.QueueID, job uint16, arrival uint32) ref {
+	r := t.free
+	if r != 0 {
+		t.free = t.at(r).next
+	} else {
+		t.used++
+		r = t.used
+		if int(r-1)/chunkSize == len(t.chunks) {
+			t.chunks = append(t.chunks, new([chunkSize]entry))
+		}
+	}
+	first := t.index[id.Key]
+	*t.at(r) = entry{key: id.Key, dir: id.Dir, job: job, arrival: arrival}
+	if first == 0 {
+		t.index[id.Key] = r
+	} else { // second in its chain: the index need not change
+		e, f := t.at(r), t.at(first)
+		e.sibling, f.sibling = f.sibling, r
+	}
+	t.linkByArrival(r, first)
+	t.minutes[arrival/60]++
+	t.n++
+	return r
+}
+
+// linkByArrival puts r beside its sibling, which is as old, or else at the end:
+// the store yields its records, and commits, in the order of arrival.
+func (t *table) linkByArrival(r, sibling ref) {
+	e := t.at(r)
+	e.older = t.newest
+	if sibling != 0 {
+		e.older = sibling
+	}
+	if e.older != 0 {
+		o := t.at(e.older)
+		e.newer, o.newer = o.newer, r
+	} else {
+		t.oldest = r
+	}
+	if e.newer != 0 {
+		t.at(e.newer).older = r
+	} else {
+		t.newest = r
+	}
+}
+
+// remove forgets r, which is in no place any more.
+func (t *table) remove(r ref) {
+	e := t.at(r)
+	if first := t.index[e.key]; first != r {
+		for t.at(first).sibling != r {
+			first = t.at(first).sibling
+		}
+		t.at(first).sibling = e.sibling
+	} else if e.sibling != 0 {
+		t.index[e.key] = e.sibling
+	} else {
+		delete(t.index, e.key)
+	}
+	if e.older != 0 {
+		t.at(e.older).newer = e.newer
+	} else {
+		t.oldest = e.newer
+	}
+	if e.newer != 0 {
+		t.at(e.newer).older = e.older
+	} else {
+		t.newest = e.older
+	}
+	if minute := e.arrival / 60; t.minutes[minute] > 1 {
+		t.minutes[minute]--
+	} else {
+		delete(t.minutes, minute)
+	}
+	*e = entry{next: t.free}
+	t.free = r
+	t.n--
+}
+
+func (e *entry) id() relay.QueueID { return relay.QueueID{Key: e.key, Dir: e.dir} }
+
+// names interns strings that many entries share, and counts their users.
+type names struct {
+	byName map[string]uint32
+	names  []string
+	users  []int
+	free   []uint32
+}
+
+func newNames() names { return names{byName: make(map[string]uint32)} }
+
+func (n *names) take(name string) uint32 {
+	num, ok := n.byName[name]
+	if !ok {
+		if last := len(n.free) - 1; last >= 0 {
+			num, n.free = n.free[last], n.free[:last]
+			n.names[num] = name
+		} else {
+			num = uint32(len(n.names))
+			n.names, n.users = append(n.names, name), append(n.users, 0)
+		}
+		n.byName[name] = num
+	}
+	n.users[num]++
+	return num
+}
+
+func (n *names) drop(num uint32) {
+	if n.users[num]--; n.users[num] == 0 {
+		delete(n.byName, n.names[num])
+		n.names[num] = ""
+		n.free = append(n.free, num)
+	}
+}

@@ -1,0 +1,70 @@
+package delivery
+
+import (
+	"time"
+
+	"dawk/relay"
+)
+
+// event is what all events about a Delivery have in common.
+func event(kind relay.EventKind, now time.Time, c *relay.Claim) relay.Event {
+	return relay.Event{Kind: kind, Time: now, ID: c.Message.ID, From: c.Message.From, Identity: c.Message.Identity,
+		MessageID: c.Message.MessageID, Size: c.Message.Size, Destination: c.Delivery.Destination,
+		Age: max(0, now.Sub(c.Message.Arrival))}
+}
+
+// attemptEvents tells of the attempt as a whole.
+func (s *settler) attemptEvents(now time.Time, c *relay.Claim, a attempted, n int, next relay.State) []relay.Event {
+	e := resultEvent(relay.EventAttempted, now, c, a.result, n)
+	e.Count = len(a.recipients)
+	if len(a.result.Replies) > 0 {
+		e.Reply = worst(a.result.Replies)
+	}
+	e.Unknown = a.result.Unknown
+	return []relay.Event{e}
+}
+
+// worst is the reply that an attempt is remembered for: the first that was not
+// positive, else the first.
+func worst(replies []relay.Reply) relay.Reply {
+	for _, r := range replies {
+		if !r.Positive() {
+			return r
+		}
+	}
+	return replies[0]
+}
+
+func resultEvent(kind relay.EventKind, now time.Time, c *relay.Claim, r relay.Result, n int) relay.Event {
+	e := event(kind, now, c)
+	e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = r.Route, r.Host, r.Addr, r.TLS, n, r.Took
+	return e
+}
+
+var kindOf = map[relay.Action]relay.EventKind{
+	relay.ActionRelayed:   relay.EventRelayed,
+	relay.ActionDelivered: relay.EventDelivered,
+	relay.ActionExpanded:  relay.EventDelivered,
+	relay.ActionDelayed:   relay.EventDelayed,
+	relay.ActionFailed:    relay.EventFailed,
+	relay.ActionExpired:   relay.EventExpired,
+	relay.ActionDeleted:   relay.EventDeleted,
+}
+
+// recipientEvents tells what became of each recipient.
+func (s *settler) recipientEvents(now time.Time, c *relay.Claim, a attempted, out []relay.Outcome, n int, next relay.State) []relay.Event {
+	events := make([]relay.Event, len(out))
+	for i, o := range out {
+		e := resultEvent(kindOf[o.Action], now, c, a.result, n)
+		e.Recipient, e.Reply = c.Message.Recipients[o.Recipient].Path, o.Reply
+		e.Unknown = a.result.Unknown && !o.Reply.Positive() && !o.Reply.Permanent()
+		if o.Action == relay.ActionDelayed {
+			e.Next, e.Rule = next.Due, next.Rule
+		}
+		if !o.Reply.Positive() {
+			e.Reason = reasonName(reasonIndex(o.Reply))
+		}
+		events[i] = e
+	}
+	return events
+}

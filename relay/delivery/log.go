@@ -1,0 +1,146 @@
+package delivery
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"dawk/relay"
+)
+
+// logObserver writes the mail log.
+type logObserver struct{ log *slog.Logger }
+
+// NewLogObserver writes one line an event to l: for what happens to mail one
+// line a recipient, with the queue ID, the addresses, the next hop's own words,
+// and when it is tried again. Keys that do not apply are left out; those that
+// appear keep their names and their order:
+//
+//	qid from rcpt identity client listener msgid size nrcpt dest route mx addr tls
+//	attempt took age code status reply unknown next rule reason notice kind
+//
+// Levels: debug for connections and attempts (their recipients follow), warn
+// for mail that failed, error for a failure that nobody hears of.
+func NewLogObserver(l *slog.Logger) relay.Observer { return logObserver{l} }
+
+// Observe writes e.
+func (o logObserver) Observe(e relay.Event) {
+	level := levelOf(e)
+	ctx := context.Background()
+	if !o.log.Enabled(ctx, level) {
+		return
+	}
+	a := make(attrs, 0, 24)
+	a.mail(e)
+	a.attempt(e)
+	a.reply(e)
+	o.log.LogAttrs(ctx, level, words(e), a...)
+}
+
+func levelOf(e relay.Event) slog.Level {
+	switch e.Kind {
+	case relay.EventAttempted, relay.EventConnected, relay.EventGone:
+		return slog.LevelDebug
+	case relay.EventFailed, relay.EventExpired:
+		return slog.LevelWarn
+	case relay.EventDropped:
+		return slog.LevelError
+	case relay.EventLogin:
+		if e.Reason != "ok" {
+			return slog.LevelWarn
+		}
+	}
+	return slog.LevelInfo
+}
+
+// words is the event's kind, which is what people search for, and for some
+// what it means.
+func words(e relay.Event) string {
+	switch e.Kind {
+	case relay.EventExpired:
+		return "expired: its time in the queue is up"
+	case relay.EventDropped:
+		return "dropped: a failure that nobody can be told of"
+	case relay.EventLogin:
+		if e.Reason != "ok" {
+			return "login failed"
+		}
+	}
+	return string(e.Kind)
+}
+
+type attrs []slog.Attr
+
+func (a *attrs) str(key, v string) {
+	if v != "" {
+		*a = append(*a, slog.String(key, v))
+	}
+}
+
+func (a *attrs) num(key string, v int64) {
+	if v != 0 {
+		*a = append(*a, slog.Int64(key, v))
+	}
+}
+
+func (a *attrs) time(key string, v time.Time) {
+	if !v.IsZero() {
+		*a = append(*a, slog.Time(key, v.Truncate(time.Second)))
+	}
+}
+
+func (a *attrs) duration(key string, v time.Duration) {
+	if v != 0 {
+		*a = append(*a, slog.Duration(key, v.Round(time.Millisecond)))
+	}
+}
+
+func (a *attrs) mail(e relay.Event) {
+	if !e.ID.IsZero() {
+		a.str("qid", e.ID.String())
+		a.str("from", e.From.Wire())
+	} else if !e.From.IsNull() {
+		a.str("from", e.From.Wire())
+	}
+	if !e.Recipient.IsNull() {
+		a.str("rcpt", e.Recipient.Wire())
+	}
+	a.str("identity", e.Identity)
+	a.str("client", e.Client)
+	a.str("listener", e.Listener)
+	switch e.Kind {
+	case relay.EventAccepted, relay.EventRefused:
+		a.str("msgid", relay.Sanitize(e.MessageID))
+		a.num("size", e.Size)
+	}
+	a.num("nrcpt", int64(e.Count))
+}
+
+func (a *attrs) attempt(e relay.Event) {
+	a.str("dest", e.Destination)
+	a.str("route", e.Route)
+	a.str("mx", e.Host)
+	a.str("addr", e.Addr)
+	a.str("tls", e.TLS)
+	a.num("attempt", int64(e.Attempt))
+	a.duration("took", e.Took)
+	a.duration("age", e.Age)
+}
+
+func (a *attrs) reply(e relay.Event) {
+	if !e.Reply.IsZero() {
+		a.num("code", int64(e.Reply.Code))
+		a.str("status", e.Reply.Enhanced().String())
+		a.str("reply", relay.Sanitize(e.Reply.Text))
+	}
+	if e.Unknown {
+		*a = append(*a, slog.Bool("unknown", true))
+	}
+	a.time("next", e.Next)
+	a.str("rule", e.Rule)
+	a.str("reason", e.Reason)
+	if !e.NoticeID.IsZero() {
+		a.str("notice", e.NoticeID.String())
+	}
+	a.str("kind", e.NoticeKind)
+}

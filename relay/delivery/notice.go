@@ -1,0 +1,103 @@
+package delivery
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"dawk/bounce"
+	"dawk/relay"
+)
+
+// notify adds to dec the notices that the outcomes cause, and the events that
+// tell of them. A notice that cannot be composed is written plainly instead:
+// whatever happens, the sender is told in the commit that ends the mail.
+func (s *settler) notify(now, lastAttempt time.Time, c *relay.Claim, out []relay.Outcome, situation bounce.Situation, dec *decision) {
+	m := c.Message
+	wanted := bounce.Wanted(s.bounce, m, out, situation)
+	for _, w := range wanted.Notices {
+		r := bounce.Report{Kind: w.Kind, ID: s.nextID(), Message: m, Outcomes: w.Outcomes,
+			LastAttempt: lastAttempt, Now: now, Content: c.Content}
+		if w.Kind == bounce.KindDelayed {
+			r.Until = now.Add(max(0, lifetime(m, s.maxAge)-age(now, m, c.Delivery)))
+		}
+		notice, err := s.composeSafely(r)
+		if err != nil {
+			s.log.Error("a notice could not be composed; a plain one is sent instead",
+				"qid", m.ID, "notice", r.ID, "kind", w.Kind, "error", err)
+			notice = plainNotice(s.bounce, r)
+		}
+		dec.settlement.Notices = append(dec.settlement.Notices, notice)
+		e := event(relay.EventNotified, now, c)
+		e.NoticeID, e.NoticeKind = r.ID, string(w.Kind)
+		e.Recipient = bounce.To(s.bounce, w.Kind, m)
+		e.Count = len(w.Outcomes)
+		dec.events = append(dec.events, e)
+	}
+	for _, o := range wanted.Dropped {
+		e := event(relay.EventDropped, now, c)
+		e.Recipient, e.Reply = m.Recipients[o.Recipient].Path, o.Reply
+		e.Reason = "no-postmaster"
+		if !s.bounce.Postmaster.IsNull() {
+			e.Reason = "postmaster-failed"
+		}
+		dec.events = append(dec.events, e)
+	}
+}
+
+// composeSafely is compose, for which a panic is an error: what strangers
+// wrote must not stop a settlement.
+func (s *settler) composeSafely(r bounce.Report) (n relay.Notice, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	n, err = s.compose(s.bounce, r)
+	if err == nil && (n.Message.ID != r.ID || len(n.Message.Recipients) == 0 || len(n.Content) == 0) {
+		err = fmt.Errorf("the notice %s is not complete", r.ID)
+	}
+	return n, err
+}
+
+// plainNotice is a notice of nothing but ASCII text, for when package bounce
+// gives none.
+func plainNotice(c bounce.Config, r bounce.Report) relay.Notice {
+	to := bounce.To(c, r.Kind, r.Message)
+	host := c.Hostname
+	if _, err := relay.NormalizeDomain(host); err != nil {
+		host = "localhost"
+	}
+	msgID := fmt.Sprintf("<%s.notice@%s>", r.ID, host)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "From: Mail Delivery System <postmaster@%s>\r\n", host)
+	if to.ASCII() {
+		fmt.Fprintf(&b, "To: %s\r\n", to.Wire())
+	}
+	fmt.Fprintf(&b, "Subject: About your message %s (%s)\r\nDate: %s\r\nMessage-ID: %s\r\n",
+		r.Message.ID, r.Kind, r.Now.Format(time.RFC1123Z), msgID)
+	b.WriteString("Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n")
+	fmt.Fprintf(&b, "This is the mail relay %s. About the message %s:\r\n\r\n", host, r.Message.ID)
+	for _, o := range r.Outcomes {
+		line := fmt.Sprintf("%s: %s: %s", r.Message.Recipients[o.Recipient].Path, o.Action, o.Reply)
+		for len(line) > 900 { // RFC 5322 §2.1.1: a line has at most 998 octets
+			b.WriteString(asciiOnly(line[:900]) + "\r\n")
+			line = line[900:]
+		}
+		b.WriteString(asciiOnly(line) + "\r\n")
+	}
+	return relay.Notice{Content: b.Bytes(), Message: relay.Message{
+		ID: r.ID, Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: to, Notify: relay.NotifyNever}}},
+		Arrival: r.Now, Size: int64(b.Len()), Identity: "dawk", MessageID: msgID, Notice: true}}
+}
+
+// asciiOnly is s with everything else than printable ASCII replaced.
+func asciiOnly(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}

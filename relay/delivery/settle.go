@@ -1,0 +1,202 @@
+package delivery
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"dawk/bounce"
+	"dawk/relay"
+)
+
+// routeChanged is the Rule of recipients whose route is another one than at
+// acceptance.
+const routeChanged = "its route has changed"
+
+// settler turns what happened to a Delivery into the Settlement that records
+// it. It is pure but for the IDs of notices: time comes as an argument.
+type settler struct {
+	schedule    schedule
+	maxAge      time.Duration
+	delayNotice time.Duration // 0: never
+	bounce      bounce.Config
+	compose     func(bounce.Config, bounce.Report) (relay.Notice, error) // bounce.Compose
+	nextID      func() relay.QueueID
+	log         *slog.Logger
+}
+
+// attempted is one attempt as it ended.
+type attempted struct {
+	recipients []int         // that it was made for
+	result     relay.Result  // a reply for each of them
+	split      []relay.Split // recipients whose route is another one by now
+}
+
+// decision is a Settlement with what follows once it is committed.
+type decision struct {
+	settlement relay.Settlement
+	events     []relay.Event // to be told after the commit
+	gone       bool          // no recipient remains in this Delivery
+	reason     uint8         // why the rest is delayed
+	noted      bool          // no delay notice is to come any more
+}
+
+// settle decides what an attempt means: for each recipient, for the Delivery,
+// and for the people who have to be told.
+func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
+	d, m := c.Delivery, c.Message
+	n := d.Attempts + 1
+	out := s.outcomes(now, c, a)
+	delayed := slices.ContainsFunc(out, func(o relay.Outcome) bool { return !o.Action.Final() })
+
+	next := d.State()
+	next.Attempts = n
+	next.Unknown = a.result.Unknown && delayed
+	switch {
+	case delayed:
+		next.Due, next.Rule = s.schedule.next(n, next.Unknown, now)
+	case len(a.split) > 0: // all that remains was not part of this attempt
+		next.Attempts = d.Attempts
+		next.Due, next.Rule = now, routeChanged
+	}
+	dec := decision{gone: !delayed, reason: reasonOf(out)}
+	dec.settlement = relay.Settlement{ID: m.ID, Job: d.Job, Outcomes: out, Split: a.split,
+		Attempt: s.record(now, n, out, a.result)}
+	if delayed {
+		dec.settlement.Attempt.Next, dec.settlement.Attempt.Rule = next.Due, next.Rule
+	}
+	dec.events = append(s.attemptEvents(now, c, a, n, next), s.recipientEvents(now, c, a, out, n, next)...)
+
+	tell := append(slices.Clone(out), stillOpen(d, a.split)...)
+	situation := bounce.Situation{Passed: a.result.DSN}
+	if s.delayDue(now, m, d) {
+		situation.DelayDue, next.DelayNoticed = true, true
+	}
+	dec.settlement.Next = next
+	dec.noted = next.DelayNoticed
+	s.notify(now, now, c, tell, situation, &dec)
+	return dec
+}
+
+// outcomes decides for each recipient. Expiry is for those that a temporary
+// failure would leave open.
+func (s *settler) outcomes(now time.Time, c *relay.Claim, a attempted) []relay.Outcome {
+	late := expired(now, c.Message, c.Delivery, s.maxAge)
+	out := make([]relay.Outcome, len(a.recipients))
+	for i, r := range a.recipients {
+		reply := a.result.Replies[i]
+		action := relay.ActionDelayed
+		switch {
+		case reply.Positive() && a.result.Delivered:
+			action = relay.ActionDelivered
+		case reply.Positive():
+			action = relay.ActionRelayed
+		case reply.Permanent():
+			action = relay.ActionFailed
+		case late:
+			action = relay.ActionExpired
+		}
+		out[i] = relay.Outcome{Recipient: r, Action: action, Reply: reply}
+	}
+	return out
+}
+
+// stillOpen are the recipients that part, as the delayed ones that they are: a
+// delay notice that is due now speaks for them too, since their new Delivery
+// inherits that it was sent.
+func stillOpen(d *relay.Delivery, split []relay.Split) []relay.Outcome {
+	var out []relay.Outcome
+	for _, p := range split {
+		for _, r := range p.Recipients {
+			i := slices.IndexFunc(d.Open, func(o relay.Open) bool { return o.Recipient == r })
+			o := relay.Outcome{Recipient: r, Action: relay.ActionDelayed}
+			if i >= 0 {
+				o.Reply = d.Open[i].Last
+			}
+			if o.Reply.IsZero() {
+				o.Reply = relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 4, Detail: 0}, "not attempted yet")
+			}
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// delayDue says whether the sender should hear by now that it takes long. Time
+// on hold counts: a held message is a late one too.
+func (s *settler) delayDue(now time.Time, m *relay.Message, d *relay.Delivery) bool {
+	return s.delayNotice > 0 && !d.DelayNoticed && !now.Before(s.noticeAt(m))
+}
+
+// noticeAt is when the delay notice of m is due.
+func (s *settler) noticeAt(m *relay.Message) time.Time {
+	if m.NotBefore.After(m.Arrival) {
+		return m.NotBefore.Add(s.delayNotice)
+	}
+	return m.Arrival.Add(s.delayNotice)
+}
+
+// record is the attempt as the history shows it.
+func (s *settler) record(now time.Time, n int, out []relay.Outcome, r relay.Result) *relay.Attempt {
+	a := &relay.Attempt{N: n, At: r.Began, Took: r.Took, Route: r.Route, Host: r.Host, Addr: r.Addr, TLS: r.TLS, Outcomes: out}
+	if a.At.IsZero() {
+		a.At = now
+	}
+	return a
+}
+
+// holdNotice is the settlement of a held Delivery whose delay notice is due;
+// ok is false when there is nothing to tell.
+func (s *settler) holdNotice(now time.Time, c *relay.Claim) (dec decision, ok bool) {
+	if !s.delayDue(now, c.Message, c.Delivery) {
+		return decision{noted: c.Delivery.DelayNoticed}, false
+	}
+	reply := relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "on hold, %s", byAdministrator)
+	dec.settlement = relay.Settlement{ID: c.Message.ID, Job: c.Delivery.Job, Next: c.Delivery.State()}
+	dec.settlement.Next.DelayNoticed = true
+	dec.noted = true
+	s.notify(now, time.Time{}, c, outcomesFor(c.Delivery, relay.ActionDelayed, reply), bounce.Situation{DelayDue: true}, &dec)
+	return dec, len(dec.settlement.Notices) > 0
+}
+
+// outcomesFor gives all open recipients of d the same outcome.
+func outcomesFor(d *relay.Delivery, action relay.Action, reply relay.Reply) []relay.Outcome {
+	out := make([]relay.Outcome, len(d.Open))
+	for i, o := range d.Open {
+		out[i] = relay.Outcome{Recipient: o.Recipient, Action: action, Reply: reply}
+	}
+	return out
+}
+
+// An entry has eight bits for the reason of its delay: a category of
+// bounce.Classify, counted from 1; 0 is for what was not attempted since the
+// relay started.
+const maxReasons = 64
+
+func reasonIndex(r relay.Reply) uint8 {
+	return uint8(min(slices.Index(bounce.Categories(), bounce.Classify(r))+1, maxReasons-1))
+}
+
+func reasonName(i uint8) string {
+	if all := bounce.Categories(); i > 0 && int(i) <= len(all) {
+		return string(all[i-1])
+	}
+	return ""
+}
+
+func reasonOf(out []relay.Outcome) uint8 {
+	for _, o := range out {
+		if o.Action == relay.ActionDelayed {
+			return reasonIndex(o.Reply)
+		}
+	}
+	return 0
+}
+
+// part is the settlement of a Delivery of which nothing is left: all its
+// recipients have another destination by now, and are attempted there.
+func (s *settler) part(now time.Time, c *relay.Claim, split []relay.Split) decision {
+	next := c.Delivery.State()
+	next.Due, next.Rule = now, routeChanged
+	return decision{gone: true, settlement: relay.Settlement{ID: c.Message.ID, Job: c.Delivery.Job, Next: next, Split: split}}
+}

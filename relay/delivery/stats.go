@@ -1,0 +1,189 @@
+package delivery
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"dawk/relay"
+)
+
+// Stats is the state of the queue as the dispatcher knows it. It costs no look
+// at the store; Destinations cost a look at every destination.
+type Stats struct {
+	Queued   int // Deliveries in all; what follows adds up to it
+	Deferred int // wait for their next attempt
+	Future   int // wait for their first attempt: FUTURERELEASE
+	Ready    int // wait for their turn
+	InFlight int // are being attempted, settled or acted upon
+	Held     int // are on hold
+
+	Connections   int       // attempts that may hold a connection
+	OldestArrival time.Time // zero: the queue is empty
+	Resting       int       // destinations that did not let us in and are left alone for a while
+
+	Ages       []AgeCount      // youngest first
+	Reasons    []NameCount     // why Deliveries are delayed, most frequent first; since the start of the relay
+	Identities []IdentityStats // who submitted them, most first
+
+	Destinations     []DestinationStats // most Deliveries first, at most the number asked for
+	DestinationCount int                // how many there are in all
+
+	Attempts uint64 // ended since the start
+	Corrupt  uint64 // Deliveries taken off the schedule because their record is damaged
+	Unsaved  uint64 // settlements that failed and were tried again
+	Stranded uint64 // Deliveries that the watchdog had to wake: always 0, or report it
+	Adrift   int    // Deliveries without exactly one next event: always 0, or report it
+}
+
+// NameCount is a name and how many Deliveries it has.
+type NameCount struct {
+	Name  string
+	Count int
+}
+
+// IdentityStats is the Deliveries of one submitting identity.
+type IdentityStats = NameCount
+
+// AgeCount is the Deliveries that arrived less than Below ago, and not less
+// than the one before it; Below is 0 for the rest.
+type AgeCount struct {
+	Below time.Duration
+	Count int
+}
+
+// DestinationStats is the Deliveries of one destination.
+type DestinationStats struct {
+	Name      string
+	Queued    int
+	Ready     int
+	Held      int
+	Attempts  int       // that run now
+	RestUntil time.Time // it did not let us in and is left alone until then; zero: it is not
+}
+
+// ageLimits are the columns of Stats.Ages.
+var ageLimits = [...]time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 24 * time.Hour, 5 * 24 * time.Hour, 0}
+
+// Stats counts the queue, with at most top destinations and identities.
+func (d *Dispatcher) Stats(top int) Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.sched
+	st := Stats{
+		Queued: s.n, Deferred: s.deferred, Ready: s.ready, InFlight: s.out,
+		Connections: s.flying, Resting: len(s.rests),
+		DestinationCount: len(s.dests), Attempts: d.count.attempts, Corrupt: d.count.corrupt,
+		Unsaved: d.count.unsaved, Stranded: d.count.stranded, Adrift: s.adrift(),
+	}
+	held := s.checks.n + s.held + s.heldTimed
+	st.Held, st.Future = held, s.n-held-s.deferred-s.ready-s.out
+	if s.oldest != 0 {
+		st.OldestArrival = time.Unix(int64(s.at(s.oldest).arrival), 0)
+	}
+	st.Ages = ages(s.minutes, d.clock.wallTime(d.clock.now()))
+	for i, n := range s.reasonCount {
+		if name := reasonName(uint8(i)); name != "" && n > 0 {
+			st.Reasons = append(st.Reasons, NameCount{name, n})
+		}
+	}
+	sortCounts(st.Reasons)
+	st.Identities, st.Destinations = s.identities(top), s.destinations(top, d.clock)
+	return st
+}
+
+func sortCounts(c []NameCount) {
+	slices.SortFunc(c, func(a, b NameCount) int { return cmp.Or(b.Count-a.Count, cmp.Compare(a.Name, b.Name)) })
+}
+
+func ages(minutes map[uint32]int, now time.Time) []AgeCount {
+	out := make([]AgeCount, len(ageLimits))
+	for i, limit := range ageLimits {
+		out[i].Below = limit
+	}
+	for minute, n := range minutes {
+		age := now.Sub(time.Unix(int64(minute)*60, 0))
+		i := slices.IndexFunc(ageLimits[:], func(limit time.Duration) bool { return limit == 0 || age < limit })
+		out[i].Count += n
+	}
+	return out
+}
+
+func (s *scheduler) identities(top int) []NameCount {
+	var all []NameCount
+	for num, users := range s.idents.users {
+		if users > 0 {
+			all = append(all, NameCount{s.idents.names[num], users})
+		}
+	}
+	sortCounts(all)
+	return all[:min(len(all), top)]
+}
+
+// destinations are the top ones by Deliveries. It keeps a sorted list of no
+// more than top, so that a million destinations cost a look and no memory.
+func (s *scheduler) destinations(top int, c *clock) []DestinationStats {
+	if top <= 0 {
+		return nil
+	}
+	order := func(a, b *destination) int { return cmp.Or(b.entries-a.entries, cmp.Compare(a.name, b.name)) }
+	best := make([]*destination, 0, min(top, len(s.dests))+1)
+	for _, d := range s.dests {
+		if len(best) == top && order(d, best[top-1]) > 0 {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(best, d, order)
+		best = slices.Insert(best, i, d)
+		best = best[:min(len(best), top)]
+	}
+	out := make([]DestinationStats, len(best))
+	for i, d := range best {
+		out[i] = DestinationStats{Name: d.name, Queued: d.entries, Ready: d.ready, Held: d.held, Attempts: d.flying}
+		if d.rest != 0 {
+			out[i].RestUntil = c.wallTime(d.rest)
+		}
+	}
+	return out
+}
+
+// Where is what the dispatcher is about to do with one Delivery: what `dawk
+// why` adds to what the store knows.
+type Where struct {
+	Job         uint16
+	State       string    // "waiting", "ready", "in progress" or "held"
+	Destination string    // as in relay.Entry
+	Due         time.Time // waiting: its next attempt
+	RestUntil   time.Time // its destination did not let us in and is left alone until then; zero: it is not
+	Ahead       int       // ready: Deliveries of the same destination that wait for their turn, this one included
+}
+
+var placeNames = [...]string{placeWaiting: "waiting", placeReady: "ready", placeOut: "in progress",
+	placeHeld: "held", placeHeldTimed: "held", placeHeldCheck: "held"}
+
+// Where tells of all Deliveries of a message, in the order of their jobs; none
+// when it is not queued.
+func (d *Dispatcher) Where(id relay.QueueID) []Where {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []Where
+	for r := d.sched.index[id.Key]; r != 0; r = d.sched.at(r).sibling {
+		e := d.sched.at(r)
+		dest := d.sched.destByNum[e.dest]
+		if e.dir != id.Dir {
+			continue
+		}
+		w := Where{Job: e.job, State: placeNames[e.place], Destination: dest.name}
+		switch e.place {
+		case placeWaiting:
+			w.Due = d.clock.wallTime(e.due)
+		case placeReady:
+			w.Ahead = dest.ready
+		}
+		if dest.rest != 0 {
+			w.RestUntil = d.clock.wallTime(dest.rest)
+		}
+		out = append(out, w)
+	}
+	slices.SortFunc(out, func(a, b Where) int { return cmp.Compare(a.Job, b.Job) })
+	return out
+}
