@@ -102,7 +102,7 @@ func (r *instance) openTransport() (err error) {
 }
 
 func (r *instance) openUsers() (err error) {
-	if r.cfg.Users.File != "" {
+	if r.cfg.needsUsers() {
 		r.users, err = identity.Open(r.cfg.Users.File, r.log)
 	}
 	return err
