@@ -12,15 +12,14 @@ const maxHeader = 256 << 10
 
 // header is what the scanner found. Its zero value is an empty message.
 type header struct {
-	received   int // Received fields: hops (RFC 5321 §6.3)
-	from       int
-	date       bool
-	messageID  string // the first Message-ID; "" without one
-	hasID      bool
-	tlsNo      bool // "TLS-Required: No" (RFC 8689 §5)
-	eightBit   bool // in the header as it was passed on
-	body8Bit   bool
-	incomplete bool // the message ended inside the header
+	received  int // Received fields: hops (RFC 5321 §6.3)
+	from      int
+	date      bool
+	messageID string // the first Message-ID; "" without one
+	hasID     bool
+	tlsNo     bool // "TLS-Required: No" (RFC 8689 §5)
+	eightBit  bool // in the header as it was passed on
+	body8Bit  bool
 }
 
 // scanner reads a message as it goes by, and passes on everything but the
@@ -39,6 +38,7 @@ type scanner struct {
 	value  []byte // of the Message-ID so far
 	any    bool   // a field was seen: a continuation line has something to continue
 	seen   int64  // octets of header so far
+	last   byte   // octet that was passed on last
 }
 
 // Write takes any piece of the message.
@@ -73,7 +73,7 @@ func (s *scanner) Write(p []byte) (int, error) {
 		if !s.hdr.body8Bit {
 			s.hdr.body8Bit = has8Bit(p)
 		}
-		if _, err := s.dst.Write(p); err != nil {
+		if err := s.pass(p); err != nil {
 			return 0, err
 		}
 	}
@@ -90,7 +90,9 @@ func (s *scanner) finish() error {
 		}
 	}
 	s.endField()
-	s.hdr.incomplete = !s.inBody
+	if s.inBody && s.last != '\n' { // neither
+		return s.pass([]byte("\r\n"))
+	}
 	return nil
 }
 
@@ -179,6 +181,7 @@ func (s *scanner) passField(line []byte) error {
 }
 
 func (s *scanner) pass(p []byte) error {
+	s.last = p[len(p)-1]
 	_, err := s.dst.Write(p)
 	return err
 }

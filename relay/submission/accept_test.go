@@ -1,0 +1,307 @@
+package submission_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/submission"
+)
+
+func path(t testing.TB, s string) relay.Path {
+	t.Helper()
+	p, err := relay.ParsePath(s)
+	check(t, err)
+	return p
+}
+
+func acceptor(t testing.TB, q *memQueue, change func(*submission.AcceptorConfig)) (*submission.Acceptor, *recorder) {
+	t.Helper()
+	cfg := submission.AcceptorConfig{Hostname: hostname, MaxMessageSize: 100000, MaxRecipients: 3}
+	if change != nil {
+		change(&cfg)
+	}
+	seen := &recorder{}
+	a, err := submission.NewAcceptor(cfg, q, seen)
+	check(t, err)
+	return a, seen
+}
+
+func submit(t testing.TB, content io.WriterTo) *submission.Submission {
+	return &submission.Submission{
+		Envelope: relay.Envelope{From: path(t, "a@example.org"), Recipients: []relay.Recipient{{Path: path(t, "b@example.com")}}},
+		Content:  content, Identity: "alice", Client: netip.MustParseAddr("192.0.2.9"), Listener: ":587", Helo: "pc.example.org", Protocol: "ESMTPSA",
+		TLS: "TLS1.3 TLS_AES_128_GCM_SHA256",
+	}
+}
+
+// pieces writes a text in pieces of n octets.
+type pieces struct {
+	text string
+	n    int
+}
+
+func (p pieces) WriteTo(w io.Writer) (total int64, err error) {
+	for s := p.text; s != ""; {
+		n := min(p.n, len(s))
+		m, err := io.WriteString(w, s[:n])
+		if total += int64(m); err != nil {
+			return total, err
+		}
+		s = s[n:]
+	}
+	return total, nil
+}
+
+func lines(l ...string) string { return strings.Join(l, "\r\n") + "\r\n" }
+
+const added = "Date: Sat, 01 Jan 2000 00:00:00 +0000\r\nMessage-ID: <00000000001-0007@relay.example.org>\r\n"
+
+var contents = []struct {
+	name, in string
+	out      string // without Received
+	change   func(*relay.Message)
+}{
+	{"complete", lines("Date: x", "Message-ID: <1@example.org>", "From: a", "", "body"),
+		lines("Date: x", "Message-ID: <1@example.org>", "From: a", "", "body"),
+		func(m *relay.Message) { m.MessageID = "<1@example.org>" }},
+	{"nothing", "", added, nil},
+	{"an empty body", lines("Subject: x", ""), added + lines("Subject: x", ""), nil},
+	{"header only", lines("Subject: x"), added + lines("Subject: x"), nil},
+	{"body only", lines("", "body"), added + lines("", "body"), nil},
+	{"no header at all", lines("Dear Sir,", "", "Bcc: this stays"), added + lines("", "Dear Sir,", "", "Bcc: this stays"), nil},
+	{"a header that breaks off", lines("Subject: x", "no field", "Bcc: b@example.com"), added + lines("Subject: x", "", "no field", "Bcc: b@example.com"), nil},
+	{"begins with a continuation", lines(" x", "", "body"), added + lines("", " x", "", "body"), nil},
+	{"Bcc and Return-Path", lines("Bcc: x@example.com,", "\ty@example.com", " z@example.com", "Subject: 1", " 2", "bcc : q", "RESENT-BCC:", "Return-Path: <r>", "X-Bcc: stays", "", "Bcc: stays"),
+		added + lines("Subject: 1", " 2", "X-Bcc: stays", "", "Bcc: stays"), nil},
+	{"Bcc at the end", lines("Subject: 1", "Bcc: x", "\ty"), added + lines("Subject: 1"), nil},
+	{"a folded Message-ID", lines("message-id:", " <2@example.org>", "date: x", "", ""), lines("message-id:", " <2@example.org>", "date: x", "", ""),
+		func(m *relay.Message) { m.MessageID = "<2@example.org>" }},
+	{"a Message-ID that is none", lines("Message-ID: me", "Date:", "", ""), lines("Message-ID: me", "Date:", "", ""), func(m *relay.Message) { m.MessageID = "" }},
+	{"8-bit body", lines("Subject: x", "", "\xff"), added + lines("Subject: x", "", "\xff"), func(m *relay.Message) { m.EightBit = true }},
+	{"8-bit header", lines("Subject: ü", "", "x"), added + lines("Subject: ü", "", "x"), func(m *relay.Message) { m.EightBit = true }},
+	{"8-bit in what goes", lines("Bcc: ü", "", "x"), added + lines("", "x"), nil},
+	{"TLS-Required", lines("tls-required:  no ", "", "x"), added + lines("tls-required:  no ", "", "x"), func(m *relay.Message) { m.TLSOptional = true }},
+	{"TLS-Required: yes", lines("TLS-Required: yes", "", "x"), added + lines("TLS-Required: yes", "", "x"), nil},
+	{"bare text at the end", "Subject: x\r\n\r\nend", added + "Subject: x\r\n\r\nend\r\n", nil},
+	{"unfinished header line", "Subject: x", added + "Subject: x\r\n", nil},
+}
+
+func TestContent(t *testing.T) {
+	for _, c := range contents {
+		for _, n := range []int{1, 2, 3, 7, 1000} {
+			t.Run(fmt.Sprintf("%s by %d", c.name, n), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					q := &memQueue{}
+					a, _ := acceptor(t, q, nil)
+					id, err := a.Accept(t.Context(), submit(t, pieces{c.in, n}))
+					check(t, err)
+					got := q.messages()[0]
+					head, rest, _ := strings.Cut(got.content, "+0000\r\n")
+					if !strings.HasPrefix(head, "Received: from ") || rest != c.out {
+						t.Errorf("\ngot  %q\nwant %q", rest, c.out)
+					}
+					want := relay.Message{ID: id, Envelope: submit(t, nil).Envelope, Arrival: time.Now(), Size: int64(len(got.content)),
+						Identity: "alice", Client: "192.0.2.9", Protocol: "ESMTPSA", MessageID: "<00000000001-0007@relay.example.org>"}
+					if c.change != nil {
+						c.change(&want)
+					}
+					if fmt.Sprintf("%+v", want) != fmt.Sprintf("%+v", got.Message) {
+						t.Errorf("\ngot  %+v\nwant %+v", got.Message, want)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestReceived(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*submission.Submission)
+		want   string
+	}{
+		{"one recipient", nil, "from pc.example.org ([192.0.2.9])\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007\r\n\tfor <b@example.com>; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
+		{"two recipients, in the clear, IPv6", func(s *submission.Submission) {
+			s.Recipients = append(s.Recipients, relay.Recipient{Path: path(t, "c@example.com")})
+			s.TLS, s.Protocol, s.Client, s.Helo = "", "SMTP", netip.MustParseAddr("2001:db8::1"), "[IPv6:2001:DB8::1]"
+		}, "from [IPv6:2001:db8::1] ([IPv6:2001:db8::1])\r\n\tby relay.example.org (dawk) with SMTP\r\n\tid 00000000001-0007; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
+		{"hidden", func(s *submission.Submission) { s.HideClient = true },
+			"from hidden.invalid\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007\r\n\tfor <b@example.com>; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
+		{"a name that is none, v4-mapped", func(s *submission.Submission) { s.Helo, s.Client = "my(pc)", netip.MustParseAddr("::ffff:192.0.2.9") },
+			"from unknown ([192.0.2.9])\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007\r\n\tfor <b@example.com>; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
+		{"a recipient outside ASCII", func(s *submission.Submission) { s.Recipients[0].Path = path(t, "ü@example.com") },
+			"from pc.example.org ([192.0.2.9])\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
+		{"a quoted recipient", func(s *submission.Submission) { s.Recipients[0].Path = path(t, `"a>; b"@example.com`) },
+			"from pc.example.org ([192.0.2.9])\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007\r\n\tfor <\"a>; b\"@example.com>; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := &memQueue{}
+				a, _ := acceptor(t, q, nil)
+				s := submit(t, pieces{"\r\n", 9})
+				if c.change != nil {
+					c.change(s)
+				}
+				_, err := a.Accept(t.Context(), s)
+				check(t, err)
+				if got := q.messages()[0].content; !strings.HasPrefix(got, "Received: "+c.want+"Date:") {
+					t.Errorf("\ngot  %q\nwant %q", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestPostmaster(t *testing.T) {
+	for configured, want := range map[string]string{"": "postmaster@relay.example.org", "admin@example.org": "admin@example.org"} {
+		q := &memQueue{}
+		a, _ := acceptor(t, q, func(c *submission.AcceptorConfig) { c.Postmaster = path(t, configured) })
+		s := submit(t, pieces{"\r\n", 9})
+		s.From, s.Recipients[0].Path = path(t, "postmaster"), path(t, "PostMaster")
+		_, err := a.Accept(t.Context(), s)
+		check(t, err)
+		if m := q.messages()[0]; m.Recipients[0].Path.String() != want || m.From.String() != want {
+			t.Errorf("%+v", m.Message)
+		}
+	}
+}
+
+// Every trouble has its reply, nothing of our insides is told, and the draft
+// ends.
+func TestRefusals(t *testing.T) {
+	secret := errors.New("open /var/lib/dawk/queue.db: input/output error")
+	full := fmt.Errorf("%w: 12 MiB free of /var/lib/dawk", relay.ErrNoSpace)
+	simple := pieces{"\r\nbody\r\n", 100}
+	for _, c := range []struct {
+		name   string
+		q      *memQueue
+		change func(*submission.Submission)
+		in     io.WriterTo
+		reply  string
+		reason submission.Reason
+	}{
+		{"no draft for want of room", &memQueue{draft: full}, nil, simple, "452 4.3.1", submission.ReasonNoSpace},
+		{"no draft", &memQueue{draft: secret}, nil, simple, "451 4.3.0", submission.ReasonInternal},
+		{"closed", &memQueue{draft: relay.ErrClosed}, nil, simple, "451 4.3.0", submission.ReasonInternal},
+		{"full while writing", &memQueue{write: full}, nil, simple, "452 4.3.1", submission.ReasonNoSpace},
+		{"broken while writing", &memQueue{write: secret}, nil, simple, "451 4.3.0", submission.ReasonInternal},
+		{"full at the commit", &memQueue{enqueue: full}, nil, simple, "452 4.3.1", submission.ReasonNoSpace},
+		{"broken at the commit", &memQueue{enqueue: secret}, nil, simple, "451 4.3.0", submission.ReasonInternal},
+		{"too big", &memQueue{}, nil, pieces{strings.Repeat("x", 100001), 1000}, "552 5.3.4", submission.ReasonSize},
+		{"too big for the login", &memQueue{}, func(s *submission.Submission) { s.MaxSize = 10 }, pieces{strings.Repeat("x", 11), 1000}, "552 5.3.4", submission.ReasonSize},
+		{"a big header", &memQueue{}, func(s *submission.Submission) {}, pieces{strings.Repeat("X: y\r\n", 300<<10/6), 1000}, "552 5.3.4", submission.ReasonSize},
+		{"nobody to send to", &memQueue{}, func(s *submission.Submission) { s.Recipients = nil }, simple, "554 5.5.1", submission.ReasonRecipients},
+		{"too many to send to", &memQueue{}, func(s *submission.Submission) { s.Recipients = make([]relay.Recipient, 4) }, simple, "452 4.5.3", submission.ReasonRecipients},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, seen := acceptor(t, c.q, nil)
+			s := submit(t, c.in)
+			if c.change != nil {
+				c.change(s)
+			}
+			_, err := a.Accept(t.Context(), s)
+			var r *submission.Refusal
+			if !errors.As(err, &r) || !strings.HasPrefix(r.Reply.String(), c.reply) || r.Reason != c.reason {
+				t.Fatalf("%#v", err)
+			}
+			if strings.Contains(r.Reply.String(), "/") {
+				t.Errorf("the reply tells of our insides: %v", r.Reply)
+			}
+			if c.q.open != 0 || len(c.q.taken) != 0 {
+				t.Errorf("%d drafts open, %d messages", c.q.open, len(c.q.taken))
+			}
+			if e := seen.of(relay.EventRefused); len(e) != 1 || e[0].Reason != string(c.reason) || e[0].Reply != r.Reply {
+				t.Errorf("events %+v", e)
+			}
+		})
+	}
+}
+
+// The header has a limit of its own, whatever a message may have.
+func TestHeaderLimit(t *testing.T) {
+	for _, in := range []string{strings.Repeat("X: y\r\n", 300<<10/6), "X: " + strings.Repeat("y", 300<<10)} {
+		q := &memQueue{}
+		a, _ := acceptor(t, q, func(c *submission.AcceptorConfig) { c.MaxMessageSize = 0 })
+		_, err := a.Accept(t.Context(), submit(t, pieces{in, 1000}))
+		var r *submission.Refusal
+		if !errors.As(err, &r) || r.Reason != submission.ReasonHeader {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// A refusal before the content is the answer to DATA or MAIL; one while it
+// comes is the answer to its end. The session goes on.
+func TestNoSpaceOverSMTP(t *testing.T) {
+	q := &memQueue{draft: relay.ErrNoSpace}
+	f := start(t, options{listener: trusted(), queue: q})
+	c := f.play(hello + envel + "-> DATA\n<- 452 4.3.1\n" + envel)
+	q.mu.Lock()
+	q.draft, q.write = nil, relay.ErrNoSpace
+	q.mu.Unlock()
+	f.more(c, data+"-> "+strings.Repeat("x", 900)+"\n-> .\n<- 452 4.3.1")
+	q.mu.Lock()
+	q.write, q.room = nil, fmt.Errorf("%w: little is left", relay.ErrNoSpace)
+	q.mu.Unlock()
+	f.more(c, "-> MAIL FROM:<a@example.org>\n<- 452 4.3.1 no space for new mail now, try again later")
+	q.mu.Lock()
+	q.room = errors.New("secret")
+	q.mu.Unlock()
+	f.more(c, "-> MAIL FROM:<a@example.org>\n<- 451 4.3.0 local trouble, try again later")
+	q.mu.Lock()
+	q.room = nil
+	q.mu.Unlock()
+	f.more(c, envel+data+"-> x\n-> .\n<- 250 2.0.0 queued as")
+	if e := f.seen.of(relay.EventAccepted); len(e) != 1 || e[0].Count != 1 || e[0].ID.IsZero() {
+		t.Errorf("%+v", e)
+	}
+}
+
+// FuzzContent: whatever the content and however it is cut, the outcome is the
+// same, the body is unchanged, and no Bcc is in the header.
+func FuzzContent(f *testing.F) {
+	for _, c := range contents {
+		f.Add(c.in, uint16(3))
+	}
+	bcc := regexp.MustCompile(`(?mi)^(bcc|return-path|resent-bcc)[ \t]*:`)
+	f.Fuzz(func(t *testing.T, in string, n uint16) {
+		in = strings.ReplaceAll(strings.ReplaceAll(in, "\r", ""), "\n", "\r\n") // what Submission asks for
+		run := func(n int) (stored, error) {
+			q := &memQueue{}
+			a, _ := acceptor(t, q, nil)
+			s := submit(t, pieces{in, n})
+			s.HideClient = true
+			_, err := a.Accept(t.Context(), s)
+			if err != nil {
+				return stored{}, err
+			}
+			return q.messages()[0], nil
+		}
+		whole, err1 := run(len(in) + 1)
+		cut, err2 := run(int(n) + 1)
+		if fmt.Sprint(err1) != fmt.Sprint(err2) || cutTimes(whole.content) != cutTimes(cut.content) {
+			t.Fatalf("%v %v\n%q\n%q", err1, err2, whole.content, cut.content)
+		}
+		if err1 != nil {
+			return
+		}
+		if bcc.MatchString(whole.header()) {
+			t.Fatalf("%q", whole.header())
+		}
+		if _, body, ok := strings.Cut(in, "\r\n\r\n"); ok && !strings.HasSuffix(strings.TrimSuffix(whole.content, "\r\n"), strings.TrimSuffix(body, "\r\n")) {
+			t.Fatalf("body changed: %q", whole.content)
+		}
+	})
+}
+
+func cutTimes(s string) string {
+	return regexp.MustCompile(`(; |Date: )\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}`).ReplaceAllString(s, "")
+}
