@@ -81,7 +81,14 @@ func (d *dec) small(limit int) int {
 
 // count is the number of things that follow, each at least one octet long: a
 // damaged count can never make us allocate more than the record is big.
-func (d *dec) count() int { return d.small(len(d.b)) }
+func (d *dec) count() int {
+	v := d.uint()
+	if v > uint64(len(d.b)) {
+		d.fail()
+		return 0
+	}
+	return int(v)
+}
 
 func (d *dec) int() int64 {
 	v, n := binary.Varint(d.b)

@@ -1,0 +1,321 @@
+package queue_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dawk/queue"
+	"dawk/relay"
+)
+
+// edit changes the bbolt file behind the queue's back.
+func edit(t *testing.T, dir string, f func(*bolt.Tx) error) {
+	t.Helper()
+	db, err := bolt.Open(filepath.Join(dir, "queue.db"), 0o600, &bolt.Options{NoFreelistSync: true})
+	if err == nil {
+		err = errors.Join(db.Update(f), db.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func refused(t *testing.T, dir string, want error, words ...string) {
+	t.Helper()
+	before, _ := os.ReadFile(filepath.Join(dir, "queue.db"))
+	_, err := queue.Open(small(dir))
+	wantErr(t, err, want, words...)
+	after, _ := os.ReadFile(filepath.Join(dir, "queue.db"))
+	if !bytes.Equal(before, after) {
+		t.Error("the refused file was changed")
+	}
+}
+
+// filled is a closed queue with n messages; the last byte of an ID picks size.
+func filled(t *testing.T, n int) (dir string, ids []relay.QueueID) {
+	dir = t.TempDir()
+	q := mustOpen(t, small(dir))
+	for i := range n {
+		ids = append(ids, mustPut(t, q, body(fmt.Sprint("message ", i), []int{100, 900, 3000}[i%3]), "a@example.org", "b@example.com"))
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir, ids
+}
+
+func TestRefusedFiles(t *testing.T) {
+	t.Run("newer", func(t *testing.T) {
+		dir, _ := filled(t, 3)
+		edit(t, dir, func(tx *bolt.Tx) error {
+			return tx.Bucket([]byte("sys")).Put([]byte("schema"), binary.BigEndian.AppendUint32(nil, 99))
+		})
+		refused(t, dir, queue.ErrNewer, "layout 99", "newer version of dawk")
+	})
+	t.Run("truncated", func(t *testing.T) {
+		dir, _ := filled(t, 60)
+		if err := os.Truncate(filepath.Join(dir, "queue.db"), 5*4096); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, dir, queue.ErrDamaged, "cut short", "nothing was changed")
+	})
+	t.Run("not a queue", func(t *testing.T) {
+		dir := t.TempDir()
+		os.WriteFile(filepath.Join(dir, "queue.db"), bytes.Repeat([]byte("hello\n"), 5000), 0o600)
+		refused(t, dir, queue.ErrDamaged, "does not begin like a queue file")
+	})
+	t.Run("held", func(t *testing.T) {
+		dir := t.TempDir()
+		mustOpen(t, small(dir))
+		refused(t, dir, queue.ErrHeld, "held by another dawk", dir)
+		_, err := queue.VerifyDir(context.Background(), dir)
+		wantErr(t, err, queue.ErrHeld)
+	})
+	t.Run("not a directory", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "file")
+		os.WriteFile(file, nil, 0o600)
+		if _, err := queue.Open(small(file)); err == nil || !strings.Contains(err.Error(), "not a directory") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestNewDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	mustOpen(t, small(dir))
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+}
+
+// Flipped bits anywhere in the file: the queue refuses it, or serves every
+// message unchanged or as damaged. It never ends the process, never invents.
+func TestFlippedBits(t *testing.T) {
+	master, ids := filled(t, 40)
+	// bbolt's file is a hole of 16 MiB behind a few pages: only those matter.
+	if err := os.Truncate(filepath.Join(master, "queue.db"), 128*4096); err != nil {
+		t.Fatal(err)
+	}
+	unclean := copyOf(t, master)
+	edit(t, unclean, func(tx *bolt.Tx) error { return nil }) // the free list is not in the file any more
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	var opened, refusals, asDamaged int
+	for i := range 150 {
+		dir := filepath.Join(t.TempDir(), "d")
+		if err := copyDir([]string{master, unclean}[i%2], dir); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "queue.db")
+		b, _ := os.ReadFile(path)
+		b = b[:128*4096]
+		for range 4 << (i % 5) {
+			b[rng.IntN(len(b))] ^= 1 << rng.IntN(8)
+		}
+		os.WriteFile(path, b, 0o600)
+		if _, err := queue.VerifyDir(context.Background(), dir); err != nil && !errors.Is(err, queue.ErrNewer) {
+			t.Logf("verify: %v", err)
+		}
+		q, err := queue.Open(small(dir))
+		if err != nil {
+			if refusals++; !errors.Is(err, queue.ErrDamaged) && !errors.Is(err, queue.ErrNewer) {
+				t.Errorf("refused with %v", err)
+			}
+			continue
+		}
+		opened++
+		for _, err := range q.Entries() {
+			if err != nil {
+				break
+			}
+		}
+		for n, id := range ids {
+			got, err := contentOf(q, id)
+			switch {
+			case err != nil:
+				asDamaged++
+			case string(got) != string(body(fmt.Sprint("message ", n), []int{100, 900, 3000}[n%3])):
+				t.Fatalf("flip %d: message %d has other content", i, n)
+			}
+		}
+		q.Close()
+	}
+	t.Logf("%d opened, %d refused, %d messages known to be damaged", opened, refusals, asDamaged)
+	if opened == 0 || refusals == 0 || asDamaged == 0 {
+		t.Error("the flips do not reach all that they should")
+	}
+}
+
+func copyOf(t *testing.T, dir string) string {
+	to := t.TempDir()
+	if err := copyDir(dir, to); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func msgKey(id relay.QueueID) []byte { return binary.BigEndian.AppendUint64(nil, id.Key) }
+func rowKey(id relay.QueueID, job uint16) []byte {
+	return binary.BigEndian.AppendUint16(msgKey(id), job)
+}
+
+func flip(tx *bolt.Tx, bucket string, key []byte) error {
+	b := tx.Bucket([]byte(bucket))
+	v := bytes.Clone(b.Get(key))
+	v[len(v)-1] ^= 1
+	return b.Put(key, v)
+}
+
+// A message whose record or file is damaged is set aside as a whole, said so,
+// and hinders nobody.
+func TestDamagedMessage(t *testing.T) {
+	dir, ids := filled(t, 6)
+	edit(t, dir, func(tx *bolt.Tx) error {
+		metadata := bytes.Clone(tx.Bucket([]byte("msg")).Get(msgKey(ids[1])))
+		metadata[40] ^= 1
+		return errors.Join(flip(tx, "msg", msgKey(ids[0])), tx.Bucket([]byte("msg")).Put(msgKey(ids[1]), metadata))
+	})
+	files := spoolFiles(t, dir) // of 2 and 5
+	os.Remove(files[0])
+	os.Truncate(files[1], 17)
+	q := mustOpen(t, small(dir))
+	for i, id := range ids {
+		_, err := contentOf(q, id)
+		if damaged := i == 0 || i == 1 || i == 2 || i == 5; !damaged {
+			if err != nil {
+				t.Errorf("message %d: %v", i, err)
+			}
+			continue
+		}
+		wantErr(t, err, relay.ErrCorrupt)
+		_, err = q.Claim(id, 1)
+		wantErr(t, err, relay.ErrNotFound)
+	}
+	q.Close()
+	q = mustOpen(t, small(dir))
+	sound(t, q)
+	if left := spoolFiles(t, dir); len(left) != 1 {
+		t.Errorf("the file of a message that was set aside went: %v", left)
+	}
+	r, _ := q.Verify(context.Background())
+	if q.Stats().SetAside != 12 || len(r.SetAside) != 12 || r.Messages != 2 { // a message and two Deliveries each
+		t.Errorf("%d, %v", q.Stats().SetAside, r)
+	}
+	if s := r.SetAside[0]; s.ID != ids[0] || !strings.Contains(s.Reason, "checksum") {
+		t.Errorf("set aside: %v", s)
+	}
+}
+
+// A Delivery that cannot be read is rebuilt from the message and the history:
+// what was delivered is not delivered again.
+func TestDamagedDelivery(t *testing.T) {
+	for name, find := range map[string]func(*testing.T, *queue.Queue, relay.QueueID){
+		"at start": func(t *testing.T, q *queue.Queue, id relay.QueueID) {
+			n := 0
+			for e, err := range q.Entries() {
+				if err != nil || e.ID != id {
+					t.Errorf("%v %v", e, err)
+				}
+				n++
+			}
+			if n != 2 {
+				t.Errorf("%d entries", n)
+			}
+		},
+		"at a claim": func(*testing.T, *queue.Queue, relay.QueueID) {},
+		"at a settlement": func(t *testing.T, q *queue.Queue, id relay.QueueID) {
+			s := relay.Settlement{ID: id, Next: relay.State{Attempts: 2}}
+			if err := settle(q, s); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opt := small(t.TempDir())
+			q := mustOpen(t, opt)
+			id := mustPut(t, q, body("x", 300), "a@example.org", "b@example.org", "c@example.com", "d@example.org")
+			s := relayed(id, 0, 1)
+			s.Attempt = &relay.Attempt{N: 1, At: time.Now(), Outcomes: s.Outcomes}
+			s.Next.Attempts = 1
+			byHand := relayed(id, 0, 3)
+			byHand.Next.Attempts = 1
+			if err := errors.Join(settle(q, s), settle(q, byHand), q.Close()); err != nil {
+				t.Fatal(err)
+			}
+			edit(t, opt.Dir, func(tx *bolt.Tx) error { return flip(tx, "sched", rowKey(id, 0)) })
+			r, err := queue.VerifyDir(context.Background(), opt.Dir)
+			if err != nil || len(r.Problems) == 0 {
+				t.Errorf("verify found nothing: %v", err)
+			}
+			q = mustOpen(t, opt)
+			find(t, q, id)
+			c, err := q.Claim(id, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := c.Delivery.Recipients(); len(got) != 1 || got[0] != 0 {
+				t.Errorf("recipients %v are tried again, want [0]", got)
+			}
+			if q.Stats().SetAside != 1 {
+				t.Errorf("%d rows set aside", q.Stats().SetAside)
+			}
+			sound(t, q)
+		})
+	}
+}
+
+// Files in the spool that no message owns: those that a crash of this queue
+// can have left go, all others stay and are reported.
+func TestExtraSpoolFiles(t *testing.T) {
+	dir, ids := filled(t, 3)
+	owned := spoolFiles(t, dir)[0]
+	orphan := filepath.Join(filepath.Dir(owned), fmt.Sprintf("%016x", ids[2].Key+1))
+	foreign := filepath.Join(dir, "spool", "README")
+	strange := filepath.Join(filepath.Dir(owned), "notes.txt")
+	older := filepath.Join(dir, "spool", "00", fmt.Sprintf("%016x", 4711))
+	os.Mkdir(filepath.Dir(older), 0o700)
+	for _, path := range []string{orphan, foreign, strange, older} {
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := queue.VerifyDir(context.Background(), dir)
+	if err != nil || len(r.Problems) != 4 {
+		t.Errorf("verify: %v\n%s", err, strings.Join(r.Problems, "\n"))
+	}
+	q := mustOpen(t, small(dir))
+	q.WaitTasks()
+	for path, want := range map[string]bool{owned: true, orphan: false, foreign: true, strange: true, older: true} {
+		if _, err := os.Stat(path); (err == nil) != want {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// When a damaged queue.db was moved away, the content of its messages stays.
+func TestSpoolOutlivesItsFile(t *testing.T) {
+	dir, _ := filled(t, 3)
+	if err := os.Rename(filepath.Join(dir, "queue.db"), filepath.Join(dir, "queue.db.damaged")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		q := mustOpen(t, small(dir))
+		q.WaitTasks()
+		if n := len(spoolFiles(t, dir)); n != 1 {
+			t.Fatalf("%d files", n)
+		}
+		q.Close()
+	}
+}

@@ -1,0 +1,198 @@
+package queue
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+	"syscall"
+	"testing"
+	"time"
+
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"dawk/relay"
+)
+
+func sampleMessage() *relay.Message {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 8000, time.UTC)
+	from, _ := relay.ParsePath(`"odd local"@example.org`)
+	to, _ := relay.ParsePath("δοκιμή@xn--e1afmkfd.test")
+	m := &relay.Message{ID: relay.QueueID{Key: 0x1122334455667788, Dir: 77}, Arrival: at, Identity: "app", Client: "192.0.2.7",
+		Protocol: "ESMTPSA", MessageID: "<1@example.org>", EightBit: true, UTF8Header: true, Notice: true, MaxAge: time.Hour,
+		NotBefore: at.Add(time.Hour), NoDelayNotes: true, TLSOptional: true}
+	m.From, m.Body, m.SMTPUTF8, m.RequireTLS, m.EnvID, m.Ret = from, relay.Body8BitMIME, true, true, "env", relay.RetFull
+	m.Recipients = []relay.Recipient{
+		{Path: to, ORcpt: relay.ORcpt{Type: "utf-8", Addr: "δ@example.net"}, Notify: relay.NotifyNever},
+		{Path: from},
+	}
+	return m
+}
+
+func sampleJob() *relay.Delivery {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 8000, time.UTC)
+	r := relay.Reply{Code: 451, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Text: "wait", Stage: relay.StageRcpt, MTA: "mx.example.com", Addr: "192.0.2.1"}
+	return &relay.Delivery{
+		Entry: relay.Entry{ID: relay.QueueID{Key: 5, Dir: 77}, Job: 3, Destination: "route:office", Identity: "app",
+			Arrival: at, Due: at.Add(time.Minute), Attempts: 4, Held: true},
+		Open:         []relay.Open{{Recipient: 0, Last: r}, {Recipient: 9, Last: r}, {Recipient: 2}},
+		DelayNoticed: true, Unknown: true, HeldFor: time.Minute, HeldAt: at, Rule: "retry step 3",
+	}
+}
+
+func sampleAttempt() *relay.Attempt {
+	return &relay.Attempt{N: 2, At: fromMicros(99), Took: time.Second, Route: "mx", Host: "mx.example.com", Addr: "192.0.2.1", TLS: "TLS1.3",
+		Outcomes: []relay.Outcome{{Recipient: 1, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Text: "ok"}}},
+		Next:     fromMicros(100), Rule: "r"}
+}
+
+// Every field of every record survives; the samples leave none zero.
+func TestRoundTrip(t *testing.T) {
+	m := sampleMessage()
+	v := encodeMsg(m, layout{file: 7, fileCRC: 9, jobs: 2}, []byte("content"))
+	got, l, inline, err := decodeMsg(idKey(m.ID.Key), v, 77)
+	m.Size = 14
+	if err != nil || !reflect.DeepEqual(got, m) || string(inline) != "content" || !checkInline(v, inline) ||
+		l != (layout{inline: 7, file: 7, fileCRC: 9, jobs: 2}) {
+		t.Errorf("message: %v\n%+v\n%+v %+v", err, got, m, l)
+	}
+	d, key := sampleJob(), jobKey(5, 3)
+	row := encodeJob(key, d)
+	if got, err := decodeJob(key, row, 77); err != nil || !reflect.DeepEqual(got, d) {
+		t.Errorf("Delivery: %v\n%+v\n%+v", err, got, d)
+	}
+	if got, _, _, err := decodeEntry(key, row, 77, copied); err != nil || got != d.Entry {
+		t.Errorf("entry: %v\n%+v\n%+v", err, got, d.Entry)
+	}
+	a, key := sampleAttempt(), histKey(5, 3, 0)
+	if got, err := decodeAttempt(key, encodeAttempt(key, a)); err != nil || !reflect.DeepEqual(got, a) {
+		t.Errorf("attempt: %v\n%+v\n%+v", err, got, a)
+	}
+	for _, sample := range []any{*m, *d, *a, m.Recipients[0], d.Open[0].Last} {
+		for i := range reflect.TypeOf(sample).NumField() {
+			if v := reflect.ValueOf(sample); v.Field(i).IsZero() {
+				t.Errorf("the sample %T leaves %s zero", sample, v.Type().Field(i).Name)
+			}
+		}
+	}
+}
+
+// A record under another key, or with any one bit changed, is not believed.
+func TestChecksums(t *testing.T) {
+	m, d, a := sampleMessage(), sampleJob(), sampleAttempt()
+	mk, jk, hk := idKey(m.ID.Key), jobKey(5, 3), histKey(5, 3, 0)
+	for name, c := range map[string]struct {
+		key, value []byte
+		decode     func(k, v []byte) error
+	}{
+		"msg": {mk, encodeMsg(m, layout{jobs: 1}, []byte("content")), func(k, v []byte) error {
+			_, _, inline, err := decodeMsg(k, v, 77)
+			if err == nil && !checkInline(v, inline) {
+				err = errRecord
+			}
+			return err
+		}},
+		"sched": {jk, encodeJob(jk, d), func(k, v []byte) error { _, err := decodeJob(k, v, 77); return err }},
+		"hist":  {hk, encodeAttempt(hk, a), func(k, v []byte) error { _, err := decodeAttempt(k, v); return err }},
+	} {
+		if err := c.decode(c.key, c.value); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for i := range len(c.value) * 8 {
+			v := bytes.Clone(c.value)
+			v[i/8] ^= 1 << (i % 8)
+			if name == "msg" && (i/8 == 2 || i/8 == 3) {
+				continue // reserved, and covered all the same
+			}
+			if c.decode(c.key, v) == nil {
+				t.Errorf("%s: bit %d changed, and it was believed", name, i)
+			}
+		}
+		k := bytes.Clone(c.key)
+		k[len(k)-1]++
+		if c.decode(k, c.value) == nil {
+			t.Errorf("%s: believed under another key", name)
+		}
+	}
+}
+
+// FuzzMeta: any octets decode to an error, or to something that encodes and
+// decodes to itself.
+func FuzzMeta(f *testing.F) {
+	f.Add(encodeMeta(sampleMessage(), layout{jobs: 2, fileCRC: 3}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m, again relay.Message
+		var l, l2 layout
+		if decodeMeta(b, &m, &l) != nil {
+			return
+		}
+		if err := decodeMeta(encodeMeta(&m, l), &again, &l2); err != nil || !reflect.DeepEqual(m, again) || l != l2 {
+			t.Fatalf("%v\n%+v\n%+v", err, m, again)
+		}
+	})
+}
+
+// FuzzRows does the same for sched and hist, with the checksum made right so
+// that the decoders are reached.
+func FuzzRows(f *testing.F) {
+	jk, hk := jobKey(5, 3), histKey(5, 3, 0)
+	f.Add(encodeJob(jk, sampleJob())[rowHeader:])
+	f.Add(encodeAttempt(hk, sampleAttempt())[rowHeader:])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		row := append(make([]byte, rowHeader), b...)
+		if d, err := decodeJob(jk, seal(schedVersion, jk, row), 7); err == nil {
+			if again, err := decodeJob(jk, encodeJob(jk, d), 7); err != nil || !reflect.DeepEqual(d, again) {
+				t.Fatalf("%v\n%+v\n%+v", err, d, again)
+			}
+		}
+		if a, err := decodeAttempt(hk, seal(histVersion, hk, row)); err == nil {
+			if again, err := decodeAttempt(hk, encodeAttempt(hk, a)); err != nil || !reflect.DeepEqual(a, again) {
+				t.Fatalf("%v\n%+v\n%+v", err, a, again)
+			}
+		}
+	})
+}
+
+// FuzzMsg feeds whole values of msg.
+func FuzzMsg(f *testing.F) {
+	m := sampleMessage()
+	f.Add(encodeMsg(m, layout{jobs: 1}, []byte("content")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if m, _, _, err := decodeMsg(idKey(5), b, 7); err == nil && m.Size < 0 {
+			t.Fatalf("%+v", m)
+		}
+		readAside(b, b, 7)
+		parseSpoolName("00", string(b))
+	})
+}
+
+// Only a write or a truncate without room was rolled back for certain.
+func TestIsFull(t *testing.T) {
+	path := func(op string, err error) error {
+		return fmt.Errorf("commit: %w", &fs.PathError{Op: op, Path: "queue.db", Err: err})
+	}
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{path("write", syscall.ENOSPC), true},
+		{path("write", syscall.EDQUOT), true},
+		{path("write", syscall.EFBIG), true},
+		{path("truncate", syscall.EFBIG), true},
+		{fmt.Errorf("commit: %w", bolterrors.ErrMaxSizeReached), true},
+		// bbolt hides the errno of its truncate.
+		{fmt.Errorf("commit: file resize error: %s", path("truncate", syscall.ENOSPC)), true},
+		{fmt.Errorf("commit: file resize error: %s", path("truncate", syscall.EIO)), false},
+		{fmt.Errorf("commit: file sync error: %s", path("sync", syscall.ENOSPC)), false},
+		{path("sync", syscall.ENOSPC), false},
+		{path("fdatasync", syscall.ENOSPC), false},
+		{syscall.ENOSPC, false}, // how bbolt reports its fdatasync
+		{path("write", syscall.EIO), false},
+		{errors.New("anything else"), false},
+	} {
+		if got := isFull(c.err); got != c.want {
+			t.Errorf("isFull(%v) = %v", c.err, got)
+		}
+	}
+}
