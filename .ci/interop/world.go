@@ -56,7 +56,8 @@ type world struct {
 	ports map[int]bool
 }
 
-func newWorld(ctx context.Context, set settings) (w *world, err error) {
+// newWorld starts everything, or takes down again what it has started.
+func newWorld(ctx context.Context, set settings) (*world, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("must run as root: Postfix and mount need it")
 	}
@@ -64,35 +65,37 @@ func newWorld(ctx context.Context, set settings) (w *world, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w = &world{ctx: ctx, set: set, dir: dir, ports: map[int]bool{}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.close())
-		}
-	}()
-	// Postfix and smtp-sink walk through it as other users.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, err
-	}
-	if err := w.build(); err != nil {
-		return nil, err
-	}
-	if w.ca, err = newAuthority(w.dir); err != nil {
-		return nil, err
-	}
-	if w.sink, err = w.newSink("sink"); err != nil {
-		return nil, err
-	}
-	if w.dns, err = mxtest.NewDNS(zone); err != nil {
-		return nil, err
-	}
-	if w.postfix, err = w.newPostfix(); err != nil {
-		return nil, err
-	}
-	if w.house, err = w.newHouse(); err != nil {
-		return nil, err
+	w := &world{ctx: ctx, set: set, dir: dir, ports: map[int]bool{}}
+	if err := w.setUp(); err != nil {
+		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
+}
+
+func (w *world) setUp() (err error) {
+	// Postfix and smtp-sink walk through it as other users.
+	if err := os.Chmod(w.dir, 0o755); err != nil {
+		return err
+	}
+	if err := w.build(); err != nil {
+		return err
+	}
+	if w.ca, err = newAuthority(w.dir); err != nil {
+		return err
+	}
+	if w.sink, err = w.newSink("sink"); err != nil {
+		return err
+	}
+	if w.dns, err = mxtest.NewDNS(zone); err != nil {
+		return err
+	}
+	if w.postfix, err = w.newPostfix(); err != nil {
+		return err
+	}
+	if w.house, err = w.newHouse(); err != nil {
+		return err
+	}
+	return nil
 }
 
 func (w *world) build() error {
