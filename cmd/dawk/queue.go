@@ -1,0 +1,258 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dawk/relay"
+	"dawk/relay/admin"
+)
+
+// listLimit is how many Deliveries a table shows unless told otherwise: more
+// than anybody reads.
+const listLimit = 1000
+
+func newQueueCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "queue",
+		Short: "Look at the queue of the running relay, and act on what is in it",
+		Long:  "Look at the queue of the running relay, and act on what is in it.\n\n" + relay.FilterHelp,
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newQueueListCommand(a), newQueueShowCommand(a))
+	for _, v := range []struct {
+		verb        admin.Verb
+		short, long string
+	}{
+		{admin.Retry, "Try messages now instead of at their time", "What is on hold stays there: release it instead."},
+		{admin.Hold, "Keep messages in the queue without trying them", "Time on hold does not count towards the age at which a message is returned."},
+		{admin.Release, "End a hold, and try the messages now", ""},
+		{admin.Delete, "Delete messages; nobody is told", "A message deleted cannot be brought back. Look first with --dry-run."},
+		{admin.Bounce, "Give up on messages, and tell their senders", "The senders get the notice that they would get at the end of the message's lifetime."},
+	} {
+		cmd.AddCommand(newQueueActCommand(a, v.verb, v.short, v.long))
+	}
+	cmd.AddCommand(newQueueStoreCommands(a)...)
+	return cmd
+}
+
+func newQueueListCommand(a *app) *cobra.Command {
+	var asJSON bool
+	var limit int
+	var by string
+	cmd := &cobra.Command{
+		Use:   "list [FILTER…]",
+		Short: "List what is waiting, one line for each destination of a message",
+		Long:  "List what is waiting, one line for each destination of a message.\n\n" + relay.FilterHelp,
+		Example: "  dawk queue list to=@example.com 'age>1h'\n  dawk queue list --by dest\n" +
+			"  dawk queue list --json | jq -r .message.id",
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a message and line")
+	cmd.Flags().IntVarP(&limit, "limit", "n", listLimit, "lines at most; 0: all (with --json the default is all)")
+	cmd.Flags().StringVar(&by, "by", "", "count instead of listing, by age: dest, identity or age")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		filter, err := parseFilterArgs(args)
+		if err != nil {
+			return err
+		}
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		if by != "" {
+			return c.shape(cmd, a.stdout, by, filter, asJSON)
+		}
+		if asJSON && !cmd.Flags().Changed("limit") {
+			limit = 0
+		}
+		return c.list(cmd, a, filter, limit, asJSON)
+	}
+	return cmd
+}
+
+// parseFilterArgs reads the filter here already, so that its errors need no
+// running relay.
+func parseFilterArgs(args []string) (relay.Filter, error) {
+	return relay.ParseFilter(strings.Join(args, " "))
+}
+
+func (c *client) list(cmd *cobra.Command, a *app, filter relay.Filter, limit int, asJSON bool) error {
+	query := url.Values{"filter": {filter.String()}, "limit": {strconv.Itoa(limit)}}
+	table := newListTable(a.stdout)
+	encoder := json.NewEncoder(a.stdout)
+	now := time.Now()
+	end, err := c.lines(cmd.Context(), http.MethodGet, "/v1/queue", query, nil, func(l admin.Line) error {
+		switch {
+		case l.Error != "":
+			fmt.Fprintf(a.stderr, "dawk: %s\n", l.Error)
+			return nil
+		case l.Item == nil:
+			return nil // of a newer relay
+		case asJSON:
+			return encoder.Encode(l.Item)
+		}
+		return table.add(l.Item, now)
+	})
+	if err != nil {
+		return err
+	}
+	if !asJSON {
+		if err := table.flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stdout, listSummary(end, filter.Empty()))
+	}
+	if end.Failed > 0 {
+		return fmt.Errorf("%s could not be read; see dawk queue verify", plural(end.Failed, "record"))
+	}
+	return nil
+}
+
+func (c *client) shape(cmd *cobra.Command, w io.Writer, by string, filter relay.Filter, asJSON bool) error {
+	var s admin.Shape
+	ask := by
+	if by == "age" {
+		ask = "dest" // its total row is the answer
+	}
+	if err := c.get(cmd.Context(), "/v1/shape", url.Values{"by": {ask}, "filter": {filter.String()}}, &s); err != nil {
+		return err
+	}
+	switch {
+	case asJSON && by == "age":
+		s.By, s.Rows, s.Others = by, nil, 0
+		return json.NewEncoder(w).Encode(s)
+	case asJSON:
+		return json.NewEncoder(w).Encode(s)
+	case by == "age":
+		return printAges(w, &s)
+	}
+	return printShape(w, &s)
+}
+
+func newQueueShowCommand(a *app) *cobra.Command {
+	var asJSON, content, headers bool
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one message: envelope, recipients, attempts; or its content",
+		Args:  oneID,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	cmd.Flags().BoolVar(&content, "content", false, "print the whole message as it will be sent")
+	cmd.Flags().BoolVar(&headers, "headers", false, "print its header fields")
+	cmd.MarkFlagsMutuallyExclusive("json", "content", "headers")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		id, err := relay.ParseQueueID(args[0])
+		if err != nil {
+			return err
+		}
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		if content || headers {
+			return c.content(cmd, a.stdout, id, headers)
+		}
+		var item relay.Item
+		if err := c.get(cmd.Context(), "/v1/queue/"+id.String(), nil, &item); err != nil {
+			return err
+		}
+		if asJSON {
+			return json.NewEncoder(a.stdout).Encode(item)
+		}
+		return newPrinter(a.stdout, time.Now()).item(&item)
+	}
+	return cmd
+}
+
+func (c *client) content(cmd *cobra.Command, w io.Writer, id relay.QueueID, headers bool) error {
+	query := url.Values{}
+	if headers {
+		query.Set("part", "headers")
+	}
+	resp, err := c.call(cmd.Context(), http.MethodGet, "/v1/queue/"+id.String()+"/content", query, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if isTerminal(w) { // a message may hold what steers a terminal
+		w = &visible{w: w}
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("read the content of %s: %w", id, err)
+	}
+	return nil
+}
+
+func newQueueActCommand(a *app, verb admin.Verb, short, long string) *cobra.Command {
+	var all, dryRun, asJSON bool
+	cmd := &cobra.Command{
+		Use:   string(verb) + " FILTER…",
+		Short: short,
+		Long:  strings.TrimSpace(short+".\n"+long) + "\n\n" + relay.FilterHelp,
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "the whole queue, instead of a filter")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		filter, err := parseFilterArgs(args)
+		if err != nil {
+			return err
+		}
+		if filter.Empty() && !all {
+			return fmt.Errorf("queue %s needs to know which messages: give a queue ID or a filter such as to=@example.com, or --all for the whole queue", verb)
+		}
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		req := admin.ActRequest{Verb: verb, Filter: filter.String(), All: all, DryRun: dryRun}
+		return c.act(cmd, a, req, asJSON)
+	}
+	return cmd
+}
+
+func (c *client) act(cmd *cobra.Command, a *app, req admin.ActRequest, asJSON bool) error {
+	encoder := json.NewEncoder(a.stdout)
+	end, err := c.lines(cmd.Context(), http.MethodPost, "/v1/queue/act", nil, req, func(l admin.Line) error {
+		switch {
+		case asJSON && (l.Acted != nil || l.Error != ""):
+			return encoder.Encode(l)
+		case l.Error != "":
+			fmt.Fprintf(a.stderr, "dawk: %s\n", l.Error)
+		case l.Acted != nil && l.Acted.Error != "":
+			fmt.Fprintf(a.stderr, "dawk: %s (to %s)\n", relay.Sanitize(l.Acted.Error), relay.Sanitize(l.Acted.Destination))
+		case l.Acted != nil:
+			return printActed(a.stdout, req, l.Acted)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		if err := encoder.Encode(admin.Line{End: end}); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(a.stdout, actSummary(req, end))
+	}
+	switch {
+	case end.Failed > 0:
+		return errReported
+	case end.Skipped > 0 && end.Deliveries == 0 && req.Verb == admin.Retry:
+		return errReported
+	case end.Deliveries+end.Gone+end.Skipped == 0 && len(relay.MustParseFilter(req.Filter).IDs()) > 0:
+		return errors.New("the message is not in the queue, or another term of the filter does not hold for it; see dawk why ID")
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"dawk/queue"
+	"dawk/relay/admin"
+)
+
+// verifyOffline checks the store of a relay that does not run. It changes
+// nothing.
+func verifyOffline(ctx context.Context, cfg *Config, _ *slog.Logger) (*admin.Report, error) {
+	r, err := queue.VerifyDir(ctx, cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	out := adminReport(r)
+	return &out, nil
+}
+
+// compactOffline opens the store as the relay would, with all that a start
+// mends.
+func compactOffline(ctx context.Context, cfg *Config, log *slog.Logger) (*admin.Report, error) {
+	// Open would make a new queue where there is none.
+	if entries, err := os.ReadDir(cfg.DataDir); errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil, fmt.Errorf("there is no queue in %s", filepath.Clean(cfg.DataDir))
+	}
+	q, err := queue.Open(cfg.queueOptions(log))
+	if err != nil {
+		return nil, err
+	}
+	r, err := compact(ctx, q)
+	if err := errors.Join(err, q.Close()); err != nil {
+		return nil, err
+	}
+	return &r, nil
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dawk/relay"
+	"dawk/relay/admin"
+)
+
+func newQueueStoreCommands(a *app) []*cobra.Command {
+	return []*cobra.Command{newQueueVerifyCommand(a), newQueueCompactCommand(a), newQueueBackupCommand(a)}
+}
+
+// newQueueVerifyCommand and newQueueCompactCommand ask the running relay or,
+// where none runs, open the store themselves: the store's own lock keeps a
+// relay from starting meanwhile.
+func newQueueVerifyCommand(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check every invariant of the queue, whether the relay runs or not",
+		Args:  cobra.NoArgs,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		r, err := a.maintain(cmd.Context(), "/v1/store/verify", verifyOffline)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			err = json.NewEncoder(a.stdout).Encode(r)
+		} else {
+			err = printVerified(a.stdout, r)
+		}
+		if err == nil && len(r.Problems)+r.More > 0 {
+			err = errReported
+		}
+		return err
+	}
+	return cmd
+}
+
+func newQueueCompactCommand(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "compact",
+		Short: "Give the queue file's free space back, whether the relay runs or not",
+		Long: "Give the queue file's free space back to the file system. It needs room for a\n" +
+			"second copy of what is in the queue while it works. The relay does the same by\n" +
+			"itself at start when more than half of a large file is free.",
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		r, err := a.maintain(cmd.Context(), "/v1/store/compact", compactOffline)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return json.NewEncoder(a.stdout).Encode(r)
+		}
+		_, err = fmt.Fprintf(a.stdout, "The queue file has %s now; it had %s.\n", size(r.After), size(r.Before))
+		return err
+	}
+	return cmd
+}
+
+func (a *app) maintain(ctx context.Context, path string, offline func(context.Context, *Config, *slog.Logger) (*admin.Report, error)) (*admin.Report, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	var r admin.Report
+	err = c.one(ctx, http.MethodPost, path, nil, &r)
+	if !errors.Is(err, errNotRunning) {
+		return &r, err
+	}
+	cfg, err := loadClientConfig(a.configPath)
+	if err != nil {
+		return nil, err
+	}
+	return offline(ctx, cfg, newLogger(cfg.Log, a.stderr))
+}
+
+func printVerified(w io.Writer, r *admin.Report) error {
+	p := newPrinter(w, time.Now())
+	for _, problem := range r.Problems {
+		p.line("%s", relay.Sanitize(problem))
+	}
+	if r.More > 0 {
+		p.line("… and %d more", r.More)
+	}
+	found := "every invariant holds"
+	if n := len(r.Problems) + r.More; n > 0 {
+		found = plural(n, "problem") + " found"
+	}
+	p.line("Checked %s and %s: %s.", plural(int(r.Messages), "message"), plural(int(r.Deliveries), "delivery"), found)
+	if n := len(r.SetAside); n > 0 {
+		p.line("Set aside earlier, because it could not be read: %s. It is kept in the queue file.", plural(n, "record"))
+	}
+	for _, s := range r.SetAside {
+		p.line("  %s", relay.Sanitize(s))
+	}
+	return p.err
+}
+
+func newQueueBackupCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write a consistent copy of the running relay's queue",
+		Long: "Write a consistent copy of the running relay's queue to FILE (\"-\": standard\n" +
+			"output), a tar archive. FILE appears only when it is whole. Restored, messages that were\n" +
+			"delivered after the copy are delivered again.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			return c.backup(cmd.Context(), a, args[0])
+		},
+	}
+}
+
+func (c *client) backup(ctx context.Context, a *app, file string) error {
+	if file == "-" && isTerminal(a.stdout) {
+		return errors.New("a backup is no text for a terminal: redirect it, or name a file")
+	}
+	resp, err := c.call(ctx, http.MethodGet, "/v1/store/backup", nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	faults := func() error {
+		if s := resp.Trailer.Get(admin.BackupFault); s != "" {
+			return errors.New(relay.Sanitize(s))
+		}
+		return nil
+	}
+	if file == "-" {
+		if _, err = io.Copy(a.stdout, resp.Body); err == nil {
+			err = faults()
+		}
+		if err != nil {
+			return fmt.Errorf("the backup is incomplete: %w", err)
+		}
+		return nil
+	}
+	n, err := writeWhole(file, resp.Body, faults)
+	if err != nil {
+		return fmt.Errorf("write the backup: %w", err)
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s: %s.\n", file, size(n))
+	return err
+}
+
+// writeWhole writes a file that appears under its name only when all of it is
+// on stable storage: a backup that was cut must not pass for one. It holds
+// mail, so only its owner may read it. If faults, asked at the end, finds one,
+// what there is stays as file.incomplete.
+func writeWhole(file string, r io.Reader, faults func() error) (n int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*") // mode 0600
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name()) // in vain after the rename
+	defer f.Close()
+	if n, err = io.Copy(f, r); err != nil {
+		return n, err
+	}
+	if err := f.Sync(); err != nil {
+		return n, err
+	}
+	fault := faults()
+	if fault != nil {
+		file += ".incomplete"
+		fault = fmt.Errorf("it is incomplete, and was kept as %s: %w", file, fault)
+	}
+	if err := os.Rename(f.Name(), file); err != nil {
+		return n, errors.Join(fault, err)
+	}
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return n, errors.Join(fault, err)
+	}
+	defer dir.Close()
+	return n, errors.Join(fault, dir.Sync())
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"dawk/queue"
+	"dawk/relay"
+	"dawk/relay/admin"
+	"dawk/relay/delivery"
+)
+
+var _ admin.Dispatcher = operated{}
+
+// adminHandler is what the command socket serves.
+func (r *instance) adminHandler() http.Handler {
+	return admin.NewHandler(admin.Config{
+		Queue:      r.queue,
+		Dispatcher: operated{r.dispatcher},
+		History:    r.history,
+		MaxAge:     time.Duration(r.cfg.Queue.MaxAge),
+		Route:      r.transport.Destination,
+		Ready:      r.dispatching,
+		Store:      r.storeStats,
+		Verify: func(ctx context.Context) (admin.Report, error) {
+			report, err := r.queue.Verify(ctx)
+			return adminReport(report), err
+		},
+		Compact: func(ctx context.Context) (admin.Report, error) { return compact(ctx, r.queue) },
+		Backup:  r.queue.Backup,
+		Log:     r.log,
+	})
+}
+
+// dispatching says why nothing is delivered yet.
+func (r *instance) dispatching() error {
+	select {
+	case <-r.dispatcher.Ready():
+		return nil
+	default:
+		return errors.New("the queue is being loaded")
+	}
+}
+
+func (r *instance) storeStats() admin.StoreStats {
+	s := r.queue.Stats()
+	return admin.StoreStats{Messages: s.Messages, FileBytes: s.FileBytes, FreeBytes: s.FreeBytes, DiskFree: s.DiskFree, Corrupt: s.SetAside}
+}
+
+// compact rewrites the queue's file and says what that brought.
+func compact(ctx context.Context, q *queue.Queue) (admin.Report, error) {
+	before := q.Stats()
+	if err := q.Compact(ctx); err != nil {
+		return admin.Report{}, err
+	}
+	after := q.Stats()
+	return admin.Report{Messages: after.Messages, Deliveries: after.Deliveries, Before: before.FileBytes, After: after.FileBytes}, nil
+}
+
+func adminReport(r queue.Report) admin.Report {
+	out := admin.Report{Messages: r.Messages, Deliveries: r.Deliveries, Problems: r.Problems, More: r.More}
+	for _, s := range r.SetAside {
+		out.SetAside = append(out.SetAside, fmt.Sprint(s))
+	}
+	return out
+}
+
+// operated shows the dispatcher to package admin, which does not know it.
+type operated struct{ d *delivery.Dispatcher }
+
+func (o operated) Act(ctx context.Context, id relay.QueueID, verb admin.Verb) error {
+	return o.d.Act(ctx, id, delivery.Verb(verb))
+}
+
+func (o operated) ActOn(ctx context.Context, id relay.QueueID, job uint16, verb admin.Verb) error {
+	return o.d.ActOn(ctx, id, job, delivery.Verb(verb))
+}
+
+func (o operated) Where(id relay.QueueID) []admin.Where {
+	var out []admin.Where
+	for _, w := range o.d.Where(id) {
+		out = append(out, admin.Where{Job: w.Job, State: w.State, Ahead: w.Ahead, RestUntil: w.RestUntil})
+	}
+	return out
+}
+
+func (o operated) Stats() admin.Stats {
+	s := o.d.Stats(0)
+	return admin.Stats{Deliveries: s.Queued, InFlight: s.InFlight, Ready: s.Ready, Deferred: s.Deferred, Held: s.Held, Oldest: s.OldestArrival}
+}
