@@ -40,6 +40,7 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 			out.write(Line{Error: t.err.Error()})
 			continue
 		}
+		end.Skipped += t.skipped
 		end.addActed(t)
 		for i := range t.acted {
 			if !t.gone[i] {
@@ -70,10 +71,11 @@ func (req ActRequest) check() (relay.Filter, error) {
 
 // task is one message to act on, and then what became of it.
 type task struct {
-	item  *pickedItem
-	acted []Acted // one for each of item.Deliveries
-	gone  []bool  // likewise: it had ended by itself
-	err   error   // instead of an item: the store could not be read
+	item    *pickedItem
+	acted   []Acted // one for each of item.Deliveries
+	gone    []bool  // likewise: it had ended by itself
+	skipped int     // Deliveries that were taken out of item
+	err     error   // instead of an item: the store could not be read
 }
 
 // addActed counts what was done, and only that.
@@ -129,12 +131,13 @@ func (h *handler) perform(ctx context.Context, req ActRequest, f relay.Filter, n
 }
 
 func (h *handler) actOn(ctx context.Context, req ActRequest, t *task) {
+	t.skip(req.Verb)
 	t.acted = make([]Acted, len(t.item.Deliveries))
 	t.gone = make([]bool, len(t.item.Deliveries))
 	for i := range t.item.Deliveries {
 		t.acted[i] = describe(&t.item.Message, &t.item.Deliveries[i])
 	}
-	if req.DryRun {
+	if req.DryRun || len(t.acted) == 0 {
 		return
 	}
 	id := t.item.Message.ID
@@ -149,6 +152,23 @@ func (h *handler) actOn(ctx context.Context, req ActRequest, t *task) {
 		if t.gone[i] = errors.Is(err, relay.ErrNotFound); err != nil {
 			t.acted[i].Error = err.Error()
 		}
+	}
+}
+
+// skip takes out what verb means nothing to.
+func (t *task) skip(verb Verb) {
+	all := len(t.item.Deliveries)
+	t.item.Deliveries = slices.DeleteFunc(t.item.Deliveries, func(d relay.Delivery) bool {
+		switch verb {
+		case Retry, Hold:
+			return d.Held
+		case Release:
+			return !d.Held
+		}
+		return false
+	})
+	if t.skipped = all - len(t.item.Deliveries); t.skipped > 0 {
+		t.item.whole = false
 	}
 }
 

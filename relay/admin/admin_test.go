@@ -384,6 +384,23 @@ func TestActOnWhatTheFilterPicks(t *testing.T) {
 	}
 }
 
+func TestVerbsPassOverWhatTheyDoNotConcern(t *testing.T) {
+	s := newStore()
+	mixed := s.put(t, 1, time.Hour, "a@one.test", "b@two.test")
+	mixed.Deliveries[1].Held = true
+	s.put(t, 2, time.Hour, "c@one.test")
+	c := serve(t, admin.Config{Queue: s, Dispatcher: s})
+	for verb, want := range map[admin.Verb]struct{ done, skipped, acts int }{
+		admin.Retry: {2, 1, 2}, admin.Hold: {2, 1, 2}, admin.Release: {1, 2, 1}, admin.Delete: {3, 0, 2},
+	} {
+		s.acts = nil
+		_, body := act(t, c, admin.ActRequest{Verb: verb, All: true})
+		if _, end := decodeLines(t, body); end == nil || end.Deliveries != want.done || end.Skipped != want.skipped || len(s.acts) != want.acts {
+			t.Errorf("%s: did %v, %+v", verb, s.acts, end)
+		}
+	}
+}
+
 func TestActOnEverythingSparesNewNotices(t *testing.T) {
 	s := newStore()
 	for n := range 1000 {

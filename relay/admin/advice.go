@@ -26,8 +26,8 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, where Where, route stri
 	case state == "new":
 		advice = append(advice, "It has not been tried yet; it waits for its time.")
 	}
-	if where.RestUntil.After(now) {
-		advice = append(advice, fmt.Sprintf("Its destination let dawk not in of late and is left alone for another %s; then one delivery tries how things are.", where.RestUntil.Sub(now).Round(time.Second)))
+	if where.RestUntil.After(now) && !d.Held {
+		advice = append(advice, fmt.Sprintf("Its destination has not let dawk in lately and is left alone for another %s; then one delivery tries how things are.", where.RestUntil.Sub(now).Round(time.Second)))
 	}
 	if d.Unknown {
 		advice = append(advice, "The last time the server took the whole message and never answered. It may have been delivered already, so the next attempt may make a duplicate; dawk leaves more time before it.")

@@ -50,7 +50,8 @@ type Where struct {
 	RestUntil time.Time // its destination did not let us in and is left alone until then; zero: it is not
 }
 
-// Verb is what an operator does to a Delivery.
+// Verb is what an operator does to a Delivery. Retry and Hold pass over what is
+// on hold, Release over what is not.
 type Verb string
 
 // The verbs. Delete and Bounce end the Delivery; only Bounce tells the sender.
@@ -101,9 +102,10 @@ type End struct {
 	Held       int       `json:"held,omitempty"`
 	Bytes      int64     `json:"bytes"` // content, each message once
 	Oldest     time.Time `json:"oldest,omitzero"`
-	More       bool      `json:"more,omitempty"`   // the limit cut the list; the sums are of what was sent
-	Gone       int       `json:"gone,omitempty"`   // ended by themselves before it was their turn
-	Failed     int       `json:"failed,omitempty"` // acts that failed, and records that cannot be read
+	More       bool      `json:"more,omitempty"`    // the limit cut the list; the sums are of what was sent
+	Gone       int       `json:"gone,omitempty"`    // ended by themselves before it was their turn
+	Skipped    int       `json:"skipped,omitempty"` // the verb means nothing to them: see Verb
+	Failed     int       `json:"failed,omitempty"`  // acts that failed, and records that cannot be read
 	DryRun     bool      `json:"dry_run,omitempty"`
 }
 

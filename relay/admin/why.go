@@ -25,6 +25,7 @@ type Why struct {
 	Arrival   time.Time     `json:"arrival"`
 	Size      int64         `json:"size,omitempty"`
 	Notice    bool          `json:"notice,omitempty"`
+	To        []relay.Path  `json:"to,omitempty"`      // all recipients, by the index that outcomes use
 	Waiting   []WhyDelivery `json:"waiting,omitempty"` // what is not finished
 	Ended     []Ended       `json:"ended,omitempty"`   // what is
 	MoreEnded int           `json:"more_ended,omitempty"`
@@ -97,6 +98,9 @@ func (h *handler) explain(item *relay.Item, past Past, now time.Time) *Why {
 	y := &Why{ID: m.ID, Now: now, State: "held", From: m.From, Identity: m.Identity, Client: m.Client, Protocol: m.Protocol,
 		MessageID: m.MessageID, Arrival: m.Arrival, Size: m.Size, Notice: m.Notice,
 		Ended: past.Ended, MoreEnded: past.MoreEnded, Notices: past.Notices}
+	for _, r := range m.Recipients {
+		y.To = append(y.To, r.Path)
+	}
 	for i := range item.Deliveries {
 		d := &item.Deliveries[i]
 		if !d.Held {
