@@ -2,6 +2,7 @@ package submission
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"strings"
 )
@@ -219,12 +220,12 @@ func cleanID(v []byte) string {
 
 const maxMessageID = 998
 
+// has8Bit says whether p has octets above 127, eight at a time.
 func has8Bit(p []byte) bool {
-	for len(p) >= 8 {
-		if (uint64(p[0])|uint64(p[1])|uint64(p[2])|uint64(p[3])|uint64(p[4])|uint64(p[5])|uint64(p[6])|uint64(p[7]))&0x80 != 0 {
+	for ; len(p) >= 8; p = p[8:] {
+		if binary.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
 			return true
 		}
-		p = p[8:]
 	}
 	for _, c := range p {
 		if c >= 0x80 {

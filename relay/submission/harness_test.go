@@ -39,7 +39,8 @@ type memQueue struct {
 	mu      sync.Mutex
 	last    uint64
 	taken   []stored
-	open    int // drafts that have not ended
+	open    int  // drafts that have not ended
+	forget  bool // contents go nowhere
 	room    error
 	draft   error
 	write   error
@@ -83,7 +84,9 @@ func (q *memQueue) Enqueue(_ context.Context, d relay.Draft, m *relay.Message) e
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.taken = append(q.taken, stored{*m, string(md.content)})
+	if !q.forget {
+		q.taken = append(q.taken, stored{*m, string(md.content)})
+	}
 	return nil
 }
 
@@ -98,7 +101,9 @@ func (d *memDraft) Write(p []byte) (int, error) {
 	if d.q.write != nil {
 		return 0, d.q.write
 	}
-	d.content = append(d.content, p...)
+	if !d.q.forget {
+		d.content = append(d.content, p...)
+	}
 	return len(p), nil
 }
 func (d *memDraft) Prepend(h []byte)       { d.content = append(slices.Clone(h), d.content...) }
