@@ -29,7 +29,7 @@ type policy struct {
 func (t *Transport) open(u *use, tg target, p policy) (*conn, relay.Reply) {
 	c, bad := t.begin(u, tg, p, p.level != LevelOff)
 	if c != nil || bad.Stage != relay.StageTLS || p.level > LevelOpportunistic || tg.implicit ||
-		u.ctx.Err() != nil || bad.Status == statusInjected {
+		u.ctx.Err() != nil || bad.Code == 0 && bad.Status == statusInjected {
 		return c, bad
 	}
 	// In the clear only on a fresh connection: after a broken handshake, or
@@ -141,7 +141,7 @@ func (c *conn) hello(name string) relay.Reply {
 var (
 	statusTLS      = relay.Status{Class: 4, Subject: 7, Detail: 5} // cryptographic failure
 	statusNoTLS    = relay.Status{Class: 4, Subject: 7, Detail: 4} // security features not supported
-	statusInjected = relay.Status{Class: 4, Subject: 7, Detail: 0}
+	statusInjected = relay.Status{Class: 4, Subject: 7, Detail: 0} // at StageTLS, without a code: nothing else has it
 	statusNoLogin  = relay.Status{Class: 4, Subject: 7, Detail: 0}
 )
 

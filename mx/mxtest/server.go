@@ -21,7 +21,8 @@ type Config struct {
 	// Certificate turns STARTTLS on.
 	Certificate *tls.Certificate
 	ImplicitTLS bool              // TLS from the first octet
-	Users       map[string]string // name and password; turns AUTH PLAIN LOGIN on, and MAIL needs it
+	Users       map[string]string // name and password; turns AUTH on, and MAIL needs it
+	Auth        string            // mechanisms offered with Users; "": PLAIN LOGIN
 }
 
 // DefaultExtensions are offered unless Config says otherwise.

@@ -3,6 +3,7 @@ package mxtest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
@@ -196,7 +197,7 @@ func (c *session) ehlo() string {
 		lines = append(lines, "STARTTLS")
 	}
 	if c.s.cfg.Users != nil {
-		lines = append(lines, "AUTH PLAIN LOGIN")
+		lines = append(lines, "AUTH "+cmp.Or(c.s.cfg.Auth, "PLAIN LOGIN"))
 	}
 	return "250 " + strings.Join(lines, "\n")
 }
@@ -214,11 +215,24 @@ func (c *session) startTLS() error {
 	return c.handshake()
 }
 
+// buffered is a connection of which the beginning was read already.
+type buffered struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
+
 func (c *session) handshake() error {
+	// The client's first octet is waited for: what the script sends belongs
+	// into the handshake, not into what went before.
+	if _, err := c.r.Peek(1); err != nil {
+		return err
+	}
 	if err := c.scripted(EventTLS, "", ""); err != nil {
 		return err
 	}
-	t := tls.Server(c.raw, &tls.Config{Certificates: []tls.Certificate{*c.s.cfg.Certificate}})
+	t := tls.Server(buffered{c.raw, c.r}, &tls.Config{Certificates: []tls.Certificate{*c.s.cfg.Certificate}})
 	if err := t.HandshakeContext(c.s.ctx); err != nil {
 		return err
 	}

@@ -1,0 +1,56 @@
+package mx
+
+import (
+	"context"
+	"time"
+
+	"dawk/relay"
+)
+
+// Probed is what a host of a route said to Probe.
+type Probed struct {
+	Route string
+	Host  string      // "smtp.example.net [192.0.2.1]:587"; "" when none was found
+	TLS   string      // "TLS1.3" …; "" in the clear
+	Login string      // the user who was let in; "" where the route has none
+	Reply relay.Reply // why mail could not be sent there; zero when it could
+}
+
+// Probe opens a session to the hosts of each route with `via`, as a delivery
+// would: address, greeting, TLS and certificate, login. It sends no mail and
+// says QUIT. Only the first address of a route that works is told, or every
+// one that failed. It uses fresh connections, and ends with ctx.
+func (t *Transport) Probe(ctx context.Context) []Probed {
+	var all []Probed
+	for _, r := range t.routes {
+		if len(r.Via) > 0 {
+			all = append(all, t.probeRoute(ctx, r)...)
+		}
+	}
+	return all
+}
+
+func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
+	pol := t.policy(new(relay.Message), r)
+	u := &use{ctx: ctx, end: time.Now().Add(t.cfg.Timeouts.Session)}
+	p := t.planVia(ctx, r)
+	var failed []Probed
+	for _, f := range p.failures {
+		failed = append(failed, Probed{Route: r.Name, Reply: f})
+	}
+	for _, tg := range p.targets {
+		c, bad := t.open(u, tg, pol)
+		if c == nil {
+			failed = append(failed, Probed{Route: r.Name, Host: tg.String(), Reply: bad})
+			if bad.Stage == relay.StageAuth && bad.Code/100 == 5 {
+				break // as in a delivery: accounts get locked for less
+			}
+			continue
+		}
+		ok := Probed{Route: r.Name, Host: tg.String(), TLS: c.tls, Login: pol.user}
+		c.detach()
+		t.bg.quit(c)
+		return []Probed{ok}
+	}
+	return failed
+}

@@ -1,0 +1,207 @@
+package mx_test
+
+import (
+	"crypto/x509"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dawk/mx"
+	"dawk/mx/mxtest"
+	"dawk/relay"
+)
+
+// TestLevels: what each level makes of each kind of server.
+func TestLevels(t *testing.T) {
+	good, ca := certified(t, "mx.b.test")
+	wrongName := mxtest.Config{Certificate: certificate(t, ca, time.Hour, "other.test")}
+	expired := mxtest.Config{Certificate: certificate(t, ca, -time.Minute, "mx.b.test")}
+	stranger, _ := certified(t, "mx.b.test")
+	const (
+		tls, clear, deferred = "tls", "clear", "deferred"
+	)
+	for _, s := range []struct {
+		name   string
+		cfg    mxtest.Config
+		script [2]string
+		want   map[mx.Level]string
+	}{
+		{"no STARTTLS", mxtest.Config{}, [2]string{}, map[mx.Level]string{
+			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
+		{"good", good, [2]string{}, map[mx.Level]string{
+			mx.LevelOff: clear, mx.LevelOpportunistic: tls, mx.LevelRequired: tls, mx.LevelVerified: tls}},
+		{"wrong name", wrongName, [2]string{}, map[mx.Level]string{
+			mx.LevelOff: clear, mx.LevelOpportunistic: tls, mx.LevelRequired: tls, mx.LevelVerified: deferred}},
+		{"expired", expired, [2]string{}, map[mx.Level]string{
+			mx.LevelOff: clear, mx.LevelOpportunistic: tls, mx.LevelRequired: tls, mx.LevelVerified: deferred}},
+		{"unknown authority", stranger, [2]string{}, map[mx.Level]string{
+			mx.LevelOff: clear, mx.LevelOpportunistic: tls, mx.LevelRequired: tls, mx.LevelVerified: deferred}},
+		{"454 to STARTTLS", good, [2]string{"starttls", "454 4.7.0 not now"}, map[mx.Level]string{
+			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
+		{"554 to STARTTLS", good, [2]string{"starttls", "554 5.7.0 never"}, map[mx.Level]string{
+			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
+		{"broken handshake", good, [2]string{"tls", `close raw "this is not TLS at all\r\n"`}, map[mx.Level]string{
+			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
+		{"dropped at handshake", good, [2]string{"tls", "drop"}, map[mx.Level]string{
+			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
+	} {
+		for level, want := range s.want {
+			t.Run(s.name+" "+level.String(), func(t *testing.T) {
+				w := newWorld(t, s.cfg, func(c *mx.Config) { c.TLS, c.RootCAs = level, ca.Pool() })
+				if s.script[0] != "" {
+					w.script(s.script[0], s.script[1], 0)
+				}
+				res := w.deliver(task(t, letter, "x@b.test"))
+				r, got := res.Replies[0], clear
+				switch {
+				case !r.Positive() && !r.Permanent() && r.Enhanced().Class == 4:
+					got = deferred
+				case res.TLS != "":
+					got = tls
+				}
+				if got != want {
+					t.Errorf("%s, want %s: %+v", got, want, res)
+				}
+				mails := slices.ContainsFunc(w.srv.Commands(), func(c string) bool { return strings.Contains(c, "MAIL") })
+				if want == deferred && mails {
+					t.Error("MAIL was said all the same")
+				}
+				if m := w.srv.Messages(); want != deferred && (len(m) != 1 || m[0].TLS != (want == tls)) {
+					t.Errorf("the server has %+v", m)
+				}
+				if want == tls && res.TLS != "TLS1.3" {
+					t.Errorf("TLS %q", res.TLS)
+				}
+				// In the clear after a failed TLS only on a fresh connection.
+				if want == clear && s.script[0] != "" && level == mx.LevelOpportunistic && w.srv.Sessions() != 2 {
+					t.Errorf("%d sessions", w.srv.Sessions())
+				}
+			})
+		}
+	}
+}
+
+func TestImplicitTLS(t *testing.T) {
+	cfg, ca := certified(t, "127.0.0.1")
+	cfg.ImplicitTLS = true
+	srv := newServer(t, cfg)
+	for _, level := range []mx.Level{mx.LevelOpportunistic, mx.LevelVerified} {
+		for _, pool := range []*x509.CertPool{ca.Pool(), x509.NewCertPool()} {
+			w := &world{t: t, srv: srv, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", Resolver: oneHost{}, RootCAs: pool,
+				Routes: []mx.Route{{To: []string{"*"}, TLS: level, Via: []mx.Hop{hop(t, "smtps://"+srv.Addr(), false)}}}})}
+			res := w.deliver(task(t, letter, "x@b.test"))
+			if ok := level == mx.LevelOpportunistic || pool.Equal(ca.Pool()); ok != res.Replies[0].Positive() || ok && res.TLS == "" {
+				t.Errorf("%v: %+v", level, res)
+			}
+		}
+	}
+}
+
+// TestLogin: PLAIN, LOGIN, long secrets, wrong ones, and where a password
+// does not go.
+func TestLogin(t *testing.T) {
+	long := strings.Repeat("p", 600)
+	secure, ca := certified(t, "hub.test")
+	secure.Users = map[string]string{"scanner": "secret", "long": long}
+	for _, c := range []struct {
+		name, user, password string
+		ext                  string // replaces the AUTH line
+		script               [2]string
+		ok                   bool
+		text                 string
+		sessions             int
+	}{
+		{"plain", "scanner", "secret", "", [2]string{}, true, "", 1},
+		{"long", "long", long, "", [2]string{}, true, "", 1},
+		{"LOGIN only", "scanner", "secret", "AUTH LOGIN", [2]string{}, true, "", 1},
+		{"wrong", "scanner", "wrong", "", [2]string{}, false, "wrong name or password", 1}, // not twice: accounts get locked
+		{"later", "scanner", "secret", "", [2]string{"auth", "454 4.7.0 directory down"}, false, "directory down", 2},
+		{"nothing we speak", "scanner", "secret", "AUTH GSSAPI", [2]string{}, false, "GSSAPI", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := secure
+			if c.ext != "" {
+				cfg.Auth = strings.TrimPrefix(c.ext, "AUTH ")
+			}
+			srv := newServer(t, cfg)
+			if c.script[0] != "" {
+				if err := srv.Script(c.script[0], c.script[1], 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d := newDNS(t, "hub.test. A 127.0.0.1\n")
+			via := hop(t, "hub.test:"+srv.Addr()[strings.LastIndex(srv.Addr(), ":")+1:], true)
+			w := &world{t: t, srv: srv, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", Resolver: newResolver(t, d), RootCAs: ca.Pool(),
+				Routes: []mx.Route{{To: []string{"*"}, TLS: mx.LevelVerified, User: c.user, Password: c.password, Via: []mx.Hop{via, via}}}})}
+			res := w.deliver(task(t, letter, "x@b.test"))
+			r := res.Replies[0]
+			if r.Positive() != c.ok || r.Permanent() || !c.ok && (r.Stage != relay.StageAuth || !strings.Contains(r.Text, c.text)) {
+				t.Errorf("%+v", r)
+			}
+			if strings.Contains(r.Text, c.password) && c.password != "wrong" {
+				t.Errorf("the reply tells the password: %q", r.Text)
+			}
+			if srv.Sessions() != c.sessions {
+				t.Errorf("%d sessions", srv.Sessions())
+			}
+			for _, cmd := range srv.Commands() {
+				if strings.Contains(cmd, "AUTH") && len(cmd) > 512 {
+					t.Errorf("an AUTH line of %d octets", len(cmd))
+				}
+			}
+			if c.ok && srv.Messages()[0].User != c.user {
+				t.Errorf("logged in as %q", srv.Messages()[0].User)
+			}
+		})
+	}
+}
+
+// TestRequireTLS: RFC 8689: only where REQUIRETLS is offered behind a verified
+// certificate.
+func TestRequireTLS(t *testing.T) {
+	cfg, ca := certified(t, "mx.b.test")
+	offers := append(slices.Clone(mxtest.DefaultExtensions), "REQUIRETLS")
+	for _, c := range []struct {
+		name   string
+		tls    bool
+		ext    []string
+		pool   *x509.CertPool
+		status string
+	}{
+		{"offered", true, offers, ca.Pool(), ""},
+		{"not offered", true, nil, ca.Pool(), "5.7.30"},
+		{"without TLS", false, offers, ca.Pool(), "5.7.4"},
+		{"not verified", true, offers, x509.NewCertPool(), "4.7.5"},
+	} {
+		server := mxtest.Config{Extensions: c.ext}
+		if c.tls {
+			server.Certificate = cfg.Certificate
+		}
+		w := newWorld(t, server, func(cfg *mx.Config) { cfg.RootCAs = c.pool })
+		tk := task(t, letter, "x@b.test")
+		tk.Message.RequireTLS = true
+		tk.Message.TLSOptional = true // is beaten
+		r := w.deliver(tk).Replies[0]
+		if c.status == "" {
+			if !r.Positive() || !strings.Contains(w.srv.Messages()[0].MailParams, "REQUIRETLS") {
+				t.Errorf("%s: %+v", c.name, r)
+			}
+		} else if r.Status.String() != c.status || r.Permanent() != (c.status[0] == '5') || len(w.srv.Messages()) > 0 {
+			t.Errorf("%s: %+v", c.name, r)
+		}
+	}
+}
+
+// TestTLSOptional: "TLS-Required: No" lowers a message to opportunistic.
+func TestTLSOptional(t *testing.T) {
+	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.TLS = mx.LevelVerified })
+	tk := task(t, letter, "x@b.test")
+	if r := w.deliver(tk).Replies[0]; r.Positive() {
+		t.Errorf("without: %v", r)
+	}
+	tk.Message.TLSOptional = true
+	if r := w.deliver(tk).Replies[0]; !r.Positive() {
+		t.Errorf("with: %v", r)
+	}
+}
