@@ -44,7 +44,7 @@ func newRootCommand(a *app) *cobra.Command {
 		Short:         "An outbound mail relay that loses nothing and explains itself",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.stdin)
@@ -57,9 +57,23 @@ func newRootCommand(a *app) *cobra.Command {
 		newServeCommand(a),
 		newDemoCommand(a),
 		newUserCommand(a),
+		newCheckCommand(a),
 		newQueueCommand(a),
 		newWhyCommand(a),
 		newHealthCommand(a),
 	)
 	return root
+}
+
+// knownCommand refuses what no command is called, with the likeliest meant.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "`dawk help` lists them"
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean %q?", near[0])
+	}
+	return fmt.Errorf("there is no command %q; %s", clip(args[0]), hint)
 }
