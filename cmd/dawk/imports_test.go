@@ -19,7 +19,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay": {nil, []string{"golang.org/x/net/idna"}},
 
 	"dawk/queue":           {[]string{"dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
-	"dawk/queue/queuetest": {[]string{"dawk/relay"}, []string{"pgregory.net/rapid"}},
+	"dawk/queue/queuetest": {[]string{"dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support
 	"dawk/mx":              {[]string{"dawk/relay"}, []string{"github.com/miekg/dns", "golang.org/x/net/idna", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/mxtest":       {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
 	"dawk/bounce":          {[]string{"dawk/relay"}, nil},
