@@ -50,15 +50,20 @@ const (
 // going to change.
 func NewDNS(zone string) (*DNS, error) { return ListenDNS("127.0.0.1:0", zone) }
 
+// NewZone is a DNS without sockets, for ServePipe.
+func NewZone(zone string) (*DNS, error) {
+	d := &DNS{faults: make(map[dnsKey]Fault), queries: make(map[dnsKey]int)}
+	return d, d.Add(zone)
+}
+
 // ListenDNS is NewDNS on a given address.
 func ListenDNS(addr, zone string) (*DNS, error) {
-	d := &DNS{faults: make(map[dnsKey]Fault), queries: make(map[dnsKey]int)}
-	if err := d.Add(zone); err != nil {
+	d, err := NewZone(zone)
+	if err != nil {
 		return nil, err
 	}
 	var pc net.PacketConn
 	var l net.Listener
-	var err error
 	for range 10 { // the port that UDP got may be taken in TCP
 		if pc, err = net.ListenPacket("udp", addr); err != nil {
 			return nil, fmt.Errorf("DNS server: %w", err)
@@ -179,6 +184,33 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 		}
 	}
 }
+
+// ServePipe answers one query on a connection and closes it: with network
+// "tcp" framed as over TCP, else a packet a read and a write. It is for tests
+// under fake time, where sockets have no place.
+func (d *DNS) ServePipe(c net.Conn, network string) {
+	defer c.Close()
+	conn := &dns.Conn{Conn: c}
+	if network != "tcp" {
+		conn.Conn = packets{c}
+	}
+	req, err := conn.ReadMsg()
+	if err != nil || len(req.Question) != 1 {
+		return
+	}
+	m, before := d.answer(req, network != "tcp")
+	for _, each := range append(before, m) {
+		if each != nil {
+			conn.WriteMsg(each) //nolint:errcheck // the client is gone
+		}
+	}
+}
+
+// packets makes the library take a pipe for a packet connection.
+type packets struct{ net.Conn }
+
+func (packets) ReadFrom([]byte) (int, net.Addr, error) { return 0, nil, net.ErrClosed }
+func (packets) WriteTo([]byte, net.Addr) (int, error)  { return 0, net.ErrClosed }
 
 // answer is the reply, and forged ones to send before it.
 func (d *DNS) answer(req *dns.Msg, overUDP bool) (m *dns.Msg, before []*dns.Msg) {

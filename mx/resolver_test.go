@@ -1,0 +1,291 @@
+package mx_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dawk/mx"
+	"dawk/mx/mxtest"
+)
+
+const records = `
+a.test.       A 192.0.2.1
+a.test.       AAAA 2001:db8::1
+four.test.    A 192.0.2.4
+www.test.     CNAME a.test.
+loop1.test.   CNAME loop2.test.
+loop2.test.   CNAME loop1.test.
+lost.test.    CNAME gone.test.
+bare.test.    CNAME texts.test.
+texts.test.   TXT "v=spf1 " "-all"
+m.test.       MX 10 Mx.A.test.
+1.2.0.192.in-addr.arpa. PTR host.test.
+`
+
+func trouble(err error) mx.Trouble {
+	var e *mx.DNSError
+	if errors.As(err, &e) {
+		return e.Trouble
+	}
+	return ""
+}
+
+func TestLookups(t *testing.T) {
+	d := newDNS(t, records)
+	r := newResolver(t, d)
+	ctx := context.Background()
+	if a, err := r.LookupMX(ctx, "M.test."); err != nil || len(a.Records) != 1 || a.Records[0] != (mx.MX{Host: "mx.a.test", Preference: 10}) {
+		t.Errorf("MX: %+v, %v", a, err)
+	}
+	for ip, want := range map[string]string{"4": "192.0.2.1", "6": "2001:db8::1", "both": "2001:db8::1 192.0.2.1", "": "2001:db8::1 192.0.2.1"} {
+		a, err := r.LookupAddrs(ctx, "www.test", ip)
+		var got []string
+		for _, each := range a.Records {
+			got = append(got, each.String())
+		}
+		if strings.Join(got, " ") != want || err != nil || a.Name != "a.test" {
+			t.Errorf("addresses %q: %+v, %v", ip, a, err)
+		}
+	}
+	if a, err := r.LookupPTR(ctx, netip.MustParseAddr("::ffff:192.0.2.1")); err != nil || len(a.Records) != 1 || a.Records[0] != "host.test" {
+		t.Errorf("PTR: %+v, %v", a, err)
+	}
+	if a, err := r.LookupTXT(ctx, "texts.test"); err != nil || len(a.Records) != 1 || a.Records[0] != "v=spf1 -all" {
+		t.Errorf("TXT: %+v, %v", a, err)
+	}
+	if a, err := r.LookupAddrs(ctx, "four.test", "both"); err != nil || len(a.Records) != 1 {
+		t.Errorf("one family: %+v, %v", a, err)
+	}
+}
+
+func TestTroubles(t *testing.T) {
+	d := newDNS(t, records)
+	for name, f := range map[string]mxtest.Fault{"sf.test": mxtest.ServFail, "refused.test": mxtest.Refused, "silent.test": mxtest.Silent,
+		"referral.test": mxtest.Referral, "empty.test": mxtest.EmptyReply} {
+		d.Fault(name, "", f)
+	}
+	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}, Timeout: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]mx.Trouble{
+		"nowhere.test": mx.NXDomain, "a.test": mx.NoData, "lost.test": mx.NXDomain, "bare.test": mx.NoData, "loop1.test": mx.ServFail,
+		"sf.test": mx.ServFail, "refused.test": mx.ServFail, "referral.test": mx.ServFail, "silent.test": mx.Timeout,
+		"empty.test": mx.NoData, "": mx.NXDomain, strings.Repeat("x", 64) + ".test": mx.NXDomain,
+	} {
+		_, err := r.LookupMX(context.Background(), name)
+		if trouble(err) != want {
+			t.Errorf("%q: %v, want %s", name, err, want)
+		}
+		if mx.Temporary(err) != (want == mx.ServFail || want == mx.Timeout) {
+			t.Errorf("%q: temporary %v", name, mx.Temporary(err))
+		}
+	}
+	d.Fault("a.test", "AAAA", mxtest.ServFail)
+	if a, err := r.LookupAddrs(context.Background(), "a.test", "both"); err != nil || len(a.Records) != 1 {
+		t.Errorf("one family failed: %+v, %v", a, err)
+	}
+	d.Fault("x.test", "AAAA", mxtest.ServFail) // A: NXDOMAIN, by a server that contradicts itself
+	if _, err := r.LookupAddrs(context.Background(), "x.test", "both"); trouble(err) != mx.ServFail {
+		t.Errorf("one family may still have addresses: %v", err)
+	}
+}
+
+// TestForged: packets that answer another question are passed over, not taken.
+func TestForged(t *testing.T) {
+	for _, f := range []mxtest.Fault{mxtest.WrongID, mxtest.WrongName, mxtest.NoEDNS, mxtest.Truncate} {
+		d := newDNS(t, records)
+		d.Fault("a.test", "", f)
+		a, err := newResolver(t, d).LookupAddrs(context.Background(), "a.test", "4")
+		if err != nil || len(a.Records) != 1 || a.Records[0] != netip.MustParseAddr("192.0.2.1") {
+			t.Errorf("%s: %+v, %v", f, a, err)
+		}
+	}
+}
+
+// TestBigAnswer comes over TCP.
+func TestBigAnswer(t *testing.T) {
+	d := newDNS(t, strings.Repeat(`big.test. TXT "`+strings.Repeat("x", 200)+"\"\n", 1)+many("big.test.", 60))
+	a, err := newResolver(t, d).LookupTXT(context.Background(), "big.test")
+	if err != nil || len(a.Records) != 61 {
+		t.Errorf("%d records, %v", len(a.Records), err)
+	}
+}
+
+func many(name string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(name + ` TXT "` + strings.Repeat("y", 150) + string(rune('A'+i%26)) + strings.Repeat("z", i) + "\"\n")
+	}
+	return b.String()
+}
+
+// TestFailover: a dead server costs its time-out once.
+func TestFailover(t *testing.T) {
+	dead, broken, good := newDNS(t, ""), newDNS(t, ""), newDNS(t, records+"b.test. A 192.0.2.2\n")
+	dead.Fault("", "", mxtest.Silent)
+	broken.Fault("", "", mxtest.ServFail)
+	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{dead.Addr(), broken.Addr(), good.Addr()}, Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a.test", "b.test"} {
+		if a, err := r.LookupAddrs(context.Background(), name, "4"); err != nil || len(a.Records) != 1 {
+			t.Errorf("%s: %+v, %v", name, a, err)
+		}
+	}
+	if n := dead.Queries("", ""); n != 1 {
+		t.Errorf("the dead server was asked %d times", n)
+	}
+}
+
+func TestAuthenticData(t *testing.T) {
+	d := newDNS(t, records)
+	d.Authentic(true)
+	yes, no := true, false
+	for _, c := range []struct {
+		trusted *bool
+		want    bool
+	}{{nil, true}, {&yes, true}, {&no, false}} { // nil: a server on loopback
+		r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}, Trusted: c.trusted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := r.LookupMX(context.Background(), "m.test")
+		if err != nil || a.Secure != c.want {
+			t.Errorf("%+v, %v", a, err)
+		}
+	}
+	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{"127.0.0.1", "192.0.2.53:53"}})
+	if err != nil || r.Trusted() {
+		t.Errorf("a server elsewhere is trusted by default: %v", err)
+	}
+	d.Authentic(false)
+	if a, err := newResolver(t, d).LookupMX(context.Background(), "m.test"); err != nil || a.Secure {
+		t.Errorf("without AD: %+v, %v", a, err)
+	}
+	if _, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{"not an address"}}); err == nil {
+		t.Error("a server that is none was accepted")
+	}
+}
+
+// dnsBubble is a resolver under fake time whose queries go over pipes (as TCP,
+// after a truncated answer) to f.
+func pipeDNS(d *mxtest.DNS) func(context.Context, string, string) (net.Conn, error) {
+	return func(_ context.Context, network, _ string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go d.ServePipe(theirs, network)
+		return ours, nil
+	}
+}
+
+// TestCache: by TTL without a floor, negative answers by their SOA, failures
+// five seconds.
+func TestCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := mxtest.NewZone(`
+$ORIGIN test.
+test.  100 SOA ns hostmaster 1 2 3 4 60
+long   300 A 192.0.2.1
+short  2   A 192.0.2.2
+zero   0   A 192.0.2.3
+chain  7   CNAME long
+nosoa.example. 300 A 192.0.2.4
+`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Fault("fail.test", "", mxtest.ServFail)
+		d.Fault("empty.example", "", mxtest.EmptyReply)
+		r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{"192.0.2.53"}, Dial: pipeDNS(d)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, lasts := range map[string]time.Duration{"long.test": 300 * time.Second, "short.test": 2 * time.Second, "zero.test": 0,
+			"chain.test": 7 * time.Second, "none.test": 60 * time.Second, "fail.test": 5 * time.Second, "empty.example": 5 * time.Second} {
+			ask := func() int {
+				r.LookupAddrs(context.Background(), name, "4") //nolint:errcheck // only the questions count
+				return d.Queries(name, "A")
+			}
+			first := ask()
+			if again := ask(); (again == first) != (lasts > 0) {
+				t.Errorf("%s: asked again at once: %v", name, again != first)
+			}
+			if lasts == 0 {
+				continue
+			}
+			time.Sleep(lasts - time.Second)
+			if n := ask(); n != first {
+				t.Errorf("%s: forgotten too early", name)
+			}
+			time.Sleep(time.Second)
+			if n := ask(); n == first {
+				t.Errorf("%s: remembered too long", name)
+			}
+		}
+	})
+}
+
+// TestSingleflight: one question on the wire for many that ask, and who gives
+// up does not take the answer from the others.
+func TestSingleflight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := mxtest.NewZone(records)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow := func(ctx context.Context, network, addr string) (net.Conn, error) {
+			time.Sleep(time.Second)
+			return pipeDNS(d)(ctx, network, addr)
+		}
+		r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{"192.0.2.53"}, Dial: slow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				ctx := context.Background()
+				if i == 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, time.Millisecond)
+					defer cancel()
+				} else {
+					time.Sleep(100 * time.Millisecond)
+				}
+				_, err := r.LookupMX(ctx, "m.test")
+				if (err != nil) != (i == 0) {
+					t.Errorf("%d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := d.Queries("m.test", "MX"); n != 1 {
+			t.Errorf("%d questions", n)
+		}
+	})
+}
+
+// TestCacheBound: the cache stays within its size.
+func TestCacheBound(t *testing.T) {
+	d := newDNS(t, "*.test. 300 A 192.0.2.1\none.test. 300 A 192.0.2.1\ntwo.test. 300 A 192.0.2.1\nthree.test. 300 A 192.0.2.1\n")
+	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}, Size: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"one.test", "two.test", "one.test", "three.test", "one.test", "two.test"} {
+		if _, err := r.LookupAddrs(context.Background(), name, "4"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d.Queries("one.test", "") != 1 || d.Queries("two.test", "") != 2 {
+		t.Errorf("one %d, two %d", d.Queries("one.test", ""), d.Queries("two.test", ""))
+	}
+}
