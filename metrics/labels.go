@@ -19,7 +19,7 @@ var (
 		"loop", "bare_newline", "nul", "long_line", "header", "tls", "internal", "cut", "syntax", "sequence", "line",
 		"timeout", "errors", "shutdown", "suppressed", "quota", other}
 	loginResults = []string{"ok", "credentials", "blocked", "mechanism", "syntax", "tls", "off", "temporary", other}
-	tlsVersions  = []string{"TLS1.0", "TLS1.1", "TLS1.2", "TLS1.3", none, "unreached", other}
+	tlsVersions  = []string{"TLS1.2", "TLS1.3", none, "unreached", other}
 	noticeKinds  = []string{"failed", "delayed", "relayed", "double-bounce", other}
 	holdActions  = []string{"held", "released"}
 

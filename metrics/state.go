@@ -35,8 +35,11 @@ var (
 	certificateDesc = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
 )
 
-// Describe is for the registry, which checks names and labels by it.
-func (s state) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
+// Describe is for the registry, which checks names and labels by it. It asks
+// no source: they need not be ready before the first scrape.
+func (s state) Describe(ch chan<- *prometheus.Desc) {
+	prometheus.DescribeByCollect(state{new(Set)}, ch)
+}
 
 // Collect asks the sources.
 func (s state) Collect(ch chan<- prometheus.Metric) {

@@ -1,0 +1,111 @@
+package metrics_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"dawk/metrics"
+)
+
+var update = flag.Bool("update", false, "write the table of docs/metrics.md anew")
+
+const page = "../docs/metrics.md"
+
+// table is what docs/metrics.md has to say about every metric, from the
+// registry itself.
+func table(t *testing.T, m *metrics.Set) string {
+	families, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "dawk_") {
+			continue
+		}
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, "`"+l.GetName()+"`")
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, " "), f.GetHelp())
+	}
+	return b.String()
+}
+
+func TestPageAgreesWithRegistry(t *testing.T) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- metrics: begin -->\n", "<!-- metrics: end -->\n"
+	head, rest, ok := strings.Cut(string(text), begin)
+	got, tail, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no marks around its table", page)
+	}
+	want := table(t, metrics.New(sources()))
+	if *update {
+		if err := os.WriteFile(page, []byte(head+begin+want+end+tail), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got != want {
+		t.Errorf("%s is not what the registry says (go test ./metrics -update writes it anew); want:\n%s", page, want)
+	}
+	for _, alert := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(metrics.Alerts, -1) {
+		if !strings.Contains(head+tail, "`"+alert[1]+"`") {
+			t.Errorf("%s does not name the alert %s", page, alert[1])
+		}
+	}
+}
+
+// An alert on a metric that nobody exports never fires.
+func TestAlertsNameOnlyMetricsThatExist(t *testing.T) {
+	m := metrics.New(sources())
+	series := values(t, m)
+	var exist []string
+	for name := range series {
+		name, _, _ = strings.Cut(name, "{")
+		exist = append(exist, name)
+	}
+
+	for _, name := range regexp.MustCompile(`\b(dawk|process|go)_[a-z0-9_]+`).FindAllString(metrics.Alerts, -1) {
+		if !slices.Contains(exist, name) {
+			t.Errorf("alerts.yml names %s, which does not exist", name)
+		}
+	}
+	// The values of labels are closed sets: an alert on another never fires.
+	for _, match := range regexp.MustCompile(`(dawk_[a-z_]+)\{([^}]*)\}`).FindAllStringSubmatch(metrics.Alerts, -1) {
+		for _, l := range regexp.MustCompile(`([a-z]+)=~?\\?"([a-z_|]+)\\?"`).FindAllStringSubmatch(match[2], -1) {
+			for v := range strings.SplitSeq(l[2], "|") {
+				label := fmt.Sprintf("%s=%q", l[1], v)
+				if !slices.ContainsFunc(mapKeys(series), func(s string) bool { return strings.HasPrefix(s, match[1]+"{") && strings.Contains(s, label) }) {
+					t.Errorf("alerts.yml asks for %s{%s}, which does not exist", match[1], label)
+				}
+			}
+		}
+	}
+	for _, rule := range strings.Split(metrics.Alerts, "- alert: ")[1:] {
+		name, _, _ := strings.Cut(rule, "\n")
+		for _, part := range []string{"expr:", "severity:", "summary:", "description:"} {
+			if !strings.Contains(rule, part) {
+				t.Errorf("alert %s has no %s", name, part)
+			}
+		}
+	}
+}
+
+func mapKeys(m map[string]float64) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	return keys
+}

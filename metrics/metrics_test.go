@@ -1,0 +1,218 @@
+package metrics_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"os/exec"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"dawk/bounce"
+	"dawk/metrics"
+	"dawk/relay"
+)
+
+var start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+
+// sources are as cmd/dawk wires them, with fixed figures.
+func sources() metrics.Sources {
+	var names []string
+	for _, c := range bounce.Categories() {
+		names = append(names, string(c))
+	}
+	return metrics.Sources{
+		Version: "test",
+		Queue: func() metrics.Queue {
+			return metrics.Queue{Messages: 3, SetAside: 1, FileBytes: 4096, FreeBytes: 1024, DiskFree: 5e9, Room: 4e9, Limit: 1e9}
+		},
+		Delivery: func() metrics.Delivery {
+			return metrics.Delivery{Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11}
+		},
+		Accepting:         func() bool { return true },
+		Clients:           func() int { return 12 },
+		CertificateExpiry: func() time.Time { return start },
+		Classify:          func(r relay.Reply) string { return string(bounce.Classify(r)) },
+		Categories:        names,
+	}
+}
+
+func TestStatesAreAskedAtTheScrape(t *testing.T) {
+	m := metrics.New(sources())
+	expect(t, m, map[string]float64{
+		"dawk_queue_messages": 3, "dawk_corrupt_records": 1, "dawk_queue_file_bytes": 4096, "dawk_queue_free_bytes": 1024,
+		"dawk_disk_free_bytes": 5e9, "dawk_queue_room_bytes": 4e9, "dawk_queue_room_limit_bytes": 1e9,
+		`dawk_queue_deliveries{state="ready"}`: 1, `dawk_queue_deliveries{state="deferred"}`: 2, `dawk_queue_deliveries{state="future"}`: 3,
+		`dawk_queue_deliveries{state="held"}`: 4, `dawk_queue_deliveries{state="in_flight"}`: 5, "dawk_delivery_connections": 6,
+		"dawk_destinations_resting": 7, "dawk_deliveries_adrift": 8, "dawk_deliveries_corrupt_total": 9, "dawk_settlements_retried_total": 10,
+		"dawk_deliveries_stranded_total": 11, "dawk_client_connections": 12, "dawk_accepting": 1, "dawk_oldest_message_age_seconds": 0,
+		"dawk_certificate_expiry_timestamp_seconds": float64(start.Unix()), "dawk_last_success_timestamp_seconds": 0,
+	})
+	s := sources()
+	s.Delivery = func() metrics.Delivery { return metrics.Delivery{OldestArrival: time.Now().Add(-time.Hour)} }
+	if got := values(t, metrics.New(s))["dawk_oldest_message_age_seconds"]; got < 3600 || got > 3700 {
+		t.Errorf("age of an hour: %v", got)
+	}
+	values(t, metrics.New(metrics.Sources{})) // without sources: zeros, no panic
+}
+
+func TestEventsAreCounted(t *testing.T) {
+	noUser := relay.Reply{Code: 550, Status: relay.Status{Class: 5, Subject: 1, Detail: 1}, Stage: relay.StageRcpt}
+	busy := relay.Reply{Code: 451, Text: "Greylisted", Stage: relay.StageRcpt}
+	m := metrics.New(sources())
+	for _, e := range []relay.Event{
+		{Kind: relay.EventConnected}, {Kind: relay.EventGone},
+		{Kind: relay.EventAccepted, Size: 100, Count: 3, Took: 3 * time.Millisecond},
+		{Kind: relay.EventRefused, Reason: "relay_denied"},
+		{Kind: relay.EventRefused, Reason: "whatever\nhostile=\"1\""},
+		{Kind: relay.EventLogin, Reason: "ok", Identity: "printer"},
+		{Kind: relay.EventLogin, Reason: "credentials"},
+		{Kind: relay.EventAttempted, Host: "mx.example.com", TLS: "TLS1.3", Took: time.Second},
+		{Kind: relay.EventAttempted, Host: "mx.example.com", Unknown: true},
+		{Kind: relay.EventAttempted},
+		{Kind: relay.EventRelayed, Time: start, Age: 2 * time.Second, Destination: "example.com"},
+		{Kind: relay.EventDelayed, Reply: busy},
+		{Kind: relay.EventDelayed, Reply: busy},
+		{Kind: relay.EventFailed, Reply: noUser, Age: time.Minute},
+		{Kind: relay.EventExpired, Reply: busy, Age: 5 * 24 * time.Hour},
+		{Kind: relay.EventDeleted},
+		{Kind: relay.EventNotified, NoticeKind: "failed"},
+		{Kind: relay.EventDropped}, {Kind: relay.EventHeld}, {Kind: relay.EventReleased},
+		{Kind: "something new"},
+	} {
+		m.Observe(e)
+	}
+	m.Commit(3 * time.Millisecond)
+	expect(t, m, map[string]float64{
+		"dawk_connections_total": 1, "dawk_messages_accepted_total": 1, "dawk_accepted_bytes_total": 100, "dawk_recipients_accepted_total": 3,
+		`dawk_refused_total{reason="relay_denied"}`: 1, `dawk_refused_total{reason="other"}`: 1,
+		`dawk_logins_total{result="ok"}`: 1, `dawk_logins_total{result="credentials"}`: 1,
+		`dawk_attempts_total{tls="TLS1.3"}`: 1, `dawk_attempts_total{tls="none"}`: 1, `dawk_attempts_total{tls="unreached"}`: 1,
+		"dawk_unknown_outcomes_total":                         1,
+		`dawk_outcomes_total{action="relayed",reason="none"}`: 1, `dawk_outcomes_total{action="delayed",reason="greylisted"}`: 2,
+		`dawk_outcomes_total{action="failed",reason="bad_address"}`: 1, `dawk_outcomes_total{action="expired",reason="greylisted"}`: 1,
+		`dawk_outcomes_total{action="deleted",reason="none"}`: 1, `dawk_notices_total{kind="failed"}`: 1,
+		"dawk_double_bounces_dropped_total": 1, `dawk_holds_total{action="held"}`: 1, `dawk_holds_total{action="released"}`: 1,
+		"dawk_commit_seconds_count": 1, `dawk_commit_seconds_bucket{le="0.002"}`: 0, `dawk_commit_seconds_bucket{le="0.005"}`: 1,
+		"dawk_accept_seconds_count": 1, "dawk_attempt_seconds_count": 3, `dawk_delivery_age_seconds_bucket{action="relayed",le="5"}`: 1,
+		`dawk_delivery_age_seconds_count{action="failed"}`: 1, `dawk_delivery_age_seconds_count{action="expired"}`: 1,
+		"dawk_last_success_timestamp_seconds": float64(start.Unix()),
+	})
+}
+
+// No event makes a series that was not there: a rate over it is right from the
+// first event, and a stranger cannot make the server remember his words.
+func TestSeriesAreThereFromTheFirstScrapeAndStay(t *testing.T) {
+	m := metrics.New(sources())
+	before := dawkSeries(values(t, m))
+	kinds := []relay.EventKind{"", relay.EventAccepted, relay.EventRefused, relay.EventLogin, relay.EventAttempted, relay.EventRelayed, relay.EventDelivered,
+		relay.EventDelayed, relay.EventFailed, relay.EventExpired, relay.EventDeleted, relay.EventNotified, relay.EventDropped, relay.EventHeld, relay.EventReleased}
+	var wg sync.WaitGroup
+	for i := range 50 {
+		word := fmt.Sprintf("word-%d", i)
+		wg.Go(func() {
+			for _, k := range kinds {
+				m.Observe(relay.Event{Kind: k, Reason: word, NoticeKind: word, Host: word, TLS: word, Destination: word, Identity: word, Size: -1, Count: -1,
+					Route: word, Reply: relay.Reply{Code: 500 + i, Text: word, Status: relay.Status{Class: 5, Subject: i, Detail: i}}})
+			}
+		})
+	}
+	wg.Wait()
+	if after := dawkSeries(values(t, m)); !reflect.DeepEqual(before, after) {
+		t.Errorf("%d series became %d", len(before), len(after))
+	}
+	if n := len(before); n > 400 {
+		t.Errorf("%d series: somebody pays for each", n)
+	}
+}
+
+func TestLint(t *testing.T) {
+	m := metrics.New(sources())
+	problems, err := testutil.GatherAndLint(m.Gatherer())
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", err, []promlint.Problem(problems))
+	}
+	promtool(t, scrape(t, m), "check", "metrics")
+	promtool(t, nil, "check", "rules", "alerts.yml")
+	promtool(t, nil, "test", "rules", "alerts_test.yml", "alerts_days_test.yml")
+}
+
+// promtool runs Prometheus's own checks where they are installed.
+func promtool(t *testing.T, in []byte, args ...string) {
+	t.Helper()
+	file, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Log("promtool is not installed: Debian's package prometheus has it")
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), file, args...)
+	cmd.Stdin = bytes.NewReader(in)
+	if out, err := cmd.CombinedOutput(); err != nil || bytes.Contains(out, []byte("FAILED")) {
+		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+func scrape(t testing.TB, m *metrics.Set) []byte {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	body, err := io.ReadAll(w.Result().Body)
+	if err != nil || w.Code != 200 {
+		t.Fatalf("status %d, %v\n%s", w.Code, err, body)
+	}
+	return body
+}
+
+// values reads a scrape: series and value.
+func values(t testing.TB, m *metrics.Set) map[string]float64 {
+	t.Helper()
+	out := map[string]float64{}
+	for line := range strings.Lines(string(scrape(t, m))) {
+		i := strings.LastIndexByte(line, ' ')
+		if strings.HasPrefix(line, "#") || i < 0 {
+			continue
+		}
+		var v float64
+		if _, err := fmt.Sscan(line[i:], &v); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		out[line[:i]] = v
+	}
+	return out
+}
+
+func dawkSeries(values map[string]float64) map[string]bool {
+	out := map[string]bool{}
+	for name := range values {
+		if strings.HasPrefix(name, "dawk_") {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+func expect(t *testing.T, m *metrics.Set, want map[string]float64) {
+	t.Helper()
+	got := values(t, m)
+	for name, v := range want {
+		if g, ok := got[name]; !ok || g != v {
+			t.Errorf("%s = %v (there: %v), want %v", name, g, ok, v)
+		}
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	m := metrics.New(sources())
+	e := relay.Event{Kind: relay.EventRelayed, Time: start, Age: time.Second}
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Observe(e)
+	}
+}
