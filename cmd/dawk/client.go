@@ -145,6 +145,8 @@ func (c *client) explain(err error) error {
 		return fmt.Errorf("%w: nobody answers on %s, which it left behind when it died; start it with dawk serve", errNotRunning, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("permission denied on %s: run this command as the user that dawk runs as, or as root", c.socket)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the relay on %s did not answer in time", c.socket)
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted")
 	}

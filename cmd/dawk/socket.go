@@ -31,6 +31,7 @@ func (r *instance) adminHandler() http.Handler {
 		},
 		Compact: func(ctx context.Context) (admin.Report, error) { return compact(ctx, r.queue) },
 		Backup:  r.queue.Backup,
+		Version: version(),
 		Log:     r.log,
 	})
 }

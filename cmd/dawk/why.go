@@ -129,7 +129,7 @@ func (p *printer) why(y *admin.Why) error {
 		p.line("How it ended is not remembered; the log has its lines, under qid=%s.", y.ID)
 	}
 	for _, n := range y.Notices {
-		p.line("  A notice (%s) went to the sender as %s, %s.", relay.Sanitize(n.Kind), n.ID, p.when(n.At))
+		p.line("  A notice (%s) was queued as %s, %s.", relay.Sanitize(n.Kind), n.ID, p.when(n.At))
 	}
 	return p.err
 }

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dawk/relay"
+	"dawk/relay/admin"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var printNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func mailbox(t *testing.T, s string) relay.Path {
+	t.Helper()
+	p, err := relay.ParsePath(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// golden compares what a command prints with testdata/print/name.golden.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "print", name+".golden")
+	if *update {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(got), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+// printItem is a message with three Deliveries: deferred, held, and by a route.
+func printItem(t *testing.T) *relay.Item {
+	id, err := relay.ParseQueueID("1RK3ZC8Q9D4-7ABC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := relay.Message{ID: id, Arrival: printNow.Add(-3*time.Hour - 12*time.Minute), Size: 3<<20 + 500<<10, Identity: "printer",
+		Client: "192.0.2.7", Protocol: "ESMTPSA", MessageID: "<1@example.org>"}
+	m.From = mailbox(t, "scanner@example.org")
+	for _, to := range []string{"ann@example.com", "bob@example.com", "carl@example.net", "dora@example.edu", "eve@example.com"} {
+		m.Recipients = append(m.Recipients, relay.Recipient{Path: mailbox(t, to)})
+	}
+	full := relay.Reply{Code: 452, Status: relay.Status{Class: 4, Subject: 2, Detail: 2}, Text: "Mailbox full", Stage: relay.StageRcpt, MTA: "mx1.example.net", Addr: "192.0.2.25"}
+	entry := func(job uint16, destination string, due time.Duration, attempts int) relay.Entry {
+		return relay.Entry{ID: id, Job: job, Destination: destination, Arrival: m.Arrival, Due: printNow.Add(due), Attempts: attempts}
+	}
+	relayed := relay.Reply{Code: 250, Status: relay.Status{Class: 2}, Text: "queued as 4ABC", Stage: relay.StageBody, MTA: "mx1.example.net"}
+	return &relay.Item{Message: m, Deliveries: []relay.Delivery{
+		{Entry: entry(0, "example.com", 25*time.Minute, 2), Rule: "retry step 2 of 6: 5m ±10 %",
+			Open: []relay.Open{{Recipient: 0, Last: full}, {Recipient: 1, Last: full}}},
+		{Entry: relay.Entry{ID: id, Job: 1, Destination: "example.net", Due: printNow, Held: true}, HeldAt: printNow.Add(-time.Hour), Open: []relay.Open{{Recipient: 2}}},
+		{Entry: entry(2, "route:office", -time.Minute, 0), Open: []relay.Open{{Recipient: 3}}},
+	}, Attempts: map[uint16][]relay.Attempt{0: {
+		{N: 1, At: m.Arrival, Took: 1200 * time.Millisecond, Route: "mx", Host: "mx1.example.net", Addr: "192.0.2.25", TLS: "TLS1.3", Outcomes: []relay.Outcome{
+			{Recipient: 0, Action: relay.ActionDelayed, Reply: full}, {Recipient: 1, Action: relay.ActionDelayed, Reply: full}, {Recipient: 4, Action: relay.ActionRelayed, Reply: relayed}}},
+		{N: 2, At: m.Arrival.Add(time.Hour), Took: 30 * time.Second, Route: "mx", Outcomes: []relay.Outcome{
+			{Recipient: 0, Action: relay.ActionDelayed, Reply: relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "no host of example.com answers")}}},
+	}}}
+}
+
+// plain is a printer as a pipe gets it, in a fixed zone.
+func plain(w io.Writer) *printer {
+	p := newPrinter(w, printNow)
+	p.location = time.UTC
+	return p
+}
+
+func TestPrintList(t *testing.T) {
+	var b bytes.Buffer
+	table := newListTable(&b)
+	notice := &relay.Item{Message: relay.Message{ID: relay.QueueID{Key: 1 << 50, Dir: 9}, Arrival: printNow.Add(-50 * time.Hour), Size: 900,
+		Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: mailbox(t, "অনন্যা@example.org")}}}},
+		Deliveries: []relay.Delivery{{Entry: relay.Entry{Due: printNow.Add(90 * time.Second), Attempts: 41}, Open: []relay.Open{{Last: relay.Reply{Text: strings.Repeat("long ", 50)}}}}}}
+	for _, i := range []*relay.Item{printItem(t), notice} {
+		if err := table.add(i, printNow); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := table.flush(); err != nil {
+		t.Fatal(err)
+	}
+	b.WriteString(listSummary(&admin.End{Now: printNow, Messages: 2, Deliveries: 4, Held: 1, Bytes: 4 << 20, Oldest: printNow.Add(-50 * time.Hour), More: true}, true) + "\n")
+	b.WriteString(listSummary(&admin.End{}, true) + "\n" + listSummary(&admin.End{}, false) + "\n")
+	golden(t, "list", b.String())
+}
+
+func TestPrintShow(t *testing.T) {
+	var b bytes.Buffer
+	if err := plain(&b).item(printItem(t)); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "show", b.String())
+}
+
+func TestPrintWhy(t *testing.T) {
+	i := printItem(t)
+	var b bytes.Buffer
+	y := &admin.Why{ID: i.Message.ID, Now: printNow, State: "queued", From: i.Message.From, Identity: "printer", Client: "192.0.2.7",
+		Protocol: "ESMTPSA", MessageID: "<1@example.org>\x1b[31m", Arrival: i.Message.Arrival, Size: i.Message.Size}
+	for _, r := range i.Message.Recipients {
+		y.To = append(y.To, r.Path)
+	}
+	d := &i.Deliveries[0]
+	y.Waiting = []admin.WhyDelivery{
+		{Destination: "example.com", Route: "mx", State: "deferred", Tried: 2, Next: d.Due, Rule: d.Rule, Expires: i.Message.Arrival.Add(120 * time.Hour),
+			Open: []admin.WhyRecipient{{Recipient: y.To[0], Last: d.Open[0].Last}, {Recipient: y.To[1], Last: d.Open[1].Last}}, Attempts: i.Attempts[0],
+			Advice: []string{"The recipient's mailbox is full."}},
+		{Destination: "example.net", Route: "office", State: "held", HeldSince: printNow.Add(-time.Hour), Open: []admin.WhyRecipient{{Recipient: y.To[2]}},
+			Advice: []string{"It is on hold."}},
+	}
+	y.Ended = []admin.Ended{{Recipient: y.To[4], Action: relay.ActionRelayed, At: i.Message.Arrival.Add(time.Second), Attempt: 1, Host: "mx1.example.net",
+		Addr: "192.0.2.25", TLS: "TLS1.3", Reply: i.Attempts[0][0].Outcomes[2].Reply}}
+	y.Notices = []admin.Notice{{ID: relay.QueueID{Key: 1 << 50, Dir: 9}, Kind: "delayed", At: printNow.Add(-time.Minute)}}
+	if err := plain(&b).why(y); err != nil {
+		t.Fatal(err)
+	}
+	b.WriteString("----\n")
+	if err := plain(&b).why(&admin.Why{ID: y.ID, State: "finished", From: relay.Path{}, Arrival: y.Arrival}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "why", b.String())
+	if strings.Contains(b.String(), "\x1b") {
+		t.Error("what a stranger wrote reaches the terminal as a control")
+	}
+}
+
+func TestPrintShape(t *testing.T) {
+	s := &admin.Shape{By: "dest", Bounds: []time.Duration{5 * time.Minute, time.Hour, 48 * time.Hour},
+		Rows:   []admin.ShapeRow{{Name: "example.com", Total: 1200, Held: 3, Ages: []int{0, 200, 1000, 0}}, {Name: "", Total: 1, Ages: []int{1, 0, 0, 0}}},
+		Others: 7, Rest: admin.ShapeRow{Total: 7, Ages: []int{0, 0, 0, 7}}, Total: admin.ShapeRow{Name: "TOTAL", Total: 1208, Held: 3, Ages: []int{1, 200, 1000, 7}}}
+	var b bytes.Buffer
+	if err := errors.Join(printShape(&b, s), printAges(&b, s), printShape(&b, &admin.Shape{})); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "shape", b.String())
+}
+
+func TestPrintUnits(t *testing.T) {
+	for d, want := range map[time.Duration]string{-time.Hour: "0s", 45 * time.Second: "45s", 12 * time.Minute: "12m", time.Hour: "1h", 3*time.Hour + 10*time.Minute: "3h10m",
+		24 * time.Hour: "1d", 52 * time.Hour: "2d4h", 3599600 * time.Millisecond: "1h"} {
+		if got := age(d); got != want {
+			t.Errorf("age of %v: %s", d, got)
+		}
+	}
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 5 << 20: "5.0 MiB", 3 << 30: "3.0 GiB"} {
+		if got := size(n); got != want {
+			t.Errorf("size of %d: %s", n, got)
+		}
+	}
+	var b bytes.Buffer
+	io.WriteString(&visible{&b}, "a\x1b[2J\r\n\tß\x7f\x00")
+	if got, want := b.String(), "a^[[2J\n\tß^?^@"; got != want {
+		t.Errorf("visible: %q", got)
+	}
+}
+
+func TestActSummary(t *testing.T) {
+	for _, x := range []struct {
+		verb admin.Verb
+		end  admin.End
+		want string
+	}{
+		{admin.Hold, admin.End{Deliveries: 3, Messages: 2}, "Held: 3 deliveries of 2 messages."},
+		{admin.Retry, admin.End{Deliveries: 1, Messages: 1, Skipped: 2, Gone: 1, Failed: 4}, "Due now: 1 delivery of 1 message; 2 on hold (dawk queue release ends a hold); 1 ended by themselves meanwhile; 4 failed."},
+		{admin.Release, admin.End{Skipped: 2}, "Nothing was done: 2 not on hold."},
+		{admin.Delete, admin.End{}, "Nothing in the queue matches; nothing was done."},
+	} {
+		if got := actSummary(admin.ActRequest{Verb: x.verb}, &x.end); got != x.want {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
+// command runs dawk with a configuration whose data directory is dir.
+func command(t *testing.T, dir string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "dawk.toml")
+	config := "hostname = \"relay.example.org\"\ndata_dir = \"" + dir + "\"\n"
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	status = run(append([]string{"-c", file}, args...), strings.NewReader(""), &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+func TestCommandsWithoutRelay(t *testing.T) {
+	empty, dead := t.TempDir(), t.TempDir()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dead, admin.SocketName), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	for _, x := range []struct {
+		dir  string
+		args []string
+		want string
+	}{
+		{empty, []string{"queue", "list"}, "dawk is not running: there is no socket at"},
+		{dead, []string{"queue", "list"}, "which it left behind when it died"},
+		{empty, []string{"health"}, "dawk is not running"},
+		{empty, []string{"why", "1RK3ZC8Q9D4-7ABC"}, "dawk is not running"},
+		{empty, []string{"why"}, "dawk why needs one queue ID"},
+		{empty, []string{"why", "hello"}, "not a queue ID"},
+		{empty, []string{"queue", "delete"}, "--all"},
+		{empty, []string{"queue", "hold", "age"}, "single quotes"},
+		{empty, []string{"queue", "verify"}, "no queue in"},
+		{empty, []string{"queue", "compact"}, "no queue in"},
+		{empty, []string{"queue", "backup", "f"}, "dawk is not running"},
+	} {
+		status, out, errs := command(t, x.dir, x.args...)
+		if status != 1 || out != "" || !strings.Contains(errs, x.want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%v: status %d, %q, %q", x.args, status, out, errs)
+		}
+	}
+	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
+		t.Errorf("commands without a relay left %v behind", left)
+	}
+}
+
+// serveAnswers stands in for a relay that gives one answer to everything.
+func serveAnswers(t *testing.T, h http.HandlerFunc) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	l, err := admin.Listen(filepath.Join(dir, admin.SocketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: h}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return dir
+}
+
+func TestCommandsDistrustWhatIsCut(t *testing.T) {
+	line := func(l admin.Line) string { b, _ := json.Marshal(l); return string(b) + "\n" }
+	dir := serveAnswers(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/v1/queue":
+			io.WriteString(w, line(admin.Line{Item: printItem(t)}))
+		case "/v1/queue/act":
+			io.WriteString(w, line(admin.Line{Acted: &admin.Acted{Error: "the disk said no"}})+line(admin.Line{End: &admin.End{Failed: 1}}))
+		case "/v1/store/backup":
+			w.Header().Set("Trailer", admin.BackupFault)
+			io.WriteString(w, "half")
+			w.Header().Set(admin.BackupFault, "a file is missing")
+		case "/v1/store/verify":
+			json.NewEncoder(w).Encode(admin.Report{Messages: 1, Problems: []string{"it is broken"}})
+		default:
+			w.WriteHeader(503)
+			json.NewEncoder(w).Encode(admin.Health{Problems: []string{"the queue is being loaded"}})
+		}
+	})
+	file := filepath.Join(t.TempDir(), "copy")
+	for _, x := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"queue", "list"}, "broke off before its end"},
+		{[]string{"queue", "delete", "held=true"}, "the disk said no"},
+		{[]string{"queue", "backup", file}, file + ".incomplete"},
+		{[]string{"queue", "verify"}, "it is broken"},
+		{[]string{"health"}, "being loaded"},
+	} {
+		if status, out, errs := command(t, dir, x.args...); status != 1 || !strings.Contains(out+errs, x.want) {
+			t.Errorf("%v: status %d, %q, %q", x.args, status, out, errs)
+		}
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("half a backup has the name of a whole one")
+	}
+}
+
+// A relay that answers nothing must not hang a container's health check.
+func TestHealthGivesUp(t *testing.T) {
+	stop := make(chan struct{})
+	dir := serveAnswers(t, func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-stop:
+		case <-r.Context().Done():
+		}
+	})
+	defer close(stop)
+	status, _, errs := command(t, dir, "health", "--timeout", "50ms")
+	if status != 1 || !strings.Contains(errs, "did not answer in time") {
+		t.Errorf("status %d, %q", status, errs)
+	}
+}

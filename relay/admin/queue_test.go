@@ -1,0 +1,121 @@
+package admin_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"dawk/queue"
+	"dawk/relay"
+	"dawk/relay/admin"
+)
+
+func openQueue(t *testing.T, dir string) *queue.Queue {
+	t.Helper()
+	q, err := queue.Open(queue.Options{Dir: dir, MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+func enqueue(t *testing.T, q *queue.Queue, content string, to ...string) relay.QueueID {
+	t.Helper()
+	d, err := q.NewDraft()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(d, content); err != nil {
+		t.Fatal(err)
+	}
+	m := &relay.Message{ID: d.ID(), Arrival: time.Now(), Size: d.Size(), Identity: "app"}
+	m.From = path(t, "sender@example.org")
+	for _, r := range to {
+		m.Recipients = append(m.Recipients, relay.Recipient{Path: path(t, r)})
+	}
+	if err := q.Enqueue(t.Context(), d, m); err != nil {
+		t.Fatal(err)
+	}
+	return m.ID
+}
+
+// The real store behind the socket: what was accepted is listed, shown,
+// explained and, from a backup, there again.
+func TestWithTheRealQueue(t *testing.T) {
+	q := openQueue(t, t.TempDir())
+	defer q.Close()
+	body := "Subject: one\r\n\r\n" + string(bytes.Repeat([]byte("0123456789abcdef\r\n"), 40_000)) // in a file of the spool
+	large := enqueue(t, q, body, "a@one.test", "b@two.test")
+	small := enqueue(t, q, "Subject: two\r\n\r\nhello\r\n", "c@two.test")
+	c := serve(t, admin.Config{Queue: q, Dispatcher: newStore(), Backup: q.Backup})
+
+	_, answer := get(t, c, "/v1/queue", url.Values{"filter": {"to=@two.test"}})
+	lines, end := decodeLines(t, answer)
+	if end == nil || end.Messages != 2 || end.Deliveries != 2 || lines[0].Item.Message.ID != large {
+		t.Fatalf("list: %s", answer)
+	}
+	if _, got := get(t, c, "/v1/queue/"+large.String()+"/content", nil); got != body {
+		t.Errorf("content: %d octets", len(got))
+	}
+	if status, answer := get(t, c, "/v1/queue/"+small.String()+"/why", nil); status != 200 {
+		t.Errorf("why: %d %s", status, answer)
+	}
+	var shape admin.Shape
+	_, answer = get(t, c, "/v1/shape", url.Values{"by": {"dest"}})
+	if err := json.Unmarshal([]byte(answer), &shape); err != nil || shape.Total.Total != 3 || shape.Rows[0].Name != "two.test" {
+		t.Errorf("shape: %s %v", answer, err)
+	}
+
+	resp, err := c.Get("http://dawk/v1/store/backup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	restored := t.TempDir()
+	untar(t, resp.Body, restored)
+	if fault := resp.Trailer.Get(admin.BackupFault); fault != "" {
+		t.Error(fault)
+	}
+	r := openQueue(t, restored)
+	defer r.Close()
+	content, err := r.Content(large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer content.Close()
+	got, err := io.ReadAll(io.NewSectionReader(content, 0, content.Size()))
+	if err != nil || string(got) != body {
+		t.Errorf("restored: %d octets, %v", len(got), err)
+	}
+}
+
+func untar(t *testing.T, r io.Reader, dir string) {
+	t.Helper()
+	for archive := tar.NewReader(r); ; {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			if _, err := io.Copy(io.Discard, r); err != nil { // the trailer comes after the body
+				t.Fatal(err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, filepath.Clean("/"+h.Name))
+		b, err := io.ReadAll(archive)
+		if err == nil {
+			err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, b, 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
