@@ -84,6 +84,8 @@ var contents = []struct {
 	{"Bcc at the end", lines("Subject: 1", "Bcc: x", "\ty"), added + lines("Subject: 1"), nil},
 	{"a folded Message-ID", lines("message-id:", " <2@example.org>", "date: x", "", ""), lines("message-id:", " <2@example.org>", "date: x", "", ""),
 		func(m *relay.Message) { m.MessageID = "<2@example.org>" }},
+	{"two Message-IDs", lines("Message-ID: <1@example.org>", "Message-ID: <2@example.org>", "Date:", "", ""),
+		lines("Message-ID: <1@example.org>", "Message-ID: <2@example.org>", "Date:", "", ""), func(m *relay.Message) { m.MessageID = "<1@example.org>" }},
 	{"a Message-ID that is none", lines("Message-ID: me", "Date:", "", ""), lines("Message-ID: me", "Date:", "", ""), func(m *relay.Message) { m.MessageID = "" }},
 	{"8-bit body", lines("Subject: x", "", "\xff"), added + lines("Subject: x", "", "\xff"), func(m *relay.Message) { m.EightBit = true }},
 	{"8-bit header", lines("Subject: ü", "", "x"), added + lines("Subject: ü", "", "x"), func(m *relay.Message) { m.EightBit = true }},

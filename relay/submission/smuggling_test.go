@@ -146,6 +146,7 @@ func splitInputs() []string {
 		pre + "S: 1\r\n\r\nbare\nlf and\rcr \r\r\n.\n\n..\n.\r\n.\r\nQUIT\r\n",
 		pre + "S: 1\r\n\r\n" + strings.Repeat("y", 150000) + "\r\n.\r\nQUIT\r\n",
 		pre + "S: 1\r\n\r\n" + strings.Repeat("\r", 150000) + "\r\n.\r\nQUIT\r\n",
+		pre + "S: 1\r\n\r\n" + strings.Repeat("y", 64<<10+300) + "\r\nend\r\n.\r\nQUIT\r\n",
 		pre + "no header\r\n.\r\nQUIT\r\n",
 	}
 }

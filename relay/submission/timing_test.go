@@ -1,8 +1,12 @@
 package submission_test
 
 import (
+	"bufio"
 	"context"
+	"net"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +76,27 @@ func TestStallAndCut(t *testing.T) {
 			}
 		})
 	})
+}
+
+// lateConn fails one read as an interrupt would.
+type lateConn struct {
+	net.Conn
+	next atomic.Bool
+}
+
+func (c *lateConn) Read(p []byte) (int, error) {
+	if c.next.CompareAndSwap(true, false) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return c.Conn.Read(p)
+}
+
+func (f *fixture) dialLate() (*client, *lateConn) {
+	near, far := net.Pipe()
+	late := &lateConn{Conn: far}
+	f.pipes.conns <- pipeConn{late, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1024}}
+	f.t.Cleanup(func() { near.Close() })
+	return &client{t: f.t, c: near, br: bufio.NewReader(near)}, late
 }
 
 // drip sends an octet every so often until the server hangs up; the function
@@ -203,6 +228,20 @@ func TestShutdown(t *testing.T) {
 			synctest.Wait()
 			if n := len(f.q.messages()); n != 0 {
 				t.Errorf("%d messages", n)
+			}
+		})
+	})
+	t.Run("an interrupt that comes too late for the command", func(t *testing.T) {
+		// Shutdown saw the client idle, but by the time it interrupts the read
+		// DATA has come: the body must not be taken for stalled.
+		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
+			c, late := f.dialLate()
+			f.more(c, hello+envel)
+			synctest.Wait()
+			late.next.Store(true)
+			f.more(c, data+"-> x\n-> .\n<- 250 2.0.0 queued")
+			if late.next.Load() {
+				t.Error("nothing was interrupted")
 			}
 		})
 	})
