@@ -15,3 +15,9 @@ func (c *cache) forgetAll() {
 		c.drop(f)
 	}
 }
+
+// PageBytes is what bbolt wrote: its pages, and one meta page a commit.
+func (q *Queue) PageBytes() int64 {
+	st := q.db.Stats().TxStats
+	return st.GetPageAlloc() + pageSize*q.counts.commits.Load()
+}

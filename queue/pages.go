@@ -136,7 +136,7 @@ func checkPages(path string, m fileMeta) error {
 	}
 	defer f.Close()
 	w := &walker{f: f, m: m, seen: make([]uint64, m.high/64+1)}
-	if err := w.tree(m.root, 0); err != nil {
+	if err := w.tree(m.root, 0, nil, nil); err != nil {
 		return err
 	}
 	if m.clean() {
@@ -189,7 +189,8 @@ func (w *walker) load(id uint64) (b []byte, flags uint16, count int, length int6
 	return b, order.Uint16(b[8:]), count, length, nil
 }
 
-func (w *walker) tree(id uint64, depth int) error {
+// tree checks the node id, whose keys lie between low and high; nil: no bound.
+func (w *walker) tree(id uint64, depth int, low, high []byte) error {
 	if depth > maxDepth {
 		return damaged("the tree is deeper than it can be")
 	}
@@ -212,38 +213,52 @@ func (w *walker) tree(id uint64, depth int) error {
 		_, err := w.f.ReadAt(out, base+at)
 		return out, err
 	}
-	return w.elements(id, b, flags == pageLeaf, count, length, depth, get)
+	n := node{id: id, b: b, leaf: flags == pageLeaf, count: count, length: length, depth: depth, low: low, high: high, get: get}
+	return w.elements(&n)
 }
 
-// elements checks what one page lists; get reads octets of the page.
-func (w *walker) elements(id uint64, b []byte, leaf bool, count int, length int64, depth int, get func(at, n int64) ([]byte, error)) error {
+// node is one page with its overflow, or the page inside a small bucket.
+type node struct {
+	id        uint64
+	b         []byte // at least up to the end of the element table
+	leaf      bool
+	count     int
+	length    int64
+	depth     int
+	low, high []byte
+	get       func(at, n int64) ([]byte, error) // octets of the node
+}
+
+// elements checks what one node lists, and goes down.
+func (w *walker) elements(n *node) error {
 	order := binary.NativeEndian
-	var before []byte
-	for i := range count {
-		at := int64(pageHeader + i*pageElement)
-		e := b[at:]
-		var pos, klen, vlen int64
-		if leaf {
-			pos, klen, vlen = int64(order.Uint32(e[4:])), int64(order.Uint32(e[8:])), int64(order.Uint32(e[12:]))
-		} else {
-			pos, klen = int64(order.Uint32(e)), int64(order.Uint32(e[4:]))
+	keys := make([][]byte, n.count)
+	for i := range n.count {
+		at, pos, klen, vlen := n.element(i)
+		if pos < pageElement || at+pos+klen+vlen > n.length || klen > 1<<15 || n.leaf && klen == 0 {
+			return damaged("page %d: element %d lies outside it", n.id, i)
 		}
-		if pos < pageElement || at+pos+klen+vlen > length || klen > 1<<15 || leaf && klen == 0 {
-			return damaged("page %d: element %d lies outside it", id, i)
-		}
-		key, err := get(at+pos, klen)
+		key, err := n.get(at+pos, klen)
 		if err != nil {
-			return fmt.Errorf("read page %d: %w", id, err)
+			return fmt.Errorf("read page %d: %w", n.id, err)
 		}
-		if i > 0 && bytes.Compare(before, key) >= 0 {
-			return damaged("page %d: its keys are not in order", id)
+		if keys[i] = key; i > 0 && bytes.Compare(keys[i-1], key) >= 0 ||
+			n.low != nil && bytes.Compare(key, n.low) < 0 || n.high != nil && bytes.Compare(key, n.high) >= 0 {
+			return damaged("page %d: its keys are not in order", n.id)
 		}
-		before = key
+	}
+	for i := range n.count {
+		at, pos, klen, vlen := n.element(i)
+		var err error
 		switch {
-		case !leaf:
-			err = w.tree(order.Uint64(e[8:]), depth+1)
-		case order.Uint32(e)&elementBucket != 0:
-			err = w.bucket(id, at+pos+klen, vlen, depth, get)
+		case !n.leaf:
+			high := n.high
+			if i+1 < n.count {
+				high = keys[i+1]
+			}
+			err = w.tree(order.Uint64(n.b[at+8:]), n.depth+1, keys[i], high)
+		case order.Uint32(n.b[at:])&elementBucket != 0:
+			err = w.bucket(n, at+pos+klen, vlen)
 		}
 		if err != nil {
 			return err
@@ -252,18 +267,30 @@ func (w *walker) elements(id uint64, b []byte, leaf bool, count int, length int6
 	return nil
 }
 
+// element says where entry i of the table is, and where it points.
+func (n *node) element(i int) (at, pos, klen, vlen int64) {
+	order := binary.NativeEndian
+	at = int64(pageHeader + i*pageElement)
+	e := n.b[at:]
+	if n.leaf {
+		return at, int64(order.Uint32(e[4:])), int64(order.Uint32(e[8:])), int64(order.Uint32(e[12:]))
+	}
+	return at, int64(order.Uint32(e)), int64(order.Uint32(e[4:])), 0
+}
+
 // bucket goes into a bucket, whose root is a page or, when it is small, lies
 // in the value itself.
-func (w *walker) bucket(id uint64, at, vlen int64, depth int, get func(at, n int64) ([]byte, error)) error {
+func (w *walker) bucket(n *node, at, vlen int64) error {
+	id := n.id
 	if vlen < 16 {
 		return damaged("page %d: a bucket is too short", id)
 	}
-	v, err := get(at, vlen)
+	v, err := n.get(at, vlen)
 	if err != nil {
 		return fmt.Errorf("read page %d: %w", id, err)
 	}
 	if root := binary.NativeEndian.Uint64(v); root != 0 {
-		return w.tree(root, depth+1)
+		return w.tree(root, n.depth+1, nil, nil)
 	}
 	p := v[16:]
 	if len(p) < pageHeader {
@@ -273,7 +300,8 @@ func (w *walker) bucket(id uint64, at, vlen int64, depth int, get func(at, n int
 	if binary.NativeEndian.Uint16(p[8:]) != pageLeaf || pageHeader+count*pageElement > len(p) {
 		return damaged("page %d: a small bucket cannot be read", id)
 	}
-	return w.elements(id, p, true, count, int64(len(p)), depth+1, func(at, n int64) ([]byte, error) { return p[at : at+n], nil })
+	return w.elements(&node{id: id, b: p, leaf: true, count: count, length: int64(len(p)), depth: n.depth + 1,
+		get: func(at, n int64) ([]byte, error) { return p[at : at+n], nil }})
 }
 
 // freelist checks that no page in use is listed as free.
