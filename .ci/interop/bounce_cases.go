@@ -3,7 +3,9 @@ package main
 import (
 	_ "embed"
 	"encoding/json"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -89,10 +91,21 @@ func bounced(t *T, w *world, to string, mail []string) report {
 	marker := newMarker()
 	submit(t, w, userName, strings.Join(mail, " "), []string{to}, "", string(simpleMessage(marker)))
 	r := notice(t, w, marker)
-	if len(r.Recipients) != 1 || !strings.HasSuffix(r.Recipients[0]["final-recipient"], to) {
+	if len(r.Recipients) != 1 || !strings.HasSuffix(unescape(r.Recipients[0]["final-recipient"]), "; "+to) {
 		t.Errorf("the notice is about %v, want %s", r.Recipients, to)
 	}
 	return r
+}
+
+// unescape undoes utf-8-addr-xtext (RFC 6533 §3).
+func unescape(s string) string {
+	return regexp.MustCompile(`\\x\{([0-9A-F]+)\}`).ReplaceAllStringFunc(s, func(m string) string {
+		n, err := strconv.ParseUint(m[3:len(m)-1], 16, 32)
+		if err != nil {
+			return m
+		}
+		return string(rune(n))
+	})
 }
 
 // check reads a notice as RFC 3464 and RFC 3834 want it.
@@ -132,7 +145,7 @@ func (r report) check(t *T, action, status, remote string) {
 func refusedByPostfix(t *T, w *world) {
 	r := bounced(t, w, "reject-me@"+postDomain, nil)
 	r.check(t, "failed", "5.1.1", "smtp; 550 5.1.1")
-	if !strings.Contains(r.Text, "No such user here") {
+	if !strings.Contains(strings.Join(strings.Fields(r.Text), " "), "No such user here") {
 		t.Errorf("the text for people does not quote Postfix: %q", r.Text)
 	}
 }

@@ -80,8 +80,12 @@ func login(t *T, w *world, c client, mode, mech string) {
 	}
 	got := w.arrived(t, w.sink, marker, 1)[0]
 	trace, _, _ := splitMessage(got.content)
-	if len(trace) == 0 || !slices.Contains(strings.Fields(trace[0]), protocols[mode]) {
-		t.Errorf("the Received field does not say %s: %q", protocols[mode], trace)
+	want := protocols[mode]
+	if c.name == "s-nail" && mode == trusted {
+		want = "SMTP" // it says HELO where it does not log in
+	}
+	if len(trace) == 0 || !slices.Contains(strings.Fields(trace[0]), want) {
+		t.Errorf("the Received field does not say %s: %q", want, trace)
 	}
 	if mode != trusted && strings.Contains(trace[0], "127.0.0.1") {
 		t.Errorf("the Received field tells the address of a user: %q", trace[0])

@@ -194,7 +194,8 @@ func parseMaildir(raw []byte) (arrival, bool) {
 }
 
 // allow makes Postfix take mail for a recipient that it deferred. smtpd reads
-// its tables once, so the processes are told to start anew.
+// its tables once and lives as long as the session, which dawk keeps open for
+// the next message, so Postfix is started anew.
 func (p *postfix) allow(ctx context.Context, to string) error {
 	name := p.dir + "/conf/recipients"
 	old, err := os.ReadFile(name)
@@ -205,9 +206,10 @@ func (p *postfix) allow(ctx context.Context, to string) error {
 	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 		return err
 	}
-	out, err := runTool(ctx, time.Minute, nil, nil, "postfix", "-c", p.dir+"/conf", "reload")
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+	for _, verb := range []string{"stop", "start"} {
+		if out, err := runTool(ctx, time.Minute, nil, nil, "postfix", "-c", p.dir+"/conf", verb); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
 	}
 	return nil
 }

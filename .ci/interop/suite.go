@@ -108,6 +108,7 @@ func (s *suite) report(out io.Writer) (failed int) {
 	var passed, skipped int
 	fmt.Fprintln(out)
 	for _, o := range s.outcomes {
+		o.detail, _, _ = strings.Cut(o.detail, "\n") // a failure was told in full when it happened
 		fmt.Fprintln(out, o.line())
 		switch o.result {
 		case "ok":
