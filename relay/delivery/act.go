@@ -53,16 +53,8 @@ const bulkWorkers = 128
 // meanwhile; ErrHeld; relay.ErrClosed when the relay stops; what the store
 // said, in which case nothing happened to the Delivery at hand.
 func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error {
-	if !slices.Contains(Verbs(), verb) {
-		_, err := ParseVerb(string(verb))
+	if err := d.admit(ctx, id, verb); err != nil {
 		return err
-	}
-	select {
-	case <-d.ready:
-	case <-d.stopped:
-		return fmt.Errorf("%s %s: %w", verb, id, relay.ErrClosed)
-	case <-ctx.Done():
-		return fmt.Errorf("%s %s: the queue is still being loaded: %w", verb, id, ctx.Err())
 	}
 	acted, seen := 0, map[uint16]bool{}
 	for { // again as long as Deliveries part from those acted upon
@@ -84,6 +76,35 @@ func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error
 		return fmt.Errorf("%s %s: %w", verb, id, relay.ErrNotFound)
 	}
 	return nil
+}
+
+// ActOn is Act for one Delivery of a message, for filters that pick some of its
+// destinations and not others. What parts from the Delivery in an attempt that
+// is in progress is not acted upon.
+func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, verb Verb) error {
+	if err := d.admit(ctx, id, verb); err != nil {
+		return err
+	}
+	if err := d.actOn(ctx, id, job, verb); err != nil {
+		return fmt.Errorf("%s %s: %w", verb, id, err)
+	}
+	return nil
+}
+
+// admit checks the verb and waits until the store is loaded.
+func (d *Dispatcher) admit(ctx context.Context, id relay.QueueID, verb Verb) error {
+	if !slices.Contains(Verbs(), verb) {
+		_, err := ParseVerb(string(verb))
+		return err
+	}
+	select {
+	case <-d.ready:
+		return nil
+	case <-d.stopped:
+		return fmt.Errorf("%s %s: %w", verb, id, relay.ErrClosed)
+	case <-ctx.Done():
+		return fmt.Errorf("%s %s: the queue is still being loaded: %w", verb, id, ctx.Err())
+	}
 }
 
 // ActAll is Act for many messages, several at a time. It returns one error a

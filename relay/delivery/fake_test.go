@@ -270,10 +270,27 @@ func (n *nextHop) Deliver(ctx context.Context, t relay.Task) relay.Result {
 		n.running[""]--
 		n.running[t.Destination]--
 	}()
-	if n.script == nil {
+	n.mu.Lock()
+	script := n.script
+	n.mu.Unlock()
+	if script == nil {
 		return all(t, relayed)
 	}
-	return n.script(ctx, t)
+	return script(ctx, t)
+}
+
+// answer changes the script while attempts run.
+func (n *nextHop) answer(script func(context.Context, relay.Task) relay.Result) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.script = script
+}
+
+// peaks are the most attempts that ran at once.
+func (n *nextHop) peaks() map[string]int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.most)
 }
 
 // attempts are the times of the attempts for one destination.
@@ -410,3 +427,9 @@ func path(s string) relay.Path {
 }
 
 var errDisk = errors.New("write queue.db: input/output error")
+
+// pass lets time go by, and everything happen that is due in it.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

@@ -32,7 +32,7 @@ func TestFiveDaysOfRetries(t *testing.T) {
 		}
 		start := time.Now()
 		id := r.store.accept(mail("sender@example.org", "one@dest.test"))
-		time.Sleep(6 * 24 * time.Hour)
+		pass(6 * 24 * time.Hour)
 		synctest.Wait()
 
 		at := r.hop.attempts("dest.test")
@@ -88,7 +88,7 @@ func TestOutcomesOfOneAttempt(t *testing.T) {
 		if e := r.ledger.first(relay.EventDelayed); e.Rule != "retry step 1 of 6: 1m ±10 %" || e.Next.IsZero() || e.Reason != "greylisted" {
 			t.Errorf("delayed: rule %q, next %v, reason %q", e.Rule, e.Next, e.Reason)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		synctest.Wait()
 		if last := r.hop.tries[len(r.hop.tries)-1].task; !slices.Equal(last.Recipients, []int{2}) || last.Attempt != 2 {
 			t.Errorf("attempt %d for %v, want attempt 2 for the one that is left", last.Attempt, last.Recipients)
@@ -109,7 +109,7 @@ func TestUnknownOutcomeWaitsForTheThirdStep(t *testing.T) {
 			return all(task, relayed)
 		}
 		r.store.accept(mail("sender@example.org", "a@dest.test"))
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if got := waits(r.hop.attempts("dest.test")); !slices.Equal(got, []time.Duration{15 * time.Minute}) {
 			t.Errorf("it waited %v, want 15m", got)
 		}
@@ -134,7 +134,7 @@ func TestOutageOfSixDays(t *testing.T) {
 					}
 					return all(task, reply)
 				}
-				time.Sleep(6 * 24 * time.Hour)
+				pass(6 * 24 * time.Hour)
 			})
 			want := relay.EventRelayed
 			if reply == greylist {
@@ -159,7 +159,7 @@ func TestMessageLifetimeAndRelease(t *testing.T) {
 		future.MaxAge = 30 * time.Minute
 		begun := time.Now()
 		r.store.accept(future)
-		time.Sleep(72 * time.Hour)
+		pass(72 * time.Hour)
 		if n := len(r.hop.attempts("dest.test")); n != 3 { // 0, 1, 6 min
 			t.Errorf("%d attempts within a lifetime of 5m, want 3", n)
 		}
@@ -178,7 +178,7 @@ func TestDoubleBounce(t *testing.T) {
 		r := begin(t, delivery.Config{Postmaster: path("postmaster@example.org")})
 		r.hop.script = func(_ context.Context, task relay.Task) relay.Result { return all(task, noUser) }
 		r.store.accept(mail("sender@example.org", "a@dest.test"))
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		var kinds []string
 		for _, e := range r.ledger.events {
 			if e.Kind == relay.EventNotified || e.Kind == relay.EventDropped {
