@@ -121,6 +121,15 @@ func machineName() string {
 
 // readBounded reads a whole file that ought to be small.
 func readBounded(path string, limit int64) ([]byte, error) {
+	data, err := readFile(path, limit)
+	var pe *fs.PathError
+	if errors.As(err, &pe) { // without the system call's name
+		err = fmt.Errorf("%s: %w", pe.Path, pe.Err)
+	}
+	return data, err
+}
+
+func readFile(path string, limit int64) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, err

@@ -73,15 +73,17 @@ func (c *Config) checkListener(at string, l *ListenerConfig) {
 		if c.doc.Clean(at) {
 			c.doc.Fault(at, `this [[listener]] has no address: write one like address = "0.0.0.0:587"`)
 		}
-		return
+	}
+	s := l.submission()
+	if s.Address == "" {
+		s.Address = "127.0.0.1:0" // its other keys are looked at all the same
 	}
 	// One network at a time, so that each fault has its own place.
-	s := l.submission()
 	for j, n := range l.TrustedNetworks {
 		if !n.Prefix().IsValid() {
 			continue // reported when it was read
 		}
-		one := submission.Listener{Address: l.Address, TrustedNetworks: []netip.Prefix{n.Prefix()}}
+		one := submission.Listener{Address: s.Address, TrustedNetworks: []netip.Prefix{n.Prefix()}}
 		c.reportListener(fmt.Sprintf("%s.trusted_networks[%d]", at, j), one)
 	}
 	if len(s.TrustedNetworks) > 0 {

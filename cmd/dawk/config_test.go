@@ -175,7 +175,7 @@ func TestImpossibleConfigurations(t *testing.T) {
 		{"password without user", "[[route]]\nto = [\"*\"]\nvia = [\"smtp.example.net\"]\npassword_file = \"secret\"",
 			`dawk.toml:4:1: password_file needs user: the name to log in with`},
 		{"password file missing", "[[route]]\nto = [\"*\"]\nvia = [\"127.0.0.1\"]\nuser = \"u\"\npassword_file = \"none\"",
-			`dawk.toml:5:1: password_file: stat none: no such file or directory`},
+			`dawk.toml:5:1: password_file: none: no such file or directory`},
 		{"bad pattern", "[[route]]\nto = [\"example.org\", \"ex ample\"]\nvia = [\"smtp.example.net\"]",
 			`dawk.toml:2:22: to: pattern "ex ample": not a valid domain: "ex ample" (write example.com, *.example.com, user@example.com or *)`},
 		{"bad hop", "[[route]]\nto = [\"*\"]\nvia = [\"smtp.example.net:x\"]", `dawk.toml:3:8: via "smtp.example.net:x": "x" is not a port`},
