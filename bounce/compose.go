@@ -51,8 +51,7 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 		ID: r.ID,
 		Envelope: relay.Envelope{
 			Recipients: []relay.Recipient{{Path: to}},
-			SMTPUTF8:   global,
-			RequireTLS: r.Message.RequireTLS, // RFC 8689 §5
+			SMTPUTF8:   global, // not REQUIRETLS: see redacted
 		},
 		Arrival:    r.Now,
 		Size:       int64(b.Len()),

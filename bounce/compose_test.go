@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"mime"
 	"os"
 	"path/filepath"
 	"slices"
@@ -237,8 +238,6 @@ func TestReturnedPart(t *testing.T) {
 		r.Kind, r.Message.Ret, r.Content = kind, ret, contentOf(content)
 		return r
 	}
-	tls := set(bounce.KindFailed, relay.RetFull, body(1000))
-	tls.Message.RequireTLS = true
 	broken := set(bounce.KindFailed, "", body(1000))
 	broken.Content = failing{}
 	for name, c := range map[string]struct {
@@ -251,7 +250,6 @@ func TestReturnedPart(t *testing.T) {
 		"RET=FULL, too large": {set(bounce.KindFailed, relay.RetFull, body(1100<<10)), "text/rfc822-headers"},
 		"RET=HDRS":            {set(bounce.KindFailed, relay.RetHdrs, body(1000)), "text/rfc822-headers"},
 		"delay":               {set(bounce.KindDelayed, relay.RetFull, body(1000)), "text/rfc822-headers"},
-		"REQUIRETLS":          {tls, "text/rfc822-headers"},
 		"long line":           {set(bounce.KindFailed, "", "Subject: x\r\n\r\n"+strings.Repeat("a", 2000)+"\r\n"), "text/rfc822-headers"},
 		"header without end":  {set(bounce.KindFailed, relay.RetHdrs, "Subject: x\r\n"), "text/rfc822-headers"},
 		"no header":           {set(bounce.KindFailed, relay.RetHdrs, "\r\nbody\r\n"), ""},
@@ -338,3 +336,45 @@ type failing struct{}
 func (failing) ReadAt([]byte, int64) (int, error) { return 0, errors.New("input/output error") }
 func (failing) Size() int64                       { return 1000 }
 func (failing) Close() error                      { return nil }
+
+// The original's Subject is shown decoded, once, and bounded.
+func TestSubjectOfTheNotice(t *testing.T) {
+	for in, want := range map[string]string{
+		"Subject: Minutes":                                 "Not delivered: Minutes",
+		"subject:\r\n\tfolded\r\n  twice":                  "Not delivered: folded twice",
+		"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=":             "Not delivered: =?utf-8?q?Gr=C3=BC=C3=9Fe?=",
+		"Subject: =?utf-8?q?=3D=3Futf-8=3Fq=3F=0D=3F=3D?=": "Not delivered: = ?utf-8?q? ?=",
+		"Subject: =?utf-8?q?a=0D=0AX-Evil:_1?=":            "Not delivered: a X-Evil: 1",
+		"Subject: " + strings.Repeat("long ", 60):          "Not delivered: " + strings.TrimSpace(strings.Repeat("long ", 24)) + "...",
+		"X-Subject: no":                                    "Not delivered: your message of 2026-03-02",
+	} {
+		r := report(t)
+		r.Content = contentOf(in + "\r\n\r\n")
+		_, p := mustCompose(t, r)
+		got := p.header.Get("Subject")
+		if strings.Contains(in, "Gr=C3") { // encoded as a whole
+			dec, err := new(mime.WordDecoder).DecodeHeader(got)
+			if got = dec; err != nil || got != "Not delivered: Grüße" {
+				t.Errorf("%q: %q, %v", in, got, err)
+			}
+			continue
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// What a sender wanted protected stays out of a notice that goes like other
+// mail (RFC 8689 §5).
+func TestNoticeOfRequireTLSIsRedacted(t *testing.T) {
+	r := report(t)
+	r.Message.RequireTLS, r.Message.Ret = true, relay.RetFull
+	n, p := mustCompose(t, r)
+	if bytes.Contains(n.Content, []byte("Minutes")) || bytes.Contains(n.Content, []byte("Thursday")) || n.Message.RequireTLS {
+		t.Errorf("%s", n.Content)
+	}
+	if !strings.Contains(string(p.bodies[2]), "Message-ID: <minutes.1@example.org>\r\n") {
+		t.Errorf("nobody knows which message it was: %s", p.bodies[2])
+	}
+}

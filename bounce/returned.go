@@ -50,10 +50,27 @@ func readOriginal(r Report) original {
 		return original{}
 	}
 	o := original{header: headerOf(b)}
+	if r.Message.RequireTLS {
+		return original{header: o.redacted()}
+	}
 	if size <= limit && embeddable(b) {
 		o.full = b
 	}
 	return o
+}
+
+// redacted is what a notice about a REQUIRETLS message says of its header:
+// enough to know which it was. RFC 8689 §5 wants the notice not to be
+// discarded where no host on its way offers REQUIRETLS, so it goes like other
+// mail, and what the sender wanted protected stays out of it.
+func (o original) redacted() []byte {
+	var b bytes.Buffer
+	for _, name := range []string{"Date", "From", "Message-ID"} {
+		if v := clean(o.field(name)); v != "" {
+			writeField(&b, name, v)
+		}
+	}
+	return b.Bytes()
 }
 
 // returnLimit is the size up to which the whole message is returned; -1:

@@ -1,0 +1,56 @@
+package bounce_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Independent programs that read bounces find the same recipients and reasons
+// in our golden notices. Debian has both: python3-flufl.bounce and
+// libmail-deliverystatus-bounceparser-perl.
+func TestIndependentParsersAgree(t *testing.T) {
+	for _, c := range []struct {
+		name, probe string
+		command     []string
+		want        string
+	}{
+		{"flufl.bounce", "import flufl.bounce", []string{"/usr/bin/python3", "-c", "testdata/find_failures.py"}, `
+delayed.eml temporary bob@example.com
+double_bounce.eml permanent bob@example.com
+expired.eml permanent bob@example.com
+failed.eml permanent bob@example.com
+failed_dsn_parameters.eml permanent bob+list@old.example.com
+failed_several.eml permanent bob@example.com
+failed_several.eml permanent carol@example.com
+failed_several.eml permanent dan@example.net
+no_such_domain.eml permanent bob@example.com
+`},
+		{"BounceParser", "use Mail::DeliveryStatus::BounceParser", []string{"/usr/bin/perl", "-e", "testdata/bounceparser.pl"}, `
+double_bounce.eml bob@example.com user_unknown 5.1.1
+expired.eml bob@example.com unknown 4.4.7
+failed.eml bob@example.com user_unknown 5.1.1
+failed_dsn_parameters.eml bob+list@old.example.com user_unknown 5.1.1
+failed_several.eml bob@example.com user_unknown 5.1.1
+failed_several.eml carol@example.com user_unknown 5.1.1
+failed_several.eml dan@example.net over_quota 5.2.2
+no_such_domain.eml bob@example.com domain_error 5.1.2
+`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := exec.CommandContext(t.Context(), c.command[0], c.command[1], c.probe).Run(); err != nil {
+				t.Skipf("%s is not installed", c.name)
+			}
+			args := []string{c.command[2]}
+			for _, n := range []string{"delayed", "double_bounce", "expired", "failed", "failed_dsn_parameters", "failed_several", "no_such_domain", "relayed"} {
+				args = append(args, filepath.Join("testdata", n+".eml"))
+			}
+			out, err := exec.CommandContext(t.Context(), c.command[0], args...).CombinedOutput()
+			got := strings.ReplaceAll(string(out), "testdata/", "")
+			if err != nil || strings.TrimSpace(got) != strings.TrimSpace(c.want) {
+				t.Errorf("%v\n%s\nwant%s", err, got, c.want)
+			}
+		})
+	}
+}
