@@ -1,0 +1,279 @@
+package delivery_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/delivery"
+)
+
+// inAttempt runs a verb while an attempt is in progress that then ends with
+// reply, and says what the verb returned.
+func inAttempt(t *testing.T, r *rig, reply relay.Reply, verb delivery.Verb) (id relay.QueueID, err error) {
+	t.Helper()
+	r.hop.answer(func(_ context.Context, task relay.Task) relay.Result {
+		if task.Message.Notice {
+			return all(task, relayed)
+		}
+		time.Sleep(10 * time.Second)
+		return all(task, reply)
+	})
+	id = r.store.accept(mail("sender@example.org", "a@dest.test"))
+	pass(time.Second)
+	began, result := time.Now(), make(chan error, 1)
+	go func() { result <- r.d.Act(context.Background(), id, verb) }()
+	err = <-result
+	if took := time.Since(began); took != 9*time.Second {
+		t.Errorf("%s took %v, want 9s: until the attempt was settled", verb, took)
+	}
+	synctest.Wait()
+	return id, err
+}
+
+func TestVerbsDuringAnAttempt(t *testing.T) {
+	attempt := []relay.EventKind{relay.EventAttempted, relay.EventDelayed}
+	for _, c := range []struct {
+		verb delivery.Verb
+		then []relay.EventKind
+		left int
+	}{
+		{delivery.VerbHold, []relay.EventKind{relay.EventHeld}, 1},
+		{delivery.VerbRelease, nil, 1},
+		{delivery.VerbDelete, []relay.EventKind{relay.EventDeleted}, 0},
+		{delivery.VerbBounce, []relay.EventKind{relay.EventFailed, relay.EventNotified}, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := begin(t, delivery.Config{})
+			id, err := inAttempt(t, r, greylist, c.verb)
+			if err != nil {
+				t.Errorf("%s: %v", c.verb, err)
+			}
+			if k := r.ledger.kinds(id); !slices.Equal(k, append(slices.Clone(attempt), c.then...)) {
+				t.Errorf("%s: events %v, want %v after the attempt's", c.verb, k, c.then)
+			}
+			if n := r.store.queued(); n != c.left {
+				t.Errorf("%s: %d left, want %d", c.verb, n, c.left)
+			}
+		})
+	}
+}
+
+func TestVerbOnWhatIsDeliveredMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{})
+		if _, err := inAttempt(t, r, relayed, delivery.VerbBounce); !errors.Is(err, relay.ErrNotFound) {
+			t.Errorf("bounce of a delivered message: %v", err)
+		}
+		if n := r.ledger.count(relay.EventNotified); n != 0 {
+			t.Error("the sender was told that it failed")
+		}
+	})
+}
+
+func TestVerbThatDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{})
+		r.hop.answer(func(_ context.Context, task relay.Task) relay.Result {
+			time.Sleep(10 * time.Second)
+			return all(task, relayed)
+		})
+		id := r.store.accept(mail("", "a@dest.test"))
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := r.d.Act(ctx, id, delivery.VerbDelete); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "in progress") {
+			t.Errorf("%v", err)
+		}
+		pass(time.Minute)
+		if r.ledger.count(relay.EventRelayed) != 1 {
+			t.Error("the attempt was not settled")
+		}
+	})
+}
+
+func TestHoldAndRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{DelayNotice: 4 * time.Hour, MaxAge: 24 * time.Hour})
+		r.hop.answer(func(_ context.Context, task relay.Task) relay.Result {
+			if task.Message.Notice {
+				return all(task, relayed)
+			}
+			return all(task, greylist)
+		})
+		id := r.store.accept(mail("sender@example.org", "a@dest.test", "b@other.test"))
+		pass(time.Second)
+		if err := r.d.Act(context.Background(), id, delivery.VerbHold); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.d.Act(context.Background(), id, delivery.VerbHold); err != nil {
+			t.Errorf("hold again: %v", err)
+		}
+		if err := r.d.Act(context.Background(), id, delivery.VerbRetry); !errors.Is(err, delivery.ErrHeld) {
+			t.Errorf("retry while held: %v", err)
+		}
+		if w := r.d.Where(id); len(w) != 2 || w[0].State != "held" || w[1].State != "held" {
+			t.Errorf("where: %+v", w)
+		}
+		pass(72 * time.Hour)
+		if n := len(r.hop.attempts("dest.test")); n != 1 {
+			t.Errorf("%d attempts, want none while on hold", n)
+		}
+		if n := r.ledger.count(relay.EventNotified); n != 2 { // one for each Delivery
+			t.Errorf("%d notices, want the delay notices, once each, on hold too", n)
+		}
+		if e := r.ledger.first(relay.EventNotified); e.NoticeKind != "delayed" || e.Age != 4*time.Hour {
+			t.Errorf("notice %q at %v, want delayed at 4h", e.NoticeKind, e.Age)
+		}
+		if err := r.d.Act(context.Background(), id, delivery.VerbRelease); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Second)
+		if n := len(r.hop.attempts("dest.test")); n != 2 {
+			t.Errorf("%d attempts, want one right after the release", n)
+		}
+		if n := r.ledger.count(relay.EventExpired); n != 0 {
+			t.Error("three days on hold counted towards its lifetime of one day")
+		}
+		pass(26 * time.Hour)
+		if n := r.ledger.count(relay.EventExpired); n != 2 {
+			t.Errorf("%d expired, want both once a day has passed off hold", n)
+		}
+		if n := r.ledger.count(relay.EventHeld); n != 2 {
+			t.Errorf("%d held events, want one a recipient", n)
+		}
+	})
+}
+
+// What was on hold before a restart still gets its delay notice, and only one.
+func TestHeldAtStart(t *testing.T) {
+	for _, noticed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := begin(t, delivery.Config{DelayNotice: 4 * time.Hour}, func(r *rig) {
+				for range 10 {
+					m := mail("sender@example.org", "a@dest.test")
+					e := r.store.enqueue(m)
+					d := r.store.jobs[jobKey{m.ID, e[0].Job}]
+					d.Held, d.HeldAt, d.DelayNoticed = true, time.Now(), noticed
+				}
+				time.Sleep(10 * time.Hour)
+			})
+			pass(24 * time.Hour)
+			want := 10
+			if noticed {
+				want = 0
+			}
+			if n := r.ledger.count(relay.EventNotified); n != want {
+				t.Errorf("noticed before %v: %d notices, want %d", noticed, n, want)
+			}
+			if st := r.d.Stats(1); st.Held != 10 || st.Queued != 10 || st.Destinations[0].Held != 10 {
+				t.Errorf("stats %+v", st)
+			}
+		})
+	}
+}
+
+func TestRetryNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{})
+		r.hop.answer(func(_ context.Context, task relay.Task) relay.Result { return all(task, noConnect) })
+		id := r.store.accept(mail("", "a@dest.test"))
+		later := mail("", "b@later.test")
+		later.NotBefore = time.Now().Add(time.Hour)
+		r.store.accept(later)
+		pass(time.Second)
+		for _, id := range []relay.QueueID{id, later.ID} {
+			if err := r.d.Act(context.Background(), id, delivery.VerbRetry); err != nil {
+				t.Error(err)
+			}
+		}
+		pass(0)
+		if n, m := len(r.hop.attempts("dest.test")), len(r.hop.attempts("later.test")); n != 2 || m != 1 {
+			t.Errorf("attempts %d and %d, want 2, though its destination rests, and 1, though it is early", n, m)
+		}
+	})
+}
+
+func TestVerbThatCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{})
+		r.hop.answer(func(_ context.Context, task relay.Task) relay.Result { return all(task, greylist) })
+		id := r.store.accept(mail("", "a@dest.test"))
+		synctest.Wait()
+		r.store.mu.Lock()
+		r.store.refuse = func(relay.Settlement) error { return relay.ErrNoSpace }
+		r.store.mu.Unlock()
+		if err := r.d.Act(context.Background(), id, delivery.VerbDelete); !errors.Is(err, relay.ErrNoSpace) {
+			t.Errorf("delete: %v", err)
+		}
+		r.store.mu.Lock()
+		r.store.refuse = nil
+		r.store.mu.Unlock()
+		pass(time.Minute)
+		if n := len(r.hop.attempts("")); n != 2 {
+			t.Errorf("%d attempts, want the schedule to go on as before", n)
+		}
+	})
+}
+
+func TestManyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{})
+		r.hop.answer(func(_ context.Context, task relay.Task) relay.Result { return all(task, greylist) })
+		var ids []relay.QueueID
+		for range 1000 {
+			ids = append(ids, r.store.accept(mail("", "a@dest.test")))
+		}
+		synctest.Wait()
+		ids = append(ids, relay.QueueID{Key: 1, Dir: 7})
+		errs := r.d.ActAll(context.Background(), ids, delivery.VerbDelete)
+		for i, err := range errs[:1000] {
+			if err != nil {
+				t.Fatalf("%s: %v", ids[i], err)
+			}
+		}
+		if !errors.Is(errs[1000], relay.ErrNotFound) {
+			t.Errorf("unknown ID: %v", errs[1000])
+		}
+		if r.store.queued() != 0 {
+			t.Errorf("%d left", r.store.queued())
+		}
+	})
+}
+
+// Two operators at once, while an attempt runs: each act happens, in turn.
+func TestActsQueueUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{})
+		r.hop.answer(func(_ context.Context, task relay.Task) relay.Result {
+			time.Sleep(time.Second)
+			return all(task, greylist)
+		})
+		id := r.store.accept(mail("", "a@dest.test"))
+		synctest.Wait()
+		var errs [3]error
+		for i, verb := range []delivery.Verb{delivery.VerbHold, delivery.VerbRelease, delivery.VerbDelete} {
+			go func() { errs[i] = r.d.Act(context.Background(), id, verb) }()
+			synctest.Wait() // in this order
+		}
+		pass(time.Second)
+		want := []relay.EventKind{relay.EventAttempted, relay.EventDelayed, relay.EventHeld, relay.EventReleased, relay.EventDeleted}
+		if k := r.ledger.kinds(id); !slices.Equal(k, want) || errors.Join(errs[:]...) != nil {
+			t.Errorf("events %v, errors %v", k, errs)
+		}
+	})
+}
+
+func TestParseVerb(t *testing.T) {
+	if v, err := delivery.ParseVerb("Hold"); err != nil || v != delivery.VerbHold {
+		t.Errorf("%q, %v", v, err)
+	}
+	if _, err := delivery.ParseVerb("requeue\r\n"); err == nil || strings.ContainsAny(err.Error(), "\r\n") {
+		t.Errorf("%v", err)
+	}
+}
