@@ -52,6 +52,7 @@ func (a *attempt) deliver(rest []int) {
 	if r != nil && len(r.Via) > 0 {
 		a.res.Route = r.Name
 		p = a.t.planVia(a.use.ctx, r)
+		p.targets = a.t.health.order(p.targets)
 	} else {
 		p = a.t.planMX(a.use.ctx, a.t.domain(first))
 	}
@@ -61,6 +62,9 @@ func (a *attempt) deliver(rest []int) {
 	for i := 0; i < len(targets) && len(rest) > 0 && dials < maxDials && sessions < maxSessions && a.use.ctx.Err() == nil; {
 		s := a.session(targets[i], pol, rest, fresh)
 		rest = s.rest
+		if a.use.ctx.Err() == nil { // else it is we who failed
+			a.t.health.note(targets[i], pol, s)
+		}
 		switch {
 		case s.stale, s.progress && s.failure.IsZero():
 			fresh = fresh || s.stale // the same host again
@@ -172,7 +176,7 @@ func (a *attempt) room(c *conn) bool {
 	if c.ext.mailMax > 0 {
 		limit = min(limit, c.ext.mailMax)
 	}
-	return c.served < limit
+	return c.served < limit && !c.last
 }
 
 // transaction runs one, for as many of s.rest as fit, and keeps the score.

@@ -30,6 +30,7 @@ type conn struct {
 	served int  // transactions begun
 	reset  bool // a transaction was left open: RSET goes before the next MAIL
 	noDSN  bool // it offered DSN, then refused the parameters (555)
+	last   bool // the host is in trouble: no further message on it
 	dead   bool // nothing more can be said on it
 
 	use  *use        // the attempt it serves now
@@ -65,9 +66,11 @@ func (c *conn) attach(u *use) {
 	c.stop = context.AfterFunc(u.ctx, func() { nc.SetDeadline(longAgo) }) //nolint:errcheck // a closed one is as good
 }
 
+// detach ends that. If the context has ended by now, its deadline may still
+// strike at any moment: such a connection serves nobody else.
 func (c *conn) detach() {
-	if c.stop != nil {
-		c.stop()
+	if c.stop != nil && !c.stop() {
+		c.dead = true
 	}
 	c.use, c.stop = nil, nil
 }
@@ -209,7 +212,27 @@ func (c *conn) quit() {
 	}
 }
 
-// background runs and counts the farewells that nobody waits for.
-type background struct{ wg sync.WaitGroup }
+// background runs the farewells that nobody waits for but Close.
+type background struct {
+	mu     sync.Mutex
+	closed bool
+	wg     sync.WaitGroup
+}
 
-func (b *background) quit(c *conn) { b.wg.Go(c.quit) }
+func (b *background) quit(c *conn) {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		c.quit()
+		return
+	}
+	b.wg.Go(c.quit)
+	b.mu.Unlock()
+}
+
+func (b *background) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.wg.Wait()
+}

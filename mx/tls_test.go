@@ -205,3 +205,22 @@ func TestTLSOptional(t *testing.T) {
 		t.Errorf("with: %v", r)
 	}
 }
+
+// TestResumption: a TLS session made without looking at the certificate does
+// not open the door to who must look.
+func TestResumption(t *testing.T) {
+	cfg, _ := certified(t, "hub.test")
+	srv := newServer(t, cfg)
+	via := []mx.Hop{{Host: "hub.test", Port: uint16(srv.Port())}}
+	w := &world{t: t, srv: srv, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", IdleTimeout: -1, RootCAs: x509.NewCertPool(),
+		Resolver: newResolver(t, newDNS(t, "hub.test. A 127.0.0.1")), Routes: []mx.Route{
+			{To: []string{"strict.test"}, TLS: mx.LevelVerified, Via: via}, {Name: "lax", To: []string{"*"}, TLS: mx.LevelRequired, Via: via}}})}
+	for range 3 {
+		if r := w.deliver(task(t, letter, "x@lax.test")).Replies[0]; !r.Positive() {
+			t.Fatalf("%+v", r)
+		}
+	}
+	if r := w.deliver(task(t, letter, "x@strict.test")).Replies[0]; r.Positive() || r.Status.String() != "4.7.5" {
+		t.Errorf("%+v", r)
+	}
+}

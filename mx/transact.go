@@ -185,7 +185,7 @@ func (t *transaction) mailRefused(r relay.Reply) {
 	case t.opts.dsn && badParameter(r):
 		t.noDSN, t.c.noDSN = true, true
 	case hostTrouble(r):
-		t.trouble = r
+		t.trouble, t.c.last = r, true
 	default:
 		for i := range t.replies {
 			t.replies[i] = r

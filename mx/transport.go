@@ -21,6 +21,7 @@ type Transport struct {
 	pool      *pool
 	bg        background
 	sessions  tls.ClientSessionCache
+	health    health
 }
 
 // NewTransport checks cfg and makes a Transport of it.
@@ -51,7 +52,7 @@ func NewTransport(cfg Config) (*Transport, error) {
 // would; their connections are not kept.
 func (t *Transport) Close() error {
 	t.pool.close()
-	t.bg.wg.Wait()
+	t.bg.close()
 	return nil
 }
 

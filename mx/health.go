@@ -1,0 +1,59 @@
+package mx
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// restTime is how long a host of `via` that failed comes after the others.
+const restTime = time.Minute
+
+// health remembers which hosts of routes failed lately, so that a dead first
+// one does not cost every message its time-out. It holds only addresses that
+// the configuration leads to, and forgets those that answer.
+type health struct {
+	mu     sync.Mutex
+	failed map[netip.AddrPort]time.Time // when it may be tried first again
+}
+
+// note learns from a session with a host of a route.
+func (h *health) note(tg target, p policy, s sessionResult) {
+	if p.mx || s.stale || s.failure.Permanent() { // a verdict on the mail is none on the host
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.failure.IsZero() {
+		delete(h.failed, tg.addr)
+		return
+	}
+	if h.failed == nil {
+		h.failed = make(map[netip.AddrPort]time.Time)
+	}
+	h.failed[tg.addr] = time.Now().Add(restTime)
+}
+
+// order puts the hosts that failed lately last. When one's rest is over the
+// first message to ask probes it; others still pass it by meanwhile.
+func (h *health) order(targets []target) []target {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.failed) == 0 {
+		return targets
+	}
+	now := time.Now()
+	var good, bad []target
+	for _, tg := range targets {
+		until, failed := h.failed[tg.addr]
+		switch {
+		case failed && now.Before(until):
+			bad = append(bad, tg)
+			continue
+		case failed:
+			h.failed[tg.addr] = now.Add(restTime)
+		}
+		good = append(good, tg)
+	}
+	return append(good, bad...)
+}
