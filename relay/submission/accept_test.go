@@ -245,6 +245,7 @@ func TestHeaderLimit(t *testing.T) {
 func TestNoSpaceOverSMTP(t *testing.T) {
 	q := &memQueue{draft: relay.ErrNoSpace}
 	f := start(t, options{listener: trusted(), queue: q})
+	f.play(hello + envel + `=> "DATA\r\nMAIL FROM:<evil@example.org>\r\n.\r\n"` + "\n<- 452 4.3.1\n<- EOF") // content without waiting
 	c := f.play(hello + envel + "-> DATA\n<- 452 4.3.1\n" + envel)
 	q.mu.Lock()
 	q.draft, q.write = nil, relay.ErrNoSpace
@@ -265,6 +266,21 @@ func TestNoSpaceOverSMTP(t *testing.T) {
 	if e := f.seen.of(relay.EventAccepted); len(e) != 1 || e[0].Count != 1 || e[0].ID.IsZero() {
 		t.Errorf("%+v", e)
 	}
+}
+
+// A panic ends its connection with 421, and no other.
+func TestPanic(t *testing.T) {
+	q := &memQueue{}
+	f := start(t, options{listener: trusted(), queue: q})
+	other := f.play(hello + envel)
+	q.mu.Lock()
+	q.panics = true
+	q.mu.Unlock()
+	f.play(hello + envel + data + "-> x\n-> .\n<- 421\n<- EOF")
+	q.mu.Lock()
+	q.panics = false
+	q.mu.Unlock()
+	f.more(other, data+"-> x\n-> .\n<- 250")
 }
 
 // FuzzContent: whatever the content and however it is cut, the outcome is the

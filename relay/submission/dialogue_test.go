@@ -242,6 +242,8 @@ var dialogues = []struct {
 		<- 500 5.5.2
 		<- 421 4.7.0
 		<- EOF`, 0},
+	{"errors are forgiven with each message", hello + strings.Repeat("-> FOO\n<- 500 5.5.2\n", 150) + envel + data + "-> .\n<- 250\n" +
+		strings.Repeat("-> FOO\n<- 500 5.5.2\n", 150) + "-> NOOP\n<- 250", 1},
 	{"dots", hello + envel + data + `
 		=> "S: 1\r\n\r\n.\r.\r\n.\r\n"
 		<- 554 5.6.11

@@ -41,6 +41,7 @@ type memQueue struct {
 	taken   []stored
 	open    int  // drafts that have not ended
 	forget  bool // contents go nowhere
+	panics  bool // Enqueue does
 	room    error
 	draft   error
 	write   error
@@ -71,8 +72,11 @@ func (q *memQueue) NewDraft() (relay.Draft, error) {
 
 func (q *memQueue) Enqueue(_ context.Context, d relay.Draft, m *relay.Message) error {
 	q.mu.Lock()
-	gate, err := q.gate, q.enqueue
+	gate, err, panics := q.gate, q.enqueue, q.panics
 	q.mu.Unlock()
+	if panics {
+		panic("as asked")
+	}
 	if gate != nil {
 		close(q.entered)
 		<-gate
@@ -184,8 +188,7 @@ func start(t testing.TB, o options) *fixture {
 	}
 	cfg := submission.Config{Hostname: hostname, Listeners: []submission.Listener{o.listener},
 		MaxMessageSize: 1 << 20, MaxRecipients: 5, CommandTimeout: time.Minute, DataTimeout: time.Minute}
-	cert, key, _, err := submission.SelfSigned(t.TempDir(), hostname)
-	check(t, err)
+	cert, key := certificate(t, o.pipes)
 	pem, err := os.ReadFile(cert)
 	check(t, err)
 	f.roots.AppendCertsFromPEM(pem)
@@ -277,6 +280,31 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 }
 func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 25} }
+
+var certificates struct {
+	sync.Mutex
+	dirs [2]string
+}
+
+// certificate gives the files of a certificate, made once for all bubbles,
+// which begin at the same time, and once for the time outside.
+func certificate(t testing.TB, bubble bool) (cert, key string) {
+	t.Helper()
+	certificates.Lock()
+	defer certificates.Unlock()
+	dir := &certificates.dirs[0]
+	if bubble {
+		dir = &certificates.dirs[1]
+	}
+	if *dir == "" {
+		var err error
+		*dir, err = os.MkdirTemp(scratch, "")
+		check(t, err)
+	}
+	cert, key, _, err := submission.SelfSigned(*dir, hostname)
+	check(t, err)
+	return cert, key
+}
 
 func check(t testing.TB, err error) {
 	t.Helper()

@@ -121,6 +121,7 @@ func (s *Server) guardConfig(c *conn) guard.Config {
 		CommandTimeout: s.cfg.CommandTimeout, DataTimeout: s.cfg.DataTimeout,
 		MaxErrors: maxErrors, MaxCommands: maxCommands,
 		Normalize: l.BareNewline == newlineNormalize, Fold: l.LongLines == linesFold,
+		Stress:  s.stressed,
 		Refused: s.refusedByGuard(c), Closed: func() { s.remove(c) },
 	}
 	if s.log.Enabled(s.ctx, slog.LevelDebug) {

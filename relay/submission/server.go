@@ -118,7 +118,14 @@ func (s *Server) Addrs() []netip.AddrPort {
 func (s *Server) Serve() error {
 	errs := make(chan error, len(s.listeners))
 	for _, l := range s.listeners {
-		go func() { errs <- s.smtp.Serve(l) }()
+		go func() {
+			err := s.smtp.Serve(l)
+			if err != nil && !errors.Is(err, net.ErrClosed) {
+				err = fmt.Errorf("listener %s: %w", l.name(), err)
+				s.log.Error("a listener has stopped", "err", err) // the others go on
+			}
+			errs <- err
+		}()
 	}
 	var failed error
 	for range s.listeners {
@@ -134,6 +141,11 @@ func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
+}
+
+// stressed says whether four fifths of all connections are in use.
+func (s *Server) stressed() bool {
+	return s.cfg.MaxConnections > 0 && s.Connections() > s.cfg.MaxConnections*4/5
 }
 
 // Shutdown closes the listeners, sends 421 to clients between commands, and

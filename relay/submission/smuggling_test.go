@@ -78,8 +78,9 @@ func TestFold(t *testing.T) {
 	l.LongLines = "fold"
 	f := start(t, options{listener: l})
 	c := f.play(hello + envel + data)
-	long := strings.Repeat("x", 997) + "ü" + strings.Repeat("y", 100000)
-	c.send("S: 1\r\n\r\n." + "." + long + "\r\nend\r\n.\r\n")
+	long := strings.Repeat("x", 996) + "ü" + strings.Repeat("y", 100000)
+	edge := strings.Repeat("z", 64<<10-1) // its CR is the last octet of a full buffer
+	c.send("S: 1\r\n\r\n." + "." + long + "\r\nend\r\n" + edge + "\r\n.\r\n")
 	f.more(c, "<- 250 2.0.0 queued")
 	body := f.q.messages()[0].body()
 	for line := range strings.SplitSeq(body, "\r\n") {
@@ -87,7 +88,7 @@ func TestFold(t *testing.T) {
 			t.Errorf("a line of %d octets", len(line))
 		}
 	}
-	if strings.ReplaceAll(body, "\r\n ", "") != "."+long+"\r\nend\r\n" {
+	if strings.ReplaceAll(body, "\r\n ", "") != "."+long+"\r\nend\r\n"+edge+"\r\n" {
 		t.Error("folding changed more than it may")
 	}
 	if !strings.Contains(body, "ü") {

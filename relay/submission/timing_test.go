@@ -183,6 +183,28 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// When places run out, strangers are hurried; clients that are known are not.
+func TestStress(t *testing.T) {
+	l := submission.Listener{TLS: "off", Auth: "required", TrustedNetworks: trustLoopback}
+	bubble(t, options{listener: l, config: func(c *submission.Config) { c.MaxConnections = 2 }}, func(t *testing.T, f *fixture) {
+		known := f.play(hello)
+		stranger := f.dialFrom("192.0.2.1")
+		f.more(stranger, "<- 220")
+		began := time.Now()
+		f.more(stranger, "<- 421 4.4.2\n<- EOF")
+		if d := time.Since(began); d != 10*time.Second {
+			t.Errorf("a stranger was let wait for %v", d)
+		}
+		f.more(known, "-> NOOP\n<- 250")
+		stranger = f.dialFrom("192.0.2.1")
+		f.more(stranger, "<- 220\n-> FOO\n<- 500\n<- 421 4.7.0\n<- EOF")
+		f.more(known, "<- 421 4.4.2\n<- EOF")
+		if d := time.Since(began); d != 70*time.Second {
+			t.Errorf("a client that is known was let wait for %v", d)
+		}
+	})
+}
+
 func TestShutdown(t *testing.T) {
 	t.Run("idle clients get 421, a body is finished", func(t *testing.T) {
 		q := &memQueue{gate: make(chan struct{}), entered: make(chan struct{})}

@@ -2,9 +2,13 @@ package submission_test
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"log/slog"
+	"math/big"
 	"os"
 	"path/filepath"
 	"sync"
@@ -87,6 +91,29 @@ func TestStartTLSInjection(t *testing.T) {
 			t.Errorf("%+v", m.Message)
 		}
 	})
+}
+
+// TLS of the last century is spoken where a listener says so, and only there.
+func TestOldTLS(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	check(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{hostname}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	check(t, err)
+	pair := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	for min, ok := range map[string]bool{"": false, "1.2": false, "1.1": false, "1.0": true} {
+		f := start(t, options{listener: submission.Listener{TLS: "implicit", MinTLS: min}, config: func(c *submission.Config) {
+			c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair, nil }
+		}})
+		c, err := tls.Dial("tcp", f.addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10,
+			CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}})
+		if (err == nil) != ok {
+			t.Errorf("min_tls = %q: %v", min, err)
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
 }
 
 func TestExtensions(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
@@ -17,15 +18,21 @@ import (
 // send as example.org and at most 1000 octets; "broken" cannot be looked up.
 type users struct{ *identity.Users }
 
+var secretHash = sync.OnceValue(func() string {
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		panic(err)
+	}
+	return string(hash)
+})
+
 func newUsers(t testing.TB) users {
 	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
-	check(t, err)
 	file := filepath.Join(t.TempDir(), "users.toml")
 	check(t, os.WriteFile(file, []byte(`
 [[user]]
 name = "alice"
-password = "`+string(hash)+`"
+password = "`+secretHash()+`"
 senders = ["@example.org"]
 max_message_size = "1000"
 `), 0o600))

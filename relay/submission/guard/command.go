@@ -64,6 +64,9 @@ func (g *Conn) countError() error {
 	if g.sess.trusted {
 		limit *= 10
 	}
+	if g.stressed() {
+		limit = 1
+	}
 	if g.sess.errors++; limit > 0 && g.sess.errors >= limit {
 		return g.fail(ReasonErrors, reply(421, "4.7.0", "too many errors, closing the connection"))
 	}

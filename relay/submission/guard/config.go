@@ -42,6 +42,10 @@ type Config struct {
 	MaxErrors      int           // 5yz replies since the last message, ten times as many after Trust
 	MaxCommands    int           // commands but RCPT since the last message
 
+	// Stress says that connections are running out: strangers then have
+	// stressTimeout for a command, and one error. Nil: never.
+	Stress func() bool
+
 	Normalize bool // bare CR and LF in content are mended, not refused; commands may end in LF
 	Fold      bool // lines of more than 998 octets are folded, not refused
 

@@ -29,6 +29,8 @@ const (
 	lingerTime   = time.Second
 	maxLinger    = 256 << 10 // octets thrown away meanwhile
 	maxHandshake = time.Minute
+
+	stressTimeout = 10 * time.Second // see Config.Stress
 )
 
 // Conn is the connection that go-smtp's server is given. It is used by the
@@ -206,7 +208,13 @@ func (g *Conn) fail(reason string, r *relay.Reply) error {
 // sends RST, and the client would lose the reply that says why.
 func (g *Conn) linger() {
 	t, ok := g.raw.(*net.TCPConn)
-	if !ok || g.tls != nil || t.CloseWrite() != nil {
+	if !ok {
+		return
+	}
+	if g.tls != nil {
+		_ = g.tls.CloseWrite()
+	}
+	if t.CloseWrite() != nil {
 		return
 	}
 	_ = g.raw.SetReadDeadline(time.Now().Add(lingerTime))
@@ -288,6 +296,13 @@ func (g *Conn) fill(deadline time.Time) error {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// fillWaiting is fill between commands, where Shutdown may interrupt.
+func (g *Conn) fillWaiting(deadline time.Time) error {
+	g.waiting.Store(true)
+	defer g.waiting.Store(false)
+	return g.fill(deadline)
 }
 
 // startTLS makes the connection a TLS one. On failure it has ended, and not

@@ -2,7 +2,6 @@ package guard
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"time"
 
@@ -13,7 +12,11 @@ import (
 // answer to one that cannot be read but that ended properly; err means that the
 // connection has ended.
 func (g *Conn) readLine() (line []byte, bad *relay.Reply, err error) {
-	deadline := time.Now().Add(g.cfg.CommandTimeout)
+	timeout := g.cfg.CommandTimeout
+	if g.stressed() {
+		timeout = min(timeout, stressTimeout)
+	}
+	deadline := time.Now().Add(timeout)
 	looked := 0 // octets of the line that hold no LF
 	for {
 		if g.r == g.w && len(g.in) != len(g.small) {
@@ -36,13 +39,15 @@ func (g *Conn) readLine() (line []byte, bad *relay.Reply, err error) {
 		if looked == len(g.in) {
 			g.in = append(make([]byte, 0, maxAuthLine+idleBuffer), g.in...)[:maxAuthLine+idleBuffer]
 		}
-		g.waiting.Store(true)
-		err := g.fill(deadline)
-		g.waiting.Store(false)
-		if err != nil {
+		if err := g.fillWaiting(deadline); err != nil {
 			return nil, nil, g.lost(err)
 		}
 	}
+}
+
+// stressed says whether this client, a stranger, takes a place that others need.
+func (g *Conn) stressed() bool {
+	return !g.sess.trusted && g.cfg.Stress != nil && g.cfg.Stress()
 }
 
 // isAuth says whether the line being read may be as long as AUTH needs.
@@ -56,7 +61,7 @@ func (g *Conn) lost(err error) error {
 	case g.drain.Load():
 		return g.fail(ReasonShutdown, reply(421, "4.3.2", g.cfg.Hostname+" is shutting down, try again later"))
 	case isTimeout(err):
-		return g.fail(ReasonTimeout, reply(421, "4.4.2", fmt.Sprintf("no command for %v, closing the connection", g.cfg.CommandTimeout)))
+		return g.fail(ReasonTimeout, reply(421, "4.4.2", "no command for too long, closing the connection"))
 	}
 	g.end(net.ErrClosed)
 	return g.err
@@ -72,7 +77,7 @@ func (g *Conn) discardLine(deadline time.Time) ([]byte, *relay.Reply, error) {
 		}
 		gone += g.w - g.r
 		g.r, g.w = 0, 0
-		if err := g.fill(deadline); err != nil {
+		if err := g.fillWaiting(deadline); err != nil {
 			return nil, nil, g.lost(err)
 		}
 	}
