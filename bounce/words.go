@@ -56,7 +56,7 @@ var english = map[Category]Words{
 		"Show this notice to the mail administrator of the recipient, and to your own."},
 	ServerTrouble: {"the recipient's mail system has trouble of its own",
 		"Send the message again later."},
-	Expired: {"it could not be delivered in time",
+	Expired: {"its time was up before an attempt succeeded",
 		"Send the message again later, or reach the recipient in another way."},
 	Operator: {"the administrator of this mail system returned it",
 		"Ask your mail administrator for the reason."},

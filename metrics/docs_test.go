@@ -3,6 +3,9 @@ package metrics_test
 import (
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"regexp"
 	"slices"
@@ -108,4 +111,32 @@ func mapKeys(m map[string]float64) []string {
 		keys = append(keys, k)
 	}
 	return keys
+}
+
+// Every reason that a client can be refused for has a series of its own.
+func TestRefusalReasonsAreKnown(t *testing.T) {
+	series := values(t, metrics.New(sources()))
+	n := 0
+	for _, file := range []string{"../relay/submission/replies.go", "../relay/submission/guard/config.go"} {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(node ast.Node) bool {
+			spec, ok := node.(*ast.ValueSpec)
+			if !ok || !strings.HasPrefix(spec.Names[0].Name, "Reason") || len(spec.Values) != 1 {
+				return true
+			}
+			if value, ok := spec.Values[0].(*ast.BasicLit); ok {
+				n++
+				if _, ok := series["dawk_refused_total{reason="+value.Value+"}"]; !ok {
+					t.Errorf("%s: %s is counted as other", file, value.Value)
+				}
+			}
+			return true
+		})
+	}
+	if n < 10 {
+		t.Errorf("only %d reasons found: have they moved?", n)
+	}
 }
