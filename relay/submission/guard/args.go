@@ -172,19 +172,8 @@ func (m *Mail) set(p param, cfg *Config, overTLS bool, now time.Time) *relay.Rep
 			return reply(501, "5.5.4", "SMTPUTF8 takes no value") // RFC 6531 §3.4
 		}
 		m.SMTPUTF8 = true
-	case "RET": // RFC 3461 §4.3
-		switch r := relay.Ret(strings.ToUpper(p.value)); r {
-		case relay.RetFull, relay.RetHdrs:
-			m.Ret = r
-		default:
-			return reply(501, "5.5.4", "RET is FULL or HDRS")
-		}
-	case "ENVID":
-		id, ok := decodeXtext(p.value)
-		if !ok || id == "" || len(p.value) > maxEnvID || !isPrintable(id) {
-			return reply(501, "5.5.4", "ENVID is not valid xtext of printable characters")
-		}
-		m.EnvID = id
+	case "RET", "ENVID":
+		return m.setDSN(p)
 	case "AUTH": // RFC 4954 §5: who submitted it first. Nobody's word counts here, so it is checked and dropped
 		v, ok := decodeXtext(p.value)
 		if ok && v != "<>" {
@@ -209,6 +198,26 @@ func (m *Mail) set(p param, cfg *Config, overTLS bool, now time.Time) *relay.Rep
 		return m.setHold(p, cfg, now)
 	default:
 		return unknownParam(p.key) // RFC 5321 §4.1.1.11
+	}
+	return nil
+}
+
+// setDSN reads the parameters of RFC 3461 §4.3 and §4.4.
+func (m *Mail) setDSN(p param) *relay.Reply {
+	switch p.key {
+	case "RET":
+		switch r := relay.Ret(strings.ToUpper(p.value)); r {
+		case relay.RetFull, relay.RetHdrs:
+			m.Ret = r
+		default:
+			return reply(501, "5.5.4", "RET is FULL or HDRS")
+		}
+	case "ENVID":
+		id, ok := decodeXtext(p.value)
+		if !ok || id == "" || len(p.value) > maxEnvID || !isPrintable(id) {
+			return reply(501, "5.5.4", "ENVID is not valid xtext of printable characters")
+		}
+		m.EnvID = id
 	}
 	return nil
 }
