@@ -42,15 +42,13 @@ func (l *lane) remove(t *table, r ref) {
 	l.n--
 }
 
-// destination is one next hop: a route or a domain.
+// destination is one next hop, a route or a domain, that something is ready
+// for. One whose Deliveries all wait or are held costs no more than its name.
 type destination struct {
-	name        string
-	num         uint32
-	entries     int // in all places
-	held        int
-	ready       int   // in its lanes
-	flying      int   // attempts that may hold a connection
-	first, last *lane // those whose turn comes; an empty one is dropped at its turn
+	num         uint32 // of its name
+	ready       int    // in its lanes
+	flying      int    // attempts that may hold a connection
+	first, last *lane  // those whose turn comes; an empty one is dropped at its turn
 
 	inRing bool
 	after  *destination // whose turn it is after this one

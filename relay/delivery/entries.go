@@ -176,6 +176,9 @@ func (n *names) take(name string) uint32 {
 	return num
 }
 
+// keep is one more user of a name that has users.
+func (n *names) keep(num uint32) { n.users[num]++ }
+
 func (n *names) drop(num uint32) {
 	if n.users[num]--; n.users[num] == 0 {
 		delete(n.byName, n.names[num])

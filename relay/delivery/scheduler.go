@@ -19,10 +19,10 @@ type scheduler struct {
 
 	table
 	due         dueHeap
-	checks      lane // held entries whose delay notice may be due
-	dests       map[string]*destination
-	destByNum   []*destination
-	freeDests   []uint32
+	checks      lane                    // held entries whose delay notice may be due
+	dests       names                   // of all entries
+	heldBy      map[uint32]int          // held entries by destination
+	active      map[uint32]*destination // the busy ones of dests
 	idents      names
 	lanes       map[uint64]*lane // by destination and identity
 	rests       restHeap
@@ -39,7 +39,8 @@ type scheduler struct {
 
 func newScheduler(maxFlying, perDestination int, step func(int) time.Duration) *scheduler {
 	s := &scheduler{maxFlying: maxFlying, perDestination: perDestination, step: step,
-		table: newTable(), dests: make(map[string]*destination), idents: newNames(), lanes: make(map[uint64]*lane)}
+		table: newTable(), dests: newNames(), heldBy: make(map[uint32]int),
+		active: make(map[uint32]*destination), idents: newNames(), lanes: make(map[uint64]*lane)}
 	s.due.t = &s.table
 	return s
 }
@@ -73,9 +74,7 @@ func (s *scheduler) add(e relay.Entry, f fate, now int64) bool {
 	}
 	arrival := uint32(min(max(e.Arrival.Unix(), 0), math.MaxUint32))
 	r := s.insert(e.ID, e.Job, arrival)
-	d := s.destination(e.Destination)
-	d.entries++
-	s.at(r).dest, s.at(r).ident = d.num, s.idents.take(e.Identity)
+	s.at(r).dest, s.at(r).ident = s.dests.take(e.Destination), s.idents.take(e.Identity)
 	s.out++ // for put, which takes it from there
 	s.at(r).place = placeOut
 	s.reasonCount[0]++
@@ -83,18 +82,13 @@ func (s *scheduler) add(e relay.Entry, f fate, now int64) bool {
 	return true
 }
 
-func (s *scheduler) destination(name string) *destination {
-	d := s.dests[name]
+// busy is the destination with that number, which is about to get busy.
+func (s *scheduler) busy(num uint32) *destination {
+	d := s.active[num]
 	if d == nil {
-		d = &destination{name: name}
-		if last := len(s.freeDests) - 1; last >= 0 {
-			d.num, s.freeDests = s.freeDests[last], s.freeDests[:last]
-			s.destByNum[d.num] = d
-		} else {
-			d.num = uint32(len(s.destByNum))
-			s.destByNum = append(s.destByNum, d)
-		}
-		s.dests[name] = d
+		d = &destination{num: num}
+		s.active[num] = d
+		s.dests.keep(num)
 	}
 	return d
 }
@@ -102,14 +96,12 @@ func (s *scheduler) destination(name string) *destination {
 // put gives an entry that was out its next place, or forgets it.
 func (s *scheduler) put(r ref, f fate, now int64) {
 	e := s.at(r)
-	d := s.destByNum[e.dest]
 	s.out--
 	s.reasonCount[e.reason]--
 	if f.gone {
 		s.idents.drop(e.ident)
+		s.dests.drop(e.dest)
 		s.remove(r)
-		d.entries--
-		s.forget(d)
 		return
 	}
 	e.due, e.attempts, e.reason = f.due, uint16(min(f.attempts, math.MaxUint16)), f.reason
@@ -122,11 +114,11 @@ func (s *scheduler) put(r ref, f fate, now int64) {
 	case f.held && f.notice == 0:
 		e.place = placeHeld
 		s.held++
-		d.held++
+		s.heldBy[e.dest]++
 	case f.held:
 		e.place = placeHeldTimed
 		s.heldTimed++
-		d.held++
+		s.heldBy[e.dest]++
 		s.due.push(r)
 	case e.due <= now:
 		s.makeReady(r)
@@ -142,7 +134,6 @@ func (s *scheduler) put(r ref, f fate, now int64) {
 // pull takes an entry out of its place. The caller owns it until put.
 func (s *scheduler) pull(r ref) {
 	e := s.at(r)
-	d := s.destByNum[e.dest]
 	switch e.place {
 	case placeWaiting:
 		s.due.remove(r)
@@ -150,19 +141,23 @@ func (s *scheduler) pull(r ref) {
 			s.deferred--
 		}
 	case placeReady:
+		d := s.active[e.dest]
 		s.lanes[laneKey(e)].remove(&s.table, r)
 		d.ready--
 		s.ready--
+		s.forget(d)
 	case placeHeld:
 		s.held--
-		d.held--
 	case placeHeldTimed:
 		s.due.remove(r)
 		s.heldTimed--
-		d.held--
 	case placeHeldCheck:
 		s.checks.remove(&s.table, r)
-		d.held--
+	}
+	if e.held {
+		if s.heldBy[e.dest]--; s.heldBy[e.dest] == 0 {
+			delete(s.heldBy, e.dest)
+		}
 	}
 	e.place = placeOut
 	s.out++
@@ -207,7 +202,7 @@ func laneKey(e *entry) uint64 { return uint64(e.dest)<<32 | uint64(e.ident) }
 
 func (s *scheduler) makeReady(r ref) {
 	e := s.at(r)
-	d := s.destByNum[e.dest]
+	d := s.busy(e.dest)
 	key := laneKey(e)
 	l := s.lanes[key]
 	if l == nil {
@@ -259,9 +254,9 @@ func (s *scheduler) take() (r ref, ok bool) {
 			continue // something changed while it waited for its turn
 		}
 		r = s.turn(d)
-		s.pull(r)
-		d.flying++
+		d.flying++ // before pull, which forgets a destination that is idle
 		s.flying++
+		s.pull(r)
 		s.offer(d)
 		return r, true
 	}
@@ -304,7 +299,7 @@ const (
 
 // land ends an attempt's use of a connection. The entry stays out until put.
 func (s *scheduler) land(r ref, v verdict, now int64) {
-	d := s.destByNum[s.at(r).dest]
+	d := s.active[s.at(r).dest]
 	d.flying--
 	s.flying--
 	switch v {
@@ -325,26 +320,28 @@ func (s *scheduler) land(r ref, v verdict, now int64) {
 		s.rests.restUntil(d, now+restFor(d.ready, step).Microseconds())
 	}
 	s.offer(d)
+	s.forget(d)
 }
 
 // wake ends the rest of r's destination: somebody wants to know now.
 func (s *scheduler) wake(r ref) {
-	d := s.destByNum[s.at(r).dest]
-	s.rests.end(d)
-	s.offer(d)
+	if d := s.active[s.at(r).dest]; d != nil {
+		s.rests.end(d)
+		s.offer(d)
+		s.forget(d)
+	}
 }
 
-// forget drops a destination that nobody needs to know any more.
+// forget drops a destination that is not busy any more.
 func (s *scheduler) forget(d *destination) {
-	if d.entries > 0 || d.rest != 0 || d.inRing {
+	if d.ready > 0 || d.flying > 0 || d.rest != 0 || d.inRing || s.active[d.num] != d {
 		return
 	}
 	for l := d.first; l != nil; l = l.next {
 		delete(s.lanes, uint64(d.num)<<32|uint64(l.ident))
 	}
-	delete(s.dests, d.name)
-	s.destByNum[d.num] = nil
-	s.freeDests = append(s.freeDests, d.num)
+	delete(s.active, d.num)
+	s.dests.drop(d.num)
 }
 
 // adrift is how many entries are not in exactly one place. It counts what the
@@ -355,9 +352,9 @@ func (s *scheduler) adrift() int {
 }
 
 // rescue finds destinations that could have a turn and are in no ring, gives
-// them one and says how many entries they had. It looks at every destination.
+// them one and says how many entries they had. It looks at every busy destination.
 func (s *scheduler) rescue() (stranded int) {
-	for _, d := range s.dests {
+	for _, d := range s.active {
 		if !d.inRing {
 			if s.offer(d); d.inRing {
 				stranded += d.ready

@@ -9,7 +9,7 @@ import (
 )
 
 // Stats is the state of the queue as the dispatcher knows it. It costs no look
-// at the store; Destinations cost a look at every destination.
+// at the store; Destinations cost a look at every destination's name.
 type Stats struct {
 	Queued   int // Deliveries in all; what follows adds up to it
 	Deferred int // wait for their next attempt
@@ -73,7 +73,7 @@ func (d *Dispatcher) Stats(top int) Stats {
 	st := Stats{
 		Queued: s.n, Deferred: s.deferred, Ready: s.ready, InFlight: s.out,
 		Connections: s.flying, Resting: len(s.rests),
-		DestinationCount: len(s.dests), Attempts: d.count.attempts, Corrupt: d.count.corrupt,
+		DestinationCount: len(s.dests.byName), Attempts: d.count.attempts, Corrupt: d.count.corrupt,
 		Unsaved: d.count.unsaved, Stranded: d.count.stranded, Adrift: s.adrift(),
 	}
 	held := s.checks.n + s.held + s.heldTimed
@@ -88,7 +88,10 @@ func (d *Dispatcher) Stats(top int) Stats {
 		}
 	}
 	sortCounts(st.Reasons)
-	st.Identities, st.Destinations = s.identities(top), s.destinations(top, d.clock)
+	st.Identities = s.idents.top(top)
+	for _, n := range s.dests.top(top) {
+		st.Destinations = append(st.Destinations, s.describe(n, d.clock))
+	}
 	return st
 }
 
@@ -109,38 +112,34 @@ func ages(minutes map[uint32]int, now time.Time) []AgeCount {
 	return out
 }
 
-func (s *scheduler) identities(top int) []NameCount {
-	var all []NameCount
-	for num, users := range s.idents.users {
-		if users > 0 {
-			all = append(all, NameCount{s.idents.names[num], users})
-		}
-	}
-	sortCounts(all)
-	return all[:min(len(all), top)]
-}
-
-// destinations are the top ones by Deliveries. It keeps a sorted list of no
-// more than top, so that a million destinations cost a look and no memory.
-func (s *scheduler) destinations(top int, c *clock) []DestinationStats {
-	if top <= 0 {
+// top are the names with most users. It keeps a sorted list of no more than
+// most, so that a million names cost a look and no memory.
+func (n *names) top(most int) []NameCount {
+	if most <= 0 {
 		return nil
 	}
-	order := func(a, b *destination) int { return cmp.Or(b.entries-a.entries, cmp.Compare(a.name, b.name)) }
-	best := make([]*destination, 0, min(top, len(s.dests))+1)
-	for _, d := range s.dests {
-		if len(best) == top && order(d, best[top-1]) > 0 {
+	order := func(a, b NameCount) int { return cmp.Or(b.Count-a.Count, cmp.Compare(a.Name, b.Name)) }
+	var best []NameCount
+	for num, users := range n.users {
+		c := NameCount{n.names[num], users}
+		if users == 0 || len(best) == most && order(c, best[most-1]) > 0 {
 			continue
 		}
-		i, _ := slices.BinarySearchFunc(best, d, order)
-		best = slices.Insert(best, i, d)
-		best = best[:min(len(best), top)]
+		i, _ := slices.BinarySearchFunc(best, c, order)
+		best = slices.Insert(best, i, c)
+		best = best[:min(len(best), most)]
 	}
-	out := make([]DestinationStats, len(best))
-	for i, d := range best {
-		out[i] = DestinationStats{Name: d.name, Queued: d.entries, Ready: d.ready, Held: d.held, Attempts: d.flying}
+	return best
+}
+
+func (s *scheduler) describe(n NameCount, c *clock) DestinationStats {
+	num := s.dests.byName[n.Name]
+	out := DestinationStats{Name: n.Name, Queued: n.Count, Held: s.heldBy[num]}
+	if d := s.active[num]; d != nil {
+		out.Queued-- // being busy is a use of the name too
+		out.Ready, out.Attempts = d.ready, d.flying
 		if d.rest != 0 {
-			out[i].RestUntil = c.wallTime(d.rest)
+			out.RestUntil = c.wallTime(d.rest)
 		}
 	}
 	return out
@@ -168,18 +167,18 @@ func (d *Dispatcher) Where(id relay.QueueID) []Where {
 	var out []Where
 	for r := d.sched.index[id.Key]; r != 0; r = d.sched.at(r).sibling {
 		e := d.sched.at(r)
-		dest := d.sched.destByNum[e.dest]
+		dest := d.sched.active[e.dest] // nil: not busy
 		if e.dir != id.Dir {
 			continue
 		}
-		w := Where{Job: e.job, State: placeNames[e.place], Destination: dest.name}
+		w := Where{Job: e.job, State: placeNames[e.place], Destination: d.sched.dests.names[e.dest]}
 		switch e.place {
 		case placeWaiting:
 			w.Due = d.clock.wallTime(e.due)
 		case placeReady:
 			w.Ahead = dest.ready
 		}
-		if dest.rest != 0 {
+		if dest != nil && dest.rest != 0 {
 			w.RestUntil = d.clock.wallTime(dest.rest)
 		}
 		out = append(out, w)

@@ -1,0 +1,56 @@
+package delivery_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/delivery"
+)
+
+func TestLogLines(t *testing.T) {
+	id := relay.QueueID{Key: 1_770_000_000_000_000, Dir: 99}
+	base := relay.Event{ID: id, From: path("sender@example.org"), Recipient: path("a@dest.test"), Identity: "app", Destination: "dest.test"}
+	with := func(kind relay.EventKind, change func(*relay.Event)) relay.Event {
+		e := base
+		e.Kind = kind
+		if change != nil {
+			change(&e)
+		}
+		return e
+	}
+	for _, c := range []struct {
+		e    relay.Event
+		want string
+	}{
+		{with(relay.EventDelayed, func(e *relay.Event) {
+			e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = "mx", "mx.dest.test", "192.0.2.1", "TLS1.3", 2, 1500*time.Millisecond
+			e.Reply, e.Reason, e.Rule = greylist, "greylisted", "retry step 2 of 6: 5m ±10 %"
+			e.Next = time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)
+		}), `level=INFO msg=delayed qid=` + id.String() + ` from=<sender@example.org> rcpt=<a@dest.test> identity=app dest=dest.test route=mx mx=mx.dest.test addr=192.0.2.1 tls=TLS1.3 attempt=2 took=1.5s code=451 status=4.7.1 reply="greylisted, come back later" next=2026-03-01T12:00:00.000Z rule="retry step 2 of 6: 5m ±10 %" reason=greylisted`},
+		{with(relay.EventFailed, func(e *relay.Event) {
+			e.Reply = relay.Reply{Code: 550, Stage: relay.StageRcpt, Text: "no\r\nqid=forged"}
+		}), `level=WARN msg=failed qid=` + id.String() + ` from=<sender@example.org> rcpt=<a@dest.test> identity=app dest=dest.test code=550 status=5.0.0 reply="no  qid=forged"`},
+		{with(relay.EventDropped, func(e *relay.Event) { e.From, e.Reason = relay.Path{}, "no-postmaster" }),
+			`level=ERROR msg="dropped: a failure that nobody can be told of" qid=` + id.String() + ` from=<> rcpt=<a@dest.test> identity=app dest=dest.test reason=no-postmaster`},
+		{with(relay.EventNotified, func(e *relay.Event) { e.NoticeID, e.NoticeKind, e.Recipient = id, "failed", e.From }),
+			`level=INFO msg=notified qid=` + id.String() + ` from=<sender@example.org> rcpt=<sender@example.org> identity=app dest=dest.test notice=` + id.String() + ` kind=failed`},
+		{relay.Event{Kind: relay.EventLogin, Identity: "app", Client: "192.0.2.9", Reason: "password"}, `level=WARN msg="login failed" identity=app client=192.0.2.9 reason=password`},
+		{relay.Event{Kind: relay.EventConnected, Client: "192.0.2.9", Listener: "192.0.2.1:587"}, `level=DEBUG msg=connected client=192.0.2.9 listener=192.0.2.1:587`},
+	} {
+		var b bytes.Buffer
+		opts := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(g []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}
+		delivery.NewLogObserver(slog.New(slog.NewTextHandler(&b, opts))).Observe(c.e)
+		if got := strings.TrimSuffix(b.String(), "\n"); got != c.want {
+			t.Errorf("%s:\n%s, want\n%s", c.e.Kind, got, c.want)
+		}
+	}
+}
