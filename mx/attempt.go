@@ -250,7 +250,7 @@ func (a *attempt) judgeUnfit(c *conn, rest []int) []int {
 		switch {
 		case a.needsUTF8(a.recipient(pos)) && !c.ext.smtpUTF8: // RFC 6531 §3.2
 			r = no(relay.Status{Class: 5, Subject: 6, Detail: 7}, "the address or header is not ASCII, and the server does not offer SMTPUTF8")
-		case needs8Bit(m) && m.EightBit && !c.ext.eightBitMIME: // RFC 6152 §3
+		case m.EightBit && !c.ext.eightBitMIME: // RFC 6152 §3
 			// Converting to quoted-printable would change what the sender
 			// wrote and break its signatures; sending as is may lose the
 			// eighth bit. An exact failure is better than either.

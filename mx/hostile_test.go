@@ -147,13 +147,15 @@ func TestTooManyRecipients(t *testing.T) {
 			w := newWorld(t, mxtest.Config{Extensions: ext}, nil)
 			w.script("rcpt:third@b.test", reply, 1)
 			w.script("rcpt:fourth@b.test", reply, 1)
-			res := w.deliver(task(t, letter, "first@b.test", "second@b.test", "third@b.test", "fourth@b.test"))
+			w.script("rcpt:fifth@b.test", reply, 1)
+			res := w.deliver(task(t, letter, "first@b.test", "second@b.test", "third@b.test", "fourth@b.test", "fifth@b.test"))
 			for i, r := range res.Replies {
 				if !r.Positive() {
 					t.Errorf("%s %v: %d: %v", reply, ext, i, r)
 				}
 			}
-			if m := w.srv.Messages(); len(m) != 2 || w.srv.Sessions() != 1 {
+			// Two each, as it takes: it is not asked for more again.
+			if m := w.srv.Messages(); len(m) != 3 || w.srv.Sessions() != 1 {
 				t.Errorf("%s %v: %d messages in %d sessions", reply, ext, len(m), w.srv.Sessions())
 			}
 		}

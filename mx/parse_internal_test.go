@@ -259,3 +259,40 @@ func TestGlob(t *testing.T) {
 		}
 	}
 }
+
+// FuzzCommands: whatever a client managed to get into an envelope, MAIL and
+// RCPT are one line each, and no parameter appears that we did not put there.
+func FuzzCommands(f *testing.F) {
+	f.Add("a@example.org", "b@b.test", "env", "rfc822", "old@example.org")
+	f.Add(`"b> NOTIFY=NEVER ORCPT=rfc822;q"@y.test`, `"a\"b"@b.test`, "x\r\nDATA", "utf-8", "é=\\x SIZE=1")
+	f.Fuzz(func(t *testing.T, from, to, envid, typ, orig string) {
+		m := &relay.Message{}
+		var err error
+		if m.From, err = relay.ParsePath(from); err != nil {
+			return
+		}
+		r := &relay.Recipient{Notify: relay.NotifyNever, ORcpt: relay.ORcpt{Type: typ, Addr: orig}}
+		if r.Path, err = relay.ParsePath(to); err != nil || r.Path.IsNull() {
+			return
+		}
+		m.EnvID, m.Ret = envid, relay.RetHdrs
+		o := options{dsn: true, smtpUTF8: true}
+		for _, c := range []struct {
+			line   []byte
+			prefix string
+			params int
+		}{
+			{mailCommand(m, 5, extensions{hasSize: true}, o), "MAIL FROM:" + m.From.Wire(), 3 + len(envid[:min(1, len(envid))])},
+			{rcptCommand(r, o), "RCPT TO:" + r.Path.Wire(), 1 + len((typ + orig)[:min(1, len(typ+orig))])},
+		} {
+			line, ok := strings.CutSuffix(string(c.line), "\r\n")
+			if !ok || strings.ContainsAny(line, "\r\n\x00") {
+				t.Fatalf("more than a line: %q", c.line)
+			}
+			rest, ok := strings.CutPrefix(line, c.prefix)
+			if !ok || len(strings.Fields(rest)) != c.params || strings.Count(rest, " ") != c.params {
+				t.Fatalf("%q: parameters %q", line, rest)
+			}
+		}
+	})
+}

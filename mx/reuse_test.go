@@ -2,6 +2,8 @@ package mx_test
 
 import (
 	"context"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -21,18 +23,59 @@ func TestLazyRSET(t *testing.T) {
 		w.deliver(task(t, letter, "a@b.test"))
 		w.deliver(task(t, letter, "no@b.test"))
 		w.deliver(task(t, letter, "c@b.test"))
+		w.deliver(task(t, letter, "d@b.test"))
 		var verbs []string
 		for _, c := range w.srv.Commands() {
 			verbs = append(verbs, strings.Fields(c)[1])
 		}
-		want := "EHLO MAIL RCPT DATA MAIL RCPT DATA RSET MAIL RCPT DATA"
+		want := "EHLO MAIL RCPT DATA MAIL RCPT DATA RSET MAIL RCPT DATA MAIL RCPT DATA"
 		if len(ext) == 0 {
-			want = "EHLO MAIL RCPT DATA MAIL RCPT RSET MAIL RCPT DATA"
+			want = "EHLO MAIL RCPT DATA MAIL RCPT RSET MAIL RCPT DATA MAIL RCPT DATA"
 		}
 		if got := strings.Join(verbs, " "); got != want {
 			t.Errorf("%v: %s", ext, got)
 		}
 	}
+}
+
+// TestDataForNobody: a server that answers 354 though it took no recipient is
+// given an empty message, and the next one after it (RFC 2920 §3.1).
+func TestDataForNobody(t *testing.T) {
+	script := []struct{ expect, reply string }{
+		{"", "220 hi\r\n"},
+		{"EHLO", "250-hi\r\n250 PIPELINING\r\n"},
+		{"MAIL", "250 ok\r\n550 5.1.1 no\r\n354 go\r\n"},
+		{".\r\n", "554 5.5.1 nobody\r\n"},
+		{"MAIL", "250 ok\r\n250 ok\r\n354 go\r\n"},
+		{"From:", "250 taken\r\n"},
+	}
+	bubble(t, mxtest.Config{}, func(c *mx.Config) {
+		c.Dial = func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() {
+				defer theirs.Close()
+				buf := make([]byte, 4096)
+				for _, s := range script {
+					if s.expect != "" {
+						if n, err := theirs.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), s.expect) {
+							t.Errorf("got %q, %v, want %s", buf[:n], err, s.expect)
+							return
+						}
+					}
+					io.WriteString(theirs, s.reply) //nolint:errcheck // seen at the next read
+				}
+				theirs.Read(buf) //nolint:errcheck // QUIT
+			}()
+			return ours, nil
+		}
+	}, func(w *world) {
+		if res, _ := w.attempt(letter); res.Replies[0].Code != 550 {
+			t.Errorf("%+v", res)
+		}
+		if res, _ := w.attempt(letter); !res.Replies[0].Positive() || !res.Reused {
+			t.Errorf("then: %+v", res)
+		}
+	})
 }
 
 // TestStale: an idle connection that died is replaced without a word, however
