@@ -38,7 +38,8 @@ const (
 	ReasonHeader      Reason = "header"
 	ReasonTLS         Reason = "tls"
 	ReasonInternal    Reason = "internal" // our own trouble: temporary
-	ReasonCut         Reason = guard.ReasonCut
+	ReasonCut         Reason = "cut"      // the client went away in the middle of a message
+	ReasonTimeout     Reason = guard.ReasonTimeout
 )
 
 // Error is for the log.
@@ -79,6 +80,10 @@ func refusal(err error) *Refusal {
 		r = refuse(ReasonNUL, 554, "5.6.11", "the message has a NUL octet (RFC 5321 section 4.5.2)")
 	case errors.Is(err, guard.ErrLongLine):
 		r = refuse(ReasonLongLine, 554, "5.6.0", "the message has a line of more than 998 octets (RFC 5322 section 2.1.1)")
+	case errors.Is(err, guard.ErrStalled):
+		r = refuse(ReasonTimeout, 421, "4.4.2", "the message stopped moving")
+	case errors.Is(err, guard.ErrEndless):
+		r = refuse(ReasonSize, 552, "5.3.4", "the message is far larger than the limit")
 	case errors.Is(err, guard.ErrTransfer):
 		r = refuse(ReasonCut, 421, "4.4.2", "the message did not come whole")
 	default:

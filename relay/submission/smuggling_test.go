@@ -96,6 +96,32 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// Content past the limit is read, so that the client hears why, but not for ever.
+func TestEndless(t *testing.T) {
+	f := start(t, options{listener: trusted(), config: func(c *submission.Config) { c.MaxMessageSize = 1000 }})
+	c := f.play(hello + envel + data)
+	for range 1 << 10 {
+		c.send(strings.Repeat("x", 70) + "\r\n")
+	}
+	f.more(c, "-> .\n<- 552 5.3.4\n"+envel+data)
+	sent := make(chan int)
+	go func() {
+		line, n := bytes.Repeat([]byte(strings.Repeat("x", 70)+"\r\n"), 1000), 0
+		for ; n < 1<<30; n += len(line) {
+			if _, err := c.c.Write(line); err != nil {
+				break
+			}
+		}
+		sent <- n
+	}()
+	if n := <-sent; n > 64<<20 {
+		t.Errorf("%d octets were taken", n)
+	}
+	if e := f.seen.of(relay.EventRefused); len(e) != 2 || e[1].Reason != "size" {
+		t.Errorf("%+v", e)
+	}
+}
+
 // result is everything that a client and the queue can see.
 func (f *fixture) result(t testing.TB, input []byte, cuts []int) string {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"time"
 )
@@ -18,8 +19,12 @@ var (
 )
 
 // ErrTransfer is the end of a message that never came whole: the connection
-// has ended, and what was written is not a message.
-var ErrTransfer = errors.New("the message was cut off")
+// has ended, and what was written is not a message. The others say why.
+var (
+	ErrTransfer = errors.New("the message was cut off")
+	ErrStalled  = fmt.Errorf("%w: it stopped moving", ErrTransfer)
+	ErrEndless  = fmt.Errorf("%w: it was far above the limit", ErrTransfer)
+)
 
 const (
 	maxTextLine = 998 // octets without CRLF (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)
@@ -108,8 +113,8 @@ func (g *Conn) fillBody(began time.Time) error {
 	b := &g.body
 	slow := time.Since(began) > rateGrace*g.cfg.DataTimeout && float64(b.n) < minRate*time.Since(began).Seconds()
 	if g.cfg.MaxSize > 0 && b.n > excessFactor*g.cfg.MaxSize+excessBytes {
-		_ = g.fail(ReasonSyntax, tooBig(g.cfg.MaxSize))
-		return fmt.Errorf("%w: far above the limit", ErrTransfer)
+		_ = g.fail("", tooBig(g.cfg.MaxSize))
+		return ErrEndless
 	}
 	had := g.w - g.r
 	err := error(nil)
@@ -122,11 +127,11 @@ func (g *Conn) fillBody(began time.Time) error {
 	}
 	switch {
 	case slow || err != nil && isTimeout(err):
-		_ = g.fail(ReasonTimeout, reply(421, "4.4.2", fmt.Sprintf("the message stopped moving for %v, closing the connection", g.cfg.DataTimeout)))
-		return fmt.Errorf("%w: timeout", ErrTransfer)
+		_ = g.fail("", reply(421, "4.4.2", fmt.Sprintf("the message stopped moving for %v, closing the connection", g.cfg.DataTimeout)))
+		return ErrStalled
 	case err != nil:
-		_ = g.fail(ReasonCut, nil)
-		return fmt.Errorf("%w: connection lost", ErrTransfer)
+		g.end(net.ErrClosed)
+		return fmt.Errorf("%w: %w", ErrTransfer, err)
 	}
 	b.n += int64(g.w - g.r - had)
 	return nil

@@ -49,8 +49,9 @@ type Config struct {
 	Normalize bool // bare CR and LF in content are mended, not refused; commands may end in LF
 	Fold      bool // lines of more than 998 octets are folded, not refused
 
-	// Refused is told of each refusal that the guard decides by itself. Reason
-	// is of a closed set, fit for a metric. Nil: nobody is told.
+	// Refused is told of each refusal that the guard decides by itself, but for
+	// what happens to content: that is WriteTo's result. Reason is of a closed
+	// set, fit for a metric. Nil: nobody is told.
 	Refused func(reason string, r relay.Reply)
 	// Trace gets each line of the dialogue without its end, not of content.
 	// What follows AUTH is masked. Nil: no trace.
@@ -65,8 +66,7 @@ const (
 	ReasonSequence = "sequence"
 	ReasonLine     = "line"     // bare CR or LF, or control characters, in a command, or one that is too long
 	ReasonTLS      = "tls"      // failed handshakes, plain text behind STARTTLS
-	ReasonTimeout  = "timeout"  // of a command or of content
+	ReasonTimeout  = "timeout"  // of a command
 	ReasonErrors   = "errors"   // too many of them
-	ReasonCut      = "cut"      // the client went away in the middle of a message
 	ReasonShutdown = "shutdown" // we went away
 )
