@@ -194,7 +194,7 @@ func answers(query, reply *dns.Msg) bool {
 // read follows the CNAMEs of an answer and takes the records at their end;
 // records of other names count for nothing.
 func (r *Resolver) read(q question, m *dns.Msg) result {
-	res := result{name: q.name, secure: r.trusted && m.AuthenticatedData, ttl: maxTTL}
+	res := result{name: q.name, secure: r.Trusted() && m.AuthenticatedData, ttl: maxTTL}
 	bad := func(t Trouble, detail string) result {
 		return result{ttl: failureTTL, err: &DNSError{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: detail, Secure: res.secure}}
 	}

@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,8 @@ import (
 
 // ResolverConfig configures a Resolver; the zero value is useful.
 type ResolverConfig struct {
-	Servers []string      // "host:port" or "ip"; empty: those of /etc/resolv.conf
+	Servers []string      // "host:port" or "ip"; empty: those of File
+	File    string        // a resolv.conf, read again when it changes; "": /etc/resolv.conf
 	Trusted *bool         // believe the AD bit; nil: only if every server is on a loopback address
 	Timeout time.Duration // of one try at one server; 0: 3 s
 	Rounds  int           // how often each server is asked; 0: 2
@@ -28,8 +30,8 @@ type ResolverConfig struct {
 
 // Resolver is a caching stub resolver. It is safe for use by many goroutines.
 type Resolver struct {
-	servers []string
-	trusted bool
+	servers *servers
+	trusted *bool // nil: as the servers are
 	timeout time.Duration
 	rounds  int
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -52,28 +54,12 @@ const (
 	defaultRounds = 2
 )
 
-// NewResolver reads /etc/resolv.conf when cfg names no server.
+// NewResolver reads resolv.conf when cfg names no server.
 func NewResolver(cfg ResolverConfig) (*Resolver, error) {
-	r := &Resolver{timeout: cfg.Timeout, rounds: cfg.Rounds, dial: cfg.Dial, slots: make(chan struct{}, maxInFlight)}
-	servers := cfg.Servers
-	if len(servers) == 0 {
-		var err error
-		if servers, err = systemServers(resolvConf); err != nil {
-			return nil, fmt.Errorf("dns.servers is not set, and %w", err)
-		}
-	}
-	r.trusted = true
-	for _, s := range servers {
-		addr, err := serverAddr(s)
-		if err != nil {
-			return nil, err
-		}
-		r.servers = append(r.servers, addr)
-		a, err := netip.ParseAddrPort(addr)
-		r.trusted = r.trusted && err == nil && a.Addr().IsLoopback()
-	}
-	if cfg.Trusted != nil {
-		r.trusted = *cfg.Trusted
+	r := &Resolver{trusted: cfg.Trusted, timeout: cfg.Timeout, rounds: cfg.Rounds, dial: cfg.Dial, slots: make(chan struct{}, maxInFlight)}
+	var err error
+	if r.servers, err = newServers(cfg.Servers, cmp.Or(cfg.File, resolvConf)); err != nil {
+		return nil, err
 	}
 	if r.timeout <= 0 {
 		r.timeout = defaultTry
@@ -92,22 +78,20 @@ func NewResolver(cfg ResolverConfig) (*Resolver, error) {
 	return r, nil
 }
 
-func serverAddr(s string) (string, error) {
-	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return net.JoinHostPort(a.String(), "53"), nil
-	}
-	host, port, err := net.SplitHostPort(s)
-	if err != nil || host == "" || port == "" {
-		return "", fmt.Errorf("dns.servers: %q: write an IP address, or host:port", s)
-	}
-	return s, nil
+// Servers are the servers asked, "host:port".
+func (r *Resolver) Servers() []string {
+	list, _ := r.servers.get()
+	return list
 }
 
-// Servers are the servers asked, "host:port".
-func (r *Resolver) Servers() []string { return append([]string(nil), r.servers...) }
-
 // Trusted says whether the AD bit of the servers is believed.
-func (r *Resolver) Trusted() bool { return r.trusted }
+func (r *Resolver) Trusted() bool {
+	if r.trusted != nil {
+		return *r.trusted
+	}
+	_, loopback := r.servers.get()
+	return loopback
+}
 
 // Answer is a positive answer.
 type Answer[T any] struct {
@@ -262,11 +246,12 @@ func (r result) answer() (result, error) {
 // REFUSED of one are another's chance.
 func (r *Resolver) ask(ctx context.Context, q question) result {
 	var worst result
+	servers := r.Servers()
 	first := int(r.first.Load())
 	for range r.rounds {
-		for i := range r.servers {
-			n := (first + i) % len(r.servers)
-			res := r.try(ctx, q, r.servers[n])
+		for i := range servers {
+			n := (first + i) % len(servers)
+			res := r.try(ctx, q, servers[n])
 			if res.err == nil || res.err.Trouble == NXDomain || res.err.Trouble == NoData {
 				r.first.Store(uint32(n))
 				return res

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -287,5 +289,46 @@ func TestCacheBound(t *testing.T) {
 	}
 	if d.Queries("one.test", "") != 1 || d.Queries("two.test", "") != 2 {
 		t.Errorf("one %d, two %d", d.Queries("one.test", ""), d.Queries("two.test", ""))
+	}
+}
+
+// TestResolvConf: servers come from resolv.conf and follow it.
+func TestResolvConf(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "resolv.conf")
+	write := func(content string, age time.Duration) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(file, time.Time{}, time.Now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("search example.org\nnameserver 127.0.0.1\n", time.Hour)
+	synctest.Test(t, func(t *testing.T) {
+		r, err := mx.NewResolver(mx.ResolverConfig{File: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			content string
+			want    string
+			trusted bool
+		}{
+			{"", "127.0.0.1:53", true},
+			{"nameserver 192.0.2.53\nnameserver 2001:db8::53\n", "192.0.2.53:53 [2001:db8::53]:53", false},
+			{"# none\n", "127.0.0.1:53", true},
+		} {
+			if c.content != "" {
+				write(c.content, time.Duration(len(c.content))*time.Minute)
+			}
+			time.Sleep(6 * time.Second)
+			if got := strings.Join(r.Servers(), " "); got != c.want || r.Trusted() != c.trusted {
+				t.Errorf("%q: %s, trusted %v", c.content, got, r.Trusted())
+			}
+		}
+	})
+	if r, err := mx.NewResolver(mx.ResolverConfig{File: file + ".missing"}); err != nil || len(r.Servers()) != 1 {
+		t.Errorf("without the file: %v", err)
 	}
 }

@@ -221,6 +221,12 @@ func TestOwnListenerOnAnyInterface(t *testing.T) {
 	if err := p.Check(netip.MustParseAddrPort("127.0.0.1:26")); err != nil {
 		t.Errorf("another port: %v", err)
 	}
+	if err := p.Check(netip.MustParseAddrPort("[::ffff:127.0.0.1]:25")); err == nil {
+		t.Error("our own listener in IPv6 clothes was not seen")
+	}
+	if err := (mx.AddressPolicy{}).Check(netip.MustParseAddrPort("[::ffff:169.254.169.254]:80")); err == nil {
+		t.Error("a link-local address in IPv6 clothes was not seen")
+	}
 	if err := p.Check(netip.MustParseAddrPort("192.0.2.1:25")); err != nil {
 		t.Errorf("another host: %v", err)
 	}
