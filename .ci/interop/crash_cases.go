@@ -12,6 +12,7 @@ func crashCases() []testCase {
 	return []testCase{
 		{"kill -9 under load", killNine},
 		{"SIGTERM under load", sigterm},
+		{"SIGTERM, slow receiver", sigtermSlow},
 		{"two SIGTERMs", secondSignal},
 	}
 }
@@ -138,6 +139,41 @@ func sigterm(t *T, w *world) {
 		rounds, len(l.acked), len(lost), slowest.Round(time.Millisecond), l.refusals())
 }
 
+// sigtermSlow: deliveries that take a second are waited for: they end before
+// the relay does, and are not made again.
+func sigtermSlow(t *T, w *world) {
+	s, err := w.newSink("slow-sink", "-w", "1")
+	t.must("smtp-sink", err)
+	t.Cleanup(s.close)
+	r, err := w.newRelay("slow", []string{trusted}, crashText(s, ""))
+	t.must("config", err)
+	t.Cleanup(r.close)
+	t.must("start", r.up())
+	l := startLoad(w.ctx, r.addr(trusted), "slow", 4, 2000)
+	t.Cleanup(l.end)
+	if !eventually(w.ctx, 20*time.Second, func() bool { return l.ackedCount() > 30 }) {
+		t.Fatalf("nobody is served:\n%s", r.proc.out.tail(5))
+	}
+	code, took, err := r.stop()
+	t.must("stop", err)
+	if code != 0 || took > 10*time.Second {
+		t.Errorf("exit code %d after %s:\n%s", code, took, r.proc.out.tail(5))
+	}
+	l.end()
+	t.must("start", r.up())
+	copies, lost := l.settled(w.ctx, s, 2*time.Minute)
+	w.emptyQueue(t, r)
+	if len(lost) > 0 {
+		t.Errorf("LOST %d of %d acknowledged messages", len(lost), len(l.acked))
+	}
+	for m, at := range copies {
+		if len(at) > 1 {
+			t.Errorf("%s arrived %d times", m, len(at))
+		}
+	}
+	t.Notef("%d acknowledged, %d lost, stopped in %s", len(l.acked), len(lost), took.Round(time.Millisecond))
+}
+
 // secondSignal: a receiver that never answers keeps a stop waiting; a second
 // signal ends it at once, and the mail is still there afterwards.
 func secondSignal(t *T, w *world) {
@@ -159,6 +195,13 @@ func secondSignal(t *T, w *world) {
 		t.Fatalf("the sink was not reached:\n%s", r.proc.out.tail(5))
 	}
 	t.must("SIGTERM", r.proc.cmd.Process.Signal(syscall.SIGTERM))
+	// Signals do not queue: the second counts once the first was seen.
+	if !eventually(w.ctx, 5*time.Second, func() bool { return !greets(r.addr(trusted)) }) {
+		t.Fatalf("it still takes mail after SIGTERM:\n%s", r.proc.out.tail(5))
+	}
+	if !r.proc.running() {
+		t.Fatalf("it did not wait for the delivery that was going on:\n%s", r.proc.out.tail(5))
+	}
 	start := time.Now()
 	_, _ = r.proc.signal(syscall.SIGTERM, 20*time.Second) // the code is free: it was told to end at once
 	if r.proc.running() || time.Since(start) > 3*time.Second {

@@ -20,10 +20,13 @@ func simpleMessage(marker string) []byte {
 
 const arrivalLimit = 30 * time.Second
 
+// receiver stores mail in files.
+type receiver interface {
+	arrivals(keep func([]byte) bool) ([]arrival, error)
+}
+
 // arrived waits until want messages with marker have arrived at a receiver.
-func (w *world) arrived(t *T, from interface {
-	arrivals(func([]byte) bool) ([]arrival, error)
-}, marker string, want int) []arrival {
+func (w *world) arrived(t *T, from receiver, marker string, want int) []arrival {
 	var found []arrival
 	var err error
 	eventually(w.ctx, arrivalLimit, func() bool {

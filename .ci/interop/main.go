@@ -80,6 +80,7 @@ func run(ctx context.Context, re *regexp.Regexp, set settings) (failed int, err 
 		{"operate", operateCases()},
 		{"crash", crashCases()},
 		{"disk", diskCases()},
+		{"after", afterCases()},
 	} {
 		s.run(w, group.name, group.cases)
 	}

@@ -107,3 +107,26 @@ func bareServe(t *T, w *world) {
 		}
 	}
 }
+
+// afterCases look back at all of the above.
+func afterCases() []testCase {
+	return []testCase{{"no panic and no data race in any relay", func(t *T, w *world) {
+		for _, out := range w.outputs {
+			text := out.String()
+			for _, bad := range []string{"panic:", "DATA RACE", "fatal error:", "[recovered]"} {
+				if i := strings.Index(text, bad); i >= 0 {
+					t.Errorf("a relay printed %q:\n%s", bad, text[i:min(len(text), i+4000)])
+				}
+			}
+		}
+		t.Notef("%d runs of dawk serve", len(w.outputs))
+	}}, {"no secret in any log", func(t *T, w *world) {
+		for _, out := range w.outputs {
+			for _, secret := range []string{userPass, accountPass, base64Plain(userPass)} {
+				if strings.Contains(out.String(), secret) {
+					t.Errorf("a relay logged the password %q", secret)
+				}
+			}
+		}
+	}}}
+}

@@ -79,7 +79,9 @@ func (r *relay) start() error {
 	cmd.Dir = r.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: r.cred}
 	var err error
-	r.proc, err = startProcess(cmd)
+	if r.proc, err = startProcess(cmd); err == nil {
+		r.w.outputs = append(r.w.outputs, r.proc.out)
+	}
 	return err
 }
 

@@ -51,6 +51,7 @@ type world struct {
 	postfix *postfix
 	sink    *sink
 	house   *relay
+	outputs []*output // of every dawk serve
 
 	mu    sync.Mutex
 	ports map[int]bool
