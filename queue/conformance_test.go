@@ -139,7 +139,7 @@ func (h *boltHarness) Check(queuetest.Store) error {
 
 // memoryDir is a directory whose syncs cost nothing, where there is one: the
 // model test is about the rules, and makes thousands of commits.
-func memoryDir(t *testing.T) string {
+func memoryDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "dawk-queue-test-")
 	if err != nil {
 		return t.TempDir()

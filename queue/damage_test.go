@@ -79,8 +79,6 @@ func TestRefusedFiles(t *testing.T) {
 		dir := t.TempDir()
 		mustOpen(t, small(dir))
 		refused(t, dir, queue.ErrHeld, "held by another dawk", dir)
-		_, err := queue.VerifyDir(context.Background(), dir)
-		wantErr(t, err, queue.ErrHeld)
 	})
 	t.Run("not a directory", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
@@ -112,9 +110,11 @@ func TestFlippedBits(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 2))
+	scratch := memoryDir(t)
 	var opened, refusals, asDamaged int
 	for i := range 150 {
-		dir := filepath.Join(t.TempDir(), "d")
+		dir := filepath.Join(scratch, "d")
+		os.RemoveAll(dir)
 		if err := copyDir([]string{master, unclean}[i%2], dir); err != nil {
 			t.Fatal(err)
 		}

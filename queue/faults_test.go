@@ -160,7 +160,7 @@ func TestReserveIsGivenUp(t *testing.T) {
 
 // A queue that reached its max_size takes mail again once it has drained.
 func TestMaxSize(t *testing.T) {
-	opt := small(t.TempDir())
+	opt := small(memoryDir(t))
 	opt.MaxSize, opt.InlineLimit = 48<<20, 256<<10
 	q := mustOpen(t, opt)
 	var ids []relay.QueueID

@@ -32,7 +32,7 @@ func TestCompact(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opt := small(t.TempDir())
+			opt := small(memoryDir(t))
 			opt.InlineLimit = 256 << 10
 			q := mustOpen(t, opt)
 			var ids []relay.QueueID

@@ -179,17 +179,13 @@ func (q *Queue) load() (err error) {
 		}
 	}()
 	err = q.db.Update(func(tx *bolt.Tx) error {
-		sys, err := tx.CreateBucketIfNotExists(bucketSys)
+		isNew, err := makeBuckets(tx)
 		if err != nil {
 			return err
 		}
-		if err := checkSchema(sys); err != nil {
+		sys := tx.Bucket(bucketSys)
+		if err := checkSys(sys, isNew); err != nil {
 			return err
-		}
-		for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketCorrupt} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
 		}
 		if q.dirID, err = directoryID(sys); err != nil {
 			return err
@@ -216,13 +212,38 @@ func (q *Queue) load() (err error) {
 	return syncDir(q.opt.Dir)
 }
 
-func checkSchema(sys *bolt.Bucket) error {
-	v := sys.Get(sysSchema)
-	if v == nil {
+// makeBuckets makes the buckets of a new file. In an old one all of them must
+// be there: one that is missing would look like a queue that is empty.
+func makeBuckets(tx *bolt.Tx) (isNew bool, err error) {
+	isNew = true
+	err = tx.ForEach(func([]byte, *bolt.Bucket) error { isNew = false; return nil })
+	if err != nil {
+		return false, damaged("%v", err)
+	}
+	for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketSys} {
+		if isNew {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return true, err
+			}
+		} else if tx.Bucket(name) == nil {
+			return false, fmt.Errorf("%w; %s", damaged("the bucket %q is missing", name), whatToDo)
+		}
+	}
+	return isNew, nil
+}
+
+// maxKey is the highest key that a queue ID can show, relay.QueueID's 55 bits,
+// with room to count on.
+const maxKey = 1<<55 - 1<<40
+
+// checkSys writes the schema of a new file and checks that of an old one.
+func checkSys(sys *bolt.Bucket, isNew bool) error {
+	if isNew {
 		return sys.Put(sysSchema, binary.BigEndian.AppendUint32(nil, schema))
 	}
-	if len(v) != 4 {
-		return fmt.Errorf("%w: its schema number cannot be read", ErrDamaged)
+	v := sys.Get(sysSchema)
+	if len(v) != 4 || len(sys.Get(sysDir)) != 4 || getUint(sys, sysHigh) > maxKey {
+		return fmt.Errorf("%w; %s", damaged("its bucket sys cannot be read"), whatToDo)
 	}
 	if n := binary.BigEndian.Uint32(v); n > schema {
 		return fmt.Errorf("it was %w (layout %d, this one knows %d): use that version, or another data_dir", ErrNewer, n, schema)

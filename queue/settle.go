@@ -18,8 +18,8 @@ var errSettlement = errors.New("not a valid settlement")
 // due time, the history, splits, notices and, with the last Delivery, the end
 // of the message. All of it happens in one commit or nothing of it.
 //
-// Settle does not block; it waits up to 10 ms for a commit to ride with. done,
-// which may be nil, is called once, from the writer, and must not block. Its
+// Settle does not block; it waits up to 10 ms for a commit to ride with, and
+// until then what s refers to belongs to the queue. done, which may be nil, is called once, from the writer, and must not block. Its
 // error wraps relay.ErrNotFound when the Delivery is gone, relay.ErrCorrupt
 // when its record cannot be read, relay.ErrClosed when the outcome is unknown.
 // On a full disk the settlement waits until there is room; done is called then.

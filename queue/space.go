@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,6 +30,7 @@ const (
 // space knows how much room there is: for records, and for spool files.
 type space struct {
 	q       *Queue
+	mu      sync.Mutex // held by those who change state
 	state   atomic.Pointer[spaceState]
 	full    atomic.Bool // a write found no room since the last look
 	reserve atomic.Bool // the reserve file exists in full
@@ -82,6 +84,8 @@ func (s *space) look() {
 		s.q.log.Warn("cannot see how much disk is free", "dir", s.q.opt.Dir, "error", err)
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	old := s.state.Load()
 	now := &spaceState{disk: int64(st.Bavail) * st.Bsize}
 	now.fileSize, now.free = s.q.fileUse()
@@ -137,6 +141,8 @@ func (s *space) limit(total int64) int64 {
 
 // setFull stops acceptance at once, until the next look.
 func (s *space) setFull(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.full.Store(true)
 	old := *s.state.Load()
 	refusal := fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
