@@ -30,8 +30,14 @@ const maxConfigSize = 1 << 20
 // error when the file cannot be read.
 func loadConfig(path string) (*Config, error) {
 	c, err := readConfig(path)
-	if err != nil || c.doc == nil {
-		return c, err
+	if err != nil {
+		return nil, err
+	}
+	if c.Hostname == "" {
+		c.Hostname = machineName()
+	}
+	if c.doc == nil {
+		return c, nil
 	}
 	c.check()
 	c.checkFiles()
@@ -39,8 +45,8 @@ func loadConfig(path string) (*Config, error) {
 }
 
 // loadClientConfig is loadConfig for commands that only look for a running
-// relay or for one file: it does not open the files that the configuration
-// names, which their user may not be allowed to read.
+// relay: it does not open the files that the configuration names, which their
+// user may not be allowed to read, and it asks no DNS for our hostname.
 func loadClientConfig(path string) (*Config, error) {
 	c, err := readConfig(path)
 	if err != nil || c.doc == nil {
@@ -55,7 +61,7 @@ func loadClientConfig(path string) (*Config, error) {
 func readConfig(path string) (*Config, error) {
 	if path == "" {
 		if _, err := os.Stat(defaultConfigFile); errors.Is(err, fs.ErrNotExist) {
-			return defaultConfig(), nil
+			return builtinConfig(), nil
 		}
 		path = defaultConfigFile
 	}
@@ -81,11 +87,9 @@ func parseConfig(path string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-// complete fills in what depends on the machine and makes paths whole.
+// complete puts the hostname into A-labels and makes paths whole.
 func (c *Config) complete() {
-	if c.Hostname == "" {
-		c.Hostname = machineName()
-	} else if h, err := relay.NormalizeDomain(c.Hostname); err == nil {
+	if h, err := relay.NormalizeDomain(c.Hostname); err == nil {
 		c.Hostname = h // A-labels
 	}
 	paths := []*string{&c.DataDir, &c.TLS.Certificate, &c.TLS.Key, &c.Users.File, &c.Delivery.CAFile}

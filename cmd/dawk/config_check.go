@@ -34,6 +34,7 @@ func (c *Config) check() {
 func (c *Config) checkNames() {
 	name, err := relay.NormalizeDomain(c.Hostname)
 	switch {
+	case c.Hostname == "" && !c.doc.Has("hostname"): // a client command: see loadClientConfig
 	case err != nil || strings.HasPrefix(name, "["):
 		c.doc.Fault("hostname", "hostname %q is not a host name: write it like \"relay.example.org\"", clip(c.Hostname))
 	case strings.Trim(name, "0123456789.") == "":

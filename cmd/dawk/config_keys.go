@@ -215,6 +215,13 @@ func localListener() ListenerConfig {
 // defaultConfig is what runs without a configuration file: loopback only, and
 // everything in ./dawk-data.
 func defaultConfig() *Config {
+	c := builtinConfig()
+	c.Hostname = machineName()
+	return c
+}
+
+// builtinConfig is defaultConfig without our hostname, which may need DNS.
+func builtinConfig() *Config {
 	c := newConfig()
 	c.dir = "."
 	c.DataDir = "dawk-data"

@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -210,6 +212,64 @@ dawk.toml:7:2: unknown section "listn"; did you mean "listener"?`
 	}
 	if _, msg := load(t, "hostnam = \"x\"\nhostname = relay\n"); msg != "dawk.toml:2:12: this value is not understood: text needs quotes, as in key = \"text\"" {
 		t.Error(msg)
+	}
+}
+
+// docs/configuration.md names every key, with its section.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(b)
+	var walk func(reflect.Type)
+	walk = func(s reflect.Type) {
+		for f := range s.Fields() {
+			key := f.Tag.Get("toml")
+			if key == "" {
+				continue
+			}
+			ft := f.Type
+			if ft.Kind() == reflect.Slice {
+				ft = ft.Elem()
+			}
+			want := "`" + key + "`"
+			if ft.Kind() == reflect.Struct && strings.HasSuffix(ft.Name(), "Config") {
+				if f.Tag.Get("later") == "" {
+					walk(ft)
+				}
+				want = key + "]"
+			}
+			if !strings.Contains(doc, want) {
+				t.Errorf("%s.%s: docs/configuration.md does not hold %s", s.Name(), f.Name, want)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config]())
+}
+
+// What the documents show as dawk.toml loads, but for files that are not here.
+func TestExamplesInDocumentsLoad(t *testing.T) {
+	blocks := regexp.MustCompile("(?s)```toml\n(.*?)```")
+	for _, file := range []string{"README.md", "docs/submission.md", "docs/delivery.md"} {
+		b, err := os.ReadFile("../../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range blocks.FindAllStringSubmatch(string(b), -1) {
+			if strings.Contains(m[1], "[[user]]") {
+				continue // users.toml
+			}
+			c, err := parseConfig(file, []byte(m[1]))
+			if err != nil {
+				t.Errorf("%v\n%s", err, m[1])
+				continue
+			}
+			c.check()
+			if err := c.doc.Err(); err != nil {
+				t.Errorf("%v\n%s", err, m[1])
+			}
+		}
 	}
 }
 
