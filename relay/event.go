@@ -36,6 +36,7 @@ type Event struct {
 	Identity  string
 	Client    string // address of the client
 	Listener  string // address of the listener it came to
+	Session   string // names the client's connection, to find all that was said on it
 	MessageID string
 	Size      int64
 	Count     int // recipients of an accepted message
