@@ -112,7 +112,7 @@ func TestGoSMTP(t *testing.T) {
 	w := &world{t: t, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", Port: port, AllowNetworks: loopback,
 		Resolver: newResolver(t, newDNS(t, zone)), TLS: mx.LevelVerified, RootCAs: ca.Pool()})}
 	bodies := []string{letter, "", ".\r\n..\r\n", letter + strings.Repeat("x", 998) + "\r\n", letter + "\x80\xff é 伊\r\n",
-		letter + strings.Repeat(strings.Repeat("y", 70)+"\r\n.\r\n", 50_000)}
+		letter + strings.Repeat(strings.Repeat("y", 70)+"\r\n.\r\n", 5_000)}
 	for i, body := range bodies {
 		tk := task(t, body, "no@b.test", `"a b\"c"@b.test`, "伊@b.test")
 		m := tk.Message

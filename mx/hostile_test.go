@@ -41,6 +41,9 @@ func TestHostile(t *testing.T) {
 	cfg, _ := certified(t, "mx.b.test")
 	for _, stage := range stages {
 		for _, action := range actions {
+			if stage == "body" && (strings.HasPrefix(action, "raw") || strings.HasPrefix(action, "slow")) {
+				continue // a reply before the content is "dot" with another name
+			}
 			t.Run(stage+" "+action[:min(len(action), 20)], func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, cfg, func(c *mx.Config) {

@@ -263,6 +263,18 @@ func (s *Server) act(e Event, mailbox string) action {
 	return action{verb: "accept"}
 }
 
+// peek is act without using the rule up.
+func (s *Server) peek(e Event, mailbox string) action {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.rules {
+		if r.matches(e, mailbox) {
+			return r.action
+		}
+	}
+	return action{verb: "accept"}
+}
+
 // ServeConn serves one client on any connection, and closes it.
 func (s *Server) ServeConn(nc net.Conn) {
 	defer nc.Close()

@@ -2,7 +2,6 @@ package mxtest
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"crypto/tls"
 	"encoding/base64"
@@ -342,67 +341,4 @@ func (c *session) rcptTo(args string) error {
 		return nil
 	}
 	return err
-}
-
-func (c *session) data() error {
-	if c.mail == nil || len(c.mail.Recipients) == 0 {
-		return c.write("503 5.5.1 RCPT first\r\n", 0)
-	}
-	err := c.scripted(EventDATA, c.mail.From, "354 end with a dot")
-	if err == nil {
-		err = c.scripted(EventBody, c.mail.From, "")
-	}
-	if errors.Is(err, errNo) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	m := c.mail
-	c.mail = nil
-	if m.Data, err = readBody(c.r); err != nil {
-		return err
-	}
-	c.taken++
-	m.Number, m.Time = c.taken, time.Now()
-	// Taken is what we answered 250 to; but a session that the script ends
-	// instead of answering has the message, too: the case of RFC 1047.
-	a := c.s.peek(EventDot, m.From)
-	if a.verb != "reply" || a.text[0] == '2' {
-		c.s.note(func() { c.s.messages = append(c.s.messages, *m) })
-	}
-	return c.answer(EventDot, m.From, "250 2.0.0 taken")
-}
-
-// peek is act without using the rule up.
-func (s *Server) peek(e Event, mailbox string) action {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.rules {
-		if r.matches(e, mailbox) {
-			return r.action
-		}
-	}
-	return action{verb: "accept"}
-}
-
-// readBody reads to CRLF.CRLF, and to nothing that merely looks like it, and
-// takes the stuffed dots out. Bare CR and LF stay.
-func readBody(r *bufio.Reader) ([]byte, error) {
-	var body []byte
-	lineStart := true // after CRLF, or at the beginning
-	for {
-		line, err := r.ReadSlice('\n')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, err
-		}
-		if lineStart && bytes.Equal(line, []byte(".\r\n")) {
-			return body, nil
-		}
-		if lineStart && line[0] == '.' {
-			line = line[1:]
-		}
-		body = append(body, line...)
-		lineStart = bytes.HasSuffix(body, []byte("\r\n")) && len(line) > 0
-	}
 }
