@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/identity"
 )
 
 // Queue takes what was accepted. In production it is *queue.Queue.
@@ -57,6 +58,7 @@ type Submission struct {
 
 	Client     netip.Addr
 	Listener   string
+	Session    string // see relay.Event
 	Helo       string // as the client said it
 	Protocol   string // RFC 3848
 	TLS        string // for people: "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
@@ -95,6 +97,21 @@ func (a *Acceptor) Room(size int64) error {
 	return a.queue.Room()
 }
 
+// Sender says whether a user (nil: a client that needs no login) may send a
+// message of size octets (0: unknown) from this reverse-path.
+func (a *Acceptor) Sender(u *identity.User, from relay.Path, size int64) error {
+	if u == nil {
+		return nil
+	}
+	if from = a.Path(from); !from.IsNull() && !u.MaySend(from) {
+		return refuse(ReasonSender, 550, "5.7.1", "this login may not send as %s", from.Wire()) // RFC 6409 §6.1
+	}
+	if u.MaxMessageSize > 0 && size > u.MaxMessageSize {
+		return refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets for this login", u.MaxMessageSize)
+	}
+	return nil
+}
+
 // Path completes an address: "postmaster" without a domain is ours (RFC 5321
 // §4.5.1).
 func (a *Acceptor) Path(p relay.Path) relay.Path {
@@ -121,15 +138,17 @@ func (a *Acceptor) Accept(ctx context.Context, s *Submission) (relay.QueueID, er
 	if err != nil {
 		r := refusal(err)
 		if r.Reason == ReasonInternal {
-			a.log.Error("message not accepted", "err", r.Err, "from", s.From.String(), "identity", s.Identity, "client", s.Client)
+			a.log.Error("message not accepted", "err", r.Err, "session", s.Session, "from", s.From.String(), "identity", s.Identity, "client", s.Client)
 		}
-		a.seen.Observe(relay.Event{Kind: relay.EventRefused, Time: time.Now(), From: s.From, Identity: s.Identity,
-			Client: clientText(s.Client), Listener: s.Listener, Count: len(s.Recipients), TLS: s.TLS, Reply: r.Reply, Reason: string(r.Reason)})
+		e := s.event(relay.EventRefused)
+		e.Count, e.Reply, e.Reason = len(s.Recipients), r.Reply, string(r.Reason)
+		a.seen.Observe(e)
 		return relay.QueueID{}, r
 	}
-	a.seen.Observe(relay.Event{Kind: relay.EventAccepted, Time: time.Now(), ID: m.ID, From: m.From, Identity: m.Identity,
-		Client: m.Client, Listener: s.Listener, MessageID: m.MessageID, Size: m.Size, Count: len(m.Recipients),
-		TLS: s.TLS, Took: time.Since(began)})
+	e := s.event(relay.EventAccepted)
+	e.ID, e.From, e.MessageID = m.ID, m.From, m.MessageID
+	e.Size, e.Count, e.Took = m.Size, len(m.Recipients), e.Time.Sub(began)
+	a.seen.Observe(e)
 	return m.ID, nil
 }
 
@@ -206,6 +225,12 @@ func (a *Acceptor) missing(m *relay.Message, hdr header, now time.Time) []byte {
 		b = append(b, "Message-ID: "+m.MessageID+"\r\n"...)
 	}
 	return b
+}
+
+// event is one about s, to be completed.
+func (s *Submission) event(kind relay.EventKind) relay.Event {
+	return relay.Event{Kind: kind, Time: time.Now(), From: s.From, Identity: s.Identity, Client: clientText(s.Client),
+		Listener: s.Listener, Session: s.Session, TLS: s.TLS}
 }
 
 func clientText(a netip.Addr) string {

@@ -78,7 +78,7 @@ func (s *session) login(name, password string) error {
 	case errors.Is(err, identity.ErrCredentials):
 		return s.loginFailed(name)
 	}
-	s.server.log.Error("login could not be checked", "err", err, "client", s.client)
+	s.server.log.Error("login could not be checked", "err", err, "session", s.id, "client", s.client)
 	return s.loginRefused("temporary", refuse(ReasonInternal, 454, "4.7.0", "logins cannot be checked now, try again later"))
 }
 
@@ -109,8 +109,9 @@ func (s *session) loginRefused(reason string, r *Refusal) error {
 // loginEvent tells of a login; reason is "ok", "credentials", "blocked",
 // "mechanism", "syntax", "tls", "off" or "temporary".
 func (s *session) loginEvent(name, reason string, r relay.Reply) {
-	s.server.seen.Observe(relay.Event{Kind: relay.EventLogin, Time: time.Now(), Identity: relay.Sanitize(name),
-		Client: clientText(s.client), Listener: s.listener.name(), Reply: r, Reason: reason})
+	e := s.event(relay.EventLogin)
+	e.Identity, e.Reply, e.Reason = relay.Sanitize(name), r, reason
+	s.server.seen.Observe(e)
 }
 
 func (s *session) loginSyntax() error {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"dawk/relay"
@@ -28,6 +29,7 @@ type conn struct {
 	*guard.Conn
 	server   *Server
 	listener *listener
+	id       string // names the connection in events and in the transcript
 	client   netip.Addr
 	trusted  netip.Prefix // the trusted network that the client is in
 	inTrust  bool
@@ -72,7 +74,7 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // admit counts a client in, or sends it away and gives nil.
 func (s *Server) admit(l *listener, raw net.Conn) *conn {
-	c := &conn{server: s, listener: l, client: addrPort(raw.RemoteAddr()).Addr().WithZone("")}
+	c := &conn{server: s, listener: l, id: s.run + "-" + strconv.FormatUint(s.opened.Add(1), 36), client: addrPort(raw.RemoteAddr()).Addr().WithZone("")}
 	c.trusted, c.inTrust = l.rules.trusts(c.client)
 	c.Conn = guard.New(raw, s.guardConfig(c))
 	if c.inTrust {
@@ -83,7 +85,7 @@ func (s *Server) admit(l *listener, raw net.Conn) *conn {
 		c.refusedEvent(r.Reason, r.Reply)
 		return nil
 	}
-	s.seen.Observe(relay.Event{Kind: relay.EventConnected, Time: time.Now(), Client: clientText(c.client), Listener: l.name()})
+	s.seen.Observe(c.event(relay.EventConnected))
 	return c
 }
 
@@ -130,7 +132,7 @@ func (s *Server) guardConfig(c *conn) guard.Config {
 			if !fromClient {
 				dir = "<-"
 			}
-			s.log.Debug(dir, "line", line, "client", c.client)
+			s.log.Debug(dir, "line", line, "session", c.id, "client", c.client)
 		}
 	}
 	return cfg
@@ -141,7 +143,7 @@ func (s *Server) guardConfig(c *conn) guard.Config {
 func (c *conn) Read(p []byte) (n int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			c.server.log.Error("panic in the guard", "err", relay.Sanitize(fmt.Sprint(v)), "stack", string(debug.Stack()))
+			c.server.log.Error("panic in the guard", "session", c.id, "err", relay.Sanitize(fmt.Sprint(v)), "stack", string(debug.Stack()))
 			c.Abort()
 			_ = c.Close()
 			n, err = 0, net.ErrClosed
@@ -150,8 +152,13 @@ func (c *conn) Read(p []byte) (n int, err error) {
 	return c.Conn.Read(p)
 }
 
+// event is one of this connection, to be completed.
+func (c *conn) event(kind relay.EventKind) relay.Event {
+	return relay.Event{Kind: kind, Time: time.Now(), Client: clientText(c.client), Listener: c.listener.name(), Session: c.id}
+}
+
 func (c *conn) refusedEvent(reason Reason, r relay.Reply) {
-	m := c.Mail()
-	c.server.seen.Observe(relay.Event{Kind: relay.EventRefused, Time: time.Now(), Client: clientText(c.client),
-		Listener: c.listener.name(), From: m.From, Reply: r, Reason: string(reason)})
+	e := c.event(relay.EventRefused)
+	e.From, e.Reply, e.Reason = c.Mail().From, r, string(reason)
+	c.server.seen.Observe(e)
 }

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +34,9 @@ type Server struct {
 
 	ctx    context.Context // of everything that connections do
 	cancel context.CancelFunc
+
+	opened atomic.Uint64 // connections so far
+	run    string        // differs with each start
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -63,6 +68,7 @@ func NewServer(cfg Config, a *Acceptor, auth Authenticator, seen relay.Observer)
 	s := &Server{cfg: cfg, acceptor: a, auth: auth, seen: seen, log: cfg.Log,
 		backoff: newBackoff(cfg.AuthFailuresPerIP), conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{},
 		draining: make(chan struct{}), empty: make(chan struct{})}
+	s.run = strconv.FormatInt(time.Now().Unix(), 36)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
 	s.smtp.Domain = cfg.Hostname
@@ -207,7 +213,7 @@ func (s *Server) remove(c *conn) {
 		close(s.empty)
 	}
 	s.mu.Unlock()
-	s.seen.Observe(relay.Event{Kind: relay.EventGone, Time: time.Now(), Client: clientText(c.client), Listener: c.listener.name()})
+	s.seen.Observe(c.event(relay.EventGone))
 }
 
 // limitKey is what limits count by: an IPv4 address, or the /64 that an IPv6

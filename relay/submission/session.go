@@ -7,7 +7,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -60,14 +59,8 @@ func (s *session) mail(m guard.Mail) error {
 	case rules.Auth == authRequired && !s.known():
 		return refuse(ReasonAuth, 530, "5.7.0", "a login is required")
 	}
-	from := s.server.acceptor.Path(m.From)
-	if s.user != nil {
-		if !from.IsNull() && !s.user.MaySend(from) {
-			return refuse(ReasonSender, 550, "5.7.1", "this login may not send as %s", from.Wire())
-		}
-		if limit := s.user.MaxMessageSize; limit > 0 && m.Size > limit {
-			return refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets for this login", limit)
-		}
+	if err := s.server.acceptor.Sender(s.user, m.From, m.Size); err != nil {
+		return err
 	}
 	return s.server.acceptor.Room(m.Size)
 }
@@ -111,7 +104,7 @@ func (s *session) submission() *Submission {
 		Envelope: relay.Envelope{From: m.From, Recipients: s.rcpts, Body: m.Body, SMTPUTF8: m.SMTPUTF8,
 			RequireTLS: m.RequireTLS, EnvID: m.EnvID, Ret: m.Ret},
 		Content: s.conn.Conn, Identity: s.identity(), NotBefore: m.NotBefore,
-		Client: s.client, Listener: s.listener.name(), Helo: helo,
+		Client: s.client, Listener: s.listener.name(), Session: s.id, Helo: helo,
 		Protocol:   protocol(esmtp, m.SMTPUTF8, overTLS, s.user != nil),
 		HideClient: s.user != nil && s.listener.rules.ReceivedClient == receivedHidden,
 	}
@@ -145,12 +138,11 @@ func (s *session) answer(err error) error {
 	}
 	r := refusal(err)
 	if r.Reason == ReasonInternal {
-		s.server.log.Error("mail not taken", "err", r.Err, "client", s.client)
+		s.server.log.Error("mail not taken", "err", r.Err, "session", s.id, "client", s.client)
 	}
-	m := s.conn.Mail()
-	s.server.seen.Observe(relay.Event{Kind: relay.EventRefused, Time: time.Now(), From: m.From,
-		Recipient: s.refusedRcpt(r), Identity: s.identity(), Client: clientText(s.client), Listener: s.listener.name(),
-		Reply: r.Reply, Reason: string(r.Reason)})
+	e := s.event(relay.EventRefused)
+	e.From, e.Recipient, e.Identity, e.Reply, e.Reason = s.conn.Mail().From, s.refusedRcpt(r), s.identity(), r.Reply, string(r.Reason)
+	s.server.seen.Observe(e)
 	return r.smtpError()
 }
 

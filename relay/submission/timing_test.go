@@ -238,6 +238,23 @@ func TestShutdown(t *testing.T) {
 			}
 		})
 	})
+	t.Run("idle over TLS, and in a handshake", func(t *testing.T) {
+		bubble(t, options{listener: submission.Listener{}}, func(t *testing.T, f *fixture) {
+			idle := f.play(hello + "-> STARTTLS\n<- 220\nTLS\n-> EHLO c\n<- 250")
+			shaking := f.play(hello + "-> STARTTLS\n<- 220")
+			synctest.Wait()
+			began := time.Now()
+			go f.s.Shutdown(t.Context())
+			f.more(idle, "<- 421 4.3.2\n<- EOF")
+			f.more(shaking, "<- EOF")
+			check(t, <-f.ended)
+			synctest.Wait()
+			f.ended = nil
+			if time.Since(began) != 0 {
+				t.Errorf("took %v", time.Since(began))
+			}
+		})
+	})
 	t.Run("a body that does not end is cut", func(t *testing.T) {
 		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
 			busy := f.play(hello + envel + data + "-> half")
