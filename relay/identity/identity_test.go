@@ -24,8 +24,7 @@ import (
 
 var home = netip.MustParseAddr("192.0.2.7")
 
-// write makes a file of users; the time of the file is long ago, so that it
-// counts as settled.
+// write makes a file of users.
 func write(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -248,31 +247,38 @@ func TestReload(t *testing.T) {
 }
 
 // However many log in at once, only as many passwords are hashed as there
-// are processors, and whoever cannot wait any longer hears "temporary".
+// are processors. Whoever cannot wait any longer hears "temporary"; verified
+// credentials need no turn.
 func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
 	users := open(t, fmt.Sprintf("[[user]]\nname = \"a\"\npassword = %q\n", hash(t, "correct horse")))
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	if _, err := users.Authenticate(t.Context(), "a", "correct horse", home); err != nil {
+		t.Fatal(err)
+	}
+	turns, release := users.Occupy()
+	if turns != identity.NumCPU() {
+		t.Errorf("%d passwords may be hashed at once on %d processors", turns, identity.NumCPU())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	errs := make([]error, 50)
 	for i := range errs {
 		wg.Go(func() {
-			_, errs[i] = users.Authenticate(ctx, "a", fmt.Sprint("wrong", i), home)
-			cancel() // the first to be done ends the others' patience
+			_, errs[i] = users.Authenticate(ctx, []string{"a", "nobody"}[i%2], fmt.Sprint("wrong", i), home)
 		})
 	}
+	if _, err := users.Authenticate(ctx, "a", "correct horse", home); err != nil {
+		t.Errorf("verified credentials had to wait: %v", err)
+	}
+	cancel()
 	wg.Wait()
-	temporary := 0
 	for _, err := range errs {
-		switch {
-		case errors.Is(err, identity.ErrTemporary):
-			temporary++
-		case !errors.Is(err, identity.ErrCredentials):
-			t.Errorf("%v", err)
+		if !errors.Is(err, identity.ErrTemporary) || errors.Is(err, identity.ErrCredentials) {
+			t.Errorf("%v, want ErrTemporary", err)
 		}
 	}
-	if temporary == 0 {
-		t.Error("nobody had to wait")
+	release()
+	if _, err := users.Authenticate(t.Context(), "a", "wrong", home); !errors.Is(err, identity.ErrCredentials) {
+		t.Errorf("with a turn free: %v", err)
 	}
 }
 
