@@ -53,12 +53,13 @@ func (r *instance) storeStats() admin.StoreStats {
 
 // compact rewrites the queue's file and says what that brought.
 func compact(ctx context.Context, q *queue.Queue) (admin.Report, error) {
-	before := q.Stats()
+	before, _ := q.FileUse()
 	if err := q.Compact(ctx); err != nil {
 		return admin.Report{}, err
 	}
-	after := q.Stats()
-	return admin.Report{Messages: after.Messages, Deliveries: after.Deliveries, Before: before.FileBytes, After: after.FileBytes}, nil
+	after, _ := q.FileUse()
+	s := q.Stats()
+	return admin.Report{Messages: s.Messages, Deliveries: s.Deliveries, Before: before, After: after}, nil
 }
 
 func adminReport(r queue.Report) admin.Report {

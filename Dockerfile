@@ -1,0 +1,41 @@
+# dawk in a container: one static binary, nothing else, not root.
+#
+#   docker build -t dawk .
+#   docker run -d --name dawk -p 587:587 -v dawk:/var/lib/dawk -v ./dawk.toml:/etc/dawk/dawk.toml:ro dawk
+#   docker exec dawk dawk queue list
+#
+# The queue is the volume: keep it, and never give one volume to two containers.
+FROM docker.io/library/golang:1.26-bookworm AS build
+WORKDIR /src
+# The modules first, so that a change of code does not fetch them again.
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/dawk ./cmd/dawk
+# What a scratch image lacks: our user's name, and directories of its own.
+RUN echo 'dawk:x:65532:65532:dawk:/var/lib/dawk:/sbin/nologin' >/out/passwd && \
+    echo 'dawk:x:65532:' >/out/group && \
+    mkdir -p /out/data /out/tmp /out/etc && chmod 0700 /out/data && chmod 1777 /out/tmp
+
+FROM scratch
+COPY --from=build /out/passwd /out/group /etc/
+# The roots that TLS to smart hosts and verified receivers needs.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/dawk /usr/local/bin/dawk
+COPY --from=build --chown=65532:65532 /out/tmp /tmp
+COPY --from=build --chown=65532:65532 /out/etc /etc/dawk
+COPY --from=build --chown=65532:65532 /out/data /var/lib/dawk
+ENV PATH=/usr/local/bin
+USER 65532:65532
+WORKDIR /var/lib/dawk
+VOLUME /var/lib/dawk
+# SMTP with STARTTLS and with TLS from the start; metrics and health.
+EXPOSE 587 465 8025
+# A stop lets transfers and attempts end, within ten seconds; Docker's own
+# grace is ten as well, so give it more: docker stop -t 20.
+STOPSIGNAL SIGTERM
+# Healthy: the queue is loaded and the disk is trusted. A full disk is no
+# reason to restart, and none to say so.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=1m --retries=3 CMD ["dawk", "health"]
+ENTRYPOINT ["dawk"]
+CMD ["serve"]
