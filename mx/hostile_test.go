@@ -36,7 +36,7 @@ func certificate(t testing.TB, ca *mxtest.CA, valid time.Duration, names ...stri
 func TestHostile(t *testing.T) {
 	stages := []string{"connect", "ehlo", "starttls", "tls", "mail", "rcpt", "data", "body", "dot"}
 	actions := []string{"drop", "reset", "halfclose", "stall", "endless", `raw "\x00\xff\xfe\r\n"`, `raw "250"`,
-		`slow 5ms 250 ` + strings.Repeat("x", 4000), "raw \"" + strings.Repeat("250-y", 3000) + "\"", "421 4.3.2 bye", "noread"}
+		`slow 2ms 250 ` + strings.Repeat("x", 4000), "raw \"" + strings.Repeat("250-y", 3000) + "\"", "421 4.3.2 bye", "noread"}
 	big := letter + strings.Repeat(strings.Repeat("z", 998)+"\r\n", 12_000) // more than socket buffers hold
 	cfg, _ := certified(t, "mx.b.test")
 	for _, stage := range stages {
@@ -47,8 +47,8 @@ func TestHostile(t *testing.T) {
 			t.Run(stage+" "+action[:min(len(action), 20)], func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, cfg, func(c *mx.Config) {
-					short := 150 * time.Millisecond
-					c.Timeouts = mx.Timeouts{Connect: short, Greeting: short, Command: short, Data: short, Block: short, FinalDot: short, Session: time.Second}
+					short := 40 * time.Millisecond
+					c.Timeouts = mx.Timeouts{Connect: short, Greeting: short, Command: short, Data: short, Block: short, FinalDot: short, Session: 500 * time.Millisecond}
 				})
 				w.script(stage, action, 0)
 				body := letter

@@ -102,7 +102,7 @@ func TestTroubles(t *testing.T) {
 
 // TestForged: packets that answer another question are passed over, not taken.
 func TestForged(t *testing.T) {
-	for _, f := range []mxtest.Fault{mxtest.WrongID, mxtest.WrongName, mxtest.NoEDNS, mxtest.Truncate} {
+	for _, f := range []mxtest.Fault{mxtest.WrongID, mxtest.WrongName, mxtest.Extra, mxtest.NoEDNS, mxtest.Truncate} {
 		d := newDNS(t, records)
 		d.Fault("a.test", "", f)
 		a, err := newResolver(t, d).LookupAddrs(context.Background(), "a.test", "4")

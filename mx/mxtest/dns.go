@@ -28,8 +28,9 @@ type dnsKey struct{ name, typ string } // lower case without final dot; upper ca
 // Fault is how a DNS server misbehaves.
 type Fault string
 
-// The faults. With Truncate, NoEDNS and the forged ones the right answer can
-// still be had: by TCP, without EDNS0, by waiting for the next packet.
+// The faults. With Truncate, NoEDNS, Extra and the forged ones the right
+// answer can still be had: by TCP, without EDNS0, by looking closer, by
+// waiting for the next packet.
 const (
 	NoFault    Fault = ""
 	ServFail   Fault = "servfail"
@@ -39,6 +40,7 @@ const (
 	NoEDNS     Fault = "formerr"   // to queries with EDNS0
 	WrongID    Fault = "wrongid"   // a forged packet before the true one
 	WrongName  Fault = "wrongname" // likewise
+	Extra      Fault = "extra"     // the answer holds an address of another name, too
 	Referral   Fault = "referral"  // NOERROR with NS records of others
 	NXDomain   Fault = "nxdomain"  // whatever the zone says
 	EmptyReply Fault = "empty"     // NOERROR without records
@@ -256,6 +258,10 @@ func (d *DNS) answer(req *dns.Msg, overUDP bool) (m *dns.Msg, before []*dns.Msg)
 	}
 	d.resolve(m, q)
 	m.AuthenticatedData = d.authentic && (req.AuthenticatedData || edns != nil && edns.Do())
+	if fault == Extra {
+		m.Answer = append([]dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "other.test.", Rrtype: dns.TypeA, Class: dns.ClassINET},
+			A: netip.MustParseAddr("192.0.2.66").AsSlice()}}, m.Answer...)
+	}
 	if fault == WrongID || fault == WrongName {
 		before = append(before, forged(m, fault))
 	}
