@@ -252,6 +252,7 @@ func bubble(t *testing.T, o options, test func(*testing.T, *fixture)) {
 		o.pipes = true
 		f := start(t, o)
 		test(t, f)
+		synctest.Wait()
 		f.stop()
 	})
 }
