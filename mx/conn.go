@@ -41,6 +41,8 @@ type conn struct {
 type use struct {
 	ctx context.Context
 	end time.Time // what Timeouts.Session leaves
+
+	tlsFailed string // see relay.Result.TLSFailed
 }
 
 // budget is the deadline of a step of at most d.

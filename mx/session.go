@@ -35,7 +35,11 @@ func (t *Transport) open(u *use, tg target, p policy) (*conn, relay.Reply) {
 	// In the clear only on a fresh connection: after a broken handshake, or
 	// an answer to STARTTLS, nobody knows who hears what on the old one.
 	t.cfg.Log.Debug("TLS failed, trying in the clear", "host", tg.host, "addr", tg.addr, "reply", bad.String())
-	return t.begin(u, tg, p, false)
+	c, again := t.begin(u, tg, p, false)
+	if c != nil {
+		u.tlsFailed = relay.Sanitize(tg.String() + ": " + bad.String())
+	}
+	return c, again
 }
 
 // begin is open with or without an attempt at STARTTLS.

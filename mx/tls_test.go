@@ -70,11 +70,15 @@ func TestLevels(t *testing.T) {
 				if m := w.srv.Messages(); want != deferred && (len(m) != 1 || m[0].TLS != (want == tls)) {
 					t.Errorf("the server has %+v", m)
 				}
+				fellBack := want == clear && s.script[0] != "" && level == mx.LevelOpportunistic
+				if fellBack != (res.TLSFailed != "") {
+					t.Errorf("TLSFailed %q", res.TLSFailed)
+				}
 				if want == tls && res.TLS != "TLS1.3" {
 					t.Errorf("TLS %q", res.TLS)
 				}
 				// In the clear after a failed TLS only on a fresh connection.
-				if want == clear && s.script[0] != "" && level == mx.LevelOpportunistic && w.srv.Sessions() != 2 {
+				if fellBack && w.srv.Sessions() != 2 {
 					t.Errorf("%d sessions", w.srv.Sessions())
 				}
 			})

@@ -102,6 +102,7 @@ func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 		a.deliver(group)
 	}
 	a.res.DSN = a.relayed && a.dsn
+	a.res.TLSFailed = a.use.tlsFailed
 	a.res.Took = time.Since(began)
 	return a.res
 }
