@@ -226,20 +226,33 @@ func (a *app) newPassword(name string) (hash string, err error) {
 	return identity.HashPassword(password)
 }
 
+// askPassword asks twice. The terminal is in raw mode before the prompt
+// appears, so that nothing typed early is echoed, and whatever ends the
+// prompt, ^C included, the terminal is put back.
 func (a *app) askPassword(fd int, name string) (string, error) {
+	old, err := term.MakeRaw(fd)
+	if err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	defer term.Restore(fd, old)
+	t := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{a.stdin, a.stderr}, "")
 	ask := func(prompt string) (string, error) {
-		fmt.Fprint(a.stderr, prompt)
-		b, err := term.ReadPassword(fd)
-		fmt.Fprintln(a.stderr)
-		return string(b), err
+		line, err := t.ReadPassword(prompt)
+		if errors.Is(err, io.EOF) {
+			return "", errors.New("stopped; nothing was changed")
+		}
+		return line, err
 	}
 	first, err := ask("Password for " + name + " (at least 8 characters): ")
 	if err != nil {
-		return "", fmt.Errorf("reading the password: %w", err)
+		return "", err
 	}
 	again, err := ask("The same once more: ")
 	if err != nil {
-		return "", fmt.Errorf("reading the password: %w", err)
+		return "", err
 	}
 	if first != again {
 		return "", errors.New("the two passwords differ; nothing was changed")
