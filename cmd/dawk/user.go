@@ -241,7 +241,8 @@ func (a *app) askPassword(fd int, name string) (string, error) {
 	}{a.stdin, a.stderr}, "")
 	ask := func(prompt string) (string, error) {
 		line, err := t.ReadPassword(prompt)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) { // ^C or ^D
+			fmt.Fprint(a.stderr, "\r\n")
 			return "", errors.New("stopped; nothing was changed")
 		}
 		return line, err
