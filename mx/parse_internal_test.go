@@ -63,11 +63,15 @@ func TestReadReplyRefuses(t *testing.T) {
 		"long line":        "250 " + strings.Repeat("x", maxReplyLine) + "\r\n",
 		"endless line":     "250 " + strings.Repeat("x", 1<<20),
 		"endless lines":    strings.Repeat("250-x\r\n", 1<<16),
+		"101 lines":        strings.Repeat("250-x\r\n", 100) + "250 x\r\n",
 		"big":              strings.Repeat("250-"+strings.Repeat("x", 1900)+"\r\n", 50) + "250 ok\r\n",
 	} {
 		if _, err := read(in); !errors.Is(err, errGarbled) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if r, err := read(strings.Repeat("250-x\r\n", 99) + "250 x\r\n"); err != nil || len(r.lines) != 100 {
+		t.Errorf("100 lines: %v", err)
 	}
 	if _, err := read("250-half\r\n"); !errors.Is(err, io.EOF) {
 		t.Errorf("a reply cut short: %v", err)
