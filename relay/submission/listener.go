@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"dawk/relay"
@@ -46,11 +47,14 @@ func newListener(s *Server, l Listener) *listener {
 	return ln
 }
 
-// oldSuites are all suites that Go still has: a listener that was told to
-// speak to machines of 2005 needs the RSA key exchange too.
+// oldSuites are all suites that Go still has, but those with RC4 (RFC 7465): a
+// listener that was told to speak to machines of 2005 needs the RSA key
+// exchange too.
 func oldSuites() (ids []uint16) {
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		ids = append(ids, s.ID)
+		if !strings.Contains(s.Name, "RC4") {
+			ids = append(ids, s.ID)
+		}
 	}
 	return ids
 }

@@ -50,6 +50,7 @@ func NewServer(cfg Config, a *Acceptor, auth Authenticator, seen relay.Observer)
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	cfg.Hostname, _ = relay.NormalizeDomain(cfg.Hostname) // valid, says Validate; in A-labels, as the wire wants it
 	if cfg.CommandTimeout == 0 {
 		cfg.CommandTimeout = defaultCommandTimeout
 	}

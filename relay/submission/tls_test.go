@@ -113,6 +113,10 @@ func TestOldTLS(t *testing.T) {
 		if err == nil {
 			c.Close()
 		}
+		if _, err := tls.Dial("tcp", f.addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12,
+			CipherSuites: []uint16{tls.TLS_RSA_WITH_RC4_128_SHA}}); err == nil {
+			t.Errorf("min_tls = %q: RC4 is spoken", min)
+		}
 	}
 }
 
