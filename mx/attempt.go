@@ -16,6 +16,7 @@ type attempt struct {
 
 	relayed bool // a recipient got a 2yz
 	dsn     bool // and whoever did was given the DSN parameters
+	noDSN   bool // a server refused them: none gets them any more
 }
 
 func (a *attempt) all() []int {
@@ -69,7 +70,8 @@ func (a *attempt) deliver(rest []int) {
 		case s.stale, s.progress && s.failure.IsZero():
 			fresh = fresh || s.stale // the same host again
 			continue
-		case s.failure.IsZero():
+		case s.failure.IsZero(): // DSN parameters refused on the last message it takes
+			sessions++
 			continue
 		}
 		failures = append(failures, s.failure)
@@ -189,7 +191,7 @@ func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
 	}
 	batch := s.rest[:min(len(s.rest), a.batchSize(c))]
 	tx := &transaction{m: a.task.Message, content: a.task.Content, rcpts: make([]*relay.Recipient, len(batch))}
-	tx.opts.dsn = c.ext.dsn && !c.noDSN
+	tx.opts.dsn = c.ext.dsn && !c.noDSN && !a.noDSN
 	tx.opts.smtpUTF8 = c.ext.smtpUTF8 && a.task.Message.SMTPUTF8
 	for i, pos := range batch {
 		tx.rcpts[i] = a.recipient(pos)
@@ -200,6 +202,7 @@ func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
 		return // whatever it said, it said goodbye to the message before
 	}
 	a.res.Unknown = a.res.Unknown || tx.unknown
+	a.noDSN = a.noDSN || tx.noDSN
 	rest := make([]int, 0, len(s.rest))
 	for i, pos := range batch {
 		r := tx.replies[i]
@@ -271,7 +274,7 @@ func (a *attempt) judgeUnfit(c *conn, rest []int) []int {
 // an earlier one leaves hope, with the others named.
 func summary(failures []relay.Reply) relay.Reply {
 	if len(failures) == 0 {
-		return relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "no host was tried: the attempt was stopped")
+		return relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "no host was tried, or the attempt was stopped")
 	}
 	best := failures[len(failures)-1]
 	for _, f := range failures {

@@ -133,8 +133,16 @@ func TestDSNRefused(t *testing.T) {
 			}
 		}
 	}
+	// Also where each connection takes but one message.
+	w := newWorld(t, mxtest.Config{Extensions: []string{"DSN", "LIMITS MAILMAX=1"}}, nil)
+	w.script("rcpt", "555 5.5.4 what parameter?", 1)
+	tk := task(t, letter, "x@b.test")
+	tk.Message.Recipients[0].Notify = relay.NotifyNever
+	if res := w.deliver(tk); !res.Replies[0].Positive() || w.srv.Sessions() != 2 {
+		t.Errorf("%+v in %d sessions", res, w.srv.Sessions())
+	}
 	// Without parameters of ours a 555 is the server's last word.
-	w := newWorld(t, mxtest.Config{}, nil)
+	w = newWorld(t, mxtest.Config{}, nil)
 	w.script("rcpt", "555 5.5.4 odd", 0)
 	if r := w.deliver(task(t, letter, "x@b.test")).Replies[0]; r.Code != 555 || !r.Permanent() {
 		t.Errorf("%+v", r)

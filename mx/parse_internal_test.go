@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"dawk/relay"
 )
@@ -299,4 +302,19 @@ func FuzzCommands(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPasswordStays: whatever the configuration let through, a password does
+// not go to a host elsewhere whose certificate nobody looked at.
+func TestPasswordStays(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	c := newConn(ours, target{host: "hub.test", addr: netip.MustParseAddrPort("192.0.2.1:587")}, Timeouts{}.withDefaults())
+	defer ours.Close()
+	c.attach(&use{ctx: t.Context(), end: time.Now().Add(50 * time.Millisecond)})
+	c.ext.auth = []string{"PLAIN"}
+	r := c.login(policy{level: LevelRequired, user: "u", password: "p"})
+	if r.Stage != relay.StageAuth || r.Permanent() || !strings.Contains(r.Text, "not sent") {
+		t.Errorf("%+v", r)
+	}
 }

@@ -229,3 +229,19 @@ func TestIdle(t *testing.T) {
 		}
 	})
 }
+
+// TestNoDeadlock: a server that answers each command before it reads on, and a
+// path between that holds nothing, do not block a long envelope.
+func TestNoDeadlock(t *testing.T) {
+	bubble(t, mxtest.Config{}, func(c *mx.Config) { c.RecipientsPerMessage = 1000 }, func(w *world) {
+		var to []string
+		for i := range 1000 {
+			to = append(to, strings.Repeat("x", i%50+1)+"@b.test")
+		}
+		start := time.Now()
+		res := w.tr.Deliver(context.Background(), task(t, letter, to...))
+		if took := time.Since(start); took > 0 || !res.Replies[999].Positive() {
+			t.Errorf("%v: %+v", took, res.Replies[999])
+		}
+	})
+}
