@@ -138,7 +138,7 @@ func TestDSNRefused(t *testing.T) {
 	w.script("rcpt", "555 5.5.4 what parameter?", 1)
 	tk := task(t, letter, "x@b.test")
 	tk.Message.Recipients[0].Notify = relay.NotifyNever
-	if res := w.deliver(tk); !res.Replies[0].Positive() || w.srv.Sessions() != 2 {
+	if res := w.deliver(tk); !res.Replies[0].Positive() || w.srv.Sessions() != 2 || w.srv.Messages()[0].Recipients[0].Params != "" {
 		t.Errorf("%+v in %d sessions", res, w.srv.Sessions())
 	}
 	// Without parameters of ours a 555 is the server's last word.
