@@ -126,12 +126,33 @@ func (d *memDraft) Discard() {
 type recorder struct {
 	mu     sync.Mutex
 	events []relay.Event
+	more   chan struct{} // closed and made anew with each event
 }
 
 func (r *recorder) Observe(e relay.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
+	if r.more != nil {
+		close(r.more)
+		r.more = nil
+	}
+}
+
+// wait waits for n events of a kind.
+func (r *recorder) wait(kind relay.EventKind, n int) []relay.Event {
+	for {
+		r.mu.Lock()
+		if r.more == nil {
+			r.more = make(chan struct{})
+		}
+		more := r.more
+		r.mu.Unlock()
+		if e := r.of(kind); len(e) >= n {
+			return e
+		}
+		<-more
+	}
 }
 
 func (r *recorder) of(kind relay.EventKind) (found []relay.Event) {

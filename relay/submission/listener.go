@@ -148,8 +148,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.server.log.Error("panic in the guard", "session", c.id, "err", relay.Sanitize(fmt.Sprint(v)), "stack", string(debug.Stack()))
-			c.Abort()
-			_ = c.Close()
+			c.Drop()
 			n, err = 0, net.ErrClosed
 		}
 	}()

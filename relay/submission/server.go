@@ -158,7 +158,7 @@ func (s *Server) stressed() bool {
 // Shutdown closes the listeners, sends 421 to clients between commands, and
 // waits for messages in transfer to be taken and answered. When ctx ends
 // before that, the connections left are cut; their messages were not
-// acknowledged. Call it once.
+// acknowledged.
 func (s *Server) Shutdown(ctx context.Context) error {
 	for _, l := range s.listeners {
 		if l.Listener != nil {
@@ -166,12 +166,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	s.mu.Lock()
-	close(s.draining)
+	if !s.isDraining() {
+		close(s.draining)
+		if len(s.conns) == 0 {
+			close(s.empty)
+		}
+	}
 	for c := range s.conns {
 		c.Shutdown()
-	}
-	if len(s.conns) == 0 {
-		close(s.empty)
 	}
 	s.mu.Unlock()
 	defer s.cancel()

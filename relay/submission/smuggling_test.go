@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -117,7 +118,7 @@ func TestEndless(t *testing.T) {
 	if n := <-sent; n > 64<<20 {
 		t.Errorf("%d octets were taken", n)
 	}
-	if e := f.seen.of(relay.EventRefused); len(e) != 2 || e[1].Reason != "size" {
+	if e := f.seen.wait(relay.EventRefused, 2); len(e) != 2 || e[1].Reason != "size" {
 		t.Errorf("%+v", e)
 	}
 }
@@ -247,6 +248,35 @@ func FuzzMessages(f *testing.F) {
 		}
 		if ended && !faulty && len(got) != 1 && !refusedHeader(srv) {
 			t.Fatalf("%d messages from %q", len(got), content)
+		}
+	})
+}
+
+// FuzzSession sends any octets as a whole dialogue. Every reply is well formed,
+// and no message comes from nowhere.
+func FuzzSession(f *testing.F) {
+	for _, s := range splitInputs() {
+		if len(s) < 2000 {
+			f.Add([]byte(s), uint16(5))
+		}
+	}
+	f.Add([]byte("EHLO c\r\nAUTH LOGIN\r\n*\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<> SIZE=1\r\nVRFY x\r\nHELP\r\nBDAT 1\r\n"), uint16(9))
+	f.Add([]byte("HELO c\r\nSTARTTLS\r\n\x16\x03\x01"), uint16(100))
+	reply := regexp.MustCompile(`^([2345]\d\d[ -][ -~]*\r\n)*$`)
+	l := trusted()
+	l.Auth = "optional"
+	srv := start(f, options{listener: l})
+	f.Fuzz(func(t *testing.T, input []byte, chunk uint16) {
+		srv.t = t
+		said, _, _ := strings.Cut(srv.result(t, input, []int{int(chunk) + 1}), "\n<") // what the queue holds is behind it
+		if i := strings.LastIndex(said, "\r\n"); !reply.MatchString(said[:i+2]) {
+			t.Fatalf("%q answered with %q", input, said)
+		}
+		if ends := strings.Count("\r\n"+string(input), "\r\n.\r\n"); len(srv.q.messages()) > ends {
+			t.Fatalf("%d messages from %d ends: %q", len(srv.q.messages()), ends, input)
+		}
+		for _, m := range srv.q.messages() {
+			strict(t, m.content)
 		}
 	})
 }

@@ -231,6 +231,7 @@ func TestShutdown(t *testing.T) {
 			close(q.gate)
 			f.more(busy, "<- 250 2.0.0 queued\n<- 421 4.3.2\n<- EOF")
 			check(t, <-done)
+			check(t, f.s.Shutdown(t.Context())) // once more does no harm
 			check(t, <-f.ended)
 			f.ended = nil
 			if n := len(f.q.messages()); n != 1 {

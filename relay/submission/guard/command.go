@@ -30,9 +30,7 @@ func (g *Conn) next() error {
 		switch {
 		case code == 421 || early: // whoever said 421 means it; see refuseData
 			_ = g.flush()
-			if early {
-				g.linger()
-			}
+			g.linger()
 			return g.fail("", nil)
 		case code >= 500:
 			if err := g.countError(); err != nil {

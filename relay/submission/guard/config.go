@@ -56,7 +56,7 @@ type Config struct {
 	// Trace gets each line of the dialogue without its end, not of content.
 	// What follows AUTH is masked. Nil: no trace.
 	Trace func(fromClient bool, line string)
-	// Closed is called once, when the connection is.
+	// Closed is called once, when the server is done with the connection.
 	Closed func()
 }
 

@@ -53,8 +53,8 @@ type Conn struct {
 	sess  session
 
 	body    bodyState
-	err     error // sticky: the connection has ended
-	closed  atomic.Bool
+	err     error       // sticky: the connection has ended
+	closed  bool        // Close was called
 	drain   atomic.Bool // Shutdown was called
 	waiting atomic.Bool // blocked until the client speaks: may be interrupted
 }
@@ -157,28 +157,32 @@ func (g *Conn) interrupt() { _ = g.raw.SetReadDeadline(time.Unix(1, 0)) }
 // Abort cuts the connection, whatever it is doing.
 func (g *Conn) Abort() { _ = g.raw.Close() }
 
-// Close sends what go-smtp answered last and ends the connection.
+// Drop ends the connection without a word. Unlike Abort it belongs to the
+// goroutine that serves the connection.
+func (g *Conn) Drop() { g.end(net.ErrClosed) }
+
+// Close sends what go-smtp answered last and ends the connection. go-smtp calls
+// it when it is done with the connection, even when that had ended before.
 func (g *Conn) Close() error {
 	if g.err == nil {
 		g.finishReply()
 		_ = g.flush()
 		g.end(net.ErrClosed)
 	}
+	if !g.closed && g.cfg.Closed != nil {
+		g.cfg.Closed()
+	}
+	g.closed = true
 	return nil
 }
 
-// end closes the connection. Everything after it fails with net.ErrClosed,
-// which go-smtp takes for a silent end.
+// end closes the socket. Everything after it fails with net.ErrClosed, which
+// go-smtp takes for a silent end.
 func (g *Conn) end(err error) {
 	if g.err == nil {
 		g.err = err
-	}
-	g.releaseBuffer()
-	if g.closed.CompareAndSwap(false, true) {
+		g.releaseBuffer()
 		_ = g.c.Close()
-		if g.cfg.Closed != nil {
-			g.cfg.Closed()
-		}
 	}
 }
 
