@@ -100,13 +100,11 @@ func (w *world) judgeCopies(t *T, copies map[string][]time.Time, starts []time.T
 // 0, and nothing is lost or doubled.
 func sigterm(t *T, w *world) {
 	r, s := w.newCrasher(t, "sigterm")
-	var starts []time.Time
 	var slowest time.Duration
 	const rounds = 5
 	l := startLoad(w.ctx, r.addr(trusted), "term", 8, 2000)
 	t.Cleanup(l.end)
 	for i := range rounds + 1 {
-		starts = append(starts, time.Now())
 		t.must("start", r.up())
 		if i == rounds {
 			break

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -30,13 +29,6 @@ func dialPlain(addr string) (*dialogue, error) {
 
 func newDialogue(c io.ReadWriteCloser) *dialogue {
 	return &dialogue{conn: c, r: bufio.NewReader(c)}
-}
-
-// tls turns the connection into a TLS one.
-func (d *dialogue) tls(cfg *tls.Config) error {
-	c := tls.Client(d.conn.(net.Conn), cfg)
-	d.conn, d.r = c, bufio.NewReader(c)
-	return c.Handshake()
 }
 
 func (d *dialogue) close() { d.conn.Close() }

@@ -90,7 +90,7 @@ func (w *world) newPostfix() (*postfix, error) {
 		return nil, fmt.Errorf("%w\n%s%s", err, out, p.log())
 	}
 	if !eventually(w.ctx, 20*time.Second, func() bool { return greets(p.addr()) }) {
-		return p, fmt.Errorf("Postfix does not greet on %s\n%s", p.addr(), p.log())
+		return p, fmt.Errorf("no greeting by Postfix on %s\n%s", p.addr(), p.log())
 	}
 	return p, nil
 }
@@ -103,7 +103,7 @@ func (p *postfix) configure(w *world) error {
 	}
 	owner, err := user.Lookup("postfix")
 	if err != nil {
-		return fmt.Errorf("Debian's package postfix is not installed: %w", err)
+		return fmt.Errorf("is Debian's package postfix not installed? %w", err)
 	}
 	uid, err := strconv.Atoi(owner.Uid)
 	if err != nil {
