@@ -191,7 +191,7 @@ func TestSplitInput(t *testing.T) {
 				t.Errorf("input %d: no end of the session in %q", i, want)
 			}
 			r := rand.New(rand.NewPCG(1, uint64(i)))
-			for range 30 {
+			for range 8 {
 				var cuts []int
 				for range 40 {
 					cuts = append(cuts, 1+r.IntN(1+r.IntN(min(len(input)/10, 3000))))

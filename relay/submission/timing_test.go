@@ -198,6 +198,7 @@ func TestStress(t *testing.T) {
 			t.Errorf("a stranger was let wait for %v", d)
 		}
 		f.more(known, "-> NOOP\n<- 250")
+		synctest.Wait() // until the stranger is counted out
 		stranger = f.dialFrom("192.0.2.1")
 		f.more(stranger, "<- 220\n-> FOO\n<- 500\n<- 421 4.7.0\n<- EOF")
 		f.more(known, "<- 421 4.4.2\n<- EOF")
