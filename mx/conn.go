@@ -194,12 +194,6 @@ func (c *conn) named(r relay.Reply) relay.Reply {
 	return r
 }
 
-// close ends the connection at once.
-func (c *conn) close() {
-	c.detach()
-	c.nc.Close()
-}
-
 // quitTimeout bounds the farewell: the reply to QUIT matters to nobody.
 const quitTimeout = 2 * time.Second
 

@@ -125,7 +125,6 @@ type walker struct {
 	f    *os.File
 	m    fileMeta
 	seen []uint64 // one bit a page
-	buf  []byte
 }
 
 // checkPages walks the whole tree. The error wraps ErrDamaged.

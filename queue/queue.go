@@ -53,8 +53,7 @@ type Queue struct {
 	dbMu sync.RWMutex // guards the pointer against compaction and Close
 	db   *bolt.DB
 
-	gate   sync.RWMutex // held by those who hand something to the writer
-	closed bool
+	gate   sync.RWMutex          // held by those who hand something to the writer
 	failed atomic.Pointer[error] // why the disk is not trusted
 
 	w      *writer
