@@ -16,8 +16,12 @@ type logObserver struct{ log *slog.Logger }
 // and when it is tried again. Keys that do not apply are left out; those that
 // appear keep their names and their order:
 //
-//	qid from rcpt identity client listener msgid size nrcpt dest route mx addr tls
-//	attempt took age code status reply unknown next rule reason notice kind
+//	qid from rcpt identity client listener session msgid size nrcpt dest route mx
+//	addr tls attempt took age code status reply unknown next rule reason notice kind
+//
+// session names the client's connection: with [log] level = "debug" the whole
+// dialogue stands under it. status is what we said to a client, or what we make
+// of a server's words for the sender (relay.Reply.Enhanced).
 //
 // Levels: debug for connections and attempts (their recipients follow), warn
 // for mail that failed, error for a failure that nobody hears of.
@@ -108,6 +112,7 @@ func (a *attrs) mail(e relay.Event) {
 	a.str("identity", e.Identity)
 	a.str("client", e.Client)
 	a.str("listener", e.Listener)
+	a.str("session", e.Session)
 	switch e.Kind {
 	case relay.EventAccepted, relay.EventRefused:
 		a.str("msgid", relay.Sanitize(e.MessageID))
@@ -127,10 +132,20 @@ func (a *attrs) attempt(e relay.Event) {
 	a.duration("age", e.Age)
 }
 
+// status is Enhanced for what servers said to us, which decides what we do. To
+// a client we spoke ourselves, and meant it: a 5yz of ours is class 5.
+func status(e relay.Event) relay.Status {
+	switch e.Kind {
+	case relay.EventRefused, relay.EventLogin:
+		return e.Reply.Status
+	}
+	return e.Reply.Enhanced()
+}
+
 func (a *attrs) reply(e relay.Event) {
 	if !e.Reply.IsZero() {
 		a.num("code", int64(e.Reply.Code))
-		a.str("status", e.Reply.Enhanced().String())
+		a.str("status", status(e).String())
 		a.str("reply", relay.Sanitize(e.Reply.Text))
 	}
 	if e.Unknown {

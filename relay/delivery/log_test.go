@@ -38,7 +38,11 @@ func TestLogLines(t *testing.T) {
 			`level=ERROR msg="dropped: a failure that nobody can be told of" qid=` + id.String() + ` from=<> rcpt=<a@dest.test> identity=app dest=dest.test reason=no-postmaster`},
 		{with(relay.EventNotified, func(e *relay.Event) { e.NoticeID, e.NoticeKind, e.Recipient = id, "failed", e.From }),
 			`level=INFO msg=notified qid=` + id.String() + ` from=<sender@example.org> rcpt=<sender@example.org> identity=app dest=dest.test notice=` + id.String() + ` kind=failed`},
-		{relay.Event{Kind: relay.EventLogin, Identity: "app", Client: "192.0.2.9", Reason: "password"}, `level=WARN msg="login failed" identity=app client=192.0.2.9 reason=password`},
+		{relay.Event{Kind: relay.EventLogin, Identity: "app", Client: "192.0.2.9", Session: "t0-1", Reason: "credentials",
+			Reply: relay.Reply{Code: 535, Status: relay.Status{Class: 5, Subject: 7, Detail: 8}, Text: "wrong"}},
+			`level=WARN msg="login failed" identity=app client=192.0.2.9 session=t0-1 code=535 status=5.7.8 reply=wrong reason=credentials`},
+		{relay.Event{Kind: relay.EventRefused, Client: "192.0.2.9", Reason: "relay_denied", Reply: relay.Reply{Code: 550, Status: relay.Status{Class: 5, Subject: 7, Detail: 1}, Text: "denied"}},
+			`level=INFO msg=refused client=192.0.2.9 code=550 status=5.7.1 reply=denied reason=relay_denied`},
 		{relay.Event{Kind: relay.EventConnected, Client: "192.0.2.9", Listener: "192.0.2.1:587"}, `level=DEBUG msg=connected client=192.0.2.9 listener=192.0.2.1:587`},
 	} {
 		var b bytes.Buffer
