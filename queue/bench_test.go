@@ -224,8 +224,9 @@ func BenchmarkDeep(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// rawLimit is how many messages a second a plain group commit makes durable:
-// octets written over a recycled file, one fdatasync a group.
+// rawLimit is how many messages a second the same producers and consumers get
+// through a plain group commit: octets written over a recycled file, one
+// fdatasync a group, each message read back once.
 func rawLimit(b *testing.B, producers, size, n int) float64 {
 	const recycled = 128 << 20
 	f, err := os.Create(filepath.Join(b.TempDir(), "raw"))
@@ -237,49 +238,63 @@ func rawLimit(b *testing.B, producers, size, n int) float64 {
 		f.Write(make([]byte, 1<<20))
 	}
 	f.Sync()
-	type request struct{ done chan struct{} }
-	in := make(chan request, 1024)
-	content := make([]byte, size)
-	go func() {
-		var at int64
-		for first := range in {
-			group := []request{first}
-			for yields := 0; yields < 3 && len(group) < 1024 && len(group)*size < 8<<20; {
-				select {
-				case r, ok := <-in:
-					if ok {
-						group = append(group, r)
-						continue
-					}
-				default:
-				}
-				if yields++; yields < 3 {
-					runtime.Gosched()
-				}
-			}
-			for range group {
-				if at+int64(size) > recycled {
-					at = 0
-				}
-				f.WriteAt(content, at)
-				at += int64(size)
-			}
-			syscall.Fdatasync(int(f.Fd()))
-			for _, r := range group {
-				r.done <- struct{}{}
-			}
-		}
-	}()
-	var count atomic.Int64
+	in := make(chan chan struct{}, 1024)
+	written := make(chan int64, n)
+	go rawWriter(f, recycled, make([]byte, size), in, written)
 	began := time.Now()
+	var read sync.WaitGroup
+	read.Go(func() {
+		parallel(16, func(int) {
+			buf := make([]byte, size)
+			for at := range written {
+				f.ReadAt(buf, at)
+			}
+		})
+	})
+	var count atomic.Int64
 	parallel(producers, func(int) {
-		r := request{make(chan struct{}, 1)}
+		done := make(chan struct{}, 1)
 		for i := count.Add(1); i <= int64(n); i = count.Add(1) {
-			in <- r
-			<-r.done
+			in <- done
+			<-done
 		}
 	})
-	took := time.Since(began)
 	close(in)
-	return float64(n) / took.Seconds()
+	read.Wait()
+	return float64(n) / time.Since(began).Seconds()
+}
+
+func rawWriter(f *os.File, recycled int64, content []byte, in chan chan struct{}, written chan int64) {
+	defer close(written)
+	size, at := int64(len(content)), int64(0)
+	for first := range in {
+		group := []chan struct{}{first}
+		for yields := 0; yields < 3 && len(group) < 1024 && len(group)*len(content) < 8<<20; {
+			select {
+			case done, ok := <-in:
+				if ok {
+					group = append(group, done)
+					continue
+				}
+			default:
+			}
+			if yields++; yields < 3 {
+				runtime.Gosched()
+			}
+		}
+		places := make([]int64, len(group))
+		for i := range group {
+			if at+size > recycled {
+				at = 0
+			}
+			f.WriteAt(content, at)
+			places[i] = at
+			at += size
+		}
+		syscall.Fdatasync(int(f.Fd()))
+		for i, done := range group {
+			done <- struct{}{}
+			written <- places[i]
+		}
+	}
 }

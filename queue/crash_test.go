@@ -113,6 +113,9 @@ type promises struct {
 	deferring, deferred map[relay.QueueID]relay.QueueID // → notice
 }
 
+// tooMuch is what a child says when its failpoint is nowhere on its way.
+const tooMuch = 20000
+
 // runChild starts a child and kills it after it said enough, if it does not
 // kill itself before.
 func runChild(t *testing.T, dir, point string, nth, enough int) promises {
@@ -135,8 +138,11 @@ func runChild(t *testing.T, dir, point string, nth, enough int) promises {
 		if err == io.EOF {
 			break // a line that was cut off is no promise
 		}
-		if said == enough {
+		if said == enough || said == tooMuch {
 			cmd.Process.Kill()
+			if said == tooMuch {
+				t.Errorf("the child never came to its failpoint %q", point)
+			}
 		}
 		f := strings.Fields(line)
 		if f[0] == "error" {
