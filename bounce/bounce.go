@@ -16,6 +16,7 @@ package bounce
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"dawk/relay"
@@ -29,22 +30,30 @@ const (
 	KindFailed       Kind = "failed"        // some recipients will not get the message
 	KindDelayed      Kind = "delayed"       // not yet there, we go on trying
 	KindRelayed      Kind = "relayed"       // success that was asked for: relayed, delivered or expanded
+	KindLate         Kind = "late"          // gone on its way after a delay that the sender was told of
 	KindDoubleBounce Kind = "double-bounce" // what has the null reverse-path failed: told to the postmaster
 )
 
 // Kinds are all kinds.
-func Kinds() []Kind { return []Kind{KindFailed, KindDelayed, KindRelayed, KindDoubleBounce} }
+func Kinds() []Kind { return []Kind{KindFailed, KindDelayed, KindRelayed, KindLate, KindDoubleBounce} }
 
 // Config is what all notices of a relay have in common.
 type Config struct {
 	Hostname   string     // our name: Reporting-MTA, the domain of From and Message-ID
 	Postmaster relay.Path // hears of double bounces, and gets the replies of people; null: nobody
+
+	Languages *Languages // the words; nil: Shipped
+	Language  string     // of notices about mail that shows none; "": DefaultLanguage
+	TellLate  bool       // after a delay notice, tell that the mail went on its way (KindLate)
 }
 
 // Validate says whether notices can be written with c.
 func (c Config) Validate() error {
 	if _, err := relay.NormalizeDomain(c.Hostname); err != nil {
 		return fmt.Errorf("hostname %q cannot stand in a notice: %w", c.Hostname, err)
+	}
+	if c.Language != "" && !c.languages().Has(c.Language) {
+		return fmt.Errorf("language %q is not there; there are %s", shown(c.Language), strings.Join(c.languages().Tags(), ", "))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"slices"
+	"unicode/utf8"
 
 	"dawk/relay"
 )
@@ -34,9 +35,10 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	returned, _ := returnedPart(orig, global)
 
 	var text, status bytes.Buffer
-	writeText(&text, c, r, orig, returned)
+	lang := languageOf(c, r, orig)
+	writeText(&text, c, lang, r, orig, returned)
 	writeStatus(&status, c, r, global)
-	parts := []part{textPart(text.Bytes()), statusPart(status.Bytes(), global)}
+	parts := []part{textPart(text.Bytes(), lang), statusPart(status.Bytes(), global)}
 	if returned.body != nil {
 		parts = append(parts, returned)
 	}
@@ -44,7 +46,7 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 
 	var b bytes.Buffer
 	messageID := "<" + r.ID.String() + ".dsn@" + c.Hostname + ">"
-	writeHeader(&b, c, r, to, noticeSubject(r, orig), messageID)
+	writeHeader(&b, c, r, to, noticeSubject(lang, r, orig), messageID)
 	writeParts(&b, parts, eightBit)
 
 	n := relay.Notice{Content: b.Bytes(), Message: relay.Message{
@@ -99,7 +101,7 @@ func writeHeader(b *bytes.Buffer, c Config, r Report, to relay.Path, subject, me
 	if p := withHost(c, c.Postmaster); !p.IsNull() && p != to && (p.ASCII() || !to.ASCII()) {
 		writeRaw(b, "Reply-To", p.String())
 	}
-	writeField(b, "Subject", mime.QEncoding.Encode("utf-8", subject))
+	writeField(b, "Subject", encodeSubject(subject))
 	writeField(b, "Date", date(r.Now))
 	writeField(b, "Message-ID", messageID)
 	if id := messageIDOf(r.Message.MessageID); id != "" {
@@ -110,8 +112,23 @@ func writeHeader(b *bytes.Buffer, c Config, r Report, to relay.Path, subject, me
 	writeField(b, "MIME-Version", "1.0")
 }
 
-func textPart(text []byte) part {
-	p := part{mediaType: "text/plain; charset=us-ascii", encoding: "7bit", body: text}
+// encodeSubject writes encoded words (RFC 2047), the shorter kind for the
+// script.
+func encodeSubject(s string) string {
+	other := 0
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			other++
+		}
+	}
+	if other > len(s)/3 {
+		return mime.BEncoding.Encode("utf-8", s)
+	}
+	return mime.QEncoding.Encode("utf-8", s)
+}
+
+func textPart(text []byte, l *language) part {
+	p := part{mediaType: "text/plain; charset=us-ascii", encoding: "7bit", body: text, language: l.tag}
 	if !ascii(text) {
 		p.mediaType, p.encoding, p.body = "text/plain; charset=utf-8", "quoted-printable", toQuotedPrintable(text)
 	}
@@ -146,8 +163,8 @@ func writeParts(b *bytes.Buffer, parts []part, eightBit bool) {
 	for i, p := range parts {
 		fmt.Fprintf(b, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: %s\r\nContent-Description: %s\r\n",
 			boundary, p.mediaType, p.encoding, descriptions[i])
-		if i == 0 {
-			b.WriteString("Content-Language: en\r\n")
+		if p.language != "" {
+			b.WriteString("Content-Language: " + p.language + "\r\n") // RFC 3282
 		}
 		b.WriteString("\r\n")
 		b.Write(p.body)

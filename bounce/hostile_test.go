@@ -52,7 +52,7 @@ func hostileReport(t *rapid.T) bounce.Report {
 		LastAttempt: now, Until: now, Now: now,
 	}
 	actions := map[bounce.Kind]relay.Action{bounce.KindFailed: relay.ActionFailed, bounce.KindDelayed: relay.ActionDelayed,
-		bounce.KindRelayed: relay.ActionRelayed, bounce.KindDoubleBounce: relay.ActionExpired}
+		bounce.KindRelayed: relay.ActionRelayed, bounce.KindLate: relay.ActionRelayed, bounce.KindDoubleBounce: relay.ActionExpired}
 	for i := range rapid.IntRange(1, 5).Draw(t, "recipients") {
 		r.Message.Recipients = append(r.Message.Recipients, relay.Recipient{Path: hostilePath().Draw(t, "to"),
 			ORcpt: relay.ORcpt{Type: rapid.OneOf(rapid.SampledFrom([]string{"rfc822", "utf-8", ""}), hostile()).Draw(t, "orcpt type"), Addr: hostile().Draw(t, "orcpt")}})
@@ -63,7 +63,8 @@ func hostileReport(t *rapid.T) bounce.Report {
 	}
 	if rapid.Bool().Draw(t, "content") {
 		subject := strings.NewReplacer("\r", "", "\n", "").Replace(hostile().Draw(t, "subject"))
-		r.Content = contentOf("Subject: " + subject + "\r\n" + hostile().Draw(t, "header") + "\r\n\r\n" + hostile().Draw(t, "body") + "\r\n")
+		language := rapid.SampledFrom(append(bounce.Shipped().Tags(), "de-CH", "xx", "")).Draw(t, "language")
+		r.Content = contentOf("Subject: " + subject + "\r\nContent-Language: " + language + "\r\n" + hostile().Draw(t, "header") + "\r\n\r\n" + hostile().Draw(t, "body") + "\r\n")
 	}
 	return r
 }

@@ -35,7 +35,7 @@ type parsed struct {
 // The fields that we write, RFC 3464 §2.2 and §2.3: anything else in a status
 // part was put there by a stranger.
 var (
-	perMessageFields = []string{"Original-Envelope-Id", "Reporting-Mta", "Arrival-Date", "X-Dawk-Queue-Id"}
+	perMessageFields = []string{"Original-Envelope-Id", "Reporting-Mta", "Arrival-Date", "X-Dawk-Queue-Id", "X-Original-Message-Id"}
 	recipientFields  = []string{"Original-Recipient", "Final-Recipient", "Action", "Status", "Remote-Mta",
 		"Diagnostic-Code", "Last-Attempt-Date", "Final-Log-Id", "Will-Retry-Until"}
 	headerFields = []string{"From", "To", "Reply-To", "Subject", "Date", "Message-Id", "In-Reply-To", "References",

@@ -25,6 +25,21 @@ failed_dsn_parameters.eml permanent bob+list@old.example.com
 failed_several.eml permanent bob@example.com
 failed_several.eml permanent carol@example.com
 failed_several.eml permanent dan@example.net
+language_bn.eml permanent bob@example.com
+language_bn.eml permanent carol@example.com
+language_bn.eml permanent dan@example.net
+language_de.eml permanent bob@example.com
+language_de.eml permanent carol@example.com
+language_de.eml permanent dan@example.net
+language_es.eml permanent bob@example.com
+language_es.eml permanent carol@example.com
+language_es.eml permanent dan@example.net
+language_fr.eml permanent bob@example.com
+language_fr.eml permanent carol@example.com
+language_fr.eml permanent dan@example.net
+language_zh.eml permanent bob@example.com
+language_zh.eml permanent carol@example.com
+language_zh.eml permanent dan@example.net
 no_such_domain.eml permanent bob@example.com
 `},
 		{"BounceParser", "use Mail::DeliveryStatus::BounceParser", []string{"/usr/bin/perl", "-e", "testdata/bounceparser.pl"}, `
@@ -35,6 +50,21 @@ failed_dsn_parameters.eml bob+list@old.example.com user_unknown 5.1.1
 failed_several.eml bob@example.com user_unknown 5.1.1
 failed_several.eml carol@example.com user_unknown 5.1.1
 failed_several.eml dan@example.net over_quota 5.2.2
+language_bn.eml bob@example.com user_unknown 5.1.1
+language_bn.eml carol@example.com user_unknown 5.1.1
+language_bn.eml dan@example.net unknown 4.4.7
+language_de.eml bob@example.com user_unknown 5.1.1
+language_de.eml carol@example.com user_unknown 5.1.1
+language_de.eml dan@example.net unknown 4.4.7
+language_es.eml bob@example.com user_unknown 5.1.1
+language_es.eml carol@example.com user_unknown 5.1.1
+language_es.eml dan@example.net unknown 4.4.7
+language_fr.eml bob@example.com user_unknown 5.1.1
+language_fr.eml carol@example.com user_unknown 5.1.1
+language_fr.eml dan@example.net unknown 4.4.7
+language_zh.eml bob@example.com user_unknown 5.1.1
+language_zh.eml carol@example.com user_unknown 5.1.1
+language_zh.eml dan@example.net unknown 4.4.7
 no_such_domain.eml bob@example.com domain_error 5.1.2
 `},
 	} {
@@ -43,7 +73,7 @@ no_such_domain.eml bob@example.com domain_error 5.1.2
 				t.Skipf("%s is not installed", c.name)
 			}
 			args := []string{c.command[2]}
-			for _, n := range []string{"delayed", "double_bounce", "expired", "failed", "failed_dsn_parameters", "failed_several", "no_such_domain", "relayed"} {
+			for _, n := range []string{"delayed", "double_bounce", "expired", "failed", "failed_dsn_parameters", "failed_several", "language_bn", "language_de", "language_es", "language_fr", "language_zh", "late", "no_such_domain", "relayed"} {
 				args = append(args, filepath.Join("testdata", n+".eml"))
 			}
 			out, err := exec.CommandContext(t.Context(), c.command[0], args...).CombinedOutput()

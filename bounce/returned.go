@@ -25,6 +25,7 @@ type part struct {
 	encoding  string // Content-Transfer-Encoding
 	body      []byte // encoded, ends in CRLF
 	whole     bool   // the message, not only its header
+	language  string // of the part for people
 }
 
 // original is what is read of the message that the notice is about.

@@ -23,6 +23,9 @@ func writeStatus(b *bytes.Buffer, c Config, r Report, global bool) {
 		writeField(b, "Arrival-Date", date(m.Arrival)) // §2.2.5
 	}
 	writeField(b, "X-Dawk-Queue-ID", m.ID.String())
+	if id := messageIDOf(m.MessageID); id != "" {
+		writeRaw(b, "X-Original-Message-ID", id) // an extension field (§2.2.6) that large providers write too
+	}
 	for _, o := range r.Outcomes {
 		b.WriteString("\r\n")
 		writeRecipient(b, r, o, global)

@@ -3,9 +3,11 @@ package bounce
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"mime"
+	"strconv"
 	"strings"
-	"time"
+	"unicode/utf8"
 
 	"dawk/relay"
 )
@@ -21,44 +23,50 @@ const (
 
 // writeText writes what people read: first who did not get what, why, and
 // what to do; then the receiver's words; then the details.
-func writeText(b *bytes.Buffer, c Config, r Report, o original, p part) {
+func writeText(b *bytes.Buffer, c Config, l *language, r Report, o original, p part) {
 	subject := subjectOf(o)
 	groups := groupOutcomes(r)
 	for i, g := range groups {
 		if i > 0 {
 			b.WriteString("\r\n")
 		}
-		wrap(b, "", paragraph(c, r, g, subject))
-		writeNames(b, r, g)
-		writeSaid(b, g)
+		wrap(b, "", paragraph(c, l, r, g, subject))
+		writeNames(b, l, r, g)
+		writeSaid(b, l, g)
 	}
+	b.WriteString("\r\n")
+	writeDetails(b, c, l, r, subject)
+	b.WriteString("\r\n")
+	wrap(b, "", sentences(l.say("footer", "host", c.Hostname), l.say(attached(p))))
+}
+
+func writeDetails(b *bytes.Buffer, c Config, l *language, r Report, subject string) {
 	m := r.Message
-	b.WriteString("\r\nDetails\r\n")
-	if subject != "" {
-		wrap(b, "  ", "Subject: "+subject)
+	wrap(b, "", l.say("details.title"))
+	detail := func(key, value string) {
+		if value != "" {
+			wrap(b, "  ", l.say("details."+key, "value", value, "host", c.Hostname))
+		}
 	}
-	if id := messageIDOf(m.MessageID); id != "" {
-		wrap(b, "  ", "Message-ID: "+id)
-	}
+	detail("subject", subject)
+	detail("message_id", messageIDOf(m.MessageID))
 	if !m.Arrival.IsZero() {
-		wrap(b, "  ", "Accepted: "+date(m.Arrival))
+		detail("accepted", l.date(m.Arrival))
 	}
 	if !r.LastAttempt.IsZero() {
-		wrap(b, "  ", "Last attempt: "+date(r.LastAttempt))
+		detail("last_attempt", l.date(r.LastAttempt))
 	}
-	wrap(b, "  ", "Queue ID: "+m.ID.String()+" at "+c.Hostname)
-	b.WriteString("\r\n")
-	wrap(b, "", "This notice was written by the mail system of "+c.Hostname+". "+attached(p))
+	detail("queue_id", m.ID.String())
 }
 
 func attached(p part) string {
 	switch {
 	case p.body == nil:
-		return "The message is not attached."
+		return "attached.none"
 	case p.whole:
-		return "The message is attached."
+		return "attached.whole"
 	}
-	return "The header of the message is attached."
+	return "attached.header"
 }
 
 // group is outcomes that one paragraph can tell.
@@ -89,62 +97,87 @@ next:
 }
 
 // paragraph is the plain-language sentence or two of a group.
-func paragraph(c Config, r Report, g group, subject string) string {
-	what := "Your message"
-	if r.Kind == KindDoubleBounce {
-		what = "A message without a return address"
-		if r.Message.Notice {
-			what = "A notice of this mail system"
-		}
-	}
-	if subject != "" {
-		what += ` "` + subject + `"`
-	}
-	whom, w := whom(r, g), WordsFor(g.category)
+func paragraph(c Config, l *language, r Report, g group, subject string) string {
+	w := l.wordsFor(g.category)
+	pairs := []string{"message", what(l, r, subject), "recipients", whom(l, r, g), "why", w.Why,
+		"host", hostOf(l, g.outcomes[0].Reply), "span", l.span(r.Now.Sub(r.Message.Arrival))}
+	say := func(key string) string { return l.say(key, pairs...) }
 	switch g.action {
 	case relay.ActionDelayed:
-		s := fmt.Sprintf("%s has not reached %s yet, because %s. There is nothing you need to do: we go on trying", what, whom, w.Why)
-		if !r.Until.IsZero() {
-			s += " until " + date(r.Until)
+		return sentences(append([]string{say("delayed")}, outlook(c, l, r)...)...)
+	case relay.ActionRelayed, relay.ActionDelivered, relay.ActionExpanded:
+		switch {
+		case r.Kind == KindLate:
+			return say("late")
+		case g.action == relay.ActionRelayed:
+			return say("relayed")
 		}
-		return s + ", and tell you if we have to give up."
-	case relay.ActionRelayed:
-		return fmt.Sprintf("%s was handed on for %s to %s, which does not confirm deliveries. You will hear of it again only if it comes back.",
-			what, whom, hostOf(g.outcomes[0].Reply))
-	case relay.ActionDelivered, relay.ActionExpanded:
-		return fmt.Sprintf("%s was delivered to %s.", what, whom)
+		return say("delivered")
 	}
-	s := fmt.Sprintf("%s was not delivered to %s, because %s.", what, whom, w.Why)
+	s := say("failed")
 	if g.action == relay.ActionExpired {
-		s = fmt.Sprintf("%s could not be delivered to %s within %s, because %s. We have stopped trying.",
-			what, whom, span(r.Now.Sub(r.Message.Arrival)), w.Why)
+		s = say("expired")
 	}
 	if r.Kind == KindDoubleBounce {
-		return s + fmt.Sprintf(" You are told as the postmaster of %s; nobody else hears of it.", c.Hostname)
+		return sentences(s, l.say("postmaster", "host", c.Hostname))
 	}
-	return s + " " + w.Do
+	return sentences(s, w.Do)
 }
 
-func whom(r Report, g group) string {
+// sentences joins them as their script does.
+func sentences(list ...string) string {
+	var b strings.Builder
+	for i, s := range list {
+		if last, _ := utf8.DecodeLastRuneInString(b.String()); i > 0 && !wide(last) {
+			b.WriteByte(' ')
+		}
+		b.WriteString(s)
+	}
+	return b.String()
+}
+
+// what is the message as the sentence calls it.
+func what(l *language, r Report, subject string) string {
+	switch {
+	case r.Kind == KindDoubleBounce && r.Message.Notice:
+		return l.say("message.notice")
+	case r.Kind == KindDoubleBounce:
+		return l.say("message.returnless")
+	case subject == "":
+		return l.say("message.untitled")
+	}
+	return l.say("message", "subject", subject)
+}
+
+// outlook is what a delay notice says of the time to come.
+func outlook(c Config, l *language, r Report) []string {
+	s := []string{l.say("delayed.calm")}
+	if !r.Until.IsZero() {
+		s = append(s, l.say("delayed.until", "until", l.date(r.Until)))
+	}
+	if c.TellLate {
+		return append(s, l.say("delayed.tell_end"))
+	}
+	return append(s, l.say("delayed.tell_failure"))
+}
+
+func whom(l *language, r Report, g group) string {
 	n := len(g.outcomes)
 	if n > maxInline {
-		return fmt.Sprintf("%d recipients", n)
+		return l.say("recipients.many", "n", strconv.Itoa(n))
 	}
 	names := make([]string, n)
 	for i, o := range g.outcomes {
 		names[i] = address(r.Message.Recipients[o.Recipient].Path)
 	}
-	if n == 1 {
-		return names[0]
-	}
-	return strings.Join(names[:n-1], ", ") + " and " + names[n-1]
+	return l.list(names)
 }
 
-func hostOf(r relay.Reply) string {
+func hostOf(l *language, r relay.Reply) string {
 	if v, ok := strings.CutPrefix(remoteMTA(r), "dns; "); ok {
 		return v
 	}
-	return "the next mail system"
+	return l.say("next_system")
 }
 
 // address is a path as people write it, the domain in its own script.
@@ -153,14 +186,14 @@ func address(p relay.Path) string {
 }
 
 // writeNames lists the recipients of a group that has too many for a sentence.
-func writeNames(b *bytes.Buffer, r Report, g group) {
+func writeNames(b *bytes.Buffer, l *language, r Report, g group) {
 	if len(g.outcomes) <= maxInline {
 		return
 	}
 	b.WriteString("\r\n")
 	for i, o := range g.outcomes {
 		if i == maxNamed {
-			wrap(b, "    ", fmt.Sprintf("and %d more, named in the second part of this notice", len(g.outcomes)-i))
+			wrap(b, "    ", l.say("names.more", "n", strconv.Itoa(len(g.outcomes)-i)))
 			break
 		}
 		wrap(b, "    ", address(r.Message.Recipients[o.Recipient].Path))
@@ -169,7 +202,7 @@ func writeNames(b *bytes.Buffer, r Report, g group) {
 
 // writeSaid quotes the replies of a group, each once and indented, so that no
 // line of a stranger begins at the margin.
-func writeSaid(b *bytes.Buffer, g group) {
+func writeSaid(b *bytes.Buffer, l *language, g group) {
 	seen := map[string]bool{}
 	for _, o := range g.outcomes {
 		words := said(o.Reply)
@@ -177,28 +210,27 @@ func writeSaid(b *bytes.Buffer, g group) {
 			continue
 		}
 		if len(seen) == maxSaid {
-			wrap(b, "  ", "Further answers are in the second part of this notice.")
+			wrap(b, "  ", l.say("said.more"))
 			return
 		}
 		seen[o.Reply.MTA+words] = true
 		b.WriteString("\r\n")
-		switch host := hostOf(o.Reply); {
-		case o.Reply.Code == 0:
-			wrap(b, "  ", "What we found:")
-		default:
-			wrap(b, "  ", "The words of "+host+":")
+		if o.Reply.Code == 0 {
+			wrap(b, "  ", l.say("said.found"))
+		} else {
+			wrap(b, "  ", l.say("said.words", "host", hostOf(l, o.Reply)))
 		}
 		wrap(b, "    ", words)
 	}
 }
 
 // subjectOf is the original's Subject for people to recognise it by: decoded
-// (RFC 2047), cleaned and bounded.
+// (RFC 2047), cleaned and bounded; "" when it is in a charset that we do not
+// know.
 func subjectOf(o original) string {
-	s := o.field("Subject")
-	var d mime.WordDecoder
-	if v, err := d.DecodeHeader(s); err == nil {
-		s = v
+	s, ok := decodeWords(o.field("Subject"))
+	if !ok {
+		return ""
 	}
 	s = strings.ReplaceAll(clean(s), "=?", "= ?") // or it would be decoded once more
 	if len(s) > maxSubject {
@@ -207,42 +239,50 @@ func subjectOf(o original) string {
 	return s
 }
 
-// noticeSubject is the Subject of the notice itself, unencoded.
-func noticeSubject(r Report, o original) string {
-	what := map[Kind]string{KindFailed: "Not delivered", KindDelayed: "Delayed", KindRelayed: "Handed on",
-		KindDoubleBounce: "Undeliverable notice"}[r.Kind]
-	if r.Kind == KindRelayed && r.Outcomes[0].Action != relay.ActionRelayed {
-		what = "Delivered"
+// decodeWords undoes RFC 2047; false when a charset is unknown.
+func decodeWords(s string) (string, bool) {
+	d := mime.WordDecoder{CharsetReader: readCharset}
+	v, err := d.DecodeHeader(s)
+	if err != nil {
+		return s, false
 	}
-	if s := subjectOf(o); s != "" {
-		return what + ": " + s
-	}
-	return what + ": your message of " + r.Message.Arrival.Format(time.DateOnly)
+	return v, true
 }
 
-// wrap writes text as lines of textWidth with an indent. No line is longer
-// than RFC 5322 allows, whatever the words.
-func wrap(b *bytes.Buffer, indent, text string) {
-	column := 0
-	for _, word := range strings.Fields(text) {
-		if column > 0 && column+1+len(word) > textWidth {
-			b.WriteString("\r\n")
-			column = 0
-		}
-		for ; len(word) > maxLine-100; column = 0 {
-			cut := cutAt(word, maxLine-100)
-			b.WriteString(indent + word[:cut] + "\r\n")
-			word = word[cut:]
-		}
-		if column == 0 {
-			b.WriteString(indent)
-			column = len(indent)
-		} else {
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(word)
-		column += len(word)
+// windows1252 are its letters at 0x80 to 0x9f, where it differs from
+// ISO-8859-1; old Outlooks write it.
+const windows1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ"
+
+// readCharset knows what package mime does not: windows-1252.
+func readCharset(charset string, in io.Reader) (io.Reader, error) {
+	if !strings.EqualFold(charset, "windows-1252") {
+		return nil, fmt.Errorf("charset %q is unknown", charset)
 	}
-	b.WriteString("\r\n")
+	raw, err := io.ReadAll(in)
+	if err != nil {
+		return nil, err
+	}
+	high := []rune(windows1252)
+	var b strings.Builder
+	for _, c := range raw {
+		if c >= 0x80 && c < 0xa0 {
+			b.WriteRune(high[c-0x80])
+		} else {
+			b.WriteRune(rune(c))
+		}
+	}
+	return strings.NewReader(b.String()), nil
+}
+
+// noticeSubject is the Subject of the notice itself, unencoded.
+func noticeSubject(l *language, r Report, o original) string {
+	key := "subject." + strings.ReplaceAll(string(r.Kind), "-", "_")
+	if r.Kind == KindRelayed && r.Outcomes[0].Action != relay.ActionRelayed {
+		key = "subject.delivered"
+	}
+	subject := subjectOf(o)
+	if subject == "" {
+		subject = l.say("subject.untitled", "day", l.day(r.Message.Arrival))
+	}
+	return l.say(key, "subject", subject)
 }

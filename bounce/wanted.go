@@ -5,6 +5,7 @@ import "dawk/relay"
 // Situation is what Wanted cannot see in the outcomes.
 type Situation struct {
 	DelayDue bool // the time of the delay notice has come and none was sent yet (State.DelayNoticed)
+	Delayed  bool // the sender was told of the delay before (State.DelayNoticed)
 	Passed   bool // the next hop offers DSN and was given the parameters (Result.DSN): success is for it to report
 }
 
@@ -31,6 +32,8 @@ type Want struct {
 //     delay are reported, success is not.
 //   - Success is reported only where no next hop can (RFC 3461 §5.2.2); a
 //     delivery to a mailbox is ours to report always.
+//   - With Config.TellLate, success that nobody asked for is reported where the
+//     sender was told of a delay before (KindLate).
 //   - ActionDeleted is told to nobody: the operator asked for silence.
 func Wanted(c Config, m *relay.Message, outcomes []relay.Outcome, s Situation) Verdict {
 	var v Verdict
@@ -66,11 +69,23 @@ func wantedFor(c Config, m *relay.Message, o relay.Outcome, s Situation) (kind K
 	case relay.ActionDelayed:
 		return KindDelayed, s.DelayDue && !null && !m.NoDelayNotes && r.Notify.Delay()
 	case relay.ActionRelayed:
-		return KindRelayed, !s.Passed && !null && r.Notify.Success()
+		if r.Notify.Success() {
+			return KindRelayed, !s.Passed && !null
+		}
+		return KindLate, late(c, m, r, s)
 	case relay.ActionDelivered, relay.ActionExpanded:
-		return KindRelayed, !null && r.Notify.Success()
+		if r.Notify.Success() {
+			return KindRelayed, !null
+		}
+		return KindLate, late(c, m, r, s)
 	}
 	return "", false
+}
+
+// late says whether the sender is to hear that the delay of r has ended: it
+// must have heard of the delay itself.
+func late(c Config, m *relay.Message, r relay.Recipient, s Situation) bool {
+	return c.TellLate && s.Delayed && !m.From.IsNull() && !m.Notice && !m.NoDelayNotes && r.Notify.Delay()
 }
 
 // To is who gets a notice of this kind about m: its sender, or the postmaster.
