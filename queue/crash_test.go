@@ -223,7 +223,7 @@ func TestKillAtFailpoint(t *testing.T) {
 	}
 	for _, point := range []string{"draft.created", "draft.write", "draft.sync", "draft.synced", "names", "commit", "committed",
 		"answered", "unlink", "compact.copied", "compact.renamed"} {
-		for _, nth := range []int{1, 7} {
+		for _, nth := range []int{1, 7, 40} {
 			t.Run(fmt.Sprintf("%s/%d", point, nth), func(t *testing.T) {
 				t.Parallel()
 				dir := filepath.Join(t.TempDir(), "data")
