@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"time"
 )
 
 // mistake is a dialogue that dawk must answer rightly, and after which nothing
@@ -98,7 +99,8 @@ func badCases() []testCase {
 	}
 	cases = append(cases,
 		testCase{"message one octet over the limit", func(t *T, w *world) { oversize(t, w, 50<<20, "552 5.3.4 .*52428800") }},
-		testCase{"login by clients with a wrong password", wrongPassword})
+		testCase{"login by clients with a wrong password", wrongPassword},
+		testCase{"too many connections from one address", tooMany})
 	for _, cut := range []string{"in the header", "in the body", "before the final CRLF"} {
 		marker := newMarker()
 		markersUsed[marker] = "connection cut " + cut
@@ -145,6 +147,35 @@ func wrongPassword(t *T, w *world) {
 		if !strings.Contains(out, "5.7.8") {
 			t.Errorf("%s was not told 5.7.8:\n%s", c.name, lastLines(out, 6))
 		}
+	}
+}
+
+// tooMany: the default is fifty connections from one address; the fifty-first
+// is told to come again, and may once another has left.
+func tooMany(t *T, w *world) {
+	var open []*dialogue
+	defer func() {
+		for _, d := range open {
+			d.close()
+		}
+	}()
+	greeting := func() string {
+		d, err := dialPlain(w.house.addr(trusted))
+		t.must("connect", err)
+		open = append(open, d)
+		code, text, err := d.reply()
+		t.must("greeting", err)
+		return code + " " + text
+	}
+	for i := range 51 {
+		got := greeting()
+		if want := i < 50; strings.HasPrefix(got, "220 ") != want || !want && !strings.HasPrefix(got, "421 4.7.0 ") {
+			t.Fatalf("connection %d is greeted with %q", i+1, got)
+		}
+	}
+	open[0].close()
+	if !eventually(w.ctx, 5*time.Second, func() bool { return strings.HasPrefix(greeting(), "220 ") }) {
+		t.Errorf("nobody is let in after a connection has ended")
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +13,10 @@ import (
 
 func diskCases() []testCase {
 	return []testCase{
-		{"fdatasync fails with EIO", func(t *T, w *world) { syncFails(t, w, "EIO") }},
-		{"fdatasync fails with ENOSPC", func(t *T, w *world) { syncFails(t, w, "ENOSPC") }},
+		{"fdatasync fails with EIO", func(t *T, w *world) { syncFails(t, w, "EIO", "", 2000) }},
+		{"fdatasync fails with EIO once", func(t *T, w *world) { syncFails(t, w, "EIO", ":when=1", 2000) }},
+		{"fdatasync fails with EIO, bodies in files", func(t *T, w *world) { syncFails(t, w, "EIO", "", 400_000) }},
+		{"fdatasync fails with ENOSPC", func(t *T, w *world) { syncFails(t, w, "ENOSPC", "", 2000) }},
 		{"disk runs full of mail", fullOfMail},
 		{"disk filled by somebody else", fullByOthers},
 	}
@@ -22,20 +25,20 @@ func diskCases() []testCase {
 // syncFails makes every fdatasync of a running relay fail, under load. A
 // failed sync is never retried: whether the last commit is on the disk is
 // unknown, and nothing that follows may be promised.
-func syncFails(t *T, w *world, errno string) {
+func syncFails(t *T, w *world, errno, when string, size int) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skipf("strace is not installed")
 	}
-	name := "sync-" + strings.ToLower(errno)
+	name := fmt.Sprintf("sync-%s%s-%d", strings.ToLower(errno), strings.Trim(when, ":"), size)
 	r, s := w.newCrasher(t, name)
 	t.must("start", r.up())
-	l := startLoad(w.ctx, r.addr(trusted), name, 4, 2000)
+	l := startLoad(w.ctx, r.addr(trusted), name, 4, size)
 	t.Cleanup(l.end)
 	if !eventually(w.ctx, 20*time.Second, func() bool { return l.ackedCount() > 100 }) {
 		t.Fatalf("nobody is served:\n%s", r.proc.out.tail(5))
 	}
 	tracer, err := startProcess(exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-p", strconv.Itoa(r.proc.cmd.Process.Pid),
-		"-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error="+errno))
+		"-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error="+errno+when))
 	t.must("strace", err)
 	t.Cleanup(tracer.kill)
 	code, err := r.proc.wait(20 * time.Second)
@@ -105,7 +108,7 @@ func (w *world) newSmall(t *T, name string) (*relay, *sink) {
 // drains and mail is taken again, without anybody's help.
 func fullOfMail(t *T, w *world) {
 	r, s := w.newSmall(t, "fulldisk")
-	l := startLoad(w.ctx, r.addr(trusted), "full", 4, 200_000)
+	l := startLoad(w.ctx, r.addr(trusted), "full", 4, 200_000, 2000, 500_000)
 	t.Cleanup(l.end)
 	full := eventually(w.ctx, 60*time.Second, func() bool {
 		l.mu.Lock()
@@ -118,14 +121,14 @@ func fullOfMail(t *T, w *world) {
 	l.end()
 	held := l.ackedCount()
 	w.drainAndResume(t, r, s, l, "full")
-	t.Notef("%d messages of 200 kB taken before the disk was full; clients were told %s", held, l.refusals())
+	t.Notef("%d messages of 2 to 500 kB taken before the disk was full; clients were told %s", held, l.refusals())
 }
 
 // fullByOthers: another program takes the last octet while mail comes, so that
 // real writes fail; then it gives the space back.
 func fullByOthers(t *T, w *world) {
 	r, s := w.newSmall(t, "filleddisk")
-	l := startLoad(w.ctx, r.addr(trusted), "fill", 4, 20_000)
+	l := startLoad(w.ctx, r.addr(trusted), "fill", 4, 20_000, 400_000)
 	t.Cleanup(l.end)
 	if !eventually(w.ctx, 20*time.Second, func() bool { return l.ackedCount() > 50 }) {
 		t.Fatalf("nobody is served:\n%s", r.proc.out.tail(5))

@@ -14,10 +14,9 @@ import (
 type load struct {
 	prefix string
 	addr   string
-	size   int // octets of each body
+	sizes  []int // octets of the bodies, in turn
 
 	mu       sync.Mutex
-	next     int
 	acked    map[string]time.Time // marker → when 250 queued as came
 	refused  map[string]int       // reply (code and status) → how often, at MAIL, RCPT, DATA or the end
 	attempts int
@@ -26,9 +25,10 @@ type load struct {
 	wg   sync.WaitGroup
 }
 
-func startLoad(ctx context.Context, addr, prefix string, clients, size int) *load {
+// startLoad starts clients; their messages have the sizes given, in turn.
+func startLoad(ctx context.Context, addr, prefix string, clients int, sizes ...int) *load {
 	ctx, stop := context.WithCancel(ctx)
-	l := &load{prefix: prefix, addr: addr, size: size, stop: stop,
+	l := &load{prefix: prefix, addr: addr, sizes: sizes, stop: stop,
 		acked: map[string]time.Time{}, refused: map[string]int{}}
 	for range clients {
 		l.wg.Go(func() {
@@ -49,12 +49,12 @@ func startLoad(ctx context.Context, addr, prefix string, clients, size int) *loa
 // end stops the clients and waits for them.
 func (l *load) end() { l.stop(); l.wg.Wait() }
 
-func (l *load) marker() string {
+// message gives the next marker and the size that goes with it.
+func (l *load) message() (marker string, size int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.next++
 	l.attempts++
-	return fmt.Sprintf("%s-%06d", l.prefix, l.next)
+	return fmt.Sprintf("%s-%06d", l.prefix, l.attempts), l.sizes[l.attempts%len(l.sizes)]
 }
 
 func (l *load) ackedCount() int {
@@ -90,7 +90,7 @@ func (l *load) session(ctx context.Context) error {
 }
 
 func (l *load) one(d *dialogue) error {
-	marker := l.marker()
+	marker, size := l.message()
 	if err := d.send("MAIL FROM:<load@sender.test>\r\nRCPT TO:<someone@sink.test>\r\nDATA\r\n"); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (l *load) one(d *dialogue) error {
 	if !ok {
 		return fmt.Errorf("refused")
 	}
-	body := strings.Repeat(strings.Repeat("x", 70)+"\r\n", l.size/72)
+	body := strings.Repeat(strings.Repeat("x", 70)+"\r\n", size/72)
 	if err := d.send("Subject: " + marker + "\r\n\r\n" + body + "END " + marker + "\r\n.\r\n"); err != nil {
 		return err
 	}

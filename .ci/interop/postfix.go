@@ -33,6 +33,7 @@ inet_protocols = ipv4
 alias_maps =
 alias_database =
 virtual_mailbox_domains = regexp:DIR/conf/domains
+transport_maps = inline:{onward.example=smtp:[127.0.0.1]:DAWK}
 virtual_mailbox_maps = static:all/
 virtual_mailbox_base = DIR/mail
 virtual_uid_maps = static:65534
@@ -115,7 +116,7 @@ func (p *postfix) configure(w *world) error {
 	if err := os.Chown(p.dir+"/mail", nobody, nobody); err != nil {
 		return err
 	}
-	fill := strings.NewReplacer("DIR", p.dir, "PORT", strconv.Itoa(p.port), "CERT", w.ca.certFile, "KEY", w.ca.keyFile)
+	fill := strings.NewReplacer("DIR", p.dir, "PORT", strconv.Itoa(p.port), "DAWK", strconv.Itoa(w.fromPostfix), "CERT", w.ca.certFile, "KEY", w.ca.keyFile)
 	for name, text := range map[string]string{
 		"main.cf":         postfixMain,
 		"master.cf":       postfixMaster,

@@ -65,6 +65,8 @@ func realCases() []testCase {
 		testCase{"SMTPUTF8/Bengali", func(t *T, w *world) { utf8Made(t, w, "bengali", "শ্রী", "ডাকঘর") }},
 		testCase{"SMTPUTF8/Chinese", func(t *T, w *world) { utf8Made(t, w, "chinese", "张伟", "用户") }},
 		testCase{"25 MiB attachment", bigMade},
+		testCase{"relayed by Postfix", fromPostfix},
+		testCase{"two hundred by smtp-source", fromSmtpSource},
 	)
 }
 
@@ -164,4 +166,35 @@ func bigMade(t *T, w *world) {
 		e.input = []byte(marker)
 		return python(w, e, "big")
 	})
+}
+
+// fromPostfix: Postfix, whose relayhost we are, puts its Received field in
+// front and changes nothing else; neither do we.
+func fromPostfix(t *T, w *world) {
+	marker := newMarker()
+	message := strings.ReplaceAll(contents()[3].text, "MARK", marker)
+	out, err := sendCurl(w, errand{addr: w.postfix.addr(), mode: trusted, from: userName,
+		to: []string{"someone@" + onwardDomain}, input: []byte(message)})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, lastLines(out, 8))
+	}
+	got := w.arrived(t, w.sink, marker, 1)[0]
+	fields, _, _ := splitMessage(got.content)
+	if len(fields) < 2 || !strings.Contains(fields[1], "by postfix.test") {
+		t.Fatalf("no Received field of Postfix under ours: %q", fields)
+	}
+	if err := unchanged([]byte(fields[1]+message), got.content); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// fromSmtpSource: Postfix's load generator, ten sessions at once.
+func fromSmtpSource(t *T, w *world) {
+	marker := newMarker()
+	out, err := runTool(w.ctx, clientLimit, nil, nil, "smtp-source", "-s", "10", "-m", "200", "-l", "5000",
+		"-f", userName, "-t", "someone@"+sinkDomain, "-S", marker, w.house.addr(trusted))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, lastLines(out, 8))
+	}
+	w.arrived(t, w.sink, marker, 200)
 }

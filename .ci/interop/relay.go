@@ -170,13 +170,26 @@ password_file = "smarthost.secret"
 [[route]]
 to = [%q]
 via = ["127.0.0.1:%d"]
+
+[[route]]
+to = [%q]
+via = [%q]
 `, w.dns.Addr(), w.sink.port, w.ca.caFile, postDomain, senderDomain, w.postfix.port,
-		verifiedDomain, w.postfix.port, loginDomain, w.postfix.port, accountName, deadDomain, w.freePort())
+		verifiedDomain, w.postfix.port, loginDomain, w.postfix.port, accountName, deadDomain, w.freePort(), onwardDomain, w.sink.addr())
 }
 
 func (w *world) newHouse() (*relay, error) {
 	r, err := w.newRelay("house", []string{plain, starttls, implicit, trusted, strict}, w.houseText())
 	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(r.config())
+	if err != nil {
+		return nil, err
+	}
+	old := r.addr(trusted)
+	r.ports[trusted] = w.fromPostfix
+	if err := r.write(strings.Replace(string(b), old, r.addr(trusted), 1)); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(r.dir, "smarthost.secret"), []byte(accountPass+"\n"), 0o600); err != nil {

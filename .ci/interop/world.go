@@ -15,12 +15,13 @@ import (
 
 // Domains of the world, and where their mail goes.
 const (
-	postDomain     = "post.test"     // Postfix, by a route
-	verifiedDomain = "verified.test" // Postfix, by a route that verifies its certificate
-	senderDomain   = "sender.test"   // Postfix, by a route: where bounces arrive
-	sinkDomain     = "sink.test"     // smtp-sink, by MX
-	loginDomain    = "login.test"    // Postfix, by a route with a login
-	deadDomain     = "dead.test"     // a route to a port where nobody listens
+	postDomain     = "post.test"      // Postfix, by a route
+	verifiedDomain = "verified.test"  // Postfix, by a route that verifies its certificate
+	senderDomain   = "sender.test"    // Postfix, by a route: where bounces arrive
+	sinkDomain     = "sink.test"      // smtp-sink, by MX
+	loginDomain    = "login.test"     // Postfix, by a route with a login
+	onwardDomain   = "onward.example" // smtp-sink, by a route; Postfix hands it to dawk
+	deadDomain     = "dead.test"      // a route to a port where nobody listens
 )
 
 // zone says that sinkDomain has two mail servers, of which the preferred one
@@ -52,6 +53,8 @@ type world struct {
 	sink    *sink
 	house   *relay
 	outputs []*output // of every dawk serve
+
+	fromPostfix int // the port of the house's trusted listener, which Postfix sends to
 
 	mu    sync.Mutex
 	ports map[int]bool
@@ -87,6 +90,7 @@ func (w *world) setUp() (err error) {
 	if w.sink, err = w.newSink("sink"); err != nil {
 		return err
 	}
+	w.fromPostfix = w.freePort()
 	if w.dns, err = mxtest.NewDNS(zone); err != nil {
 		return err
 	}
