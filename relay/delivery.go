@@ -26,7 +26,7 @@ type Delivery struct {
 	Unknown      bool   `json:"unknown,omitempty"`       // the last attempt got no answer to the final dot (RFC 1047)
 
 	HeldFor time.Duration `json:"held_for,omitempty"` // time on hold in all, which does not count towards its age
-	HeldAt  time.Time     `json:"held_at,omitzero"`   // since when it is on hold now
+	HeldAt  time.Time     `json:"held_at,omitzero"`   // since when it is on hold now, itself (Held) or with its route
 	Rule    string        `json:"rule,omitempty"`     // what set Due, for people: "retry step 3: 15m ±10 %"
 }
 

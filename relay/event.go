@@ -5,7 +5,7 @@ import "time"
 // EventKind names what happened, in the words that the log and the metrics use.
 type EventKind string
 
-// The kinds. All but refused, login and listener events have a queue ID.
+// The kinds. All but refused, login, listener and identity events have a queue ID.
 const (
 	EventAccepted  EventKind = "accepted"  // on stable storage; once a message
 	EventRefused   EventKind = "refused"   // not accepted: Reason says why
@@ -21,8 +21,13 @@ const (
 	EventDropped   EventKind = "dropped"      // a double bounce without postmaster: loud
 	EventHeld      EventKind = "held"         // by the operator or a rule
 	EventReleased  EventKind = "released"     // likewise
+	EventRouteHeld EventKind = "route held"   // its login is in trouble, and its mail waits: Route, Reply
+	EventRouteFree EventKind = "route free"   // the trouble is over, or its cause was changed: Route
 	EventConnected EventKind = "connected"    // a client came
 	EventGone      EventKind = "disconnected" // a client left
+
+	EventIdentityHeld     EventKind = "identity_held"     // Identity's new mail begins on hold: Reason and Rule say why
+	EventIdentityReleased EventKind = "identity_released" // by the operator
 )
 
 // Event is one thing that happened, told after it is on stable storage. Only
@@ -37,6 +42,7 @@ type Event struct {
 	Client    string // address of the client
 	Listener  string // address of the listener it came to
 	Session   string // names the client's connection, to find all that was said on it
+	Helo      string // what the client called itself
 	MessageID string
 	Size      int64
 	Count     int // recipients of an accepted message

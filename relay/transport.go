@@ -36,12 +36,13 @@ type Result struct {
 	Route     string // "mx" or the route's name
 	Host      string // the server that spoke last; "" when none did
 	Addr      string
-	TLS       string // "TLS1.3" …; "" in the clear
-	TLSFailed string // why TLS failed before the connection went on in the clear (opportunistic); "" otherwise
-	Reused    bool   // the connection had served a message before
-	DSN       bool   // the server offered DSN and was given the parameters (RFC 3461 §5.2)
-	Delivered bool   // a final delivery (LMTP): ActionDelivered, not ActionRelayed
-	Unknown   bool   // content and final dot were sent, no answer came (RFC 1047)
+	TLS       string    // "TLS1.3" …; "" in the clear
+	TLSFailed string    // why TLS failed before the connection went on in the clear (opportunistic); "" otherwise
+	Reused    bool      // the connection had served a message before
+	DSN       bool      // the server offered DSN and was given the parameters (RFC 3461 §5.2)
+	Delivered bool      // a final delivery (LMTP): ActionDelivered, not ActionRelayed
+	Unknown   bool      // content and final dot were sent, no answer came (RFC 1047)
+	HeldSince time.Time // since when the route is held for trouble with its login, if that is why nothing was sent; zero otherwise
 	Began     time.Time
 	Took      time.Duration
 }
