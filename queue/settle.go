@@ -251,17 +251,12 @@ func (t *txn) record(s *relay.Settlement) {
 	}
 	var n uint32
 	prefix := jobKey(s.ID.Key, s.Job)
-	// The last row of the prefix tells the next number.
-	c := t.hist.Cursor()
-	k, _ := c.Seek(histKey(s.ID.Key, s.Job, ^uint32(0)))
-	if k == nil {
-		k, _ = c.Last()
-	} else {
-		k, _ = c.Prev()
-	}
-	if len(k) == 14 && string(k[:10]) == string(prefix) {
-		n = binary.BigEndian.Uint32(k[10:]) + 1
-	}
+	eachPrefix(t.hist, prefix, func(k, _ []byte) bool {
+		if len(k) == 14 && binary.BigEndian.Uint32(k[10:]) != ^uint32(0) {
+			n = binary.BigEndian.Uint32(k[10:]) + 1
+		}
+		return true
+	})
 	key := histKey(s.ID.Key, s.Job, n)
 	t.put(t.hist, key, encodeAttempt(key, &a))
 }
