@@ -25,6 +25,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/bounce":          {[]string{"dawk/relay"}, nil},
 	"dawk/metrics":         {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},
 	"dawk/relay/tomlfile":  {nil, []string{"github.com/pelletier/go-toml/v2"}},
+	"dawk/relay/dkim":      {[]string{"dawk/relay"}, []string{"github.com/emersion/go-msgauth/dkim"}},
 	"dawk/relay/identity":  {[]string{"dawk/relay", "dawk/relay/tomlfile"}, []string{"golang.org/x/crypto", "golang.org/x/sys/unix"}},
 
 	"dawk/relay/submission/guard": {[]string{"dawk/relay"}, nil},

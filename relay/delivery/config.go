@@ -56,6 +56,9 @@ type Config struct {
 	PerDestination int           // attempts at once to one destination. Default 10
 	Grace          time.Duration // how long a stop lets running attempts go on. Default 8 s
 
+	// Sign makes the header fields that sign a notice; nil: they go unsigned.
+	Sign func(*relay.Message, relay.Content) ([]byte, error)
+
 	Log  *slog.Logger        // faults only; events go to the Observer. Default: discarded
 	Rand func(n int64) int64 // jitter, in [0, n). Default: math/rand/v2
 }

@@ -28,6 +28,7 @@ func (s *settler) notify(now, lastAttempt time.Time, c *relay.Claim, out []relay
 				"qid", m.ID, "notice", r.ID, "kind", w.Kind, "error", err)
 			notice = plainNotice(s.bounce, r)
 		}
+		s.signSafely(&notice)
 		dec.settlement.Notices = append(dec.settlement.Notices, notice)
 		e := event(relay.EventNotified, now, c)
 		e.NoticeID, e.NoticeKind = r.ID, string(w.Kind)
@@ -60,6 +61,35 @@ func (s *settler) composeSafely(r bounce.Report) (n relay.Notice, err error) {
 	}
 	return n, err
 }
+
+// signSafely signs a notice. One that cannot be signed goes unsigned: that is
+// better than none.
+func (s *settler) signSafely(n *relay.Notice) {
+	if s.sign == nil {
+		return
+	}
+	var fields []byte
+	err := func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		fields, err = s.sign(&n.Message, memory{bytes.NewReader(n.Content)})
+		return err
+	}()
+	if err != nil {
+		s.log.Error("a notice could not be signed; it goes unsigned", "notice", n.Message.ID, "error", err)
+		return
+	}
+	n.Content = append(fields, n.Content...)
+	n.Message.Size = int64(len(n.Content))
+}
+
+// memory is the content of a notice.
+type memory struct{ *bytes.Reader }
+
+func (memory) Close() error { return nil }
 
 // plainNotice is a notice of nothing but ASCII text, for when package bounce
 // gives none.

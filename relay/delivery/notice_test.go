@@ -176,3 +176,33 @@ func TestAttemptIsRecorded(t *testing.T) {
 		t.Errorf("%+v", at)
 	}
 }
+
+// Notices are signed; one that cannot be is sent all the same.
+func TestNoticesAreSigned(t *testing.T) {
+	for name, c := range map[string]struct {
+		sign func(*relay.Message, relay.Content) ([]byte, error)
+		want string
+	}{
+		"signed": {func(m *relay.Message, content relay.Content) ([]byte, error) {
+			if content.Size() != m.Size || !m.Notice {
+				t.Errorf("signing %+v of %d octets", m, content.Size())
+			}
+			return []byte("DKIM-Signature: x\r\n"), nil
+		}, "DKIM-Signature: x\r\nFrom: "},
+		"error": {func(*relay.Message, relay.Content) ([]byte, error) { return nil, errors.New("no") }, "From: "},
+		"panic": {func(*relay.Message, relay.Content) ([]byte, error) { panic("oh") }, "From: "},
+	} {
+		s, log := testSettler(bounce.Compose)
+		s.sign = c.sign
+		claim := claimFor(t, "s@example.org", 0, "b@dest.test")
+		dec := s.settle(arrival, claim, replied(claim, denies))
+		if len(dec.settlement.Notices) != 1 {
+			t.Fatalf("%s: %d notices", name, len(dec.settlement.Notices))
+		}
+		n := dec.settlement.Notices[0]
+		if !strings.HasPrefix(string(n.Content), c.want) || n.Message.Size != int64(len(n.Content)) ||
+			strings.Contains(log.String(), "could not be signed") != (name != "signed") {
+			t.Errorf("%s: %.40q, size %d of %d; log %s", name, n.Content, n.Message.Size, len(n.Content), log)
+		}
+	}
+}

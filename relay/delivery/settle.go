@@ -21,6 +21,7 @@ type settler struct {
 	delayNotice time.Duration // 0: never
 	bounce      bounce.Config
 	compose     func(bounce.Config, bounce.Report) (relay.Notice, error) // bounce.Compose
+	sign        func(*relay.Message, relay.Content) ([]byte, error)      // nil: notices go unsigned
 	nextID      func() relay.QueueID
 	log         *slog.Logger
 }

@@ -31,7 +31,11 @@ type AcceptorConfig struct {
 	MaxMessageSize int64      // octets; 0: no limit. A message of exactly this is taken
 	MaxRecipients  int        // of a message; 0: no limit
 	MaxHops        int        // Received fields; 0: 50
-	Log            *slog.Logger
+	// Sign makes the header fields that sign a message whose content is
+	// complete but for the Received field; nil: mail is not signed. An error
+	// is temporary trouble of ours.
+	Sign func(*relay.Message, relay.Content) ([]byte, error)
+	Log  *slog.Logger
 }
 
 const defaultMaxHops = 50
@@ -170,6 +174,9 @@ func (a *Acceptor) accept(ctx context.Context, s *Submission, now time.Time) (*r
 	}
 	m := a.message(s, draft, hdr, now)
 	draft.Prepend(a.missing(m, hdr, now))
+	if err := a.sign(m, draft); err != nil {
+		return nil, err
+	}
 	draft.Prepend(a.received(s, m.ID, now))
 	m.Size = draft.Size()
 	if err := a.queue.Enqueue(ctx, draft, m); err != nil {
@@ -225,6 +232,20 @@ func (a *Acceptor) missing(m *relay.Message, hdr header, now time.Time) []byte {
 		b = append(b, "Message-ID: "+m.MessageID+"\r\n"...)
 	}
 	return b
+}
+
+// sign puts signatures in front of the content. It happens once, here, and not
+// at each attempt: an RSA signature costs more than all the rest of a delivery.
+func (a *Acceptor) sign(m *relay.Message, draft relay.Draft) error {
+	if a.cfg.Sign == nil {
+		return nil
+	}
+	fields, err := a.cfg.Sign(m, draft.Content())
+	if err != nil {
+		return fmt.Errorf("sign %s: %w", m.ID, err)
+	}
+	draft.Prepend(fields)
+	return nil
 }
 
 // event is one about s, to be completed.

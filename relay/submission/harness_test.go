@@ -100,6 +100,10 @@ func (q *memQueue) messages() []stored {
 	return slices.Clone(q.taken)
 }
 
+type memContent struct{ *bytes.Reader }
+
+func (memContent) Close() error { return nil }
+
 func (d *memDraft) ID() relay.QueueID { return d.id }
 func (d *memDraft) Write(p []byte) (int, error) {
 	if d.q.write != nil {
@@ -112,7 +116,7 @@ func (d *memDraft) Write(p []byte) (int, error) {
 }
 func (d *memDraft) Prepend(h []byte)       { d.content = append(slices.Clone(h), d.content...) }
 func (d *memDraft) Size() int64            { return int64(len(d.content)) }
-func (d *memDraft) Content() relay.Content { return nil }
+func (d *memDraft) Content() relay.Content { return memContent{bytes.NewReader(d.content)} }
 func (d *memDraft) Discard() {
 	d.q.mu.Lock()
 	defer d.q.mu.Unlock()
