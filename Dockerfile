@@ -12,19 +12,21 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/dawk ./cmd/dawk
-# What a scratch image lacks: our user's name, and directories of its own.
-RUN echo 'dawk:x:65532:65532:dawk:/var/lib/dawk:/sbin/nologin' >/out/passwd && \
-    echo 'dawk:x:65532:' >/out/group && \
-    mkdir -p /out/data /out/tmp /out/etc && chmod 0700 /out/data && chmod 1777 /out/tmp
+# What a scratch image lacks: our user's name, a place for temporary files, and
+# a data directory of its own. COPY keeps modes of what is in a directory, not
+# of the directory itself.
+RUN mkdir -p /out/etc/dawk /out/root/tmp /out/state/dawk && \
+    chmod 1777 /out/root/tmp && chmod 0700 /out/state/dawk && \
+    echo 'dawk:x:65532:65532:dawk:/var/lib/dawk:/sbin/nologin' >/out/etc/passwd && \
+    echo 'dawk:x:65532:' >/out/etc/group
 
 FROM scratch
-COPY --from=build /out/passwd /out/group /etc/
+COPY --from=build /out/root/ /
+COPY --from=build /out/etc/ /etc/
 # The roots that TLS to smart hosts and verified receivers needs.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/dawk /usr/local/bin/dawk
-COPY --from=build --chown=65532:65532 /out/tmp /tmp
-COPY --from=build --chown=65532:65532 /out/etc /etc/dawk
-COPY --from=build --chown=65532:65532 /out/data /var/lib/dawk
+COPY --from=build --chown=65532:65532 /out/state/ /var/lib/
 ENV PATH=/usr/local/bin
 USER 65532:65532
 WORKDIR /var/lib/dawk
