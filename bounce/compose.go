@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"dawk/relay"
@@ -33,6 +34,9 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	global := !to.ASCII()
 	orig := readOriginal(r)
 	returned, _ := returnedPart(orig, global)
+	if r.Brief {
+		returned = part{}
+	}
 
 	var text, status bytes.Buffer
 	lang := languageOf(c, r, orig)
@@ -47,26 +51,22 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	var b bytes.Buffer
 	messageID := "<" + r.ID.String() + ".dsn@" + c.Hostname + ">"
 	writeHeader(&b, c, r, to, noticeSubject(lang, r, orig), messageID)
-	writeParts(&b, parts, eightBit)
+	writeParts(&b, "multipart/report; report-type=delivery-status", parts, eightBit)
+	return finish(relay.Notice{Content: b.Bytes(), Message: relay.Message{ID: r.ID, Arrival: r.Now, MessageID: messageID}}, to, eightBit, global), nil
+}
 
-	n := relay.Notice{Content: b.Bytes(), Message: relay.Message{
-		ID: r.ID,
-		Envelope: relay.Envelope{
-			Recipients: []relay.Recipient{{Path: to}},
-			SMTPUTF8:   global, // not REQUIRETLS: see redacted
-		},
-		Arrival:    r.Now,
-		Size:       int64(b.Len()),
-		Identity:   Identity,
-		MessageID:  messageID,
-		EightBit:   eightBit,
-		UTF8Header: global,
-		Notice:     true,
-	}}
+// finish fills in what all messages of our own have in common.
+func finish(n relay.Notice, to relay.Path, eightBit, global bool) relay.Notice {
+	n.Message.Envelope = relay.Envelope{
+		Recipients: []relay.Recipient{{Path: to}},
+		SMTPUTF8:   global, // not REQUIRETLS: see redacted
+	}
+	n.Message.Size, n.Message.Identity, n.Message.Notice = int64(len(n.Content)), Identity, true
+	n.Message.EightBit, n.Message.UTF8Header = eightBit, global
 	if eightBit {
 		n.Message.Body = relay.Body8BitMIME
 	}
-	return n, nil
+	return n
 }
 
 // check refuses what cannot be written, and says who is to be told.
@@ -146,23 +146,31 @@ func statusPart(status []byte, global bool) part {
 	return p
 }
 
-// descriptions of the parts, by their place (RFC 2045 §8).
-var descriptions = [...]string{"What happened", "Delivery report", "Original message"}
+// describe is the description of a part (RFC 2045 §8).
+func describe(i int, p part) string {
+	switch {
+	case i == 0:
+		return "What happened"
+	case strings.HasSuffix(p.mediaType, "delivery-status"):
+		return "Delivery report"
+	}
+	return "Original message"
+}
 
 // writeParts writes the body with the fields that describe it. The boundary
 // does not occur in any part: what a stranger wrote cannot end one (RFC 2046
 // §5.1.1).
-func writeParts(b *bytes.Buffer, parts []part, eightBit bool) {
+func writeParts(b *bytes.Buffer, mediaType string, parts []part, eightBit bool) {
 	boundary := boundaryFor(parts)
 	encoding := "7bit"
 	if eightBit {
 		encoding = "8bit"
 	}
-	b.WriteString("Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"" + boundary + "\"\r\n")
+	b.WriteString("Content-Type: " + mediaType + ";\r\n\tboundary=\"" + boundary + "\"\r\n")
 	b.WriteString("Content-Transfer-Encoding: " + encoding + "\r\n\r\n")
 	for i, p := range parts {
 		fmt.Fprintf(b, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: %s\r\nContent-Description: %s\r\n",
-			boundary, p.mediaType, p.encoding, descriptions[i])
+			boundary, p.mediaType, p.encoding, describe(i, p))
 		if p.language != "" {
 			b.WriteString("Content-Language: " + p.language + "\r\n") // RFC 3282
 		}

@@ -20,7 +20,7 @@ var (
 		"timeout", "errors", "shutdown", "suppressed", "quota", other}
 	loginResults = []string{"ok", "credentials", "blocked", "mechanism", "syntax", "tls", "off", "temporary", other}
 	tlsVersions  = []string{"TLS1.2", "TLS1.3", none, "unreached", other}
-	noticeKinds  = []string{"failed", "delayed", "relayed", "double-bounce", other}
+	noticeKinds  = []string{"failed", "delayed", "relayed", "late", "double-bounce", "digest", other}
 	holdActions  = []string{"held", "released"}
 
 	// The actions of recipients: without trouble, and with a reason.

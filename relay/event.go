@@ -61,7 +61,7 @@ type Event struct {
 	Rule        string
 	Reason      string // closed set a kind; a metric label
 	NoticeID    QueueID
-	NoticeKind  string // "failed", "delayed", "relayed", "double-bounce"
+	NoticeKind  string // "failed", "delayed", "relayed", "late", "double-bounce", "digest"
 }
 
 // Observer sees events. Observe is called on the path of the mail, possibly

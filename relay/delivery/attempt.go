@@ -30,6 +30,10 @@ func (d *Dispatcher) attempt(w work) {
 		d.release(w, w.was)
 		return
 	}
+	if isDigest(claim.Delivery.Destination) {
+		d.digest(w, claim)
+		return
+	}
 	a := d.try(claim)
 	d.counted(func(n *counters) { n.attempts++ })
 	d.land(w, verdictOf(claim.Message, a.result))
@@ -137,8 +141,8 @@ func nothingDecided(r relay.Result) bool {
 }
 
 // settle commits a decision, tells observers, and puts the entry where it
-// belongs now.
-func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) {
+// belongs now. It says whether the decision was committed.
+func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) bool {
 	err := d.commit(dec.settlement)
 	switch {
 	case err == nil:
@@ -146,6 +150,7 @@ func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) {
 			d.observer.Observe(e)
 		}
 		d.release(w, d.fateAfter(c, dec))
+		return true
 	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrCorrupt):
 		d.unclaimed(w, err)
 	default:
@@ -153,6 +158,7 @@ func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) {
 			"qid", w.id, "dest", c.Delivery.Destination, "error", err)
 		d.release(w, w.was)
 	}
+	return false
 }
 
 // fateAfter is where an entry belongs after dec was committed.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"dawk/bounce"
 	"dawk/relay"
 )
 
@@ -52,6 +53,12 @@ type Config struct {
 	MaxAge      time.Duration   // lifetime, time on hold not counted. Default 5 days (RFC 5321 §4.5.4.1)
 	DelayNotice time.Duration   // age at which the sender is told of the delay; 0: never
 
+	Languages   *bounce.Languages // the words of notices; nil: those that come with dawk
+	Language    string            // of notices about mail that shows none; "": English
+	TellLate    bool              // after a delay notice, tell that the mail went on its way
+	NoticeLimit int               // notices to one mailbox in NoticeSpan, then a digest; 0: no limit
+	NoticeSpan  time.Duration     // Default an hour
+
 	MaxConnections int           // attempts at once, all destinations together. Default 500
 	PerDestination int           // attempts at once to one destination. Default 10
 	Grace          time.Duration // how long a stop lets running attempts go on. Default 8 s
@@ -90,6 +97,9 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %s is less than 0", d.name, d.value))
 		}
 	}
+	if c.NoticeLimit < 0 || c.NoticeSpan < 0 {
+		errs = append(errs, errors.New("limit: a number of notices and a time are at least 0"))
+	}
 	if c.MaxConnections < 0 || c.PerDestination < 0 {
 		errs = append(errs, errors.New("max_connections: a number of connections is at least 1"))
 	}
@@ -105,6 +115,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = 500
+	}
+	if c.NoticeSpan == 0 {
+		c.NoticeSpan = time.Hour
 	}
 	if c.PerDestination == 0 {
 		c.PerDestination = 10

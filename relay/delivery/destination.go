@@ -56,11 +56,12 @@ type destination struct {
 	rest    int64 // until then it is left alone, µs; 0: it does not rest
 	restPos int   // in the heap of those that rest
 	proving bool  // one attempt at a time, until one gets through to it
+	single  bool  // one attempt at a time, always: it takes along what else is ready
 }
 
 // budget is how many attempts may run at once.
 func (d *destination) budget(most int) int {
-	if d.proving {
+	if d.proving || d.single {
 		return 1
 	}
 	return most

@@ -82,7 +82,9 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 	d := &Dispatcher{
 		cfg: cfg, queue: q, transport: t, observer: observer,
 		settler: settler{schedule: sch, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice, compose: bounce.Compose,
-			bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster}, sign: cfg.Sign, nextID: q.NextID, log: cfg.Log},
+			bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster, Languages: cfg.Languages,
+				Language: cfg.Language, TellLate: cfg.TellLate},
+			limit: &noticeLimit{most: cfg.NoticeLimit, span: cfg.NoticeSpan}, sign: cfg.Sign, nextID: q.NextID, log: cfg.Log},
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
 		giveUp: make(chan struct{}), abort: make(chan struct{}),
 		sched: newScheduler(cfg.MaxConnections, cfg.PerDestination, sch.step),

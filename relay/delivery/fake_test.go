@@ -26,6 +26,7 @@ type store struct {
 	msgs map[relay.QueueID]*relay.Message
 	jobs map[jobKey]*relay.Delivery
 	next map[relay.QueueID]uint16
+	body map[relay.QueueID][]byte // of notices; other messages are all alike
 
 	watch   func([]relay.Entry)
 	claims  int                          // open ones
@@ -43,7 +44,7 @@ type jobKey struct {
 
 func newStore(t testing.TB) *store {
 	return &store{t: t, msgs: map[relay.QueueID]*relay.Message{}, jobs: map[jobKey]*relay.Delivery{},
-		next: map[relay.QueueID]uint16{}, corrupt: map[relay.QueueID]bool{}, broken: map[relay.QueueID]error{}}
+		next: map[relay.QueueID]uint16{}, body: map[relay.QueueID][]byte{}, corrupt: map[relay.QueueID]bool{}, broken: map[relay.QueueID]error{}}
 }
 
 func (s *store) Watch(f func([]relay.Entry)) { s.watch = f }
@@ -74,6 +75,9 @@ func (s *store) enqueue(m *relay.Message) []relay.Entry {
 	at := map[string]*relay.Delivery{}
 	for i, r := range m.Recipients {
 		dest := r.Path.Domain()
+		if held, ok := delivery.HeldBack(m); ok {
+			dest = held
+		}
 		d := at[dest]
 		if d == nil {
 			d = &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: s.next[m.ID], Destination: dest, Identity: m.Identity,
@@ -143,7 +147,11 @@ func (s *store) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
 	s.claims++
 	c := *d
 	c.Open = slices.Clone(d.Open)
-	return &relay.Claim{Message: s.msgs[id], Delivery: &c, Content: &content{s: s, Reader: bytes.NewReader([]byte("Subject: x\r\n\r\ny\r\n"))}}, nil
+	body := s.body[id]
+	if body == nil {
+		body = []byte("Subject: x\r\n\r\ny\r\n")
+	}
+	return &relay.Claim{Message: s.msgs[id], Delivery: &c, Content: &content{s: s, Reader: bytes.NewReader(body)}}, nil
 }
 
 type content struct {
@@ -216,6 +224,9 @@ func (s *store) commit(st relay.Settlement) error {
 	}
 	s.mu.Unlock()
 	for i := range st.Notices {
+		s.mu.Lock()
+		s.body[st.Notices[i].Message.ID] = st.Notices[i].Content
+		s.mu.Unlock()
 		entries = append(entries, s.enqueue(&st.Notices[i].Message)...)
 	}
 	if len(entries) > 0 {

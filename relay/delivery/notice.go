@@ -22,7 +22,11 @@ func (s *settler) notify(now, lastAttempt time.Time, c *relay.Claim, out []relay
 		if w.Kind == bounce.KindDelayed {
 			r.Until = now.Add(max(0, lifetime(m, s.maxAge)-age(now, m, c.Delivery)))
 		}
+		to := bounce.To(s.bounce, w.Kind, m)
+		until := s.limit.take(to, now)
+		r.Brief = !until.IsZero()
 		notice, err := s.composeSafely(r)
+		notice.Message.NotBefore = until
 		if err != nil {
 			s.log.Error("a notice could not be composed; a plain one is sent instead",
 				"qid", m.ID, "notice", r.ID, "kind", w.Kind, "error", err)
@@ -32,8 +36,10 @@ func (s *settler) notify(now, lastAttempt time.Time, c *relay.Claim, out []relay
 		dec.settlement.Notices = append(dec.settlement.Notices, notice)
 		e := event(relay.EventNotified, now, c)
 		e.NoticeID, e.NoticeKind = r.ID, string(w.Kind)
-		e.Recipient = bounce.To(s.bounce, w.Kind, m)
-		e.Count = len(w.Outcomes)
+		e.Recipient, e.Count = to, len(w.Outcomes)
+		if until := notice.Message.NotBefore; !until.IsZero() {
+			e.Next, e.Rule = until, "held back for a digest: too many notices to this mailbox"
+		}
 		dec.events = append(dec.events, e)
 	}
 	for _, o := range wanted.Dropped {

@@ -86,7 +86,7 @@ func (s *scheduler) add(e relay.Entry, f fate, now int64) bool {
 func (s *scheduler) busy(num uint32) *destination {
 	d := s.active[num]
 	if d == nil {
-		d = &destination{num: num}
+		d = &destination{num: num, single: isDigest(s.dests.names[num])}
 		s.active[num] = d
 		s.dests.keep(num)
 	}
@@ -321,6 +321,18 @@ func (s *scheduler) land(r ref, v verdict, now int64) {
 	}
 	s.offer(d)
 	s.forget(d)
+}
+
+// readyWith is what else is ready for the destination of r, which is out: at
+// most so many.
+func (s *scheduler) readyWith(r ref, most int) (refs []ref) {
+	d := s.active[s.at(r).dest]
+	for l := d.first; l != nil; l = l.next {
+		for e := l.head; e != 0 && len(refs) < most; e = s.at(e).next {
+			refs = append(refs, e)
+		}
+	}
+	return refs
 }
 
 // wake ends the rest of r's destination: somebody wants to know now.

@@ -22,6 +22,7 @@ type settler struct {
 	bounce      bounce.Config
 	compose     func(bounce.Config, bounce.Report) (relay.Notice, error) // bounce.Compose
 	sign        func(*relay.Message, relay.Content) ([]byte, error)      // nil: notices go unsigned
+	limit       *noticeLimit                                             // nil: none
 	nextID      func() relay.QueueID
 	log         *slog.Logger
 }
@@ -69,7 +70,7 @@ func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 	dec.events = append(s.attemptEvents(now, c, a, n, next), s.recipientEvents(now, c, a, out, n, next)...)
 
 	tell := append(slices.Clone(out), stillOpen(d, a.split)...)
-	situation := bounce.Situation{Passed: a.result.DSN}
+	situation := bounce.Situation{Passed: a.result.DSN, Delayed: d.DelayNoticed}
 	if s.delayDue(now, m, d) {
 		situation.DelayDue, next.DelayNoticed = true, true
 	}

@@ -1,0 +1,201 @@
+package delivery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/delivery"
+)
+
+// inbox collects the notices that reach their mailbox, and fails the rest.
+type inbox struct {
+	mu  sync.Mutex
+	got []string
+}
+
+func (b *inbox) answer(_ context.Context, task relay.Task) relay.Result {
+	if !task.Message.Notice {
+		return all(task, noUser)
+	}
+	text, err := io.ReadAll(io.NewSectionReader(task.Content, 0, task.Content.Size()))
+	if err != nil {
+		text = []byte(err.Error())
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.got = append(b.got, string(text))
+	return all(task, relayed)
+}
+
+func (b *inbox) mail() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.got...)
+}
+
+// Beyond the limit notices wait for the end of the span and come as one, which
+// lists every message; the next span begins anew; others are not concerned.
+func TestTooManyNoticesBecomeADigest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{NoticeLimit: 2})
+		var box inbox
+		r.hop.script = box.answer
+		for i := range 7 {
+			r.store.accept(mail("sender@example.org", fmt.Sprintf("user%d@dest.test", i)))
+		}
+		r.store.accept(mail("other@example.org", "someone@dest.test"))
+		pass(30 * time.Minute)
+		if got := box.mail(); len(got) != 3 {
+			t.Fatalf("%d notices before the span ended, want 2 and 1", len(got))
+		}
+		if n := r.store.queued(); n != 5 {
+			t.Fatalf("%d wait, want 5", n)
+		}
+		pass(31 * time.Minute)
+		got := box.mail()
+		if len(got) != 4 || r.store.queued() != 0 {
+			t.Fatalf("%d notices, %d left", len(got), r.store.queued())
+		}
+		told := strings.Join(got, "\n")
+		for i := range 7 {
+			if n := strings.Count(told, fmt.Sprintf("Final-Recipient: rfc822; user%d@dest.test", i)); n != 1 {
+				t.Errorf("user%d is told of %d times", i, n)
+			}
+		}
+		digest := got[3]
+		if strings.Count(digest, "Content-Type: message/delivery-status") != 5 || !strings.Contains(digest, "Subject: 5 notices about your messages") {
+			t.Errorf("%s", digest)
+		}
+		r.store.accept(mail("sender@example.org", "later@dest.test"))
+		pass(time.Minute)
+		if got := box.mail(); len(got) != 5 || !strings.Contains(got[4], "later@dest.test") {
+			t.Errorf("the next span did not begin anew: %d notices", len(got))
+		}
+		if n := r.ledger.count(relay.EventDeleted); n != 5 {
+			t.Errorf("%d notices ended in the digest, want 5", n)
+		}
+	})
+}
+
+// One that was held back alone goes as it is.
+func TestOneHeldBackGoesByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{NoticeLimit: 1, NoticeSpan: time.Minute})
+		var box inbox
+		r.hop.script = box.answer
+		r.store.accept(mail("sender@example.org", "one@dest.test"))
+		r.store.accept(mail("sender@example.org", "two@dest.test"))
+		pass(3 * time.Minute)
+		if got := box.mail(); len(got) != 2 || !strings.Contains(got[1], "multipart/report") || r.store.queued() != 0 {
+			t.Errorf("%d notices, %d left", len(got), r.store.queued())
+		}
+	})
+}
+
+// A digest that cannot be committed is made later; what it would have listed
+// is neither lost nor told twice.
+func TestDigestThatCannotBeCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{NoticeLimit: 1})
+		var box inbox
+		r.hop.script = box.answer
+		failures := 3
+		r.store.refuse = func(s relay.Settlement) error {
+			if len(s.Notices) == 1 && strings.Contains(string(s.Notices[0].Content), "multipart/mixed") && failures > 0 {
+				failures--
+				return errors.New("input/output error")
+			}
+			return nil
+		}
+		for i := range 4 {
+			r.store.accept(mail("sender@example.org", fmt.Sprintf("user%d@dest.test", i)))
+		}
+		pass(2 * time.Hour)
+		got := strings.Join(box.mail(), "\n")
+		for i := range 4 {
+			if n := strings.Count(got, fmt.Sprintf("Final-Recipient: rfc822; user%d@dest.test", i)); n != 1 {
+				t.Errorf("user%d is told of %d times", i, n)
+			}
+		}
+		if failures != 0 || r.store.queued() != 0 {
+			t.Errorf("%d failures left, %d queued", failures, r.store.queued())
+		}
+	})
+}
+
+// What a crash leaves of a digest is told once more rather than never.
+func TestHeldBackNoticesSurviveARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{NoticeLimit: 1})
+		r.hop.script = new(inbox).answer
+		for i := range 4 {
+			r.store.accept(mail("sender@example.org", fmt.Sprintf("user%d@dest.test", i)))
+		}
+		pass(10 * time.Minute)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.store.queued(); n != 3 {
+			t.Fatalf("%d wait in the store, want 3", n)
+		}
+		again := begin(t, delivery.Config{NoticeLimit: 1}, func(next *rig) { next.store = r.store })
+		var box inbox
+		again.hop.answer(box.answer)
+		pass(time.Hour)
+		if got := box.mail(); len(got) != 1 || strings.Count(got[0], "Content-Type: message/delivery-status") != 3 || r.store.queued() != 0 {
+			t.Errorf("%d notices, %d left", len(got), r.store.queued())
+		}
+	})
+}
+
+func TestLateNotice(t *testing.T) {
+	for name, c := range map[string]struct {
+		tell   bool
+		notify relay.Notify
+		dsn    bool
+		want   []string
+	}{
+		"off":                 {false, 0, false, []string{"delayed"}},
+		"on":                  {true, 0, false, []string{"delayed", "late"}},
+		"on, host offers DSN": {true, 0, true, []string{"delayed", "late"}},
+		"on, no delay wanted": {true, relay.NotifyFailure, false, nil},
+		"on, success wanted":  {true, relay.NotifySuccess | relay.NotifyDelay, false, []string{"delayed", "relayed"}},
+		"on, never":           {true, relay.NotifyNever, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := begin(t, delivery.Config{DelayNotice: time.Hour, TellLate: c.tell})
+				began := time.Now()
+				r.hop.script = func(_ context.Context, task relay.Task) relay.Result {
+					if !task.Message.Notice && time.Since(began) < 3*time.Hour {
+						return all(task, greylist)
+					}
+					res := all(task, relayed)
+					res.DSN = c.dsn
+					return res
+				}
+				m := mail("sender@example.org", "one@dest.test")
+				m.Recipients[0].Notify = c.notify
+				r.store.accept(m)
+				pass(6 * time.Hour)
+				var kinds []string
+				for _, e := range r.ledger.events {
+					if e.Kind == relay.EventNotified {
+						kinds = append(kinds, e.NoticeKind)
+					}
+				}
+				if strings.Join(kinds, " ") != strings.Join(c.want, " ") {
+					t.Errorf("notices %q, want %q", kinds, c.want)
+				}
+			})
+		})
+	}
+}
