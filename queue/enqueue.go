@@ -112,6 +112,8 @@ func (q *Queue) split(msg *relay.Message) (*incoming, error) {
 	}
 	m := *msg
 	m.Arrival, m.NotBefore = stored(m.Arrival), stored(m.NotBefore)
+	hold := m.Hold
+	m.Hold = "" // the Deliveries keep it
 	in := &incoming{msg: &m}
 	due := m.Arrival
 	if m.NotBefore.After(due) {
@@ -131,6 +133,9 @@ func (q *Queue) split(msg *relay.Message) (*incoming, error) {
 		if job == nil {
 			job = &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: uint16(len(in.jobs)), Destination: dest,
 				Identity: m.Identity, Arrival: m.Arrival, Due: due}}
+			if hold != "" {
+				job.Held, job.HeldAt, job.Rule = true, m.Arrival, hold
+			}
 			if len(in.jobs) > 0 {
 				if byName == nil {
 					byName = make(map[string]*relay.Delivery)

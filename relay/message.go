@@ -28,6 +28,10 @@ type Message struct {
 	NotBefore    time.Time     `json:"not_before,omitzero"`      // RFC 4865 FUTURERELEASE
 	NoDelayNotes bool          `json:"no_delay_notes,omitempty"` // the identity wants no delay notices
 	TLSOptional  bool          `json:"tls_optional,omitempty"`   // RFC 8689 §5 "TLS-Required: No"
+
+	// Hold says why the Deliveries begin on hold, as a Delivery's Rule; "": they
+	// do not. It speaks of their beginning only and is not kept with the message.
+	Hold string `json:"-"`
 }
 
 // NeedsSMTPUTF8 says whether a transaction for these recipients (indexes into

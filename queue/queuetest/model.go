@@ -34,6 +34,8 @@ func NewModel() *Model { return &Model{messages: make(map[relay.QueueID]*kept)} 
 func (m *Model) Accept(msg relay.Message, content []byte) []relay.Entry {
 	msg.Size = int64(len(content))
 	msg.Arrival, msg.NotBefore = micro(msg.Arrival), micro(msg.NotBefore)
+	hold := msg.Hold
+	msg.Hold = ""
 	k := &kept{item: relay.Item{Message: msg, Attempts: map[uint16][]relay.Attempt{}}, content: content}
 	due := msg.Arrival
 	if msg.NotBefore.After(due) {
@@ -51,6 +53,10 @@ func (m *Model) Accept(msg relay.Message, content []byte) []relay.Entry {
 			jobs[dest] = j
 			k.item.Deliveries = append(k.item.Deliveries, relay.Delivery{Entry: relay.Entry{ID: msg.ID, Job: uint16(j),
 				Destination: dest, Identity: msg.Identity, Arrival: msg.Arrival, Due: due}})
+			if hold != "" {
+				d := &k.item.Deliveries[j]
+				d.Held, d.HeldAt, d.Rule = true, msg.Arrival, hold
+			}
 		}
 		d := &k.item.Deliveries[j]
 		d.Open = append(d.Open, relay.Open{Recipient: i})

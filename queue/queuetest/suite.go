@@ -330,6 +330,7 @@ func drawMessage(t *rapid.T, id relay.QueueID) (relay.Message, []byte) {
 	if rapid.Bool().Draw(t, "later") {
 		msg.NotBefore = msg.Arrival.Add(time.Hour)
 	}
+	msg.Hold = rapid.SampledFrom([]string{"", "", "as users.toml says"}).Draw(t, "hold")
 	for i := range rapid.IntRange(1, 5).Draw(t, "recipients") {
 		r := relay.Recipient{Path: mailbox(fmt.Sprintf("r %d", i), rapid.SampledFrom(domains).Draw(t, "domain")),
 			Notify: relay.NotifyFailure}

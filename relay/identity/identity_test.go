@@ -156,7 +156,7 @@ password = %[1]q
 [[user]]
 name = "A"
 password = %[1]q
-per_hour = 10
+per_hour = 0
 senders = ["nobody", "@"]
 [[user]]
 name = "network:x"
@@ -170,7 +170,7 @@ F:8:13: user.networks: "192.0.2.0/33" is not a network: write it like "192.0.2.0
 F:9:1: senders is an empty list: leave the key out to allow all
 F:10:3: this [[user]] has no name
 F:13:1: the user "A" stands here twice: also in line 2
-F:15:1: user.per_hour is not available yet in this version: quotas come in a later one
+F:15:1: per_hour is 0; it must be at least 1: leave the key out for no limit
 F:16:12: senders: not a valid mailbox: no domain in "nobody": write "user@example.org", or "@example.org" for a whole domain
 F:16:22: senders: not a valid domain: ""
 F:18:1: the name "network:x" is dawk's own: choose another

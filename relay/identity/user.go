@@ -19,9 +19,23 @@ type User struct {
 	Networks       []netip.Prefix // it may log in from; empty: from everywhere
 	MaxMessageSize int64          // octets; 0: the server's limit
 	MaxAge         time.Duration  // lifetime of its mail in the queue; 0: the queue's
+	Policy
 
 	senders  []sender // reverse-paths it may use; empty: any
 	password *passwordHash
+}
+
+// Policy is what else the file says of a user's mail. Zero limits mean none.
+type Policy struct {
+	PerHour, PerDay                     int        // messages
+	Burst                               int        // messages at once, of PerHour; 0: all of them
+	RecipientsPerHour, RecipientsPerDay int        // recipients
+	RewriteFrom                         relay.Path // in place of reverse-path and From field; null: as they are
+	Hold                                bool       // its mail begins on hold
+	Redirect                            relay.Path // in place of every recipient; null: none
+	NoDelayNotes                        bool       // no delay notices
+	HoldCopies                          int        // recipients of one text in an hour, before the user is put on hold
+	HoldNewRecipients                   int        // recipients never written to before in an hour, likewise
 }
 
 // sender is a mailbox, or a whole domain.
@@ -85,13 +99,23 @@ type fileUser struct {
 	MaxMessageSize tomlfile.Size      `toml:"max_message_size"`
 	MaxAge         tomlfile.Duration  `toml:"max_age"`
 
-	PerHour     int      `toml:"per_hour" later:"quotas come in a later one"`
-	PerDay      int      `toml:"per_day" later:"quotas come in a later one"`
-	RewriteFrom string   `toml:"rewrite_from" later:"rewriting comes in a later one"`
-	Hold        bool     `toml:"hold" later:"holding all mail of a user comes in a later one"`
-	Redirect    string   `toml:"redirect" later:"the staging mode comes in a later one"`
-	Tokens      []string `toml:"tokens" later:"submission over HTTP comes in a later one"`
+	PerHour           int    `toml:"per_hour"`
+	PerDay            int    `toml:"per_day"`
+	Burst             int    `toml:"burst"`
+	RecipientsPerHour int    `toml:"recipients_per_hour"`
+	RecipientsPerDay  int    `toml:"recipients_per_day"`
+	RewriteFrom       string `toml:"rewrite_from"`
+	Hold              bool   `toml:"hold"`
+	Redirect          string `toml:"redirect"`
+	DelayNotice       bool   `toml:"delay_notice"`
+	HoldCopies        int    `toml:"hold_copies"`
+	HoldNewRecipients int    `toml:"hold_new_recipients"`
+
+	Tokens []string `toml:"tokens" later:"submission over HTTP comes in a later one"`
 }
+
+// SetDefaults is called for each [[user]] before its keys.
+func (f *fileUser) SetDefaults() { f.DelayNotice = true }
 
 type usersFile struct {
 	Users []fileUser `toml:"user"`
@@ -151,6 +175,7 @@ func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
 		}
 		u.senders = append(u.senders, parsed)
 	}
+	u.Policy = f.policy(doc, at)
 	// An empty list would allow everything, which nobody who writes one means.
 	for key, n := range map[string]int{"senders": len(f.Senders), "networks": len(f.Networks)} {
 		if n == 0 && doc.Has(at+"."+key) && doc.Clean(at+"."+key) {
@@ -158,6 +183,38 @@ func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
 		}
 	}
 	return u
+}
+
+// policy reads the keys of a Policy.
+func (f *fileUser) policy(doc *tomlfile.Document, at string) Policy {
+	for _, n := range []struct {
+		key   string
+		value int
+	}{{"per_hour", f.PerHour}, {"per_day", f.PerDay}, {"burst", f.Burst}, {"recipients_per_hour", f.RecipientsPerHour},
+		{"recipients_per_day", f.RecipientsPerDay}, {"hold_copies", f.HoldCopies}, {"hold_new_recipients", f.HoldNewRecipients}} {
+		if key := at + "." + n.key; n.value < 1 && doc.Has(key) && doc.Clean(key) {
+			doc.Fault(key, "%s is %d; it must be at least 1: leave the key out for no limit", n.key, n.value)
+		}
+	}
+	if f.Burst > 0 && (f.PerHour == 0 || f.Burst > f.PerHour) {
+		doc.Fault(at+".burst", "burst is the part of per_hour that may come at once: it needs per_hour, and is no more than that")
+	}
+	mailbox := func(key, value string) relay.Path {
+		if !doc.Has(at + "." + key) {
+			return relay.Path{}
+		}
+		p, err := relay.ParsePath(value)
+		switch {
+		case err != nil:
+			doc.Fault(at+"."+key, "%s: %v: write it like \"user@example.org\"", key, err)
+		case p.IsNull() || p.Domain() == "" || !p.ASCII():
+			doc.Fault(at+"."+key, "%s must be a whole address in ASCII, like \"user@example.org\"", key)
+		}
+		return p
+	}
+	return Policy{PerHour: f.PerHour, PerDay: f.PerDay, Burst: f.Burst, RecipientsPerHour: f.RecipientsPerHour, RecipientsPerDay: f.RecipientsPerDay,
+		RewriteFrom: mailbox("rewrite_from", f.RewriteFrom), Hold: f.Hold, Redirect: mailbox("redirect", f.Redirect),
+		NoDelayNotes: !f.DelayNotice, HoldCopies: f.HoldCopies, HoldNewRecipients: f.HoldNewRecipients}
 }
 
 // CheckName says what is wrong with a user's name.
