@@ -26,7 +26,9 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, where Where, route stri
 	case state == "new":
 		advice = append(advice, "It has not been tried yet; it waits for its time.")
 	}
-	if where.RestUntil.After(now) && !d.Held {
+	if where.Budget && where.RestUntil.After(now) && !d.Held {
+		advice = append(advice, fmt.Sprintf("It waits for the budget of route %q until %s: the smart host takes only so many messages in a time. Nothing to do; it goes by itself.", route, where.RestUntil.UTC().Format(time.RFC3339)))
+	} else if where.RestUntil.After(now) && !d.Held {
 		advice = append(advice, fmt.Sprintf("Its destination has not let dawk in lately and is left alone for another %s; then one delivery tries how things are.", where.RestUntil.Sub(now).Round(time.Second)))
 	}
 	if d.Unknown {

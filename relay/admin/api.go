@@ -48,6 +48,7 @@ type Where struct {
 	State     string    // "waiting", "ready", "in progress" or "held"
 	Ahead     int       // ready: Deliveries of the same destination that wait for their turn, this one included
 	RestUntil time.Time // its destination did not let us in and is left alone until then; zero: it is not
+	Budget    bool      // it did, and is left alone only since its budget is used up
 }
 
 // Verb is what an operator does to a Delivery. Retry and Hold pass over what is
@@ -75,6 +76,10 @@ type Config struct {
 
 	MaxAge time.Duration                           // lifetime of a message that has none of its own
 	Route  func(*relay.Message, relay.Path) string // where a recipient would go now, as relay.Delivery.Destination
+
+	// RouteHeld says since when a route is held for trouble with its login, and
+	// what that is; zero: it is not.
+	RouteHeld func(route string) (since time.Time, why string)
 
 	Ready   func() error                           // nil: mail is accepted and dispatched; else why not yet, or why no more
 	Store   func() StoreStats                      // cheap

@@ -34,18 +34,20 @@ type Why struct {
 
 // WhyDelivery is what is known of one Delivery.
 type WhyDelivery struct {
-	Job         uint16          `json:"job"`
-	Destination string          `json:"destination"`
-	Route       string          `json:"route"` // "mx" or the name of the route, as it would be chosen now
-	State       string          `json:"state"` // "held", "in progress", "ready" (for its turn), "new" or "deferred"
-	HeldSince   time.Time       `json:"held_since,omitzero"`
-	Open        []WhyRecipient  `json:"open"`
-	Attempts    []relay.Attempt `json:"attempts,omitempty"`
-	Tried       int             `json:"tried"`
-	Next        time.Time       `json:"next,omitzero"` // when it is tried next; zero while held
-	Rule        string          `json:"rule,omitempty"`
-	Expires     time.Time       `json:"expires,omitzero"` // returned to the sender by the first attempt that fails after it; zero while held
-	Advice      []string        `json:"advice"`           // what would unblock it, a sentence each
+	Job         uint16    `json:"job"`
+	Destination string    `json:"destination"`
+	Route       string    `json:"route"` // "mx" or the name of the route, as it would be chosen now
+	State       string    `json:"state"` // "held", "in progress", "ready" (for its turn), "new" or "deferred"
+	HeldSince   time.Time `json:"held_since,omitzero"`
+
+	RouteHeldSince time.Time       `json:"route_held_since,omitzero"` // its route's login is in trouble
+	Open           []WhyRecipient  `json:"open"`
+	Attempts       []relay.Attempt `json:"attempts,omitempty"`
+	Tried          int             `json:"tried"`
+	Next           time.Time       `json:"next,omitzero"` // when it is tried next; zero while held
+	Rule           string          `json:"rule,omitempty"`
+	Expires        time.Time       `json:"expires,omitzero"` // returned to the sender by the first attempt that fails after it; zero while held
+	Advice         []string        `json:"advice"`           // what would unblock it, a sentence each
 }
 
 // WhyRecipient is an open recipient.
@@ -147,6 +149,13 @@ func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts 
 		y.Expires = h.expires(m, d)
 	}
 	y.Advice = adviseDelivery(m, d, where, y.Route, now)
+	if h.RouteHeld != nil {
+		if since, why := h.RouteHeld(y.Route); !since.IsZero() {
+			y.RouteHeldSince, y.Expires = since, time.Time{}
+			y.Advice = append([]string{fmt.Sprintf("Route %q is held since %s for trouble with its login: %s. Its mail waits and does not bounce meanwhile. After mending it: dawk oauth test %s",
+				y.Route, since.UTC().Format(time.RFC3339), why, y.Route)}, y.Advice...)
+		}
+	}
 	return y
 }
 

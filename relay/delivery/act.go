@@ -279,6 +279,9 @@ func (s *settler) act(now time.Time, c *relay.Claim, verb Verb) (dec decision, c
 		if d.Held {
 			return dec, false
 		}
+		if !d.HeldAt.IsZero() { // with its route, until now
+			next.HeldFor += max(0, now.Sub(d.HeldAt))
+		}
 		next.Held, next.HeldAt, next.Rule = true, now, "on hold "+byAdministrator
 	case VerbRelease:
 		if !d.Held {

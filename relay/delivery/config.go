@@ -59,6 +59,7 @@ type Config struct {
 	NoticeLimit int               // notices to one mailbox in NoticeSpan, then a digest; 0: no limit
 	NoticeSpan  time.Duration     // Default an hour
 
+	Limits         Limits        // of next hops
 	MaxConnections int           // attempts at once, all destinations together. Default 500
 	PerDestination int           // attempts at once to one destination. Default 10
 	Grace          time.Duration // how long a stop lets running attempts go on. Default 8 s

@@ -53,16 +53,21 @@ type destination struct {
 	inRing bool
 	after  *destination // whose turn it is after this one
 
-	rest    int64 // until then it is left alone, µs; 0: it does not rest
-	restPos int   // in the heap of those that rest
-	proving bool  // one attempt at a time, until one gets through to it
-	single  bool  // one attempt at a time, always: it takes along what else is ready
+	rest     int64 // until then it is left alone, µs; 0: it does not rest
+	restPos  int   // in the heap of those that rest
+	budgeted bool  // it rests only for its budget
+	most     int   // attempts at once; 0: as many as any other
+	proving  bool  // one attempt at a time, until one gets through to it
+	single   bool  // one attempt at a time, always: it takes along what else is ready
 }
 
 // budget is how many attempts may run at once.
 func (d *destination) budget(most int) int {
 	if d.proving || d.single {
 		return 1
+	}
+	if d.most > 0 {
+		return d.most
 	}
 	return most
 }
@@ -116,6 +121,6 @@ func (h *restHeap) restUntil(d *destination, until int64) {
 func (h *restHeap) end(d *destination) {
 	if d.rest != 0 {
 		heap.Remove(h, d.restPos)
-		d.rest = 0
+		d.rest, d.budgeted = 0, false
 	}
 }

@@ -90,6 +90,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 		sched: newScheduler(cfg.MaxConnections, cfg.PerDestination, sch.step),
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[ref][]chan handover),
 	}
+	d.sched.limit(cfg.Limits, d.clock)
 	d.attempts, d.cancelAttempts = context.WithCancel(context.Background())
 	q.Watch(d.watch)
 	return d, nil

@@ -16,6 +16,8 @@ type scheduler struct {
 	maxFlying      int // attempts at once
 	perDestination int
 	step           func(attempts int) time.Duration // the retry step that follows an attempt
+	connections    func(destination string) int     // see Limits; may be nil
+	reserve        func(destination string) int64   // until when it waits for its budget; 0: it does not; may be nil
 
 	table
 	due         dueHeap
@@ -87,6 +89,9 @@ func (s *scheduler) busy(num uint32) *destination {
 	d := s.active[num]
 	if d == nil {
 		d = &destination{num: num, single: isDigest(s.dests.names[num])}
+		if s.connections != nil {
+			d.most = s.connections(s.dests.names[num])
+		}
 		s.active[num] = d
 		s.dests.keep(num)
 	}
@@ -252,6 +257,9 @@ func (s *scheduler) take() (r ref, ok bool) {
 		if d.ready == 0 || d.rest != 0 || d.flying >= d.budget(s.perDestination) {
 			s.forget(d)
 			continue // something changed while it waited for its turn
+		}
+		if s.waits(d) {
+			continue
 		}
 		r = s.turn(d)
 		d.flying++ // before pull, which forgets a destination that is idle

@@ -47,6 +47,7 @@ type decision struct {
 // and for the people who have to be told.
 func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 	d, m := c.Delivery, c.Message
+	accountHold(m, d, a.result)
 	n := d.Attempts + 1
 	out := s.outcomes(now, c, a)
 	delayed := slices.ContainsFunc(out, func(o relay.Outcome) bool { return !o.Action.Final() })

@@ -153,6 +153,7 @@ type Where struct {
 	Destination string    // as in relay.Entry
 	Due         time.Time // waiting: its next attempt
 	RestUntil   time.Time // its destination did not let us in and is left alone until then; zero: it is not
+	Budget      bool      // it did, and is left alone only since its budget is used up
 	Ahead       int       // ready: Deliveries of the same destination that wait for their turn, this one included
 }
 
@@ -179,7 +180,7 @@ func (d *Dispatcher) Where(id relay.QueueID) []Where {
 			w.Ahead = dest.ready
 		}
 		if dest != nil && dest.rest != 0 {
-			w.RestUntil = d.clock.wallTime(dest.rest)
+			w.RestUntil, w.Budget = d.clock.wallTime(dest.rest), dest.budgeted
 		}
 		out = append(out, w)
 	}
