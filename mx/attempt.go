@@ -2,6 +2,7 @@ package mx
 
 import (
 	"strings"
+	"time"
 
 	"dawk/relay"
 )
@@ -17,6 +18,8 @@ type attempt struct {
 	relayed bool // a recipient got a 2yz
 	dsn     bool // and whoever did was given the DSN parameters
 	noDSN   bool // a server refused them: none gets them any more
+	charged bool // a transaction was begun
+	enough  bool // the smart host says that we send too much: no other host is tried
 }
 
 func (a *attempt) all() []int {
@@ -49,6 +52,13 @@ func (a *attempt) deliver(rest []int) {
 	first := a.recipient(rest[0]).Path
 	r := a.t.route(a.task.Message, first)
 	pol := a.t.policy(a.task.Message, r)
+	if pol.user != "" {
+		if why, since, shut := r.gate.shut(time.Now(), a.t.cfg.HoldProbe); shut {
+			a.res.Route = r.Name
+			a.turnBack(rest, why, since)
+			return
+		}
+	}
 	var p plan
 	if r != nil && len(r.Via) > 0 {
 		a.res.Route = r.Name
@@ -62,6 +72,9 @@ func (a *attempt) deliver(rest []int) {
 	dials, sessions, fresh := 0, 0, false
 	for i := 0; i < len(targets) && len(rest) > 0 && dials < maxDials && sessions < maxSessions && a.use.ctx.Err() == nil; {
 		s := a.session(targets[i], pol, rest, fresh)
+		if pol.user != "" {
+			a.learn(r, &s, rest)
+		}
 		rest = s.rest
 		if a.use.ctx.Err() == nil { // else it is we who failed
 			a.t.health.note(targets[i], pol, s)
@@ -82,13 +95,16 @@ func (a *attempt) deliver(rest []int) {
 		default:
 			sessions++
 		}
-		if s.failure.Stage == relay.StageAuth && s.failure.Code/100 == 5 {
-			break // the login is wrong: at other hosts, too, and accounts get locked for less
+		if a.enough || hopeless(s.failure) {
+			break
 		}
 		i, fresh = i+1, false
 	}
 	if len(rest) > 0 {
 		verdict := summary(failures)
+		if pol.user != "" && loginTrouble(verdict) && a.use.ctx.Err() == nil {
+			a.res.HeldSince = a.t.hold(r, verdict)
+		}
 		for _, i := range rest {
 			a.res.Replies[i] = verdict
 		}
@@ -103,6 +119,7 @@ func (t *Transport) policy(m *relay.Message, r *compiled) policy {
 		p.mx = len(r.Via) == 0
 		if r.User != "" {
 			p.route, p.user, p.password = r.Name, r.User, r.Password
+			p.auth, p.credential, p.token, p.provider = r.Auth, r.Credential, r.Token, r.Provider
 		}
 	}
 	switch {
@@ -160,7 +177,7 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 	}
 	a.res.Host, a.res.Addr, a.res.TLS, a.res.Reused = c.target.host, c.target.addr.Addr().String(), c.tls, reused
 	s := sessionResult{rest: rest}
-	for len(s.rest) > 0 && !c.dead && s.failure.IsZero() && a.room(c) {
+	for len(s.rest) > 0 && !c.dead && s.failure.IsZero() && a.room(c) && a.afford(p, &s) {
 		a.transaction(c, &s, reused && !s.progress)
 	}
 	if a.room(c) {
@@ -227,6 +244,9 @@ func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
 // batchSize is how many recipients one transaction may have (RFC 9422).
 func (a *attempt) batchSize(c *conn) int {
 	n := a.t.cfg.RecipientsPerMessage
+	if own := c.target.recipients; own > 0 {
+		n = own
+	}
 	if c.ext.rcptMax > 0 {
 		n = min(n, c.ext.rcptMax)
 	}

@@ -35,6 +35,13 @@ type Config struct {
 	MessagesPerConnection int           // 0: 50
 	RecipientsPerMessage  int           // in one transaction; 0: 100 (RFC 5321 §4.5.3.1.8)
 
+	// HoldProbe is the least time between logins of a route that is held; it
+	// must be shorter than the first retry step. 0: 30 s.
+	HoldProbe time.Duration
+	// OnHold is told when a route is held for trouble with its login, and when
+	// it is free again. It must not block or call the Transport. nil: nobody.
+	OnHold func(route string, held bool, why relay.Reply)
+
 	Resolver Lookup
 	// Dial connects to an address "ip:port"; nil: a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -126,6 +133,14 @@ type Route struct {
 	TLS      Level // LevelDefault: Config.TLS
 	User     string
 	Password string
+
+	Auth       string     // the mechanism of the login; AuthAuto: what the host offers
+	Credential Credential // in place of Password; nil: none
+	Token      bool       // Credential gives OAuth2 access tokens
+	Provider   Provider
+	Budget     Budget
+	// RecipientsPerMessage is Config.RecipientsPerMessage for this route; 0: that.
+	RecipientsPerMessage int
 }
 
 // Hop is a host of `via`.
@@ -219,6 +234,14 @@ func (c Config) validateRoute(r Route) error {
 	if r.User != "" && len(r.Via) == 0 {
 		errs = append(errs, errors.New("a login needs `via`: an MX host has no account of ours"))
 	}
+	switch {
+	case !ValidAuth(r.Auth):
+		errs = append(errs, fmt.Errorf("auth %q is unknown: it is one of plain, login, scram-sha-256, external, xoauth2, oauthbearer", r.Auth))
+	case r.Token && r.Auth != AuthAuto && !TokenMechanism(r.Auth):
+		errs = append(errs, fmt.Errorf(`auth = %q takes a password, but the route has a flow, which gets tokens: use "xoauth2" or "oauthbearer"`, r.Auth))
+	case !r.Token && TokenMechanism(r.Auth):
+		errs = append(errs, fmt.Errorf("auth = %q needs a token: set `flow`", r.Auth))
+	}
 	level := c.level(r)
 	for _, h := range r.Via {
 		if h.Host == "" || h.Port == 0 {
@@ -275,6 +298,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RecipientsPerMessage <= 0 {
 		c.RecipientsPerMessage = 100
+	}
+	if c.HoldProbe <= 0 {
+		c.HoldProbe = 30 * time.Second
+	}
+	if c.OnHold == nil {
+		c.OnHold = func(string, bool, relay.Reply) {}
 	}
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext

@@ -11,6 +11,8 @@ import (
 type compiled struct {
 	Route
 	to, from []mailPattern
+	gate     gate
+	budget   *budget // never nil in a Transport
 }
 
 // mailPattern matches mailboxes: by domain, by parent domain, or one mailbox.

@@ -30,6 +30,17 @@ func (t *Transport) Probe(ctx context.Context) []Probed {
 	return all
 }
 
+// ProbeRoute is Probe for one route; ok is false when there is none of that
+// name with `via`. Success frees a route that is held.
+func (t *Transport) ProbeRoute(ctx context.Context, name string) (told []Probed, ok bool) {
+	for _, r := range t.routes {
+		if r.Name == name && len(r.Via) > 0 {
+			return t.probeRoute(ctx, r), true
+		}
+	}
+	return nil, false
+}
+
 func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 	pol := t.policy(new(relay.Message), r)
 	u := &use{ctx: ctx, end: time.Now().Add(t.cfg.Timeouts.Session)}
@@ -42,7 +53,7 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 		c, bad := t.open(u, tg, pol)
 		if c == nil {
 			failed = append(failed, Probed{Route: r.Name, Host: tg.String(), Reply: bad})
-			if bad.Stage == relay.StageAuth && bad.Code/100 == 5 {
+			if hopeless(bad) {
 				break // as in a delivery: accounts get locked for less
 			}
 			continue
@@ -50,6 +61,9 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 		ok := Probed{Route: r.Name, Host: tg.String(), TLS: c.tls, Login: pol.user}
 		c.detach()
 		t.bg.quit(c)
+		if pol.user != "" {
+			t.free(r)
+		}
 		return []Probed{ok}
 	}
 	return failed

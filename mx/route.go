@@ -30,6 +30,8 @@ type target struct {
 	addr     netip.AddrPort
 	implicit bool // TLS from the first octet
 	rank     int  // targets of one rank are equally good; the lowest is the best
+
+	recipients int // at most, in one transaction; 0: Config.RecipientsPerMessage
 }
 
 // String is "mx.example.org [192.0.2.1]:25".
@@ -68,6 +70,9 @@ func (t *Transport) planVia(ctx context.Context, r *compiled) plan {
 	var p plan
 	for _, h := range hosts {
 		p.add(h, fmt.Sprintf("route %q", r.Name))
+	}
+	for i := range p.targets {
+		p.targets[i].recipients = r.RecipientsPerMessage
 	}
 	return p
 }
@@ -201,7 +206,7 @@ func (p *plan) add(h *host, of string) {
 		if i == maxAddrsPerHost {
 			break
 		}
-		p.targets = append(p.targets, target{h.name, netip.AddrPortFrom(a.Unmap(), h.port), h.implicit, h.rank})
+		p.targets = append(p.targets, target{h.name, netip.AddrPortFrom(a.Unmap(), h.port), h.implicit, h.rank, 0})
 	}
 }
 

@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 
 	"dawk/relay"
@@ -21,12 +19,37 @@ type policy struct {
 	mx         bool   // found by MX: refused addresses and loops are looked for
 	route      string // name of the route that has a login; "" without
 	user       string
-	password   string
+	password   string // or token
+	token      bool   // it is an OAuth2 access token
+	auth       string // the mechanism; AuthAuto: what the host offers
+	credential Credential
+	provider   Provider
 }
 
 // open dials a target and brings the session to where MAIL may be said. A
 // Reply other than zero says why that failed; the connection is closed then.
+//
+// A token that was good and is refused now is replaced once, on a connection
+// of its own: servers part after a failed login.
 func (t *Transport) open(u *use, tg target, p policy) (*conn, relay.Reply) {
+	if p.credential == nil {
+		return t.openAs(u, tg, p)
+	}
+	for again := true; ; again = false {
+		secret, err := p.credential.Token(u.ctx)
+		if err != nil {
+			return nil, relay.Failure(relay.StageAuth, statusNoLogin, "%v", err)
+		}
+		p.password = secret
+		c, bad := t.openAs(u, tg, p)
+		if bad.Stage != relay.StageAuth || bad.Code/100 != 5 || !p.credential.Refused(secret) || !again {
+			return c, bad
+		}
+	}
+}
+
+// openAs is open with the secret at hand.
+func (t *Transport) openAs(u *use, tg target, p policy) (*conn, relay.Reply) {
 	c, bad := t.begin(u, tg, p, p.level != LevelOff)
 	if c != nil || bad.Stage != relay.StageTLS || p.level > LevelOpportunistic || tg.implicit ||
 		u.ctx.Err() != nil || bad.Code == 0 && bad.Status == statusInjected {
@@ -234,50 +257,4 @@ func (t *Transport) admit(c *conn, p policy) relay.Reply {
 // many machines have by accident prove nothing.
 func loops(theirs, ours string) bool {
 	return strings.EqualFold(theirs, ours) && strings.Contains(ours, ".") && !strings.HasPrefix(ours, "localhost")
-}
-
-// maxAuthLine is the longest AUTH command line with CRLF (RFC 5321
-// §4.5.3.1.4): a longer initial response follows the 334 (RFC 4954 §4).
-const maxAuthLine = 512
-
-// login says AUTH, if the policy has a login.
-func (c *conn) login(p policy) relay.Reply {
-	if p.user == "" {
-		return relay.Reply{}
-	}
-	no := func(format string, args ...any) relay.Reply {
-		return c.named(relay.Failure(relay.StageAuth, statusNoLogin, format, args...))
-	}
-	if p.level < LevelVerified && !c.target.addr.Addr().Unmap().IsLoopback() {
-		return no("the password is not sent to %s, whose certificate was not checked", c.target)
-	}
-	var steps []string // responses, the first of them initial
-	mech := ""
-	switch {
-	case slices.Contains(c.ext.auth, "PLAIN"): // RFC 4616
-		mech, steps = "PLAIN", []string{"\x00" + p.user + "\x00" + p.password}
-	case slices.Contains(c.ext.auth, "LOGIN"):
-		mech, steps = "LOGIN", []string{p.user, p.password}
-	case len(c.ext.auth) == 0:
-		return no("the server offers no login (AUTH), and the route has a user")
-	default:
-		return no("the server offers only logins that we do not speak: %s", strings.Join(c.ext.auth, " "))
-	}
-	line := "AUTH " + mech
-	if first := line + " " + base64.StdEncoding.EncodeToString([]byte(steps[0])); mech == "PLAIN" && len(first)+2 <= maxAuthLine {
-		line, steps = first, steps[1:]
-	}
-	r, err := c.command(line, c.limits.Command)
-	for ; err == nil && r.code == 334 && len(steps) > 0; steps = steps[1:] {
-		r, err = c.command(base64.StdEncoding.EncodeToString([]byte(steps[0])), c.limits.Command)
-	}
-	switch {
-	case err != nil:
-		return c.failure(relay.StageAuth, "logging in", err)
-	case r.class() == 2:
-		return relay.Reply{}
-	case r.code == 334: // it wants more than the mechanism has
-		c.dead = true
-	}
-	return c.named(asFailure(r.reply(relay.StageAuth)))
 }

@@ -45,6 +45,7 @@ func NewTransport(cfg Config) (*Transport, error) {
 		}
 		t.routes = append(t.routes, c)
 	}
+	budgets(t.routes)
 	return t, nil
 }
 

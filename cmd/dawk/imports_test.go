@@ -21,6 +21,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/queue":           {[]string{"dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
 	"dawk/queue/queuetest": {[]string{"dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support
 	"dawk/mx":              {[]string{"dawk/relay"}, []string{"github.com/miekg/dns", "golang.org/x/net/idna", "golang.org/x/sync/singleflight"}},
+	"dawk/mx/oauth":        {[]string{"dawk/relay"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/mxtest":       {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
 	"dawk/bounce":          {[]string{"dawk/relay"}, nil},
 	"dawk/metrics":         {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},

@@ -1,0 +1,235 @@
+package mx
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dawk/relay"
+)
+
+// Credential is the secret of a route's login that is not always the same: a
+// password in a file, or an OAuth2 access token.
+type Credential interface {
+	// Token is the secret of the moment. Its error is a sentence for people,
+	// without any secret.
+	Token(ctx context.Context) (string, error)
+	// Refused tells that the server refused it; again says that a new one may
+	// be accepted, and is worth one more login.
+	Refused(token string) (again bool)
+}
+
+// The mechanisms of a route's login, as the configuration writes them. With
+// AuthAuto the host's offer decides.
+const (
+	AuthAuto        = ""
+	AuthPlain       = "plain"         // RFC 4616
+	AuthLogin       = "login"         // never a standard, spoken by everybody
+	AuthSCRAM       = "scram-sha-256" // RFC 7677
+	AuthExternal    = "external"      // RFC 4422 appendix A
+	AuthXOAuth2     = "xoauth2"       // https://developers.google.com/workspace/gmail/imap/xoauth2-protocol
+	AuthOAuthBearer = "oauthbearer"   // RFC 7628
+)
+
+var (
+	passwordMechanisms = []string{AuthPlain, AuthLogin, AuthSCRAM} // what is tried first comes first
+	tokenMechanisms    = []string{AuthXOAuth2, AuthOAuthBearer}
+)
+
+// TokenMechanism says whether a mechanism needs an access token.
+func TokenMechanism(auth string) bool { return slices.Contains(tokenMechanisms, auth) }
+
+// ValidAuth says whether auth is a mechanism of the configuration.
+func ValidAuth(auth string) bool {
+	return auth == AuthAuto || auth == AuthExternal || TokenMechanism(auth) || slices.Contains(passwordMechanisms, auth)
+}
+
+const (
+	// maxAuthLine is the longest AUTH command line with CRLF (RFC 5321
+	// §4.5.3.1.4): a longer initial response follows the 334 (RFC 4954 §4).
+	maxAuthLine = 512
+	// maxAuthResponse is the longest response to a 334 (RFC 4954 §4.5).
+	maxAuthResponse = 12288
+)
+
+// mechanism is a client's side of one login: initial is its first response,
+// more answers each challenge after that.
+type mechanism struct {
+	name      string
+	initial   string
+	noInitial bool // the server speaks first
+	more      func(challenge string) (string, error)
+	finished  func() error // of a mechanism that checks the server too
+}
+
+// login says AUTH, if the policy has a login.
+func (c *conn) login(p policy) relay.Reply {
+	if p.user == "" {
+		return relay.Reply{}
+	}
+	no := func(format string, args ...any) relay.Reply {
+		return c.named(relay.Failure(relay.StageAuth, statusNoLogin, format, args...))
+	}
+	if p.level < LevelVerified && !c.target.addr.Addr().Unmap().IsLoopback() {
+		return no("the password is not sent to %s, whose certificate was not checked", c.target)
+	}
+	name, err := c.chooseMechanism(p)
+	if err != nil {
+		return no("%v", err)
+	}
+	var m mechanism
+	var problem string // the server's own, in its 334
+	switch name {
+	case AuthPlain:
+		m = mechanism{name: "PLAIN", initial: "\x00" + p.user + "\x00" + p.password}
+	case AuthLogin:
+		m = loginMechanism(p.user, p.password)
+	case AuthExternal:
+		m = mechanism{name: "EXTERNAL", initial: p.user}
+	case AuthSCRAM:
+		m = scramMechanism(p.user, p.password)
+	case AuthXOAuth2:
+		m = mechanism{name: "XOAUTH2", initial: "user=" + p.user + "\x01auth=Bearer " + p.password + "\x01\x01"}
+		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "", nil }
+	case AuthOAuthBearer:
+		m = mechanism{name: "OAUTHBEARER", initial: "n,a=" + saslName(p.user) + ",\x01host=" + c.target.host + "\x01port=" +
+			strconv.Itoa(int(c.target.addr.Port())) + "\x01auth=Bearer " + p.password + "\x01\x01"}
+		// RFC 7628 §3.2.3: a lone ^A asks for the verdict.
+		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "\x01", nil }
+	}
+	r, err := c.converse(m)
+	if errors.Is(err, errMechanism) {
+		c.dead = true
+		return no("%v", err)
+	}
+	if err != nil {
+		return c.failure(relay.StageAuth, "logging in", err)
+	}
+	if r.class() == 2 {
+		return relay.Reply{}
+	}
+	reply := c.named(asFailure(r.reply(relay.StageAuth)))
+	if problem != "" {
+		reply.Text = relay.Sanitize(reply.Text + " " + problem)
+	}
+	return explained(p.provider, reply)
+}
+
+// errMechanism: the server does not keep to the mechanism.
+var errMechanism = errors.New("the login broke off")
+
+// converse runs a mechanism (RFC 4954 §4). The reply is final.
+func (c *conn) converse(m mechanism) (wireReply, error) {
+	line := "AUTH " + m.name
+	first := !m.noInitial
+	if !m.noInitial {
+		initial := encode64(m.initial)
+		if initial == "" {
+			initial = "=" // RFC 4954 §4: an empty one
+		}
+		if len(line)+1+len(initial)+2 <= maxAuthLine {
+			line, first = line+" "+initial, false
+		} else if len(initial)+2 > maxAuthResponse {
+			return wireReply{}, fmt.Errorf("%w: the token has %d octets, more than SMTP can carry (RFC 4954)", errMechanism, len(initial))
+		}
+	}
+	r, err := c.command(line, c.limits.Command)
+	for rounds := 0; err == nil && r.code == 334; rounds++ {
+		response := m.initial
+		switch challenge, bad := base64.StdEncoding.DecodeString(strings.TrimSpace(strings.Join(r.lines, ""))); {
+		case rounds == 4:
+			return wireReply{}, fmt.Errorf("%w: the server asks without end", errMechanism)
+		case first:
+			first = false
+		case m.more == nil:
+			return wireReply{}, fmt.Errorf("%w: the server wants more than %s has", errMechanism, m.name)
+		case bad != nil:
+			return wireReply{}, fmt.Errorf("%w: the server's challenge is not base64", errMechanism)
+		default:
+			if response, err = m.more(string(challenge)); err != nil {
+				return wireReply{}, fmt.Errorf("%w: %w", errMechanism, err)
+			}
+		}
+		r, err = c.command(encode64(response), c.limits.Command)
+	}
+	if err == nil && r.class() == 2 && m.finished != nil {
+		if bad := m.finished(); bad != nil {
+			return wireReply{}, fmt.Errorf("%w: %w", errMechanism, bad)
+		}
+	}
+	return r, err
+}
+
+func encode64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+// chooseMechanism is the route's own, or the first that the host offers.
+func (c *conn) chooseMechanism(p policy) (string, error) {
+	offers := func(auth string) bool { return slices.Contains(c.ext.auth, strings.ToUpper(auth)) }
+	if len(c.ext.auth) == 0 {
+		return "", errors.New("the server offers no login (AUTH), and the route has a user")
+	}
+	mine := passwordMechanisms
+	if p.token {
+		mine = tokenMechanisms
+	}
+	if p.auth != AuthAuto {
+		mine = []string{p.auth}
+	}
+	for _, auth := range mine {
+		if offers(auth) {
+			return auth, nil
+		}
+	}
+	theirs := strings.Join(c.ext.auth, " ")
+	switch {
+	case p.auth != AuthAuto:
+		return "", fmt.Errorf("the server does not offer auth = %q, but only: %s", p.auth, theirs)
+	case !p.token && (offers(AuthXOAuth2) || offers(AuthOAuthBearer)):
+		return "", fmt.Errorf("the server takes no password any more, only OAuth2 (%s): set `type` and `flow` of the route", theirs)
+	}
+	return "", fmt.Errorf("the server offers only logins that do not fit: %s", theirs)
+}
+
+// loginMechanism answers what is asked for, in whichever order.
+func loginMechanism(user, password string) mechanism {
+	asked := 0
+	return mechanism{name: "LOGIN", noInitial: true, more: func(string) (string, error) {
+		asked++
+		switch asked {
+		case 1:
+			return user, nil
+		case 2:
+			return password, nil
+		}
+		return "", errors.New("the server asks for more than name and password")
+	}}
+}
+
+// saslName escapes a name (RFC 5801 §4).
+func saslName(s string) string {
+	return strings.NewReplacer("=", "=3D", ",", "=2C").Replace(s)
+}
+
+// describeBlob decodes the JSON with which a server refuses a token.
+func describeBlob(blob string) string {
+	var b struct {
+		Status string `json:"status"`
+		Scope  string `json:"scope"`
+	}
+	if json.Unmarshal([]byte(blob), &b) != nil || b.Status == "" {
+		return ""
+	}
+	s := "(the server says status " + b.Status
+	if b.Scope != "" {
+		s += ", scope " + b.Scope
+	}
+	if s = relay.Sanitize(s); len(s) > 200 {
+		s = s[:200]
+	}
+	return s + ")"
+}

@@ -1,0 +1,211 @@
+package mx
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"dawk/relay"
+)
+
+// Budget is what a smart host lets one mailbox send. Zero: no limit.
+type Budget struct {
+	Connections      int // at once
+	PerMinute        int // messages in any 60 s
+	MessagesPerDay   int // in any 24 h
+	RecipientsPerDay int // in any 24 h
+}
+
+const (
+	throttlePause = 30 * time.Second // after "too many at once"
+	dailyPause    = time.Hour        // after "enough for today"
+)
+
+// pauseFor is how long a route is left alone after a reply about its budget.
+func pauseFor(r relay.Reply) time.Duration {
+	if r.Code/100 == 5 || strings.Contains(strings.ToLower(r.Text), "daily") {
+		return dailyPause
+	}
+	return throttlePause
+}
+
+// budget counts what a mailbox has sent. It lives in memory: a restart forgets
+// at most one minute, and a day, which the provider's own count then ends.
+type budget struct {
+	Budget
+	mu     sync.Mutex
+	minute []time.Time // of the last PerMinute messages, a ring
+	next   int         // the oldest of them
+	until  time.Time   // a pause
+	day    [24 * 60]dayMinute
+	sum    dayMinute // of all in day that count
+}
+
+// dayMinute is what was sent in one minute of the last 24 hours.
+type dayMinute struct {
+	minute               int64 // since 1970
+	messages, recipients int
+}
+
+func newBudget(b Budget) *budget {
+	return &budget{Budget: b, minute: make([]time.Time, b.PerMinute)}
+}
+
+// reserve takes room for one message, or says when there may be some.
+func (b *budget) reserve(now time.Time) (wait time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Before(b.until) {
+		return b.until
+	}
+	if b.full() {
+		b.forget(now)
+	}
+	if b.full() {
+		return b.firstLeaves(now)
+	}
+	if b.PerMinute > 0 {
+		if end := b.minute[b.next].Add(time.Minute); now.Before(end) {
+			return end
+		}
+		b.minute[b.next] = now
+		b.next = (b.next + 1) % len(b.minute)
+	}
+	b.count(now, 1, 0)
+	return time.Time{}
+}
+
+func (b *budget) full() bool {
+	return b.MessagesPerDay > 0 && b.sum.messages >= b.MessagesPerDay ||
+		b.RecipientsPerDay > 0 && b.sum.recipients >= b.RecipientsPerDay
+}
+
+// sent counts recipients that were accepted.
+func (b *budget) sent(now time.Time, recipients int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.count(now, 0, recipients)
+}
+
+func (b *budget) count(now time.Time, messages, recipients int) {
+	if b.MessagesPerDay == 0 && b.RecipientsPerDay == 0 {
+		return
+	}
+	m := now.Unix() / 60
+	slot := &b.day[m%int64(len(b.day))]
+	if slot.minute != m {
+		b.drop(slot)
+		slot.minute = m
+	}
+	slot.messages, slot.recipients = slot.messages+messages, slot.recipients+recipients
+	b.sum.messages, b.sum.recipients = b.sum.messages+messages, b.sum.recipients+recipients
+}
+
+func (b *budget) drop(slot *dayMinute) {
+	b.sum.messages, b.sum.recipients = b.sum.messages-slot.messages, b.sum.recipients-slot.recipients
+	*slot = dayMinute{}
+}
+
+// forget drops what is older than a day.
+func (b *budget) forget(now time.Time) {
+	oldest := now.Unix()/60 - int64(len(b.day))
+	for i := range b.day {
+		if b.day[i].minute <= oldest {
+			b.drop(&b.day[i])
+		}
+	}
+}
+
+// firstLeaves is when the oldest that counts is a day old.
+func (b *budget) firstLeaves(now time.Time) time.Time {
+	first := now.Unix() / 60
+	for i := range b.day {
+		if d := &b.day[i]; d.messages+d.recipients > 0 {
+			first = min(first, d.minute)
+		}
+	}
+	return time.Unix((first+int64(len(b.day))+1)*60, 0)
+}
+
+// pause leaves the mailbox alone for a while.
+func (b *budget) pause(now time.Time, d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if end := now.Add(d); end.After(b.until) {
+		b.until = end
+	}
+}
+
+// budgets gives each mailbox at a provider one budget, however many routes
+// lead to it.
+func budgets(routes []*compiled) {
+	type mailbox struct {
+		provider Provider
+		user     string
+	}
+	shared := make(map[mailbox]*budget)
+	for _, r := range routes {
+		if r.Budget == (Budget{}) || r.Provider == ProviderOther {
+			r.budget = newBudget(r.Budget)
+			continue
+		}
+		m := mailbox{r.Provider, strings.ToLower(r.User)}
+		if shared[m] == nil {
+			shared[m] = newBudget(r.Budget)
+		}
+		r.budget = shared[m]
+	}
+}
+
+// afford takes room for a transaction of this attempt. The first was reserved
+// by whoever scheduled the attempt; for a message with very many recipients
+// there are others, which find out here.
+func (a *attempt) afford(p policy, s *sessionResult) bool {
+	r := a.t.byDestination(RoutePrefix + p.route)
+	if first := !a.charged; first || r == nil {
+		a.charged = true
+		return true
+	}
+	until := r.budget.reserve(time.Now())
+	if until.IsZero() {
+		return true
+	}
+	for _, i := range s.rest {
+		a.res.Replies[i] = relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 2},
+			"the budget of route %q is used up until %s", r.Name, until.UTC().Format(time.RFC3339))
+	}
+	s.rest, s.progress = nil, true
+	return false
+}
+
+// byDestination is the route of a destination, or nil.
+func (t *Transport) byDestination(destination string) *compiled {
+	name, ok := strings.CutPrefix(destination, RoutePrefix)
+	if !ok {
+		return nil
+	}
+	for _, r := range t.routes {
+		if r.Name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// Reserve takes room for one message to a destination from its budget, or says
+// when there may be some. It is cheap and does not block.
+func (t *Transport) Reserve(destination string) (wait time.Time) {
+	if r := t.byDestination(destination); r != nil {
+		return r.budget.reserve(time.Now())
+	}
+	return time.Time{}
+}
+
+// Connections is how many connections to a destination are allowed at once; 0:
+// it has no limit of its own.
+func (t *Transport) Connections(destination string) int {
+	if r := t.byDestination(destination); r != nil {
+		return r.Budget.Connections
+	}
+	return 0
+}

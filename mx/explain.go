@@ -1,0 +1,128 @@
+package mx
+
+import (
+	"strings"
+
+	"dawk/relay"
+)
+
+// Provider says whose words about logins are explained, and what is known of
+// its ways.
+type Provider string
+
+// The providers.
+const (
+	ProviderOther     Provider = ""
+	ProviderMicrosoft Provider = "microsoft365"
+	ProviderGoogle    Provider = "gmail"
+)
+
+// meaning is what a reply of a smart host is about.
+type meaning uint8
+
+const (
+	meansNothing meaning = iota // the reply stands as it is
+	meansLogin                  // our login or mailbox there: the route is held
+	meansBudget                 // we sent too much: the route waits
+	meansSender                 // this message's sender
+)
+
+// saying is one thing that smart hosts say.
+type saying struct {
+	provider Provider // ProviderOther: whoever says so
+	code     int      // 0: any
+	status   relay.Status
+	words    string // lower case, part of the text; "" with a status: any
+	means    meaning
+	remedy   string
+}
+
+func status(class, subject, detail int) relay.Status {
+	return relay.Status{Class: class, Subject: subject, Detail: detail}
+}
+
+// sayings, the first that fits counts. Sources: learn.microsoft.com (SMTP AUTH
+// client submission, OAuth for SMTP, sending limits), support.google.com (SMTP
+// error reference), and what administrators report of both.
+var sayings = []saying{
+	{ProviderMicrosoft, 0, relay.Status{}, "smtpclientauthentication is disabled for the tenant", meansLogin,
+		"SMTP AUTH is off for the whole tenant: Set-TransportConfig -SmtpClientAuthenticationDisabled $false, or only for this mailbox: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"},
+	{ProviderMicrosoft, 0, relay.Status{}, "smtpclientauthentication is disabled for the mailbox", meansLogin,
+		"SMTP AUTH is off for this mailbox: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"},
+	{ProviderMicrosoft, 0, relay.Status{}, "security defaults", meansLogin,
+		"security defaults forbid passwords over SMTP: use type = \"microsoft365\" with flow = \"client_credentials\""},
+	{ProviderMicrosoft, 0, relay.Status{}, "basic authentication is disabled", meansLogin,
+		"Microsoft takes no passwords here any more: use type = \"microsoft365\" with a flow"},
+	{ProviderMicrosoft, 0, status(5, 7, 30), "", meansLogin,
+		"Microsoft takes no passwords here any more: use type = \"microsoft365\" with a flow"},
+	{ProviderMicrosoft, 0, status(5, 7, 139), "", meansLogin,
+		"the login is blocked by a setting or a policy: check SMTP AUTH of mailbox and tenant, and conditional access"},
+	{ProviderMicrosoft, 0, status(5, 7, 57), "", meansLogin,
+		"the server did not take the login for valid: check the mailbox permission of the application (docs/microsoft365.md, step 4)"},
+	{ProviderMicrosoft, 535, status(5, 7, 3), "", meansLogin,
+		"Exchange does not know the application or it has no right to the mailbox: check New-ServicePrincipal with the Object ID from Enterprise applications (not from App registrations), Add-MailboxPermission for user, and SMTP AUTH of the mailbox (docs/microsoft365.md, steps 3 to 5)"},
+	{ProviderMicrosoft, 0, status(5, 7, 60), "", meansSender, sendAsRemedy},
+	{ProviderMicrosoft, 0, status(5, 2, 252), "", meansSender, sendAsRemedy},
+	{ProviderMicrosoft, 0, relay.Status{}, "sendasdenied", meansSender, sendAsRemedy},
+	{ProviderMicrosoft, 0, relay.Status{}, "submissionquotaexceeded", meansBudget, "the mailbox has reached its daily limit of recipients; dawk goes on by itself"},
+	{ProviderMicrosoft, 0, status(5, 1, 90), "", meansBudget, "the mailbox has reached its daily limit of recipients; dawk goes on by itself"},
+	{ProviderMicrosoft, 432, relay.Status{}, "", meansBudget, "more connections or messages at once than Microsoft allows a mailbox; dawk slows down by itself"},
+	{ProviderMicrosoft, 554, status(5, 2, 2), "storedrv", meansLogin,
+		"the mailbox that sends is full, mostly with its own Sent Items: empty it, or give that folder a retention policy"},
+
+	{ProviderGoogle, 534, relay.Status{}, "", meansLogin,
+		"Google wants an app password or OAuth2 instead of the account's password: use type = \"gmail\" with a flow"},
+	{ProviderGoogle, 535, relay.Status{}, "", meansLogin,
+		"user is not the mailbox that the token is for, the scope is not https://mail.google.com/, or IMAP and SMTP are off for the user in the Admin console (docs/gmail.md)"},
+	{ProviderGoogle, 0, status(5, 4, 5), "", meansBudget, "the account has reached Google's daily limit of messages; dawk goes on by itself"},
+	{ProviderGoogle, 0, relay.Status{}, "daily user sending", meansBudget, "the account has reached Google's daily limit of messages; dawk goes on by itself"},
+	{ProviderGoogle, 421, status(4, 7, 28), "", meansBudget, "Google limits the rate; dawk slows down by itself"},
+	{ProviderGoogle, 0, relay.Status{}, "too many login attempts", meansBudget, "Google limits the rate of logins; dawk slows down by itself"},
+
+	{ProviderOther, 530, relay.Status{}, "", meansLogin, "the server forgot the login, or wants another one: check user, auth and the permissions of the account"},
+	{ProviderOther, 535, relay.Status{}, "", meansLogin, "user or secret is wrong; some providers want an app password"},
+	{ProviderOther, 534, relay.Status{}, "", meansLogin, "the account may not log in this way: set auth, or use an app password"},
+	{ProviderOther, 538, relay.Status{}, "", meansLogin, "the server wants TLS before the login: check tls"},
+}
+
+const sendAsRemedy = "the mailbox that logs in may not send as this From: give it that right (Add-RecipientPermission FROM -Trustee MAILBOX -AccessRights SendAs), or let the device send as the mailbox itself"
+
+// find is what a reply at a route with a login means.
+func find(p Provider, r relay.Reply) *saying {
+	text := strings.ToLower(r.Text)
+	for i := range sayings {
+		s := &sayings[i]
+		switch {
+		case s.provider != ProviderOther && s.provider != p,
+			s.code != 0 && s.code != r.Code,
+			!s.status.IsZero() && s.status != r.Status,
+			!strings.Contains(text, s.words):
+			continue
+		}
+		return s
+	}
+	return nil
+}
+
+// explained adds the remedy to a server's words, marked as ours.
+func explained(p Provider, r relay.Reply) relay.Reply {
+	if s := find(p, r); s != nil && r.Code != 0 && !strings.Contains(r.Text, " → ") {
+		r.Text = relay.Sanitize(strings.TrimRight(r.Text, " ") + " → " + s.remedy)
+	}
+	return r
+}
+
+// reread gives a reply that a smart host gave to mail the stage that it is
+// about: "you are not logged in" is no verdict on the message that met it, and
+// neither is "enough for today". What was permanent is so no longer.
+func reread(p Provider, r relay.Reply) (relay.Reply, meaning) {
+	s := find(p, r)
+	if s == nil || r.Code < 400 {
+		return r, meansNothing
+	}
+	r = explained(p, r)
+	if s.means == meansLogin || s.means == meansBudget {
+		r.Stage = relay.StageAuth // where a 5yz is temporary: see relay.Reply.Permanent
+	}
+	return r, s.means
+}

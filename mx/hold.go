@@ -1,0 +1,156 @@
+package mx
+
+import (
+	"sync"
+	"time"
+
+	"dawk/relay"
+)
+
+// gate holds a route whose login is in trouble. Mail of the route is then not
+// offered, but for one attempt in a while that knocks.
+type gate struct {
+	mu    sync.Mutex
+	since time.Time   // zero: it is open
+	why   relay.Reply // of the last login
+	knock time.Time   // when the next attempt may try
+}
+
+// shut says whether an attempt has to turn back, and why. One that may knock
+// keeps others from knocking for a while.
+func (g *gate) shut(now time.Time, every time.Duration) (why relay.Reply, since time.Time, shut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.since.IsZero() {
+		return relay.Reply{}, time.Time{}, false
+	}
+	if !now.Before(g.knock) {
+		g.knock = now.Add(every)
+		return relay.Reply{}, time.Time{}, false
+	}
+	return g.why, g.since, true
+}
+
+// hold shuts the gate; first is true if it was open.
+func (g *gate) hold(now time.Time, every time.Duration, why relay.Reply) (since time.Time, first bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if first = g.since.IsZero(); first {
+		g.since = now
+	}
+	g.why, g.knock = why, now.Add(every)
+	return g.since, first
+}
+
+// open says whether it was shut.
+func (g *gate) open() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was := !g.since.IsZero()
+	g.since, g.why = time.Time{}, relay.Reply{}
+	return was
+}
+
+// Held is a route whose login is in trouble.
+type Held struct {
+	Route string
+	Since time.Time
+	Reply relay.Reply // what the last login brought
+}
+
+// HeldRoutes are those that are held now.
+func (t *Transport) HeldRoutes() []Held {
+	var held []Held
+	for _, r := range t.routes {
+		r.gate.mu.Lock()
+		if !r.gate.since.IsZero() {
+			held = append(held, Held{r.Name, r.gate.since, r.gate.why})
+		}
+		r.gate.mu.Unlock()
+	}
+	return held
+}
+
+// Release ends the hold of a route: what it logs in with has changed, and the
+// next attempt finds out. It does nothing to a route that is not held.
+func (t *Transport) Release(route string) {
+	for _, r := range t.routes {
+		if r.Name == route {
+			t.free(r)
+		}
+	}
+}
+
+func (t *Transport) free(r *compiled) {
+	if r.gate.open() {
+		t.cfg.OnHold(r.Name, false, relay.Reply{})
+	}
+}
+
+func (t *Transport) hold(r *compiled, why relay.Reply) (since time.Time) {
+	since, first := r.gate.hold(time.Now(), t.cfg.HoldProbe, why)
+	if first {
+		t.cfg.OnHold(r.Name, true, why)
+	}
+	return since
+}
+
+// loginTrouble says whether a session failed for its login, and not for a
+// moment's sake.
+func loginTrouble(r relay.Reply) bool {
+	return r.Stage == relay.StageAuth && (r.Code/100 == 5 || r.Code == 0 && r.Status == statusNoLogin)
+}
+
+// hopeless says whether other hosts of the route are spared the same login:
+// it is wrong there, too, and accounts get locked for less.
+func hopeless(r relay.Reply) bool {
+	return loginTrouble(r) && (r.Code != 0 || r.MTA == "") // without a server: there is no token
+}
+
+// turnBack judges all of rest by the reason for which the route is held.
+func (a *attempt) turnBack(rest []int, why relay.Reply, since time.Time) {
+	a.res.HeldSince = since
+	a.res.Host, a.res.Addr = why.MTA, why.Addr
+	for _, i := range rest {
+		a.res.Replies[i] = why
+	}
+}
+
+// learn draws from a session at a smart host what concerns its route: trouble
+// with the login holds it, success frees it, and mail that was taken counts
+// towards its budget. Tried are those of the session.
+func (a *attempt) learn(r *compiled, s *sessionResult, tried []int) {
+	if a.use.ctx.Err() != nil {
+		return // it is we who broke off
+	}
+	for _, i := range tried {
+		if reply := a.res.Replies[i]; reply.Code >= 400 {
+			a.res.Replies[i] = a.heed(r, reply)
+		} else if reply.Positive() {
+			r.budget.sent(time.Now(), 1)
+		}
+	}
+	switch {
+	case s.failure.Code >= 400 && s.failure.Stage != relay.StageAuth:
+		s.failure = a.heed(r, s.failure)
+	case s.failure.Code/100 == 4 && s.failure.Stage == relay.StageAuth:
+		s.failure = a.heed(r, s.failure)
+	}
+	if s.progress && a.res.HeldSince.IsZero() {
+		a.t.free(r)
+	}
+}
+
+// heed reads a reply about mail anew: some are about the login, or about how
+// much we send.
+func (a *attempt) heed(r *compiled, reply relay.Reply) relay.Reply {
+	reply, means := reread(r.Provider, reply)
+	switch means {
+	case meansLogin:
+		a.res.HeldSince = a.t.hold(r, reply)
+	case meansBudget:
+		a.enough = true
+		r.budget.pause(time.Now(), pauseFor(reply))
+	}
+	return reply
+}

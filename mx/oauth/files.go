@@ -1,0 +1,123 @@
+package oauth
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// maxFile is the largest file of a secret, in octets.
+const maxFile = 64 << 10
+
+// readFile is os.ReadFile with a bound, and errors for people.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err == nil {
+		defer f.Close()
+		var data []byte
+		if data, err = io.ReadAll(io.LimitReader(f, maxFile+1)); err == nil && len(data) > maxFile {
+			return nil, fmt.Errorf("%s is larger than %d octets, which no secret is", path, maxFile)
+		} else if err == nil {
+			return data, nil
+		}
+	}
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return nil, fmt.Errorf("%s cannot be read: %w", path, err)
+}
+
+// firstLine is the secret in a file; its error never holds the content.
+func firstLine(path string) (string, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := bytes.Cut(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), []byte("\n")) // a BOM comes from Windows editors
+	secret := strings.TrimSpace(string(line))
+	switch {
+	case secret == "":
+		return "", fmt.Errorf("the first line of %s is empty", path)
+	case !utf8.ValidString(secret) || strings.ContainsFunc(secret, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return "", fmt.Errorf("the first line of %s holds control characters or is not UTF-8", path)
+	}
+	return secret, nil
+}
+
+// files notices that one of several has changed: its stamp is looked at often,
+// its content only when the stamp is another one.
+type files struct {
+	mu  *sync.Mutex
+	all []*watched
+}
+
+type watched struct {
+	path string
+	mod  time.Time
+	size int64
+	sum  [sha256.Size]byte
+}
+
+func (s *Source) watchedFiles() files {
+	f := files{mu: new(sync.Mutex)}
+	paths := []string{s.cfg.SecretFile, s.cfg.RefreshTokenFile, s.cfg.ServiceAccountFile}
+	if s.store != nil {
+		paths = append(paths, s.store.path) // `dawk oauth login` writes it beside a relay that runs
+	}
+	for _, p := range paths {
+		if p != "" {
+			f.all = append(f.all, &watched{path: p})
+		}
+	}
+	return f
+}
+
+// changed says whether a content differs from what it was at the last call.
+func (f files) changed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	any := false
+	for _, w := range f.all {
+		any = w.look() || any
+	}
+	return any
+}
+
+func (w *watched) look() bool {
+	var mod time.Time
+	size := int64(-1)
+	if st, err := os.Stat(w.path); err == nil {
+		mod, size = st.ModTime(), st.Size()
+	}
+	if mod.Equal(w.mod) && size == w.size {
+		return false
+	}
+	w.mod, w.size = mod, size
+	data, _ := readFile(w.path) // missing is empty: whoever needs it says so
+	sum := sha256.Sum256(data)
+	if sum == w.sum {
+		return false
+	}
+	w.sum = sum
+	return true
+}
+
+// seen takes the content of path for known: we wrote it ourselves.
+func (f files) seen(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, w := range f.all {
+		if w.path == path {
+			w.look()
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package oauth
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// KeyName is the file of the key, beside the tokens.
+const KeyName = "key"
+
+// kept is what is stored of a login.
+type kept struct {
+	Refresh string    `json:"refresh_token"`
+	Seed    string    `json:"seed,omitempty"` // SHA-256 of the refresh_token_file that it descends from
+	At      time.Time `json:"at"`
+}
+
+// store is one login's file in the data directory: AES-256-GCM under a key
+// that lies beside it. That keeps tokens out of backups of single files, of
+// support bundles and of logs; whoever reads the whole directory has both.
+type store struct {
+	dir, path string
+	bound     []byte // authenticated: a file that was moved to another login does not open
+}
+
+func newStore(c Config) *store {
+	bound := strings.Join([]string{"dawk oauth 1", c.Route, c.User, c.TokenURL, c.ClientID}, "\x00")
+	sum := sha256.Sum256([]byte(bound))
+	return &store{dir: c.Dir, path: filepath.Join(c.Dir, hex.EncodeToString(sum[:8])+".token"), bound: []byte(bound)}
+}
+
+// load is the zero value when nothing is stored.
+func (s *store) load() (k kept, err error) {
+	sealed, err := os.ReadFile(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return kept{}, nil
+	}
+	if err != nil {
+		return kept{}, fmt.Errorf("read the stored token: %w", err)
+	}
+	gcm, err := s.cipher(false)
+	if err != nil {
+		return kept{}, err
+	}
+	n := gcm.NonceSize()
+	if len(sealed) < n {
+		return kept{}, s.damaged()
+	}
+	plain, err := gcm.Open(nil, sealed[:n], sealed[n:], s.bound)
+	if err != nil || json.Unmarshal(plain, &k) != nil {
+		return kept{}, s.damaged()
+	}
+	return k, nil
+}
+
+func (s *store) damaged() error {
+	return fmt.Errorf("the stored token %s does not fit the key beside it: log in again with dawk oauth login", s.path)
+}
+
+// save is durable when it returns: a rotated token is worth nothing if a
+// crash leaves only the old one.
+func (s *store) save(k kept) error {
+	gcm, err := s.cipher(true)
+	if err != nil {
+		return err
+	}
+	plain, err := json.Marshal(k)
+	if err != nil {
+		return fmt.Errorf("encode the token: %w", err)
+	}
+	nonce := make([]byte, gcm.NonceSize())
+	rand.Read(nonce) //nolint:errcheck // it never fails
+	if err := writeDurably(s.path, gcm.Seal(nonce, nonce, plain, s.bound)); err != nil {
+		return fmt.Errorf("store the token: %w", err)
+	}
+	return nil
+}
+
+func (s *store) cipher(make bool) (cipher.AEAD, error) {
+	key, err := s.key(make)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("the key of stored tokens: %w", err)
+	}
+	return cipher.NewGCM(block)
+}
+
+const keySize = 32
+
+// key reads the key, or makes it if it may. Of two processes that make it at
+// once one wins, and both use its.
+func (s *store) key(create bool) ([]byte, error) {
+	path := filepath.Join(s.dir, KeyName)
+	key, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make the directory of tokens: %w", err)
+		}
+		fresh := make([]byte, keySize)
+		rand.Read(fresh) //nolint:errcheck // it never fails
+		tmp, err := writeTemp(path, fresh)
+		if err != nil {
+			return nil, fmt.Errorf("make the key of stored tokens: %w", err)
+		}
+		defer os.Remove(tmp)
+		if err := os.Link(tmp, path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("make the key of stored tokens: %w", err)
+		}
+		if err := syncDir(s.dir); err != nil {
+			return nil, err
+		}
+		return s.key(false)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the key of stored tokens: %w", err)
+	}
+	if len(key) != keySize {
+		return nil, fmt.Errorf("the key of stored tokens %s is damaged: remove it and log in again with dawk oauth login", path)
+	}
+	return key, nil
+}
+
+func writeDurably(path string, data []byte) error {
+	tmp, err := writeTemp(path, data)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// writeTemp writes and syncs a file of mode 0600 beside path.
+func writeTemp(path string, data []byte) (name string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}
