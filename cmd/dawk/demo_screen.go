@@ -23,6 +23,7 @@ type screen struct {
 	changed chan struct{}              // closed and replaced at each event
 	numbers map[string]int             // of the letters, by recipient
 	ids     map[string]relay.QueueID   // accepted letters, by recipient
+	letters map[relay.QueueID]int      // numbers of the letters, and of the notices about them
 	ended   map[string]relay.EventKind // by queue ID
 	delayed map[string]int             // by queue ID
 }
@@ -31,7 +32,7 @@ func newScreen(w io.Writer) *screen {
 	f, isFile := w.(*os.File)
 	return &screen{w: w, began: time.Now(), changed: make(chan struct{}),
 		colour:  isFile && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "",
-		numbers: map[string]int{}, ids: map[string]relay.QueueID{}, ended: map[string]relay.EventKind{}, delayed: map[string]int{}}
+		numbers: map[string]int{}, ids: map[string]relay.QueueID{}, letters: map[relay.QueueID]int{}, ended: map[string]relay.EventKind{}, delayed: map[string]int{}}
 }
 
 func (s *screen) paint(code, text string) string {
@@ -75,30 +76,44 @@ func (s *screen) Observe(e relay.Event) {
 		// demo sends one at a time, so it is the one that has no ID yet.
 		for to, n := range s.numbers {
 			if _, known := s.ids[to]; !known {
-				s.ids[to] = e.ID
+				s.ids[to], s.letters[e.ID] = e.ID, n
 				s.line(n, s.blue("accepted "), fmt.Sprintf("for %s: on stable storage, 250 2.0.0 queued as %s", to, id))
 			}
 		}
 	case relay.EventDelayed:
 		s.delayed[id]++
-		s.line(s.numbers[to], s.yellow("deferred "), fmt.Sprintf("%s said %q; next try in %s (%s)", e.Host, e.Reply, time.Until(e.Next).Round(100*time.Millisecond), e.Rule))
+		s.line(s.number(e), s.yellow("deferred "), fmt.Sprintf("%s said %q; next try in %s (%s)", e.Host, e.Reply, time.Until(e.Next).Round(100*time.Millisecond), e.Rule))
 	case relay.EventRelayed, relay.EventDelivered:
 		s.ended[id] = e.Kind
-		n, what := s.numbers[to], fmt.Sprintf("%s took it for %s: %q", e.Host, to, e.Reply)
+		what := fmt.Sprintf("%s took it for %s: %q", e.Host, to, e.Reply)
 		if e.From.IsNull() {
-			n, what = 3, fmt.Sprintf("the bounce is in the mailbox of %s", to)
+			what = fmt.Sprintf("the bounce is in the mailbox of %s", to)
 		}
-		s.line(n, s.green("relayed  "), what)
+		s.line(s.number(e), s.green("relayed  "), what)
 	case relay.EventFailed, relay.EventExpired:
 		s.ended[id] = e.Kind
-		s.line(s.numbers[to], s.red("failed   "), fmt.Sprintf("%s said %q, and means it", e.Host, e.Reply))
+		what := fmt.Sprintf("for %s: %s", to, e.Reply)
+		if e.Host != "" {
+			what = fmt.Sprintf("%s said %q, and means it", e.Host, e.Reply)
+		}
+		s.line(s.number(e), s.red("failed   "), what)
 	case relay.EventNotified:
-		s.line(3, s.red("bounced  "), fmt.Sprintf("a notice to %s is queued as %s, in the same commit", e.From, e.NoticeID))
+		s.letters[e.NoticeID] = s.letters[e.ID]
+		s.line(s.letters[e.ID], s.red("bounced  "), fmt.Sprintf("a notice to %s is queued as %s, in the same commit", e.From, e.NoticeID))
 	default:
 		return
 	}
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// number is the letter that e is about. The first attempt may end before its
+// acceptance is told.
+func (s *screen) number(e relay.Event) int {
+	if n, ok := s.letters[e.ID]; ok {
+		return n
+	}
+	return s.numbers[e.Recipient.String()]
 }
 
 func (s *screen) line(number int, verb, what string) {
