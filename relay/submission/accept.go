@@ -31,6 +31,8 @@ type AcceptorConfig struct {
 	MaxMessageSize int64      // octets; 0: no limit. A message of exactly this is taken
 	MaxRecipients  int        // of a message; 0: no limit
 	MaxHops        int        // Received fields; 0: 50
+	// Ledger keeps the quotas and holds of users; nil: one in memory.
+	Ledger *identity.Ledger
 	// Sign makes the header fields that sign a message whose content is
 	// complete but for the Received field; nil: mail is not signed. An error
 	// is temporary trouble of ours.
@@ -54,11 +56,10 @@ type Submission struct {
 	relay.Envelope
 	Content io.WriterTo // strict CRLF lines; the SMTP front end's is the guard
 
-	Identity     string // who sends it: see relay.Message
-	MaxSize      int64  // the identity's own limit; 0: none
-	MaxAge       time.Duration
-	NoDelayNotes bool
-	NotBefore    time.Time
+	Identity  string         // who sends it: see relay.Message
+	User      *identity.User // who logged in, whose policy is obeyed; nil: nobody
+	NotBefore time.Time
+	AddFrom   bool // a missing From field is repaired (devices)
 
 	Client     netip.Addr
 	Listener   string
@@ -90,6 +91,9 @@ func NewAcceptor(cfg AcceptorConfig, q Queue, seen relay.Observer) (*Acceptor, e
 	if seen == nil {
 		seen = relay.Observers{}
 	}
+	if cfg.Ledger == nil {
+		cfg.Ledger = identity.NewLedger()
+	}
 	return &Acceptor{cfg: cfg, queue: q, seen: seen, log: cfg.Log}, nil
 }
 
@@ -101,21 +105,6 @@ func (a *Acceptor) Room(size int64) error {
 	return a.queue.Room()
 }
 
-// Sender says whether a user (nil: a client that needs no login) may send a
-// message of size octets (0: unknown) from this reverse-path.
-func (a *Acceptor) Sender(u *identity.User, from relay.Path, size int64) error {
-	if u == nil {
-		return nil
-	}
-	if from = a.Path(from); !from.IsNull() && !u.MaySend(from) {
-		return refuse(ReasonSender, 550, "5.7.1", "this login may not send as %s", from.Wire()) // RFC 6409 §6.1
-	}
-	if u.MaxMessageSize > 0 && size > u.MaxMessageSize {
-		return refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets for this login", u.MaxMessageSize)
-	}
-	return nil
-}
-
 // Path completes an address: "postmaster" without a domain is ours (RFC 5321
 // §4.5.1).
 func (a *Acceptor) Path(p relay.Path) relay.Path {
@@ -123,14 +112,6 @@ func (a *Acceptor) Path(p relay.Path) relay.Path {
 		return a.cfg.Postmaster
 	}
 	return p
-}
-
-// AnotherRecipient says whether a message with n recipients may have one more.
-func (a *Acceptor) AnotherRecipient(n int) error {
-	if a.cfg.MaxRecipients > 0 && n >= a.cfg.MaxRecipients {
-		return refuse(ReasonRecipients, 452, "4.5.3", "a message may have %d recipients; send to the others in another", a.cfg.MaxRecipients)
-	}
-	return nil
 }
 
 // Accept takes the content of s, applies the rules, and puts the message into
@@ -149,20 +130,18 @@ func (a *Acceptor) Accept(ctx context.Context, s *Submission) (relay.QueueID, er
 		a.seen.Observe(e)
 		return relay.QueueID{}, r
 	}
-	e := s.event(relay.EventAccepted)
-	e.ID, e.From, e.MessageID = m.ID, m.From, m.MessageID
-	e.Size, e.Count, e.Took = m.Size, len(m.Recipients), e.Time.Sub(began)
-	a.seen.Observe(e)
 	return m.ID, nil
 }
 
-func (a *Acceptor) accept(ctx context.Context, s *Submission, now time.Time) (*relay.Message, error) {
-	if len(s.Recipients) == 0 {
-		return nil, refuse(ReasonRecipients, 554, "5.5.1", "the message has no recipients")
-	}
-	if err := a.AnotherRecipient(len(s.Recipients) - 1); err != nil {
+func (a *Acceptor) accept(ctx context.Context, s *Submission, now time.Time) (_ *relay.Message, err error) {
+	if err := a.mayBegin(s); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			a.giveBack(s)
+		}
+	}()
 	draft, err := a.queue.NewDraft()
 	if err != nil {
 		return nil, fmt.Errorf("new draft: %w", err)
@@ -173,7 +152,8 @@ func (a *Acceptor) accept(ctx context.Context, s *Submission, now time.Time) (*r
 		return nil, err
 	}
 	m := a.message(s, draft, hdr, now)
-	draft.Prepend(a.missing(m, hdr, now))
+	reason := a.hold(s, m, hdr)
+	draft.Prepend(a.missing(s, m, hdr, now))
 	if err := a.sign(m, draft); err != nil {
 		return nil, err
 	}
@@ -182,16 +162,14 @@ func (a *Acceptor) accept(ctx context.Context, s *Submission, now time.Time) (*r
 	if err := a.queue.Enqueue(ctx, draft, m); err != nil {
 		return nil, fmt.Errorf("enqueue %s: %w", m.ID, err)
 	}
+	a.tellAccepted(s, m, reason, now)
 	return m, nil
 }
 
 // content streams the message into the draft: it is never whole in memory here.
 func (a *Acceptor) content(s *Submission, draft relay.Draft) (header, error) {
-	limit := a.cfg.MaxMessageSize
-	if s.MaxSize > 0 && (limit == 0 || s.MaxSize < limit) {
-		limit = s.MaxSize
-	}
-	sc := scanner{dst: draft, maxSize: limit, maxHops: a.cfg.MaxHops}
+	sc := scanner{dst: draft, maxSize: a.cfg.MaxMessageSize, maxHops: a.cfg.MaxHops}
+	a.scanFor(s, &sc)
 	if _, err := s.Content.WriteTo(&sc); err != nil {
 		return sc.hdr, err
 	}
@@ -208,13 +186,14 @@ func (a *Acceptor) message(s *Submission, draft relay.Draft, hdr header, now tim
 		// SMTPUTF8 are what old programs send. They need a clean 8-bit path as
 		// those of a body do, but no host would take them better for SMTPUTF8.
 		EightBit: hdr.body8Bit || hdr.eightBit, UTF8Header: hdr.eightBit && s.SMTPUTF8,
-		MaxAge: s.MaxAge, NotBefore: s.NotBefore, NoDelayNotes: s.NoDelayNotes,
+		NotBefore:   s.NotBefore,
 		TLSOptional: hdr.tlsNo && !s.RequireTLS, // RFC 8689 §5: REQUIRETLS beats it
 	}
 	m.From = a.Path(m.From)
 	for i := range m.Recipients {
 		m.Recipients[i].Path = a.Path(m.Recipients[i].Path)
 	}
+	a.rewrite(s, m)
 	if !hdr.hasID {
 		m.MessageID = "<" + m.ID.String() + "@" + strings.Trim(a.cfg.Hostname, "[]") + ">"
 	}
@@ -223,8 +202,8 @@ func (a *Acceptor) message(s *Submission, draft relay.Draft, hdr header, now tim
 
 // missing gives the fields that every message must have and this one lacks
 // (RFC 6409 §8.1 and §8.2).
-func (a *Acceptor) missing(m *relay.Message, hdr header, now time.Time) []byte {
-	var b []byte
+func (a *Acceptor) missing(s *Submission, m *relay.Message, hdr header, now time.Time) []byte {
+	b := a.policyFields(s, m, hdr)
 	if !hdr.date {
 		b = append(b, "Date: "+now.Format(rfc5322Date)+"\r\n"...)
 	}
@@ -246,6 +225,22 @@ func (a *Acceptor) sign(m *relay.Message, draft relay.Draft) error {
 	}
 	draft.Prepend(fields)
 	return nil
+}
+
+// tellAccepted tells of a message that is in the queue, and of its hold.
+func (a *Acceptor) tellAccepted(s *Submission, m *relay.Message, reason string, began time.Time) {
+	e := s.event(relay.EventAccepted)
+	e.ID, e.From, e.MessageID = m.ID, m.From, m.MessageID
+	e.Size, e.Count, e.Took = m.Size, len(m.Recipients), e.Time.Sub(began)
+	a.seen.Observe(e)
+	if m.Hold == "" {
+		return
+	}
+	for i := range m.Recipients {
+		e := s.event(relay.EventHeld)
+		e.ID, e.From, e.Recipient, e.Rule, e.Reason = m.ID, m.From, m.Recipients[i].Path, m.Hold, reason
+		a.seen.Observe(e)
+	}
 }
 
 // event is one about s, to be completed.

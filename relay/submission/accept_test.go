@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/identity"
 	"dawk/relay/submission"
 )
 
@@ -198,7 +199,7 @@ func TestRefusals(t *testing.T) {
 		{"full at the commit", &memQueue{enqueue: full}, nil, simple, "452 4.3.1", submission.ReasonNoSpace},
 		{"broken at the commit", &memQueue{enqueue: secret}, nil, simple, "451 4.3.0", submission.ReasonInternal},
 		{"too big", &memQueue{}, nil, pieces{strings.Repeat("x", 100001), 1000}, "552 5.3.4", submission.ReasonSize},
-		{"too big for the login", &memQueue{}, func(s *submission.Submission) { s.MaxSize = 10 }, pieces{strings.Repeat("x", 11), 1000}, "552 5.3.4", submission.ReasonSize},
+		{"too big for the login", &memQueue{}, func(s *submission.Submission) { s.User = &identity.User{Name: "a", MaxMessageSize: 10} }, pieces{strings.Repeat("x", 11), 1000}, "552 5.3.4", submission.ReasonSize},
 		{"a big header", &memQueue{}, func(s *submission.Submission) {}, pieces{strings.Repeat("X: y\r\n", 300<<10/6), 1000}, "552 5.3.4", submission.ReasonSize},
 		{"nobody to send to", &memQueue{}, func(s *submission.Submission) { s.Recipients = nil }, simple, "554 5.5.1", submission.ReasonRecipients},
 		{"too many to send to", &memQueue{}, func(s *submission.Submission) { s.Recipients = make([]relay.Recipient, 4) }, simple, "452 4.5.3", submission.ReasonRecipients},

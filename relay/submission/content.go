@@ -3,8 +3,12 @@ package submission
 import (
 	"bytes"
 	"encoding/binary"
+	"hash"
 	"io"
+	"slices"
 	"strings"
+
+	"dawk/relay/identity"
 )
 
 // maxHeader bounds the header, in octets: what more is there is no header but
@@ -18,17 +22,20 @@ type header struct {
 	date      bool
 	messageID string // the first Message-ID; "" without one
 	hasID     bool
-	tlsNo     bool // "TLS-Required: No" (RFC 8689 §5)
-	eightBit  bool // in the header as it was passed on
+	tlsNo     bool          // "TLS-Required: No" (RFC 8689 §5)
+	text      identity.Text // of Subject and body, where it is needed
+	eightBit  bool          // in the header as it was passed on
 	body8Bit  bool
 }
 
 // scanner reads a message as it goes by, and passes on everything but the
 // fields that must not leave. It holds no more than one line.
 type scanner struct {
-	dst     io.Writer
-	maxSize int64 // octets as they came; 0: no limit
-	maxHops int
+	dst      io.Writer
+	maxSize  int64 // octets as they came; 0: no limit
+	maxHops  int
+	keepFrom bool      // From and Sender leave under other names: a policy gives another From
+	text     hash.Hash // gets Subject and body, to tell texts apart; nil: not needed
 
 	size   int64 // octets as they came
 	hdr    header
@@ -74,6 +81,9 @@ func (s *scanner) Write(p []byte) (int, error) {
 		if !s.hdr.body8Bit {
 			s.hdr.body8Bit = has8Bit(p)
 		}
+		if s.text != nil {
+			s.text.Write(p)
+		}
 		if err := s.pass(p); err != nil {
 			return 0, err
 		}
@@ -91,6 +101,9 @@ func (s *scanner) finish() error {
 		}
 	}
 	s.endField()
+	if s.text != nil {
+		s.text.Sum(s.hdr.text[:0])
+	}
 	if s.inBody && s.last != '\n' { // neither
 		return s.pass([]byte("\r\n"))
 	}
@@ -129,6 +142,9 @@ func (s *scanner) headerLine(line []byte) error {
 	s.endField()
 	s.inBody = true
 	s.hdr.body8Bit = has8Bit(line)
+	if s.text != nil {
+		s.text.Write(line)
+	}
 	if err := s.pass([]byte("\r\n")); err != nil {
 		return err
 	}
@@ -148,6 +164,13 @@ func (s *scanner) field(name string, value, line []byte) error {
 		if s.hdr.from++; s.hdr.from > 1 {
 			return refuse(ReasonHeader, 550, "5.6.0", "the message has more than one From field (RFC 5322 section 3.6)")
 		}
+		if s.keepFrom {
+			return s.renamed("X-Original-From", value)
+		}
+	case strings.EqualFold(name, "Sender") && s.keepFrom:
+		return s.renamed("X-Original-Sender", value)
+	case strings.EqualFold(name, "Subject") && s.text != nil:
+		s.text.Write(value)
 	case strings.EqualFold(name, "Date"):
 		s.hdr.date = true
 	case strings.EqualFold(name, "Message-ID"):
@@ -179,6 +202,15 @@ func (s *scanner) passField(line []byte) error {
 		s.hdr.eightBit = has8Bit(line)
 	}
 	return s.pass(line)
+}
+
+// renamed passes a field on under another name; the rest of it follows. One
+// that would become too long does not leave.
+func (s *scanner) renamed(name string, value []byte) error {
+	if len(name)+1+len(value) > 1000 { // RFC 5322 §2.1.1, with CRLF
+		s.drop = true
+	}
+	return s.passField(slices.Concat([]byte(name), []byte(":"), value))
 }
 
 func (s *scanner) pass(p []byte) error {

@@ -22,7 +22,8 @@ type listener struct {
 	net.Listener // nil until Server.Listen
 	rules        Listener
 	server       *Server
-	tls          *tls.Config // nil: off
+	tls          *tls.Config                    // nil: off
+	identify     func(net.Conn) (string, error) // see Local; nil: a listener of Config
 }
 
 // conn is one client. It is the net.Conn that go-smtp serves.
@@ -34,6 +35,7 @@ type conn struct {
 	client   netip.Addr
 	trusted  netip.Prefix // the trusted network that the client is in
 	inTrust  bool
+	local    string // who a program of this machine runs as; see Local
 }
 
 func newListener(s *Server, l Listener) *listener {
@@ -80,6 +82,15 @@ func (l *listener) Accept() (net.Conn, error) {
 func (s *Server) admit(l *listener, raw net.Conn) *conn {
 	c := &conn{server: s, listener: l, id: s.run + "-" + strconv.FormatUint(s.opened.Add(1), 36), client: addrPort(raw.RemoteAddr()).Addr().WithZone("")}
 	c.trusted, c.inTrust = l.rules.trusts(c.client)
+	if l.identify != nil {
+		name, err := l.identify(raw)
+		if err != nil { // the program has gone, as a rule
+			s.log.Warn("a program of this machine could not be told", "err", err, "listener", l.name())
+			_ = raw.Close()
+			return nil
+		}
+		c.local, c.inTrust = name, true
+	}
 	c.Conn = guard.New(raw, s.guardConfig(c))
 	if c.inTrust {
 		c.Trust()
@@ -94,7 +105,7 @@ func (s *Server) admit(l *listener, raw net.Conn) *conn {
 }
 
 func (s *Server) countIn(c *conn) *Refusal {
-	key := limitKey(c.client)
+	key := c.limitKey()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -102,11 +113,11 @@ func (s *Server) countIn(c *conn) *Refusal {
 		return refuse(guard.ReasonShutdown, 421, "4.3.2", "%s is shutting down, try again later", s.cfg.Hostname)
 	case s.cfg.MaxConnections > 0 && len(s.conns) >= s.cfg.MaxConnections:
 		return refuse(ReasonConnections, 421, "4.3.2", "too many connections, try again later")
-	case s.cfg.MaxConnectionsPerIP > 0 && s.perIP[key] >= s.cfg.MaxConnectionsPerIP:
+	case s.cfg.MaxConnectionsPerIP > 0 && s.perClient[key] >= s.cfg.MaxConnectionsPerIP:
 		return refuse(ReasonConnections, 421, "4.7.0", "too many connections from your address, try again later")
 	}
 	s.conns[c] = struct{}{}
-	s.perIP[key]++
+	s.perClient[key]++
 	return nil
 }
 

@@ -29,6 +29,7 @@ const (
 	ReasonRelay       Reason = "relay_denied"
 	ReasonSender      Reason = "sender" // not one that the identity may use
 	ReasonRecipients  Reason = "recipients"
+	ReasonQuota       Reason = "quota" // of the identity, for now
 	ReasonSize        Reason = "size"
 	ReasonNoSpace     Reason = "no_space"
 	ReasonLoop        Reason = "loop" // too many hops

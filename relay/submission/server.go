@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +30,8 @@ type Server struct {
 	seen      relay.Observer
 	log       *slog.Logger
 	smtp      *smtp.Server
-	listeners []*listener
+	listeners []*listener // of Config
+	locals    []*listener // of AddLocal
 	backoff   *backoff
 
 	ctx    context.Context // of everything that connections do
@@ -38,11 +40,11 @@ type Server struct {
 	opened atomic.Uint64 // connections so far
 	run    string        // differs with each start
 
-	mu       sync.Mutex
-	conns    map[*conn]struct{}
-	perIP    map[netip.Addr]int
-	draining chan struct{} // closed when Shutdown begins
-	empty    chan struct{} // closed when draining and no connection is left
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	perClient map[clientKey]int
+	draining  chan struct{} // closed when Shutdown begins
+	empty     chan struct{} // closed when draining and no connection is left
 }
 
 // NewServer makes a server; Listen and Serve start it.
@@ -67,7 +69,7 @@ func NewServer(cfg Config, a *Acceptor, auth Authenticator, seen relay.Observer)
 		seen = relay.Observers{}
 	}
 	s := &Server{cfg: cfg, acceptor: a, auth: auth, seen: seen, log: cfg.Log,
-		backoff: newBackoff(cfg.AuthFailuresPerIP), conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{},
+		backoff: newBackoff(cfg.AuthFailuresPerIP), conns: map[*conn]struct{}{}, perClient: map[clientKey]int{},
 		draining: make(chan struct{}), empty: make(chan struct{})}
 	s.run = strconv.FormatInt(time.Now().Unix(), 36)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -123,8 +125,9 @@ func (s *Server) Addrs() []netip.AddrPort {
 
 // Serve accepts connections until Shutdown.
 func (s *Server) Serve() error {
-	errs := make(chan error, len(s.listeners))
-	for _, l := range s.listeners {
+	all := slices.Concat(s.listeners, s.locals)
+	errs := make(chan error, len(all))
+	for _, l := range all {
 		go func() {
 			err := s.smtp.Serve(l)
 			if err != nil && !errors.Is(err, net.ErrClosed) {
@@ -135,7 +138,7 @@ func (s *Server) Serve() error {
 		}()
 	}
 	var failed error
-	for range s.listeners {
+	for range all {
 		if err := <-errs; err != nil && !errors.Is(err, net.ErrClosed) {
 			failed = errors.Join(failed, err)
 		}
@@ -160,7 +163,7 @@ func (s *Server) stressed() bool {
 // before that, the connections left are cut; their messages were not
 // acknowledged.
 func (s *Server) Shutdown(ctx context.Context) error {
-	for _, l := range s.listeners {
+	for _, l := range slices.Concat(s.listeners, s.locals) {
 		if l.Listener != nil {
 			_ = l.Listener.Close()
 		}
@@ -208,9 +211,9 @@ func (s *Server) isDraining() bool {
 func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
-	key := limitKey(c.client)
-	if s.perIP[key]--; s.perIP[key] <= 0 {
-		delete(s.perIP, key)
+	key := c.limitKey()
+	if s.perClient[key]--; s.perClient[key] <= 0 {
+		delete(s.perClient, key)
 	}
 	if len(s.conns) == 0 && s.isDraining() {
 		close(s.empty)

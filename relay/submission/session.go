@@ -79,7 +79,7 @@ func (s *session) rcpt(r relay.Recipient) error {
 	if slices.ContainsFunc(s.rcpts, func(o relay.Recipient) bool { return o.Path == r.Path }) {
 		return nil // once is enough
 	}
-	if err := s.server.acceptor.AnotherRecipient(len(s.rcpts)); err != nil {
+	if err := s.server.acceptor.AnotherRecipient(s.user, len(s.rcpts)); err != nil {
 		return err
 	}
 	s.rcpts = append(s.rcpts, r)
@@ -103,16 +103,13 @@ func (s *session) submission() *Submission {
 	sub := &Submission{
 		Envelope: relay.Envelope{From: m.From, Recipients: s.rcpts, Body: m.Body, SMTPUTF8: m.SMTPUTF8,
 			RequireTLS: m.RequireTLS, EnvID: m.EnvID, Ret: m.Ret},
-		Content: s.conn.Conn, Identity: s.identity(), NotBefore: m.NotBefore,
+		Content: s.conn.Conn, Identity: s.identity(), User: s.user, NotBefore: m.NotBefore,
 		Client: s.client, Listener: s.listener.name(), Session: s.id, Helo: helo,
 		Protocol:   protocol(esmtp, m.SMTPUTF8, overTLS, s.user != nil),
 		HideClient: s.user != nil && s.listener.rules.ReceivedClient == receivedHidden,
 	}
 	if overTLS {
 		sub.TLS = tlsText(state)
-	}
-	if s.user != nil {
-		sub.MaxSize, sub.MaxAge = s.user.MaxMessageSize, s.user.MaxAge
 	}
 	return sub
 }
@@ -125,6 +122,8 @@ func (s *session) identity() string {
 	switch {
 	case s.user != nil:
 		return s.user.Name
+	case s.local != "":
+		return s.local
 	case s.inTrust:
 		return "network:" + s.trusted.String()
 	}
@@ -147,7 +146,7 @@ func (s *session) answer(err error) error {
 }
 
 func (s *session) refusedRcpt(r *Refusal) relay.Path {
-	if r.Reason == ReasonRelay || r.Reason == ReasonRecipients {
+	if r.Reason == ReasonRelay || r.Reason == ReasonRecipients || r.Reason == ReasonQuota {
 		return s.conn.Rcpt().Path
 	}
 	return relay.Path{}

@@ -1,0 +1,180 @@
+package submission_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"dawk/relay"
+	"dawk/relay/identity"
+	"dawk/relay/submission"
+)
+
+// accepts submits one message of u and gives it as stored.
+func accepts(t *testing.T, a *submission.Acceptor, q *memQueue, u *identity.User, content string, to ...string) stored {
+	t.Helper()
+	s := submit(t, pieces{content, 50})
+	s.User = u
+	if len(to) > 0 {
+		s.Recipients = nil
+	}
+	for _, r := range to {
+		s.Recipients = append(s.Recipients, relay.Recipient{Path: path(t, r)})
+	}
+	_, err := a.Accept(t.Context(), s)
+	check(t, err)
+	all := q.messages()
+	return all[len(all)-1]
+}
+
+func TestRewriteFrom(t *testing.T) {
+	q := &memQueue{}
+	a, _ := acceptor(t, q, nil)
+	u := &identity.User{Name: "scanner", Policy: identity.Policy{RewriteFrom: path(t, "scan@example.org")}}
+	m := accepts(t, a, q, u, lines("Subject: x", "From: Scanner", " <root@localhost.localdomain>", "Sender: root", "", "From: body"))
+	h := m.header()
+	for _, want := range []string{"\r\nFrom: <scan@example.org>\r\n", "\r\nX-Original-From: Scanner\r\n <root@localhost.localdomain>\r\n", "\r\nX-Original-Sender: root"} {
+		if !strings.Contains(h, want) {
+			t.Errorf("%q lacks %q", h, want)
+		}
+	}
+	if strings.Count(h, "\r\nFrom:") != 1 || strings.Contains(h, "\r\nSender:") || m.From.String() != "scan@example.org" || m.body() != "From: body\r\n" {
+		t.Errorf("%q %v", m.content, m.From)
+	}
+	long := accepts(t, a, q, u, lines("From: "+strings.Repeat("x", 990), " more", "Subject: y", "", ""))
+	for line := range strings.SplitSeq(long.content, "\r\n") {
+		if len(line) > 998 {
+			t.Errorf("a line of %d octets", len(line))
+		}
+	}
+	if strings.Contains(long.content, " more") {
+		t.Errorf("half a field is left: %.100q", long.content)
+	}
+	s := submit(t, pieces{"\r\n", 9})
+	s.User, s.From = u, relay.Path{}
+	_, err := a.Accept(t.Context(), s)
+	check(t, err)
+	if m := q.messages()[2]; !m.From.IsNull() || !strings.Contains(m.header(), "From: <scan@example.org>") {
+		t.Errorf("a receipt: %v %q", m.From, m.content)
+	}
+}
+
+func TestRedirect(t *testing.T) {
+	q := &memQueue{}
+	a, _ := acceptor(t, q, nil)
+	u := &identity.User{Name: "staging", Policy: identity.Policy{Redirect: path(t, "qa@example.org"), NoDelayNotes: true}}
+	one := accepts(t, a, q, u, lines("Subject: x", "", ""), "real@example.com")
+	if r := one.Recipients; len(r) != 1 || r[0].Path.String() != "qa@example.org" || r[0].ORcpt != (relay.ORcpt{Type: "rfc822", Addr: "real@example.com"}) {
+		t.Errorf("%+v", r)
+	}
+	many := accepts(t, a, q, u, lines("Subject: x", "", ""), "real@example.com", "jürgen@example.com")
+	if r := many.Recipients; len(r) != 1 || r[0].Path.String() != "qa@example.org" || !r[0].ORcpt.IsZero() || !many.NoDelayNotes {
+		t.Errorf("%+v", many.Message)
+	}
+	h := many.header()
+	if !strings.Contains(h, "\r\nX-Original-To: <real@example.com>\r\nX-Original-To: <j\\x{FC}rgen@example.com>") || strings.Contains(h, "for <real") {
+		t.Errorf("%q", h)
+	}
+}
+
+func TestHoldAll(t *testing.T) {
+	q := &memQueue{}
+	a, seen := acceptor(t, q, nil)
+	m := accepts(t, a, q, &identity.User{Name: "new", Policy: identity.Policy{Hold: true}}, "\r\n", "a@example.com", "b@example.com")
+	held := seen.of(relay.EventHeld)
+	if !strings.Contains(m.Hold, "users.toml") || len(held) != 2 || held[1].Recipient.String() != "b@example.com" || held[0].ID != m.ID || held[0].Reason != "policy" {
+		t.Errorf("%q %+v", m.Hold, held)
+	}
+}
+
+// The message that goes too far is taken and held, those after it are as
+// well, and one event tells of the user.
+func TestFloodOfCopiesIsHeld(t *testing.T) {
+	q := &memQueue{}
+	ledger := identity.NewLedger()
+	a, seen := acceptor(t, q, func(c *submission.AcceptorConfig) { c.Ledger = ledger })
+	u := &identity.User{Name: "alice", Policy: identity.Policy{HoldCopies: 3}}
+	text := func(id, body string) string { return lines("Message-ID: <"+id+"@x>", "Subject: hi", "", body) }
+	for i, c := range []struct {
+		content string
+		held    bool
+	}{{text("1", "a"), false}, {text("2", "b"), false}, {text("3", "a"), true}, {text("4", "other"), true}} {
+		m := accepts(t, a, q, u, c.content, "a@example.com", "b@example.com")
+		if (m.Hold != "") != c.held {
+			t.Errorf("message %d: hold %q", i+1, m.Hold)
+		}
+	}
+	if e := seen.of(relay.EventIdentityHeld); len(e) != 1 || e[0].Reason != "copies" || !strings.Contains(e[0].Rule, "4 recipients") {
+		t.Errorf("%+v", e)
+	}
+	_, err := ledger.Release("Alice")
+	check(t, err)
+	if m := accepts(t, a, q, u, text("5", "a")); m.Hold != "" {
+		t.Errorf("after the release: %q", m.Hold)
+	}
+}
+
+func TestQuotaIsToldWithItsEnd(t *testing.T) {
+	full := errors.New("full")
+	q := &memQueue{enqueue: full}
+	a, seen := acceptor(t, q, nil)
+	u := &identity.User{Name: "app", Policy: identity.Policy{PerHour: 2, RecipientsPerHour: 3}}
+	s := submit(t, pieces{"\r\n", 9})
+	s.User = u
+	if _, err := a.Accept(t.Context(), s); err == nil {
+		t.Fatal("accepted")
+	}
+	q.enqueue = nil // what was not accepted costs nothing
+	accepts(t, a, q, u, "\r\n", "a@example.com", "b@example.com")
+	check(t, a.AnotherRecipient(u, 0))
+	if err := a.AnotherRecipient(u, 1); err == nil || !strings.HasPrefix(err.Error(), "452 4.7.28 this login may send 3 recipients per hour; try again in ") {
+		t.Errorf("%v", err)
+	}
+	accepts(t, a, q, u, "\r\n", "a@example.com")
+	if err := a.Sender(u, path(t, "a@example.org"), 0); err == nil || !strings.HasPrefix(err.Error(), "452 4.7.28 this login may send 2 messages per hour; try again in ") {
+		t.Errorf("%v", err)
+	}
+	s = submit(t, pieces{"\r\n", 9})
+	s.User = u
+	var r *submission.Refusal
+	if _, err := a.Accept(t.Context(), s); !errors.As(err, &r) || r.Reason != submission.ReasonQuota {
+		t.Errorf("%v", err)
+	}
+	if e := seen.of(relay.EventRefused); e[len(e)-1].Reason != "quota" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestMissingFromOfDevices(t *testing.T) {
+	q := &memQueue{}
+	a, _ := acceptor(t, q, nil)
+	for _, c := range []struct {
+		add           bool
+		from, content string
+		want          string
+	}{
+		{true, "dev@example.org", "Subject: x\r\n\r\n", "From: <dev@example.org>"},
+		{true, "", "Subject: x\r\n\r\n", "From: <postmaster@" + hostname + ">"},
+		{true, "dev@example.org", "From: me@example.org\r\n\r\n", "From: me@example.org"},
+		{false, "dev@example.org", "Subject: x\r\n\r\n", ""},
+	} {
+		s := submit(t, pieces{c.content, 50})
+		s.AddFrom = c.add
+		s.From = relay.Path{}
+		if c.from != "" {
+			s.From = path(t, c.from)
+		}
+		_, err := a.Accept(t.Context(), s)
+		check(t, err)
+		all := q.messages()
+		got := ""
+		for line := range strings.SplitSeq(all[len(all)-1].header(), "\r\n") {
+			if strings.HasPrefix(line, "From:") {
+				got += line
+			}
+		}
+		if got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
