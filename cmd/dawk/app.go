@@ -58,6 +58,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newDemoCommand(a),
 		newUserCommand(a),
 		newCheckCommand(a),
+		newDKIMCommand(a),
 		newQueueCommand(a),
 		newWhyCommand(a),
 		newHealthCommand(a),

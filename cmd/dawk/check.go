@@ -52,8 +52,8 @@ func newCheckCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings and this machine before they are used",
-		Long: "Checks the configuration, certificate, users, disk, DNS, listeners, our name, port 25 and the smart\n" +
-			"hosts' logins. It changes nothing and sends no mail. Run it as the user that the relay runs as.\n" +
+		Long: "Checks the configuration, certificate, users, disk, DNS, listeners, our name, DKIM records, port 25 and\n" +
+			"the smart hosts' logins. It changes nothing and sends no mail. Run it as the user that the relay runs as.\n" +
 			"Exit status 1 if anything is wrong; warnings do not count.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), asJSON) },
@@ -103,7 +103,7 @@ func checkAll(ctx context.Context, path string) []finding {
 	}
 	c := &checker{cfg: cfg, running: dawkRuns(cfg)}
 	checks := []func(context.Context) []finding{
-		c.configuration, c.tls, c.users, c.data, c.dns, c.listeners, c.trust, c.postmaster, c.name, c.port25, c.routes,
+		c.configuration, c.tls, c.users, c.data, c.dns, c.listeners, c.trust, c.postmaster, c.name, c.dkim, c.port25, c.routes,
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()

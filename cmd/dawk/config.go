@@ -96,6 +96,9 @@ func (c *Config) complete() {
 	for i := range c.Routes {
 		paths = append(paths, &c.Routes[i].PasswordFile)
 	}
+	for i := range c.DKIM {
+		paths = append(paths, &c.DKIM[i].Key)
+	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(c.dir, *p)

@@ -26,6 +26,7 @@ func (c *Config) check() {
 	c.checkDNS()
 	c.checkDelivery()
 	c.checkRoutes()
+	c.checkDKIM()
 	c.checkHTTP()
 	c.oneOf("log.format", c.Log.Format, "text", "json")
 	c.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")

@@ -23,7 +23,7 @@ type Config struct {
 	DNS       DNSConfig        `toml:"dns"`
 	Delivery  DeliveryConfig   `toml:"delivery"`
 	Routes    []RouteConfig    `toml:"route"`
-	DKIM      []DKIMConfig     `toml:"dkim" later:"signing comes in a later one"`
+	DKIM      []DKIMConfig     `toml:"dkim"`
 	Providers []ProviderConfig `toml:"provider" later:"limits by provider come in a later one"`
 	HTTP      HTTPConfig       `toml:"http"`
 	Log       LogConfig        `toml:"log"`
@@ -136,7 +136,7 @@ type RouteConfig struct {
 	TokenURL           string `toml:"token_url" later:"OAuth2 logins come in a later one"`
 	Scope              string `toml:"scope" later:"OAuth2 logins come in a later one"`
 	Auth               string `toml:"auth" later:"PLAIN or LOGIN is used, whichever the host offers"`
-	DKIM               bool   `toml:"dkim" later:"signing comes in a later one"`
+	DKIM               *bool  `toml:"dkim"` // nil: by type
 }
 
 // SetDefaults is called for each [[route]] before its keys.

@@ -186,6 +186,7 @@ func (c *Config) checkFiles() {
 			c.secrets.roots = pool
 		}
 	}
+	c.checkDKIMFiles()
 }
 
 // needsUsers says whether any listener lets users log in.

@@ -16,6 +16,7 @@ import (
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
+	"dawk/relay/dkim"
 	"dawk/relay/identity"
 	"dawk/relay/submission"
 )
@@ -46,6 +47,7 @@ type instance struct {
 	queue      *queue.Queue
 	resolver   *mx.Resolver
 	transport  *mx.Transport
+	signer     *dkim.Signer
 	users      *identity.Users // nil: nobody can log in
 	dispatcher *delivery.Dispatcher
 	certs      *submission.Certificates // nil: no listener speaks TLS
@@ -71,7 +73,7 @@ func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*i
 	if err := r.openQueue(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{r.openTransport, r.openUsers, r.openDispatcher, r.openServer} {
+	for _, step := range []func() error{r.openTransport, r.openSigner, r.openUsers, r.openDispatcher, r.openServer} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, r.close())
 		}
@@ -101,6 +103,22 @@ func (r *instance) openTransport() (err error) {
 	return err
 }
 
+func (r *instance) openSigner() (err error) {
+	r.signer, err = dkim.Open(r.cfg.dkimKeys(), r.log)
+	return err
+}
+
+// sign makes the DKIM signatures of a message, unless all its recipients go by
+// routes whose provider signs itself.
+func (r *instance) sign(m *relay.Message, content relay.Content) ([]byte, error) {
+	for _, rcpt := range m.Recipients {
+		if !r.cfg.unsigned(r.transport.Destination(m, rcpt.Path)) {
+			return r.signer.Sign(content)
+		}
+	}
+	return nil, nil
+}
+
 func (r *instance) openUsers() (err error) {
 	if r.cfg.needsUsers() {
 		r.users, err = identity.Open(r.cfg.Users.File, r.log)
@@ -111,6 +129,7 @@ func (r *instance) openUsers() (err error) {
 func (r *instance) openDispatcher() (err error) {
 	cfg := r.cfg.deliveryConfig(r.log)
 	cfg.Grace = drainAttempts
+	cfg.Sign = r.sign
 	r.dispatcher, err = delivery.New(cfg, r.queue, r.transport, r.observer)
 	return err
 }
@@ -124,7 +143,9 @@ func (r *instance) openServer() error {
 		}
 		r.certs, cfg.GetCertificate = certs, certs.Get
 	}
-	acceptor, err := submission.NewAcceptor(r.cfg.acceptorConfig(r.log), r.queue, r.observer)
+	rules := r.cfg.acceptorConfig(r.log)
+	rules.Sign = r.sign
+	acceptor, err := submission.NewAcceptor(rules, r.queue, r.observer)
 	if err != nil {
 		return err
 	}

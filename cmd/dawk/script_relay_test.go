@@ -25,7 +25,8 @@ import (
 // receivers, which listen on the same port of different loopback addresses, as
 // MX hosts do.
 //
-//	dns start FILE | add FILE | fault NAME TYPE FAULT     sets $DNS
+//	dns start FILE | add FILE | remove NAME TYPE          sets $DNS
+//	dns fault NAME TYPE FAULT | authentic on|off
 //	mx start NAME [IP] | stop NAME                        sets $MXPORT
 //	mx script NAME MATCH ACTION TIMES                     see mxtest.Server.Script
 //	mx clear NAME                                         ends its scripts
@@ -35,6 +36,7 @@ import (
 //	idle open | expect REPLY                              a client that says nothing
 //	cmpcrlf WANT GOT                                      GOT ends with WANT's lines, with CRLF
 //	fetch URL FILE
+//	[!] dkimverify FILE                                   see script_dkim_test.go
 //	smtp FILE [ADDR]                                      a dialogue, see script_smtp_test.go
 //	send [flags] FROM TO FILE [ADDR]                      sets $ID; see script_smtp_test.go
 //
@@ -52,8 +54,10 @@ func relayCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"idle":    func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).idleCommand(args) },
 		"cmpcrlf": cmpcrlfCommand,
 		"fetch":   fetchCommand,
-		"smtp":    smtpCommand,
-		"send":    sendCommand,
+
+		"dkimverify": dkimVerifyCommand,
+		"smtp":       smtpCommand,
+		"send":       sendCommand,
 	}
 }
 
@@ -100,7 +104,7 @@ func (w *world) need(args []string, n int, usage string) {
 }
 
 func (w *world) dnsCommand(_ bool, args []string) {
-	w.need(args, 2, "dns start|add FILE | fault NAME TYPE FAULT")
+	w.need(args, 2, "dns start|add FILE | remove NAME TYPE | fault NAME TYPE FAULT | authentic on|off")
 	var err error
 	switch args[0] {
 	case "start":
@@ -109,9 +113,14 @@ func (w *world) dnsCommand(_ bool, args []string) {
 		}
 	case "add":
 		err = w.dns.Add(w.ts.ReadFile(args[1]))
+	case "remove":
+		w.need(args, 3, "dns remove NAME TYPE")
+		w.dns.Remove(args[1], args[2])
 	case "fault":
 		w.need(args, 4, "dns fault NAME TYPE FAULT")
 		w.dns.Fault(args[1], args[2], mxtest.Fault(args[3]))
+	case "authentic":
+		w.dns.Authentic(args[1] == "on")
 	default:
 		w.ts.Fatalf("dns %s: no such command", args[0])
 	}

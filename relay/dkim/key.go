@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -69,12 +70,16 @@ const maxKeyFile = 64 << 10 // octets
 func LoadKey(file string) (crypto.Signer, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		var pe *fs.PathError
+		if errors.As(err, &pe) { // without the system call's name
+			err = pe.Err
+		}
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	key, err := parseKey(data)
 	if err != nil {

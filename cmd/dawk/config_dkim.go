@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"dawk/mx"
+	"dawk/relay/dkim"
+)
+
+func (k *DKIMConfig) key() dkim.Key {
+	return dkim.Key{Domain: k.Domain, Selector: k.Selector, File: k.Key}
+}
+
+// checkDKIM looks at names; the key files are looked at with all others.
+func (c *Config) checkDKIM() {
+	taken := map[string]int{} // record name → index
+	for i := range c.DKIM {
+		at, k := fmt.Sprintf("dkim[%d]", i), &c.DKIM[i]
+		for _, missing := range []struct{ key, value, example string }{
+			{"domain", k.Domain, "example.org"}, {"selector", k.Selector, "2026a"}, {"key", k.Key, "dkim/2026a.pem"},
+		} {
+			if missing.value == "" && c.doc.Clean(at) {
+				c.doc.Fault(at, "this [[dkim]] has no %s: write one like %[1]s = %q; `dawk dkim new` makes a key and all three lines", missing.key, missing.example)
+			}
+		}
+		if !c.doc.Clean(at) {
+			continue
+		}
+		norm, err := k.key().Normalize()
+		if err != nil {
+			word, _, _ := strings.Cut(err.Error(), " ")
+			c.doc.Fault(at+"."+word, "%v", err)
+			continue
+		}
+		if first, ok := taken[norm.RecordName()]; ok {
+			c.doc.Fault(at+".selector", "the selector %s of %s is taken already in line %d: one record publishes one key", norm.Selector, norm.Domain, c.doc.Line(fmt.Sprintf("dkim[%d]", first)))
+			continue
+		}
+		taken[norm.RecordName()] = i
+	}
+}
+
+func (c *Config) checkDKIMFiles() {
+	for i := range c.DKIM {
+		at := fmt.Sprintf("dkim[%d]", i)
+		if !c.doc.Clean(at) {
+			continue
+		}
+		if _, err := dkim.LoadKey(c.DKIM[i].Key); err != nil {
+			c.doc.Fault(at+".key", "key: %v", err)
+		}
+	}
+}
+
+// dkimKeys are the keys of a checked configuration.
+func (c *Config) dkimKeys() []dkim.Key {
+	keys := make([]dkim.Key, len(c.DKIM))
+	for i := range c.DKIM {
+		keys[i] = c.DKIM[i].key()
+	}
+	return keys
+}
+
+// unsigned says whether a destination takes its mail unsigned: Microsoft 365
+// and Gmail change what passes through and sign it themselves, so that our
+// signature would arrive broken.
+func (c *Config) unsigned(destination string) bool {
+	name, ok := strings.CutPrefix(destination, mx.RoutePrefix)
+	if !ok {
+		return false
+	}
+	for i := range c.Routes {
+		if r := &c.Routes[i]; r.name() == name {
+			if r.DKIM != nil {
+				return !*r.DKIM
+			}
+			return r.Type == "microsoft365" || r.Type == "gmail"
+		}
+	}
+	return false
+}
