@@ -26,6 +26,9 @@ func (c *session) data() error {
 	if m.Data, err = readBody(c.r); err != nil {
 		return err
 	}
+	if c.tooFast() {
+		return c.write("432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded\r\n", 0)
+	}
 	c.taken++
 	m.Number, m.Time = c.taken, time.Now()
 	// Taken is what we answered 250 to; but a session that the script ends

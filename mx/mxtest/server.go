@@ -22,6 +22,12 @@ type Config struct {
 	ImplicitTLS bool              // TLS from the first octet
 	Users       map[string]string // name and password; turns AUTH on, and MAIL needs it
 	Auth        string            // mechanisms offered with Users; "": PLAIN LOGIN
+
+	AuthNeedsTLS   bool
+	Good           func(token string) bool // access tokens that are good; MAIL needs a login
+	Provider       string                  // "microsoft365", "gmail": whose words are used
+	MaxConnections int                     // at once, then a login gets 432; 0: no limit
+	PerMinute      int                     // messages, then the final dot gets 432; 0: no limit
 }
 
 // DefaultExtensions are offered unless Config says otherwise.
@@ -62,6 +68,7 @@ type Server struct {
 	extensions []string
 	messages   []Message
 	commands   []string
+	exceeded   int           // how often a limit was
 	changed    chan struct{} // closed and replaced at each change
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -188,6 +195,13 @@ func (s *Server) Commands() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.commands)
+}
+
+// Exceeded is how often a client went beyond a limit.
+func (s *Server) Exceeded() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exceeded
 }
 
 // Sessions is how many clients came so far.

@@ -195,7 +195,7 @@ func (c *session) ehlo() string {
 	if c.s.cfg.Certificate != nil && !c.tls {
 		lines = append(lines, "STARTTLS")
 	}
-	if c.s.cfg.Users != nil {
+	if c.s.cfg.Users != nil && (c.tls || !c.s.cfg.AuthNeedsTLS) {
 		lines = append(lines, "AUTH "+cmp.Or(c.s.cfg.Auth, "PLAIN LOGIN"))
 	}
 	return "250 " + strings.Join(lines, "\n")
@@ -249,8 +249,25 @@ func (c *session) auth(args string) error {
 		line, _ := c.r.ReadString('\n')
 		return strings.TrimSpace(line)
 	}
+	if busy, err := c.busy(); busy || err != nil {
+		return err
+	}
 	var name, password string
-	switch strings.ToUpper(mech) {
+	switch mech := strings.ToUpper(mech); mech {
+	case "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-256":
+		var ok bool
+		var err error
+		if mech == "SCRAM-SHA-256" {
+			name, ok, err = c.scram(initial)
+		} else {
+			name, ok, err = c.bearer(mech, initial)
+		}
+		if !ok {
+			return err
+		}
+		return c.welcome(name)
+	case "EXTERNAL":
+		return c.welcome(decode64(initial))
 	case "PLAIN":
 		if initial == "" {
 			initial = ask("")
@@ -267,8 +284,13 @@ func (c *session) auth(args string) error {
 		return c.write("504 5.5.4 unknown mechanism\r\n", 0)
 	}
 	if want, ok := c.s.cfg.Users[name]; !ok || want != password {
-		return c.write("535 5.7.8 wrong name or password\r\n", 0)
+		return c.write(c.denied(), 0)
 	}
+	return c.welcome(name)
+}
+
+// welcome lets a user in, unless the script says otherwise.
+func (c *session) welcome(name string) error {
 	err := c.scripted(EventAUTH, name, "235 2.7.0 welcome")
 	if err == nil {
 		c.user = name
