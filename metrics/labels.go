@@ -22,6 +22,7 @@ var (
 	tlsVersions  = []string{"TLS1.2", "TLS1.3", none, "unreached", other}
 	noticeKinds  = []string{"failed", "delayed", "relayed", "late", "double-bounce", "digest", other}
 	holdActions  = []string{"held", "released"}
+	holdReasons  = []string{"copies", "new_recipients", other}
 
 	// The actions of recipients: without trouble, and with a reason.
 	smooth   = []relay.EventKind{relay.EventRelayed, relay.EventDelivered, relay.EventDeleted}
@@ -63,6 +64,9 @@ func (m *Set) zero() {
 	}
 	for _, v := range holdActions {
 		m.holds.WithLabelValues(v)
+	}
+	for _, v := range holdReasons {
+		m.identityHolds.WithLabelValues(v)
 	}
 	for _, action := range smooth {
 		m.outcomes.WithLabelValues(string(action), none)

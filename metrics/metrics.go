@@ -76,7 +76,7 @@ type Set struct {
 	accepted, acceptedBytes, acceptedRecipients prometheus.Counter
 	connections, unknown, dropped               prometheus.Counter
 	refused, logins, attempts, outcomes         *prometheus.CounterVec
-	notices, holds                              *prometheus.CounterVec
+	notices, holds, identityHolds               *prometheus.CounterVec
 	commitSeconds, acceptSeconds                prometheus.Histogram
 	attemptSeconds                              prometheus.Histogram
 	ageSeconds                                  *prometheus.HistogramVec
@@ -112,6 +112,7 @@ func (m *Set) makeCounters() {
 	m.notices = m.counters("dawk_notices_total", "Notices put into the queue, by kind.", "kind")
 	m.dropped = m.counter("dawk_double_bounces_dropped_total", "Failures that nobody was told: no postmaster, or not reachable.")
 	m.holds = m.counters("dawk_holds_total", "Deliveries put on hold and released.", "action")
+	m.identityHolds = m.counters("dawk_identity_holds_total", "Users put on hold because their mail looked like that of a thief, by reason.", "reason")
 	m.lastSuccess = prometheus.NewGauge(prometheus.GaugeOpts{Name: "dawk_last_success_timestamp_seconds",
 		Help: "When a recipient was last relayed or delivered; 0: not since the start."})
 	m.registry.MustRegister(m.lastSuccess)

@@ -30,6 +30,8 @@ func (m *Set) Observe(e relay.Event) {
 		m.dropped.Inc()
 	case relay.EventHeld, relay.EventReleased:
 		m.holds.WithLabelValues(string(e.Kind)).Inc()
+	case relay.EventIdentityHeld:
+		m.identityHolds.WithLabelValues(within(holdReasons, e.Reason)).Inc()
 	}
 }
 

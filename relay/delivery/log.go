@@ -24,7 +24,7 @@ type logObserver struct{ log *slog.Logger }
 // of a server's words for the sender (relay.Reply.Enhanced).
 //
 // Levels: debug for connections and attempts (their recipients follow), warn
-// for mail that failed, error for a failure that nobody hears of.
+// for mail that failed and for users put on hold, error for a failure that nobody hears of.
 func NewLogObserver(l *slog.Logger) relay.Observer { return logObserver{l} }
 
 // Observe writes e.
@@ -45,7 +45,7 @@ func levelOf(e relay.Event) slog.Level {
 	switch e.Kind {
 	case relay.EventAttempted, relay.EventConnected, relay.EventGone:
 		return slog.LevelDebug
-	case relay.EventFailed, relay.EventExpired:
+	case relay.EventFailed, relay.EventExpired, relay.EventIdentityHeld:
 		return slog.LevelWarn
 	case relay.EventDropped:
 		return slog.LevelError
@@ -65,6 +65,8 @@ func words(e relay.Event) string {
 		return "expired: its time in the queue is up"
 	case relay.EventDropped:
 		return "dropped: a failure that nobody can be told of"
+	case relay.EventIdentityHeld:
+		return "identity_held: its mail is taken and waits; see dawk user release"
 	case relay.EventLogin:
 		if e.Reason != "ok" {
 			return "login failed"
