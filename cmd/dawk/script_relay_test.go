@@ -3,12 +3,15 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -311,6 +314,19 @@ type process struct {
 	err    error
 }
 
+// startProgram runs dawk outside of a script: TestMain takes the name for it.
+func startProgram(dir string, args ...string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	link := filepath.Join(dir, "dawk")
+	if err := os.Symlink(self, link); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return startProcess(dir, link, args...)
+}
+
 func startProcess(dir, name string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(name, args...), log: &logBuffer{changed: make(chan struct{})}, exited: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdout = dir, p.log, p.log
@@ -360,6 +376,10 @@ func (l *logBuffer) text() string {
 
 // wait says whether the log comes to match before the process ends.
 func (l *logBuffer) wait(re *regexp.Regexp, exited <-chan struct{}) bool {
+	return l.waitFor(re, exited, patience)
+}
+
+func (l *logBuffer) waitFor(re *regexp.Regexp, exited <-chan struct{}, patience time.Duration) bool {
 	limit := time.After(patience)
 	for ended := false; ; {
 		l.mu.Lock()
