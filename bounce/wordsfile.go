@@ -174,15 +174,18 @@ func placeholders(names []string) string {
 }
 
 // nearest helps with a key that is not there: the one that shares most with
-// it, from the front.
+// it, from the front and from the back.
 func nearest(key string) string {
 	best, most := "", 2
 	for k := range vocabulary {
-		n := 0
-		for n < min(len(k), len(key)) && k[n] == key[n] {
-			n++
+		front, back := 0, 0
+		for front < min(len(k), len(key)) && k[front] == key[front] {
+			front++
 		}
-		if n > most || n == most && k < best {
+		for back < min(len(k), len(key))-front && k[len(k)-1-back] == key[len(key)-1-back] {
+			back++
+		}
+		if n := front + back; n > most || n == most && k < best {
 			best, most = k, n
 		}
 	}

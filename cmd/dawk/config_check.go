@@ -27,6 +27,7 @@ func (c *Config) check() {
 	c.checkDelivery()
 	c.checkRoutes()
 	c.checkDKIM()
+	c.checkBounce()
 	c.checkHTTP()
 	c.oneOf("log.format", c.Log.Format, "text", "json")
 	c.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")

@@ -90,7 +90,13 @@ func (c *Config) queueOptions(log *slog.Logger) queue.Options {
 }
 
 func (c *Config) deliveryConfig(log *slog.Logger) delivery.Config {
+	limit, span, _ := parseNoticeLimit(c.Bounce.Limit) // checked
 	return delivery.Config{
+		Languages:      c.languages,
+		Language:       c.Bounce.Language,
+		TellLate:       c.Bounce.DelayEnded,
+		NoticeLimit:    limit,
+		NoticeSpan:     span,
 		Hostname:       c.Hostname,
 		Postmaster:     c.postmasterPath(),
 		Retry:          durations(c.Queue.Retry),

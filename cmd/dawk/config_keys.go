@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"dawk/bounce"
 	"dawk/relay/tomlfile"
 )
 
@@ -25,12 +26,14 @@ type Config struct {
 	Routes    []RouteConfig    `toml:"route"`
 	DKIM      []DKIMConfig     `toml:"dkim"`
 	Providers []ProviderConfig `toml:"provider" later:"limits by provider come in a later one"`
+	Bounce    BounceConfig     `toml:"bounce"`
 	HTTP      HTTPConfig       `toml:"http"`
 	Log       LogConfig        `toml:"log"`
 
 	file, dir string             // where it was read; "" for the built-in defaults
 	doc       *tomlfile.Document // nil for the built-in defaults
 	secrets   secrets
+	languages *bounce.Languages // of notices
 }
 
 // ListenerConfig is one [[listener]].
@@ -191,8 +194,9 @@ func newConfig() *Config {
 				Connect: tomlfile.Duration(30 * time.Second), Greeting: tomlfile.Duration(5 * m),
 				Command: tomlfile.Duration(5 * m), Data: tomlfile.Duration(2 * m), Block: tomlfile.Duration(3 * m),
 				FinalDot: tomlfile.Duration(10 * m), Session: tomlfile.Duration(30 * m)}},
-		HTTP: HTTPConfig{Address: "127.0.0.1:8025"},
-		Log:  LogConfig{Format: "text", Level: "info"},
+		Bounce: newBounceConfig(),
+		HTTP:   HTTPConfig{Address: "127.0.0.1:8025"},
+		Log:    LogConfig{Format: "text", Level: "info"},
 	}
 }
 

@@ -163,6 +163,7 @@ func (c *Config) checkFiles() {
 			c.doc.Fault(place, "users log in here, but the file of users %s does not exist: make it with `dawk user add NAME`", c.Users.File)
 		}
 	}
+	c.checkWords()
 	c.secrets.passwords = map[int]string{}
 	for i, r := range c.Routes {
 		if r.PasswordFile == "" {

@@ -69,7 +69,8 @@ type instance struct {
 func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*instance, error) {
 	r := &instance{cfg: cfg, log: log, began: time.Now(), history: admin.NewHistory(admin.DefaultHistory), distrusted: make(chan error, 1)}
 	r.metrics = r.newMetrics()
-	r.observer = append(relay.Observers{delivery.NewLogObserver(log), r.metrics, r.history}, observers...)
+	// The log comes after the counts: what a line tells has been counted by then.
+	r.observer = append(relay.Observers{r.metrics, r.history, delivery.NewLogObserver(log)}, observers...)
 	if err := r.openQueue(); err != nil {
 		return nil, err
 	}
@@ -83,7 +84,12 @@ func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*i
 
 func (r *instance) openQueue() (err error) {
 	opt := r.cfg.queueOptions(r.log)
-	opt.Destination = func(m *relay.Message, to relay.Path) string { return r.transport.Destination(m, to) }
+	opt.Destination = func(m *relay.Message, to relay.Path) string {
+		if destination, ok := delivery.HeldBack(m); ok {
+			return destination
+		}
+		return r.transport.Destination(m, to)
+	}
 	opt.CommitSeconds = r.metrics.Commit
 	opt.Fatal = func(err error) { r.distrusted <- err }
 	r.queue, err = queue.Open(opt)

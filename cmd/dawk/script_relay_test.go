@@ -33,6 +33,7 @@ import (
 //	mx start NAME [IP] | stop NAME                        sets $MXPORT
 //	mx script NAME MATCH ACTION TIMES                     see mxtest.Server.Script
 //	mx clear NAME                                         ends its scripts
+//	mx offer NAME EXTENSION…                              what its EHLO offers from now on
 //	mx wait NAME N | count NAME N | message NAME I FILE | envelope NAME I
 //	[!] relay start | stop | kill | wait REGEXP | log FILE
 //	config                                                sets $CONF, see below
@@ -153,6 +154,8 @@ func (w *world) mxCommand(_ bool, args []string) {
 		w.ts.Check(s.Close())
 	case "clear":
 		s.ClearScript()
+	case "offer":
+		s.SetExtensions(rest...)
 	case "script":
 		w.need(rest, 3, "mx script NAME MATCH ACTION TIMES")
 		match, act := rest[0], rest[1]

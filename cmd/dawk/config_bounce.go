@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"dawk/bounce"
+	"dawk/relay/tomlfile"
+)
+
+// BounceConfig is [bounce]: what senders are told, and how much of it.
+type BounceConfig struct {
+	Language   string `toml:"language"`
+	Templates  string `toml:"templates"` // "": the words that come with dawk
+	Limit      string `toml:"limit"`     // notices to one mailbox; "0": no limit
+	DelayEnded bool   `toml:"delay_ended"`
+}
+
+func newBounceConfig() BounceConfig {
+	return BounceConfig{Language: bounce.DefaultLanguage, Limit: "100/h"}
+}
+
+func (c *Config) checkBounce() {
+	if _, _, err := parseNoticeLimit(c.Bounce.Limit); err != nil {
+		c.doc.Fault("bounce.limit", "bounce.limit %v", err)
+	}
+}
+
+// maxNoticeSpan bounds how long a notice may be held back.
+const maxNoticeSpan = 24 * time.Hour
+
+// parseNoticeLimit reads "100/h" or "20/10m". "0" is no limit.
+func parseNoticeLimit(s string) (most int, span time.Duration, err error) {
+	if s == "0" {
+		return 0, 0, nil
+	}
+	number, unit, _ := strings.Cut(s, "/")
+	if unit != "" && !strings.ContainsAny(unit[:1], "0123456789") {
+		unit = "1" + unit
+	}
+	var d tomlfile.Duration
+	most, err = strconv.Atoi(number)
+	err = errors.Join(err, d.UnmarshalText([]byte(unit)))
+	span = time.Duration(d)
+	if err != nil || most < 1 || span <= 0 || span > maxNoticeSpan {
+		return 0, 0, fmt.Errorf(`= %q is not a number of notices in a time of at most a day: write it like "100/h" or "20/10m", or "0" for no limit`, clip(s))
+	}
+	return most, span, nil
+}
+
+// checkWords reads the folder of one's own words. What is wrong in there is
+// told with file and line.
+func (c *Config) checkWords() {
+	c.languages = bounce.Shipped()
+	if c.Bounce.Templates != "" {
+		files, err := readWords(c.Bounce.Templates)
+		if err != nil {
+			c.doc.Fault("bounce.templates", "bounce.templates: %v", err)
+			return
+		}
+		languages, faults := c.languages.With(files)
+		for _, f := range faults {
+			c.doc.Fault("bounce.templates", "%v", f)
+		}
+		if len(faults) > 0 {
+			return
+		}
+		c.languages = languages
+	}
+	if !c.languages.Has(c.Bounce.Language) {
+		c.doc.Fault("bounce.language", "bounce.language = %q is unknown; it is one of %s, or of bounce.templates",
+			clip(c.Bounce.Language), quoteList(c.languages.Tags()))
+	}
+}
+
+// readWords reads the files of a folder of words, by their paths.
+func readWords(dir string) (map[string][]byte, error) {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("the folder %s does not exist", dir)
+	case err != nil:
+		return nil, fmt.Errorf("the folder cannot be read: %w", err)
+	}
+	files := map[string][]byte{}
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		if strings.HasPrefix(e.Name(), ".") { // editors and version control leave these
+			continue
+		}
+		if e.IsDir() || filepath.Ext(name) != ".txt" {
+			return nil, fmt.Errorf(`%s is no file of words: its name must be a language and ".txt", as in "de.txt"`, name)
+		}
+		if files[name], err = readBounded(name, bounce.MaxWordsFile); err != nil {
+			return nil, err
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf(`the folder %s holds no file of words, as "de.txt"`, dir)
+	}
+	return files, nil
+}
