@@ -86,8 +86,12 @@ type Config struct {
 	Verify  func(context.Context) (Report, error)  // reads all of the store
 	Compact func(context.Context) (Report, error)  // rewrites the store
 	Backup  func(context.Context, io.Writer) error // a consistent copy
-	Version string                                 // of the program
-	Log     *slog.Logger                           // acts of the operator and faults; nil: discarded
+
+	Devices     *Devices                            // nil: there is no listener for devices
+	Holds       func() []UserHold                   // users on hold; cheap
+	ReleaseUser func(name string) (UserHold, error) // ErrNotHeld
+	Version     string                              // of the program
+	Log         *slog.Logger                        // acts of the operator and faults; nil: discarded
 }
 
 // Line is one line of a streamed answer. One field is set.

@@ -34,6 +34,9 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc("GET /v1/shape", h.shape)
 	mux.HandleFunc("GET /v1/stats", h.stats)
 	mux.HandleFunc("GET /v1/health", h.health)
+	mux.HandleFunc("GET /v1/devices", h.devices)
+	mux.HandleFunc("GET /v1/holds", h.holds)
+	mux.HandleFunc("POST /v1/holds/{name}/release", h.releaseUser)
 	mux.HandleFunc("POST /v1/store/verify", h.verify)
 	mux.HandleFunc("POST /v1/store/compact", h.compact)
 	mux.HandleFunc("GET /v1/store/backup", h.backup)
@@ -124,6 +127,11 @@ func (h *handler) health(w http.ResponseWriter, _ *http.Request) {
 	if h.Store != nil {
 		if n := h.Store().Corrupt; n > 0 {
 			v.Warnings = append(v.Warnings, fmt.Sprintf("%d damaged records were set aside; see dawk queue verify", n))
+		}
+	}
+	if h.Holds != nil {
+		for _, u := range h.Holds() {
+			v.Warnings = append(v.Warnings, fmt.Sprintf("the user %s is on hold: %s; see dawk user release", u.Name, u.Rule))
 		}
 	}
 	status := http.StatusOK

@@ -1,0 +1,46 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"time"
+)
+
+var errNoDevices = errors.New(`no listener has profile = "device", so there is no table of devices`)
+
+// UserHold is a user whose new mail begins on hold.
+type UserHold struct {
+	Name   string    `json:"name"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+	Rule   string    `json:"rule"` // for people
+}
+
+// ErrNotHeld: the user is not on hold.
+var ErrNotHeld = errors.New("not on hold")
+
+// holds answers GET /v1/holds.
+func (h *handler) holds(w http.ResponseWriter, _ *http.Request) {
+	list := []UserHold{}
+	if h.Holds != nil {
+		list = append(list, h.Holds()...)
+	}
+	answer(w, http.StatusOK, list)
+}
+
+// releaseUser answers POST /v1/holds/{name}/release with the hold that ended.
+func (h *handler) releaseUser(w http.ResponseWriter, r *http.Request) {
+	if h.ReleaseUser == nil {
+		fail(w, http.StatusNotImplemented, errNotOffered)
+		return
+	}
+	hold, err := h.ReleaseUser(r.PathValue("name"))
+	switch {
+	case errors.Is(err, ErrNotHeld):
+		fail(w, http.StatusNotFound, err)
+	case err != nil:
+		fail(w, http.StatusInternalServerError, err)
+	default:
+		answer(w, http.StatusOK, hold)
+	}
+}
