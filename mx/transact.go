@@ -72,10 +72,16 @@ func (t *transaction) steps() []step {
 	return append(steps, step{[]byte("DATA\r\n"), relay.StageData, 0})
 }
 
-// batch writes the whole envelope beside the goroutine that reads the replies:
-// a server that answers while it is still being written to, and stops reading
-// until it is heard, would else block both sides (RFC 2920 §3.1).
+// batch writes the whole envelope, a long one beside the goroutine that reads
+// the replies: a server that answers while it is still being written to, and
+// stops reading until it is heard, would else block both sides (RFC 2920 §3.1).
 type batch struct{ done chan error }
+
+// shortBatch is how many octets any socket takes without its other end reading
+// (Linux gives no send buffer less than 4 KiB), when it holds nothing else. It
+// holds nothing: the server has answered all that was sent before. An envelope
+// of usual size needs no goroutine of its own then.
+const shortBatch = 2 << 10
 
 func (c *conn) sendBatch(steps []step) *batch {
 	size := 0
@@ -88,10 +94,15 @@ func (c *conn) sendBatch(steps []step) *batch {
 	}
 	b := &batch{make(chan error, 1)}
 	c.writeBy(c.use.budget(c.limits.Command))
-	go func() {
+	write := func() {
 		_, err := c.nc.Write(all)
 		b.done <- err
-	}()
+	}
+	if size <= shortBatch {
+		write()
+	} else {
+		go write()
+	}
 	return b
 }
 
