@@ -104,7 +104,7 @@ func (f fields) domain() string {
 	if f.count["from"] != 1 {
 		return ""
 	}
-	value := strings.NewReplacer("\r\n", "", "\n", "").Replace(string(f.from))
+	value := lineEnds.Replace(string(f.from))
 	address, ok := oneMailbox(strings.TrimSpace(value))
 	if !ok {
 		return ""
@@ -116,6 +116,8 @@ func (f fields) domain() string {
 	}
 	return d
 }
+
+var lineEnds = strings.NewReplacer("\r\n", "", "\n", "") // built once: it costs more than its use
 
 // mailboxes reads From. What an encoded word says matters to nobody here.
 var mailboxes = mail.AddressParser{WordDecoder: &mime.WordDecoder{

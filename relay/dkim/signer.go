@@ -116,6 +116,9 @@ func (s *Signer) reload() {
 // hashed once for each key. An error is trouble in reading content or in
 // signing: nothing is known of the message then.
 func (s *Signer) Sign(content relay.Content) ([]byte, error) {
+	if len(s.keys) == 0 { // only Open adds domains
+		return nil, nil
+	}
 	f, err := readFields(content)
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
