@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	bench "dawk/cmd/dawkbench/load"
+)
+
+// rig is a whole relay with the shipped defaults in this process, a sink that
+// takes its mail, and the address of its front door.
+type rig struct {
+	instance *instance
+	sink     *bench.Sink
+	ledger   atomic.Pointer[bench.Ledger] // of the messages being sent
+	addr     string
+	next     int
+}
+
+func newRig(tb testing.TB) *rig {
+	tb.Helper()
+	g := &rig{}
+	var err error
+	if g.sink, err = bench.NewSink(bench.SinkConfig{Addr: "127.0.0.1:0", Observe: func(a bench.Arrival) { g.ledger.Load().Observe(a) }}); err != nil {
+		tb.Fatal(err)
+	}
+	dir := tb.TempDir()
+	file := filepath.Join(dir, "dawk.toml")
+	text := fmt.Sprintf(`hostname = "dawk.bench.test"
+data_dir = "data"
+[[listener]]
+address = "127.0.0.1:0"
+tls = "off"
+auth = "off"
+trusted_networks = ["127.0.0.0/8"]
+[limits]
+max_connections_per_ip = 0
+[http]
+address = "127.0.0.1:%d"
+[[route]]
+to = ["*"]
+via = [%q]
+`, freeTCPPort(tb), g.sink.Addr())
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+	cfg, err := loadConfig(file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if g.instance, err = newInstance(cfg, newLogger(cfg.Log, log)); err != nil {
+		tb.Fatal(err)
+	}
+	if err := g.instance.listen(); err != nil {
+		tb.Fatal(err)
+	}
+	g.addr = g.instance.server.Addrs()[0].String()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.instance.run(ctx) }()
+	<-g.instance.dispatcher.Ready()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			tb.Error(err)
+		}
+		if err := g.sink.Close(); err != nil {
+			tb.Error(err)
+		}
+		log.Close()
+	})
+	return g
+}
+
+func freeTCPPort(tb testing.TB) int {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// send sends n messages through the relay and waits until they have arrived.
+func (g *rig) send(tb testing.TB, n, clients int) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	ledger := bench.NewLedger(g.next+n, 1)
+	g.ledger.Store(ledger)
+	sent, err := bench.Send(ctx, bench.SourceConfig{Addr: g.addr, First: g.next, Messages: n, Clients: clients, Acked: ledger.Acked})
+	if err != nil || sent.Acked != n {
+		tb.Fatalf("%d of %d messages taken: %v %v %v", sent.Acked, n, err, sent.Refused, sent.Errors)
+	}
+	g.next += n
+	ledger.SourceEnded()
+	ledger.Wait(ctx)
+	if c, _ := ledger.Counts(); c.Arrived != n || c.Fault() != "" {
+		tb.Fatalf("%+v of %d messages", c, n)
+	}
+}
+
+// BenchmarkRelay takes 4 KiB messages through the whole relay: SMTP in, disk,
+// SMTP out. What it counts includes source and sink; in a profile,
+// -focus='submission|queue|delivery|mx' leaves the relay.
+func BenchmarkRelay(b *testing.B) {
+	for _, clients := range []int{1, 20, 100} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			const warm = 200
+			g := newRig(b)
+			g.send(b, warm, clients)
+			b.ReportAllocs()
+			b.ResetTimer()
+			g.send(b, b.N, clients)
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+}
