@@ -71,8 +71,10 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for _, sample := range []any{*m, *d, *a, m.Recipients[0], d.Open[0].Last} {
 		for i := range reflect.TypeOf(sample).NumField() {
-			if v := reflect.ValueOf(sample); v.Field(i).IsZero() {
-				t.Errorf("the sample %T leaves %s zero", sample, v.Type().Field(i).Name)
+			// A hold is asked for with the message and kept by its Deliveries.
+			v := reflect.ValueOf(sample)
+			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Hold" {
+				t.Errorf("the sample %T leaves %s zero", sample, name)
 			}
 		}
 	}

@@ -1,3 +1,5 @@
+//lint:file-ignore ST1005 the errors here are the providers' own words, as they write them
+
 package mxtest
 
 import (
