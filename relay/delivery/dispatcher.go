@@ -47,6 +47,7 @@ type Dispatcher struct {
 	attempts       context.Context // of all attempts
 	cancelAttempts context.CancelFunc
 	wg             sync.WaitGroup // of all that are out
+	workers        chan work      // the next attempt, for whoever is idle
 
 	mu       sync.Mutex
 	sched    *scheduler
@@ -86,7 +87,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 				Language: cfg.Language, TellLate: cfg.TellLate},
 			limit: &noticeLimit{most: cfg.NoticeLimit, span: cfg.NoticeSpan}, sign: cfg.Sign, nextID: q.NextID, log: cfg.Log},
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
-		giveUp: make(chan struct{}), abort: make(chan struct{}),
+		giveUp: make(chan struct{}), abort: make(chan struct{}), workers: make(chan work),
 		sched: newScheduler(cfg.MaxConnections, cfg.PerDestination, sch.step),
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[ref][]chan handover),
 	}
@@ -228,7 +229,7 @@ func (d *Dispatcher) pump() {
 			break
 		}
 		d.wg.Add(1)
-		go d.attempt(d.workOn(r))
+		d.start(d.workOn(r))
 	}
 	for d.checking < maxChecks {
 		r, ok := d.sched.takeCheck()
