@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -167,7 +168,7 @@ func (c *comparison) contenders() ([]contender, error) {
 		if !named {
 			name, program = "dawk", d
 		}
-		path, err := exec.LookPath(program)
+		path, err := lookPath(program)
 		if err != nil {
 			return nil, fmt.Errorf("--dawk: %w", err)
 		}
@@ -188,7 +189,7 @@ func (c *comparison) contenders() ([]contender, error) {
 		if !ok {
 			return nil, fmt.Errorf("--peer %q: it takes NAME=PROGRAM", p)
 		}
-		path, err := exec.LookPath(program)
+		path, err := lookPath(program)
 		if err != nil {
 			return nil, fmt.Errorf("--peer: %w", err)
 		}
@@ -198,6 +199,15 @@ func (c *comparison) contenders() ([]contender, error) {
 		all = append(all, direct())
 	}
 	return all, unique(all)
+}
+
+// lookPath is exec.LookPath; the path stays right in another directory.
+func lookPath(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
 }
 
 func unique(all []contender) error {
