@@ -60,6 +60,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newCheckCommand(a),
 		newDKIMCommand(a),
 		newQueueCommand(a),
+		newOAuthCommand(a),
 		newWhyCommand(a),
 		newHealthCommand(a),
 	)

@@ -222,6 +222,11 @@ func (c *checker) routes(ctx context.Context) []finding {
 	if cfg.Resolver, err = mx.NewResolver(c.cfg.resolverConfig()); err != nil {
 		return nil // told by dns
 	}
+	l, err := c.cfg.logins(&cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return []finding{bad("route", "", "%v", err)}
+	}
+	defer l.close()
 	t, err := mx.NewTransport(cfg)
 	if err != nil {
 		return []finding{bad("route", "", "%v", err)}
@@ -235,7 +240,9 @@ func (c *checker) routes(ctx context.Context) []finding {
 		}
 		switch {
 		case !p.Reply.IsZero():
-			all = append(all, bad("route", routeAdvice(p.Reply), "%s: %s", where, p.Reply))
+			advice := routeAdvice(p.Reply)
+			p.Reply.Text = strings.TrimSuffix(p.Reply.Text, " → "+advice)
+			all = append(all, bad("route", advice, "%s: %s", where, p.Reply))
 		case p.Login != "":
 			all = append(all, good("route", "%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
 		default:
@@ -261,6 +268,9 @@ func routeAdvice(r relay.Reply) string {
 	case relay.StageTLS:
 		return "check the name in via, and delivery.ca_file if the host has a private authority"
 	case relay.StageAuth:
+		if _, fix, found := strings.Cut(r.Text, " → "); found {
+			return fix
+		}
 		return "check user and password_file; some providers want an app password"
 	}
 	return ""

@@ -94,7 +94,9 @@ func (c *Config) complete() {
 	}
 	paths := []*string{&c.DataDir, &c.TLS.Certificate, &c.TLS.Key, &c.Users.File, &c.Delivery.CAFile, &c.Bounce.Templates}
 	for i := range c.Routes {
-		paths = append(paths, &c.Routes[i].PasswordFile)
+		r := &c.Routes[i]
+		r.complete()
+		paths = append(paths, &r.PasswordFile, &r.ClientSecretFile, &r.RefreshTokenFile, &r.ServiceAccountFile)
 	}
 	for i := range c.DKIM {
 		paths = append(paths, &c.DKIM[i].Key)

@@ -148,6 +148,8 @@ func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
 		r.Password = c.secrets.passwords[i]
 		out.Routes = append(out.Routes, r)
 	}
+	// A held route is probed before the first retry of whatever waits for it.
+	out.HoldProbe = min(30*time.Second, time.Duration(c.Queue.Retry[0])/2)
 	return out, nil
 }
 

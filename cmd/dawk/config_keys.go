@@ -130,15 +130,15 @@ type RouteConfig struct {
 	User         string   `toml:"user"`
 	PasswordFile string   `toml:"password_file"`
 
-	Flow               string `toml:"flow" later:"OAuth2 logins come in a later one"`
-	Tenant             string `toml:"tenant" later:"OAuth2 logins come in a later one"`
-	ClientID           string `toml:"client_id" later:"OAuth2 logins come in a later one"`
-	ClientSecretFile   string `toml:"client_secret_file" later:"OAuth2 logins come in a later one"`
-	RefreshTokenFile   string `toml:"refresh_token_file" later:"OAuth2 logins come in a later one"`
-	ServiceAccountFile string `toml:"service_account_file" later:"OAuth2 logins come in a later one"`
-	TokenURL           string `toml:"token_url" later:"OAuth2 logins come in a later one"`
-	Scope              string `toml:"scope" later:"OAuth2 logins come in a later one"`
-	Auth               string `toml:"auth" later:"PLAIN or LOGIN is used, whichever the host offers"`
+	Flow               string `toml:"flow"`
+	Tenant             string `toml:"tenant"`
+	ClientID           string `toml:"client_id"`
+	ClientSecretFile   string `toml:"client_secret_file"`
+	RefreshTokenFile   string `toml:"refresh_token_file"`
+	ServiceAccountFile string `toml:"service_account_file"`
+	TokenURL           string `toml:"token_url"`
+	Scope              string `toml:"scope"`
+	Auth               string `toml:"auth"`
 	DKIM               *bool  `toml:"dkim"` // nil: by type
 }
 

@@ -61,13 +61,8 @@ func (r *RouteConfig) name() string {
 }
 
 func (c *Config) checkRoute(at string, r *RouteConfig) {
-	switch r.Type {
-	case "smtp":
-	case "microsoft365", "gmail":
-		c.doc.Fault(at+".type", "type = %q is not available yet in this version: OAuth2 logins come in a later one", r.Type)
-		return
-	default:
-		c.doc.Fault(at+".type", `type = %q is unknown; in this version it is "smtp"`, clip(r.Type))
+	if _, ok := presets[r.Type]; !ok {
+		c.oneOf(at+".type", r.Type, "smtp", "microsoft365", "gmail")
 		return
 	}
 	if len(r.To) == 0 && c.doc.Clean(at) {
@@ -79,10 +74,8 @@ func (c *Config) checkRoute(at string, r *RouteConfig) {
 	if r.Name != "" && (len(r.Name) > 64 || relay.Sanitize(r.Name) != r.Name || strings.ContainsAny(r.Name, " \t")) {
 		c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", clip(r.Name))
 	}
-	switch {
-	case r.User != "" && r.PasswordFile == "":
-		c.doc.Fault(at+".user", "user needs password_file: a file whose first line is the password")
-	case r.User == "" && r.PasswordFile != "":
+	c.checkLogin(at, r)
+	if r.User == "" && r.PasswordFile != "" {
 		c.doc.Fault(at+".password_file", "password_file needs user: the name to log in with")
 	}
 	if r.TLS != "" {
@@ -140,7 +133,9 @@ func (c *Config) route(r *RouteConfig) (mx.Route, error) {
 	if err != nil {
 		return mx.Route{}, err
 	}
-	out := mx.Route{Name: r.name(), To: r.To, From: r.From, Identity: r.Identity, TLS: level, User: r.User}
+	out := mx.Route{Name: r.name(), To: r.To, From: r.From, Identity: r.Identity, TLS: level, User: r.User,
+		Auth: r.Auth, Token: r.Flow != "", Provider: presets[r.Type].provider}
+	out.Budget, out.RecipientsPerMessage = r.budget()
 	for _, s := range r.Via {
 		hop, err := mx.ParseHop(s, r.User != "")
 		if err != nil {
@@ -164,6 +159,7 @@ func (c *Config) checkFiles() {
 		}
 	}
 	c.checkWords()
+	c.checkSecrets()
 	c.secrets.passwords = map[int]string{}
 	for i, r := range c.Routes {
 		if r.PasswordFile == "" {

@@ -177,7 +177,6 @@ func TestImpossibleConfigurations(t *testing.T) {
 		{"DKIM twice", strings.Repeat("[[dkim]]\ndomain = \"example.org\"\nselector = \"a\"\nkey = \"secret\"\n", 2),
 			"dawk.toml:4:1: key: secret: it holds no private key for DKIM: a PEM file with an RSA or Ed25519 key is needed, as `dawk dkim new` makes it\n" +
 				"dawk.toml:7:1: the selector a of example.org is taken already in line 1: one record publishes one key"},
-		{"not built yet: type", "[[route]]\nto = [\"*\"]\ntype = \"gmail\"", `dawk.toml:3:1: type = "gmail" is not available yet in this version: OAuth2 logins come in a later one`},
 		{"password in the clear", "[[route]]\nto = [\"*\"]\nvia = [\"smtp.example.net\"]\nuser = \"u\"\npassword_file = \"secret\"",
 			`dawk.toml:4:1: a password would go to smtp.example.net over tls = "opportunistic", to whoever answers: set tls = "verified"`},
 		{"password without user", "[[route]]\nto = [\"*\"]\nvia = [\"smtp.example.net\"]\npassword_file = \"secret\"",

@@ -47,6 +47,7 @@ type instance struct {
 	queue      *queue.Queue
 	resolver   *mx.Resolver
 	transport  *mx.Transport
+	logins     logins // of routes
 	signer     *dkim.Signer
 	users      *identity.Users // nil: nobody can log in
 	dispatcher *delivery.Dispatcher
@@ -104,7 +105,10 @@ func (r *instance) openTransport() (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.Resolver, cfg.Own = r.resolver, r.cfg.ownAddresses()
+	cfg.Resolver, cfg.Own, cfg.OnHold = r.resolver, r.cfg.ownAddresses(), r.onHold
+	if r.logins, err = r.cfg.logins(&cfg, r.log); err != nil {
+		return err
+	}
 	r.transport, err = mx.NewTransport(cfg)
 	return err
 }
@@ -135,6 +139,7 @@ func (r *instance) openUsers() (err error) {
 func (r *instance) openDispatcher() (err error) {
 	cfg := r.cfg.deliveryConfig(r.log)
 	cfg.Grace = drainAttempts
+	cfg.Limits = delivery.Limits{Reserve: r.transport.Reserve, Connections: r.transport.Connections}
 	cfg.Sign = r.sign
 	r.dispatcher, err = delivery.New(cfg, r.queue, r.transport, r.observer)
 	return err
@@ -192,7 +197,7 @@ func (r *instance) listen() (err error) {
 	if r.socketL, err = admin.Listen(filepath.Join(r.cfg.DataDir, admin.SocketName)); err != nil {
 		return err
 	}
-	r.socket = &http.Server{Handler: r.adminHandler(), ReadHeaderTimeout: 10 * time.Second}
+	r.socket = &http.Server{Handler: r.loginHandler(r.adminHandler()), ReadHeaderTimeout: 10 * time.Second}
 	return nil
 }
 
@@ -203,6 +208,7 @@ func (r *instance) run(ctx context.Context) error {
 	defer stopDispatching()
 	dispatched := make(chan error, 1)
 	go func() { dispatched <- r.dispatcher.Run(dispatching) }()
+	go r.runLogins(dispatching)
 	go r.socket.Serve(r.socketL)
 	if r.http != nil {
 		go r.http.Serve(r.httpL)
@@ -255,6 +261,7 @@ func (r *instance) close() error {
 		r.socketL.Close()
 	}
 	var errs []error
+	r.logins.close()
 	if r.transport != nil {
 		errs = append(errs, r.transport.Close())
 	}

@@ -10,6 +10,6 @@ import (
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: relayCommands(),
+		Cmds: oauthCommands(relayCommands()),
 	})
 }

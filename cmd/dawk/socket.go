@@ -23,6 +23,7 @@ func (r *instance) adminHandler() http.Handler {
 		History:    r.history,
 		MaxAge:     time.Duration(r.cfg.Queue.MaxAge),
 		Route:      r.transport.Destination,
+		RouteHeld:  r.routeHeld,
 		Ready:      r.dispatching,
 		Store:      r.storeStats,
 		Verify: func(ctx context.Context) (admin.Report, error) {
@@ -84,7 +85,7 @@ func (o operated) ActOn(ctx context.Context, id relay.QueueID, job uint16, verb 
 func (o operated) Where(id relay.QueueID) []admin.Where {
 	var out []admin.Where
 	for _, w := range o.d.Where(id) {
-		out = append(out, admin.Where{Job: w.Job, State: w.State, Ahead: w.Ahead, RestUntil: w.RestUntil})
+		out = append(out, admin.Where{Job: w.Job, State: w.State, Ahead: w.Ahead, RestUntil: w.RestUntil, Budget: w.Budget})
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -99,6 +100,27 @@ func (s *store) cipher(make bool) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
+// makeDir makes the directory of tokens, and whatever is missing above it.
+func (s *store) makeDir() error {
+	if _, err := os.Stat(s.dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if st, err := os.Stat(filepath.Dir(s.dir)); err == nil && os.Geteuid() == 0 {
+		if owner, ok := st.Sys().(*syscall.Stat_t); ok {
+			return d.Chown(int(owner.Uid), int(owner.Gid))
+		}
+	}
+	return syncDir(filepath.Dir(s.dir))
+}
+
 const keySize = 32
 
 // key reads the key, or makes it if it may. Of two processes that make it at
@@ -107,7 +129,7 @@ func (s *store) key(create bool) ([]byte, error) {
 	path := filepath.Join(s.dir, KeyName)
 	key, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && create {
-		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		if err := s.makeDir(); err != nil {
 			return nil, fmt.Errorf("make the directory of tokens: %w", err)
 		}
 		fresh := make([]byte, keySize)
@@ -134,6 +156,10 @@ func (s *store) key(create bool) ([]byte, error) {
 	return key, nil
 }
 
+// WriteSecret replaces a file of a secret: all of it or nothing, on stable
+// storage, with the rights of the file that was there, else 0600.
+func WriteSecret(path string, data []byte) error { return writeDurably(path, data) }
+
 func writeDurably(path string, data []byte) error {
 	tmp, err := writeTemp(path, data)
 	if err != nil {
@@ -154,6 +180,9 @@ func writeTemp(path string, data []byte) (name string, err error) {
 	}
 	_, err = f.Write(data)
 	if err == nil {
+		err = inherit(f, path)
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
@@ -161,6 +190,25 @@ func writeTemp(path string, data []byte) (name string, err error) {
 		return "", err
 	}
 	return f.Name(), nil
+}
+
+// inherit gives f the rights and the owner of the file that it replaces or, for
+// root alone, the owner of its directory: a token that root wrote must be
+// readable for the relay.
+func inherit(f *os.File, path string) error {
+	st, err := os.Stat(path)
+	if err == nil {
+		if err := f.Chmod(st.Mode().Perm()); err != nil {
+			return err
+		}
+	} else if st, err = os.Stat(filepath.Dir(path)); err != nil {
+		return err
+	}
+	owner, ok := st.Sys().(*syscall.Stat_t)
+	if !ok || os.Geteuid() != 0 {
+		return nil
+	}
+	return f.Chown(int(owner.Uid), int(owner.Gid))
 }
 
 func syncDir(dir string) error {

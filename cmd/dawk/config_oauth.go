@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"dawk/mx"
+	"dawk/mx/oauth"
+)
+
+// preset is what a type of route stands for.
+type preset struct {
+	via      string
+	flows    []oauth.Flow
+	provider mx.Provider
+}
+
+var presets = map[string]preset{
+	"microsoft365": {"smtp.office365.com:587", []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.RefreshToken}, mx.ProviderMicrosoft},
+	"gmail":        {"smtp.gmail.com:587", []oauth.Flow{oauth.ServiceAccount, oauth.RefreshToken}, mx.ProviderGoogle},
+	"smtp":         {"", []oauth.Flow{oauth.ClientCredentials, oauth.RefreshToken}, mx.ProviderOther},
+}
+
+// complete fills in what the type stands for.
+func (r *RouteConfig) complete() {
+	p := presets[r.Type]
+	if len(r.Via) == 0 && p.via != "" {
+		r.Via = []string{p.via}
+	}
+	if r.TLS == "" && (p.via != "" || r.Flow != "") {
+		r.TLS = "verified"
+	}
+	flow := oauth.Flow(r.Flow)
+	switch {
+	case r.Type == "microsoft365" && flow != "":
+		if r.TokenURL == "" && r.Tenant != "" {
+			r.TokenURL = "https://login.microsoftonline.com/" + r.Tenant + "/oauth2/v2.0/token"
+		}
+		if r.Scope == "" {
+			r.Scope = "https://outlook.office.com/SMTP.Send offline_access"
+			if flow == oauth.ClientCredentials {
+				r.Scope = "https://outlook.office365.com/.default"
+			}
+		}
+	case r.Type == "gmail" && flow != "":
+		if r.TokenURL == "" && flow == oauth.RefreshToken {
+			r.TokenURL = "https://oauth2.googleapis.com/token"
+		}
+		if r.Scope == "" {
+			r.Scope = "https://mail.google.com/"
+		}
+	}
+}
+
+// budget is what the provider documents for one mailbox.
+// https://learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements,
+// https://support.google.com/a/answer/166852 and /mail/answer/22839.
+func (r *RouteConfig) budget() (b mx.Budget, recipientsPerMessage int) {
+	switch r.Type {
+	case "microsoft365":
+		return mx.Budget{Connections: 3, PerMinute: 30, RecipientsPerDay: 10_000}, 500
+	case "gmail":
+		user := strings.ToLower(r.User)
+		if strings.HasSuffix(user, "@gmail.com") || strings.HasSuffix(user, "@googlemail.com") {
+			return mx.Budget{Connections: 5, MessagesPerDay: 500, RecipientsPerDay: 500}, 100
+		}
+		return mx.Budget{Connections: 5, MessagesPerDay: 2000, RecipientsPerDay: 10_000}, 100
+	}
+	return mx.Budget{}, 0
+}
+
+// login is r for package oauth; ok is false where there is nothing to keep up
+// to date.
+func (c *Config) login(r *RouteConfig, log *slog.Logger) (cfg oauth.Config, ok bool) {
+	flow := oauth.Flow(r.Flow)
+	secret := r.ClientSecretFile
+	switch {
+	case r.User == "":
+		return oauth.Config{}, false
+	case flow == "" && r.PasswordFile != "":
+		flow, secret = oauth.Password, r.PasswordFile
+	case flow == "":
+		return oauth.Config{}, false
+	}
+	t := c.Delivery.Timeouts
+	cfg = oauth.Config{Route: r.name(), User: r.User, Flow: flow, Provider: oauth.Provider(presets[r.Type].provider),
+		TokenURL: r.TokenURL, ClientID: r.ClientID, Scope: r.Scope,
+		SecretFile: secret, RefreshTokenFile: r.RefreshTokenFile, ServiceAccountFile: r.ServiceAccountFile,
+		Dir: filepath.Join(c.DataDir, "oauth"), RootCAs: c.secrets.roots,
+		Connect: time.Duration(t.Connect), Answer: time.Duration(t.Command), Log: log}
+	if flow == oauth.DeviceCode && r.Type == "microsoft365" {
+		cfg.DeviceURL = strings.TrimSuffix(r.TokenURL, "/token") + "/devicecode"
+	}
+	return cfg, true
+}
+
+// checkLogin says what is wrong with how a route logs in.
+func (c *Config) checkLogin(at string, r *RouteConfig) {
+	p := presets[r.Type]
+	oauthKeys := []string{"tenant", "client_id", "client_secret_file", "refresh_token_file", "service_account_file", "token_url", "scope"}
+	if r.Flow == "" {
+		for _, key := range oauthKeys {
+			if c.doc.Has(at + "." + key) {
+				c.doc.Fault(at+"."+key, "%s needs flow: how tokens are got, as in flow = %q", key, flowNames(p.flows)[0])
+			}
+		}
+		switch {
+		case p.via != "" && r.User == "":
+			c.doc.Fault(at, "type = %q needs user: the mailbox that sends", r.Type)
+		case p.via != "" && r.PasswordFile == "":
+			c.doc.Fault(at, "type = %q needs flow, the way to log in: %s", r.Type, quoteList(flowNames(p.flows)))
+		case r.User != "" && r.PasswordFile == "" && r.Auth != mx.AuthExternal:
+			c.doc.Fault(at+".user", "user needs password_file: a file whose first line is the password; or a flow, for OAuth2")
+		}
+		return
+	}
+	c.oneOf(at+".flow", r.Flow, flowNames(p.flows)...)
+	if r.User == "" {
+		c.doc.Fault(at, "flow = %q needs user: the mailbox that sends", clip(r.Flow))
+	}
+	if r.PasswordFile != "" {
+		c.doc.Fault(at+".password_file", "password_file and flow exclude each other: with a flow there is no password")
+	}
+	if r.Type == "microsoft365" && r.Tenant == "" && !c.doc.Has(at+".token_url") {
+		c.doc.Fault(at, `type = "microsoft365" needs tenant: the Directory (tenant) ID in Entra`)
+	} else if strings.ContainsAny(r.Tenant, "/?#% \t\r\n\\") {
+		c.doc.Fault(at+".tenant", "tenant %q is neither an ID nor a domain", clip(r.Tenant))
+	}
+	if r.Type != "microsoft365" && r.Tenant != "" {
+		c.doc.Fault(at+".tenant", `tenant is for type = "microsoft365"`)
+	}
+	if !c.doc.Clean(at) {
+		return
+	}
+	cfg, _ := c.login(r, nil)
+	for _, err := range unjoin(cfg.Validate()) {
+		place := at
+		if key := firstWord(err.Error(), oauthKeys); c.doc.Has(at + "." + key) {
+			place = at + "." + key
+		}
+		c.doc.Fault(place, "%v", err)
+	}
+}
+
+func flowNames(flows []oauth.Flow) []string {
+	var names []string
+	for _, f := range flows {
+		names = append(names, string(f))
+	}
+	return names
+}
+
+// checkSecrets looks whether the files of logins can be read.
+func (c *Config) checkSecrets() {
+	for i, r := range c.Routes {
+		for key, file := range map[string]string{"client_secret_file": r.ClientSecretFile,
+			"refresh_token_file": r.RefreshTokenFile, "service_account_file": r.ServiceAccountFile} {
+			if file == "" {
+				continue
+			}
+			if _, err := readSecret(file); err != nil {
+				c.doc.Fault(fmt.Sprintf("route[%d].%s", i, key), "%s: %v", key, err)
+			}
+		}
+	}
+}
+
+// logins are the sources of the secrets that may change while the relay runs,
+// by the name of their route.
+type logins map[string]*oauth.Source
+
+// logins makes a source for each route that has one, and gives it to its route
+// in cfg. The caller closes them.
+func (c *Config) logins(cfg *mx.Config, log *slog.Logger) (logins, error) {
+	all := logins{}
+	for i := range c.Routes {
+		o, ok := c.login(&c.Routes[i], log)
+		if !ok {
+			continue
+		}
+		o.Dial = resolvingDial(cfg.Resolver, c.Delivery.IP)
+		s, err := oauth.NewSource(o)
+		if err != nil {
+			all.close()
+			return nil, fmt.Errorf("route %q: %w", o.Route, err)
+		}
+		all[o.Route] = s
+		cfg.Routes[i].Credential = s
+	}
+	return all, nil
+}
+
+func (l logins) close() {
+	for _, s := range l {
+		s.Close()
+	}
+}
+
+// resolvingDial connects by name through our own resolver, as mail does.
+func resolvingDial(lookup mx.Lookup, ip string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := netip.ParseAddr(host); err == nil || host == "localhost" || lookup == nil {
+			return d.DialContext(ctx, network, addr)
+		}
+		found, err := lookup.LookupAddrs(ctx, host, ip)
+		if err != nil {
+			return nil, &net.DNSError{Name: host, Err: err.Error()}
+		}
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return nil, err
+		}
+		var errs []error
+		for _, a := range found.Records {
+			nc, err := d.DialContext(ctx, network, netip.AddrPortFrom(a, uint16(n)).String())
+			if err == nil {
+				return nc, nil
+			}
+			errs = append(errs, err)
+		}
+		return nil, errors.Join(errs...)
+	}
+}

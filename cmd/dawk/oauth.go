@@ -1,0 +1,322 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"dawk/mx"
+	"dawk/mx/oauth"
+	"dawk/relay"
+)
+
+func newOAuthCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "oauth",
+		Short: "Log in at smart hosts, and see how the logins are",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	asJSON := false
+	status := &cobra.Command{
+		Use: "status", Short: "Say how the logins of all routes are", Args: cobra.NoArgs,
+		Long: "Say of every login when its token ends, when it was renewed and used last, and what is wrong with it.\n" +
+			"Exit status 1 if a login is in trouble.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.oauthStatus(cmd.Context(), asJSON) },
+	}
+	status.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	test := &cobra.Command{
+		Use: "test ROUTE", Short: "Log in at a route's smart host; send nothing", Args: oneRoute,
+		Long: "Get a token and log in, as a delivery would, and send nothing. If the route is held and the login works\n" +
+			"again, its mail leaves at once. Exit status 1 on trouble.",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.oauthTest(cmd.Context(), args[0], asJSON) },
+	}
+	test.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	login := &cobra.Command{
+		Use: "login ROUTE", Short: "Walk through the login of a route", Args: oneRoute,
+		Long: "With flow = \"device_code\": show a code to enter in any browser, wait until that is done, and keep the\n" +
+			"refresh token. With another flow: ask for the secret (or read it from the first line of standard input)\n" +
+			"and put it into its file. Then log in at the smart host and say what is missing. A relay that runs goes\n" +
+			"on with the new login within a second.",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.oauthLogin(cmd.Context(), args[0]) },
+	}
+	cmd.AddCommand(login, status, test)
+	return cmd
+}
+
+func oneRoute(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
+	}
+	return fmt.Errorf("`%s` takes the name of one route; dawk oauth status lists them", cmd.CommandPath())
+}
+
+func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
+	ctx = orBackground(ctx)
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var all []loginStatus
+	running := true
+	if err := c.get(ctx, "/v1/oauth", nil, &all); errors.Is(err, errNotRunning) {
+		running = false
+		offline, lerr := a.offlineLogins()
+		if lerr != nil {
+			return lerr
+		}
+		defer offline.close()
+		all = offline.status()
+	} else if err != nil {
+		return err
+	}
+	if asJSON {
+		if all == nil {
+			all = []loginStatus{}
+		}
+		if err := json.NewEncoder(a.stdout).Encode(all); err != nil {
+			return err
+		}
+	} else {
+		printLogins(a.stdout, all, running)
+	}
+	for _, l := range all {
+		if l.Error != "" || l.Why != "" {
+			return errReported
+		}
+	}
+	return nil
+}
+
+func printLogins(w io.Writer, all []loginStatus, running bool) {
+	if len(all) == 0 {
+		fmt.Fprintln(w, "No route has a login.")
+		return
+	}
+	now := time.Now()
+	ago := func(t time.Time) string {
+		switch {
+		case t.IsZero():
+			return "–"
+		case t.After(now):
+			return "in " + age(t.Sub(now))
+		}
+		return age(now.Sub(t)) + " ago"
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "ROUTE\tUSER\tFLOW\tTOKEN ENDS\tRENEWED\tUSED")
+	for _, l := range all {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Route, l.User, l.Flow, ago(l.Expiry), ago(l.LastRefresh), ago(l.LastUse))
+	}
+	tw.Flush()
+	for _, l := range all {
+		if !l.HeldSince.IsZero() {
+			fmt.Fprintf(w, "✘ %s is held since %s: %s\n", l.Route, l.HeldSince.Local().Format("2006-01-02 15:04:05 MST"), relay.Sanitize(l.Why))
+		} else if l.Error != "" {
+			fmt.Fprintf(w, "✘ %s: %s\n", l.Route, relay.Sanitize(l.Error))
+		}
+	}
+	if !running {
+		fmt.Fprintln(w, "dawk is not running: tokens at hand and their use are not known; dawk oauth test ROUTE tries a login.")
+	}
+}
+
+func (a *app) oauthTest(ctx context.Context, route string, asJSON bool) error {
+	ctx = orBackground(ctx)
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var out loginTest
+	err = c.one(ctx, http.MethodPost, "/v1/oauth/test", url.Values{"route": {route}}, &out)
+	if errors.Is(err, errNotRunning) {
+		out, err = a.testOffline(ctx, route)
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		if err := json.NewEncoder(a.stdout).Encode(out); err != nil {
+			return err
+		}
+	} else {
+		mark := map[bool]string{true: "✔", false: "✘"}[out.OK]
+		for _, f := range out.Findings {
+			fmt.Fprintln(a.stdout, mark, relay.Sanitize(f))
+		}
+	}
+	if !out.OK {
+		return errReported
+	}
+	return nil
+}
+
+// testOffline tests a login without a relay that runs.
+func (a *app) testOffline(ctx context.Context, route string) (loginTest, error) {
+	cfg, err := loadConfig(a.configPath)
+	if err != nil {
+		return loginTest{}, err
+	}
+	mc, l, err := cfg.routesOffline(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return loginTest{}, err
+	}
+	defer l.close()
+	t, err := mx.NewTransport(mc)
+	if err != nil {
+		return loginTest{}, err
+	}
+	defer t.Close()
+	return testLogin(ctx, t, route)
+}
+
+// routesOffline is what a Transport of a command needs.
+func (c *Config) routesOffline(log *slog.Logger) (mx.Config, logins, error) {
+	mc, err := c.mxConfig(log)
+	if err != nil {
+		return mx.Config{}, nil, err
+	}
+	resolver, err := mx.NewResolver(c.resolverConfig())
+	if err != nil {
+		return mx.Config{}, nil, fmt.Errorf("dns: %w", err)
+	}
+	mc.Resolver = resolver
+	l, err := c.logins(&mc, log)
+	return mc, l, err
+}
+
+func (a *app) offlineLogins() (logins, error) {
+	cfg, err := loadClientConfig(a.configPath)
+	if err != nil {
+		return nil, err
+	}
+	_, l, err := cfg.routesOffline(slog.New(slog.DiscardHandler))
+	return l, err
+}
+
+// oauthLogin does not need the files of secrets: it may be the one to make
+// them.
+func (a *app) oauthLogin(ctx context.Context, name string) error {
+	ctx, stop := signal.NotifyContext(orBackground(ctx), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cfg, err := loadClientConfig(a.configPath)
+	if err != nil {
+		return err
+	}
+	if pem, err := readBounded(cfg.Delivery.CAFile, 16<<20); err == nil && cfg.Delivery.CAFile != "" {
+		cfg.secrets.roots = x509.NewCertPool()
+		cfg.secrets.roots.AppendCertsFromPEM(pem)
+	}
+	_, all, err := cfg.routesOffline(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer all.close()
+	s := all[name]
+	if s == nil {
+		return fmt.Errorf("there is no route %q with a login; dawk oauth status lists them", clip(name))
+	}
+	if file, what := cfg.secretFile(name); file != "" {
+		err = a.keepSecret(name, file, what)
+	} else {
+		err = a.walkThrough(ctx, s)
+	}
+	if err != nil {
+		return err
+	}
+	return a.oauthTest(ctx, name, false)
+}
+
+// walkThrough is the device code flow.
+func (a *app) walkThrough(ctx context.Context, s *oauth.Source) error {
+	err := s.Login(ctx, func(p oauth.Prompt) {
+		fmt.Fprintf(a.stdout, "Open %s in a browser on any machine,\nenter the code  %s  and log in as the mailbox that sends.\n",
+			relay.Sanitize(p.URI), relay.Sanitize(p.Code))
+		if !p.Expires.IsZero() {
+			fmt.Fprintf(a.stdout, "The code is good for %s. Waiting …\n", age(time.Until(p.Expires)))
+		}
+	})
+	if errors.Is(err, context.Canceled) {
+		return errors.New("stopped; nothing was changed")
+	}
+	if err == nil {
+		fmt.Fprintln(a.stdout, "✔ Logged in; the token is stored.")
+	}
+	return err
+}
+
+// secretFile is where the secret of a route's flow is kept, and what it is
+// called; "" for the device code flow.
+func (c *Config) secretFile(name string) (file, what string) {
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		if r.name() != name {
+			continue
+		}
+		switch oauth.Flow(r.Flow) {
+		case "":
+			return r.PasswordFile, "password of " + r.User
+		case oauth.ClientCredentials:
+			return r.ClientSecretFile, "client secret (its Value)"
+		case oauth.RefreshToken:
+			return r.RefreshTokenFile, "refresh token"
+		case oauth.ServiceAccount:
+			return r.ServiceAccountFile, "JSON key of the service account"
+		}
+	}
+	return "", ""
+}
+
+// keepSecret asks for a secret and puts it into its file. What is not typed at
+// a terminal is taken whole: a key is more than one line.
+func (a *app) keepSecret(route, file, what string) error {
+	var secret string
+	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if strings.HasPrefix(what, "JSON") {
+			return fmt.Errorf("put the %s into %s, or pipe it in: dawk oauth login %s < key.json", what, file, route)
+		}
+		fmt.Fprintf(a.stderr, "The %s for route %s, which goes into %s: ", what, route, file)
+		line, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(a.stderr)
+		if err != nil {
+			return fmt.Errorf("reading the secret: %w", err)
+		}
+		secret = string(line)
+	} else {
+		data, err := io.ReadAll(io.LimitReader(a.stdin, 64<<10+1))
+		if err != nil || len(data) > 64<<10 {
+			return errors.New("reading the secret: standard input cannot be read, or has more than 64 KiB")
+		}
+		secret = string(data)
+	}
+	if secret = strings.TrimSpace(secret); secret == "" {
+		return errors.New("no secret was given; nothing was changed")
+	}
+	if err := oauth.WriteSecret(file, []byte(secret+"\n")); err != nil {
+		return fmt.Errorf("write the secret: %w", err)
+	}
+	fmt.Fprintf(a.stdout, "✔ The secret is in %s.\n", file)
+	return nil
+}
+
+func orBackground(ctx context.Context) context.Context {
+	if ctx == nil {
+		return context.Background()
+	}
+	return ctx
+}

@@ -1,0 +1,167 @@
+package main_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"dawk/mx/mxtest"
+)
+
+// Commands for scripts about OAuth2 smart hosts.
+//
+//	token start [google]         a token endpoint by https; sets $TOKENURL, writes ca.pem
+//	token client ID SECRET       lets a client in; "" makes it public
+//	token refresh TOKEN          lets a refresh token in
+//	token rotate [strict]        each refresh brings another refresh token
+//	token account FILE           writes the key file of a service account
+//	token lifetime DURATION | padding N
+//	token problem CODE WORDS N   answers N requests so; 0: all until clear
+//	token answer STATUS BODY N | redirect URL N | hang N | delay DURATION N | skew DURATION N | clear
+//	token approve                somebody enters the device code
+//	token revoke                 ends all access tokens
+//	token wait N | atmost N      requests in all
+//	smarthost start NAME microsoft365|gmail     sets $VIA; then mx NAME … works on it
+//	smarthost exceeded NAME N    how often a limit was exceeded
+func oauthCommands(all map[string]func(*testscript.TestScript, bool, []string)) map[string]func(*testscript.TestScript, bool, []string) {
+	all["token"] = func(ts *testscript.TestScript, _ bool, args []string) { tokenCommand(ts, args) }
+	all["smarthost"] = func(ts *testscript.TestScript, _ bool, args []string) { smarthostCommand(ts, args) }
+	return all
+}
+
+// oauthWorld is the providers of one script.
+type oauthWorld struct {
+	ca     *mxtest.CA
+	tokens *mxtest.Tokens
+}
+
+var oauthWorlds sync.Map // *testscript.TestScript → *oauthWorld
+
+func oauthWorldOf(ts *testscript.TestScript) *oauthWorld {
+	w := &oauthWorld{}
+	if old, ok := oauthWorlds.LoadOrStore(ts, w); ok {
+		return old.(*oauthWorld)
+	}
+	var err error
+	w.ca, err = mxtest.NewCA()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), w.ca.PEM(), 0o600))
+	ts.Defer(func() {
+		oauthWorlds.Delete(ts)
+		if w.tokens != nil {
+			w.tokens.Close()
+		}
+	})
+	return w
+}
+
+func tokenCommand(ts *testscript.TestScript, args []string) {
+	w := oauthWorldOf(ts)
+	for len(args) < 4 {
+		args = append(args, "")
+	}
+	number := func(s string) int {
+		n, err := strconv.Atoi(s)
+		ts.Check(err)
+		return n
+	}
+	duration := func(s string) time.Duration {
+		d, err := time.ParseDuration(s)
+		ts.Check(err)
+		return d
+	}
+	if args[0] == "start" {
+		cert, err := w.ca.Certificate(time.Hour, "127.0.0.1")
+		ts.Check(err)
+		w.tokens, err = mxtest.NewTokens(&cert)
+		ts.Check(err)
+		w.tokens.Google = args[1] == "google"
+		ts.Setenv("TOKENURL", w.tokens.URL())
+		return
+	}
+	t := w.tokens
+	change := func(f func()) { t.Change(f) }
+	switch args[0] {
+	case "client":
+		change(func() { t.Clients[args[1]] = args[2] })
+	case "refresh":
+		change(func() { t.Refresh[args[1]] = true })
+	case "rotate":
+		change(func() { t.Rotate, t.Strict = true, args[1] == "strict" })
+	case "account":
+		key, err := t.ServiceAccount()
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), key, 0o600))
+	case "lifetime":
+		change(func() { t.Lifetime = duration(args[1]) })
+	case "padding":
+		change(func() { t.Padding = number(args[1]) })
+	case "problem":
+		a := mxtest.Problem(args[1], args[2])
+		a.Times = number(args[3])
+		t.Script(a)
+	case "answer":
+		body := args[2]
+		if body == "huge" {
+			body = strings.Repeat("x", 100<<10)
+		}
+		t.Script(mxtest.Answer{Status: number(args[1]), Body: body, Times: number(args[3])})
+	case "redirect":
+		t.Script(mxtest.Answer{Status: http.StatusFound, Location: args[1], Times: number(args[2])})
+	case "hang":
+		t.Script(mxtest.Answer{Hang: true, Times: number(args[1])})
+	case "delay":
+		t.Script(mxtest.Answer{Delay: duration(args[1]), Times: number(args[2])})
+	case "skew":
+		a := mxtest.Problem("invalid_grant", "AADSTS700024: Client assertion is not within its valid time range.")
+		a.Skew, a.Times = duration(args[1]), number(args[2])
+		t.Script(a)
+	case "clear":
+		t.ClearScript()
+	case "approve":
+		t.Approve()
+	case "revoke":
+		t.Revoke()
+	case "wait":
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		ts.Check(t.Wait(ctx, number(args[1])))
+	case "atmost":
+		if n := len(t.Requests()); n > number(args[1]) {
+			ts.Fatalf("the token endpoint was asked %d times", n)
+		}
+	default:
+		ts.Fatalf("token %s: no such command", args[0])
+	}
+}
+
+func smarthostCommand(ts *testscript.TestScript, args []string) {
+	w, o := worldOf(ts), oauthWorldOf(ts)
+	w.need(args, 3, "smarthost start NAME KIND | exceeded NAME N")
+	switch args[0] {
+	case "start":
+		cert, err := o.ca.Certificate(time.Hour, "127.0.0.1")
+		ts.Check(err)
+		cfg := mxtest.Microsoft365(o.tokens.Good)
+		if args[2] == "gmail" {
+			cfg = mxtest.Gmail(o.tokens.Good)
+		}
+		cfg.Certificate = &cert
+		s, err := mxtest.NewServer(cfg)
+		ts.Check(err)
+		w.mx[args[1]] = s
+		ts.Setenv("VIA", s.Addr())
+	case "exceeded":
+		if n := w.mx[args[1]].Exceeded(); strconv.Itoa(n) != args[2] {
+			ts.Fatalf("the limits of %s were exceeded %d times", args[1], n)
+		}
+	default:
+		ts.Fatalf("smarthost %s: no such command", args[0])
+	}
+}
