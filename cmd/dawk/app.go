@@ -62,6 +62,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newQueueCommand(a),
 		newOAuthCommand(a),
 		newWhyCommand(a),
+		newHistoryCommand(a),
 		newHealthCommand(a),
 	)
 	return root

@@ -28,6 +28,7 @@ func (c *Config) check() {
 	c.checkRoutes()
 	c.checkDKIM()
 	c.checkBounce()
+	c.checkHistory()
 	c.checkHTTP()
 	c.oneOf("log.format", c.Log.Format, "text", "json")
 	c.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")

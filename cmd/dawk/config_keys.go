@@ -27,6 +27,7 @@ type Config struct {
 	DKIM      []DKIMConfig     `toml:"dkim"`
 	Providers []ProviderConfig `toml:"provider" later:"limits by provider come in a later one"`
 	Bounce    BounceConfig     `toml:"bounce"`
+	History   HistoryConfig    `toml:"history"`
 	HTTP      HTTPConfig       `toml:"http"`
 	Log       LogConfig        `toml:"log"`
 
@@ -194,9 +195,10 @@ func newConfig() *Config {
 				Connect: tomlfile.Duration(30 * time.Second), Greeting: tomlfile.Duration(5 * m),
 				Command: tomlfile.Duration(5 * m), Data: tomlfile.Duration(2 * m), Block: tomlfile.Duration(3 * m),
 				FinalDot: tomlfile.Duration(10 * m), Session: tomlfile.Duration(30 * m)}},
-		Bounce: newBounceConfig(),
-		HTTP:   HTTPConfig{Address: "127.0.0.1:8025"},
-		Log:    LogConfig{Format: "text", Level: "info"},
+		Bounce:  newBounceConfig(),
+		History: newHistoryConfig(),
+		HTTP:    HTTPConfig{Address: "127.0.0.1:8025"},
+		Log:     LogConfig{Format: "text", Level: "info"},
 	}
 }
 

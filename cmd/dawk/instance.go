@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"dawk/history"
 	"dawk/metrics"
 	"dawk/mx"
 	"dawk/queue"
@@ -55,7 +56,8 @@ type instance struct {
 	server     *submission.Server
 	metrics    *metrics.Set
 	history    *admin.History
-	observer   relay.Observer
+	records    *history.Store // nil: none are kept
+	observer   relay.Observers
 	began      time.Time
 
 	http       *http.Server
@@ -75,6 +77,7 @@ func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*i
 	if err := r.openQueue(); err != nil {
 		return nil, err
 	}
+	r.openHistory()
 	for _, step := range []func() error{r.openTransport, r.openSigner, r.openUsers, r.openDispatcher, r.openServer} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, r.close())
@@ -95,6 +98,21 @@ func (r *instance) openQueue() (err error) {
 	opt.Fatal = func(err error) { r.distrusted <- err }
 	r.queue, err = queue.Open(opt)
 	return err
+}
+
+// openHistory never fails: mail goes on without a history.
+func (r *instance) openHistory() {
+	if r.cfg.History.Keep == 0 {
+		return
+	}
+	records, err := history.Open(r.cfg.historyOptions(r.log))
+	if err != nil {
+		r.log.Warn("no history is kept; mail is not affected", "error", err)
+		return
+	}
+	r.records = records
+	r.history.Behind(records)
+	r.observer = append(relay.Observers{records}, r.observer...)
 }
 
 func (r *instance) openTransport() (err error) {
@@ -267,6 +285,11 @@ func (r *instance) close() error {
 	}
 	if err := r.queue.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("close the queue: %w", err))
+	}
+	if r.records != nil {
+		if err := r.records.Close(); err != nil {
+			r.log.Warn("the end of the history may be missing", "error", err)
+		}
 	}
 	return errors.Join(errs...)
 }

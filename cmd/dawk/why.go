@@ -20,8 +20,8 @@ func newWhyCommand(a *app) *cobra.Command {
 		Use:   "why ID",
 		Short: "Say why a message is still here, or what became of it",
 		Long: "Say why a message is still here: its route, every attempt with the replies, the\n" +
-			"next try and the rule that set it, and what would unblock it. Of messages that\n" +
-			"are finished the running relay remembers the last 10,000.",
+			"next try and the rule that set it, and what would unblock it; of a message that is\n" +
+			"finished what became of it, as long as the history is kept ([history] keep).",
 		Args: oneID,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
@@ -114,6 +114,13 @@ func (p *printer) why(y *admin.Why) error {
 	p.head(y.From, y.Identity, y.Client, y.Protocol, y.MessageID, y.Arrival, y.Size, y.Notice)
 	for i := range y.Waiting {
 		p.waiting(&y.Waiting[i], y.To)
+	}
+	if len(y.Delayed) > 0 {
+		p.line("")
+		p.line("%s", p.paint(bold, "Attempts before"))
+	}
+	for i := range y.Delayed {
+		p.ended(&y.Delayed[i])
 	}
 	if len(y.Ended) > 0 {
 		p.line("")
@@ -303,9 +310,12 @@ func (p *printer) attemptPlace(a relay.Attempt) string {
 }
 
 func (p *printer) ended(e *admin.Ended) {
-	colour := green
-	if e.Action != relay.ActionRelayed && e.Action != relay.ActionDelivered {
-		colour = red
+	colour := red
+	switch e.Action {
+	case relay.ActionRelayed, relay.ActionDelivered:
+		colour = green
+	case relay.ActionDelayed:
+		colour = yellow
 	}
 	p.line("  %s  %s %s%s", e.Recipient, p.paint(colour, string(e.Action)), p.when(e.At), via(e))
 	if !e.Reply.IsZero() {

@@ -42,6 +42,7 @@ type Past struct {
 	Identity  string        `json:"identity,omitempty"`
 	MessageID string        `json:"message_id,omitempty"`
 	Arrival   time.Time     `json:"arrival"`
+	Delayed   []Ended       `json:"delayed,omitempty"` // attempts that came to nothing yet; from Records only
 	Ended     []Ended       `json:"ended"`
 	MoreEnded int           `json:"more_ended,omitempty"` // beyond those in Ended
 	Notices   []Notice      `json:"notices,omitempty"`
@@ -51,13 +52,28 @@ type Past struct {
 // the answer to "did it arrive?" long after the queue forgot. It is an
 // Observer and safe for use by several goroutines.
 type History struct {
-	began time.Time
+	began   time.Time
+	records Records // nil: this memory is all there is
 
 	mu   sync.Mutex
 	byID map[relay.QueueID]*Past
 	ring []relay.QueueID // the order of forgetting
 	next int             // in ring: where the next message goes
 }
+
+// Records are what a History has on disk: far more than it remembers, and
+// across restarts.
+type Records interface {
+	// Of is all that is known of one message, oldest first.
+	Of(relay.QueueID) ([]relay.Event, error)
+}
+
+// maxDelayed bounds Past.Delayed: five days are some 70 attempts.
+const maxDelayed = 200
+
+// Behind lets h ask records for what it does not remember. It is called before
+// h is used.
+func (h *History) Behind(records Records) { h.records = records }
 
 // NewHistory remembers so many messages; 0: DefaultHistory.
 func NewHistory(messages int) *History {
@@ -92,12 +108,38 @@ func (h *History) Observe(e relay.Event) {
 		p.MoreEnded++
 		return
 	}
+	p.Ended = append(p.Ended, endedOf(e, action))
+}
+
+func endedOf(e relay.Event, action relay.Action) Ended {
 	reply := e.Reply
 	if len(reply.Text) > maxEndedText {
 		reply.Text = relay.Sanitize(reply.Text[:maxEndedText]) + "…"
 	}
-	p.Ended = append(p.Ended, Ended{Recipient: e.Recipient, Action: action, At: e.Time, Attempt: e.Attempt,
-		Route: e.Route, Host: e.Host, Addr: e.Addr, TLS: e.TLS, Reply: reply})
+	return Ended{Recipient: e.Recipient, Action: action, At: e.Time, Attempt: e.Attempt,
+		Route: e.Route, Host: e.Host, Addr: e.Addr, TLS: e.TLS, Reply: reply}
+}
+
+// recorded is what the records say of a message.
+func (h *History) recorded(id relay.QueueID) (Past, bool) {
+	if h.records == nil {
+		return Past{}, false
+	}
+	events, err := h.records.Of(id)
+	if err != nil || len(events) == 0 {
+		return Past{}, false // the memory may still know
+	}
+	once := NewHistory(1)
+	var delayed []Ended
+	for _, e := range events {
+		if e.Kind == relay.EventDelayed && len(delayed) < maxDelayed {
+			delayed = append(delayed, endedOf(e, relay.ActionDelayed))
+		}
+		once.Observe(e)
+	}
+	p, ok := once.Get(id)
+	p.Delayed = delayed
+	return p, ok
 }
 
 // past finds or makes the record of e's message; making it forgets the oldest.
@@ -130,6 +172,9 @@ func (h *History) past(e relay.Event) *Past {
 func (h *History) Get(id relay.QueueID) (Past, bool) {
 	if h == nil {
 		return Past{}, false
+	}
+	if p, ok := h.recorded(id); ok {
+		return p, true
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -27,6 +27,7 @@ type Why struct {
 	Notice    bool          `json:"notice,omitempty"`
 	To        []relay.Path  `json:"to,omitempty"`      // all recipients, by the index that outcomes use
 	Waiting   []WhyDelivery `json:"waiting,omitempty"` // what is not finished
+	Delayed   []Ended       `json:"delayed,omitempty"` // attempts before those of Ended, of a message that is finished
 	Ended     []Ended       `json:"ended,omitempty"`   // what is
 	MoreEnded int           `json:"more_ended,omitempty"`
 	Notices   []Notice      `json:"notices,omitempty"` // that it caused
@@ -81,13 +82,16 @@ func (h *handler) unknown(id relay.QueueID) error {
 	if h.History == nil {
 		return fmt.Errorf("%s is not in the queue; the log has the line of its delivery, under qid=%s", id, id)
 	}
+	if h.History.records != nil {
+		return fmt.Errorf("%s is not in the queue, and not in the history that is kept ([history] keep and max_size); the log has its lines, under qid=%s", id, id)
+	}
 	return fmt.Errorf("%s is not in the queue, and not among the last %d messages that finished since dawk started at %s; the log has its lines, under qid=%s",
 		id, len(h.History.ring), h.History.began.UTC().Format(time.RFC3339), id)
 }
 
 func explainPast(p Past, now time.Time) *Why {
 	return &Why{ID: p.ID, Now: now, State: "finished", From: p.From, Identity: p.Identity, MessageID: p.MessageID,
-		Arrival: p.Arrival, Ended: p.Ended, MoreEnded: p.MoreEnded, Notices: p.Notices}
+		Arrival: p.Arrival, Delayed: p.Delayed, Ended: p.Ended, MoreEnded: p.MoreEnded, Notices: p.Notices}
 }
 
 // explain computes the whole answer for a message in the queue.

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"dawk/history"
+	"dawk/relay/tomlfile"
+)
+
+// HistoryConfig is [history]: what stays answerable of mail that has left.
+type HistoryConfig struct {
+	Keep    tomlfile.Duration `toml:"keep"`     // 0: no history on disk
+	MaxSize tomlfile.Size     `toml:"max_size"` // of all its files
+}
+
+func newHistoryConfig() HistoryConfig {
+	return HistoryConfig{Keep: tomlfile.Duration(7 * 24 * time.Hour), MaxSize: 256 << 20}
+}
+
+func (c *Config) checkHistory() {
+	const minimum = 1 << 20
+	if c.History.Keep > 0 && c.History.MaxSize < minimum {
+		c.doc.Fault("history.max_size", `history.max_size is %s; less than 1MiB is no history: write keep = "0" for none`, c.History.MaxSize)
+	}
+}
+
+// historyDir is where the history is, whether one is kept or not.
+func (c *Config) historyDir() string { return filepath.Join(c.DataDir, "history") }
+
+func (c *Config) historyOptions(log *slog.Logger) history.Options {
+	return history.Options{Dir: c.historyDir(), Keep: time.Duration(c.History.Keep), MaxBytes: int64(c.History.MaxSize), Log: log}
+}

@@ -1,0 +1,257 @@
+package history_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"dawk/history"
+	"dawk/relay"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func path(t testing.TB, s string) relay.Path {
+	t.Helper()
+	p, err := relay.ParsePath(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func open(t testing.TB, o history.Options) *history.Store {
+	t.Helper()
+	s, err := history.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+var began = time.Now().Add(-time.Hour).Truncate(time.Millisecond).UTC()
+
+func idOf(n int) relay.QueueID {
+	return relay.QueueID{Key: uint64(began.UnixMicro()) + uint64(n), Dir: 7}
+}
+
+func event(t testing.TB, n int, kind relay.EventKind, to string) relay.Event {
+	return relay.Event{Kind: kind, Time: began.Add(time.Duration(n) * time.Second), ID: idOf(n), From: path(t, "alice@example.org"), Recipient: path(t, to),
+		Identity: "app", MessageID: "<1@example.org>", Size: 4096, Destination: "example.com", Route: "mx", Host: "mx.example.com", Addr: "192.0.2.1:25",
+		TLS: "TLS1.3", Attempt: 2, Took: 300 * time.Millisecond, Age: time.Minute, Reason: "mailbox_full",
+		Reply: relay.Reply{Code: 552, Status: relay.Status{Class: 5, Subject: 2, Detail: 2}, Text: "full <&>", Stage: relay.StageRcpt, MTA: "mx.example.com"}}
+}
+
+func read(t testing.TB, dir string, terms ...string) (got []string) {
+	t.Helper()
+	q, err := history.ParseQuery(terms, began.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := history.Read(dir, q, func(r history.Record) error {
+		got = append(got, string(r.Kind)+" "+r.To.String())
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestWhatIsWrittenIsReadBack(t *testing.T) {
+	s := open(t, history.Options{Dir: t.TempDir()})
+	want := event(t, 1, relay.EventFailed, "bob@example.com")
+	s.Observe(want)
+	s.Observe(relay.Event{Kind: relay.EventAttempted, ID: want.ID, Time: want.Time}) // nothing of a recipient
+	s.Observe(event(t, 2, relay.EventFailed, "other@example.com"))
+	got, err := s.Of(want.ID)
+	if err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("%v\n%+v, want\n%+v", err, got, want)
+	}
+	null := event(t, 3, relay.EventRelayed, "bob@example.com")
+	null.From = relay.Path{}
+	s.Observe(null)
+	if got, err := s.Of(null.ID); err != nil || len(got) != 1 || !got[0].From.IsNull() {
+		t.Errorf("the null reverse-path: %v %+v", err, got)
+	}
+}
+
+func TestQueries(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, history.Options{Dir: dir})
+	s.Observe(event(t, 1, relay.EventDelayed, "bob@example.com"))
+	s.Observe(event(t, 2, relay.EventFailed, "Carol@example.com"))
+	s.Observe(event(t, 3, relay.EventRelayed, "dan@例子.example"))
+	notice := event(t, 4, relay.EventNotified, "alice@example.org")
+	notice.NoticeID, notice.From = idOf(99), relay.Path{}
+	s.Observe(notice)
+	s.Flush()
+	for _, c := range []struct {
+		terms string
+		want  int
+	}{
+		{"", 4}, {"to=bob@example.com", 1}, {"to=BOB@EXAMPLE.COM", 1}, {"to=carol@example.com", 1}, {"to=@example.com", 2},
+		{"to=@xample.com", 0}, {"to=@例子.example", 1}, {"from=alice@example.org", 3}, {"from=<>", 1}, {"from=@example.org to=@example.com", 2},
+		{"is=failed", 1}, {"is=failed,relayed", 2}, {"identity=APP", 4}, {"reason=mailbox_full host=mx.example.com", 4}, {"host=mx", 0},
+		{idOf(2).String(), 1}, {idOf(99).String(), 1}, {idOf(1).String() + " " + idOf(3).String(), 2},
+		{"since=90m", 4}, {"since=10m", 0}, {"until=" + time.Now().Add(time.Hour).Format(time.RFC3339), 4}, {"until=90m", 0}, {"since=" + began.Add(2500*time.Millisecond).Format(time.RFC3339Nano), 2},
+		{"since=2d", 4}, {"since=2001-01-01 until=2001-01-02", 0},
+	} {
+		if got := read(t, dir, strings.Fields(c.terms)...); len(got) != c.want {
+			t.Errorf("%q gives %q, want %d", c.terms, got, c.want)
+		}
+	}
+	for _, bad := range []string{"bob", "to=bob", "to=", "is=lost", "since=yesterday", "since=-1h", "colour=red", "to=bob@a..b"} {
+		if _, err := history.ParseQuery([]string{bad}, began); err == nil || !strings.Contains(err.Error(), bad) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	stop := errors.New("enough")
+	if err := history.Read(dir, history.Query{}, func(history.Record) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("reading went on: %v", err)
+	}
+	if got := read(t, filepath.Join(dir, "missing")); got != nil {
+		t.Errorf("%q in a folder that is missing", got)
+	}
+}
+
+// The oldest goes first, by size and by age; what is left is whole.
+func TestBounds(t *testing.T) {
+	dir := t.TempDir()
+	const limit = 64 << 10
+	s := open(t, history.Options{Dir: dir, MaxBytes: limit})
+	for i := range 1000 {
+		s.Observe(event(t, i, relay.EventRelayed, fmt.Sprintf("user%d@example.com", i)))
+		if i%10 == 0 {
+			s.Flush()
+		}
+	}
+	s.Flush()
+	var size int64
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		st, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += st.Size()
+	}
+	got := read(t, dir)
+	if size > limit || size < limit/2 || len(got) < 50 || got[len(got)-1] != "relayed user999@example.com" {
+		t.Errorf("%d octets in %d files, %d records", size, len(files), len(got))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	old := time.Now().Add(-8 * 24 * time.Hour)
+	for _, f := range files[:len(files)-1] {
+		if err := os.Chtimes(f, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, history.Options{Dir: dir, MaxBytes: limit})
+	again.Flush()
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 2 { // the newest file, and what is not ours
+		t.Errorf("%q left, %v", left, err)
+	}
+}
+
+// A line that a crash cut, and what others wrote, hide nothing else.
+func TestDamagedLines(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, history.Options{Dir: dir})
+	s.Observe(event(t, 1, relay.EventRelayed, "one@example.com"))
+	s.Flush()
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	f, err := os.OpenFile(files[0], os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(f, "%s\n{\"id\":\"nonsense\"}\n\x00\xff\n{\"at\":\"2026", strings.Repeat("x", 200<<10))
+	f.Close()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, history.Options{Dir: dir})
+	again.Observe(event(t, 2, relay.EventRelayed, "two@example.com"))
+	again.Flush()
+	if got := read(t, dir); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+}
+
+// A disk that takes nothing loses history and nothing else: nobody waits, and
+// it is counted.
+func TestNobodyWaitsForTheDisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "history")
+	s := open(t, history.Options{Dir: dir})
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // as root, permissions forbid nothing
+		t.Fatal(err)
+	}
+	for i := range 20_000 {
+		s.Observe(event(t, i, relay.EventRelayed, "one@example.com"))
+	}
+	s.Flush()
+	if s.Lost() != 20_000 {
+		t.Errorf("%d are said to be lost", s.Lost())
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.Observe(event(t, 1, relay.EventRelayed, "one@example.com"))
+	if got, err := s.Of(idOf(1)); err != nil || len(got) != 1 {
+		t.Errorf("it does not write again: %v %v", got, err)
+	}
+}
+
+func FuzzParseQuery(f *testing.F) {
+	for _, s := range []string{"to=@a.test", "since=2d", "is=failed,expired", "x", "to=@", "from=<>,a@b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		q, err := history.ParseQuery([]string{s}, began)
+		if err != nil {
+			return
+		}
+		r := history.Record{At: began, To: path(t, "bob@example.com")}
+		q.Match(&r)
+	})
+}
+
+func BenchmarkObserve(b *testing.B) {
+	s := open(b, history.Options{Dir: b.TempDir()})
+	e := event(b, 1, relay.EventRelayed, "bob@example.com")
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Observe(e)
+	}
+	s.Flush()
+	b.ReportMetric(float64(s.Lost())/float64(b.N), "lost/op")
+}

@@ -1,0 +1,268 @@
+package history
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dawk/relay"
+)
+
+const (
+	waiting    = 8192           // events that may wait to be written; about 5 MiB
+	batch      = 256 << 10      // octets written at once
+	segments   = 16             // files that make up Options.MaxBytes
+	longest    = 24 * time.Hour // that one file spans
+	complain   = time.Minute    // between lines of the log about the same trouble
+	pruneEvery = 10 * time.Minute
+	suffix     = ".jsonl"
+)
+
+// Options of a Store.
+type Options struct {
+	Dir      string        // made if it is missing, mode 0700
+	Keep     time.Duration // older files go. Default 7 days
+	MaxBytes int64         // of all files; the oldest go first. Default 256 MiB
+	Log      *slog.Logger  // default: discarded
+}
+
+// Store writes the history. It is a relay.Observer; its methods may be called
+// from any goroutine.
+type Store struct {
+	opt    Options
+	events chan relay.Event
+	flush  chan chan struct{}
+	quit   chan struct{} // closed by Close
+	done   chan struct{} // closed when all is written
+	once   sync.Once
+	lost   atomic.Uint64
+
+	// Of the writing goroutine.
+	file       *os.File
+	size       int64
+	began      time.Time
+	pruned     time.Time
+	complained time.Time
+}
+
+// Open makes the folder and begins to write. Every start begins a new file: a
+// line that a crash cut short stays the last of its own.
+func Open(o Options) (*Store, error) {
+	if o.Keep == 0 {
+		o.Keep = 7 * 24 * time.Hour
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 256 << 20
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the folder of the history: %w", err)
+	}
+	s := &Store{opt: o, events: make(chan relay.Event, waiting), flush: make(chan chan struct{}), quit: make(chan struct{}), done: make(chan struct{})}
+	s.prune(time.Now())
+	go s.write()
+	return s, nil
+}
+
+// Observe implements relay.Observer. It never waits.
+func (s *Store) Observe(e relay.Event) {
+	if !kept(e.Kind) || e.ID.IsZero() {
+		return
+	}
+	select {
+	case s.events <- e:
+	default:
+		s.lost.Add(1)
+	}
+}
+
+// Lost is how many events could not be kept, because they came faster than
+// the disk takes them or because it took none.
+func (s *Store) Lost() uint64 { return s.lost.Load() }
+
+// Flush waits until all that was observed before is in its file, or was given
+// up.
+func (s *Store) Flush() {
+	c := make(chan struct{})
+	select {
+	case s.flush <- c:
+		<-c
+	case <-s.done:
+	}
+}
+
+// Close writes what waits and closes the file. What is observed after it is
+// lost.
+func (s *Store) Close() (err error) {
+	s.once.Do(func() {
+		close(s.quit)
+		<-s.done
+		if s.file != nil {
+			err = s.file.Close()
+		}
+	})
+	return err
+}
+
+// write is the goroutine that owns the file.
+func (s *Store) write() {
+	defer close(s.done)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	put := func(e relay.Event) {
+		if err := enc.Encode(recordOf(e)); err != nil {
+			s.trouble("an event cannot be written down", err, 1)
+		}
+	}
+	take := func() bool { // one that waits, if any does
+		select {
+		case e := <-s.events:
+			put(e)
+			return true
+		default:
+			return false
+		}
+	}
+	for open := true; open; {
+		var answer chan struct{}
+		select {
+		case e := <-s.events:
+			put(e)
+		case answer = <-s.flush:
+		case <-s.quit:
+			open = false
+		}
+		for more := true; more; {
+			for more = take(); more && b.Len() < batch; more = take() {
+			}
+			if b.Len() > 0 {
+				s.append(b.Bytes(), time.Now())
+				b.Reset()
+			}
+		}
+		if answer != nil {
+			close(answer)
+		}
+	}
+}
+
+// append writes whole lines to the file, a new one when it is time.
+func (s *Store) append(lines []byte, now time.Time) {
+	if s.file == nil || s.size > s.opt.MaxBytes/segments || now.Sub(s.began) > longest || now.Before(s.began) {
+		if err := s.begin(now); err != nil {
+			s.trouble("the history cannot be written", err, bytes.Count(lines, []byte("\n")))
+			return
+		}
+	}
+	if now.Sub(s.pruned) > pruneEvery {
+		s.prune(now)
+	}
+	n, err := s.file.Write(lines)
+	s.size += int64(n)
+	if err != nil {
+		// What was written of it may end within a line: go on in a new file.
+		s.trouble("the history cannot be written", err, bytes.Count(lines[n:], []byte("\n")))
+		s.file.Close()
+		s.file = nil
+	}
+}
+
+// begin opens a new file.
+func (s *Store) begin(now time.Time) error {
+	if s.file != nil {
+		s.file.Close()
+		s.file = nil
+	}
+	s.prune(now)
+	name := now.UnixMicro()
+	for { // never one that is there: its last line may be cut
+		f, err := os.OpenFile(filepath.Join(s.opt.Dir, strconv.FormatInt(name, 10)+suffix), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			name++
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.file, s.size, s.began = f, 0, now
+		return nil
+	}
+}
+
+// prune forgets the oldest files: those whose newest line is older than Keep,
+// and those beyond MaxBytes.
+func (s *Store) prune(now time.Time) {
+	s.pruned = now
+	files, err := listFiles(s.opt.Dir)
+	if err != nil {
+		s.trouble("the history cannot be pruned", err, 0)
+		return
+	}
+	room := s.opt.MaxBytes - s.opt.MaxBytes/segments // for the file that is being written
+	for _, f := range slices.Backward(files) {
+		room -= f.size
+		if s.file != nil && f.path == s.file.Name() || room >= 0 && now.Sub(f.changed) <= s.opt.Keep {
+			continue
+		}
+		if err := os.Remove(f.path); err != nil {
+			s.trouble("an old file of the history cannot be removed", err, 0)
+		}
+	}
+}
+
+// trouble is told at most once a minute; mail goes on in any case.
+func (s *Store) trouble(what string, err error, lost int) {
+	s.lost.Add(uint64(lost))
+	if now := time.Now(); now.Sub(s.complained) >= complain {
+		s.complained = now
+		s.opt.Log.Warn(what+"; mail is not affected", "error", err, "lost", s.lost.Load())
+	}
+}
+
+// file is one file of the history.
+type file struct {
+	path    string
+	began   time.Time // no line is older
+	changed time.Time // about when the newest line was written
+	size    int64
+}
+
+// listFiles are the files of a folder, oldest first.
+func listFiles(dir string) ([]file, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []file
+	for _, e := range entries {
+		name, ours := strings.CutSuffix(e.Name(), suffix)
+		micro, err := strconv.ParseInt(name, 10, 64)
+		if !ours || err != nil {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // pruned meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{filepath.Join(dir, e.Name()), time.UnixMicro(micro), info.ModTime(), info.Size()})
+	}
+	slices.SortFunc(files, func(a, b file) int { return a.began.Compare(b.began) })
+	return files, nil
+}
