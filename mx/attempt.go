@@ -66,6 +66,7 @@ func (a *attempt) deliver(rest []int) {
 		p.targets = a.t.health.order(p.targets)
 	} else {
 		p = a.t.planMX(a.use.ctx, a.t.domain(first))
+		a.t.addSTS(a.use.ctx, &p, pol, a.t.domain(first))
 	}
 	targets := a.t.idleFirst(p.targets, pol)
 	failures := p.failures
@@ -113,7 +114,7 @@ func (a *attempt) deliver(rest []int) {
 
 // policy is what the message and its route ask of a session.
 func (t *Transport) policy(m *relay.Message, r *compiled) policy {
-	p := policy{level: t.cfg.TLS, mx: true}
+	p := policy{level: t.cfg.TLS, mx: true, lax: m.TLSOptional && !m.RequireTLS}
 	if r != nil {
 		p.level = r.TLS
 		p.mx = len(r.Via) == 0
@@ -124,7 +125,7 @@ func (t *Transport) policy(m *relay.Message, r *compiled) policy {
 	}
 	switch {
 	case m.RequireTLS: // RFC 8689 §4.2.1; it beats "TLS-Required: No"
-		p.level, p.requireTLS = LevelVerified, true
+		p.level, p.requireTLS, p.by = LevelVerified, true, byRequireTLS
 	case m.TLSOptional && p.user == "" && p.level > LevelOpportunistic:
 		p.level = LevelOpportunistic
 	}
@@ -138,7 +139,8 @@ func (t *Transport) idleFirst(targets []target, p policy) []target {
 		if tg.rank != targets[0].rank {
 			break
 		}
-		if i > 0 && t.pool.has(keyOf(tg, p)) {
+		raised, _ := t.raise(p, tg)
+		if i > 0 && t.pool.has(keyOf(tg, raised)) {
 			first := append([]target{tg}, targets[:i]...)
 			return append(first, targets[i+1:]...)
 		}
@@ -157,6 +159,12 @@ type sessionResult struct {
 // session takes or makes a connection to a target and runs transactions on
 // it until every recipient is judged or it can do no more.
 func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionResult {
+	p, bad := a.t.raise(p, tg)
+	a.res.TLSPolicy = p.by
+	if !bad.IsZero() {
+		a.t.reportRefused(tg, p, bad)
+		return sessionResult{rest: rest, failure: bad}
+	}
 	key := keyOf(tg, p)
 	var c *conn
 	if !fresh {
@@ -166,8 +174,10 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 	if reused {
 		c.attach(a.use)
 	} else {
-		var bad relay.Reply
-		if c, bad = a.t.open(a.use, tg, p); c == nil {
+		a.use.tlsWhy = ""
+		c, bad = a.t.open(a.use, tg, p)
+		a.t.report(a.use, tg, p, c, bad)
+		if c == nil {
 			if bad.MTA != "" {
 				a.res.Host, a.res.Addr, a.res.TLS = bad.MTA, bad.Addr, ""
 			}

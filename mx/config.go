@@ -42,6 +42,15 @@ type Config struct {
 	// it is free again. It must not block or call the Transport. nil: nobody.
 	OnHold func(route string, held bool, why relay.Reply)
 
+	// DANE and MTASTS let the domains of recipients raise the level for their
+	// MX hosts (RFC 7672, RFC 8461), unless it is LevelOff. They need a
+	// Resolver that is a SecuredLookup, as *Resolver is.
+	DANE, MTASTS bool
+	PolicyDir    string // where MTA-STS policies are kept; "": in memory alone
+	// OnTLS is told what each session with an MX host showed about its TLS. It
+	// must not block or call the Transport. nil: nobody.
+	OnTLS func(TLSReport)
+
 	Resolver Lookup
 	// Dial connects to an address "ip:port"; nil: a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -53,6 +62,12 @@ type Config struct {
 type Lookup interface {
 	LookupMX(ctx context.Context, domain string) (Answer[MX], error)
 	LookupAddrs(ctx context.Context, host, ip string) (Answer[netip.Addr], error)
+}
+
+// SecuredLookup is what DANE and MTA-STS ask of DNS.
+type SecuredLookup interface {
+	LookupTXT(ctx context.Context, name string) (Answer[string], error)
+	LookupTLSA(ctx context.Context, host string, port uint16) (Answer[TLSA], error)
 }
 
 // Timeouts are the limits of a conversation (RFC 5321 §4.5.3.2). Only Block
@@ -209,6 +224,9 @@ func (c Config) Validate() error {
 	if !slices.Contains([]string{"", "4", "6", "both"}, c.IP) {
 		errs = append(errs, fmt.Errorf(`delivery.ip: %q is not one of "4", "6", "both"`, c.IP))
 	}
+	if _, ok := c.Resolver.(SecuredLookup); (c.DANE || c.MTASTS) && c.Resolver != nil && !ok {
+		errs = append(errs, errors.New("DANE and MTA-STS need a resolver that knows TXT and TLSA records"))
+	}
 	names := map[string]bool{}
 	for i, r := range c.Routes {
 		name := r.name(i)
@@ -301,6 +319,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.HoldProbe <= 0 {
 		c.HoldProbe = 30 * time.Second
+	}
+	if c.OnTLS == nil {
+		c.OnTLS = func(TLSReport) {}
 	}
 	if c.OnHold == nil {
 		c.OnHold = func(string, bool, relay.Reply) {}

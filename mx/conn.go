@@ -43,6 +43,7 @@ type use struct {
 	end time.Time // what Timeouts.Session leaves
 
 	tlsFailed string // see relay.Result.TLSFailed
+	tlsWhy    string // kind of the last failure of TLS: one of tlsResults
 }
 
 // budget is the deadline of a step of at most d.

@@ -6,6 +6,7 @@ package mx
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ const (
 	typeMX   = dns.TypeMX
 	typePTR  = dns.TypePTR
 	typeTXT  = dns.TypeTXT
+	typeTLSA = dns.TypeTLSA
 
 	ednsSize = 1232 // octets; fits the IPv6 minimum MTU unfragmented
 )
@@ -204,7 +206,7 @@ func (r *Resolver) read(q question, m *dns.Msg) result {
 		})
 		if i < 0 {
 			res.collect(q.typ, m.Answer)
-			if m.Rcode == dns.RcodeSuccess && len(res.mx)+len(res.addrs)+len(res.texts) > 0 {
+			if m.Rcode == dns.RcodeSuccess && len(res.mx)+len(res.addrs)+len(res.texts)+len(res.tlsa) > 0 {
 				return res
 			}
 			none := bad(NoData, "")
@@ -241,6 +243,10 @@ func (r *result) collect(typ uint16, answer []dns.RR) {
 			r.texts = append(r.texts, clean(rr.Ptr))
 		case *dns.TXT:
 			r.texts = append(r.texts, strings.Join(rr.Txt, ""))
+		case *dns.TLSA:
+			if data, err := hex.DecodeString(rr.Certificate); err == nil {
+				r.tlsa = append(r.tlsa, TLSA{rr.Usage, rr.Selector, rr.MatchingType, data})
+			}
 		}
 		r.ttl = min(r.ttl, seconds(rr.Header().Ttl))
 	}

@@ -15,11 +15,12 @@ type poolKey struct {
 	implicit   bool
 	level      Level
 	requireTLS bool
+	dane       string // the TLSA records that its certificate was held against
 	route      string
 }
 
 func keyOf(tg target, p policy) poolKey {
-	return poolKey{tg.host, tg.addr, tg.implicit, p.level, p.requireTLS, p.route}
+	return poolKey{tg.host, tg.addr, tg.implicit, p.level, p.requireTLS, p.dane.fingerprint(), p.route}
 }
 
 // maxIdle bounds the connections kept, for all hosts together.

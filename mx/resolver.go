@@ -153,6 +153,7 @@ type result struct {
 	mx     []MX
 	addrs  []netip.Addr
 	texts  []string // TXT, or PTR names
+	tlsa   []TLSA
 	secure bool
 	ttl    time.Duration
 	err    *DNSError
@@ -210,6 +211,12 @@ func (r *Resolver) LookupPTR(ctx context.Context, addr netip.Addr) (Answer[strin
 func (r *Resolver) LookupTXT(ctx context.Context, name string) (Answer[string], error) {
 	res, err := r.lookup(ctx, name, typeTXT)
 	return Answer[string]{res.texts, res.secure, res.name, res.ttl}, err
+}
+
+// LookupTLSA asks for the TLSA records of a TCP service.
+func (r *Resolver) LookupTLSA(ctx context.Context, host string, port uint16) (Answer[TLSA], error) {
+	res, err := r.lookup(ctx, fmt.Sprintf("_%d._tcp.%s", port, host), typeTLSA)
+	return Answer[TLSA]{res.tlsa, res.secure, res.name, res.ttl}, err
 }
 
 // lookup answers from the cache, or joins or starts a question on the wire.

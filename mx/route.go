@@ -31,6 +31,11 @@ type target struct {
 	implicit bool // TLS from the first octet
 	rank     int  // targets of one rank are equally good; the lowest is the best
 
+	dane *dane      // what DNS says of its certificate; nil: nothing
+	sts  *stsPolicy // of the recipient's domain; nil: none
+
+	domain string // the recipients'; "" with `via`
+
 	recipients int // at most, in one transaction; 0: Config.RecipientsPerMessage
 }
 
@@ -58,6 +63,9 @@ type host struct {
 	rank     int
 	addrs    []netip.Addr
 	err      error
+
+	domain string // whose MX it is, when the way from there to the name is secure (DNSSEC); else ""
+	dane   *dane
 }
 
 // planVia lists the hosts of a route, in the order written.
@@ -108,7 +116,7 @@ func (t *Transport) mxHosts(ctx context.Context, domain string) ([]*host, relay.
 	switch {
 	case err == nil:
 	case errors.As(err, &dnsErr) && dnsErr.Trouble == NoData:
-		return []*host{{name: domain, port: uint16(t.cfg.Port)}}, relay.Reply{}
+		return []*host{{name: domain, port: uint16(t.cfg.Port), domain: ifSecure(domain, dnsErr.Secure)}}, relay.Reply{}
 	case errors.As(err, &dnsErr) && dnsErr.Trouble == NXDomain:
 		return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 5, Subject: 1, Detail: 2},
 			"the domain %s does not exist (NXDOMAIN)", domain)
@@ -133,7 +141,7 @@ func (t *Transport) mxHosts(ctx context.Context, domain string) ([]*host, relay.
 		if slices.ContainsFunc(hosts, func(h *host) bool { return h.name == m.Host }) {
 			continue
 		}
-		h := &host{name: m.Host, port: uint16(t.cfg.Port), rank: int(m.Preference)}
+		h := &host{name: m.Host, port: uint16(t.cfg.Port), rank: int(m.Preference), domain: ifSecure(domain, answer.Secure)}
 		if _, err := netip.ParseAddr(m.Host); err == nil { // RFC 1035 §3.3.9: a name it must be
 			h.err = &DNSError{Name: m.Host, Type: "A", Trouble: NXDomain, Detail: "an address where a name belongs"}
 		}
@@ -173,6 +181,17 @@ func (t *Transport) resolveHost(ctx context.Context, h *host) {
 	}
 	answer, err := t.cfg.Resolver.LookupAddrs(ctx, h.name, t.cfg.IP)
 	h.addrs, h.err = answer.Records, err
+	// Without DNSSEC nobody knows whose TLSA records these are (RFC 7672 §2.2).
+	if err == nil && t.cfg.DANE && h.domain != "" && answer.Secure {
+		h.dane = t.daneFor(ctx, h, answer)
+	}
+}
+
+func ifSecure(domain string, secure bool) string {
+	if secure {
+		return domain
+	}
+	return ""
 }
 
 // dropSelf drops ourselves and all hosts that are no better: giving mail to
@@ -206,7 +225,7 @@ func (p *plan) add(h *host, of string) {
 		if i == maxAddrsPerHost {
 			break
 		}
-		p.targets = append(p.targets, target{h.name, netip.AddrPortFrom(a.Unmap(), h.port), h.implicit, h.rank, 0})
+		p.targets = append(p.targets, target{host: h.name, addr: netip.AddrPortFrom(a.Unmap(), h.port), implicit: h.implicit, rank: h.rank, dane: h.dane})
 	}
 }
 

@@ -16,6 +16,9 @@ import (
 type policy struct {
 	level      Level
 	requireTLS bool   // the message is REQUIRETLS (RFC 8689)
+	lax        bool   // the message renounces what domains publish (RFC 8689 §5)
+	by         string // who set the level: see relay.Result.TLSPolicy
+	dane       *dane  // certificates are held against TLSA records; nil: against PKIX
 	mx         bool   // found by MX: refused addresses and loops are looked for
 	route      string // name of the route that has a login; "" without
 	user       string
@@ -201,11 +204,14 @@ func (c *conn) secure(cfg *tls.Config) relay.Reply {
 	if err == nil {
 		return relay.Reply{}
 	}
+	c.use.tlsWhy = tlsResult(err)
 	status, text := statusTLS, "TLS handshake failed: "+cause(err)
 	var cert *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, errInjected):
 		status, text = statusInjected, err.Error()
+	case errors.Is(err, errNoTLSA):
+		text = "the certificate of " + c.target.host + " is none of those that DNS names (DANE)"
 	case errors.As(err, &cert):
 		text = "the certificate does not stand for " + c.target.host + ": " + certCause(cert)
 	case c.use.ctx.Err() != nil:
@@ -225,13 +231,19 @@ func certCause(e *tls.CertificateVerificationError) string {
 // tlsConfig is for one session. Unchecked certificates are what opportunistic
 // and required mean: without DANE or MTA-STS nobody vouches for an MX name.
 func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
-	return &tls.Config{
+	cfg := &tls.Config{
 		ServerName:         tg.host, // also the SNI; for an address it is checked and not sent
 		MinVersion:         tls.VersionTLS12,
 		RootCAs:            t.cfg.RootCAs,
 		InsecureSkipVerify: p.level < LevelVerified,
 		ClientSessionCache: t.sessions,
 	}
+	if d := p.dane; d != nil {
+		// RFC 7672 §8.1: the TLSA base domain is the SNI. Resumed sessions come
+		// by here, too.
+		cfg.ServerName, cfg.InsecureSkipVerify, cfg.VerifyConnection = d.base, true, d.verify
+	}
+	return cfg
 }
 
 // admit looks at what the host is and offers, before anything is sent.
@@ -248,7 +260,7 @@ func (t *Transport) admit(c *conn, p policy) relay.Reply {
 			"the message requires REQUIRETLS, which the server does not offer"))
 	case p.level >= LevelRequired && c.tls == "":
 		return c.named(relay.Failure(relay.StageTLS, statusNoTLS,
-			"the server does not offer STARTTLS, and tls = %q asks for it", p.level))
+			"the server does not offer STARTTLS, and %s", p.demand()))
 	}
 	return relay.Reply{}
 }

@@ -22,6 +22,8 @@ type Transport struct {
 	bg        background
 	sessions  tls.ClientSessionCache
 	health    health
+	secured   SecuredLookup // nil: neither DANE nor MTA-STS
+	sts       *sts          // nil: no MTA-STS
 }
 
 // NewTransport checks cfg and makes a Transport of it.
@@ -46,6 +48,9 @@ func NewTransport(cfg Config) (*Transport, error) {
 		t.routes = append(t.routes, c)
 	}
 	budgets(t.routes)
+	if err := t.openPolicies(); err != nil {
+		return nil, err
+	}
 	return t, nil
 }
 
@@ -53,6 +58,9 @@ func NewTransport(cfg Config) (*Transport, error) {
 // would; their connections are not kept.
 func (t *Transport) Close() error {
 	t.pool.close()
+	if t.sts != nil {
+		t.sts.close()
+	}
 	t.bg.close()
 	return nil
 }

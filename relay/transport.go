@@ -37,6 +37,7 @@ type Result struct {
 	Host      string // the server that spoke last; "" when none did
 	Addr      string
 	TLS       string    // "TLS1.3" …; "" in the clear
+	TLSPolicy string    // who demanded the level of TLS: "dane", "mta-sts", "mta-sts-testing" (which demands nothing), "requiretls"; "": our configuration
 	TLSFailed string    // why TLS failed before the connection went on in the clear (opportunistic); "" otherwise
 	Reused    bool      // the connection had served a message before
 	DSN       bool      // the server offered DSN and was given the parameters (RFC 3461 §5.2)

@@ -1,0 +1,202 @@
+package mx
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"dawk/relay"
+)
+
+// TLSA is a record of RFC 6698.
+type TLSA struct {
+	Usage, Selector, Matching uint8
+	Data                      []byte
+}
+
+// String is the record as a zone file has it.
+func (r TLSA) String() string {
+	return fmt.Sprintf("%d %d %d %s", r.Usage, r.Selector, r.Matching, hex.EncodeToString(r.Data))
+}
+
+// The usages that count for SMTP. The PKIX ones are unusable: nobody knows
+// which authorities a stranger trusts (RFC 7672 §3.1.3).
+const (
+	usageTA = 2 // DANE-TA: the authority
+	usageEE = 3 // DANE-EE: the host's own key
+)
+
+// usable says whether the record could match a certificate.
+func (r TLSA) usable() bool {
+	if r.Usage != usageTA && r.Usage != usageEE || r.Selector > 1 {
+		return false
+	}
+	switch r.Matching {
+	case 0:
+		var err error
+		if r.Selector == 0 {
+			_, err = x509.ParseCertificate(r.Data)
+		} else {
+			_, err = x509.ParsePKIXPublicKey(r.Data)
+		}
+		return err == nil
+	case 1:
+		return len(r.Data) == sha256.Size
+	case 2:
+		return len(r.Data) == sha512.Size
+	}
+	return false
+}
+
+func (r TLSA) matches(c *x509.Certificate) bool {
+	data := c.Raw
+	if r.Selector == 1 {
+		data = c.RawSubjectPublicKeyInfo
+	}
+	switch r.Matching {
+	case 1:
+		sum := sha256.Sum256(data)
+		data = sum[:]
+	case 2:
+		sum := sha512.Sum512(data)
+		data = sum[:]
+	}
+	return bytes.Equal(data, r.Data)
+}
+
+// dane is what DNS says of a host's certificate. It exists only where the MX
+// and address records are secure; nil: there is nothing.
+type dane struct {
+	base    string   // the TLSA base domain: SNI, and a name that the certificate may have
+	names   []string // other names it may have (RFC 7672 §3.2.2)
+	records []TLSA   // as published
+	usable  []TLSA   // none: TLS is a must, authentication impossible (RFC 7672 §2.2)
+	err     error    // the records could not be had: the host is not used now (RFC 7672 §2.1)
+}
+
+// fingerprint tells sets of records apart.
+func (d *dane) fingerprint() string {
+	if d == nil || len(d.usable) == 0 {
+		return ""
+	}
+	var all []string
+	for _, r := range d.usable {
+		all = append(all, r.String())
+	}
+	slices.Sort(all)
+	return d.base + " " + strings.Join(all, ",")
+}
+
+// daneFor looks the records of an MX host up. addrs is the secure answer that
+// its addresses came from. RFC 7672 §2.2.2: where the name is an alias, the
+// name it stands for is asked first.
+func (t *Transport) daneFor(ctx context.Context, h *host, addrs Answer[netip.Addr]) *dane {
+	names := []string{h.name}
+	if addrs.Name != "" && addrs.Name != h.name {
+		names = []string{addrs.Name, h.name}
+	}
+	for _, base := range names {
+		answer, err := t.secured.LookupTLSA(ctx, base, h.port)
+		var e *DNSError
+		switch {
+		case errors.As(err, &e) && (e.Trouble == NXDomain || e.Trouble == NoData):
+			continue
+		case err != nil:
+			return &dane{base: base, err: err}
+		case !answer.Secure: // an unsigned delegation below: as good as no record
+			continue
+		}
+		d := &dane{base: base, names: []string{h.name, h.domain}, records: answer.Records}
+		for _, r := range answer.Records {
+			if r.usable() {
+				d.usable = append(d.usable, r)
+			}
+		}
+		return d
+	}
+	return nil
+}
+
+// errNoTLSA: the certificate is none of those that DNS names.
+var errNoTLSA = errors.New("no TLSA record matches the certificate")
+
+// verify is for tls.Config.VerifyConnection: one usable record must match
+// (RFC 7672 §3.1). For usage 3 neither names nor dates count.
+func (d *dane) verify(cs tls.ConnectionState) error {
+	chain := cs.PeerCertificates
+	if len(chain) == 0 {
+		return errNoTLSA
+	}
+	var failed error
+	for _, r := range d.usable {
+		switch r.Usage {
+		case usageEE:
+			if r.matches(chain[0]) {
+				return nil
+			}
+		case usageTA:
+			for _, ta := range d.authorities(r, chain) {
+				err := d.verifyChain(chain, ta)
+				if err == nil {
+					return nil
+				}
+				failed = err
+			}
+		}
+	}
+	if failed != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: chain, Err: failed}
+	}
+	return errNoTLSA
+}
+
+// authorities are the certificates that r makes trust anchors: one of the
+// chain, or one that stands whole in the record.
+func (d *dane) authorities(r TLSA, chain []*x509.Certificate) []*x509.Certificate {
+	var list []*x509.Certificate
+	for _, c := range chain[1:] {
+		if r.matches(c) {
+			list = append(list, c)
+		}
+	}
+	if len(list) == 0 && r.Selector == 0 && r.Matching == 0 {
+		if c, err := x509.ParseCertificate(r.Data); err == nil {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// verifyChain checks dates, signatures and names up to an authority.
+func (d *dane) verifyChain(chain []*x509.Certificate, ta *x509.Certificate) error {
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(ta)
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	var err error
+	for _, name := range append([]string{d.base}, d.names...) {
+		_, err = chain[0].Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: between})
+		var wrongName x509.HostnameError
+		if !errors.As(err, &wrongName) {
+			return err
+		}
+	}
+	return err
+}
+
+// lookupFailed is the verdict on a host whose records could not be had. An
+// attacker who may only suppress them must not win by it.
+func (d *dane) lookupFailed(tg target) relay.Reply {
+	return relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3},
+		"cannot look up the TLSA records of %s, without which the host is not used (DANE): %v", tg.host, d.err)
+}

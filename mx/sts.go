@@ -1,0 +1,237 @@
+package mx
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"dawk/relay"
+)
+
+const (
+	stsFetchTime = 10 * time.Second // a fetch as a whole
+	stsFetchWait = 5 * time.Minute  // after one that failed, while the id stays
+	stsRefresh   = 24 * time.Hour   // RFC 8461 §10.2: a policy is fetched again daily
+	maxFailures  = 10_000           // remembered
+)
+
+// sts finds and keeps the MTA-STS policies of domains (RFC 8461).
+type sts struct {
+	lookup    SecuredLookup
+	addrs     Lookup
+	addresses AddressPolicy
+	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
+	tls       *tls.Config
+	ip        string
+	log       *slog.Logger
+	store     *stsStore
+	flight    singleflight.Group
+
+	ctx    context.Context // of refreshes that nobody waits for
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	failed map[stsKey]stsFailure
+}
+
+type stsKey struct{ domain, id string }
+
+type stsFailure struct {
+	at  time.Time
+	err error
+}
+
+// stsVerdict is what MTA-STS says of a domain: a policy, or why there is none
+// although there should be one (for reports only: mail goes as without).
+type stsVerdict struct {
+	policy *stsPolicy // nil: none
+	err    error
+}
+
+// policy is what counts for an attempt now. blocked: there is one that cannot
+// be read, nor fetched again, and the mail has to wait.
+func (s *sts) policy(ctx context.Context, domain string) (v stsVerdict, blocked error) {
+	cached, blocked := s.store.get(domain, time.Now())
+	id, published := s.record(ctx, domain)
+	switch {
+	case !published: // RFC 8461 §3.1: whoever suppresses the record does not end a policy
+		return stsVerdict{policy: cached}, blocked
+	case cached != nil && cached.ID == id:
+		if time.Since(cached.Fetched) > min(stsRefresh, cached.MaxAge/2) {
+			s.refresh(domain, id)
+		}
+		return stsVerdict{policy: cached}, nil
+	}
+	fresh, err := s.fetch(ctx, domain, id)
+	if err != nil {
+		s.log.Debug("no MTA-STS policy", "domain", domain, "err", err)
+		return stsVerdict{policy: cached, err: err}, blocked
+	}
+	return stsVerdict{policy: fresh}, nil
+}
+
+// record looks at the TXT record. Trouble of DNS is no record: the policy, if
+// there is one, stands in the store.
+func (s *sts) record(ctx context.Context, domain string) (id string, ok bool) {
+	answer, err := s.lookup.LookupTXT(ctx, "_mta-sts."+domain)
+	if err != nil {
+		return "", false
+	}
+	return parseSTSRecord(answer.Records)
+}
+
+// refresh fetches a policy again while the old one serves.
+func (s *sts) refresh(domain, id string) {
+	if s.ctx.Err() != nil || s.failedLately(stsKey{domain, id}) != nil {
+		return
+	}
+	s.wg.Go(func() { s.fetch(s.ctx, domain, id) }) //nolint:errcheck // remembered as failed
+}
+
+func (s *sts) close() {
+	s.cancel()
+	s.wg.Wait()
+}
+
+// fetch gets a policy and puts it on disk. Those who want the same one share
+// a fetch; it outlives a caller who gives up.
+func (s *sts) fetch(ctx context.Context, domain, id string) (*stsPolicy, error) {
+	key := stsKey{domain, id}
+	if err := s.failedLately(key); err != nil {
+		return nil, err
+	}
+	ch := s.flight.DoChan(domain+" "+id, func() (any, error) {
+		limited, cancel := context.WithTimeout(s.ctx, stsFetchTime)
+		defer cancel()
+		p, err := s.get(limited, domain)
+		if err != nil {
+			s.fail(key, err)
+			return nil, err
+		}
+		p.Domain, p.ID, p.Fetched = domain, id, time.Now().Round(0)
+		if err := s.store.put(p); err != nil {
+			s.log.Error("an MTA-STS policy cannot be written; it counts until the relay stops", "domain", domain, "err", err)
+		}
+		return p, nil
+	})
+	select {
+	case r := <-ch:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*stsPolicy), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (s *sts) failedLately(k stsKey) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.failed[k]; ok && time.Since(f.at) < stsFetchWait {
+		return f.err
+	}
+	return nil
+}
+
+func (s *sts) fail(k stsKey, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for old, f := range s.failed {
+		if len(s.failed) < maxFailures && time.Since(f.at) < stsFetchWait {
+			break
+		}
+		delete(s.failed, old)
+	}
+	s.failed[k] = stsFailure{time.Now(), err}
+}
+
+// errFetch is why a policy could not be had (RFC 8460 §4.3.2:
+// sts-policy-fetch-error).
+var errFetch = errors.New("the policy cannot be fetched")
+
+// get makes the request (RFC 8461 §3.3).
+func (s *sts) get(ctx context.Context, domain string) (*stsPolicy, error) {
+	transport := &http.Transport{
+		DialContext: s.dialHost, TLSClientConfig: s.tls.Clone(), DisableKeepAlives: true,
+		MaxResponseHeaderBytes: maxPolicySize, DisableCompression: true,
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://mta-sts."+domain+"/.well-known/mta-sts.txt", nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errFetch, err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errFetch, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%w: the policy host answers %d", errFetch, resp.StatusCode)
+	}
+	// RFC 8461 §3.2: else a place where users put files could hold a policy.
+	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || kind != "text/plain" {
+		return nil, fmt.Errorf("%w: it is %q, not text/plain", errFetch, clip([]byte(resp.Header.Get("Content-Type"))))
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPolicySize+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errFetch, err)
+	}
+	return parseSTSPolicy(body)
+}
+
+// dialHost connects to a policy host: a name that strangers control, so each
+// address is looked at before it is dialled.
+func (s *sts) dialHost(ctx context.Context, network, hostport string) (net.Conn, error) {
+	host, p, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := relay.NormalizeDomain(host); err != nil {
+		return nil, err
+	}
+	answer, err := s.addrs.LookupAddrs(ctx, host, s.ip)
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range answer.Records {
+		if i == maxAddrsPerHost {
+			break
+		}
+		to := netip.AddrPortFrom(a.Unmap(), uint16(port))
+		if err = s.addresses.Check(to); err != nil {
+			continue
+		}
+		// Each address gets its share, so that a dead one does not use up all.
+		one, cancel := context.WithTimeout(ctx, stsFetchTime/maxAddrsPerHost)
+		var nc net.Conn
+		nc, err = s.dial(one, network, to.String())
+		cancel()
+		if err == nil {
+			return nc, nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("%s has no address", host)
+	}
+	return nil, err
+}
