@@ -64,6 +64,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newWhyCommand(a),
 		newHistoryCommand(a),
 		newHealthCommand(a),
+		newDevicesCommand(a),
 	)
 	return root
 }

@@ -98,6 +98,9 @@ func (c *Config) complete() {
 		r.complete()
 		paths = append(paths, &r.PasswordFile, &r.ClientSecretFile, &r.RefreshTokenFile, &r.ServiceAccountFile)
 	}
+	for i := range c.Listeners {
+		paths = append(paths, &c.Listeners[i].ClientCA)
+	}
 	for i := range c.DKIM {
 		paths = append(paths, &c.DKIM[i].Key)
 	}
@@ -155,6 +158,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 // secrets are the contents of the files that a configuration names, read once
 // while it is checked.
 type secrets struct {
-	passwords map[int]string // of routes, by index
-	roots     *x509.CertPool // of delivery.ca_file; nil: the system's
+	passwords map[int]string         // of routes, by index
+	roots     *x509.CertPool         // of delivery.ca_file; nil: the system's
+	clientCAs map[int]*x509.CertPool // of listeners, by index
 }

@@ -55,7 +55,7 @@ func (c *Config) checkNames() {
 
 // listenerKeys are the keys that a message about a listener may speak of.
 var listenerKeys = []string{"trusted_networks", "auth_without_tls", "require_tls", "min_tls", "bare_newline",
-	"long_lines", "received_client", "address", "auth", "tls"}
+	"long_lines", "received_client", "profile", "ciphers", "client_ca", "proxies", "socket_mode", "address", "auth", "tls"}
 
 func (c *Config) checkListeners() {
 	taken := map[string]string{} // address → where it is used
@@ -129,9 +129,7 @@ func (c *Config) checkListenerCombination(at string, l *ListenerConfig) {
 			fault("auth_without_tls", "auth_without_tls contradicts require_tls: choose one")
 		}
 	}
-	if l.TLS == "off" && c.doc.Has(at+".min_tls") {
-		fault("min_tls", `min_tls has no effect with tls = "off"`)
-	}
+	c.checkListenerTLS(at, l)
 	loopbackOnly := false
 	if ap, err := netip.ParseAddrPort(l.Address); err == nil {
 		loopbackOnly = ap.Addr().Unmap().IsLoopback()

@@ -23,6 +23,7 @@ func (l *ListenerConfig) submission() submission.Listener {
 		TrustedNetworks: tomlfile.Prefixes(l.TrustedNetworks),
 		RequireTLS:      l.RequireTLS, AuthWithoutTLS: l.AuthWithoutTLS, MinTLS: l.MinTLS,
 		BareNewline: l.BareNewline, LongLines: l.LongLines, ReceivedClient: l.ReceivedClient,
+		Profile: l.Profile, Ciphers: l.Ciphers, Proxies: tomlfile.Prefixes(l.Proxies), SocketMode: l.SocketMode,
 	}
 }
 
@@ -47,10 +48,14 @@ func (c *Config) submissionConfig(log *slog.Logger) submission.Config {
 		CommandTimeout:      time.Duration(c.Limits.CommandTimeout),
 		DataTimeout:         time.Duration(c.Limits.DataTimeout),
 		AuthFailuresPerIP:   c.Limits.AuthFailuresPerIP,
+		RequireTLS:          true,
+		MaxHold:             time.Duration(c.Queue.MaxAge),
 		Log:                 log,
 	}
 	for i := range c.Listeners {
-		out.Listeners = append(out.Listeners, c.Listeners[i].submission())
+		l := c.Listeners[i].submission()
+		l.ClientCAs = c.secrets.clientCAs[i]
+		out.Listeners = append(out.Listeners, l)
 	}
 	return out
 }

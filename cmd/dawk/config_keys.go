@@ -49,12 +49,16 @@ type ListenerConfig struct {
 	BareNewline     string             `toml:"bare_newline"`
 	LongLines       string             `toml:"long_lines"`
 	ReceivedClient  string             `toml:"received_client"`
+	Profile         string             `toml:"profile"`
+	Ciphers         []string           `toml:"ciphers"`
+	ClientCA        string             `toml:"client_ca"`
+	Proxies         []tomlfile.Network `toml:"proxies"`
+	SocketMode      string             `toml:"socket_mode"`
 }
 
 // SetDefaults is called for each [[listener]] before its keys.
 func (l *ListenerConfig) SetDefaults() {
-	*l = ListenerConfig{TLS: "starttls", Auth: "required", MinTLS: "1.2",
-		BareNewline: "reject", LongLines: "reject", ReceivedClient: "hidden"}
+	*l = ListenerConfig{TLS: "starttls", Auth: "required", MinTLS: "1.2", ReceivedClient: "hidden"}
 }
 
 // TLSConfig is [tls].

@@ -184,6 +184,7 @@ func (c *Config) checkFiles() {
 		}
 	}
 	c.checkDKIMFiles()
+	c.checkClientCAs()
 }
 
 // needsUsers says whether any listener lets users log in.

@@ -32,14 +32,15 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/relay/submission/guard": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/submission/guard"},
-		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl"}},
+		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"}},
 	"dawk/relay/delivery": {[]string{"dawk/relay", "dawk/bounce"}, nil},
 	"dawk/relay/admin":    {[]string{"dawk/relay"}, nil},
 }
 
 // One file each imports these, so that it can be replaced.
 var onlyIn = map[string]string{
-	"github.com/miekg/dns": "mx/dns.go",
+	"github.com/miekg/dns":           "mx/dns.go",
+	"github.com/pires/go-proxyproto": "relay/submission/proxy.go",
 }
 
 func TestImportsRunDownward(t *testing.T) {

@@ -51,6 +51,8 @@ type instance struct {
 	logins     logins // of routes
 	signer     *dkim.Signer
 	users      *identity.Users // nil: nobody can log in
+	ledger     *ledger         // what users have sent
+	devices    *admin.Devices  // nil: no listener is for devices
 	dispatcher *delivery.Dispatcher
 	certs      *submission.Certificates // nil: no listener speaks TLS
 	server     *submission.Server
@@ -73,12 +75,16 @@ func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*i
 	r := &instance{cfg: cfg, log: log, began: time.Now(), history: admin.NewHistory(admin.DefaultHistory), distrusted: make(chan error, 1)}
 	r.metrics = r.newMetrics()
 	// The log comes after the counts: what a line tells has been counted by then.
-	r.observer = append(relay.Observers{r.metrics, r.history, delivery.NewLogObserver(log)}, observers...)
+	seen := relay.Observers{r.metrics, r.history, delivery.NewLogObserver(log)}
+	if r.devices = cfg.devices(); r.devices != nil {
+		seen = append(relay.Observers{r.devices}, seen...)
+	}
+	r.observer = append(seen, observers...)
 	if err := r.openQueue(); err != nil {
 		return nil, err
 	}
 	r.openHistory()
-	for _, step := range []func() error{r.openTransport, r.openSigner, r.openUsers, r.openDispatcher, r.openServer} {
+	for _, step := range []func() error{r.openTransport, r.openSigner, r.openUsers, r.openLedger, r.openDispatcher, r.openServer} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, r.close())
 		}
@@ -173,7 +179,7 @@ func (r *instance) openServer() error {
 		r.certs, cfg.GetCertificate = certs, certs.Get
 	}
 	rules := r.cfg.acceptorConfig(r.log)
-	rules.Sign = r.sign
+	rules.Sign, rules.Ledger = r.sign, r.ledger.Ledger
 	acceptor, err := submission.NewAcceptor(rules, r.queue, r.observer)
 	if err != nil {
 		return err
@@ -278,6 +284,7 @@ func (r *instance) close() error {
 	if r.socketL != nil {
 		r.socketL.Close()
 	}
+	r.ledger.close()
 	var errs []error
 	r.logins.close()
 	if r.transport != nil {

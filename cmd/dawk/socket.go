@@ -30,10 +30,13 @@ func (r *instance) adminHandler() http.Handler {
 			report, err := r.queue.Verify(ctx)
 			return adminReport(report), err
 		},
-		Compact: func(ctx context.Context) (admin.Report, error) { return compact(ctx, r.queue) },
-		Backup:  r.queue.Backup,
-		Version: version(),
-		Log:     r.log,
+		Compact:     func(ctx context.Context) (admin.Report, error) { return compact(ctx, r.queue) },
+		Backup:      r.queue.Backup,
+		Version:     version(),
+		Devices:     r.devices,
+		Holds:       r.userHolds,
+		ReleaseUser: r.releaseUser,
+		Log:         r.log,
 	})
 }
 

@@ -44,6 +44,7 @@ func newUserCommand(a *app) *cobra.Command {
 			RunE: func(_ *cobra.Command, args []string) error { return a.userRemove(args[0]) },
 		},
 		newUserListCommand(a),
+		newUserReleaseCommand(a),
 	)
 	return cmd
 }

@@ -64,8 +64,8 @@ func TestHoldsOfUsers(t *testing.T) {
 	}{
 		{"GET", "/v1/holds", 200, "a flood"},
 		{"GET", "/v1/health", 200, "the user alice is on hold: a flood"},
-		{"POST", "/v1/holds/alice@x%2Fy/release", 200, "alice@x/y"},
-		{"POST", "/v1/holds/bob/release", 404, "not on hold"},
+		{"POST", "/v1/holds/release?name=alice@x/y", 200, "alice@x/y"},
+		{"POST", "/v1/holds/release?name=bob", 404, "not on hold"},
 		{"GET", "/v1/devices", 501, "profile"},
 	} {
 		w := httptest.NewRecorder()

@@ -15,7 +15,7 @@
 //	GET  /v1/health                    is the relay working (Health); 503 if it is not
 //	GET  /v1/devices                   who came to the listeners for devices (Device)
 //	GET  /v1/holds                     users on hold (UserHold)
-//	POST /v1/holds/{name}/release      end the hold of a user
+//	POST /v1/holds/release?name=       end the hold of a user
 //	POST /v1/store/verify              check every invariant of the store (Report)
 //	POST /v1/store/compact             give free pages back to the file system (Report)
 //	GET  /v1/store/backup              a consistent copy, as a stream

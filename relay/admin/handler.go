@@ -36,7 +36,7 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc("GET /v1/health", h.health)
 	mux.HandleFunc("GET /v1/devices", h.devices)
 	mux.HandleFunc("GET /v1/holds", h.holds)
-	mux.HandleFunc("POST /v1/holds/{name}/release", h.releaseUser)
+	mux.HandleFunc("POST /v1/holds/release", h.releaseUser)
 	mux.HandleFunc("POST /v1/store/verify", h.verify)
 	mux.HandleFunc("POST /v1/store/compact", h.compact)
 	mux.HandleFunc("GET /v1/store/backup", h.backup)

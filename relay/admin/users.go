@@ -28,13 +28,13 @@ func (h *handler) holds(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, list)
 }
 
-// releaseUser answers POST /v1/holds/{name}/release with the hold that ended.
+// releaseUser answers POST /v1/holds/release?name= with the hold that ended.
 func (h *handler) releaseUser(w http.ResponseWriter, r *http.Request) {
 	if h.ReleaseUser == nil {
 		fail(w, http.StatusNotImplemented, errNotOffered)
 		return
 	}
-	hold, err := h.ReleaseUser(r.PathValue("name"))
+	hold, err := h.ReleaseUser(r.URL.Query().Get("name"))
 	switch {
 	case errors.Is(err, ErrNotHeld):
 		fail(w, http.StatusNotFound, err)

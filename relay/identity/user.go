@@ -20,6 +20,7 @@ type User struct {
 	MaxMessageSize int64          // octets; 0: the server's limit
 	MaxAge         time.Duration  // lifetime of its mail in the queue; 0: the queue's
 	Policy
+	Certificates []string // names in client certificates that may log in without the password
 
 	senders  []sender // reverse-paths it may use; empty: any
 	password *passwordHash
@@ -98,6 +99,7 @@ type fileUser struct {
 	Networks       []tomlfile.Network `toml:"networks"`
 	MaxMessageSize tomlfile.Size      `toml:"max_message_size"`
 	MaxAge         tomlfile.Duration  `toml:"max_age"`
+	Certificates   []string           `toml:"certificates"`
 
 	PerHour           int    `toml:"per_hour"`
 	PerDay            int    `toml:"per_day"`
@@ -128,7 +130,7 @@ func parse(name string, data []byte) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &table{byName: map[string]*User{}}
+	t := &table{byName: map[string]*User{}, byCert: map[string]*User{}}
 	lines := map[string]int{}
 	for i := range file.Users {
 		at := fmt.Sprintf("user[%d]", i)
@@ -139,6 +141,13 @@ func parse(name string, data []byte) (*table, error) {
 			continue
 		}
 		lines[key] = doc.Line(at + ".name")
+		for j, name := range u.Certificates {
+			name = strings.ToLower(name)
+			if other := t.byCert[name]; other != nil && other != u || name == "" {
+				doc.Fault(fmt.Sprintf("%s.certificates[%d]", at, j), "certificates: %q is empty, or another user's already", name)
+			}
+			t.byCert[name] = u
+		}
 		t.byName[key] = u
 		t.list = append(t.list, u)
 	}
@@ -150,7 +159,7 @@ func parse(name string, data []byte) (*table, error) {
 
 // check turns a [[user]] into a User and reports what is wrong with it.
 func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
-	u := &User{Name: f.Name, Networks: tomlfile.Prefixes(f.Networks), MaxMessageSize: int64(f.MaxMessageSize), MaxAge: time.Duration(f.MaxAge)}
+	u := &User{Name: f.Name, Networks: tomlfile.Prefixes(f.Networks), MaxMessageSize: int64(f.MaxMessageSize), MaxAge: time.Duration(f.MaxAge), Certificates: f.Certificates}
 	switch {
 	case f.Name == "" && doc.Clean(at):
 		doc.Fault(at, "this [[user]] has no name")
@@ -177,7 +186,7 @@ func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
 	}
 	u.Policy = f.policy(doc, at)
 	// An empty list would allow everything, which nobody who writes one means.
-	for key, n := range map[string]int{"senders": len(f.Senders), "networks": len(f.Networks)} {
+	for key, n := range map[string]int{"senders": len(f.Senders), "networks": len(f.Networks), "certificates": len(f.Certificates)} {
 		if n == 0 && doc.Has(at+"."+key) && doc.Clean(at+"."+key) {
 			doc.Fault(at+"."+key, "%s is an empty list: leave the key out to allow all", key)
 		}

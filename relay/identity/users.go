@@ -59,6 +59,7 @@ type Users struct {
 // table is one reading of the file.
 type table struct {
 	byName map[string]*User // lower case
+	byCert map[string]*User // by name in a certificate, lower case
 	list   []*User          // in the order of the file
 }
 
@@ -145,6 +146,24 @@ func (u *Users) Authenticate(ctx context.Context, name, password string, client 
 		return nil, fmt.Errorf("%w: %s is not in the user's networks", ErrCredentials, client)
 	}
 	return user, nil
+}
+
+// Certificate gives the user who may log in with a client certificate that
+// was verified, by the names in it. The error is ErrCredentials.
+func (u *Users) Certificate(names []string, client netip.Addr) (*User, error) {
+	u.refresh()
+	byCert := u.table.Load().byCert
+	for _, name := range names {
+		user := byCert[strings.ToLower(name)]
+		switch {
+		case user == nil || name == "":
+		case !user.mayComeFrom(client):
+			return nil, fmt.Errorf("%w: %s is not in the user's networks", ErrCredentials, client)
+		default:
+			return user, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: no user has a certificate of these names", ErrCredentials)
 }
 
 // verify is the costly part, behind the cache and the semaphore. A nil user

@@ -246,7 +246,7 @@ func (a *Acceptor) tellAccepted(s *Submission, m *relay.Message, reason string, 
 // event is one about s, to be completed.
 func (s *Submission) event(kind relay.EventKind) relay.Event {
 	return relay.Event{Kind: kind, Time: time.Now(), From: s.From, Identity: s.Identity, Client: clientText(s.Client),
-		Listener: s.Listener, Session: s.Session, TLS: s.TLS}
+		Listener: s.Listener, Session: s.Session, Helo: s.Helo, TLS: s.TLS}
 }
 
 func clientText(a netip.Addr) string {

@@ -3,8 +3,10 @@ package submission
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,9 @@ type Authenticator interface {
 	// and password are not those of a user, from there; every other error
 	// means that nobody could tell.
 	Authenticate(ctx context.Context, name, password string, client netip.Addr) (*identity.User, error)
+	// Certificate gives the user of a client certificate that was verified, by
+	// the names in it. Its errors are Authenticate's.
+	Certificate(names []string, client netip.Addr) (*identity.User, error)
 }
 
 // Failed logins (DESIGN §9).
@@ -36,7 +41,11 @@ func (s *session) AuthMechanisms() []string {
 	if rules.Auth == authOff || s.server.auth == nil || s.user != nil {
 		return nil
 	}
-	if _, overTLS := s.TLS(); overTLS || rules.AuthWithoutTLS || rules.TLS == tlsOff && s.client.IsLoopback() {
+	state, overTLS := s.TLS()
+	if len(state.VerifiedChains) > 0 {
+		return []string{sasl.Plain, sasl.Login, sasl.External}
+	}
+	if overTLS || rules.AuthWithoutTLS || rules.TLS == tlsOff && s.client.IsLoopback() {
 		return []string{sasl.Plain, sasl.Login}
 	}
 	return nil
@@ -59,6 +68,11 @@ func (s *session) Auth(mech string) (sasl.Server, error) {
 		return &plainLogin{s}, nil
 	case sasl.Login:
 		return &loginLogin{session: s}, nil
+	case sasl.External:
+		if slices.Contains(offered, mech) {
+			return &externalLogin{s}, nil
+		}
+		return nil, s.loginRefused("mechanism", refuse(ReasonAuth, 504, "5.5.4", "EXTERNAL needs a client certificate that this server trusts"))
 	}
 	return nil, s.loginRefused("mechanism", refuse(ReasonAuth, 504, "5.5.4", "that mechanism is not known here; use PLAIN or LOGIN")) // RFC 4954 §4
 }
@@ -69,6 +83,11 @@ func (s *session) login(name, password string) error {
 		return s.loginFailed(name)
 	}
 	user, err := s.server.auth.Authenticate(s.server.ctx, name, password, s.client)
+	return s.loggedIn(name, user, err)
+}
+
+// loggedIn answers a login with what the Authenticator said of it.
+func (s *session) loggedIn(name string, user *identity.User, err error) error {
 	switch {
 	case err == nil && user != nil:
 		s.user = user
@@ -135,6 +154,35 @@ func (p *plainLogin) Next(response []byte) (challenge []byte, done bool, err err
 	}
 	err = p.login(string(parts[1]), string(parts[2]))
 	return nil, err == nil, err
+}
+
+// externalLogin is the server's side of EXTERNAL (RFC 4422 appendix A): the
+// client is who its certificate says.
+type externalLogin struct{ *session }
+
+func (x *externalLogin) Next(response []byte) (challenge []byte, done bool, err error) {
+	if response == nil {
+		return nil, false, nil // an empty challenge asks for it
+	}
+	state, _ := x.TLS()
+	names := certificateNames(state)
+	user, err := x.server.auth.Certificate(names, x.client)
+	// As in PLAIN, nobody acts for somebody else.
+	if err == nil && len(response) > 0 && !strings.EqualFold(string(response), user.Name) {
+		user, err = nil, identity.ErrCredentials
+	}
+	err = x.loggedIn(strings.Join(names, " "), user, err)
+	return nil, err == nil, err
+}
+
+// certificateNames are the names in the client's verified certificate: e-mail
+// addresses, host names, common name.
+func certificateNames(state tls.ConnectionState) []string {
+	if len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	leaf := state.VerifiedChains[0][0]
+	return append(slices.Concat(leaf.EmailAddresses, leaf.DNSNames), leaf.Subject.CommonName)
 }
 
 // loginLogin is the server's side of LOGIN, which no RFC describes: name and

@@ -2,12 +2,15 @@ package submission
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +42,7 @@ type Config struct {
 // Listener is one address with its rules. The words are those of the
 // configuration file (DESIGN §5); empty ones mean the default, named first.
 type Listener struct {
-	Address         string         // host:port; an IP address or empty host
+	Address         string         // host:port, an IP address or empty host; or unix:/path, whose clients count as 127.0.0.1
 	TLS             string         // "starttls", "implicit", "off"
 	Auth            string         // "required", "optional", "off"
 	TrustedNetworks []netip.Prefix // may relay without a login
@@ -49,6 +52,15 @@ type Listener struct {
 	BareNewline     string         // "reject", "normalize"
 	LongLines       string         // "reject", "fold"
 	ReceivedClient  string         // "hidden", "full": the address of clients that logged in, in Received
+
+	// Profile "device" is for printers and scanners: bare newlines are
+	// normalized and long lines folded unless the keys above say otherwise, any
+	// HELO is taken, and a missing From field is repaired. Else "".
+	Profile    string
+	Ciphers    []string       // suites offered below TLS 1.3 besides Go's own choice, by their IANA names
+	ClientCAs  *x509.CertPool // whose certificates may log in by EXTERNAL; nil: nobody's
+	Proxies    []netip.Prefix // who begins each connection with a PROXY header
+	SocketMode string         // of a unix socket: "0660"
 }
 
 // The words of a Listener.
@@ -58,6 +70,10 @@ const (
 	newlineReject, newlineNormalize     = "reject", "normalize"
 	linesReject, linesFold              = "reject", "fold"
 	receivedHidden, receivedFull        = "hidden", "full"
+	profileDevice                       = "device"
+	unixPrefix                          = "unix:"
+	maxSocketPath                       = 107 // octets that fit into sockaddr_un
+	defaultSocketMode                   = "0660"
 	defaultMinTLS                       = "1.2"
 	defaultCommandTimeout               = 5 * time.Minute
 	defaultDataTimeout                  = 3 * time.Minute
@@ -113,7 +129,14 @@ func (l Listener) Validate() error {
 	}
 	l = l.withDefaults()
 	host, _, err := net.SplitHostPort(l.Address)
-	if err != nil {
+	if path, ok := strings.CutPrefix(l.Address, unixPrefix); ok {
+		if !filepath.IsAbs(path) || len(path) > maxSocketPath {
+			fail("the address of a unix socket is unix: and a path that begins with a slash, of at most %d octets", maxSocketPath)
+		}
+		if mode, err := strconv.ParseUint(l.SocketMode, 8, 32); err != nil || mode > 0o777 || mode&0o600 != 0o600 {
+			fail("socket_mode = %q is not a mode like \"0660\"", l.SocketMode)
+		}
+	} else if err != nil {
 		fail("the address is not of the form host:port")
 	} else if _, err := netip.ParseAddr(host); host != "" && host != "localhost" && err != nil {
 		fail("%q is not an IP address", host)
@@ -128,6 +151,15 @@ func (l Listener) Validate() error {
 	oneOf("bare_newline", l.BareNewline, newlineReject, newlineNormalize)
 	oneOf("long_lines", l.LongLines, linesReject, linesFold)
 	oneOf("received_client", l.ReceivedClient, receivedHidden, receivedFull)
+	oneOf("profile", l.Profile, "", profileDevice)
+	if _, err := suites(l.Ciphers); err != nil {
+		fail("ciphers: %v", err)
+	}
+	for _, p := range l.Proxies {
+		if why := tooWide(p); why != "" {
+			fail("proxies: %s: %s; whoever is in it may claim to be any client", p, why)
+		}
+	}
 	if _, ok := tlsVersions[l.MinTLS]; !ok {
 		fail(`min_tls = %q is not one of "1.0", "1.1", "1.2" and "1.3"`, l.MinTLS)
 	}
@@ -146,11 +178,15 @@ func (l Listener) Validate() error {
 }
 
 func (l Listener) withDefaults() Listener {
+	newline, long := newlineReject, linesReject
+	if l.Profile == profileDevice {
+		newline, long = newlineNormalize, linesFold
+	}
 	for _, d := range []struct {
 		key   *string
 		value string
-	}{{&l.TLS, tlsStart}, {&l.Auth, authRequired}, {&l.MinTLS, defaultMinTLS}, {&l.BareNewline, newlineReject},
-		{&l.LongLines, linesReject}, {&l.ReceivedClient, receivedHidden}} {
+	}{{&l.SocketMode, defaultSocketMode}, {&l.TLS, tlsStart}, {&l.Auth, authRequired}, {&l.MinTLS, defaultMinTLS}, {&l.BareNewline, newline},
+		{&l.LongLines, long}, {&l.ReceivedClient, receivedHidden}} {
 		if *d.key == "" {
 			*d.key = d.value
 		}

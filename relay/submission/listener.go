@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ type listener struct {
 	rules        Listener
 	server       *Server
 	tls          *tls.Config                    // nil: off
+	behind       *behind                        // nil: no proxies
 	identify     func(net.Conn) (string, error) // see Local; nil: a listener of Config
 }
 
@@ -42,23 +44,33 @@ func newListener(s *Server, l Listener) *listener {
 	ln := &listener{rules: l, server: s}
 	if l.TLS != tlsOff {
 		ln.tls = &tls.Config{GetCertificate: s.cfg.GetCertificate, MinVersion: tlsVersions[l.MinTLS]}
-		if ln.tls.MinVersion < tls.VersionTLS12 {
-			ln.tls.CipherSuites = oldSuites()
+		ln.tls.CipherSuites, _ = suites(l.Ciphers) // valid, says Validate
+		if l.ClientCAs != nil {
+			ln.tls.ClientCAs, ln.tls.ClientAuth = l.ClientCAs, tls.VerifyClientCertIfGiven
 		}
 	}
 	return ln
 }
 
-// oldSuites are all suites that Go still has, but those with RC4 (RFC 7465): a
-// listener that was told to speak to machines of 2005 needs the RSA key
-// exchange too.
-func oldSuites() (ids []uint16) {
-	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		if !strings.Contains(s.Name, "RC4") {
-			ids = append(ids, s.ID)
+// suites are Go's own choice and those named; nil without names. Those with
+// RC4 nobody gets (RFC 7465).
+func suites(names []string) (ids []uint16, err error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	for _, s := range tls.CipherSuites() {
+		ids = append(ids, s.ID)
+	}
+	for _, name := range names {
+		i := slices.IndexFunc(tls.InsecureCipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name && !strings.Contains(name, "RC4") })
+		switch {
+		case i >= 0:
+			ids = append(ids, tls.InsecureCipherSuites()[i].ID)
+		case !slices.ContainsFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name }):
+			return nil, fmt.Errorf("%q is no suite that dawk can speak; for the oldest devices there are TLS_RSA_WITH_AES_128_CBC_SHA and TLS_RSA_WITH_3DES_EDE_CBC_SHA", name)
 		}
 	}
-	return ids
+	return ids, nil
 }
 
 // name is what logs and events call the listener.
@@ -68,19 +80,40 @@ func (l *listener) name() string { return l.rules.Address }
 // told so before any work for TLS is done.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		raw, err := l.Listener.Accept()
+		raw, client, err := l.next()
 		if err != nil {
 			return nil, err
 		}
-		if c := l.server.admit(l, raw); c != nil {
+		if c := l.server.admit(l, raw, client); c != nil {
 			return c, nil
 		}
 	}
 }
 
+// next is the next connection, and the address of its client.
+func (l *listener) next() (net.Conn, netip.Addr, error) {
+	if l.behind != nil {
+		return l.behind.next()
+	}
+	raw, err := l.Listener.Accept()
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
+	return raw, clientOf(raw), nil
+}
+
+// clientOf is the address at the other end; a program at a unix socket is of
+// this machine.
+func clientOf(raw net.Conn) netip.Addr {
+	if a := raw.RemoteAddr(); a.Network() != "unix" {
+		return addrPort(a).Addr().WithZone("")
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
 // admit counts a client in, or sends it away and gives nil.
-func (s *Server) admit(l *listener, raw net.Conn) *conn {
-	c := &conn{server: s, listener: l, id: s.run + "-" + strconv.FormatUint(s.opened.Add(1), 36), client: addrPort(raw.RemoteAddr()).Addr().WithZone("")}
+func (s *Server) admit(l *listener, raw net.Conn, client netip.Addr) *conn {
+	c := &conn{server: s, listener: l, id: s.run + "-" + strconv.FormatUint(s.opened.Add(1), 36), client: client}
 	c.trusted, c.inTrust = l.rules.trusts(c.client)
 	if l.identify != nil {
 		name, err := l.identify(raw)
@@ -137,6 +170,7 @@ func (s *Server) guardConfig(c *conn) guard.Config {
 		RequireTLS: s.cfg.RequireTLS, MaxHold: s.cfg.MaxHold,
 		CommandTimeout: s.cfg.CommandTimeout, DataTimeout: s.cfg.DataTimeout,
 		MaxErrors: maxErrors, MaxCommands: maxCommands,
+		AnyHelo:   l.Profile == profileDevice,
 		Normalize: l.BareNewline == newlineNormalize, Fold: l.LongLines == linesFold,
 		Stress:  s.stressed,
 		Refused: s.refusedByGuard(c), Closed: func() { s.remove(c) },
@@ -168,7 +202,12 @@ func (c *conn) Read(p []byte) (n int, err error) {
 
 // event is one of this connection, to be completed.
 func (c *conn) event(kind relay.EventKind) relay.Event {
-	return relay.Event{Kind: kind, Time: time.Now(), Client: clientText(c.client), Listener: c.listener.name(), Session: c.id}
+	e := relay.Event{Kind: kind, Time: time.Now(), Client: clientText(c.client), Listener: c.listener.name(), Session: c.id}
+	e.Helo, _ = c.Helo()
+	if state, ok := c.TLS(); ok {
+		e.TLS = tlsText(state)
+	}
+	return e
 }
 
 func (c *conn) refusedEvent(reason Reason, r relay.Reply) {

@@ -88,7 +88,7 @@ func NewServer(cfg Config, a *Acceptor, auth Authenticator, seen relay.Observer)
 // Listen opens all listeners, or none.
 func (s *Server) Listen() error {
 	for i, l := range s.listeners {
-		ln, err := s.cfg.Listen("tcp", l.rules.Address)
+		ln, err := s.open(l.rules)
 		if err != nil {
 			for _, open := range s.listeners[:i] {
 				_ = open.Listener.Close()
@@ -96,8 +96,19 @@ func (s *Server) Listen() error {
 			return listenError(l.rules.Address, err)
 		}
 		l.Listener = ln
+		if len(l.rules.Proxies) > 0 {
+			l.behind = newBehind(l)
+		}
 	}
 	return nil
+}
+
+func (s *Server) open(l Listener) (net.Listener, error) {
+	path, ok := strings.CutPrefix(l.Address, unixPrefix)
+	if !ok {
+		return s.cfg.Listen("tcp", l.Address)
+	}
+	return listenUnix(s.cfg.Listen, path, l.SocketMode)
 }
 
 func listenError(address string, err error) error {

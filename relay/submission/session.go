@@ -106,6 +106,7 @@ func (s *session) submission() *Submission {
 		Content: s.conn.Conn, Identity: s.identity(), User: s.user, NotBefore: m.NotBefore,
 		Client: s.client, Listener: s.listener.name(), Session: s.id, Helo: helo,
 		Protocol:   protocol(esmtp, m.SMTPUTF8, overTLS, s.user != nil),
+		AddFrom:    s.listener.rules.Profile == profileDevice,
 		HideClient: s.user != nil && s.listener.rules.ReceivedClient == receivedHidden,
 	}
 	if overTLS {

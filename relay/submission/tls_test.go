@@ -101,8 +101,14 @@ func TestOldTLS(t *testing.T) {
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	check(t, err)
 	pair := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	for min, ok := range map[string]bool{"": false, "1.2": false, "1.1": false, "1.0": true} {
-		f := start(t, options{listener: submission.Listener{TLS: "implicit", MinTLS: min}, config: func(c *submission.Config) {
+	oldest := []string{"TLS_RSA_WITH_AES_128_CBC_SHA"}
+	for _, c := range []struct {
+		min     string
+		ciphers []string
+		ok      bool
+	}{{"", oldest, false}, {"1.2", oldest, false}, {"1.1", oldest, false}, {"1.0", oldest, true}, {"1.0", nil, false}} {
+		min, ok := c.min, c.ok
+		f := start(t, options{listener: submission.Listener{TLS: "implicit", MinTLS: min, Ciphers: c.ciphers}, config: func(c *submission.Config) {
 			c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair, nil }
 		}})
 		c, err := tls.Dial("tcp", f.addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10,

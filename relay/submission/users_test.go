@@ -34,6 +34,7 @@ func newUsers(t testing.TB) users {
 name = "alice"
 password = "`+secretHash()+`"
 senders = ["@example.org"]
+certificates = ["pc7.example.org"]
 max_message_size = "1000"
 `), 0o600))
 	u, err := identity.Open(file, nil)

@@ -175,6 +175,9 @@ func (g *Conn) syntax(r *relay.Reply) (bool, int, error) {
 // anything, other printable words too. What is believed of it is decided where
 // it is used.
 func (g *Conn) hello(v verb, name string) (bool, int, error) {
+	if g.cfg.AnyHelo {
+		name = anyHelo(name)
+	}
 	if name == "" {
 		return g.syntax(reply(501, "5.5.4", string(v)+" takes the name of the client"))
 	}
@@ -183,6 +186,20 @@ func (g *Conn) hello(v verb, name string) (bool, int, error) {
 	}
 	g.sess.newHelo = name
 	return g.forward(v, string(v)+" client")
+}
+
+// anyHelo makes one printable word of whatever a device calls itself.
+func anyHelo(name string) string {
+	if name == "" {
+		return "unknown"
+	}
+	word := strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, name)
+	return word[:min(len(word), 255)]
 }
 
 func (g *Conn) mailCommand(arg string) (bool, int, error) {

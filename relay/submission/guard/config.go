@@ -46,6 +46,7 @@ type Config struct {
 	// stressTimeout for a command, and one error. Nil: never.
 	Stress func() bool
 
+	AnyHelo   bool // a HELO of nothing, or of words that are no name, is taken as it is
 	Normalize bool // bare CR and LF in content are mended, not refused; commands may end in LF
 	Fold      bool // lines of more than 998 octets are folded, not refused
 

@@ -211,7 +211,7 @@ func (g *Conn) fail(reason string, r *relay.Reply) error {
 // linger reads what the client still sends. A socket closed with input unread
 // sends RST, and the client would lose the reply that says why.
 func (g *Conn) linger() {
-	t, ok := g.raw.(*net.TCPConn)
+	t, ok := g.raw.(interface{ CloseWrite() error })
 	if !ok {
 		return
 	}

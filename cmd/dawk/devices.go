@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dawk/relay/admin"
+	"dawk/relay/tomlfile"
+)
+
+func newDevicesCommand(a *app) *cobra.Command {
+	asJSON := false
+	cmd := &cobra.Command{
+		Use:   "devices",
+		Short: "Say which printers and scanners came, and what troubles them",
+		Long: "Lists the clients of listeners with profile = \"device\" since the relay started: when each came last,\n" +
+			"the TLS version it spoke, what was accepted from it, and its last trouble in plain words.",
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		var list []admin.Device
+		if err := c.one(cmd.Context(), http.MethodGet, "/v1/devices", nil, &list); err != nil {
+			return err
+		}
+		if asJSON {
+			enc := json.NewEncoder(a.stdout)
+			enc.SetIndent("", "  ")
+			return enc.Encode(list)
+		}
+		return a.printDevices(list, time.Now())
+	}
+	return cmd
+}
+
+func (a *app) printDevices(list []admin.Device, now time.Time) error {
+	if len(list) == 0 {
+		fmt.Fprintln(a.stdout, "no device has come since the relay started")
+		return nil
+	}
+	t := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "ADDRESS\tCALLS ITSELF\tSENDS AS\tLAST CONTACT\tTLS\tMESSAGES\tLAST TROUBLE")
+	for _, d := range list {
+		trouble := "-"
+		if d.Error != "" {
+			trouble = "(" + ago(now, d.ErrorAt) + ") " + d.Error
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", d.Client, orDash(d.Helo), orDash(d.Identity), ago(now, d.Last),
+			orDash(d.TLS), d.Messages, trouble)
+	}
+	return t.Flush()
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func ago(now, then time.Time) string {
+	d := max(0, now.Sub(then)).Round(time.Second)
+	if d > time.Hour {
+		d = d.Round(time.Minute)
+	}
+	if d == 0 {
+		return "just now"
+	}
+	return tomlfile.Duration(d).String() + " ago"
+}
