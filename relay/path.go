@@ -144,7 +144,12 @@ func (p Path) String() string {
 }
 
 // Wire is String in angle brackets.
-func (p Path) Wire() string { return "<" + p.String() + ">" }
+func (p Path) Wire() string {
+	if p.domain == "" {
+		return "<" + quoteLocal(p.local) + ">"
+	}
+	return "<" + quoteLocal(p.local) + "@" + p.domain + ">"
+}
 
 // MarshalText and UnmarshalText use the form of String.
 func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }

@@ -19,24 +19,39 @@ func (s Status) String() string {
 	if s.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("%d.%d.%d", s.Class, s.Subject, s.Detail)
+	b := strconv.AppendInt(make([]byte, 0, 11), int64(s.Class), 10)
+	b = strconv.AppendInt(append(b, '.'), int64(s.Subject), 10)
+	b = strconv.AppendInt(append(b, '.'), int64(s.Detail), 10)
+	return string(b)
 }
 
 // ParseStatus reads "5.1.1". Subject and detail have up to three digits.
 func ParseStatus(s string) (Status, bool) {
-	var n [3]int
-	parts := strings.Split(s, ".")
-	if len(parts) != 3 || len(parts[0]) != 1 || !strings.Contains("245", parts[0]) {
+	if len(s) < len("5.1.1") || s[1] != '.' || s[0] != '2' && s[0] != '4' && s[0] != '5' {
 		return Status{}, false
 	}
-	for i, p := range parts {
-		v, err := strconv.ParseUint(p, 10, 16)
-		if err != nil || len(p) > 3 {
-			return Status{}, false
-		}
-		n[i] = int(v)
+	subject, detail, _ := strings.Cut(s[2:], ".")
+	st := Status{Class: int(s[0] - '0')}
+	var ok1, ok2 bool
+	st.Subject, ok1 = statusPart(subject)
+	st.Detail, ok2 = statusPart(detail)
+	if !ok1 || !ok2 {
+		return Status{}, false
 	}
-	return Status{n[0], n[1], n[2]}, true
+	return st, true
+}
+
+func statusPart(s string) (n int, ok bool) {
+	if len(s) < 1 || len(s) > 3 {
+		return 0, false
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = 10*n + int(s[i]-'0')
+	}
+	return n, true
 }
 
 // MarshalText and UnmarshalText use the form of String.
