@@ -185,7 +185,7 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 		}
 		c.key = key
 	}
-	a.res.Host, a.res.Addr, a.res.TLS, a.res.Reused = c.target.host, c.target.addr.Addr().String(), c.tls, reused
+	a.res.Host, a.res.Addr, a.res.TLS, a.res.Reused = c.target.host, c.addr, c.tls, reused
 	s := sessionResult{rest: rest}
 	for len(s.rest) > 0 && !c.dead && s.failure.IsZero() && a.room(c) && a.afford(p, &s) {
 		a.transaction(c, &s, reused && !s.progress)

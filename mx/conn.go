@@ -22,6 +22,7 @@ type conn struct {
 	nc     net.Conn
 	br     *bufio.Reader
 	target target
+	addr   string // the target's, without its port
 	limits Timeouts
 	ext    extensions
 	tls    string // "TLS1.3"; "" in the clear
@@ -58,7 +59,7 @@ func (u *use) budget(d time.Duration) time.Time {
 var longAgo = time.Unix(1, 0)
 
 func newConn(nc net.Conn, t target, limits Timeouts) *conn {
-	return &conn{nc: nc, br: bufio.NewReaderSize(nc, 2*maxReplyLine), target: t, limits: limits}
+	return &conn{nc: nc, br: bufio.NewReaderSize(nc, 2*maxReplyLine), target: t, addr: t.addr.Addr().String(), limits: limits}
 }
 
 // attach binds the connection to an attempt: when its context ends, whatever
@@ -171,7 +172,7 @@ func (c *conn) failure(stage relay.Stage, waiting string, err error) relay.Reply
 		text = "lost the connection while " + waiting + ": " + cause(err)
 	}
 	r := relay.Failure(stage, status, "%s", text)
-	r.MTA, r.Addr = c.target.host, c.target.addr.Addr().String()
+	r.MTA, r.Addr = c.target.host, c.addr
 	return r
 }
 
@@ -191,7 +192,7 @@ func cause(err error) string {
 
 // named adds who said it.
 func (c *conn) named(r relay.Reply) relay.Reply {
-	r.MTA, r.Addr = c.target.host, c.target.addr.Addr().String()
+	r.MTA, r.Addr = c.target.host, c.addr
 	return r
 }
 

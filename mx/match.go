@@ -10,9 +10,10 @@ import (
 // compiled is a Route with its patterns in normal form.
 type compiled struct {
 	Route
-	to, from []mailPattern
-	gate     gate
-	budget   *budget // never nil in a Transport
+	destination string // of its mail, with `via`
+	to, from    []mailPattern
+	gate        gate
+	budget      *budget // never nil in a Transport
 }
 
 // mailPattern matches mailboxes: by domain, by parent domain, or one mailbox.
@@ -67,7 +68,7 @@ func parseMailPattern(s string) (mailPattern, error) {
 }
 
 func compileRoute(r Route) (*compiled, error) {
-	c := &compiled{Route: r}
+	c := &compiled{Route: r, destination: RoutePrefix + r.Name}
 	for _, set := range []struct {
 		key  string
 		in   []string

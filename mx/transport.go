@@ -69,7 +69,7 @@ func (t *Transport) Close() error {
 // "route:<name>" where a route with `via` takes it, else the domain.
 func (t *Transport) Destination(m *relay.Message, to relay.Path) string {
 	if r := t.route(m, to); r != nil && len(r.Via) > 0 {
-		return RoutePrefix + r.Name
+		return r.destination
 	}
 	return t.domain(to)
 }
