@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"dawk/relay"
@@ -17,7 +18,7 @@ type logObserver struct{ log *slog.Logger }
 // appear keep their names and their order:
 //
 //	qid from rcpt identity client listener session msgid size nrcpt dest route mx
-//	addr tls attempt took age code status reply unknown next rule reason notice kind
+//	addr tls tls_policy attempt took age code status reply unknown next rule reason notice kind
 //
 // session names the client's connection: with [log] level = "debug" the whole
 // dialogue stands under it. status is what we said to a client, or what we make
@@ -34,12 +35,18 @@ func (o logObserver) Observe(e relay.Event) {
 	if !o.log.Enabled(ctx, level) {
 		return
 	}
-	a := make(attrs, 0, 24)
+	a := spareAttrs.Get().(*attrs)
 	a.mail(e)
 	a.attempt(e)
 	a.reply(e)
-	o.log.LogAttrs(ctx, level, words(e), a...)
+	o.log.LogAttrs(ctx, level, words(e), *a...) // which copies them
+	clear(*a)
+	*a = (*a)[:0]
+	spareAttrs.Put(a)
 }
+
+// spareAttrs are 1 KiB each, of which every message would take two.
+var spareAttrs = sync.Pool{New: func() any { a := make(attrs, 0, 24); return &a }}
 
 func levelOf(e relay.Event) slog.Level {
 	switch e.Kind {
@@ -129,6 +136,7 @@ func (a *attrs) attempt(e relay.Event) {
 	a.str("mx", e.Host)
 	a.str("addr", e.Addr)
 	a.str("tls", e.TLS)
+	a.str("tls_policy", e.TLSPolicy)
 	a.num("attempt", int64(e.Attempt))
 	a.duration("took", e.Took)
 	a.duration("age", e.Age)
