@@ -1,0 +1,46 @@
+package main
+
+import (
+	"runtime"
+	"testing"
+)
+
+// What one 4 KiB message may cost, from the client's MAIL to the receiver's
+// last reply. These are counts and not timings: they are the same on each
+// machine, but for the few that are spread over many messages (a commit's, a
+// new connection's), for which there is a little room. Whoever adds a feature
+// that costs more raises them knowingly; docs/performance.md says what they
+// stand for.
+const (
+	maxAllocations = 340 // of about 310; source and sink included
+	maxAllocated   = 48 << 10
+)
+
+func TestCostOfAMessage(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates too")
+	}
+	const n = 500
+	g := newRig(t)
+	g.send(t, 200, 1)
+	before, commits := memory(), g.instance.queue.Stats().Commits
+	g.send(t, n, 1)
+	after := memory()
+	commits = g.instance.queue.Stats().Commits - commits
+
+	objects, octets := (after.Mallocs-before.Mallocs)/n, (after.TotalAlloc-before.TotalAlloc)/n
+	t.Logf("%d allocations, %d octets, %.2f commits a message", objects, octets, float64(commits)/n)
+	if objects > maxAllocations || octets > maxAllocated {
+		t.Errorf("a message takes %d allocations of %d octets, more than %d of %d", objects, octets, maxAllocations, maxAllocated)
+	}
+	// With one client each message is a commit, or the 250 was a lie; what
+	// became of it rides with the next one's, or waits 10 ms and has its own.
+	if commits < n || commits > 2*n+1 {
+		t.Errorf("%d commits for %d messages that were sent one after the other", commits, n)
+	}
+}
+
+func memory() (m runtime.MemStats) {
+	runtime.ReadMemStats(&m)
+	return m
+}
