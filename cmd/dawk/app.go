@@ -33,7 +33,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		// Several faults of a configuration come one a line, each with its place.
 		fmt.Fprintf(stderr, "dawk: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndawk: "))
 	}
-	return 1
+	return exitStatus(err)
 }
 
 // newRootCommand makes the command tree. Each command stands in a file of its
@@ -63,6 +63,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newOAuthCommand(a),
 		newWhyCommand(a),
 		newHistoryCommand(a),
+		newSendmailCommand(a),
 		newHealthCommand(a),
 		newDevicesCommand(a),
 	)

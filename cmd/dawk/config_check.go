@@ -30,6 +30,7 @@ func (c *Config) check() {
 	c.checkBounce()
 	c.checkHistory()
 	c.checkHTTP()
+	c.checkSendmail()
 	c.oneOf("log.format", c.Log.Format, "text", "json")
 	c.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 }

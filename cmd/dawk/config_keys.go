@@ -29,6 +29,7 @@ type Config struct {
 	Bounce    BounceConfig     `toml:"bounce"`
 	History   HistoryConfig    `toml:"history"`
 	HTTP      HTTPConfig       `toml:"http"`
+	Sendmail  SendmailConfig   `toml:"sendmail"`
 	Log       LogConfig        `toml:"log"`
 
 	file, dir string             // where it was read; "" for the built-in defaults
@@ -199,10 +200,11 @@ func newConfig() *Config {
 				Connect: tomlfile.Duration(30 * time.Second), Greeting: tomlfile.Duration(5 * m),
 				Command: tomlfile.Duration(5 * m), Data: tomlfile.Duration(2 * m), Block: tomlfile.Duration(3 * m),
 				FinalDot: tomlfile.Duration(10 * m), Session: tomlfile.Duration(30 * m)}},
-		Bounce:  newBounceConfig(),
-		History: newHistoryConfig(),
-		HTTP:    HTTPConfig{Address: "127.0.0.1:8025"},
-		Log:     LogConfig{Format: "text", Level: "info"},
+		Bounce:   newBounceConfig(),
+		History:  newHistoryConfig(),
+		Sendmail: defaultSendmail(),
+		HTTP:     HTTPConfig{Address: "127.0.0.1:8025"},
+		Log:      LogConfig{Format: "text", Level: "info"},
 	}
 }
 

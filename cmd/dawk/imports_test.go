@@ -30,10 +30,13 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/dkim":      {[]string{"dawk/relay"}, []string{"github.com/emersion/go-msgauth/dkim"}},
 	"dawk/relay/identity":  {[]string{"dawk/relay", "dawk/relay/tomlfile"}, []string{"golang.org/x/crypto", "golang.org/x/sys/unix"}},
 
+	"dawk/relay/mailtext": {[]string{"dawk/relay"}, nil},
+
 	"dawk/relay/submission/guard": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/submission/guard"},
 		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"}},
 	"dawk/relay/delivery": {[]string{"dawk/relay", "dawk/bounce"}, nil},
+	"dawk/relay/sendmail": {[]string{"dawk/relay", "dawk/relay/mailtext"}, []string{"golang.org/x/sys/unix"}},
 	"dawk/relay/admin":    {[]string{"dawk/relay"}, nil},
 }
 

@@ -67,6 +67,9 @@ type instance struct {
 	socket     *http.Server
 	socketL    net.Listener
 	distrusted chan error // the queue no longer trusts its disk
+
+	local    localDoor            // for programs of this machine
+	acceptor *submission.Acceptor // the rules for new messages
 }
 
 // newInstance builds a relay from the bottom up: store, transport, scheduler,
@@ -184,6 +187,7 @@ func (r *instance) openServer() error {
 	if err != nil {
 		return err
 	}
+	r.acceptor = acceptor
 	var auth submission.Authenticator
 	if r.users != nil {
 		auth = r.users
@@ -210,6 +214,9 @@ func (r *instance) certificates() (*submission.Certificates, error) {
 // anything is delivered.
 func (r *instance) listen() (err error) {
 	if err := r.server.Listen(); err != nil {
+		return err
+	}
+	if err := r.listenLocal(); err != nil {
 		return err
 	}
 	if r.cfg.HTTP.Address != "" {
@@ -241,6 +248,7 @@ func (r *instance) run(ctx context.Context) error {
 	select {
 	case <-r.dispatcher.Ready(): // accepting before the queue is loaded would let mail wait unscheduled
 		go func() { served <- r.server.Serve() }()
+		r.local.collect(dispatching)
 		r.log.Info("ready", "deliveries", r.dispatcher.Stats(0).Queued, "start_took", time.Since(r.began).Round(time.Millisecond))
 	case err := <-dispatched:
 		return errors.Join(err, r.close())
@@ -284,6 +292,7 @@ func (r *instance) close() error {
 	if r.socketL != nil {
 		r.socketL.Close()
 	}
+	r.local.close()
 	r.ledger.close()
 	var errs []error
 	r.logins.close()

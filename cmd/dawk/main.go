@@ -5,5 +5,8 @@ package main
 import "os"
 
 func main() {
+	if calledAsSendmail(os.Args[0]) {
+		os.Exit(runSendmail(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -62,6 +62,7 @@ func relayCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"dkimverify": dkimVerifyCommand,
 		"smtp":       smtpCommand,
 		"send":       sendCommand,
+		"sm":         smCommand,
 	}
 }
 

@@ -19,49 +19,62 @@ const maxSocketPath = 107
 // there is replaced; a socket that somebody answers on, or a file that is no
 // socket, is an error. Closing the listener removes the socket.
 func Listen(path string) (net.Listener, error) {
+	return ListenMode(path, 0o600, "the command socket", "data_dir")
+}
+
+// ListenMode is Listen for a socket of another mode and purpose: what is its
+// name in errors, key the setting that says where it is.
+func ListenMode(path string, mode fs.FileMode, what, key string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("the path of the command socket, %s, has %d octets, and a unix socket can have %d: choose a shorter data_dir", path, len(path), maxSocketPath)
+		return nil, fmt.Errorf("the path of %s, %s, has %d octets, and a unix socket can have %d: choose a shorter %s", what, path, len(path), maxSocketPath, key)
 	}
-	if err := clear(path); err != nil {
+	if err := clear(path, what, key); err != nil {
 		return nil, err
 	}
-	l, err := listenPrivate(path)
+	l, err := listenPrivate(path, mode)
 	if err != nil {
-		return nil, fmt.Errorf("open the command socket %s: %w", path, reason(err))
+		return nil, fmt.Errorf("open %s %s: %w", what, path, reason(err))
 	}
 	return l, nil
 }
 
 // clear removes what a dead process left at path.
-func clear(path string) error {
+func clear(path, what, key string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look at the command socket: %w", err)
+		return fmt.Errorf("look at %s: %w", what, err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s is in the way: dawk's command socket belongs there, and this is no socket; move it away", path)
+		return fmt.Errorf("%s is in the way: %s of dawk belongs there, and this is no socket; move it away", path, what)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		conn.Close()
-		return fmt.Errorf("another process answers on %s: dawk is already running with this data directory", path)
+		return fmt.Errorf("another process answers on %s: dawk is already running with this %s", path, keyWords(key))
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) { // only a refusal proves that nobody listens
-		return fmt.Errorf("another process may be using the command socket %s: %w", path, reason(err))
+		return fmt.Errorf("another process may be using %s %s: %w", what, path, reason(err))
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the old command socket: %w", err)
+		return fmt.Errorf("remove the old socket %s: %w", path, err)
 	}
 	return nil
 }
 
+func keyWords(key string) string {
+	if key == "data_dir" {
+		return "data directory"
+	}
+	return key
+}
+
 // listenPrivate makes the socket in a directory of its own that nobody else
-// can enter, and moves it into place once its mode is 0600: between bind and
+// can enter, and moves it into place once its mode is right: between bind and
 // chmod the mode is whatever the umask left.
-func listenPrivate(path string) (net.Listener, error) {
+func listenPrivate(path string, mode fs.FileMode) (net.Listener, error) {
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".s") // mode 0700
 	if err != nil {
 		return nil, err
@@ -76,7 +89,7 @@ func listenPrivate(path string) (net.Listener, error) {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	err = os.Chmod(temp, 0o600)
+	err = os.Chmod(temp, mode)
 	if err == nil && temp != path {
 		err = os.Rename(temp, path)
 	}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+
+	"dawk/relay"
+)
+
+// SendmailConfig is [sendmail]: where `dawk sendmail` finds the relay, and
+// where it leaves mail when the relay does not run.
+type SendmailConfig struct {
+	Socket string `toml:"socket"` // "": none
+	Drop   string `toml:"drop"`   // "": none
+	Domain string `toml:"domain"` // of addresses without one; "": hostname
+}
+
+// The default places. They are used where the system was prepared for them,
+// which is when their directory exists: a relay that somebody tries out as
+// himself has no business in /run and /var/spool.
+const (
+	defaultSubmitSocket = "/run/dawk/submit.sock"
+	defaultDrop         = "/var/spool/dawk/drop"
+)
+
+func defaultSendmail() SendmailConfig {
+	return SendmailConfig{Socket: defaultSubmitSocket, Drop: defaultDrop}
+}
+
+func (c *Config) checkSendmail() {
+	if c.Sendmail.Domain != "" {
+		if _, err := relay.NormalizeDomain(c.Sendmail.Domain); err != nil {
+			c.doc.Fault("sendmail.domain", "sendmail.domain %q is not a domain: write it like \"example.org\"", clip(c.Sendmail.Domain))
+		}
+	}
+	if len(c.Sendmail.Socket) > 107 { // sockaddr_un
+		c.doc.Fault("sendmail.socket", "sendmail.socket has %d octets, and a unix socket can have 107: choose a shorter path", len(c.Sendmail.Socket))
+	}
+}
+
+// wanted says whether a place of [sendmail] is to be used: written in the
+// file, or the default where the system is prepared for it.
+func (c *Config) wanted(key, path string) bool {
+	if path == "" {
+		return false
+	}
+	if c.doc != nil && c.doc.Has(key) {
+		return true
+	}
+	info, err := os.Stat(filepath.Dir(path))
+	return err == nil && info.IsDir()
+}

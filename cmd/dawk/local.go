@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"dawk/relay"
+	"dawk/relay/admin"
+	"dawk/relay/sendmail"
+	"dawk/relay/submission"
+)
+
+// localDoor is how programs of this machine hand in mail: a socket on which
+// they speak SMTP, and a folder for when the relay did not run.
+type localDoor struct {
+	socket    net.Listener        // nil: none
+	collector *sendmail.Collector // nil: no folder
+	collected sync.WaitGroup
+}
+
+// listenLocal opens the socket and makes the folder.
+func (r *instance) listenLocal() error {
+	s := r.cfg.Sendmail
+	if r.cfg.wanted("sendmail.socket", s.Socket) {
+		if err := os.MkdirAll(filepath.Dir(s.Socket), 0o755); err != nil {
+			return fmt.Errorf("sendmail.socket: %w", err)
+		}
+		l, err := admin.ListenMode(s.Socket, 0o666, "sendmail's socket", "sendmail.socket")
+		if err != nil {
+			return err
+		}
+		r.local.socket = l
+		r.server.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer})
+		r.log.Info("listening", "socket", s.Socket, "for", "dawk sendmail")
+	}
+	if r.cfg.wanted("sendmail.drop", s.Drop) {
+		if err := os.MkdirAll(filepath.Dir(s.Drop), 0o755); err != nil {
+			return fmt.Errorf("sendmail.drop: %w", err)
+		}
+		if err := sendmail.MakeDrop(s.Drop); err != nil {
+			return fmt.Errorf("sendmail.drop: %w", err)
+		}
+		r.local.collector = &sendmail.Collector{Dir: s.Drop, Accept: r.acceptDropped, Permanent: permanent, Log: r.log}
+	}
+	return nil
+}
+
+// acceptDropped puts a message of the drop folder into the queue.
+func (r *instance) acceptDropped(ctx context.Context, s *sendmail.Submission) (relay.QueueID, error) {
+	// A commit that is on its way is waited for: to give it up would leave the
+	// file for the next start, and send it twice.
+	return r.acceptor.Accept(context.WithoutCancel(ctx), &submission.Submission{
+		Envelope: s.Envelope, Content: s.Content, Identity: s.Identity, Listener: "drop", Protocol: "ESMTP", HideClient: true,
+	})
+}
+
+// collect takes mail from the folder until ctx ends.
+func (d *localDoor) collect(ctx context.Context) {
+	if d.collector != nil {
+		d.collected.Go(func() { d.collector.Run(ctx) })
+	}
+}
+
+// close waits for the collector, whose context has ended.
+func (d *localDoor) close() {
+	d.collected.Wait()
+	if d.socket != nil {
+		d.socket.Close()
+	}
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dawk/relay/sendmail"
+	"dawk/relay/submission"
+)
+
+// newSendmailCommand is sendmail(1). Its options are not cobra's: they stand
+// together, and take values with and without a space.
+func newSendmailCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "sendmail [-t] [-i] [-f FROM] [-F NAME] [-N NOTIFY] [-R full|hdrs] [-V ENVID] [-bs] [TO…]",
+		Short: "Hand in a message from standard input, as sendmail(1) does",
+		Long: `Takes a message from standard input to the relay on this machine, for cron,
+PHP and whatever else calls sendmail. A link named sendmail to this program does
+the same. docs/sendmail.md has the options.
+
+When the relay does not run, or takes no mail for the moment, the message waits
+in the drop folder.`,
+		DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] == "--help" {
+				fmt.Fprintln(a.stdout, "Usage: dawk sendmail [options] [recipients] < message; see docs/sendmail.md")
+				return nil
+			}
+			return a.sendmail(args)
+		},
+	}
+}
+
+// calledAsSendmail says whether the program was started by that name.
+func calledAsSendmail(name string) bool { return filepath.Base(name) == "sendmail" }
+
+// runSendmail is the whole program when it was; its result is the exit status.
+func runSendmail(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	err := a.sendmail(args)
+	if err != nil && !errors.Is(err, errReported) {
+		fmt.Fprintf(stderr, "sendmail: %v\n", err)
+	}
+	return exitStatus(err)
+}
+
+// exitStatus is the exit status for the error that ended a command.
+func exitStatus(err error) int {
+	var s *sendmail.Error
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &s):
+		return s.Exit
+	}
+	return 1
+}
+
+func (a *app) sendmail(argv []string) error {
+	args, err := sendmail.ParseArgs(argv)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.sendmailConfig(args.Config)
+	if err != nil {
+		return &sendmail.Error{Exit: sendmail.ExitConfig, Err: err}
+	}
+	switch args.Mode {
+	case sendmail.ModeQueue:
+		return nil // the relay tries by itself
+	case sendmail.ModeSMTP:
+		return a.sendmailSMTP(cfg.Socket)
+	}
+	m, err := sendmail.Read(a.stdin, args, caller(cfg.Domain))
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return a.handIn(cfg, m, args.Verbose)
+}
+
+// sendmailConfig is [sendmail], complete. A user who may not read the
+// configuration, which is common, gets the default places: the mail of a cron
+// job must not depend on it.
+func (a *app) sendmailConfig(path string) (SendmailConfig, error) {
+	if path == "" {
+		path = a.configPath
+	}
+	c, err := readConfig(path)
+	switch {
+	case err == nil:
+	case path == "":
+		c = builtinConfig()
+	default:
+		return SendmailConfig{}, err
+	}
+	s := c.Sendmail
+	if s.Domain == "" {
+		s.Domain = c.Hostname
+	}
+	if s.Domain == "" {
+		s.Domain = machineName()
+	}
+	return s, nil
+}
+
+// caller is who runs this process.
+func caller(domain string) sendmail.Sender {
+	s := sendmail.Sender{User: strconv.Itoa(os.Getuid()), Domain: domain}
+	if u, err := user.LookupId(s.User); err == nil && u.Username != "" {
+		s.User = u.Username
+		s.FullName, _, _ = strings.Cut(u.Name, ",") // of the GECOS field
+	}
+	return s
+}
+
+// handIn takes m to the relay, or else to the drop folder.
+func (a *app) handIn(cfg SendmailConfig, m *sendmail.Message, verbose bool) error {
+	said, err := submitLocal(cfg.Socket, m)
+	var no *sendmail.Refused
+	switch {
+	case err == nil:
+		if verbose {
+			fmt.Fprintln(a.stdout, said)
+		}
+		return nil
+	case errors.As(err, &no):
+		return &sendmail.Error{Exit: no.Exit(), Err: no}
+	}
+	if cfg.Drop == "" {
+		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the message was not taken: %w; and there is no drop folder, see [sendmail] drop", err)}
+	}
+	if derr := sendmail.Drop(cfg.Drop, m); derr != nil {
+		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the message was not taken: %w; nor could it be left for later: %w", err, derr)}
+	}
+	if verbose {
+		fmt.Fprintf(a.stdout, "%v; the message waits in %s\n", err, cfg.Drop)
+	}
+	return nil
+}
+
+func submitLocal(socket string, m *sendmail.Message) (string, error) {
+	conn, err := dialLocal(socket)
+	if err != nil {
+		return "", err
+	}
+	return sendmail.Submit(conn, m)
+}
+
+func dialLocal(socket string) (net.Conn, error) {
+	if socket == "" {
+		return nil, errNotRunning
+	}
+	conn, err := net.DialTimeout("unix", socket, 10*time.Second)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, errNotRunning
+	}
+	return conn, err
+}
+
+// sendmailSMTP joins standard input and output to the relay's socket: the
+// same front end as everybody's.
+func (a *app) sendmailSMTP(socket string) error {
+	conn, err := dialLocal(socket)
+	if err != nil {
+		fmt.Fprint(a.stdout, "421 4.3.2 the relay does not run, try again later\r\n")
+		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: err}
+	}
+	defer conn.Close()
+	go func() {
+		io.Copy(conn, a.stdin) // what is wrong with it the relay says
+		if c, ok := conn.(*net.UnixConn); ok {
+			c.CloseWrite()
+		}
+	}()
+	if _, err := io.Copy(a.stdout, conn); err != nil {
+		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the relay went away: %w", err)}
+	}
+	return nil
+}
+
+// permanent says whether the rules refused a message for good.
+func permanent(err error) bool {
+	var r *submission.Refusal
+	return errors.As(err, &r) && r.Reply.Code/100 == 5
+}

@@ -1,0 +1,190 @@
+package sendmail
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dawk/relay"
+)
+
+// A drop file is a line of JSON, the envelope, and the message behind it. It
+// is complete once it has its final name.
+const (
+	dropSuffix  = ".mail"
+	dropTemp    = ".new-"
+	dropVersion = 1
+	maxDropHead = 1 << 20 // octets of the first line
+)
+
+// dropMode lets everybody add a file, nobody but the owner see which are
+// there, and nobody remove those of others.
+const dropMode = fs.ModeSticky | 0o733
+
+type dropHead struct {
+	Version  int            `json:"dawk_drop"`
+	Size     int64          `json:"size"` // octets of the message
+	Envelope relay.Envelope `json:"envelope"`
+}
+
+// MakeDrop makes the drop folder, which belongs to whoever runs the relay.
+func MakeDrop(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the drop folder: %w", err)
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return fmt.Errorf("the drop folder: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("the drop folder %s is not a directory", dir)
+	}
+	aside := filepath.Join(dir, asideName)
+	if err := os.Mkdir(aside, 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // before anybody else may
+		return fmt.Errorf("the drop folder: %w", err)
+	}
+	if info.Mode()&(fs.ModePerm|fs.ModeSticky) != dropMode {
+		if err := os.Chmod(dir, dropMode); err != nil {
+			return fmt.Errorf("the drop folder needs mode 1733, and only its owner or root can set it: %w", err)
+		}
+	}
+	return nil
+}
+
+// Drop leaves m in the drop folder, on stable storage, for the relay to take
+// when it runs.
+//
+// The relay runs as another user and must be able to read the file, so its
+// mode lets everybody; what keeps others from it is that its name cannot be
+// guessed, nor listed.
+func Drop(dir string, m *Message) (err error) {
+	name := time.Now().UTC().Format("20060102T150405.000000000Z") + "-" + rand.Text()
+	temp := filepath.Join(dir, dropTemp+name)
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(temp) // nobody was told that it is safe
+		}
+	}()
+	if err := writeDrop(f, m); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	final := filepath.Join(dir, name+dropSuffix)
+	if err := os.Rename(temp, final); err != nil {
+		return err
+	}
+	if err := syncDir(dir, f); err != nil {
+		os.Remove(final)
+		return err
+	}
+	return nil
+}
+
+func writeDrop(f *os.File, m *Message) error {
+	head, err := json.Marshal(dropHead{Version: dropVersion, Size: m.Size(), Envelope: m.Envelope})
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 64<<10)
+	_, _ = w.Write(append(head, '\n')) // the first error stays
+	if _, err := io.Copy(w, m.Reader()); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// syncDir makes the name of f durable. Who may not read the folder cannot
+// open it for a sync, but can sync its whole file system.
+func syncDir(dir string, f *os.File) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return unix.Syncfs(int(f.Fd()))
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// dropFile is one that was opened.
+type dropFile struct {
+	*os.File
+	head   dropHead
+	bodyAt int64
+	uid    uint32
+}
+
+var errMalformed = errors.New("it is no file that dawk sendmail left")
+
+// openDrop opens a drop file without being led elsewhere by it.
+func openDrop(path string) (_ *dropFile, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := &dropFile{File: os.NewFile(uintptr(fd), path)}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 { // a second name may be of another's file
+		return nil, fmt.Errorf("%w: not a plain file with one name", errMalformed)
+	}
+	f.uid = st.Uid
+	line, err := bufio.NewReaderSize(io.LimitReader(f, maxDropHead), 64<<10).ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("%w: no envelope", errMalformed)
+	}
+	dec := json.NewDecoder(strings.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f.head); err != nil || f.head.Version != dropVersion || len(f.head.Envelope.Recipients) == 0 {
+		return nil, fmt.Errorf("%w: its envelope cannot be read", errMalformed)
+	}
+	f.bodyAt = int64(len(line))
+	if st.Size != f.bodyAt+f.head.Size {
+		return nil, fmt.Errorf("%w: it is not whole", errMalformed)
+	}
+	return f, f.checkEnvelope()
+}
+
+// checkEnvelope refuses what JSON can say and SMTP could not.
+func (f *dropFile) checkEnvelope() error {
+	e := &f.head.Envelope
+	_, bodyOK := map[relay.BodyType]bool{"": true, relay.Body7Bit: true, relay.Body8BitMIME: true}[e.Body]
+	_, retOK := map[relay.Ret]bool{"": true, relay.RetFull: true, relay.RetHdrs: true}[e.Ret]
+	if !bodyOK || !retOK || e.RequireTLS || len(e.EnvID) > 100 || strings.ContainsFunc(e.EnvID, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return fmt.Errorf("%w: its envelope is not possible", errMalformed)
+	}
+	for _, r := range e.Recipients {
+		if r.Path.IsNull() || !r.ORcpt.IsZero() {
+			return fmt.Errorf("%w: its envelope is not possible", errMalformed)
+		}
+		e.SMTPUTF8 = e.SMTPUTF8 || !r.Path.ASCII()
+	}
+	e.SMTPUTF8 = e.SMTPUTF8 || !e.From.ASCII()
+	return nil
+}

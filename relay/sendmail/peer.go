@@ -1,0 +1,46 @@
+package sendmail
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os/user"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"dawk/relay"
+)
+
+// Identity names a user of this machine as relay.Message wants it: "local:"
+// and the login name, or the number of one that has none.
+func Identity(uid uint32) string {
+	n := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(n); err == nil && u.Username != "" {
+		return "local:" + relay.Sanitize(u.Username)
+	}
+	return "local:" + n
+}
+
+// Peer is the identity of the process at the other end of a unix socket, as
+// the kernel knows it (SO_PEERCRED).
+func Peer(c net.Conn) (string, error) {
+	s, ok := c.(syscall.Conn)
+	if !ok {
+		return "", errors.New("not a socket")
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return "", err
+	}
+	var cred *unix.Ucred
+	var cerr error
+	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return "", err
+	}
+	if cerr != nil {
+		return "", fmt.Errorf("SO_PEERCRED: %w", cerr)
+	}
+	return Identity(cred.Uid), nil
+}
