@@ -52,6 +52,7 @@ type Event struct {
 	Host        string
 	Addr        string
 	TLS         string
+	TLSPolicy   string // see Result
 	Attempt     int
 	Took        time.Duration // of the attempt, or of acceptance
 	Age         time.Duration // since arrival
