@@ -20,6 +20,7 @@ var (
 		"timeout", "errors", "shutdown", "suppressed", "quota", other}
 	loginResults = []string{"ok", "credentials", "blocked", "mechanism", "syntax", "tls", "off", "temporary", other}
 	tlsVersions  = []string{"TLS1.2", "TLS1.3", none, "unreached", other}
+	tlsPolicies  = []string{"dane", "mta-sts", "mta-sts-testing", none}
 	noticeKinds  = []string{"failed", "delayed", "relayed", "late", "double-bounce", "digest", other}
 	holdActions  = []string{"held", "released"}
 	holdReasons  = []string{"copies", "new_recipients", other}
@@ -58,6 +59,11 @@ func (m *Set) zero() {
 	}
 	for _, v := range tlsVersions {
 		m.attempts.WithLabelValues(v)
+	}
+	for _, policy := range tlsPolicies {
+		for _, result := range m.tlsResults() {
+			m.tlsSessions.WithLabelValues(policy, result)
+		}
 	}
 	for _, v := range noticeKinds {
 		m.notices.WithLabelValues(v)

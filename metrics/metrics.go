@@ -42,6 +42,8 @@ type Sources struct {
 	// Categories (package bounce).
 	Classify   func(relay.Reply) string
 	Categories []string
+	// TLSResults are what TLSSession may be told (package mx).
+	TLSResults []string
 }
 
 // Queue is the state of the store. Sizes in octets.
@@ -77,6 +79,7 @@ type Set struct {
 	connections, unknown, dropped               prometheus.Counter
 	refused, logins, attempts, outcomes         *prometheus.CounterVec
 	notices, holds, identityHolds               *prometheus.CounterVec
+	tlsSessions                                 *prometheus.CounterVec
 	commitSeconds, acceptSeconds                prometheus.Histogram
 	attemptSeconds                              prometheus.Histogram
 	ageSeconds                                  *prometheus.HistogramVec
@@ -107,6 +110,8 @@ func (m *Set) makeCounters() {
 	m.attempts = m.counters("dawk_attempts_total", "Delivery attempts that ended, by the TLS version spoken; unreached: no server spoke.", "tls")
 	m.outcomes = m.counters("dawk_outcomes_total",
 		"Outcomes of recipients. A delayed recipient counts at each attempt. reason: the category of the reply (docs/bounces.md), none where there was no trouble.", "action", "reason")
+	m.tlsSessions = m.counters("dawk_tls_sessions_total",
+		"Sessions with MX hosts, by the policy of the other side that was looked at, and by the result in the words of RFC 8460.", "policy", "result")
 	m.unknown = m.counter("dawk_unknown_outcomes_total",
 		"Attempts without an answer to the final dot: their recipients may get the message twice (RFC 1047).")
 	m.notices = m.counters("dawk_notices_total", "Notices put into the queue, by kind.", "kind")

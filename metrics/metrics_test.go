@@ -17,6 +17,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/metrics"
+	"dawk/mx"
 	"dawk/relay"
 )
 
@@ -41,6 +42,7 @@ func sources() metrics.Sources {
 		CertificateExpiry: func() time.Time { return start },
 		Classify:          func(r relay.Reply) string { return string(bounce.Classify(r)) },
 		Categories:        names,
+		TLSResults:        mx.TLSResults(),
 	}
 }
 
@@ -90,6 +92,9 @@ func TestEventsAreCounted(t *testing.T) {
 		m.Observe(e)
 	}
 	m.Commit(3 * time.Millisecond)
+	m.TLSSession("dane", "validation-failure")
+	m.TLSSession("none", "successful")
+	m.TLSSession("mta-sts", "whatever\n")
 	expect(t, m, map[string]float64{
 		"dawk_connections_total": 1, "dawk_messages_accepted_total": 1, "dawk_accepted_bytes_total": 100, "dawk_recipients_accepted_total": 3,
 		`dawk_refused_total{reason="relay_denied"}`: 1, `dawk_refused_total{reason="other"}`: 1,
@@ -100,7 +105,9 @@ func TestEventsAreCounted(t *testing.T) {
 		`dawk_outcomes_total{action="failed",reason="bad_address"}`: 1, `dawk_outcomes_total{action="expired",reason="greylisted"}`: 1,
 		`dawk_outcomes_total{action="deleted",reason="none"}`: 1, `dawk_notices_total{kind="failed"}`: 1,
 		"dawk_double_bounces_dropped_total": 1, `dawk_holds_total{action="held"}`: 1, `dawk_holds_total{action="released"}`: 1,
-		"dawk_commit_seconds_count": 1, `dawk_commit_seconds_bucket{le="0.002"}`: 0, `dawk_commit_seconds_bucket{le="0.005"}`: 1,
+		`dawk_tls_sessions_total{policy="dane",result="validation-failure"}`: 1, `dawk_tls_sessions_total{policy="none",result="successful"}`: 1,
+		`dawk_tls_sessions_total{policy="mta-sts",result="other"}`: 1,
+		"dawk_commit_seconds_count":                                1, `dawk_commit_seconds_bucket{le="0.002"}`: 0, `dawk_commit_seconds_bucket{le="0.005"}`: 1,
 		"dawk_accept_seconds_count": 1, "dawk_attempt_seconds_count": 3, `dawk_delivery_age_seconds_bucket{action="relayed",le="5"}`: 1,
 		`dawk_delivery_age_seconds_count{action="failed"}`: 1, `dawk_delivery_age_seconds_count{action="expired"}`: 1,
 		"dawk_last_success_timestamp_seconds": float64(start.Unix()),

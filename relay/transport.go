@@ -48,6 +48,14 @@ type Result struct {
 	Took      time.Duration
 }
 
+// TLSWords is the TLS of an attempt for people: "TLS1.3", "TLS1.3 (dane)".
+func TLSWords(tls, policy string) string {
+	if tls != "" && policy != "" {
+		return tls + " (" + policy + ")"
+	}
+	return tls
+}
+
 // Item is a queued message with all its Deliveries, for people to look at.
 type Item struct {
 	Message    Message    `json:"message"`

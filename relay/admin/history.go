@@ -117,7 +117,7 @@ func endedOf(e relay.Event, action relay.Action) Ended {
 		reply.Text = relay.Sanitize(reply.Text[:maxEndedText]) + "…"
 	}
 	return Ended{Recipient: e.Recipient, Action: action, At: e.Time, Attempt: e.Attempt,
-		Route: e.Route, Host: e.Host, Addr: e.Addr, TLS: e.TLS, Reply: reply}
+		Route: e.Route, Host: e.Host, Addr: e.Addr, TLS: relay.TLSWords(e.TLS, e.TLSPolicy), Reply: reply}
 }
 
 // recorded is what the records say of a message.

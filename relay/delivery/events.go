@@ -38,6 +38,7 @@ func worst(replies []relay.Reply) relay.Reply {
 func resultEvent(kind relay.EventKind, now time.Time, c *relay.Claim, r relay.Result, n int) relay.Event {
 	e := event(kind, now, c)
 	e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = r.Route, r.Host, r.Addr, r.TLS, n, r.Took
+	e.TLSPolicy = r.TLSPolicy
 	return e
 }
 

@@ -141,7 +141,8 @@ func (s *settler) noticeAt(m *relay.Message) time.Time {
 
 // record is the attempt as the history shows it.
 func (s *settler) record(now time.Time, n int, out []relay.Outcome, r relay.Result) *relay.Attempt {
-	a := &relay.Attempt{N: n, At: r.Began, Took: r.Took, Route: r.Route, Host: r.Host, Addr: r.Addr, TLS: r.TLS, Outcomes: out}
+	a := &relay.Attempt{N: n, At: r.Began, Took: r.Took, Route: r.Route, Host: r.Host, Addr: r.Addr,
+		TLS: relay.TLSWords(r.TLS, r.TLSPolicy), Outcomes: out}
 	if a.At.IsZero() {
 		a.At = now
 	}
