@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"dawk/history"
+	"dawk/relay/history"
 	"dawk/relay/tomlfile"
 )
 

@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dawk/history"
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/history"
 )
 
 func newHistoryCommand(a *app) *cobra.Command {

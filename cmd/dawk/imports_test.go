@@ -24,7 +24,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/mx/oauth":        {[]string{"dawk/relay"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/mxtest":       {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
 	"dawk/bounce":          {[]string{"dawk/relay"}, nil},
-	"dawk/history":         {[]string{"dawk/relay"}, nil},
+	"dawk/relay/history":   {[]string{"dawk/relay"}, nil},
 	"dawk/metrics":         {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},
 	"dawk/relay/tomlfile":  {nil, []string{"github.com/pelletier/go-toml/v2"}},
 	"dawk/relay/dkim":      {[]string{"dawk/relay"}, []string{"github.com/emersion/go-msgauth/dkim"}},

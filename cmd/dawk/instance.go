@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"dawk/history"
 	"dawk/metrics"
 	"dawk/mx"
 	"dawk/queue"
@@ -18,6 +17,7 @@ import (
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
 	"dawk/relay/dkim"
+	"dawk/relay/history"
 	"dawk/relay/identity"
 	"dawk/relay/submission"
 )

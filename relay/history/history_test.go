@@ -11,8 +11,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"dawk/history"
 	"dawk/relay"
+	"dawk/relay/history"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
