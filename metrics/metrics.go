@@ -34,6 +34,9 @@ type Sources struct {
 	Accepting func() bool
 	// Clients is how many client connections are open.
 	Clients func() int
+	// RoutesHeld are the routes with a login, and whether each is held for
+	// trouble with it. Names of routes are the configuration's own.
+	RoutesHeld func() map[string]bool
 	// CertificateExpiry is when the first of our listeners' certificates ends;
 	// zero: there is none.
 	CertificateExpiry func() time.Time

@@ -32,6 +32,7 @@ var (
 	strandedDesc    = desc("dawk_deliveries_stranded_total", "Watchdog: Deliveries that were overdue and had to be woken. Not 0: a fault in dawk.")
 	corruptedDesc   = desc("dawk_deliveries_corrupt_total", "Deliveries taken off the schedule because their record is damaged.")
 	unsavedDesc     = desc("dawk_settlements_retried_total", "Results of attempts that could not be stored at once.")
+	routeHeldDesc   = desc("dawk_route_held", "1: the route is held, since its login is in trouble; its mail waits. 0: it is not.", "route")
 	certificateDesc = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
 )
 
@@ -77,6 +78,13 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(acceptingDesc, accepting)
 	gauge(clientsDesc, float64(call(s.m.sources.Clients)))
+	for route, held := range call(s.m.sources.RoutesHeld) {
+		v := 0.0
+		if held {
+			v = 1
+		}
+		gauge(routeHeldDesc, v, route)
+	}
 	gauge(certificateDesc, timestamp(call(s.m.sources.CertificateExpiry)))
 }
 

@@ -121,8 +121,11 @@ func reread(p Provider, r relay.Reply) (relay.Reply, meaning) {
 		return r, meansNothing
 	}
 	r = explained(p, r)
-	if s.means == meansLogin || s.means == meansBudget {
-		r.Stage = relay.StageAuth // where a 5yz is temporary: see relay.Reply.Permanent
+	switch s.means { // to stages where a 5yz is temporary: see relay.Reply.Permanent
+	case meansLogin:
+		r.Stage = relay.StageAuth
+	case meansBudget:
+		r.Stage = relay.StageRoute
 	}
 	return r, s.means
 }

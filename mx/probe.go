@@ -52,7 +52,11 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 	for _, tg := range p.targets {
 		c, bad := t.open(u, tg, pol)
 		if c == nil {
-			failed = append(failed, Probed{Route: r.Name, Host: tg.String(), Reply: bad})
+			at := tg.String()
+			if bad.Stage == relay.StageAuth && bad.MTA == "" {
+				at = "" // no token: the host was not even asked
+			}
+			failed = append(failed, Probed{Route: r.Name, Host: at, Reply: bad})
 			if hopeless(bad) {
 				break // as in a delivery: accounts get locked for less
 			}

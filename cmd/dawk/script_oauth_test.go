@@ -29,10 +29,24 @@ import (
 //	token wait N | atmost N      requests in all
 //	smarthost start NAME microsoft365|gmail     sets $VIA; then mx NAME … works on it
 //	smarthost exceeded NAME N    how often a limit was exceeded
+//	smarthost disconnect NAME now
+//	many N FROM TO FILE          submits the message N times; $ID is the last
 func oauthCommands(all map[string]func(*testscript.TestScript, bool, []string)) map[string]func(*testscript.TestScript, bool, []string) {
 	all["token"] = func(ts *testscript.TestScript, _ bool, args []string) { tokenCommand(ts, args) }
+	all["many"] = manyCommand
 	all["smarthost"] = func(ts *testscript.TestScript, _ bool, args []string) { smarthostCommand(ts, args) }
 	return all
+}
+
+func manyCommand(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 4 {
+		ts.Fatalf("usage: many N FROM TO FILE")
+	}
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for range n {
+		sendCommand(ts, false, args[1:])
+	}
 }
 
 // oauthWorld is the providers of one script.
@@ -157,6 +171,8 @@ func smarthostCommand(ts *testscript.TestScript, args []string) {
 		ts.Check(err)
 		w.mx[args[1]] = s
 		ts.Setenv("VIA", s.Addr())
+	case "disconnect":
+		w.mx[args[1]].Disconnect()
 	case "exceeded":
 		if n := w.mx[args[1]].Exceeded(); strconv.Itoa(n) != args[2] {
 			ts.Fatalf("the limits of %s were exceeded %d times", args[1], n)

@@ -22,7 +22,8 @@ func (r *instance) newMetrics() *metrics.Set {
 		Accepting: func() bool {
 			return r.readiness() == nil
 		},
-		Clients: func() int { return r.server.Connections() },
+		RoutesHeld: r.routesHeld,
+		Clients:    func() int { return r.server.Connections() },
 		CertificateExpiry: func() time.Time {
 			if r.certs == nil {
 				return time.Time{}

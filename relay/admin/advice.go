@@ -57,6 +57,9 @@ func adviseReply(r relay.Reply, route string) string {
 
 // adviseSilence explains what happened without a server's word.
 func adviseSilence(r relay.Reply, route string) string {
+	if fix := remedy(r); fix != "" {
+		return fmt.Sprintf("Logging in at the smart host of route %q failed: %s.", route, fix)
+	}
 	switch r.Stage {
 	case relay.StageDNS:
 		return "The DNS gave no usable answer for the destination. If other domains fail too, look at our own resolver: dawk check. If only this one does, its owner must mend its DNS; dawk goes on trying."
@@ -75,6 +78,15 @@ func adviseSilence(r relay.Reply, route string) string {
 	return "The connection broke or stood still in the middle of the dialogue. One such failure means nothing; if it repeats at the same stage, a firewall or a scanner on the way is the usual cause."
 }
 
+// remedy is what dawk itself added to a reply about a login: its cause and fix.
+func remedy(r relay.Reply) string {
+	if r.Stage != relay.StageAuth {
+		return ""
+	}
+	_, fix, _ := strings.Cut(r.Text, " → ")
+	return strings.TrimSuffix(fix, ".")
+}
+
 // adviseServer explains what a server said. What it said in words decides
 // before its codes, which many servers use loosely.
 func adviseServer(r relay.Reply, route string) string {
@@ -88,7 +100,12 @@ func adviseServer(r relay.Reply, route string) string {
 		return false
 	}
 	s := r.Status
+	fix := remedy(r)
 	switch {
+	case r.Stage == relay.StageRoute:
+		return "The smart host has had enough from us for now; dawk waits and goes on by itself."
+	case r.Stage == relay.StageAuth && fix != "":
+		return fmt.Sprintf("The smart host refused the login of route %q: %s.", route, fix)
 	case r.Stage == relay.StageAuth:
 		return fmt.Sprintf("The smart host refused our login. Check user and password_file of route %q; all mail of this route waits.", route)
 	case r.Stage == relay.StageTLS:
