@@ -193,6 +193,9 @@ func (c *checker) space(dir string) []finding {
 func (c *checker) listeners(ctx context.Context) []finding {
 	var all []finding
 	for _, l := range c.cfg.Listeners {
+		if isUnix(l.Address) {
+			continue // what is in its way is told at the start
+		}
 		all = append(all, c.bind(ctx, "listener", l.Address))
 	}
 	if c.cfg.HTTP.Address != "" {

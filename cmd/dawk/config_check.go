@@ -135,7 +135,7 @@ func (c *Config) checkListenerCombination(at string, l *ListenerConfig) {
 	if ap, err := netip.ParseAddrPort(l.Address); err == nil {
 		loopbackOnly = ap.Addr().Unmap().IsLoopback()
 	} else if host, _, err := net.SplitHostPort(l.Address); err == nil {
-		loopbackOnly = host == "localhost"
+		loopbackOnly = host == "localhost" || isUnix(l.Address)
 	}
 	if l.TLS == "off" && l.Auth == "required" && !l.AuthWithoutTLS && len(l.TrustedNetworks) == 0 && !loopbackOnly {
 		fault("tls", `with tls = "off" only this machine may log in: set tls = "starttls", or auth_without_tls = true if passwords may cross the network in the clear`)

@@ -53,6 +53,7 @@ type instance struct {
 	users      *identity.Users // nil: nobody can log in
 	ledger     *ledger         // what users have sent
 	devices    *admin.Devices  // nil: no listener is for devices
+	inherited  *inherited      // sockets of systemd
 	dispatcher *delivery.Dispatcher
 	certs      *submission.Certificates // nil: no listener speaks TLS
 	server     *submission.Server
@@ -76,6 +77,10 @@ type instance struct {
 // front door. observers see every event, after the log and the metrics.
 func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*instance, error) {
 	r := &instance{cfg: cfg, log: log, began: time.Now(), history: admin.NewHistory(admin.DefaultHistory), distrusted: make(chan error, 1)}
+	var err error
+	if r.inherited, err = inheritSockets(); err != nil {
+		return nil, err
+	}
 	r.metrics = r.newMetrics()
 	// The log comes after the counts: what a line tells has been counted by then.
 	seen := relay.Observers{r.metrics, r.history, delivery.NewLogObserver(log)}
@@ -174,6 +179,7 @@ func (r *instance) openDispatcher() (err error) {
 
 func (r *instance) openServer() error {
 	cfg := r.cfg.submissionConfig(r.log)
+	cfg.Listen = r.inherited.listen
 	if r.cfg.needsTLS() {
 		certs, err := r.certificates()
 		if err != nil {
@@ -216,11 +222,12 @@ func (r *instance) listen() (err error) {
 	if err := r.server.Listen(); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, r.inherited.rest()) }()
 	if err := r.listenLocal(); err != nil {
 		return err
 	}
 	if r.cfg.HTTP.Address != "" {
-		if r.httpL, err = net.Listen("tcp", r.cfg.HTTP.Address); err != nil {
+		if r.httpL, err = r.inherited.listen("tcp", r.cfg.HTTP.Address); err != nil {
 			return fmt.Errorf("http.address %s: %w", r.cfg.HTTP.Address, err)
 		}
 		r.http = r.newHTTPServer()

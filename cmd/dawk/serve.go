@@ -84,7 +84,11 @@ func withSignals(ctx context.Context, log *slog.Logger) (context.Context, func()
 func (r *instance) announce(a *app) {
 	for i, addr := range r.server.Addrs() {
 		l := r.cfg.Listeners[i]
-		r.log.Info("listening", "address", addr.String(), "tls", l.TLS, "auth", l.Auth)
+		name := addr.String()
+		if isUnix(l.Address) {
+			name = l.Address
+		}
+		r.log.Info("listening", "address", name, "tls", l.TLS, "auth", l.Auth)
 	}
 	if r.http != nil {
 		r.log.Info("listening", "address", r.httpAddr(), "for", "metrics and health")

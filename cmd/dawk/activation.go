@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// inherited are the sockets that systemd opened for us (sd_listen_fds(3)): it
+// may open ports below 1024 for a process without rights, and keeps them open
+// while we restart, so that no client is ever refused.
+type inherited struct{ open []net.Listener }
+
+const firstInherited = 3 // SD_LISTEN_FDS_START
+
+// inheritSockets takes the sockets over. The variables that speak of them are
+// not left to our children.
+func inheritSockets() (*inherited, error) {
+	pid, count := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS")
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		_ = os.Unsetenv(name)
+	}
+	i := &inherited{}
+	if pid != strconv.Itoa(os.Getpid()) { // meant for a parent of ours
+		return i, nil
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 0 || n > 1000 {
+		return nil, fmt.Errorf("LISTEN_FDS=%q: not a number of sockets", clip(count))
+	}
+	for fd := firstInherited; fd < firstInherited+n; fd++ {
+		unix.CloseOnExec(fd)
+		f := os.NewFile(uintptr(fd), "inherited socket "+strconv.Itoa(fd))
+		ln, err := net.FileListener(f)
+		_ = f.Close() // ln has its own
+		if err != nil {
+			i.close()
+			return nil, fmt.Errorf("inherited socket %d does not listen: give dawk stream sockets only (ListenStream=, Accept=no): %w", fd, err)
+		}
+		i.open = append(i.open, ln)
+	}
+	return i, nil
+}
+
+// listen gives the inherited socket of that address, or opens one.
+func (i *inherited) listen(network, address string) (net.Listener, error) {
+	k := slices.IndexFunc(i.open, func(ln net.Listener) bool { return sameAddress(ln.Addr(), network, address) })
+	if k < 0 {
+		return net.Listen(network, address)
+	}
+	ln := i.open[k]
+	i.open = slices.Delete(i.open, k, k+1)
+	return ln, nil
+}
+
+// rest is an error if a socket is left that nobody wanted: clients would
+// connect to it and wait for ever.
+func (i *inherited) rest() error {
+	var errs []error
+	for _, ln := range i.open {
+		errs = append(errs, fmt.Errorf("systemd opened %s for dawk, but no [[listener]] has that address", ln.Addr()))
+	}
+	return errors.Join(errs...)
+}
+
+func (i *inherited) close() {
+	for _, ln := range i.open {
+		_ = ln.Close()
+	}
+}
+
+// sameAddress compares by meaning: "", 0.0.0.0 and [::] are all addresses.
+func sameAddress(has net.Addr, network, address string) bool {
+	if network == "unix" || has.Network() == "unix" {
+		return has.Network() == network && has.String() == address
+	}
+	t, ok := has.(*net.TCPAddr)
+	host, port, err := net.SplitHostPort(address)
+	if !ok || err != nil || port != strconv.Itoa(t.Port) {
+		return false
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	want, err := netip.ParseAddr(host)
+	is := t.AddrPort().Addr().Unmap()
+	return host == "" && is.IsUnspecified() || err == nil && (want.Unmap() == is || want.IsUnspecified() && is.IsUnspecified())
+}
+
+// isUnix says whether an address in the configuration is a unix socket.
+func isUnix(address string) bool { return strings.HasPrefix(address, "unix:") }
