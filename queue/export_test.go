@@ -21,3 +21,6 @@ func (q *Queue) PageBytes() int64 {
 	st := q.db.Stats().TxStats
 	return st.GetPageAlloc() + pageSize*q.counts.commits.Load()
 }
+
+// Handed is how many operations wait for the writer.
+func (q *Queue) Handed() int { return len(q.w.in) }
