@@ -155,10 +155,10 @@ func (e Editor) change(edit func([]byte, *table, *tomlfile.Document) ([]byte, er
 }
 
 // differences counts the users that were added, removed or got another
-// password.
+// password or other tokens.
 func differences(a, b *table) (n int) {
 	for name, u := range a.byName {
-		if v := b.byName[name]; v == nil || v.password.text != u.password.text {
+		if v := b.byName[name]; v == nil || v.password.text != u.password.text || !slices.Equal(v.tokens, u.tokens) {
 			n++
 		}
 	}

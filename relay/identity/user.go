@@ -24,6 +24,7 @@ type User struct {
 
 	senders  []sender // reverse-paths it may use; empty: any
 	password *passwordHash
+	tokens   []string // their hashes
 }
 
 // Policy is what else the file says of a user's mail. Zero limits mean none.
@@ -113,7 +114,7 @@ type fileUser struct {
 	HoldCopies        int    `toml:"hold_copies"`
 	HoldNewRecipients int    `toml:"hold_new_recipients"`
 
-	Tokens []string `toml:"tokens" later:"submission over HTTP comes in a later one"`
+	Tokens []string `toml:"tokens"`
 }
 
 // SetDefaults is called for each [[user]] before its keys.
@@ -130,7 +131,7 @@ func parse(name string, data []byte) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &table{byName: map[string]*User{}, byCert: map[string]*User{}}
+	t := &table{byName: map[string]*User{}, byCert: map[string]*User{}, byToken: map[string]*User{}}
 	lines := map[string]int{}
 	for i := range file.Users {
 		at := fmt.Sprintf("user[%d]", i)
@@ -149,6 +150,12 @@ func parse(name string, data []byte) (*table, error) {
 			t.byCert[name] = u
 		}
 		t.byName[key] = u
+		for j, token := range u.tokens {
+			if other := t.byToken[token]; other != nil {
+				doc.Fault(fmt.Sprintf("%s.tokens[%d]", at, j), "tokens: the same token stands here twice, also with %q", other.Name)
+			}
+			t.byToken[token] = u
+		}
 		t.list = append(t.list, u)
 	}
 	if err := doc.Err(); err != nil {
@@ -184,6 +191,12 @@ func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
 		}
 		u.senders = append(u.senders, parsed)
 	}
+	for j, token := range f.Tokens {
+		if err := checkToken(token); err != nil {
+			doc.Fault(fmt.Sprintf("%s.tokens[%d]", at, j), "tokens: %v", err)
+		}
+	}
+	u.tokens = f.Tokens
 	u.Policy = f.policy(doc, at)
 	// An empty list would allow everything, which nobody who writes one means.
 	for key, n := range map[string]int{"senders": len(f.Senders), "networks": len(f.Networks), "certificates": len(f.Certificates)} {
@@ -237,7 +250,7 @@ func CheckName(name string) error {
 		return fmt.Errorf("the name %q holds spaces or control characters", relay.Sanitize(name))
 	case strings.HasPrefix(name, "-"):
 		return fmt.Errorf("the name %q begins with a hyphen", name)
-	case strings.HasPrefix(strings.ToLower(name), "network:"), strings.EqualFold(name, "dawk"):
+	case strings.HasPrefix(strings.ToLower(name), "network:"), strings.HasPrefix(strings.ToLower(name), "local:"), strings.EqualFold(name, "dawk"):
 		return fmt.Errorf("the name %q is dawk's own: choose another", name)
 	}
 	return nil

@@ -58,9 +58,10 @@ type Users struct {
 
 // table is one reading of the file.
 type table struct {
-	byName map[string]*User // lower case
-	byCert map[string]*User // by name in a certificate, lower case
-	list   []*User          // in the order of the file
+	byName  map[string]*User // lower case
+	byToken map[string]*User // by hash
+	byCert  map[string]*User // by name in a certificate, lower case
+	list    []*User          // in the order of the file
 }
 
 // fileState tells whether a file has changed.

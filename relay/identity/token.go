@@ -1,0 +1,116 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dawk/relay/tomlfile"
+)
+
+// A token is "dawk_" and 128 random bits or more. It is not a password that a
+// person thought of, so a plain SHA-256 of it gives nothing away, and checking
+// one costs nothing worth bounding.
+const (
+	tokenPrefix = "dawk_"
+	tokenHash   = "sha256:"
+	maxToken    = 256 // octets
+	maxTokens   = 100 // of a user
+)
+
+// NewToken makes a token, to be shown once, and what the file keeps of it.
+func NewToken() (token, hash string) {
+	token = tokenPrefix + rand.Text()
+	return token, hashToken(token)
+}
+
+func hashToken(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return tokenHash + hex.EncodeToString(sum[:])
+}
+
+// checkToken says what is wrong with an entry of `tokens`. It never repeats
+// it: somebody may have written the token itself.
+func checkToken(s string) error {
+	digest, ok := strings.CutPrefix(s, tokenHash)
+	raw, err := hex.DecodeString(digest)
+	if !ok || err != nil || len(raw) != sha256.Size || strings.ToLower(digest) != digest {
+		return errors.New("it is not a token's hash: make a token with `dawk user token NAME`, which keeps only the hash")
+	}
+	return nil
+}
+
+// AuthenticateToken is Authenticate for a token. Its error is ErrCredentials.
+func (u *Users) AuthenticateToken(token string, client netip.Addr) (*User, error) {
+	u.refresh()
+	if len(token) > maxToken || !strings.HasPrefix(token, tokenPrefix) {
+		return nil, fmt.Errorf("%w: not a token", ErrCredentials)
+	}
+	user := u.table.Load().byToken[hashToken(token)] // of hashes, so its time tells nothing of tokens
+	switch {
+	case user == nil:
+		return nil, fmt.Errorf("%w: no such token", ErrCredentials)
+	case !user.mayComeFrom(client):
+		return nil, fmt.Errorf("%w: %s is not in the user's networks", ErrCredentials, client)
+	}
+	return user, nil
+}
+
+// Tokens is how many tokens the user has.
+func (u *User) Tokens() int { return len(u.tokens) }
+
+// AddToken adds the hash of a token to a user. ErrUnknown.
+func (e Editor) AddToken(name, hash string) error {
+	if err := checkToken(hash); err != nil {
+		return err
+	}
+	return e.change(func(data []byte, t *table, doc *tomlfile.Document) ([]byte, error) {
+		i, err := t.index(name)
+		if err != nil {
+			return nil, err
+		}
+		if len(t.list[i].tokens) >= maxTokens {
+			return nil, fmt.Errorf("%s has %d tokens already; remove them with `dawk user token --remove %[1]s`", name, maxTokens)
+		}
+		if from, to, ok := doc.Span(fmt.Sprintf("user[%d].tokens", i)); ok {
+			inside := bytes.TrimRight(data[from:to-1], " \t\r\n")
+			comma := ", "
+			if bytes.HasSuffix(inside, []byte("[")) || bytes.HasSuffix(inside, []byte(",")) {
+				comma = ""
+			}
+			return slices.Concat(data[:to-1], []byte(comma+strconv.Quote(hash)), data[to-1:]), nil
+		}
+		_, at, ok := doc.Span(fmt.Sprintf("user[%d].password", i))
+		if !ok {
+			return nil, fmt.Errorf("the password of %s is not where an editor finds it: change the file by hand", name)
+		}
+		line := "tokens = [" + strconv.Quote(hash) + "]"
+		if end := bytes.IndexByte(data[at:], '\n'); end >= 0 {
+			at += end + 1
+			return slices.Concat(data[:at], []byte(line+"\n"), data[at:]), nil
+		}
+		return slices.Concat(data, []byte("\n"+line+"\n")), nil
+	})
+}
+
+// RemoveTokens takes all tokens from a user. ErrUnknown.
+func (e Editor) RemoveTokens(name string) error {
+	return e.change(func(data []byte, t *table, doc *tomlfile.Document) ([]byte, error) {
+		i, err := t.index(name)
+		if err != nil {
+			return nil, err
+		}
+		from, to, ok := doc.Span(fmt.Sprintf("user[%d].tokens", i))
+		if !ok {
+			return data, nil
+		}
+		return slices.Concat(data[:from], []byte("[]"), data[to:]), nil
+	})
+}
