@@ -171,6 +171,23 @@ func TestLoginBeforeTLS(t *testing.T) {
 	})
 }
 
+// A client that does not wait for the refusal of its AUTH sends the password as
+// if it were a command; that is in no transcript either.
+func TestSecretsSentAfterARefusedLoginStaySecret(t *testing.T) {
+	var out syncBuffer
+	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	l := required()
+	l.TLS = "starttls"
+	bubble(t, options{listener: l, log: log}, func(t *testing.T, f *fixture) {
+		f.play(hello + "-> AUTH LOGIN\n<- 5\n-> " + b64("alice") + "\n<- 500\n-> " + b64("secret") + "\n<- 500")
+		for _, s := range []string{b64("alice"), b64("secret")} {
+			if strings.Contains(out.String(), s) {
+				t.Errorf("%q is in the log:\n%s", s, out.String())
+			}
+		}
+	})
+}
+
 // Secrets are in no transcript, event or log line.
 func TestSecretsStaySecret(t *testing.T) {
 	var out syncBuffer

@@ -30,7 +30,7 @@ const (
 	ReasonSender      Reason = "sender" // not one that the identity may use
 	ReasonRecipients  Reason = "recipients"
 	ReasonQuota       Reason = "quota" // of the identity, for now
-	ReasonSize        Reason = "size"
+	ReasonSize        Reason = guard.ReasonSize
 	ReasonNoSpace     Reason = "no_space"
 	ReasonLoop        Reason = "loop" // too many hops
 	ReasonNewline     Reason = "bare_newline"

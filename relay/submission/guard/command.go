@@ -2,6 +2,7 @@ package guard
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -213,7 +214,10 @@ func (g *Conn) mailCommand(arg string) (bool, int, error) {
 	}
 	_, overTLS := g.TLS()
 	m, bad := parseMail(arg, &g.cfg, overTLS, time.Now())
-	if bad != nil {
+	switch {
+	case bad != nil && bad.Code == 552:
+		return false, g.answer(ReasonSize, bad), nil
+	case bad != nil:
 		return g.syntax(bad)
 	}
 	g.sess.newMail = m
@@ -324,15 +328,21 @@ func (g *Conn) startTLSCommand(arg string) (int, error) {
 	return 0, nil
 }
 
-// traceCommand keeps secrets out of the transcript.
+// traceCommand keeps secrets out of the transcript. A line that is no command
+// may be one: a client that did not wait for the refusal of its AUTH sends its
+// password as the next.
 func (g *Conn) traceCommand(word, line string) {
 	if g.cfg.Trace == nil {
 		return
 	}
-	if word == "AUTH" {
+	switch word {
+	case "AUTH":
 		if f := strings.Fields(line); len(f) > 2 {
 			line = f[0] + " " + f[1] + " (secret)"
 		}
+	case "EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "STARTTLS", "QUIT", "NOOP", "HELP", "VRFY", "BDAT":
+	default:
+		line = fmt.Sprintf("(%d octets that are no command)", len(line))
 	}
 	g.trace(true, line)
 }

@@ -65,6 +65,7 @@ type Config struct {
 const (
 	ReasonSyntax   = "syntax"
 	ReasonSequence = "sequence"
+	ReasonSize     = "size"     // announced by SIZE
 	ReasonLine     = "line"     // bare CR or LF, or control characters, in a command, or one that is too long
 	ReasonTLS      = "tls"      // failed handshakes, plain text behind STARTTLS
 	ReasonTimeout  = "timeout"  // of a command

@@ -31,7 +31,11 @@ func (g *Conn) readLine() (line []byte, bad *relay.Reply, err error) {
 		if g.sess.helo == "" && looked > 0 && g.in[g.r] == 0x16 {
 			// A TLS record: the client means to speak TLS from the start, and
 			// would wait for an answer until a timeout.
-			return nil, nil, g.fail(ReasonTLS, reply(500, "5.5.1", "this port does not begin with TLS; use STARTTLS, or the port for implicit TLS"))
+			advice := "this port does not begin with TLS; use STARTTLS, or the port for implicit TLS"
+			if g.cfg.TLS == nil {
+				advice = "this port has no TLS"
+			}
+			return nil, nil, g.fail(ReasonTLS, reply(500, "5.5.1", advice))
 		}
 		if looked > maxLine && (looked > maxAuthLine || !g.isAuth()) {
 			return g.discardLine(deadline)
