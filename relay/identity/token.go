@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,13 +80,15 @@ func (e Editor) AddToken(name, hash string) error {
 		if len(t.list[i].tokens) >= maxTokens {
 			return nil, fmt.Errorf("%s has %d tokens already; remove them with `dawk user token --remove %[1]s`", name, maxTokens)
 		}
-		if from, to, ok := doc.Span(fmt.Sprintf("user[%d].tokens", i)); ok {
-			inside := bytes.TrimRight(data[from:to-1], " \t\r\n")
-			comma := ", "
-			if bytes.HasSuffix(inside, []byte("[")) || bytes.HasSuffix(inside, []byte(",")) {
-				comma = ""
+		if n := len(t.list[i].tokens); n > 0 {
+			_, to, ok := doc.Span(fmt.Sprintf("user[%d].tokens[%d]", i, n-1))
+			if !ok {
+				return nil, fmt.Errorf("the tokens of %s are not where an editor finds them: change the file by hand", name)
 			}
-			return slices.Concat(data[:to-1], []byte(comma+strconv.Quote(hash)), data[to-1:]), nil
+			return slices.Concat(data[:to], []byte(", "+strconv.Quote(hash)), data[to:]), nil
+		}
+		if at, ok := emptyList(data, doc.Line(fmt.Sprintf("user[%d].tokens", i))); doc.Has(fmt.Sprintf("user[%d].tokens", i)) && ok {
+			return slices.Concat(data[:at], []byte(strconv.Quote(hash)), data[at:]), nil
 		}
 		_, at, ok := doc.Span(fmt.Sprintf("user[%d].password", i))
 		if !ok {
@@ -107,10 +110,35 @@ func (e Editor) RemoveTokens(name string) error {
 		if err != nil {
 			return nil, err
 		}
-		from, to, ok := doc.Span(fmt.Sprintf("user[%d].tokens", i))
-		if !ok {
+		n := len(t.list[i].tokens)
+		if n == 0 {
 			return data, nil
 		}
-		return slices.Concat(data[:from], []byte("[]"), data[to:]), nil
+		from, _, ok1 := doc.Span(fmt.Sprintf("user[%d].tokens[0]", i))
+		_, to, ok2 := doc.Span(fmt.Sprintf("user[%d].tokens[%d]", i, n-1))
+		if !ok1 || !ok2 {
+			return nil, fmt.Errorf("the tokens of %s are not where an editor finds them: change the file by hand", name)
+		}
+		rest := data[to:]
+		if after := bytes.TrimLeft(rest, " \t\r\n"); bytes.HasPrefix(after, []byte(",")) {
+			rest = after[1:]
+		}
+		return slices.Concat(data[:from], rest), nil
 	})
+}
+
+// listBegin is the beginning of a list of tokens.
+var listBegin = regexp.MustCompile(`^\s*tokens\s*=\s*\[`)
+
+// emptyList is where the first entry of the list goes that begins in a line of
+// data.
+func emptyList(data []byte, line int) (at int, ok bool) {
+	for n, l := range bytes.SplitAfter(data, []byte("\n")) {
+		if n+1 == line {
+			m := listBegin.Find(l)
+			return at + len(m), m != nil
+		}
+		at += len(l)
+	}
+	return 0, false
 }

@@ -55,6 +55,10 @@ func TestTokens(t *testing.T) {
 	if err != nil || list[0].Tokens() != 0 || list[1].Tokens() != 2 {
 		t.Errorf("after removal: %v", err)
 	}
+	_, h2 := identity.NewToken()
+	if err := e.AddToken("app", h2); err != nil { // into the list that is empty now
+		t.Error(err)
+	}
 	if !strings.Contains(read(t, path), "' # hers\n") {
 		t.Errorf("a comment is gone:\n%s", read(t, path))
 	}
