@@ -2,7 +2,9 @@ package main
 
 import (
 	"log/slog"
+	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"dawk/mx"
@@ -158,13 +160,27 @@ func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
 	return out, nil
 }
 
-// ownAddresses are the listeners' addresses as configured, for commands that
-// open no listener.
+// ownAddresses are the addresses that the listeners take, as configured: mail
+// by MX never goes there. No host means every address, of both families.
 func (c *Config) ownAddresses() []netip.AddrPort {
 	var own []netip.AddrPort
 	for _, l := range c.Listeners {
-		if ap, err := netip.ParseAddrPort(l.Address); err == nil {
-			own = append(own, ap)
+		host, port, err := net.SplitHostPort(l.Address)
+		n, err2 := strconv.ParseUint(port, 10, 16)
+		if err != nil || err2 != nil {
+			continue // a unix socket
+		}
+		hosts := []string{host}
+		switch host {
+		case "":
+			hosts = []string{"0.0.0.0", "::"}
+		case "localhost":
+			hosts = []string{"127.0.0.1", "::1"}
+		}
+		for _, h := range hosts {
+			if a, err := netip.ParseAddr(h); err == nil {
+				own = append(own, netip.AddrPortFrom(a, uint16(n)))
+			}
 		}
 	}
 	return own
