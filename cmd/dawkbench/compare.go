@@ -65,6 +65,8 @@ its environment, runs in the foreground, and ends at SIGTERM.`,
 	f.StringArrayVar(&c.peers, "peer", nil, "NAME=PROGRAM of another relay")
 	f.StringVar(&c.postfix, "postfix", "", "PROGRAM of Postfix, \"none\" to leave it out (default: postfix in PATH or /usr/sbin)")
 	f.StringArrayVar(&c.tune, "postfix-set", nil, "a line for Postfix's main.cf")
+	f.BoolVar(&c.work.ByMX, "by-mx", false, "each domain has an MX host of its own, of one sink; dawk only")
+	f.IntVar(&c.work.Depth, "depth", 0, "messages that wait for a dead host all the while; dawk only")
 	f.BoolVar(&c.direct, "direct", false, "also send from source to sink: the limit of this tool")
 	f.IntVar(&c.syncs, "syncs", 0, "also count sync calls under strace, with this many messages each")
 	f.BoolVar(&c.unsynced, "skip-sync-check", false, "don't check; the table says so")
@@ -87,11 +89,22 @@ func (c *comparison) run(ctx context.Context, out, progress io.Writer) error {
 	if err := realDisk(c.dir); err != nil {
 		return err
 	}
+	if c.work.ByMX {
+		names, err := newNameServer()
+		if err != nil {
+			return err
+		}
+		defer names.close()
+		c.work.names = names.addr
+	}
 	dir, err := os.MkdirTemp(c.dir, "dawkbench")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if dir, err = filepath.Abs(dir); err != nil { // relays run there
+		return err
+	}
 	if err := os.Chmod(dir, 0o755); err != nil { // Postfix's user must get through
 		return err
 	}
@@ -173,6 +186,12 @@ func (c *comparison) contenders() ([]contender, error) {
 			return nil, fmt.Errorf("--dawk: %w", err)
 		}
 		all = append(all, dawk(name, path, &c.work))
+	}
+	if only := c.work.ByMX || c.work.Depth > 0; only {
+		if len(c.peers) > 0 || c.postfix != "" && c.postfix != "none" {
+			return nil, errors.New("--by-mx and --depth are for dawk only: the others can't be given a name server, or a dead host, of their own")
+		}
+		c.postfix = "none"
 	}
 	if c.postfix == "" {
 		for _, p := range []string{"postfix", "/usr/sbin/postfix"} {

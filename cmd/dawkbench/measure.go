@@ -96,6 +96,20 @@ func (t *trial) arrived(ctx context.Context, messages int64, limit time.Duration
 	}
 }
 
+// deepen fills the queue with messages that can't be delivered.
+func (t *trial) deepen(ctx context.Context) error {
+	if t.w.Depth == 0 {
+		return nil
+	}
+	cfg := t.w.source(t.addr, 0, t.w.Depth, 100)
+	cfg.Domain, cfg.Recipients, cfg.Sizes, cfg.Pipelining = "dead.bench.test", 1, []load.Size{{Bytes: 1 << 10, Share: 1}}, true
+	sent, err := load.Send(ctx, cfg)
+	if err == nil && sent.Acked < t.w.Depth {
+		err = fmt.Errorf("%s took %d of %d messages that make its queue deep: %v %v", t.name, sent.Acked, t.w.Depth, sent.Refused, sent.Errors)
+	}
+	return err
+}
+
 // plan is how a run goes.
 type plan struct {
 	clients, round int
@@ -119,6 +133,9 @@ func measure(ctx context.Context, c contender, w *work, dir string, p plan) (res
 			return nil, err
 		}
 		t.next += probes
+	}
+	if err := t.deepen(ctx); err != nil {
+		return nil, err
 	}
 	if p.warm > 0 {
 		if _, err := t.send(ctx, p.warm, p.clients); err != nil {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"dawk/cmd/dawkbench/load"
 )
 
 // contender is a relay that can be started for a run.
@@ -67,9 +69,27 @@ retry = ["1s"]
 address = "%s"
 
 [[route]]
+to = ["dead.bench.test"]
+via = ["127.0.0.1:9"]
+`
+
+// Where the mail goes: to one smart host, or to each domain's MX host.
+const (
+	dawkSmartHost = `
+[[route]]
 to = ["*"]
 via = ["%s"]
 `
+	dawkByMX = `
+[dns]
+servers = ["%s"]
+
+[delivery]
+port = %s
+allow_networks = ["127.0.0.0/8"]
+tls = "off"
+`
+)
 
 func dawk(name, program string, w *work) contender {
 	return contender{name: name, relay: true, start: func(ctx context.Context, dir string, listen int, sink string) (*running, error) {
@@ -84,7 +104,12 @@ func dawk(name, program string, w *work) contender {
 		if err != nil {
 			return nil, err
 		}
-		config := fmt.Sprintf(dawkConfig, listen, tls, auth, 5000, "127.0.0.1:"+strconv.Itoa(port), sink)
+		config := fmt.Sprintf(dawkConfig, listen, tls, auth, load.MaxClients, "127.0.0.1:"+strconv.Itoa(port))
+		if _, sinkPort, err := net.SplitHostPort(sink); w.ByMX && err == nil {
+			config += fmt.Sprintf(dawkByMX, w.names, sinkPort)
+		} else {
+			config += fmt.Sprintf(dawkSmartHost, sink)
+		}
 		file := filepath.Join(dir, "dawk.toml")
 		if w.user != "" {
 			config += "\n[users]\nfile = \"users.toml\"\n"

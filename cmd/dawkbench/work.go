@@ -23,9 +23,12 @@ type work struct {
 	Temporary     int           `json:"temporary_percent"`
 	Permanent     int           `json:"permanent_percent"`
 	Delay         time.Duration `json:"delay_ns"`
+	ByMX          bool          `json:"by_mx"` // each domain has an MX host of its own; else one smart host
+	Depth         int           `json:"depth"` // messages that wait in the queue all the while
 
 	sizes          []load.Size
 	user, password string
+	names          string // address of the name server, for ByMX
 }
 
 func (w *work) sourceFlags(f *pflag.FlagSet) {
@@ -47,6 +50,9 @@ func (w *work) sinkFlags(f *pflag.FlagSet) {
 }
 
 func (w *work) parse() (err error) {
+	if w.Depth < 0 || w.Depth > load.MaxMessages {
+		return fmt.Errorf("a depth between 0 and %d", load.MaxMessages)
+	}
 	w.sizes, err = parseSizes(w.Size)
 	return err
 }

@@ -92,7 +92,7 @@ func (c *client) send(id int, body *body) (refusal string, err error) {
 	cuts := []int{len(b)}
 	for r := range c.cfg.Recipients {
 		b = append(b, "RCPT TO:<"...)
-		b = appendRecipient(b, id, r, c.cfg.Domains)
+		b = appendRecipient(b, id, r, c.cfg.Domains, c.cfg.Domain)
 		b = append(b, ">\r\n"...)
 		cuts = append(cuts, len(b))
 	}

@@ -53,11 +53,14 @@ func newBody(size int) *body {
 }
 
 // recipient names recipient r of message id.
-func appendRecipient(b []byte, id, r, domains int) []byte {
+func appendRecipient(b []byte, id, r, domains int, domain string) []byte {
 	b = append(b, 'm')
 	b = strconv.AppendInt(b, int64(id), 10)
 	b = append(b, "-r"...)
 	b = strconv.AppendInt(b, int64(r), 10)
+	if domain != "" {
+		return append(append(b, '@'), domain...)
+	}
 	b = append(b, "@d"...)
 	b = strconv.AppendInt(b, int64((id+r)%domains), 10)
 	return append(b, ".bench.test"...)

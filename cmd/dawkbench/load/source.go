@@ -23,11 +23,12 @@ type Size struct {
 type SourceConfig struct {
 	Addr          string // loopback
 	Messages      int
-	First         int // the number of the first; a warm-up and a run share a ledger
-	Clients       int // connections at once
-	PerConnection int // messages on each; 0: all
-	Recipients    int // a message; 0: 1
-	Domains       int // that recipients are spread over; 0: 1
+	First         int    // the number of the first; a warm-up and a run share a ledger
+	Clients       int    // connections at once
+	PerConnection int    // messages on each; 0: all
+	Recipients    int    // a message; 0: 1
+	Domains       int    // that recipients are spread over; 0: 1
+	Domain        string // that all recipients have instead
 	Sizes         []Size
 	Pipelining    bool
 	TLS           string // "", "starttls" or "implicit"; the certificate is not checked
