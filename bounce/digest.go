@@ -38,14 +38,18 @@ type HeldBack struct {
 type heldBack struct {
 	subject  string
 	language string
-	status   []byte // its message/delivery-status part, as it was
-	global   bool
-	groups   []textproto.MIMEHeader // of its recipients
+	status   [][]byte               // the fields of each recipient, and those of the message with them
+	groups   []textproto.MIMEHeader // the same, to be asked
 }
 
-// Digest writes it: a text that names every message and recipient, and the
-// delivery status of each for programs, one part a notice. It is no
-// multipart/report: that is about one message (RFC 6522 §3).
+// Digest writes it: a multipart/report whose text names every message, and
+// whose one delivery status has every recipient of all of them.
+//
+// RFC 3464 has no report about several messages. This one keeps its syntax, so
+// that programs that strike off dead addresses find each with its status: what
+// belongs to a message stands, as an extension field (§2.3.10), with each of
+// its recipients. (As separate status parts in a multipart/mixed, readers that
+// fall back on guessing took the mailbox of the notice for a dead one.)
 //
 // A notice that cannot be read is an error: the caller then sends them one by
 // one, so that nothing is lost.
@@ -68,22 +72,26 @@ func Digest(c Config, r DigestReport) (relay.Notice, error) {
 	if lang == nil {
 		lang = c.house()
 	}
-	parts := []part{textPart(digestText(c, lang, r, all), lang)}
+	var status bytes.Buffer
+	writeField(&status, "Reporting-MTA", "dns; "+c.Hostname)
+	writeField(&status, "X-Dawk-Digest", strconv.Itoa(len(all)))
 	for _, n := range all {
-		parts = append(parts, statusPart(n.status, n.global))
+		for _, g := range n.status {
+			status.WriteString("\r\n")
+			status.Write(g)
+		}
 	}
-	return digestMessage(c, lang, r, parts), nil
-}
-
-func digestMessage(c Config, l *language, r DigestReport, parts []part) relay.Notice {
-	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
 	global := !r.To.ASCII()
+	if !global && !ascii(status.Bytes()) {
+		return relay.Notice{}, fmt.Errorf("%w: notices for another mailbox than %s", ErrReport, r.To)
+	}
+	parts := []part{textPart(digestText(c, lang, r, all), lang), statusPart(status.Bytes(), global)}
+	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
 	messageID := "<" + r.ID.String() + ".dsn@" + c.Hostname + ">"
 	var b bytes.Buffer
-	head := Report{Message: &relay.Message{}, Now: r.Now}
-	writeHeader(&b, c, head, r.To, l.say("digest.subject", "n", strconv.Itoa(len(r.Notices))), messageID)
-	writeParts(&b, "multipart/mixed", parts, eightBit)
-	return finish(relay.Notice{Content: b.Bytes(), Message: relay.Message{ID: r.ID, Arrival: r.Now, MessageID: messageID}}, r.To, eightBit, global)
+	writeHeader(&b, c, Report{Message: &relay.Message{}, Now: r.Now}, r.To, lang.say("digest.subject", "n", strconv.Itoa(len(all))), messageID)
+	writeParts(&b, "multipart/report; report-type=delivery-status", parts, eightBit)
+	return finish(relay.Notice{Content: b.Bytes(), Message: relay.Message{ID: r.ID, Arrival: r.Now, MessageID: messageID}}, r.To, eightBit, global), nil
 }
 
 // digestText is what people read: who did not get what, message by message.
@@ -139,33 +147,44 @@ func readNotice(content []byte) (n heldBack, err error) {
 		return n, err
 	}
 	mediaType, _, _ := mime.ParseMediaType(programs.Header.Get("Content-Type"))
-	n.global = mediaType == "message/global-delivery-status"
-	if mediaType != "message/delivery-status" && !n.global {
+	if mediaType != "message/delivery-status" && mediaType != "message/global-delivery-status" {
 		return n, fmt.Errorf("its second part is %q", shown(mediaType))
 	}
-	if n.status, err = io.ReadAll(programs); err != nil {
+	status, err := io.ReadAll(programs)
+	if err != nil {
 		return n, err
 	}
-	if !bytes.HasSuffix(n.status, []byte("\r\n")) { // it belongs to the boundary
-		n.status = append(n.status, "\r\n"...)
+	groups := bytes.Split(bytes.TrimRight(status, "\r\n"), []byte("\r\n\r\n"))
+	ofMessage := asExtensions(groups[0])
+	for _, g := range groups[1:] {
+		n.status = append(n.status, slices.Concat(g, []byte("\r\n"), ofMessage))
+		h, err := textproto.NewReader(bufio.NewReader(io.MultiReader(bytes.NewReader(g), strings.NewReader("\r\n\r\n")))).ReadMIMEHeader()
+		if err != nil || h.Get("Final-Recipient") == "" {
+			return n, fmt.Errorf("its delivery status cannot be read: %w", err)
+		}
+		n.groups = append(n.groups, h)
 	}
-	n.groups, err = readGroups(n.status)
-	return n, err
+	if len(n.groups) == 0 {
+		return n, errors.New("its delivery status has no recipient")
+	}
+	return n, nil
 }
 
-// readGroups are the fields of each recipient.
-func readGroups(status []byte) (groups []textproto.MIMEHeader, err error) {
-	r := textproto.NewReader(bufio.NewReader(io.MultiReader(bytes.NewReader(status), strings.NewReader("\r\n"))))
-	for {
-		h, err := r.ReadMIMEHeader()
-		switch {
-		case len(h) > 0 && h.Get("Final-Recipient") != "":
-			groups = append(groups, h)
-		case len(h) == 0 && errors.Is(err, io.EOF) && len(groups) > 0:
-			return groups, nil
+// asExtensions are the fields of a message (RFC 3464 §2.2) as fields of a
+// recipient: Reporting-MTA is the digest's own.
+func asExtensions(group []byte) []byte {
+	var b bytes.Buffer
+	skip := false
+	for line := range bytes.Lines(append(bytes.Clone(group), "\r\n"...)) {
+		if folded := line[0] == ' ' || line[0] == '\t'; !folded {
+			skip = bytes.HasPrefix(line, []byte("Reporting-MTA:"))
+			if !skip && !bytes.HasPrefix(line, []byte("X-")) {
+				b.WriteString("X-")
+			}
 		}
-		if err != nil && (len(groups) == 0 || !errors.Is(err, io.EOF)) {
-			return nil, fmt.Errorf("its delivery status cannot be read: %w", err)
+		if !skip {
+			b.Write(line)
 		}
 	}
+	return b.Bytes()
 }

@@ -35,9 +35,10 @@ type parsed struct {
 // The fields that we write, RFC 3464 §2.2 and §2.3: anything else in a status
 // part was put there by a stranger.
 var (
-	perMessageFields = []string{"Original-Envelope-Id", "Reporting-Mta", "Arrival-Date", "X-Dawk-Queue-Id", "X-Original-Message-Id"}
+	perMessageFields = []string{"Original-Envelope-Id", "Reporting-Mta", "Arrival-Date", "X-Dawk-Queue-Id", "X-Original-Message-Id", "X-Dawk-Digest"}
 	recipientFields  = []string{"Original-Recipient", "Final-Recipient", "Action", "Status", "Remote-Mta",
-		"Diagnostic-Code", "Last-Attempt-Date", "Final-Log-Id", "Will-Retry-Until"}
+		"Diagnostic-Code", "Last-Attempt-Date", "Final-Log-Id", "Will-Retry-Until",
+		"X-Original-Envelope-Id", "X-Arrival-Date", "X-Dawk-Queue-Id", "X-Original-Message-Id"} // the last four in a digest
 	headerFields = []string{"From", "To", "Reply-To", "Subject", "Date", "Message-Id", "In-Reply-To", "References",
 		"Auto-Submitted", "Mime-Version", "Content-Type", "Content-Transfer-Encoding"}
 )

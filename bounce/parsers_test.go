@@ -18,6 +18,9 @@ func TestIndependentParsersAgree(t *testing.T) {
 	}{
 		{"flufl.bounce", "import flufl.bounce", []string{"/usr/bin/python3", "-c", "testdata/find_failures.py"}, `
 delayed.eml temporary bob@example.com
+digest.eml permanent bob@example.com
+digest.eml permanent carol@example.com
+digest.eml permanent dan@example.net
 double_bounce.eml permanent bob@example.com
 expired.eml permanent bob@example.com
 failed.eml permanent bob@example.com
@@ -43,6 +46,14 @@ language_zh.eml permanent dan@example.net
 no_such_domain.eml permanent bob@example.com
 `},
 		{"BounceParser", "use Mail::DeliveryStatus::BounceParser", []string{"/usr/bin/perl", "-e", "testdata/bounceparser.pl"}, `
+digest.eml bob@example.com user_unknown 5.1.1
+digest.eml bob@example.com user_unknown 5.1.1
+digest.eml carol@example.com user_unknown 5.1.1
+digest.eml dan@example.net over_quota 5.2.2
+digest.eml bob@example.com unknown 4.4.7
+digest.eml bob@example.com user_unknown 5.1.1
+digest.eml carol@example.com user_unknown 5.1.1
+digest.eml dan@example.net unknown 4.4.7
 double_bounce.eml bob@example.com user_unknown 5.1.1
 expired.eml bob@example.com unknown 4.4.7
 failed.eml bob@example.com user_unknown 5.1.1
@@ -73,7 +84,7 @@ no_such_domain.eml bob@example.com domain_error 5.1.2
 				t.Skipf("%s is not installed", c.name)
 			}
 			args := []string{c.command[2]}
-			for _, n := range []string{"delayed", "double_bounce", "expired", "failed", "failed_dsn_parameters", "failed_several", "language_bn", "language_de", "language_es", "language_fr", "language_zh", "late", "no_such_domain", "relayed"} {
+			for _, n := range []string{"delayed", "digest", "double_bounce", "expired", "failed", "failed_dsn_parameters", "failed_several", "language_bn", "language_de", "language_es", "language_fr", "language_zh", "late", "no_such_domain", "relayed"} {
 				args = append(args, filepath.Join("testdata", n+".eml"))
 			}
 			out, err := exec.CommandContext(t.Context(), c.command[0], args...).CombinedOutput()

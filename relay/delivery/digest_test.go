@@ -71,7 +71,7 @@ func TestTooManyNoticesBecomeADigest(t *testing.T) {
 			}
 		}
 		digest := got[3]
-		if strings.Count(digest, "Content-Type: message/delivery-status") != 5 || !strings.Contains(digest, "Subject: 5 notices about your messages") {
+		if strings.Count(digest, "\r\nFinal-Recipient: ") != 5 || !strings.Contains(digest, "Subject: 5 notices about your messages") {
 			t.Errorf("%s", digest)
 		}
 		r.store.accept(mail("sender@example.org", "later@dest.test"))
@@ -109,7 +109,7 @@ func TestDigestThatCannotBeCommitted(t *testing.T) {
 		r.hop.script = box.answer
 		failures := 3
 		r.store.refuse = func(s relay.Settlement) error {
-			if len(s.Notices) == 1 && strings.Contains(string(s.Notices[0].Content), "multipart/mixed") && failures > 0 {
+			if len(s.Notices) == 1 && strings.Contains(string(s.Notices[0].Content), "X-Dawk-Digest: ") && failures > 0 {
 				failures--
 				return errors.New("input/output error")
 			}
@@ -150,7 +150,7 @@ func TestHeldBackNoticesSurviveARestart(t *testing.T) {
 		var box inbox
 		again.hop.answer(box.answer)
 		pass(time.Hour)
-		if got := box.mail(); len(got) != 1 || strings.Count(got[0], "Content-Type: message/delivery-status") != 3 || r.store.queued() != 0 {
+		if got := box.mail(); len(got) != 1 || strings.Count(got[0], "\r\nFinal-Recipient: ") != 3 || r.store.queued() != 0 {
 			t.Errorf("%d notices, %d left", len(got), r.store.queued())
 		}
 	})
