@@ -227,7 +227,9 @@ func keepOwner(f *os.File, path string) error {
 }
 
 // takeOwner gives a new file that root makes to the owner of its directory,
-// who would otherwise not be able to read it.
+// who would otherwise not be able to read it. A directory of root's that a
+// group may read, as /etc/dawk with the relay's group, means that this group
+// is to read what is in it: then the file is 0640.
 func takeOwner(f, dir *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -236,5 +238,12 @@ func takeOwner(f, dir *os.File) error {
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return err
 	}
-	return f.Chown(int(st.Uid), int(st.Gid))
+	if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	const groupReads = 0o050
+	if st.Uid == 0 && st.Gid != 0 && st.Mode&groupReads == groupReads {
+		return f.Chmod(0o640)
+	}
+	return nil
 }

@@ -301,3 +301,33 @@ func FuzzUsers(f *testing.F) {
 		}
 	})
 }
+
+// In a directory of root's with the relay's group, as docs/dawk.service has
+// it, the relay can read the file that root makes; elsewhere nobody else can.
+func TestNewFileCanBeReadByTheRelay(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	hash, err := identity.HashPassword("correct horse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		group int
+		mode  os.FileMode // of the directory
+		want  os.FileMode // of the file
+	}{{65532, 0o750, 0o640}, {65532, 0o700, 0o600}, {0, 0o755, 0o600}} {
+		dir := filepath.Join(t.TempDir(), "etc")
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 0, c.group), os.Chmod(dir, c.mode)); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "users.toml")
+		if err := (&identity.Editor{Path: path}).Add("scanner", hash); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != c.want {
+			t.Errorf("directory of group %d, %o: the file is %v, %v; want %o", c.group, c.mode, info.Mode(), err, c.want)
+		}
+	}
+}
