@@ -156,8 +156,14 @@ func (s *space) setFull(err error) {
 func (s *space) roomForFiles() error { return s.state.Load().noFiles }
 
 // Room is nil, or says why new mail is refused; the error wraps
-// relay.ErrNoSpace. It is as of the last second.
-func (q *Queue) Room() error { return q.space.state.Load().refusal }
+// relay.ErrNoSpace, as of the last second, or relay.ErrClosed when the disk is
+// not trusted any more.
+func (q *Queue) Room() error {
+	if why := q.failed.Load(); why != nil {
+		return fmt.Errorf("%w: %w", relay.ErrClosed, *why)
+	}
+	return q.space.state.Load().refusal
+}
 
 func (s *space) reservePath() string { return filepath.Join(s.q.opt.Dir, "reserve") }
 
