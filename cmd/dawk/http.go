@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"dawk/relay"
 )
 
 // newHTTPServer serves what needs no login: metrics for Prometheus, and health
@@ -42,8 +44,8 @@ func answer(problem func() error) http.HandlerFunc {
 }
 
 func (r *instance) alive() error {
-	if n := len(r.distrusted); n > 0 {
-		return errors.New("the queue does not trust its disk any more; dawk is ending")
+	if err := r.queue.Room(); errors.Is(err, relay.ErrClosed) {
+		return fmt.Errorf("the queue does not trust its disk any more, and dawk is ending: %w", err)
 	}
 	return nil
 }

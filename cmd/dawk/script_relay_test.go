@@ -35,7 +35,7 @@ import (
 //	mx clear NAME                                         ends its scripts
 //	mx offer NAME EXTENSION…                              what its EHLO offers from now on
 //	mx wait NAME N | count NAME N | message NAME I FILE | envelope NAME I
-//	[!] relay start | stop | kill | wait REGEXP | log FILE
+//	[!] relay start | stop | kill | hangup | wait REGEXP | log FILE
 //	config                                                sets $CONF, see below
 //	idle open | expect REPLY                              a client that says nothing
 //	cmpcrlf WANT GOT                                      GOT ends with WANT's lines, with CRLF
@@ -220,6 +220,8 @@ func (w *world) relayCommand(neg bool, args []string) {
 		}
 	case "kill":
 		_ = w.relay.end(syscall.SIGKILL)
+	case "hangup":
+		w.ts.Check(w.relay.cmd.Process.Signal(syscall.SIGHUP))
 	case "wait":
 		w.need(args, 2, "relay wait REGEXP")
 		if !w.relay.log.wait(regexp.MustCompile(args[1]), w.relay.exited) {

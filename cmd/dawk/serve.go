@@ -55,19 +55,24 @@ func serve(ctx context.Context, a *app) error {
 func withSignals(ctx context.Context, log *slog.Logger) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	done := make(chan struct{})
 	go func() {
-		for first := true; ; first = false {
+		for first := true; ; {
 			select {
 			case <-done:
 				return
 			case s := <-signals:
+				if s == syscall.SIGHUP { // administrators send it by habit, and so does a closed terminal
+					log.Info("hangup ignored: users, certificates and keys are read again by themselves, everything else with a restart")
+					continue
+				}
 				if !first {
 					log.Warn("second signal: ending at once", "signal", s.String())
 					os.Exit(1)
 				}
 				log.Info("stopping; a second signal ends it at once", "signal", s.String())
+				first = false
 				cancel()
 			}
 		}
