@@ -107,10 +107,14 @@ func originalRecipient(o relay.ORcpt, global bool) string {
 
 // remoteMTA is the host whose reply it was: its name, or else its address.
 func remoteMTA(r relay.Reply) string {
-	if name, err := relay.NormalizeDomain(r.MTA); err == nil && r.MTA != "" {
-		return "dns; " + name
+	// A host of `via` may be known by its address alone, which is no name.
+	a, err := netip.ParseAddr(r.MTA)
+	if err != nil {
+		if name, err := relay.NormalizeDomain(r.MTA); err == nil && r.MTA != "" {
+			return "dns; " + name
+		}
+		a, err = netip.ParseAddr(r.Addr)
 	}
-	a, err := netip.ParseAddr(r.Addr)
 	if ap, err2 := netip.ParseAddrPort(r.Addr); err2 == nil {
 		a, err = ap.Addr(), nil
 	}
