@@ -3,6 +3,8 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"runtime/debug"
@@ -103,8 +105,10 @@ func checkRecipients(c *relay.Claim) error {
 	return nil
 }
 
-// openContent opens the spool file, if there is one. A file that is missing or
-// has another size is damage; any other trouble may pass.
+// openContent opens the spool file, if there is one, and reads it once: half a
+// message must not be sent before its damage is seen. That takes milliseconds,
+// far less than sending it. A file that is missing or not as it was written is
+// damage; any other trouble may pass.
 func (q *Queue) openContent(id uint64, l layout, head []byte) (relay.Content, error) {
 	c := &content{head: head}
 	if l.file == 0 {
@@ -121,12 +125,27 @@ func (q *Queue) openContent(id uint64, l layout, head []byte) (relay.Content, er
 	if err == nil && info.Size() != l.file {
 		err = fmt.Errorf("%w: its file %s has %d octets instead of %d", relay.ErrCorrupt, f.Name(), info.Size(), l.file)
 	}
+	if err == nil {
+		err = checkFile(f, l.fileCRC)
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	c.file, c.size, c.own = f, l.file, true
 	return c, nil
+}
+
+// checkFile reads f to its end and compares its checksum.
+func checkFile(f *os.File, want uint32) error {
+	h := crc32.New(castagnoli)
+	if _, err := io.Copy(h, f); err != nil {
+		return fmt.Errorf("read the content: %w", err)
+	}
+	if h.Sum32() != want {
+		return fmt.Errorf("%w: its file %s has another checksum", relay.ErrCorrupt, f.Name())
+	}
+	return nil
 }
 
 // Content opens the content of a queued message; the caller closes it.

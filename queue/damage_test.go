@@ -97,7 +97,7 @@ func TestNewDirectory(t *testing.T) {
 	}
 }
 
-// Flipped bits anywhere in the file: the queue refuses it, or serves every
+// Flipped bits anywhere in the file or the spool: the queue refuses it, or serves every
 // message unchanged or as damaged. It never ends the process, never invents.
 func TestFlippedBits(t *testing.T) {
 	if raceDetector {
@@ -128,6 +128,9 @@ func TestFlippedBits(t *testing.T) {
 			b[rng.IntN(len(b))] ^= 1 << rng.IntN(8)
 		}
 		os.WriteFile(path, b, 0o600)
+		if i%3 == 0 {
+			flipFile(t, pickOne(rng, spoolFiles(t, dir)), rng.IntN(3000), 1<<rng.IntN(8))
+		}
 		if _, err := queue.VerifyDir(context.Background(), dir); err != nil && !errors.Is(err, queue.ErrNewer) {
 			t.Logf("verify: %v", err)
 		}
@@ -161,6 +164,21 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
+func pickOne(rng *rand.Rand, from []string) string { return from[rng.IntN(len(from))] }
+
+// flipFile flips bits of one octet of a file.
+func flipFile(t *testing.T, path string, at int, bits byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		b[at] ^= bits
+		err = os.WriteFile(path, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func copyOf(t *testing.T, dir string) string {
 	to := t.TempDir()
 	if err := copyDir(dir, to); err != nil {
@@ -184,19 +202,20 @@ func flip(tx *bolt.Tx, bucket string, key []byte) error {
 // A message whose record or file is damaged is set aside as a whole, said so,
 // and hinders nobody.
 func TestDamagedMessage(t *testing.T) {
-	dir, ids := filled(t, 6)
+	dir, ids := filled(t, 9)
 	edit(t, dir, func(tx *bolt.Tx) error {
 		metadata := bytes.Clone(tx.Bucket([]byte("msg")).Get(msgKey(ids[1])))
 		metadata[40] ^= 1
 		return errors.Join(flip(tx, "msg", msgKey(ids[0])), tx.Bucket([]byte("msg")).Put(msgKey(ids[1]), metadata))
 	})
-	files := spoolFiles(t, dir) // of 2 and 5
+	files := spoolFiles(t, dir) // of 2, 5 and 8
 	os.Remove(files[0])
 	os.Truncate(files[1], 17)
+	flipFile(t, files[2], 2999, 1)
 	q := mustOpen(t, small(dir))
 	for i, id := range ids {
 		_, err := contentOf(q, id)
-		if damaged := i == 0 || i == 1 || i == 2 || i == 5; !damaged {
+		if damaged := i == 0 || i == 1 || i%3 == 2; !damaged {
 			if err != nil {
 				t.Errorf("message %d: %v", i, err)
 			}
@@ -209,15 +228,30 @@ func TestDamagedMessage(t *testing.T) {
 	q.Close()
 	q = mustOpen(t, small(dir))
 	sound(t, q)
-	if left := spoolFiles(t, dir); len(left) != 1 {
+	if left := spoolFiles(t, dir); len(left) != 2 {
 		t.Errorf("the file of a message that was set aside went: %v", left)
 	}
 	r, _ := q.Verify(context.Background())
-	if q.Stats().SetAside != 12 || len(r.SetAside) != 12 || r.Messages != 2 { // a message and two Deliveries each
+	if q.Stats().SetAside != 15 || len(r.SetAside) != 15 || r.Messages != 4 { // a message and two Deliveries each
 		t.Errorf("%d, %v", q.Stats().SetAside, r)
 	}
 	if s := r.SetAside[0]; s.ID != ids[0] || !strings.Contains(s.Reason, "checksum") {
 		t.Errorf("set aside: %v", s)
+	}
+}
+
+// Mail that was just accepted is served from memory, but not its file.
+func TestDamagedFreshMessage(t *testing.T) {
+	opt := small(t.TempDir())
+	q := mustOpen(t, opt)
+	id := mustPut(t, q, body("x", 3000), "a@example.org")
+	flipFile(t, spoolFiles(t, opt.Dir)[0], 1500, 4)
+	_, err := q.Content(id)
+	wantErr(t, err, relay.ErrCorrupt)
+	_, err = q.Claim(id, 0)
+	wantErr(t, err, relay.ErrCorrupt, "another checksum")
+	if n := q.Stats().SetAside; n != 2 {
+		t.Errorf("%d rows set aside", n)
 	}
 }
 
