@@ -41,6 +41,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "dawk",
+		Version:       version(),
 		Short:         "An outbound mail relay that loses nothing and explains itself",
 		SilenceUsage:  true,
 		SilenceErrors: true,
