@@ -103,7 +103,7 @@ func checkAll(ctx context.Context, path string) []finding {
 	}
 	c := &checker{cfg: cfg, running: dawkRuns(cfg)}
 	checks := []func(context.Context) []finding{
-		c.configuration, c.tls, c.users, c.data, c.dns, c.listeners, c.trust, c.postmaster, c.name, c.dkim, c.port25, c.routes,
+		c.configuration, c.tls, c.users, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.name, c.dkim, c.port25, c.routes,
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()

@@ -125,7 +125,7 @@ func (c *Config) resolverConfig() mx.ResolverConfig {
 	return out
 }
 
-// mxConfig lacks Own, which is known once the listeners are open, and
+// mxConfig lacks PolicyDir, OnTLS, and Own, which is known once the listeners are open, and
 // Resolver.
 func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
 	level, err := mx.ParseLevel(c.Delivery.TLS)
@@ -138,6 +138,8 @@ func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
 		Port:          c.Delivery.Port,
 		AllowNetworks: tomlfile.Prefixes(c.Delivery.AllowNetworks),
 		TLS:           level,
+		DANE:          c.Delivery.DANE,
+		MTASTS:        c.Delivery.MTASTS,
 		IP:            c.Delivery.IP,
 		RootCAs:       c.secrets.roots,
 		Timeouts: mx.Timeouts{

@@ -105,8 +105,8 @@ type DeliveryConfig struct {
 	MaxConnections         int                `toml:"max_connections"`
 	AllowNetworks          []tomlfile.Network `toml:"allow_networks"`
 	TLS                    string             `toml:"tls"`
-	DANE                   bool               `toml:"dane" later:"only dane = false is accepted"`
-	MTASTS                 bool               `toml:"mta_sts" later:"only mta_sts = false is accepted"`
+	DANE                   bool               `toml:"dane"`
+	MTASTS                 bool               `toml:"mta_sts"`
 	ConnectionsPerProvider int                `toml:"connections_per_provider" later:"connections are limited to 10 a destination"`
 	IP                     string             `toml:"ip"`
 	CAFile                 string             `toml:"ca_file"`
@@ -195,7 +195,7 @@ func newConfig() *Config {
 			CommandTimeout: tomlfile.Duration(5 * m), DataTimeout: tomlfile.Duration(3 * m), AuthFailuresPerIP: 20},
 		Queue: QueueConfig{Retry: dur(m, 5*m, 15*m, 30*m, h, 2*h),
 			MaxAge: tomlfile.Duration(5 * d), DelayNotice: tomlfile.Duration(4 * h)},
-		Delivery: DeliveryConfig{Port: 25, MaxConnections: 500, TLS: "opportunistic", IP: "both",
+		Delivery: DeliveryConfig{Port: 25, MaxConnections: 500, TLS: "opportunistic", DANE: true, MTASTS: true, IP: "both",
 			Timeouts: TimeoutsConfig{ // RFC 5321 §4.5.3.2
 				Connect: tomlfile.Duration(30 * time.Second), Greeting: tomlfile.Duration(5 * m),
 				Command: tomlfile.Duration(5 * m), Data: tomlfile.Duration(2 * m), Block: tomlfile.Duration(3 * m),

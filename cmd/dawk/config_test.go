@@ -169,7 +169,7 @@ func TestImpossibleConfigurations(t *testing.T) {
 		{"tiny messages", "[limits]\nmax_message_size = \"1KiB\"", `dawk.toml:2:1: limits.max_message_size is 1KiB; less than 64KiB breaks ordinary mail (RFC 5321 §4.5.3.1.7)`},
 		{"DNS server", "[dns]\nservers = [\"127.0.0.1\", \"ns.example.org\"]", `dawk.toml:2:25: dns.servers: "ns.example.org" is not the address of a server: write it like "127.0.0.1:53"`},
 		{"level", "[delivery]\ntls = \"maybe\"", `dawk.toml:2:1: delivery.tls = "maybe" is unknown; it is one of "off", "opportunistic", "required", "verified"`},
-		{"not built yet", "[delivery]\ndane = true", `dawk.toml:2:1: delivery.dane is not available yet in this version: only dane = false is accepted`},
+		{"not built yet", "[delivery]\nconnections_per_provider = 20", `dawk.toml:2:1: delivery.connections_per_provider is not available yet in this version: connections are limited to 10 a destination`},
 		{"DKIM without a key", "[[dkim]]\ndomain = \"example.org\"\nselector = \"a\"", `dawk.toml:1:3: this [[dkim]] has no key: write one like key = "dkim/2026a.pem"; ` + "`dawk dkim new` makes a key and all three lines"},
 		{"DKIM key missing", "[[dkim]]\ndomain = \"example.org\"\nselector = \"a\"\nkey = \"none\"", `dawk.toml:4:1: key: none: no such file or directory`},
 		{"DKIM selector", "[[dkim]]\ndomain = \"example.org\"\nselector = \"a_b\"\nkey = \"none\"",

@@ -138,6 +138,7 @@ func (r *instance) openTransport() (err error) {
 		return err
 	}
 	cfg.Resolver, cfg.Own, cfg.OnHold = r.resolver, r.cfg.ownAddresses(), r.onHold
+	cfg.PolicyDir, cfg.OnTLS = filepath.Join(r.cfg.DataDir, "mta-sts"), r.tlsSeen
 	if r.logins, err = r.cfg.logins(&cfg, r.log); err != nil {
 		return err
 	}

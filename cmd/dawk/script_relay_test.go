@@ -41,6 +41,7 @@ import (
 //	cmpcrlf WANT GOT                                      GOT ends with WANT's lines, with CRLF
 //	fetch URL FILE
 //	[!] dkimverify FILE                                   see script_dkim_test.go
+//	tls ca|mx|tlsa|policy …                               see script_tls_test.go
 //	smtp FILE [ADDR]                                      a dialogue, see script_smtp_test.go
 //	send [flags] FROM TO FILE [ADDR]                      sets $ID; see script_smtp_test.go
 //
@@ -60,6 +61,7 @@ func relayCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"fetch":   fetchCommand,
 
 		"dkimverify": dkimVerifyCommand,
+		"tls":        tlsCommand,
 		"smtp":       smtpCommand,
 		"send":       sendCommand,
 		"sm":         smCommand,

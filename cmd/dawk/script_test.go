@@ -11,5 +11,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
 		Cmds: oauthCommands(relayCommands()),
+
+		Condition: condition,
 	})
 }

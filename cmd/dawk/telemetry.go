@@ -5,6 +5,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/metrics"
+	"dawk/mx"
 	"dawk/relay"
 )
 
@@ -32,6 +33,7 @@ func (r *instance) newMetrics() *metrics.Set {
 		},
 		Classify:   func(reply relay.Reply) string { return string(bounce.Classify(reply)) },
 		Categories: categories,
+		TLSResults: mx.TLSResults(),
 	})
 }
 
@@ -46,4 +48,18 @@ func (r *instance) deliveryMetrics() metrics.Delivery {
 	return metrics.Delivery{Ready: s.Ready, Deferred: s.Deferred, Future: s.Future, Held: s.Held, InFlight: s.InFlight,
 		Connections: s.Connections, Resting: s.Resting, OldestArrival: s.OldestArrival, Adrift: s.Adrift,
 		Corrupt: s.Corrupt, Unsaved: s.Unsaved, Stranded: s.Stranded}
+}
+
+// tlsSeen hears of each session with an MX host.
+func (r *instance) tlsSeen(t mx.TLSReport) {
+	policy := "none"
+	switch {
+	case t.Type == "tlsa":
+		policy = "dane"
+	case t.Type == "sts" && t.Testing:
+		policy = "mta-sts-testing"
+	case t.Type == "sts":
+		policy = "mta-sts"
+	}
+	r.metrics.TLSSession(policy, t.Result)
 }

@@ -50,7 +50,7 @@ func kept(k relay.EventKind) bool {
 func recordOf(e relay.Event) Record {
 	r := Record{At: e.Time.UTC().Truncate(time.Millisecond), Kind: e.Kind, ID: e.ID, From: e.From, To: e.Recipient,
 		Identity: e.Identity, MessageID: e.MessageID, Size: e.Size,
-		Destination: e.Destination, Route: e.Route, Host: e.Host, Addr: e.Addr, TLS: e.TLS, Attempt: e.Attempt,
+		Destination: e.Destination, Route: e.Route, Host: e.Host, Addr: e.Addr, TLS: relay.TLSWords(e.TLS, e.TLSPolicy), Attempt: e.Attempt,
 		Took: e.Took.Truncate(time.Millisecond), Reply: e.Reply, Unknown: e.Unknown, Reason: e.Reason, Next: e.Next, Rule: e.Rule,
 		NoticeID: e.NoticeID, NoticeKind: e.NoticeKind}
 	if e.Age > 0 {

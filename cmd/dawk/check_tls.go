@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+
+	"dawk/mx"
+)
+
+// signedDomain has had DNSSEC for long: a server that validates says so of it.
+const signedDomain = "ietf.org"
+
+// dane says whether TLSA records can count at all. That they cannot is no
+// fault: mail goes as it does without them.
+func (c *checker) dane(ctx context.Context) []finding {
+	if !c.cfg.Delivery.DANE || !c.byMX() {
+		return nil
+	}
+	r, err := mx.NewResolver(c.cfg.resolverConfig())
+	if err != nil {
+		return nil // told by dns
+	}
+	off := func(why string) []finding {
+		f := good("dane", "not in effect: %s", why)
+		f.Advice = "for DANE run a resolver that validates DNSSEC (unbound) on this machine, with [dns] servers = [\"127.0.0.1\"]"
+		return []finding{f}
+	}
+	if !r.Trusted() {
+		return off("the DNS servers are not on this machine, and dns.trusted is not set")
+	}
+	answer, err := r.LookupMX(ctx, signedDomain)
+	switch {
+	case err != nil:
+		return off("DNS gave no answer about " + signedDomain)
+	case !answer.Secure:
+		return off("the DNS servers do not validate DNSSEC")
+	}
+	return []finding{good("dane", "in effect: the DNS servers validate DNSSEC")}
+}

@@ -1,0 +1,139 @@
+package main_test
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"dawk/mx/mxtest"
+)
+
+// tlsCommand makes the TLS side of the world: one authority a script.
+//
+//	tls ca FILE                       writes the authority, for ca_file
+//	tls mx NAME CERTNAME [IP]         as mx start, with a certificate for CERTNAME
+//	tls tlsa NAME HOST [wrong]        adds the TLSA record (3 1 1) of NAME's certificate, or of none
+//	tls policy IP DOMAIN MODE MX …    an MTA-STS policy host on port 443 of IP, or its new policy
+//	tls policy IP stop                takes it down
+//
+// Port 443 cannot be chosen: scripts with policy hosts begin with
+// [!port443] skip.
+func tlsCommand(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	w.need(args, 2, "tls ca|mx|tlsa|policy …")
+	t := tlsOf(ts)
+	switch args[0] {
+	case "ca":
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), t.ca.PEM(), 0o600))
+	case "mx":
+		w.need(args, 3, "tls mx NAME CERTNAME [IP]")
+		cert, err := t.ca.Certificate(time.Hour, args[2])
+		ts.Check(err)
+		ip := "127.0.0.1"
+		if len(args) > 3 {
+			ip = args[3]
+		}
+		s, err := mxtest.NewServer(mxtest.Config{Addr: net.JoinHostPort(ip, fmt.Sprint(w.port)), Hostname: args[1] + ".test", Certificate: &cert})
+		ts.Check(err)
+		w.mx[args[1]], w.port, t.certs[args[1]] = s, s.Port(), cert
+		ts.Setenv("MXPORT", fmt.Sprint(w.port))
+	case "tlsa":
+		w.need(args, 3, "tls tlsa NAME HOST [wrong]")
+		leaf, err := x509.ParseCertificate(t.certs[args[1]].Certificate[0])
+		ts.Check(err)
+		sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+		if len(args) > 3 {
+			sum[0]++
+		}
+		ts.Check(w.dns.Add(fmt.Sprintf("_%d._tcp.%s. TLSA 3 1 1 %s", w.port, args[2], hex.EncodeToString(sum[:]))))
+	case "policy":
+		w.need(args, 3, "tls policy IP DOMAIN MODE MX …")
+		t.policy(args[1], args[2:])
+	default:
+		ts.Fatalf("tls %s: no such command", args[0])
+	}
+}
+
+type tlsWorld struct {
+	ts    *testscript.TestScript
+	ca    *mxtest.CA
+	certs map[string]tls.Certificate
+
+	mu    sync.Mutex
+	text  map[string]string // policy by IP
+	hosts map[string]*http.Server
+}
+
+var tlsWorlds sync.Map // *testscript.TestScript → *tlsWorld
+
+func tlsOf(ts *testscript.TestScript) *tlsWorld {
+	if old, ok := tlsWorlds.Load(ts); ok {
+		return old.(*tlsWorld)
+	}
+	ca, err := mxtest.NewCA()
+	ts.Check(err)
+	t := &tlsWorld{ts: ts, ca: ca, certs: map[string]tls.Certificate{}, text: map[string]string{}, hosts: map[string]*http.Server{}}
+	tlsWorlds.Store(ts, t)
+	ts.Defer(func() {
+		tlsWorlds.Delete(ts)
+		for _, h := range t.hosts {
+			h.Close()
+		}
+	})
+	return t
+}
+
+func (t *tlsWorld) policy(ip string, args []string) {
+	if args[0] == "stop" {
+		t.ts.Check(t.hosts[ip].Close())
+		delete(t.hosts, ip)
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "version: STSv1\nmode: %s\nmax_age: 86400\n", args[1])
+	for _, m := range args[2:] {
+		fmt.Fprintf(&b, "mx: %s\n", m)
+	}
+	t.mu.Lock()
+	t.text[ip] = b.String()
+	t.mu.Unlock()
+	if t.hosts[ip] != nil {
+		return
+	}
+	cert, err := t.ca.Certificate(time.Hour, "mta-sts."+args[0])
+	t.ts.Check(err)
+	l, err := tls.Listen("tcp", net.JoinHostPort(ip, "443"), &tls.Config{Certificates: []tls.Certificate{cert}})
+	t.ts.Check(err)
+	h := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, t.text[ip]) //nolint:errcheck // the client is gone
+	})}
+	t.hosts[ip] = h
+	go h.Serve(l) //nolint:errcheck // ends with Close
+}
+
+// condition knows what a machine must have for a script.
+func condition(name string) (bool, error) {
+	if name != "port443" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	l, err := net.Listen("tcp", "127.0.43.1:443")
+	if err == nil {
+		l.Close()
+	}
+	return err == nil, nil
+}
