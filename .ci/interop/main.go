@@ -77,6 +77,7 @@ func run(ctx context.Context, re *regexp.Regexp, set settings) (failed int, err 
 		{"bad", badCases()},
 		{"start", startCases()},
 		{"bounce", bounceCases()},
+		{"notice", noticeCases()},
 		{"operate", operateCases()},
 		{"crash", crashCases()},
 		{"disk", diskCases()},

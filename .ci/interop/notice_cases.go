@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// noticeCases: notices as they lie in a mailbox behind Postfix are what other
+// people's readers of bounces expect.
+func noticeCases() []testCase {
+	return []testCase{
+		{"flufl.bounce reads the failure", fluflReads},
+		{"BounceParser reads the failure", bounceParserReads},
+		{"in German, by Content-Language", inGerman},
+		{"RET=HDRS returns no body", headersOnly},
+	}
+}
+
+// rejected has Postfix refuse a recipient and gives the notice that arrives.
+func rejected(t *T, w *world, to, mailParams, header string) report {
+	marker := newMarker()
+	message := append([]byte(header), simpleMessage(marker)...)
+	submit(t, w, userName, mailParams, []string{to}, "", string(message))
+	return notice(t, w, marker)
+}
+
+const fluflReader = `import email, sys
+from flufl.bounce import all_failures
+temporary, permanent = all_failures(email.message_from_binary_file(sys.stdin.buffer))
+print(" ".join(sorted(a.decode() for a in permanent)), "|", " ".join(sorted(a.decode() for a in temporary)))
+`
+
+func fluflReads(t *T, w *world) {
+	if _, err := runTool(w.ctx, time.Minute, nil, nil, "/usr/bin/python3", "-c", "import flufl.bounce"); err != nil {
+		t.Skipf("python3-flufl.bounce is not installed")
+	}
+	to := "reject-flufl@" + postDomain
+	r := rejected(t, w, to, "", "")
+	out, err := runTool(w.ctx, time.Minute, r.raw.content, nil, "/usr/bin/python3", "-c", fluflReader)
+	t.must("flufl.bounce", err)
+	if got := strings.TrimSpace(out); got != to+" |" {
+		t.Errorf("flufl.bounce finds %q", got)
+	}
+}
+
+const parserReader = `use strict; use Mail::DeliveryStatus::BounceParser;
+my $text = do { local $/; <STDIN> }; $text =~ s/\r\n/\n/g;
+print join(' ', $_->get('email'), $_->get('std_reason'), $_->get('Status')), "\n" for Mail::DeliveryStatus::BounceParser->new($text)->reports;
+`
+
+func bounceParserReads(t *T, w *world) {
+	if _, err := runTool(w.ctx, time.Minute, nil, nil, "/usr/bin/perl", "-MMail::DeliveryStatus::BounceParser", "-e", "1"); err != nil {
+		t.Skipf("libmail-deliverystatus-bounceparser-perl is not installed")
+	}
+	to := "reject-parser@" + postDomain
+	r := rejected(t, w, to, "", "")
+	script := filepath.Join(w.dir, "reader.pl")
+	t.must("write", os.WriteFile(script, []byte(parserReader), 0o600))
+	out, err := runTool(w.ctx, time.Minute, r.raw.content, nil, "/usr/bin/perl", script)
+	t.must("BounceParser", err)
+	if got := strings.TrimSpace(out); got != to+" user_unknown 5.1.1" {
+		t.Errorf("BounceParser finds %q", got)
+	}
+}
+
+func inGerman(t *T, w *world) {
+	r := rejected(t, w, "reject-german@"+postDomain, "", "Content-Language: de-CH\r\n")
+	r.check(t, "failed", "5.1.1", "smtp; 550 5.1.1")
+	if !strings.HasPrefix(r.Subject, "Nicht zugestellt: ") || !strings.Contains(strings.Join(strings.Fields(r.Text), " "), "Dieses Postfach gibt es nicht.") {
+		t.Errorf("%q: %s", r.Subject, clip(r.Text))
+	}
+	if !bytes.Contains(r.raw.content, []byte("Content-Language: de\n")) && !bytes.Contains(r.raw.content, []byte("Content-Language: de\r\n")) {
+		t.Errorf("its text has no Content-Language: de")
+	}
+}
+
+func headersOnly(t *T, w *world) {
+	r := rejected(t, w, "reject-headers@"+postDomain, "RET=HDRS", "")
+	if len(r.Parts) != 3 || r.Parts[2] != "text/rfc822-headers" || strings.Contains(r.Returned, "this is") {
+		t.Errorf("returned as %v: %s", r.Parts, clip(r.Returned))
+	}
+	t.Notef("%d octets", len(r.raw.content))
+}
