@@ -52,7 +52,7 @@ func levelOf(e relay.Event) slog.Level {
 	switch e.Kind {
 	case relay.EventAttempted, relay.EventConnected, relay.EventGone:
 		return slog.LevelDebug
-	case relay.EventFailed, relay.EventExpired, relay.EventIdentityHeld:
+	case relay.EventFailed, relay.EventExpired, relay.EventRouteHeld, relay.EventIdentityHeld:
 		return slog.LevelWarn
 	case relay.EventDropped:
 		return slog.LevelError
