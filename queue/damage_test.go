@@ -70,6 +70,31 @@ func TestRefusedFiles(t *testing.T) {
 		}
 		refused(t, dir, queue.ErrDamaged, "cut short", "nothing was changed")
 	})
+	// Both would look like a queue that has been drained.
+	t.Run("0 octets", func(t *testing.T) {
+		dir, _ := filled(t, 3)
+		if err := os.Truncate(filepath.Join(dir, "queue.db"), 0); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, dir, queue.ErrDamaged, "is empty, 0 octets", "restore a backup, or move queue.db and spool away")
+		if r, err := queue.VerifyDir(context.Background(), dir); err != nil || len(r.Problems) != 1 {
+			t.Errorf("verify: %v %v", err, r.Problems)
+		}
+	})
+	t.Run("gone", func(t *testing.T) {
+		dir, _ := filled(t, 1)
+		path := filepath.Join(dir, "queue.db")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, dir, queue.ErrDamaged, "is missing", "restore a backup, or move queue.db and spool away")
+		if _, err := os.Stat(path); err == nil {
+			t.Error("it was made anew")
+		}
+		if r, err := queue.VerifyDir(context.Background(), dir); err != nil || len(r.Problems) != 1 {
+			t.Errorf("verify: %v %v", err, r.Problems)
+		}
+	})
 	t.Run("not a queue", func(t *testing.T) {
 		dir := t.TempDir()
 		os.WriteFile(filepath.Join(dir, "queue.db"), bytes.Repeat([]byte("hello\n"), 5000), 0o600)
@@ -95,6 +120,46 @@ func TestNewDirectory(t *testing.T) {
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v %v", info.Mode(), err)
 	}
+}
+
+// A first start that was interrupted anywhere leaves nothing that the next one
+// takes for a queue that was lost.
+func TestInterruptedFirstStart(t *testing.T) {
+	for name, leave := range map[string]func(dir string){
+		"before queue.db has its name": func(dir string) { failOpen(t, dir, "created") },
+		"before the spool is made":     func(dir string) { failOpen(t, dir, "loaded") },
+		"in the first write":           func(dir string) { os.WriteFile(filepath.Join(dir, "queue.db.new"), make([]byte, 5000), 0o600) },
+		"with an empty file":           func(dir string) { os.WriteFile(filepath.Join(dir, "queue.db"), nil, 0o600) },
+		"without buckets":              func(dir string) { edit(t, dir, func(*bolt.Tx) error { return nil }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			leave(dir)
+			q := mustOpen(t, small(dir))
+			id := mustPut(t, q, body("x", 3000), "a@example.org")
+			if err := q.Close(); err != nil {
+				t.Fatal(err)
+			}
+			q = mustOpen(t, small(dir))
+			if _, err := contentOf(q, id); err != nil {
+				t.Error(err)
+			}
+			sound(t, q)
+		})
+	}
+}
+
+func failOpen(t *testing.T, dir, point string) {
+	t.Helper()
+	opt, stop := small(dir), errors.New("stopped here")
+	opt.Hook = func(p string) error {
+		if p == point {
+			return stop
+		}
+		return nil
+	}
+	_, err := queue.Open(opt)
+	wantErr(t, err, stop)
 }
 
 // Flipped bits anywhere in the file or the spool: the queue refuses it, or serves every
@@ -341,10 +406,19 @@ func TestExtraSpoolFiles(t *testing.T) {
 	}
 }
 
-// When a damaged queue.db was moved away, the content of its messages stays.
+// Starting empty means to move queue.db and spool away. When somebody puts the
+// old spool back to look for mail in it, its files stay.
 func TestSpoolOutlivesItsFile(t *testing.T) {
 	dir, _ := filled(t, 3)
-	if err := os.Rename(filepath.Join(dir, "queue.db"), filepath.Join(dir, "queue.db.damaged")); err != nil {
+	spool := filepath.Join(dir, "spool")
+	if err := errors.Join(os.Rename(filepath.Join(dir, "queue.db"), filepath.Join(dir, "old.db")), os.Rename(spool, spool+".old")); err != nil {
+		t.Fatal(err)
+	}
+	q := mustOpen(t, small(dir))
+	if n := q.Stats().Messages; n != 0 {
+		t.Errorf("%d messages in an empty queue", n)
+	}
+	if err := errors.Join(q.Close(), os.RemoveAll(spool), os.Rename(spool+".old", spool)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {

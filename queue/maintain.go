@@ -22,21 +22,21 @@ const compactAbove = 1 << 30
 const compactTx = 8 << 20
 
 // whatToDo ends every refusal of a damaged file.
-const whatToDo = "nothing was changed; restore a backup, or move queue.db away to start empty (`dawk queue verify` says more)"
+const whatToDo = "nothing was changed; restore a backup, or move queue.db and spool away, together, to start empty (`dawk queue verify` says more)"
 
 // openTrusted opens the file after it was looked at as closely as its end
 // requires.
 func openTrusted(opt Options, log *slog.Logger) (*bolt.DB, error) {
 	path := filepath.Join(opt.Dir, fileName)
-	if err := os.Remove(filepath.Join(opt.Dir, newName)); err == nil {
-		log.Info("removed the unfinished copy of an interrupted compaction")
-	}
-	meta, exists, err := readMeta(path)
+	meta, exists, err := readMeta(opt.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s", err, whatToDo)
 	}
+	if err := os.Remove(filepath.Join(opt.Dir, newName)); err == nil {
+		log.Info("removed the unfinished file of an interrupted compaction or first start")
+	}
 	if !exists {
-		return openGuarded(path, opt.MaxSize)
+		return create(opt)
 	}
 	_, err = os.Stat(filepath.Join(opt.Dir, suspectName))
 	suspect := err == nil
@@ -55,6 +55,24 @@ func openTrusted(opt Options, log *slog.Logger) (*bolt.DB, error) {
 		return rewriteSuspect(opt, db, log)
 	case worthCompacting(opt, db):
 		return compactAtStart(opt, db, log)
+	}
+	return db, nil
+}
+
+// create makes the file of a directory's first queue, under another name until
+// bbolt has written and synced what makes it one.
+func create(opt Options) (*bolt.DB, error) {
+	tmp := filepath.Join(opt.Dir, newName)
+	db, err := openGuarded(tmp, opt.MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	if err = opt.hook("created"); err == nil {
+		err = os.Rename(tmp, filepath.Join(opt.Dir, fileName))
+	}
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("make the queue file: %w", err)
 	}
 	return db, nil
 }
@@ -159,12 +177,6 @@ var errReplaced = errors.New("the new queue file is in place, but its name could
 // in place, unless the error wraps errReplaced.
 func replace(opt Options, db *bolt.DB) (fresh *bolt.DB, err error) {
 	path, tmp := filepath.Join(opt.Dir, fileName), filepath.Join(opt.Dir, newName)
-	hook := func(point string) error {
-		if opt.Hook == nil {
-			return nil
-		}
-		return opt.Hook(point)
-	}
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -175,7 +187,7 @@ func replace(opt Options, db *bolt.DB) (fresh *bolt.DB, err error) {
 	fresh.NoSync = true // synced once, as a whole
 	err = bolt.Compact(fresh, db, compactTx)
 	if err == nil {
-		err = hook("compact.copied")
+		err = opt.hook("compact.copied")
 	}
 	if err == nil {
 		err = fresh.Sync()
@@ -190,7 +202,7 @@ func replace(opt Options, db *bolt.DB) (fresh *bolt.DB, err error) {
 		return nil, fmt.Errorf("compact: %w", err)
 	}
 	// From here on the new file is the queue; both hold the same.
-	if err = hook("compact.renamed"); err == nil {
+	if err = opt.hook("compact.renamed"); err == nil {
 		err = syncDir(opt.Dir)
 	}
 	if err != nil {

@@ -76,13 +76,20 @@ func Open(opt Options) (*Queue, error) {
 	return q, nil
 }
 
-// start opens the file and begins work.
+// start opens the file and begins work. The spool is made once queue.db is on
+// stable storage: see wasUsed.
 func (q *Queue) start() (err error) {
 	if q.db, err = openTrusted(q.opt, q.log); err != nil {
 		return err
 	}
 	if err := q.load(); err != nil {
 		return err
+	}
+	if err := q.hook("loaded"); err != nil {
+		return err
+	}
+	if err := makeDir(filepath.Join(q.opt.Dir, spoolName)); err != nil {
+		return fmt.Errorf("the spool cannot be made: %w", err)
 	}
 	q.space.look()
 	go q.w.run()
@@ -91,7 +98,7 @@ func (q *Queue) start() (err error) {
 	return nil
 }
 
-// prepareDir makes the directory and its spool, and their names durable.
+// prepareDir makes the directory, and its name durable.
 func prepareDir(dir string, log *slog.Logger) error {
 	info, err := os.Stat(dir)
 	switch {
@@ -112,10 +119,15 @@ func prepareDir(dir string, log *slog.Logger) error {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
 		return fmt.Errorf("the data directory %s is not writable for this user: %w", dir, err)
 	}
-	if err := makeDir(filepath.Join(dir, spoolName)); err != nil {
-		return fmt.Errorf("the data directory %s is not writable: %w", dir, err)
-	}
 	return nil
+}
+
+// wasUsed says whether a queue was ever opened in dir. The spool is made after
+// queue.db, whose content and name are durable by then: a spool beside no
+// queue.db, or beside one of 0 octets, means that mail is missing.
+func wasUsed(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, spoolName))
+	return err == nil
 }
 
 // takeLock takes the lock of the directory. bbolt's own lock is on the file,

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 )
@@ -48,18 +49,28 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
-// readMeta checks the beginning and the length of the file. ok is false for a
-// file that is missing or empty.
-func readMeta(path string) (m fileMeta, ok bool, err error) {
+// readMeta checks the beginning and the length of the file in dir. ok is false
+// where no queue ever was. A file that is gone or empty, where one was, would
+// look like a queue that is drained: that is damage.
+func readMeta(dir string) (m fileMeta, ok bool, err error) {
+	path := filepath.Join(dir, fileName)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return m, false, nil
+		if wasUsed(dir) {
+			err = damaged("%s is missing, but the directory spool beside it shows that there was one", path)
+		} else {
+			err = nil
+		}
+		return m, false, err
 	}
 	if err != nil {
 		return m, false, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
+	if err == nil && info.Size() == 0 && wasUsed(dir) {
+		err = damaged("%s is empty, 0 octets, but the directory spool beside it shows that it was in use", path)
+	}
 	if err != nil || info.Size() == 0 {
 		return m, false, err
 	}

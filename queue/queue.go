@@ -134,11 +134,13 @@ func (q *Queue) counted(operations int, took time.Duration) {
 	}
 }
 
-func (q *Queue) hook(point string) error {
-	if q.opt.Hook == nil {
+func (q *Queue) hook(point string) error { return q.opt.hook(point) }
+
+func (o *Options) hook(point string) error {
+	if o.Hook == nil {
 		return nil
 	}
-	return q.opt.Hook(point)
+	return o.Hook(point)
 }
 
 // closedError is nil while the queue takes operations.

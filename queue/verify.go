@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -61,7 +62,7 @@ func (q *Queue) Verify(ctx context.Context) (Report, error) {
 // page of the file. It changes nothing.
 func VerifyDir(ctx context.Context, dir string) (report Report, err error) {
 	path := filepath.Join(dir, fileName)
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil && !wasUsed(dir) {
 		return report, fmt.Errorf("there is no queue in %s: %w", dir, err)
 	}
 	lock, err := takeLock(dir)
@@ -69,7 +70,7 @@ func VerifyDir(ctx context.Context, dir string) (report Report, err error) {
 		return report, err
 	}
 	defer lock.Close()
-	meta, ok, err := readMeta(path)
+	meta, ok, err := readMeta(dir)
 	if err == nil && ok {
 		prewarm(path)
 		err = checkPages(path, meta)
@@ -298,7 +299,7 @@ func (v *verifier) aside() {
 func (v *verifier) extraFiles() error {
 	root := filepath.Join(v.dir, spoolName)
 	dirs, err := os.ReadDir(root)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a restored backup has none if it needs none
 		return fmt.Errorf("read the spool: %w", err)
 	}
 	born := getUint(v.tx.Bucket(bucketSys), sysBorn)
