@@ -350,6 +350,21 @@ func TestComposeRefusesFaultsOfTheCaller(t *testing.T) {
 	}
 }
 
+// A reply of 2 MiB, as no server should send it, makes no large notice, in any
+// language.
+func TestEnormousReplyIsBounded(t *testing.T) {
+	for _, language := range bounce.Shipped().Tags() {
+		r := report(t)
+		r.Outcomes[0].Reply.Text = strings.Repeat("no\r\nAction: delivered\x00\xff--=_dawk_ ", 2<<20/32)
+		r.Outcomes[0].Reply.MTA = strings.Repeat("m", 2<<20)
+		r.Content = contentOf("Content-Language: " + language + "\r\nSubject: " + strings.Repeat("s", 2<<20) + "\r\n\r\n")
+		n, p := mustCompose(t, r)
+		if len(n.Content) > 120<<10 || len(p.recipients) != 1 {
+			t.Errorf("%s: %d octets, %d recipients", language, len(n.Content), len(p.recipients))
+		}
+	}
+}
+
 // failing is a Content that cannot be read.
 type failing struct{}
 
