@@ -37,8 +37,8 @@ func (d *Dispatcher) attempt(w work) {
 	a := d.try(claim)
 	d.counted(func(n *counters) { n.attempts++ })
 	d.land(w, verdictOf(claim.Message, a.result))
-	if d.attempts.Err() != nil && nothingDecided(a.result) {
-		// We cut it off ourselves: it is parked as if it had not begun.
+	if a.cut = d.attempts.Err() != nil; a.cut && nothingDecided(a.result) {
+		// It is parked as if it had not begun.
 		d.release(w, w.was)
 		return
 	}

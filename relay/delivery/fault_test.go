@@ -233,6 +233,36 @@ func TestStopGivesGraceThenCallsOff(t *testing.T) {
 	})
 }
 
+// A stop cuts off an attempt for a message whose time is up, after one of its
+// recipients got an answer: the others were not refused by anybody, and do not
+// expire for it.
+func TestStopExpiresNothing(t *testing.T) {
+	for _, first := range []relay.Reply{relayed, noUser} {
+		synctest.Test(t, func(t *testing.T) {
+			r := begin(t, delivery.Config{Grace: 5 * time.Second, MaxAge: 24 * time.Hour})
+			r.hop.script = func(ctx context.Context, task relay.Task) relay.Result {
+				slow(ctx, time.Hour)
+				res := all(task, noConnect)
+				res.Replies[0] = first
+				return res
+			}
+			m := mail("", "a@dest.test", "b@dest.test", "c@dest.test")
+			m.Arrival = time.Now().Add(-25 * time.Hour)
+			id := r.store.accept(m)
+			synctest.Wait()
+			if err := r.stop(); err != nil {
+				t.Fatal(err)
+			}
+			if n := r.ledger.count(relay.EventExpired); n != 0 {
+				t.Errorf("%d recipients expired: %v", n, r.ledger.kinds(id))
+			}
+			if d := r.store.jobs[jobKey{id, 0}]; d == nil || !slices.Equal(d.Recipients(), []int{1, 2}) {
+				t.Errorf("left %+v, want the recipients without an answer", d)
+			}
+		})
+	}
+}
+
 func TestAbortAndATransportThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, release := newStore(t), make(chan struct{})

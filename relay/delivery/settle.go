@@ -32,6 +32,7 @@ type attempted struct {
 	recipients []int         // that it was made for
 	result     relay.Result  // a reply for each of them
 	split      []relay.Split // recipients whose route is another one by now
+	cut        bool          // a stop ended it: who has no reply may be no fault of the next hop
 }
 
 // decision is a Settlement with what follows once it is committed.
@@ -82,7 +83,8 @@ func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 }
 
 // outcomes decides for each recipient. Expiry is for those that a temporary
-// failure would leave open.
+// failure would leave open, and never for an attempt that we cut off: its
+// failure was ours, and the next start makes the attempt that may be the last.
 func (s *settler) outcomes(now time.Time, c *relay.Claim, a attempted) []relay.Outcome {
 	late := expired(now, c.Message, c.Delivery, s.maxAge)
 	out := make([]relay.Outcome, len(a.recipients))
@@ -96,7 +98,7 @@ func (s *settler) outcomes(now time.Time, c *relay.Claim, a attempted) []relay.O
 			action = relay.ActionRelayed
 		case reply.Permanent():
 			action = relay.ActionFailed
-		case late:
+		case late && !a.cut:
 			action = relay.ActionExpired
 		}
 		out[i] = relay.Outcome{Recipient: r, Action: action, Reply: reply}
