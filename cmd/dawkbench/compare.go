@@ -47,7 +47,8 @@ Rounds are interleaved, so that what disturbs the machine disturbs everybody.
 
 Needs root for Postfix and strace. --peer runs any other relay: PROGRAM is
 started with DAWKBENCH_DIR, DAWKBENCH_LISTEN and DAWKBENCH_SINK (host:port) in
-its environment, runs in the foreground, and ends at SIGTERM.`,
+its environment, runs in the foreground, and ends at SIGTERM. The CPU time of
+processes whose parent ends before them (Exim's, for each delivery) is not seen.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -187,9 +188,9 @@ func (c *comparison) contenders() ([]contender, error) {
 		}
 		all = append(all, dawk(name, path, &c.work))
 	}
-	if only := c.work.ByMX || c.work.Depth > 0; only {
+	if c.work.ByMX || c.work.Depth > 0 || c.work.TLS != "" || c.work.user != "" {
 		if len(c.peers) > 0 || c.postfix != "" && c.postfix != "none" {
-			return nil, errors.New("--by-mx and --depth are for dawk only: the others can't be given a name server, or a dead host, of their own")
+			return nil, errors.New("--by-mx, --depth, --tls and --user are for dawk only: the others are not configured for that")
 		}
 		c.postfix = "none"
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -32,6 +33,8 @@ type running struct {
 	addr  string
 	roots []int // of its processes
 	stop  func() error
+
+	implicit bool // it speaks TLS from the first byte
 }
 
 const (
@@ -93,9 +96,9 @@ tls = "off"
 
 func dawk(name, program string, w *work) contender {
 	return contender{name: name, relay: true, start: func(ctx context.Context, dir string, listen int, sink string) (*running, error) {
-		tls, auth := "off", "off"
+		security, auth := "off", "off"
 		if w.TLS != "" {
-			tls = w.TLS
+			security = w.TLS
 		}
 		if w.user != "" {
 			auth = "optional"
@@ -104,7 +107,7 @@ func dawk(name, program string, w *work) contender {
 		if err != nil {
 			return nil, err
 		}
-		config := fmt.Sprintf(dawkConfig, listen, tls, auth, load.MaxClients, "127.0.0.1:"+strconv.Itoa(port))
+		config := fmt.Sprintf(dawkConfig, listen, security, auth, load.MaxClients, "127.0.0.1:"+strconv.Itoa(port))
 		if _, sinkPort, err := net.SplitHostPort(sink); w.ByMX && err == nil {
 			config += fmt.Sprintf(dawkByMX, w.names, sinkPort)
 		} else {
@@ -124,7 +127,7 @@ func dawk(name, program string, w *work) contender {
 				return nil, fmt.Errorf("dawk user add: %w: %s", err, out)
 			}
 		}
-		return startProgram(ctx, name, dir, listen, nil, program, "serve", "-c", file)
+		return startProgram(ctx, launch{name, dir, listen, w.TLS == "implicit", nil}, program, "serve", "-c", file)
 	}}
 }
 
@@ -133,25 +136,34 @@ func dawk(name, program string, w *work) contender {
 func other(name, program string) contender {
 	return contender{name: name, relay: true, start: func(ctx context.Context, dir string, listen int, sink string) (*running, error) {
 		env := []string{"DAWKBENCH_DIR=" + dir, "DAWKBENCH_LISTEN=127.0.0.1:" + strconv.Itoa(listen), "DAWKBENCH_SINK=" + sink}
-		return startProgram(ctx, name, dir, listen, env, program)
+		return startProgram(ctx, launch{name, dir, listen, false, env}, program)
 	}}
 }
 
-func startProgram(ctx context.Context, name, dir string, listen int, env []string, argv ...string) (*running, error) {
-	log, err := os.Create(filepath.Join(dir, "log"))
+// launch is what a program is started with.
+type launch struct {
+	name     string
+	dir      string
+	port     int
+	implicit bool // it speaks TLS from the first byte
+	env      []string
+}
+
+func startProgram(ctx context.Context, p launch, argv ...string) (*running, error) {
+	log, err := os.Create(filepath.Join(p.dir, "output"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, log, log
+	cmd.Env = append(os.Environ(), p.env...)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	r := &running{name: name, dir: dir, addr: "127.0.0.1:" + strconv.Itoa(listen), roots: []int{cmd.Process.Pid}}
+	r := &running{name: p.name, dir: p.dir, addr: "127.0.0.1:" + strconv.Itoa(p.port), implicit: p.implicit, roots: []int{cmd.Process.Pid}}
 	r.stop = func() error {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
@@ -160,7 +172,7 @@ func startProgram(ctx context.Context, name, dir string, listen int, env []strin
 		case <-done:
 			return nil
 		case <-time.After(stopTime):
-			return errors.Join(fmt.Errorf("%s did not stop in %v", name, stopTime), cmd.Process.Kill())
+			return errors.Join(fmt.Errorf("%s did not stop in %v", p.name, stopTime), cmd.Process.Kill())
 		}
 	}
 	return r, r.greeted(ctx)
@@ -171,12 +183,12 @@ func (r *running) greeted(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for ctx.Err() == nil {
-		if greets(r.addr) {
+		if greets(r.addr, r.implicit) {
 			return nil
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	log, _ := os.ReadFile(filepath.Join(r.dir, "log")) // best effort: it is for the report
+	log, _ := os.ReadFile(filepath.Join(r.dir, "output")) // best effort: it is for the report
 	return errors.Join(fmt.Errorf("%s does not greet on %s: %s", r.name, r.addr, lastLines(log, 5)), r.stop())
 }
 
@@ -185,12 +197,15 @@ func lastLines(b []byte, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 
-func greets(addr string) bool {
+func greets(addr string, implicit bool) bool {
 	c, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
+	if implicit {
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true}) // loopback: nobody stands between
+	}
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second)) // a failure shows at the read
 	b := make([]byte, 4)
 	n, _ := c.Read(b)
