@@ -27,6 +27,7 @@ func (c *Config) check() {
 	c.checkDelivery()
 	c.checkRoutes()
 	c.checkDKIM()
+	c.checkTLSReports()
 	c.checkBounce()
 	c.checkHistory()
 	c.checkHTTP()

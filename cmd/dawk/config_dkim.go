@@ -41,6 +41,25 @@ func (c *Config) checkDKIM() {
 	}
 }
 
+// checkTLSReports: receivers of reports drop those without a signature (RFC
+// 8460 §5.3).
+func (c *Config) checkTLSReports() {
+	if !c.Delivery.TLSReports {
+		return
+	}
+	if !c.Delivery.DANE && !c.Delivery.MTASTS {
+		c.doc.Fault("delivery.tls_reports", "delivery.tls_reports has nothing to report without delivery.dane and delivery.mta_sts")
+	}
+	for i := range c.DKIM {
+		if k, err := c.DKIM[i].key().Normalize(); err == nil && k.Domain == c.Hostname {
+			return
+		}
+	}
+	if c.Hostname != "" { // a client command: see loadClientConfig
+		c.doc.Fault("delivery.tls_reports", "delivery.tls_reports needs a [[dkim]] section for %s: reports come from there, and unsigned ones are dropped (RFC 8460)", c.Hostname)
+	}
+}
+
 func (c *Config) checkDKIMFiles() {
 	for i := range c.DKIM {
 		at := fmt.Sprintf("dkim[%d]", i)

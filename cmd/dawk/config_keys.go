@@ -107,6 +107,7 @@ type DeliveryConfig struct {
 	TLS                    string             `toml:"tls"`
 	DANE                   bool               `toml:"dane"`
 	MTASTS                 bool               `toml:"mta_sts"`
+	TLSReports             bool               `toml:"tls_reports"`
 	ConnectionsPerProvider int                `toml:"connections_per_provider" later:"connections are limited to 10 a destination"`
 	IP                     string             `toml:"ip"`
 	CAFile                 string             `toml:"ca_file"`

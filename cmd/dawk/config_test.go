@@ -174,6 +174,10 @@ func TestImpossibleConfigurations(t *testing.T) {
 		{"DKIM key missing", "[[dkim]]\ndomain = \"example.org\"\nselector = \"a\"\nkey = \"none\"", `dawk.toml:4:1: key: none: no such file or directory`},
 		{"DKIM selector", "[[dkim]]\ndomain = \"example.org\"\nselector = \"a_b\"\nkey = \"none\"",
 			`dawk.toml:3:1: selector "a_b" is not a label of DNS: letters, digits and hyphens, like "2026a"`},
+		{"TLS reports unsigned", "hostname = \"relay.example.org\"\n[delivery]\ntls_reports = true",
+			"dawk.toml:3:1: delivery.tls_reports needs a [[dkim]] section for relay.example.org: reports come from there, and unsigned ones are dropped (RFC 8460)"},
+		{"TLS reports of nothing", "hostname = \"relay.example.org\"\n[delivery]\ntls_reports = true\ndane = false\nmta_sts = false\n[[dkim]]\ndomain = \"relay.example.org\"\nselector = \"a\"\nkey = \"none\"",
+			"dawk.toml:3:1: delivery.tls_reports has nothing to report without delivery.dane and delivery.mta_sts\ndawk.toml:9:1: key: none: no such file or directory"},
 		{"DKIM twice", strings.Repeat("[[dkim]]\ndomain = \"example.org\"\nselector = \"a\"\nkey = \"secret\"\n", 2),
 			"dawk.toml:4:1: key: secret: it holds no private key for DKIM: a PEM file with an RSA or Ed25519 key is needed, as `dawk dkim new` makes it\n" +
 				"dawk.toml:7:1: the selector a of example.org is taken already in line 1: one record publishes one key"},

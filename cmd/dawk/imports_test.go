@@ -28,6 +28,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/metrics":         {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},
 	"dawk/relay/tomlfile":  {nil, []string{"github.com/pelletier/go-toml/v2"}},
 	"dawk/relay/dkim":      {[]string{"dawk/relay"}, []string{"github.com/emersion/go-msgauth/dkim"}},
+	"dawk/relay/tlsrpt":    {[]string{"dawk/relay"}, nil},
 	"dawk/relay/identity":  {[]string{"dawk/relay", "dawk/relay/tomlfile"}, []string{"golang.org/x/crypto", "golang.org/x/sys/unix"}},
 
 	"dawk/relay/mailtext": {[]string{"dawk/relay"}, nil},

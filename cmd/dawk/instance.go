@@ -50,6 +50,7 @@ type instance struct {
 	transport  *mx.Transport
 	logins     logins // of routes
 	signer     *dkim.Signer
+	reports    *tlsReports     // nil: neither DANE nor MTA-STS
 	users      *identity.Users // nil: nobody can log in
 	ledger     *ledger         // what users have sent
 	devices    *admin.Devices  // nil: no listener is for devices
@@ -92,7 +93,7 @@ func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*i
 		return nil, err
 	}
 	r.openHistory()
-	for _, step := range []func() error{r.openTransport, r.openSigner, r.openUsers, r.openLedger, r.openDispatcher, r.openServer} {
+	for _, step := range []func() error{r.openTransport, r.openTLSReports, r.openSigner, r.openUsers, r.openLedger, r.openDispatcher, r.openServer} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, r.close())
 		}
@@ -257,6 +258,7 @@ func (r *instance) run(ctx context.Context) error {
 	case <-r.dispatcher.Ready(): // accepting before the queue is loaded would let mail wait unscheduled
 		go func() { served <- r.server.Serve() }()
 		r.local.collect(dispatching)
+		r.reports.start(r.acceptor)
 		r.log.Info("ready", "deliveries", r.dispatcher.Stats(0).Queued, "start_took", time.Since(r.began).Round(time.Millisecond))
 	case err := <-dispatched:
 		return errors.Join(err, r.close())
@@ -302,6 +304,7 @@ func (r *instance) close() error {
 	}
 	r.local.close()
 	r.ledger.close()
+	r.reports.close()
 	var errs []error
 	r.logins.close()
 	if r.transport != nil {

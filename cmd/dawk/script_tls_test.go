@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"dawk/mx/mxtest"
+	"dawk/relay/tlsrpt"
 )
 
 // tlsCommand makes the TLS side of the world: one authority a script.
@@ -27,6 +28,7 @@ import (
 //	tls tlsa NAME HOST [wrong]        adds the TLSA record (3 1 1) of NAME's certificate, or of none
 //	tls policy IP DOMAIN MODE MX …    an MTA-STS policy host on port 443 of IP, or its new policy
 //	tls policy IP stop                takes it down
+//	tls counted DIR DOMAIN            a session with DOMAIN two days ago, in the counters at DIR
 //
 // Port 443 cannot be chosen: scripts with policy hosts begin with
 // [!port443] skip.
@@ -61,6 +63,13 @@ func tlsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "policy":
 		w.need(args, 3, "tls policy IP DOMAIN MODE MX …")
 		t.policy(args[1], args[2:])
+	case "counted":
+		w.need(args, 3, "tls counted DIR DOMAIN")
+		then := time.Now().AddDate(0, 0, -2)
+		c, err := tlsrpt.Open(ts.MkAbs(args[1]), then)
+		ts.Check(err)
+		c.Add(then, tlsrpt.Session{Domain: args[2], Type: "sts", Host: "mx." + args[2], Result: "certificate-expired"})
+		ts.Check(c.Save(then))
 	default:
 		ts.Fatalf("tls %s: no such command", args[0])
 	}

@@ -62,4 +62,5 @@ func (r *instance) tlsSeen(t mx.TLSReport) {
 		policy = "mta-sts"
 	}
 	r.metrics.TLSSession(policy, t.Result)
+	r.reports.add(t)
 }

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"hash/fnv"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"dawk/mx"
+	"dawk/relay"
+	"dawk/relay/submission"
+	"dawk/relay/tlsrpt"
+)
+
+const (
+	tlsSaveEvery   = time.Minute
+	tlsReportEvery = time.Hour
+	// Reports of all senders should not come at midnight (RFC 8460 §4).
+	tlsReportSpread = 4 * time.Hour
+)
+
+// tlsReports counts sessions with MX hosts and tells their owners of them,
+// where the configuration wants that. A nil one does nothing.
+type tlsReports struct {
+	counters *tlsrpt.Counters
+	from     tlsrpt.Sender
+	send     bool
+	resolver *mx.Resolver
+	accept   func(context.Context, *submission.Submission) (relay.QueueID, error)
+	log      *slog.Logger
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// openTLSReports opens the counters. Trouble with them stops no mail.
+func (r *instance) openTLSReports() error {
+	if !r.cfg.Delivery.DANE && !r.cfg.Delivery.MTASTS {
+		return nil
+	}
+	counters, err := tlsrpt.Open(filepath.Join(r.cfg.DataDir, "tlsrpt"), time.Now())
+	if err != nil {
+		r.log.Error("TLS reports: counters are missing", "err", err)
+	}
+	if counters == nil {
+		return nil
+	}
+	contact := "postmaster@" + r.cfg.Hostname
+	if p := r.cfg.postmasterPath(); !p.IsNull() {
+		contact = p.String()
+	}
+	r.reports = &tlsReports{counters: counters, send: r.cfg.Delivery.TLSReports, resolver: r.resolver, log: r.log,
+		from: tlsrpt.Sender{Organization: r.cfg.Hostname, Contact: contact}}
+	return nil
+}
+
+func (t *tlsReports) add(s mx.TLSReport) {
+	if t == nil {
+		return
+	}
+	t.counters.Add(time.Now(), tlsrpt.Session{Domain: s.Domain, Type: s.Type, Policy: s.Policy, Patterns: s.Patterns,
+		Host: s.Host, Addr: s.Addr, Result: s.Result, Detail: s.Detail})
+}
+
+// start saves counters and sends reports until close.
+func (t *tlsReports) start(a *submission.Acceptor) {
+	if t == nil {
+		return
+	}
+	var ctx context.Context
+	ctx, t.cancel = context.WithCancel(context.Background())
+	t.accept = a.Accept
+	t.wg.Go(func() {
+		save, report := time.NewTicker(tlsSaveEvery), time.NewTicker(tlsReportEvery)
+		defer save.Stop()
+		defer report.Stop()
+		t.report(ctx, time.Now())
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-save.C:
+				t.save()
+			case <-report.C:
+				t.report(ctx, time.Now())
+			}
+		}
+	})
+}
+
+func (t *tlsReports) close() {
+	if t == nil {
+		return
+	}
+	if t.cancel != nil {
+		t.cancel()
+		t.wg.Wait()
+	}
+	t.save()
+}
+
+func (t *tlsReports) save() {
+	if err := t.counters.Save(time.Now()); err != nil {
+		t.log.Error("TLS reports: counters cannot be written", "err", err)
+	}
+}
+
+// report sends what is due. What cannot be sent now is tried again in an hour,
+// until its day is forgotten.
+func (t *tlsReports) report(ctx context.Context, now time.Time) {
+	if !t.send {
+		return
+	}
+	dates, domains := t.counters.Due(now.Add(-t.delay()))
+	for _, date := range dates {
+		for _, domain := range domains[date] {
+			if ctx.Err() != nil {
+				return
+			}
+			if t.reportTo(ctx, date, domain) {
+				t.counters.Done(date, domain)
+			}
+		}
+	}
+	t.save() // before anything else happens: a report is not to be sent twice
+}
+
+// delay is our own part of tlsReportSpread.
+func (t *tlsReports) delay() time.Duration {
+	h := fnv.New64a()
+	h.Write([]byte(t.from.Organization))
+	return time.Duration(h.Sum64() % uint64(tlsReportSpread))
+}
+
+// reportTo says whether a domain is done with: it was told, or does not ask
+// to be.
+func (t *tlsReports) reportTo(ctx context.Context, date, domain string) bool {
+	answer, err := t.resolver.LookupTXT(ctx, tlsrpt.RecordName(domain))
+	if err != nil {
+		return !mx.Temporary(err)
+	}
+	to := tlsrpt.ParseRecord(answer.Records)
+	if len(to) == 0 {
+		return true
+	}
+	r, err := t.counters.Report(date, domain, t.from)
+	if err != nil {
+		t.log.Error("TLS reports: a report cannot be written", "domain", domain, "date", date, "err", err)
+		return true
+	}
+	done := false
+	for _, p := range to {
+		// The null reverse-path and NOTIFY=NEVER: nobody is to hear of a
+		// report that cannot be delivered.
+		s := &submission.Submission{Identity: "dawk", Listener: "tlsrpt", Protocol: "ESMTP", HideClient: true,
+			Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: p, Notify: relay.NotifyNever}}},
+			Content:  bytes.NewReader(r.Message(t.from, p))}
+		if _, err := t.accept(ctx, s); err != nil {
+			t.log.Warn("TLS reports: a report cannot be queued; it is tried again", "domain", domain, "to", p.Wire(), "err", err)
+			continue
+		}
+		done = true // one mailbox that has it is enough: no report twice
+	}
+	return done
+}
