@@ -157,6 +157,68 @@ type userJSON struct {
 	Networks       []string `json:"networks,omitempty"`
 	MaxMessageSize int64    `json:"max_message_size,omitempty"` // octets
 	MaxAge         string   `json:"max_age,omitempty"`
+	Certificates   []string `json:"certificates,omitempty"`
+
+	PerHour           int    `json:"per_hour,omitempty"`
+	PerDay            int    `json:"per_day,omitempty"`
+	Burst             int    `json:"burst,omitempty"`
+	RecipientsPerHour int    `json:"recipients_per_hour,omitempty"`
+	RecipientsPerDay  int    `json:"recipients_per_day,omitempty"`
+	RewriteFrom       string `json:"rewrite_from,omitempty"`
+	Redirect          string `json:"redirect,omitempty"`
+	Hold              bool   `json:"hold,omitempty"`
+	NoDelayNotices    bool   `json:"no_delay_notices,omitempty"`
+	HoldCopies        int    `json:"hold_copies,omitempty"`
+	HoldNewRecipients int    `json:"hold_new_recipients,omitempty"`
+}
+
+// newUserJSON is a user in that form.
+func newUserJSON(u *identity.User) userJSON {
+	p := u.Policy
+	j := userJSON{Name: u.Name, Password: u.PasswordKind(), Senders: u.Senders(), MaxMessageSize: u.MaxMessageSize, Certificates: u.Certificates,
+		PerHour: p.PerHour, PerDay: p.PerDay, Burst: p.Burst, RecipientsPerHour: p.RecipientsPerHour, RecipientsPerDay: p.RecipientsPerDay,
+		Hold: p.Hold, NoDelayNotices: p.NoDelayNotes,
+		HoldCopies: p.HoldCopies, HoldNewRecipients: p.HoldNewRecipients}
+	for _, n := range u.Networks {
+		j.Networks = append(j.Networks, n.String())
+	}
+	if !p.RewriteFrom.IsNull() {
+		j.RewriteFrom = p.RewriteFrom.String()
+	}
+	if !p.Redirect.IsNull() {
+		j.Redirect = p.Redirect.String()
+	}
+	if u.MaxAge > 0 {
+		j.MaxAge = tomlfile.Duration(u.MaxAge).String()
+	}
+	return j
+}
+
+// limits says in a few words what else holds for a user.
+func (j userJSON) limits() string {
+	var w []string
+	number := func(n int, what string) {
+		if n > 0 {
+			w = append(w, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	number(j.PerHour, "messages/h")
+	number(j.PerDay, "messages/d")
+	number(j.RecipientsPerHour, "recipients/h")
+	number(j.RecipientsPerDay, "recipients/d")
+	if j.RewriteFrom != "" {
+		w = append(w, "from "+j.RewriteFrom)
+	}
+	if j.Redirect != "" {
+		w = append(w, "all to "+j.Redirect)
+	}
+	if j.Hold {
+		w = append(w, "on hold")
+	}
+	if len(w) == 0 {
+		return "-"
+	}
+	return strings.Join(w, ", ")
 }
 
 func newUserListCommand(a *app) *cobra.Command {
@@ -180,14 +242,7 @@ func (a *app) userList(asJSON bool) error {
 	}
 	out := []userJSON{}
 	for _, u := range list {
-		j := userJSON{Name: u.Name, Password: u.PasswordKind(), Senders: u.Senders(), MaxMessageSize: u.MaxMessageSize}
-		for _, n := range u.Networks {
-			j.Networks = append(j.Networks, n.String())
-		}
-		if u.MaxAge > 0 {
-			j.MaxAge = tomlfile.Duration(u.MaxAge).String()
-		}
-		out = append(out, j)
+		out = append(out, newUserJSON(u))
 	}
 	if asJSON {
 		enc := json.NewEncoder(a.stdout)
@@ -199,9 +254,9 @@ func (a *app) userList(asJSON bool) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tMAY SEND AS\tFROM NETWORKS\tPASSWORD")
+	fmt.Fprintln(w, "NAME\tMAY SEND AS\tFROM NETWORKS\tPASSWORD\tLIMITS")
 	for _, j := range out {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", j.Name, orAny(j.Senders), orAny(j.Networks), j.Password)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", j.Name, orAny(j.Senders), orAny(j.Networks), j.Password, j.limits())
 	}
 	return w.Flush()
 }

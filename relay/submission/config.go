@@ -151,7 +151,9 @@ func (l Listener) Validate() error {
 	oneOf("bare_newline", l.BareNewline, newlineReject, newlineNormalize)
 	oneOf("long_lines", l.LongLines, linesReject, linesFold)
 	oneOf("received_client", l.ReceivedClient, receivedHidden, receivedFull)
-	oneOf("profile", l.Profile, "", profileDevice)
+	if l.Profile != "" && l.Profile != profileDevice {
+		fail("profile = %q is unknown; the only one is %q", l.Profile, profileDevice)
+	}
 	if _, err := suites(l.Ciphers); err != nil {
 		fail("ciphers: %v", err)
 	}
