@@ -163,10 +163,20 @@ func (p *Path) UnmarshalText(b []byte) error {
 	return err
 }
 
+// isDotString says whether a local part needs no quotes (RFC 5321 §4.1.2).
+func isDotString(s string) bool {
+	last := '.'
+	for _, r := range s {
+		if r == '.' && last == '.' || r != '.' && !isAtext(r) {
+			return false
+		}
+		last = r
+	}
+	return last != '.'
+}
+
 func quoteLocal(s string) string {
-	dot := s != "" && s[0] != '.' && s[len(s)-1] != '.' && !strings.Contains(s, "..") &&
-		!strings.ContainsFunc(s, func(r rune) bool { return r != '.' && !isAtext(r) })
-	if dot || s == "" {
+	if s == "" || isDotString(s) {
 		return s
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
@@ -237,8 +247,11 @@ func isHostname(d string) bool {
 
 // isAtext is atext of RFC 5322 §3.2.3, widened by RFC 6531 §3.3.
 func isAtext(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
-		r >= 0x80 || strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
+	switch r {
+	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '/', '=', '?', '^', '_', '`', '{', '|', '}', '~':
+		return true
+	}
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r >= 0x80
 }
 
 // isControl is C0, DEL, C1 and the Unicode line separators: nothing that could
