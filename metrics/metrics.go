@@ -40,6 +40,8 @@ type Sources struct {
 	// CertificateExpiry is when the first of our listeners' certificates ends;
 	// zero: there is none.
 	CertificateExpiry func() time.Time
+	// HistoryLost is how many events the history could not keep.
+	HistoryLost func() uint64
 
 	// Classify names the category of a reply that was not positive, one of
 	// Categories (package bounce).

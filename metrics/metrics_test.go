@@ -41,6 +41,7 @@ func sources() metrics.Sources {
 		Clients:           func() int { return 12 },
 		RoutesHeld:        func() map[string]bool { return map[string]bool{"office": true} },
 		CertificateExpiry: func() time.Time { return start },
+		HistoryLost:       func() uint64 { return 13 },
 		Classify:          func(r relay.Reply) string { return string(bounce.Classify(r)) },
 		Categories:        names,
 		TLSResults:        mx.TLSResults(),
@@ -55,7 +56,7 @@ func TestStatesAreAskedAtTheScrape(t *testing.T) {
 		`dawk_queue_deliveries{state="ready"}`: 1, `dawk_queue_deliveries{state="deferred"}`: 2, `dawk_queue_deliveries{state="future"}`: 3,
 		`dawk_queue_deliveries{state="held"}`: 4, `dawk_queue_deliveries{state="in_flight"}`: 5, "dawk_delivery_connections": 6,
 		"dawk_destinations_resting": 7, "dawk_deliveries_adrift": 8, "dawk_deliveries_corrupt_total": 9, "dawk_settlements_retried_total": 10,
-		"dawk_deliveries_stranded_total": 11, "dawk_client_connections": 12, "dawk_accepting": 1, "dawk_oldest_message_age_seconds": 0,
+		"dawk_history_lost_total": 13, "dawk_deliveries_stranded_total": 11, "dawk_client_connections": 12, "dawk_accepting": 1, "dawk_oldest_message_age_seconds": 0,
 		`dawk_route_held{route="office"}`:           1,
 		"dawk_certificate_expiry_timestamp_seconds": float64(start.Unix()), "dawk_last_success_timestamp_seconds": 0,
 	})

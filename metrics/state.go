@@ -33,6 +33,7 @@ var (
 	corruptedDesc   = desc("dawk_deliveries_corrupt_total", "Deliveries taken off the schedule because their record is damaged.")
 	unsavedDesc     = desc("dawk_settlements_retried_total", "Results of attempts that could not be stored at once.")
 	routeHeldDesc   = desc("dawk_route_held", "1: the route is held, since its login is in trouble; its mail waits. 0: it is not.", "route")
+	historyDesc     = desc("dawk_history_lost_total", "Events that the history could not keep: the disk was too slow or took nothing. Mail is not affected.")
 	certificateDesc = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
 )
 
@@ -85,6 +86,7 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(routeHeldDesc, v, route)
 	}
+	counter(historyDesc, call(s.m.sources.HistoryLost))
 	gauge(certificateDesc, timestamp(call(s.m.sources.CertificateExpiry)))
 }
 

@@ -25,6 +25,12 @@ func (r *instance) newMetrics() *metrics.Set {
 		},
 		RoutesHeld: r.routesHeld,
 		Clients:    func() int { return r.server.Connections() },
+		HistoryLost: func() uint64 {
+			if r.records == nil {
+				return 0
+			}
+			return r.records.Lost()
+		},
 		CertificateExpiry: func() time.Time {
 			if r.certs == nil {
 				return time.Time{}
