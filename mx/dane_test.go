@@ -147,6 +147,11 @@ func TestDANE(t *testing.T) {
 			if got != c.want || seen.String() != c.report {
 				t.Errorf("%s, want %s; reported %s\n%+v", got, c.want, &seen, res)
 			}
+			for _, r := range seen.all {
+				if strings.Contains(r.Detail, w.dns.Addr()) {
+					t.Errorf("the report tells strangers of our resolver: %s", r.Detail)
+				}
+			}
 			if got == deferred && said(w.srv, "MAIL") {
 				t.Error("MAIL was said all the same")
 			}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 
 	"dawk/relay"
 )
@@ -128,14 +129,28 @@ func (t *Transport) reportRefused(tg target, p policy, bad relay.Reply) {
 	r := p.about(tg)
 	r.Detail, r.Result = bad.Text, tlsFailure
 	if p.by == byDANE {
-		r.Result = tlsNoDNSSEC
+		r.Result, r.Detail = tlsNoDNSSEC, impersonal(tg.dane.err)
 	}
 	t.cfg.OnTLS(r)
 }
 
+// impersonal is an error for strangers: without the addresses of our resolver
+// and our own that errors of DNS and of the network hold.
+func impersonal(err error) string {
+	var d *DNSError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &d):
+		return "DNS: " + string(d.Trouble) + " for " + d.Name + " " + d.Type
+	case errors.As(err, &op):
+		return cause(err)
+	}
+	return relay.Sanitize(err.Error())
+}
+
 // reportFetch tells of a policy that could not be had.
 func (t *Transport) reportFetch(domain string, err error) {
-	r := TLSReport{Domain: domain, Type: "sts", Result: tlsFetchError, Detail: relay.Sanitize(err.Error())}
+	r := TLSReport{Domain: domain, Type: "sts", Result: tlsFetchError, Detail: impersonal(err)}
 	var cert *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &cert):
