@@ -195,11 +195,10 @@ func (t *Transport) byDestination(destination string) *compiled {
 // Reserve takes room for one message to a destination from its budget, or says
 // when there may be some. It is cheap and does not block.
 func (t *Transport) Reserve(destination string) (wait time.Time) {
-	r := t.byDestination(destination)
-	if r == nil || r.gate.held() { // what is turned back costs nothing
-		return time.Time{}
+	if r := t.byDestination(destination); r != nil {
+		return r.budget.reserve(time.Now())
 	}
-	return r.budget.reserve(time.Now())
+	return time.Time{}
 }
 
 // Connections is how many connections to a destination are allowed at once; 0:

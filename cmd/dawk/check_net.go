@@ -232,7 +232,7 @@ func (c *checker) routes(ctx context.Context) []finding {
 		return []finding{bad("route", "", "%v", err)}
 	}
 	defer t.Close()
-	all := c.noticeRoute(t)
+	var all []finding
 	for _, p := range t.Probe(ctx) {
 		where := "route " + p.Route
 		if p.Host != "" {

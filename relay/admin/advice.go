@@ -16,7 +16,11 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, where Where, route stri
 	case state == "in progress":
 		advice = append(advice, "It is being attempted at this moment.")
 	case state == "held":
-		advice = append(advice, fmt.Sprintf("It is on hold and is not tried until somebody releases it: dawk queue release %s", m.ID))
+		why := ""
+		if d.Rule != "" {
+			why = " (" + strings.TrimPrefix(d.Rule, "on hold ") + ")"
+		}
+		advice = append(advice, fmt.Sprintf("It is on hold%s and is not tried until somebody releases it: dawk queue release %s", why, m.ID))
 	case state == "ready" && where.Ahead > 1:
 		advice = append(advice, fmt.Sprintf("It waits for its turn: %d deliveries to the same destination are ready.", where.Ahead))
 	case state == "ready":

@@ -199,10 +199,10 @@ func (a *Acceptor) hold(s *Submission, m *relay.Message, hdr header) string {
 	}
 	switch {
 	case held != nil:
-		m.Hold = "on hold with all of " + u.Name + ": " + held.Rule + "; see `dawk user release`"
+		m.Hold = "on hold with all mail of " + u.Name + ": " + held.Rule + "; see `dawk user release`"
 		return heldByAnomaly
 	case u.Hold:
-		m.Hold = "on hold: users.toml says hold for " + u.Name
+		m.Hold = "on hold since users.toml says hold for " + u.Name
 		return heldByPolicy
 	}
 	return ""

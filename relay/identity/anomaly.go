@@ -1,0 +1,144 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"dawk/relay"
+)
+
+// What a thief of a password does with it, and its owner never: the same text
+// to many, or mail to many strangers. Both tests are off unless set.
+
+// HoldReason is a closed set: a metric label.
+type HoldReason string
+
+// The reasons for a hold.
+const (
+	HoldCopies        HoldReason = "copies"         // the same text to many
+	HoldNewRecipients HoldReason = "new_recipients" // many that it never wrote to
+)
+
+const (
+	maxCopies     = 256    // texts of one user watched at once
+	maxRecipients = 10_000 // recipients of one user remembered: 8 octets each
+	window        = time.Hour
+)
+
+// tally counts within a window that begins with the first of it.
+type tally struct {
+	N     int       `json:"n"`
+	Began time.Time `json:"began,omitzero"`
+}
+
+func (t *tally) add(n int, now time.Time) int {
+	if since := now.Sub(t.Began); since >= window || since < 0 {
+		*t = tally{Began: now}
+	}
+	t.N += n
+	return t.N
+}
+
+// Text is what tells one text from another: a hash of subject and body.
+type Text [sha256.Size]byte
+
+// Watch counts a message that u is about to send, and gives the hold that u is
+// on; nil without one. A hold that begins with this message is fresh, and on
+// disk. An error means that it could not be written; it holds all the same
+// until we stop.
+func (l *Ledger) Watch(u *User, text Text, to []relay.Path) (h *Hold, fresh bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.users[strings.ToLower(u.Name)]
+	if a != nil && a.Held != nil {
+		held := *a.Held
+		return &held, false, nil
+	}
+	if u.HoldCopies == 0 && u.HoldNewRecipients == 0 {
+		return nil, false, nil
+	}
+	a = l.account(u.Name)
+	reason, rule := a.watch(u, text, to, time.Now())
+	l.dirty = true
+	if reason == "" {
+		return nil, false, nil
+	}
+	a.Held = &Hold{Name: u.Name, Since: time.Now(), Reason: reason, Rule: rule}
+	a.copies, a.New = nil, tally{}
+	held := *a.Held
+	return &held, true, l.save()
+}
+
+func (a *account) watch(u *User, text Text, to []relay.Path, now time.Time) (reason HoldReason, rule string) {
+	if u.HoldCopies > 0 {
+		if n := a.count(text, len(to), now); n > u.HoldCopies {
+			reason, rule = HoldCopies, fmt.Sprintf("the same text to %d recipients within an hour; hold_copies is %d", n, u.HoldCopies)
+		}
+	}
+	if u.HoldNewRecipients > 0 {
+		fresh := 0
+		for _, p := range to {
+			if a.learn(p) {
+				fresh++
+			}
+		}
+		if n := a.New.add(fresh, now); n > u.HoldNewRecipients {
+			reason, rule = HoldNewRecipients, fmt.Sprintf("%d recipients within an hour that it never wrote to before; hold_new_recipients is %d", n, u.HoldNewRecipients)
+		}
+	}
+	return reason, rule
+}
+
+// count counts copies of a text. When too many texts are watched, those whose
+// hour has passed go, and then the rarest.
+func (a *account) count(text Text, n int, now time.Time) int {
+	key := binary.BigEndian.Uint64(text[:])
+	t := a.copies[key]
+	if t == nil {
+		if a.copies == nil {
+			a.copies = map[uint64]*tally{}
+		}
+		if len(a.copies) >= maxCopies {
+			a.drop(now)
+		}
+		t = &tally{}
+		a.copies[key] = t
+	}
+	return t.add(n, now)
+}
+
+func (a *account) drop(now time.Time) {
+	rarest, least := uint64(0), -1
+	for k, t := range a.copies {
+		if now.Sub(t.Began) >= window {
+			delete(a.copies, k)
+		} else if least < 0 || t.N < least {
+			rarest, least = k, t.N
+		}
+	}
+	if len(a.copies) >= maxCopies {
+		delete(a.copies, rarest)
+	}
+}
+
+// learn says whether p is new, and remembers it.
+func (a *account) learn(p relay.Path) bool {
+	sum := sha256.Sum256([]byte(strings.ToLower(p.String())))
+	key := binary.BigEndian.Uint64(sum[:]) >> 11 // 53 bits: exact as a JSON number everywhere
+	if a.known[key] {
+		return false
+	}
+	if a.known == nil {
+		a.known = map[uint64]bool{}
+	}
+	if len(a.Known) >= maxRecipients {
+		delete(a.known, a.Known[0])
+		a.Known = slices.Delete(a.Known, 0, 1)
+	}
+	a.Known, a.known[key] = append(a.Known, key), true
+	return true
+}
