@@ -233,6 +233,7 @@ func dnsServer(s string) (string, error) {
 }
 
 func (c *Config) checkHTTP() {
+	c.oneOf("http.tls", c.HTTP.TLS, "off", "implicit")
 	if c.HTTP.Address == "" {
 		return
 	}

@@ -31,6 +31,9 @@ func (l *ListenerConfig) submission() submission.Listener {
 
 // needsTLS says whether any listener needs a certificate.
 func (c *Config) needsTLS() bool {
+	if c.HTTP.Address != "" && c.HTTP.TLS == "implicit" {
+		return true
+	}
 	for _, l := range c.Listeners {
 		if l.TLS != "off" {
 			return true

@@ -171,6 +171,7 @@ type ProviderConfig struct {
 // HTTPConfig is [http].
 type HTTPConfig struct {
 	Address string `toml:"address"` // "": no HTTP
+	TLS     string `toml:"tls"`     // "off", "implicit"
 }
 
 // LogConfig is [log].
@@ -204,7 +205,7 @@ func newConfig() *Config {
 		Bounce:   newBounceConfig(),
 		History:  newHistoryConfig(),
 		Sendmail: defaultSendmail(),
-		HTTP:     HTTPConfig{Address: "127.0.0.1:8025"},
+		HTTP:     HTTPConfig{Address: "127.0.0.1:8025", TLS: "off"},
 		Log:      LogConfig{Format: "text", Level: "info"},
 	}
 }

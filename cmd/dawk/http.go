@@ -9,8 +9,8 @@ import (
 	"dawk/relay"
 )
 
-// newHTTPServer serves what needs no login: metrics for Prometheus, and health
-// for whoever restarts or routes.
+// newHTTPServer serves metrics for Prometheus and health for whoever restarts
+// or routes, without a login, and takes mail from those who have a token.
 func (r *instance) newHTTPServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", r.metrics.Handler())
@@ -20,6 +20,7 @@ func (r *instance) newHTTPServer() *http.Server {
 	// Ready: new mail would be accepted now. A full disk makes it false, and a
 	// restart would not help.
 	mux.HandleFunc("GET /readyz", answer(r.readiness))
+	mux.Handle("/v1/", r.apiHandler())
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
 }
 

@@ -18,6 +18,7 @@ import (
 	"dawk/relay/delivery"
 	"dawk/relay/dkim"
 	"dawk/relay/history"
+	"dawk/relay/httpapi"
 	"dawk/relay/identity"
 	"dawk/relay/submission"
 )
@@ -72,6 +73,7 @@ type instance struct {
 
 	local    localDoor            // for programs of this machine
 	acceptor *submission.Acceptor // the rules for new messages
+	keys     *httpapi.Keys        // nil: mail is not taken over HTTP
 }
 
 // newInstance builds a relay from the bottom up: store, transport, scheduler,
@@ -164,7 +166,7 @@ func (r *instance) sign(m *relay.Message, content relay.Content) ([]byte, error)
 }
 
 func (r *instance) openUsers() (err error) {
-	if r.cfg.needsUsers() {
+	if r.cfg.wantsUsers() {
 		r.users, err = identity.Open(r.cfg.Users.File, r.log)
 	}
 	return err
@@ -232,6 +234,7 @@ func (r *instance) listen() (err error) {
 		if r.httpL, err = r.inherited.listen("tcp", r.cfg.HTTP.Address); err != nil {
 			return fmt.Errorf("http.address %s: %w", r.cfg.HTTP.Address, err)
 		}
+		r.httpL = r.httpListener(r.httpL)
 		r.http = r.newHTTPServer()
 	}
 	if r.socketL, err = admin.Listen(filepath.Join(r.cfg.DataDir, admin.SocketName)); err != nil {
@@ -303,6 +306,9 @@ func (r *instance) close() error {
 		r.socketL.Close()
 	}
 	r.local.close()
+	if r.keys != nil {
+		r.keys.Close()
+	}
 	r.ledger.close()
 	r.reports.close()
 	var errs []error

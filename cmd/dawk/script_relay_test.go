@@ -65,6 +65,8 @@ func relayCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"smtp":       smtpCommand,
 		"send":       sendCommand,
 		"sm":         smCommand,
+		"api":        apiCommand,
+		"usertoken":  userTokenCommand,
 	}
 }
 

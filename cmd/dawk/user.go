@@ -43,6 +43,7 @@ func newUserCommand(a *app) *cobra.Command {
 			Use: "remove NAME", Short: "Remove a user", Args: oneName,
 			RunE: func(_ *cobra.Command, args []string) error { return a.userRemove(args[0]) },
 		},
+		newUserTokenCommand(a),
 		newUserListCommand(a),
 		newUserReleaseCommand(a),
 	)

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
+
+	"dawk/relay"
+	"dawk/relay/httpapi"
+	"dawk/relay/identity"
+	"dawk/relay/submission"
+)
+
+// maxHTTPConnections bounds what HTTP clients can take of us; a program that
+// sends needs one.
+const maxHTTPConnections = 1024
+
+// apiOffered says whether mail is taken over HTTP: from this machine, or over
+// TLS. A token in the clear on a network would be everybody's.
+func (c *Config) apiOffered() bool {
+	if c.HTTP.Address == "" || c.HTTP.TLS == "implicit" {
+		return c.HTTP.Address != ""
+	}
+	host, _, err := net.SplitHostPort(c.HTTP.Address)
+	if err != nil {
+		return false
+	}
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
+// wantsUsers says whether the file of users is read: where somebody may log
+// in, and for tokens where there is a file.
+func (c *Config) wantsUsers() bool {
+	if c.needsUsers() {
+		return true
+	}
+	_, err := os.Stat(c.Users.File)
+	return c.apiOffered() && err == nil
+}
+
+// httpListener is l with a bound on its connections, and TLS where it is set.
+func (r *instance) httpListener(l net.Listener) net.Listener {
+	l = netutil.LimitListener(l, maxHTTPConnections)
+	if r.cfg.HTTP.TLS == "implicit" {
+		l = tls.NewListener(l, &tls.Config{GetCertificate: r.certs.Get, MinVersion: tls.VersionTLS12})
+	}
+	return l
+}
+
+// apiHandler is what answers below /v1/.
+func (r *instance) apiHandler() http.Handler {
+	switch {
+	case !r.cfg.apiOffered():
+		return sayJSON(http.StatusForbidden, "mail is not taken over HTTP on this address without TLS: set [http] tls")
+	case r.users == nil:
+		return sayJSON(http.StatusServiceUnavailable, "mail is not taken over HTTP: there are no users; dawk user add NAME, dawk user token NAME, and a restart change that")
+	}
+	keys, err := httpapi.OpenKeys(filepath.Join(r.cfg.DataDir, "idempotency.keys"), time.Now())
+	if err != nil {
+		r.log.Error("idempotency keys are remembered in memory only", "err", err)
+		keys = httpapi.NewKeys()
+	}
+	r.keys = keys
+	return httpapi.NewHandler(httpapi.Config{
+		Users: r.users, Acceptor: httpAcceptor{r.acceptor}, Status: r.messageStatus, Keys: keys,
+		MaxMessageSize: int64(r.cfg.Limits.MaxMessageSize),
+		Observer:       r.observer, Listener: r.httpAddr(), Log: r.log,
+	})
+}
+
+func sayJSON(code int, sentence string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		fmt.Fprintf(w, "{\"error\":%q}\n", sentence)
+	})
+}
+
+// httpAcceptor shows the rules to package httpapi, which does not know them.
+type httpAcceptor struct{ a *submission.Acceptor }
+
+func (h httpAcceptor) Room(size int64) error { return httpRefusal(h.a.Room(size)) }
+
+func (h httpAcceptor) Accept(ctx context.Context, s *httpapi.Submission) (relay.QueueID, error) {
+	protocol := "HTTP"
+	if s.TLS != "" {
+		protocol = "HTTPS"
+	}
+	// A client that goes away must not stop a commit: it will ask again, and
+	// be given the same ID when it used a key.
+	id, err := h.a.Accept(context.WithoutCancel(ctx), &submission.Submission{
+		Envelope: s.Envelope, Content: s.Content, User: s.User, Identity: s.User.Name,
+		Client: s.Client, Listener: "http", Protocol: protocol, TLS: s.TLS, HideClient: true,
+	})
+	return id, httpRefusal(err)
+}
+
+func httpRefusal(err error) error {
+	var r *submission.Refusal
+	if errors.As(err, &r) {
+		return &httpapi.Refusal{Reply: r.Reply}
+	}
+	return err
+}
+
+// messageStatus is what became of a message, from the queue and the history.
+func (r *instance) messageStatus(id relay.QueueID) (*httpapi.Status, error) {
+	past, ended := r.history.Get(id)
+	item, err := r.queue.Item(id)
+	switch {
+	case errors.Is(err, relay.ErrNotFound) && !ended:
+		return nil, relay.ErrNotFound
+	case err != nil && !errors.Is(err, relay.ErrNotFound):
+		return nil, err
+	}
+	s := &httpapi.Status{ID: id, Identity: past.Identity, Arrival: past.Arrival, More: past.MoreEnded}
+	for _, e := range past.Ended {
+		s.Recipients = append(s.Recipients, httpapi.RecipientStatus{Recipient: e.Recipient, State: string(e.Action), Attempts: e.Attempt, Reply: replyText(e.Reply), At: e.At})
+	}
+	if err != nil {
+		return s, nil
+	}
+	s.Identity, s.Arrival = item.Message.Identity, item.Message.Arrival
+	for _, d := range item.Deliveries {
+		state := "queued"
+		if d.Held {
+			state = "held"
+		}
+		for _, o := range d.Open {
+			s.Recipients = append(s.Recipients, httpapi.RecipientStatus{Recipient: item.Message.Recipients[o.Recipient].Path, State: state,
+				Attempts: int(d.Attempts), Reply: replyText(o.Last), Next: d.Due})
+		}
+	}
+	return s, nil
+}
+
+func replyText(r relay.Reply) string {
+	if r.IsZero() {
+		return ""
+	}
+	return r.String()
+}
+
+// newUserTokenCommand makes tokens for HTTP.
+func newUserTokenCommand(a *app) *cobra.Command {
+	remove := false
+	cmd := &cobra.Command{
+		Use: "token NAME", Short: "Make a token for submission over HTTP", Args: oneName,
+		Long: "Makes a token with which a program sends over HTTP as this user, and shows it once:\nthe file keeps only a hash. A user may have several. docs/api.md has the rest.",
+		RunE: func(_ *cobra.Command, args []string) error { return a.userToken(args[0], remove) },
+	}
+	cmd.Flags().BoolVar(&remove, "remove", false, "remove all tokens of the user instead")
+	return cmd
+}
+
+func (a *app) userToken(name string, remove bool) error {
+	users, err := a.usersFile()
+	if err != nil {
+		return err
+	}
+	token, hash := identity.NewToken()
+	if remove {
+		err = users.RemoveTokens(name)
+	} else {
+		err = users.AddToken(name, hash)
+	}
+	switch {
+	case errors.Is(err, identity.ErrUnknown):
+		return noSuchUser(name, users.Path)
+	case err != nil:
+		return fmt.Errorf("%s: %w", users.Path, err)
+	case remove:
+		fmt.Fprintf(a.stdout, "%s has no tokens any more\n", name)
+	default:
+		fmt.Fprintln(a.stdout, token)
+		fmt.Fprintf(a.stderr, "This is the only time that the token of %s is shown.\n", name)
+	}
+	return nil
+}

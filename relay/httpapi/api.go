@@ -1,0 +1,240 @@
+// Package httpapi takes mail over HTTP: POST /v1/messages, as JSON or as a
+// whole message, and GET /v1/messages/{id} for what became of it.
+//
+// It knows no rules of its own about who may send what: tokens are
+// relay/identity's, and every message goes to the same acceptor as SMTP's.
+package httpapi
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/identity"
+)
+
+// Users knows tokens. In production it is *identity.Users.
+type Users interface {
+	// AuthenticateToken gives an error that wraps identity.ErrCredentials when
+	// the token is nobody's, from there.
+	AuthenticateToken(token string, client netip.Addr) (*identity.User, error)
+}
+
+// Acceptor is the rule book. In production it is *submission.Acceptor, through
+// an adapter in cmd/dawk. Its errors are *Refusal; others count as trouble of
+// ours.
+type Acceptor interface {
+	// Room says whether a message of size octets (0: unknown) would be taken now.
+	Room(size int64) error
+	// Accept returns nil once the message is on stable storage.
+	Accept(context.Context, *Submission) (relay.QueueID, error)
+}
+
+// Submission is a message that a user wants sent.
+type Submission struct {
+	relay.Envelope
+	Content io.WriterTo // strict CRLF lines
+	User    *identity.User
+	Client  netip.Addr
+	TLS     string // for people; "" in the clear
+}
+
+// Refusal is a message that was not accepted, with words for whoever sent it.
+type Refusal struct{ Reply relay.Reply }
+
+func (r *Refusal) Error() string { return r.Reply.String() }
+
+// Status is what became of a message.
+type Status struct {
+	ID         relay.QueueID     `json:"id"`
+	Identity   string            `json:"-"` // who sent it, and may ask
+	Arrival    time.Time         `json:"arrival"`
+	Recipients []RecipientStatus `json:"recipients"`
+	More       int               `json:"more_recipients,omitempty"` // that are not listed
+}
+
+// RecipientStatus is where one recipient's mail is.
+type RecipientStatus struct {
+	Recipient relay.Path `json:"recipient"`
+	State     string     `json:"state"` // "queued", "held", "relayed", "delivered", "failed", "expired", "deleted"
+	Attempts  int        `json:"attempts,omitempty"`
+	Reply     string     `json:"reply,omitempty"` // what the receiver said last
+	Next      time.Time  `json:"next_attempt,omitzero"`
+	At        time.Time  `json:"at,omitzero"` // when it ended
+}
+
+// Config is what the handler needs.
+type Config struct {
+	Users    Users
+	Acceptor Acceptor
+	// Status tells what became of a message; relay.ErrNotFound if nothing is known.
+	Status         func(relay.QueueID) (*Status, error)
+	MaxMessageSize int64            // octets; 0: no limit but that of what is held in memory
+	MaxRecipients  int              // of a message; 0: no limit
+	Keys           *Keys            // of idempotency; nil: some in memory
+	Observer       relay.Observer   // hears of refused tokens
+	Listener       string           // names the door in events
+	Now            func() time.Time // nil: time.Now
+	Log            *slog.Logger     // nil: none
+	inMemory       *atomic.Int64    // octets of JSON that are being worked on
+}
+
+// Bounds, in octets and time.
+const (
+	maxInMemory = 128 << 20        // of JSON in work, all requests together
+	blockTime   = time.Minute      // without one octet of the body
+	totalTime   = 30 * time.Minute // for a request
+	maxKey      = 255
+)
+
+type handler struct{ Config }
+
+// NewHandler serves /v1/messages.
+func NewHandler(c Config) http.Handler {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Observer == nil {
+		c.Observer = relay.Observers{}
+	}
+	if c.Keys == nil {
+		c.Keys = NewKeys()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	c.inMemory = &atomic.Int64{}
+	h := &handler{c}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/messages", h.withUser(h.post))
+	mux.HandleFunc("GET /v1/messages/{id}", h.withUser(h.status))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/messages" {
+			w.Header().Set("Allow", "POST")
+			fail(w, http.StatusMethodNotAllowed, "send a message with POST")
+			return
+		}
+		fail(w, http.StatusNotFound, "there is nothing here; messages go to POST /v1/messages")
+	})
+	return mux
+}
+
+// problem is the body of an answer that is an error.
+type problem struct {
+	Error  string `json:"error"`
+	Status string `json:"status,omitempty"` // RFC 3463, when the rules refused
+}
+
+func fail(w http.ResponseWriter, code int, sentence string) {
+	answer(w, code, problem{Error: sentence})
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.Encode(v) // the client has gone if this fails
+}
+
+// refuse answers with what the rules said.
+func (h *handler) refuse(w http.ResponseWriter, err error) {
+	var r *Refusal
+	var bad *badRequest
+	switch {
+	case errors.As(err, &bad):
+		fail(w, bad.code, bad.Error())
+		return
+	case errors.As(err, &r):
+	case errors.Is(err, relay.ErrNoSpace):
+		w.Header().Set("Retry-After", "60")
+		fail(w, http.StatusServiceUnavailable, "no space for new mail now, try again later")
+		return
+	default:
+		h.Log.Error("a message over HTTP was not taken", "err", err)
+		w.Header().Set("Retry-After", "60")
+		fail(w, http.StatusServiceUnavailable, "local trouble, try again later")
+		return
+	}
+	code := http.StatusUnprocessableEntity
+	s := r.Reply.Status
+	switch {
+	case r.Reply.Code/100 == 4 && s == relay.Status{Class: 4, Subject: 7, Detail: 28}:
+		code = http.StatusTooManyRequests
+		w.Header().Set("Retry-After", "60")
+	case r.Reply.Code == 452 && s.Subject == 5: // too many recipients: the same again would not help
+	case r.Reply.Code/100 == 4:
+		code = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "60")
+	case r.Reply.Code == 552:
+		code = http.StatusRequestEntityTooLarge
+	case s.Subject == 7:
+		code = http.StatusForbidden
+	}
+	answer(w, code, problem{Error: r.Reply.Text, Status: s.String()})
+}
+
+// withUser lets those in who have a token.
+func (h *handler) withUser(next func(http.ResponseWriter, *http.Request, *identity.User)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		var user *identity.User
+		err := identity.ErrCredentials
+		if strings.EqualFold(scheme, "Bearer") {
+			user, err = h.Users.AuthenticateToken(strings.TrimSpace(token), clientOf(r))
+		}
+		if err != nil {
+			if scheme != "" {
+				h.Observer.Observe(relay.Event{Kind: relay.EventLogin, Time: h.Now(), Client: clientOf(r).String(),
+					Listener: h.Listener, TLS: tlsText(r.TLS), Reason: "credentials"})
+			}
+			w.Header().Set("WWW-Authenticate", `Bearer realm="dawk"`)
+			fail(w, http.StatusUnauthorized, "this needs a token, as in Authorization: Bearer dawk_…; the administrator makes one with dawk user token NAME")
+			return
+		}
+		next(w, r, user)
+	}
+}
+
+func clientOf(r *http.Request) netip.Addr {
+	ap, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return ap.Addr().Unmap().WithZone("")
+}
+
+func tlsText(s *tls.ConnectionState) string {
+	if s == nil {
+		return ""
+	}
+	return strings.ReplaceAll(tls.VersionName(s.Version), " ", "") + " " + tls.CipherSuiteName(s.CipherSuite)
+}
+
+// status answers GET /v1/messages/{id}. Somebody else's message is as unknown
+// as none.
+func (h *handler) status(w http.ResponseWriter, r *http.Request, u *identity.User) {
+	id, err := relay.ParseQueueID(r.PathValue("id"))
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	s, err := h.Status(id)
+	switch {
+	case err == nil && s.Identity == u.Name:
+		answer(w, http.StatusOK, s)
+	case err == nil || errors.Is(err, relay.ErrNotFound):
+		fail(w, http.StatusNotFound, "no message "+id.String()+" of yours is known; what ended is forgotten after a while")
+	default:
+		h.Log.Error("the status of a message could not be read", "id", id, "err", err)
+		fail(w, http.StatusServiceUnavailable, "local trouble, try again later")
+	}
+}

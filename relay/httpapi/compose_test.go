@@ -1,0 +1,208 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/emersion/go-message/mail"
+	"github.com/google/go-cmp/cmp"
+)
+
+// build makes the message of a request and gives it as it goes on.
+func build(t *testing.T, q request) (*message, string) {
+	t.Helper()
+	m, err := q.message()
+	if err != nil {
+		t.Fatalf("%+v: %v", q, err)
+	}
+	var b bytes.Buffer
+	if _, err := m.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	return m, b.String()
+}
+
+// parsed is what an independent reader sees in a message.
+type parsed struct {
+	Subject, From, Text, HTML string
+	To, Cc                    []string
+	Files                     map[string]string
+	Fields                    []string
+}
+
+func parse(t *testing.T, raw string) parsed {
+	t.Helper()
+	r, err := mail.CreateReader(strings.NewReader(raw))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, raw)
+	}
+	p := parsed{Files: map[string]string{}}
+	if p.Subject, err = r.Header.Subject(); err != nil {
+		t.Fatal(err)
+	}
+	for name, list := range map[string]*[]string{"To": &p.To, "Cc": &p.Cc} {
+		boxes, err := r.Header.AddressList(name)
+		if err != nil {
+			t.Fatalf("%s: %v in\n%s", name, err, raw)
+		}
+		for _, b := range boxes {
+			*list = append(*list, b.Name+"|"+b.Address)
+		}
+	}
+	from, err := r.Header.AddressList("From")
+	if err != nil || len(from) != 1 {
+		t.Fatalf("From: %v in\n%s", err, raw)
+	}
+	p.From = from[0].Name + "|" + from[0].Address
+	for f := r.Header.Fields(); f.Next(); {
+		p.Fields = append(p.Fields, f.Key())
+	}
+	for {
+		part, err := r.NextPart()
+		if err == io.EOF {
+			return p
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, raw)
+		}
+		body, err := io.ReadAll(part.Body)
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, raw)
+		}
+		switch h := part.Header.(type) {
+		case *mail.InlineHeader:
+			kind, _, _ := h.ContentType()
+			if kind == "text/html" {
+				p.HTML = string(body)
+			} else {
+				p.Text = string(body)
+			}
+		case *mail.AttachmentHeader:
+			name, err := h.Filename()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Files[name] = string(body)
+		}
+	}
+}
+
+// strict checks what SMTP and RFC 5322 ask of every message.
+func strict(t *testing.T, raw string) {
+	t.Helper()
+	if !strings.HasSuffix(raw, "\r\n") {
+		t.Errorf("it does not end in CRLF: %q", raw)
+	}
+	for _, line := range strings.Split(raw, "\r\n") {
+		if len(line) > 998 || strings.ContainsAny(line, "\r\n\x00") {
+			t.Errorf("not a line of mail: %q", line)
+		}
+		for i := range len(line) {
+			if line[i] >= 0x80 {
+				t.Errorf("an octet above 127 in %q", line)
+				break
+			}
+		}
+	}
+}
+
+func TestMessage(t *testing.T) {
+	for name, c := range map[string]struct {
+		q    request
+		want parsed
+	}{
+		"text": {request{From: "a@b.test", To: list{"c@b.test"}, Subject: "x", Text: "hello"},
+			parsed{From: "|a@b.test", To: []string{"|c@b.test"}, Subject: "x", Text: "hello\r\n"}},
+		"names": {request{From: `"Ünal, \"A\"" <a@b.test>`, To: list{"=?utf-8?q?J=C3=BCrgen?= <c@b.test>", `"quoted local"@b.test`}, Cc: list{"d@b.test"}, Subject: strings.Repeat("größer ", 40) + "x"},
+			parsed{From: `Ünal, "A"|a@b.test`, To: []string{"Jürgen|c@b.test", `|quoted local@b.test`}, Cc: []string{"|d@b.test"}, Subject: strings.Repeat("größer ", 40) + "x", Text: "\r\n"}},
+		"subject like an encoded word": {request{From: "a@b.test", To: list{"c@b.test"}, Subject: "=?utf-8?q?x?= ", Text: "."},
+			parsed{From: "|a@b.test", To: []string{"|c@b.test"}, Subject: "=?utf-8?q?x?= ", Text: ".\r\n"}},
+		"both and a file": {request{From: "a@b.test", To: list{"c@b.test"}, Text: "t", HTML: "<p>h",
+			Attachments: []attachment{{Filename: "ü \"x\".pdf", ContentType: "application/pdf", Content: []byte("a\r\nb\x00")}, {Filename: "empty"}}},
+			parsed{From: "|a@b.test", To: []string{"|c@b.test"}, Text: "t", HTML: "<p>h", Files: map[string]string{"ü \"x\".pdf": "a\r\nb\x00", "empty": ""}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, raw := build(t, c.q)
+			strict(t, raw)
+			got := parse(t, raw)
+			got.Fields = nil
+			if c.want.Files == nil {
+				c.want.Files = map[string]string{}
+			}
+			// The line end that closes a part belongs to the boundary, that of a
+			// whole body to the body.
+			got.Text, c.want.Text = strings.TrimSuffix(got.Text, "\r\n"), strings.TrimSuffix(c.want.Text, "\r\n")
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s\n%s", diff, raw)
+			}
+		})
+	}
+}
+
+// FuzzMessage: whatever values a client gives, either they are refused, or an
+// independent reader finds the same values, the same recipients, and no field
+// that the request did not ask for.
+func FuzzMessage(f *testing.F) {
+	f.Add("a@b.test", "c@b.test", "subject", "text\n.\r\n", "<p>", "X-A", "value", "file.txt", []byte("x"))
+	f.Add("A B <a@b.test>", "\"c d\"@b.test", "a\r\nBcc: x@y.test", "", "", "X-A: b\r\nBcc", "v", "a\"b", []byte{})
+	f.Add("=?utf-8?b?DQpYOiBh?= <a@b.test>", "c@xn--mnchen-3ya.test", strings.Repeat("ü", 300), "\r", "\x00", "References", strings.Repeat("<a@b> ", 200), "ü", []byte{0})
+	f.Fuzz(func(t *testing.T, from, to, subject, text, html, name, value, file string, content []byte) {
+		q := request{From: from, To: list{to}, Subject: subject, Text: text, HTML: html, Headers: map[string]string{name: value},
+			Attachments: []attachment{{Filename: file, Content: content}}}
+		data, err := json.Marshal(map[string]any{"from": from, "to": to, "subject": subject, "text": text, "html": html,
+			"headers": map[string]string{name: value}, "attachments": []any{map[string]any{"filename": file, "content": content}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := parseMessage(data)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\r\n\x00") {
+				t.Errorf("a sentence with control characters: %q", err)
+			}
+			return
+		}
+		for _, s := range []string{from, to, subject, name, value, file} {
+			if strings.ContainsAny(s, "\r\n\x00") {
+				t.Fatalf("%q was taken", s)
+			}
+		}
+		var b bytes.Buffer
+		if _, err := m.WriteTo(&b); err != nil {
+			t.Fatal(err)
+		}
+		raw := b.String()
+		for _, line := range strings.Split(strings.TrimSuffix(raw, "\r\n"), "\r\n") {
+			if len(line) > 998 || strings.ContainsAny(line, "\r\n\x00") {
+				t.Fatalf("not a line of mail: %q", line)
+			}
+		}
+		if !utf8.ValidString(subject) {
+			return // JSON has replaced what was no text
+		}
+		got := parse(t, raw)
+		if q.Subject != "" && got.Subject != subject {
+			t.Errorf("subject %q became %q\n%s", subject, got.Subject, raw)
+		}
+		if len(m.envelope.Recipients) != 1 || len(got.To) != 1 {
+			t.Errorf("recipients: %v, %v", m.envelope.Recipients, got.To)
+		}
+		allowed := map[string]int{"From": 1, "To": 1, "Subject": 1, "Mime-Version": 1, "Content-Type": 1, "own": 1}
+		for _, field := range got.Fields {
+			if _, ours := allowed[field]; !ours {
+				field = "own"
+			}
+			if allowed[field]--; allowed[field] < 0 {
+				t.Errorf("a field too many: %q\n%s", got.Fields, raw)
+			}
+		}
+		for _, c := range got.Files {
+			if c != string(content) {
+				t.Errorf("the file %q became %q", content, c)
+			}
+		}
+	})
+}

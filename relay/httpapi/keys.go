@@ -1,0 +1,189 @@
+package httpapi
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"dawk/relay"
+)
+
+// Bounds of Keys.
+const (
+	keepKeys = 24 * time.Hour
+	maxKeys  = 50_000 // about 15 MiB
+)
+
+// Keys remembers the idempotency keys of the last day, at most maxKeys: the
+// oldest go first. With a file they survive a restart and a crash of the
+// process; what was remembered in the last moments before a power cut may be
+// lost. It is safe for concurrent use.
+type Keys struct {
+	mu    sync.Mutex
+	byKey map[keyName]*use // nil: being worked on
+	order []keyName        // of those that are done, the oldest first
+	file  *os.File         // nil: in memory only
+	path  string
+	lines int // in the file
+}
+
+type keyName struct{ User, Key string }
+
+// use is what a key was used for.
+type use struct {
+	Digest [32]byte
+	ID     relay.QueueID
+	At     time.Time
+}
+
+// keyLine is a line of the file.
+type keyLine struct {
+	User   string        `json:"user"`
+	Key    string        `json:"key"`
+	Digest []byte        `json:"digest"`
+	ID     relay.QueueID `json:"id"`
+	At     time.Time     `json:"at"`
+}
+
+type keyState int
+
+const (
+	keyNew  keyState = iota // and now being worked on
+	keyBusy                 // by somebody else
+	keyDone
+)
+
+// NewKeys remembers in memory only.
+func NewKeys() *Keys { return &Keys{byKey: map[keyName]*use{}} }
+
+// OpenKeys remembers in a file as well. Lines of it that cannot be read are
+// left out: the process may have ended in the middle of the last.
+func OpenKeys(path string, now time.Time) (*Keys, error) {
+	k := NewKeys()
+	k.path = path
+	f, err := os.Open(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("idempotency keys: %w", err)
+	}
+	if err == nil {
+		r := bufio.NewScanner(io.LimitReader(f, 256<<20))
+		for r.Scan() {
+			var l keyLine
+			if json.Unmarshal(r.Bytes(), &l) == nil && len(l.Digest) == 32 && now.Sub(l.At) < keepKeys {
+				k.remember(keyName{l.User, l.Key}, use{[32]byte(l.Digest), l.ID, l.At})
+			}
+		}
+		f.Close()
+	}
+	return k, k.rewrite()
+}
+
+// rewrite makes the file anew, without what is forgotten.
+func (k *Keys) rewrite() error {
+	temp := k.path + ".new"
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("idempotency keys: %w", err)
+	}
+	k.file, k.lines = f, len(k.order)
+	w := bufio.NewWriter(f)
+	for _, n := range k.order {
+		if u := k.byKey[n]; u != nil {
+			_, _ = w.Write(line(n, *u)) // the first error stays
+		}
+	}
+	err = w.Flush()
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(temp, k.path)
+	}
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("idempotency keys: %w", err)
+	}
+	return nil
+}
+
+func line(n keyName, u use) []byte {
+	b, _ := json.Marshal(keyLine{n.User, n.Key, u.Digest[:], u.ID, u.At}) // never fails: plain values
+	return append(b, '\n')
+}
+
+// Close closes the file.
+func (k *Keys) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.file == nil {
+		return nil
+	}
+	err := k.file.Close()
+	k.file = nil
+	return err
+}
+
+// begin says what is known of a key, and that its message is being worked on
+// when nothing is.
+func (k *Keys) begin(user, key string, now time.Time) (use, keyState) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for len(k.order) > 0 {
+		old := k.byKey[k.order[0]]
+		if old != nil && now.Sub(old.At) < keepKeys && len(k.order) <= maxKeys {
+			break
+		}
+		if old != nil {
+			delete(k.byKey, k.order[0])
+		}
+		k.order = k.order[1:]
+	}
+	n := keyName{user, key}
+	u, known := k.byKey[n]
+	switch {
+	case !known:
+		k.byKey[n] = nil
+		return use{}, keyNew
+	case u == nil:
+		return use{}, keyBusy
+	}
+	return *u, keyDone
+}
+
+// finish remembers what came of a key that is being worked on. Its error means
+// that it is remembered in memory only.
+func (k *Keys) finish(user, key string, u use) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := keyName{user, key}
+	k.remember(n, u)
+	if k.file == nil {
+		return nil
+	}
+	if k.lines++; k.lines > 2*maxKeys {
+		old := k.file
+		err := k.rewrite()
+		old.Close()
+		return err
+	}
+	_, err := k.file.Write(line(n, u))
+	return err
+}
+
+// abandon forgets a key whose message was not taken: it may be tried again.
+func (k *Keys) abandon(user, key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.byKey, keyName{user, key})
+}
+
+func (k *Keys) remember(n keyName, u use) {
+	k.byKey[n] = &u
+	k.order = append(k.order, n)
+}
