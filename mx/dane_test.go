@@ -1,6 +1,7 @@
 package mx_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"
@@ -8,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -224,5 +226,74 @@ func TestRequireTLSByDANE(t *testing.T) {
 	}
 	if res := w.deliver(tk); !res.Replies[0].Positive() || res.TLSPolicy != "requiretls" {
 		t.Errorf("with records: %+v", res)
+	}
+}
+
+// doubt is a resolver whose answers of one type are not secure.
+type doubt struct {
+	*mx.Resolver
+	typ string
+}
+
+func (d doubt) LookupMX(ctx context.Context, name string) (mx.Answer[mx.MX], error) {
+	a, err := d.Resolver.LookupMX(ctx, name)
+	a.Secure = a.Secure && d.typ != "MX"
+	return a, err
+}
+
+func (d doubt) LookupAddrs(ctx context.Context, host, ip string) (mx.Answer[netip.Addr], error) {
+	a, err := d.Resolver.LookupAddrs(ctx, host, ip)
+	a.Secure = a.Secure && d.typ != "A"
+	return a, err
+}
+
+func (d doubt) LookupTLSA(ctx context.Context, host string, port uint16) (mx.Answer[mx.TLSA], error) {
+	a, err := d.Resolver.LookupTLSA(ctx, host, port)
+	a.Secure = a.Secure && d.typ != "TLSA"
+	return a, err
+}
+
+// Each link of the chain must be secure, or the records mean nothing.
+func TestDANENeedsTheWholeChain(t *testing.T) {
+	cfg, ca := certified(t, "mx.b.test")
+	for typ, want := range map[string]string{"MX": "", "A": "", "TLSA": "", "none": "dane"} {
+		w := newWorld(t, cfg, nil)
+		w.dns.Authentic(true)
+		if err := w.dns.Add(fmt.Sprintf("_%d._tcp.mx.b.test. ", w.srv.Port()) + tlsa(t, 3, 1, 1, der(ca))); err != nil {
+			t.Fatal(err)
+		}
+		w.tr = newTransport(t, mx.Config{Hostname: "relay.example.org", Port: w.srv.Port(), AllowNetworks: loopback, DANE: true,
+			Resolver: doubt{newResolver(t, w.dns), typ}})
+		res := w.deliver(task(t, letter, "x@b.test"))
+		if res.TLSPolicy != want || res.Replies[0].Positive() != (want == "") {
+			t.Errorf("%s not secure: %+v", typ, res)
+		}
+		if asked := w.dns.Queries("", "TLSA") > 0; asked != (typ == "TLSA" || typ == "none") {
+			t.Errorf("%s not secure: asked for TLSA: %v", typ, asked)
+		}
+	}
+}
+
+// A connection that other records let through is not used again.
+func TestDANERecordsChange(t *testing.T) {
+	cfg, ca := certified(t, "mx.b.test")
+	w := newWorld(t, cfg, func(c *mx.Config) { c.DANE = true })
+	w.dns.Authentic(true)
+	name := fmt.Sprintf("_%d._tcp.mx.b.test. ", w.srv.Port())
+	for i, c := range []struct {
+		record   string
+		sessions int
+		ok       bool
+	}{
+		{tlsa(t, 3, 1, 1, cfg.Certificate.Certificate[0]), 1, true},
+		{tlsa(t, 3, 1, 1, cfg.Certificate.Certificate[0]), 1, true},
+		{tlsa(t, 3, 1, 1, der(ca)), 2, false},
+	} {
+		if err := w.dns.Set(zone + name + c.record); err != nil {
+			t.Fatal(err)
+		}
+		if r := w.deliver(task(t, letter, "x@b.test")).Replies[0]; r.Positive() != c.ok || w.srv.Sessions() != c.sessions {
+			t.Errorf("%d: %+v, %d sessions", i, r, w.srv.Sessions())
+		}
 	}
 }

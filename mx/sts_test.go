@@ -269,7 +269,10 @@ func TestSTSFetch(t *testing.T) {
 		{"redirect", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/other" {
 				http.Redirect(w, r, "/other", http.StatusFound)
+				return
 			}
+			r.URL.Path = "/.well-known/mta-sts.txt"
+			valid(w, r)
 		}, nil, fetchError},
 		{"404", http.NotFound, nil, fetchError},
 		{"203", func(w http.ResponseWriter, r *http.Request) {
