@@ -195,10 +195,11 @@ func (t *Transport) byDestination(destination string) *compiled {
 // Reserve takes room for one message to a destination from its budget, or says
 // when there may be some. It is cheap and does not block.
 func (t *Transport) Reserve(destination string) (wait time.Time) {
-	if r := t.byDestination(destination); r != nil {
-		return r.budget.reserve(time.Now())
+	r := t.byDestination(destination)
+	if r == nil || r.gate.held() { // what is turned back costs nothing
+		return time.Time{}
 	}
-	return time.Time{}
+	return r.budget.reserve(time.Now())
 }
 
 // Connections is how many connections to a destination are allowed at once; 0:

@@ -42,6 +42,12 @@ func (g *gate) hold(now time.Time, every time.Duration, why relay.Reply) (since 
 	return g.since, first
 }
 
+func (g *gate) held() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.since.IsZero()
+}
+
 // open says whether it was shut.
 func (g *gate) open() bool {
 	g.mu.Lock()
@@ -83,6 +89,7 @@ func (t *Transport) Release(route string) {
 
 func (t *Transport) free(r *compiled) {
 	if r.gate.open() {
+		r.budget.reserve(time.Now()) // for the message that knocked
 		t.cfg.OnHold(r.Name, false, relay.Reply{})
 	}
 }

@@ -177,6 +177,16 @@ func tooMany(t *T, w *world) {
 	if !eventually(w.ctx, 5*time.Second, func() bool { return strings.HasPrefix(greeting(), "220 ") }) {
 		t.Errorf("nobody is let in after a connection has ended")
 	}
+	for _, d := range open {
+		d.close()
+	}
+	open = nil
+	if !eventually(w.ctx, 10*time.Second, func() bool {
+		page, _, err := w.house.get("/metrics")
+		return err == nil && strings.Contains(page, "\ndawk_client_connections 0\n")
+	}) {
+		t.Errorf("closed connections are still counted")
+	}
 }
 
 // cutOff breaks the connection in the middle of a message.

@@ -232,7 +232,7 @@ func (c *checker) routes(ctx context.Context) []finding {
 		return []finding{bad("route", "", "%v", err)}
 	}
 	defer t.Close()
-	var all []finding
+	all := c.noticeRoute(t)
 	for _, p := range t.Probe(ctx) {
 		where := "route " + p.Route
 		if p.Host != "" {

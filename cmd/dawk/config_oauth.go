@@ -14,6 +14,7 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/oauth"
+	"dawk/relay"
 )
 
 // preset is what a type of route stands for.
@@ -233,4 +234,21 @@ func resolvingDial(lookup mx.Lookup, ip string) func(context.Context, string, st
 		}
 		return nil, errors.Join(errs...)
 	}
+}
+
+// noticeRoute says which way bounces go, where that is a provider's mailbox:
+// they have no sender, which a mailbox may not be allowed to send as.
+func (c *checker) noticeRoute(t *mx.Transport) []finding {
+	to := c.cfg.postmasterPath()
+	if to.IsNull() {
+		return nil // told by postmaster
+	}
+	name, ok := strings.CutPrefix(t.Destination(new(relay.Message), to), mx.RoutePrefix)
+	for i := range c.cfg.Routes {
+		if r := &c.cfg.Routes[i]; ok && r.name() == name && presets[r.Type].provider != mx.ProviderOther {
+			return []finding{warn("route", `send them by MX with a route before it: from = ["<>"], to = ["*"], tls = "opportunistic"`,
+				"route %s: notices to %s go this way too; they have no sender, and the provider may refuse them", name, to)}
+		}
+	}
+	return nil
 }
