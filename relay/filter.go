@@ -94,6 +94,20 @@ func (f Filter) Match(m *Message, d *Delivery, now time.Time) bool {
 	return true
 }
 
+// Recipients are the open recipients of d that f picks one by one, as indexes
+// into m.Recipients: those for which every term holds when it is looked at
+// alone. An act that ends mail must not hit those who only share its route.
+func (f Filter) Recipients(m *Message, d *Delivery, now time.Time) (picked []int) {
+	one := *d
+	for i, o := range d.Open {
+		one.Open = d.Open[i : i+1 : i+1]
+		if f.Match(m, &one, now) {
+			picked = append(picked, o.Recipient)
+		}
+	}
+	return picked
+}
+
 // filterOps in the order in which they are looked for: longer ones first.
 var filterOps = []string{"!=", "!~", ">=", "<=", "=", "~", ">", "<"}
 

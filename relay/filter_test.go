@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,4 +214,30 @@ func FuzzFilter(f *testing.F) {
 			t.Fatalf("%q and %q differ", s, one.String())
 		}
 	})
+}
+
+// Of recipients that share a route, each is looked at alone: its address and
+// the last reply that it got.
+func TestFilterPicksRecipients(t *testing.T) {
+	m, d := filterSample(t)
+	for filter, want := range map[string][]int{
+		"":                                  {1, 2},
+		"1RK3ZC8Q9D4-7ABC":                  {1, 2},
+		"to=ann@example.com":                {1},
+		"to=@bücher.example":                {2},
+		"to=done@example.com":               nil,
+		"to!=ann@example.com":               {2},
+		"reply~full":                        {1},
+		"code=4xx to=bob@*":                 nil, // each holds for somebody, both for nobody
+		"to=ann@example.com from=<>":        nil,
+		"to=ann@example.com dest=*.com":     {1},
+		"age>1h to=@bücher.example,x@y.com": {2},
+	} {
+		if got := relay.MustParseFilter(filter).Recipients(m, d, filterNow); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", filter, got, want)
+		}
+	}
+	if len(d.Open) != 2 {
+		t.Error("the Delivery was changed")
+	}
 }

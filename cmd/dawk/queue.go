@@ -21,6 +21,10 @@ import (
 // than anybody reads.
 const listLimit = 1000
 
+// pickRecipients is said of the verbs that end mail.
+const pickRecipients = "Only the recipients that the filter picks are concerned, each looked at alone; the\n" +
+	"others of the same message stay. (retry, hold and release are for all of a delivery.)"
+
 func newQueueCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "queue",
@@ -37,8 +41,8 @@ func newQueueCommand(a *app) *cobra.Command {
 		{admin.Retry, "Try messages now instead of at their time", "What is on hold stays there: release it instead."},
 		{admin.Hold, "Keep messages in the queue without trying them", "Time on hold does not count towards the age at which a message is returned."},
 		{admin.Release, "End a hold, and try the messages now", ""},
-		{admin.Delete, "Delete messages; nobody is told", "A message deleted cannot be brought back. Look first with --dry-run."},
-		{admin.Bounce, "Give up on messages, and tell their senders", "The senders get the notice that they would get at the end of the message's lifetime."},
+		{admin.Delete, "Delete messages; nobody is told", pickRecipients + "\nWhat is deleted cannot be brought back. Look first with --dry-run."},
+		{admin.Bounce, "Give up on messages, and tell their senders", "The senders get the notice that they would get at the end of the message's lifetime.\n" + pickRecipients},
 	} {
 		cmd.AddCommand(newQueueActCommand(a, v.verb, v.short, v.long))
 	}

@@ -113,11 +113,11 @@ func printActed(w io.Writer, req admin.ActRequest, a *admin.Acted) error {
 	if req.DryRun {
 		verb = "would " + string(req.Verb)
 	}
-	to := make([]string, len(a.To))
+	to := make([]string, len(a.To)) // all of them, however many: who is hit must be seen before
 	for i, p := range a.To {
 		to[i] = p.String()
 	}
-	_, err := fmt.Fprintf(w, "%s  %s  %s → %s\n", a.ID, verb, sender(a.From), clipText(strings.Join(to, ", "), 200))
+	_, err := fmt.Fprintf(w, "%s  %s  %s → %s\n", a.ID, verb, sender(a.From), strings.Join(to, ", "))
 	return err
 }
 
@@ -132,6 +132,9 @@ func actSummary(req admin.ActRequest, e *admin.End) string {
 		return fmt.Sprintf("Nothing was done: %s.", skipped(req.Verb, e.Skipped))
 	}
 	what := plural(e.Deliveries, "delivery") + " of " + plural(e.Messages, "message")
+	if req.Verb == admin.Delete || req.Verb == admin.Bounce { // which pick recipients
+		what = plural(e.Recipients, "recipient") + " of " + plural(e.Messages, "message")
+	}
 	if req.DryRun {
 		return fmt.Sprintf("Would %s %s; nothing was done (--dry-run).", req.Verb, what)
 	}

@@ -81,8 +81,8 @@ func (o operated) Act(ctx context.Context, id relay.QueueID, verb admin.Verb) er
 	return o.d.Act(ctx, id, delivery.Verb(verb))
 }
 
-func (o operated) ActOn(ctx context.Context, id relay.QueueID, job uint16, verb admin.Verb) error {
-	return o.d.ActOn(ctx, id, job, delivery.Verb(verb))
+func (o operated) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb admin.Verb) error {
+	return o.d.ActOn(ctx, id, job, recipients, delivery.Verb(verb))
 }
 
 func (o operated) Where(id relay.QueueID) []admin.Where {

@@ -54,6 +54,9 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// ends says whether v ends recipients, and for good.
+func (v Verb) ends() bool { return v == Delete || v == Bounce }
+
 func (req ActRequest) check() (relay.Filter, error) {
 	filter, err := relay.ParseFilter(req.Filter)
 	switch {
@@ -114,7 +117,7 @@ func (h *handler) perform(ctx context.Context, req ActRequest, f relay.Filter, n
 		})
 	}
 	go func() {
-		for item, err := range h.pick(ctx, f, now) {
+		for item, err := range h.pick(ctx, f, req.Verb.ends(), now) {
 			if err == nil && item.Message.Notice && item.Message.Arrival.After(now) {
 				continue
 			}
@@ -147,7 +150,11 @@ func (h *handler) actOn(ctx context.Context, req ActRequest, t *task) {
 	}
 	for i := range t.acted {
 		if !t.item.whole {
-			err = h.Dispatcher.ActOn(ctx, id, t.acted[i].Job, req.Verb)
+			var recipients []int
+			if t.item.part[t.acted[i].Job] {
+				recipients = t.item.Deliveries[i].Recipients()
+			}
+			err = h.Dispatcher.ActOn(ctx, id, t.acted[i].Job, recipients, req.Verb)
 		}
 		if t.gone[i] = errors.Is(err, relay.ErrNotFound); err != nil {
 			t.acted[i].Error = err.Error()
@@ -176,7 +183,8 @@ func describe(m *relay.Message, d *relay.Delivery) Acted {
 	return Acted{ID: m.ID, Job: d.Job, Destination: d.Destination, From: m.From, To: openPaths(m, d)}
 }
 
-// openPaths are the recipients of d that have no final outcome.
+// openPaths are the recipients of d that have no final outcome, and of these
+// those that were picked.
 func openPaths(m *relay.Message, d *relay.Delivery) []relay.Path {
 	paths := make([]relay.Path, 0, len(d.Open))
 	for _, o := range d.Open {

@@ -116,8 +116,12 @@ func (s *store) Act(ctx context.Context, id relay.QueueID, verb admin.Verb) erro
 	return s.did(id, fmt.Sprintf("%s %s", verb, id))
 }
 
-func (s *store) ActOn(ctx context.Context, id relay.QueueID, job uint16, verb admin.Verb) error {
-	return s.did(id, fmt.Sprintf("%s %s/%d", verb, id, job))
+func (s *store) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb admin.Verb) error {
+	what := fmt.Sprintf("%s %s/%d", verb, id, job)
+	if recipients != nil {
+		what += fmt.Sprint(" ", recipients)
+	}
+	return s.did(id, what)
 }
 
 func (s *store) did(id relay.QueueID, what string) error {
@@ -381,6 +385,61 @@ func TestActOnWhatTheFilterPicks(t *testing.T) {
 	}
 	if end.Deliveries != 2 || end.Messages != 2 || end.Gone != 1 || end.Failed != 1 || len(lines) != 3 {
 		t.Errorf("%+v, %s", end, body)
+	}
+}
+
+// With a route for everything all recipients share one Delivery. What ends mail
+// ends it for those that were picked, each alone; what only moves its time is
+// for all of them.
+func TestVerbsThatEndMailPickRecipients(t *testing.T) {
+	s := newStore()
+	var ids []relay.QueueID
+	for n, to := range [][]string{
+		{"ann@a.test", "bob@a.test", "eve@a.test"},
+		{"ann@a.test"},
+		{"bob@a.test", "ann@a.test", "carl@b.test"},
+	} {
+		ids = append(ids, s.put(t, n, time.Hour, to...).Message.ID)
+	}
+	names := strings.NewReplacer("#1", ids[0].String(), "#2", ids[1].String(), "#3", ids[2].String())
+	c := serve(t, admin.Config{Queue: s, Dispatcher: s})
+	for _, x := range []struct {
+		verb   admin.Verb
+		filter string
+		want   []string // done
+		to     []string // told
+	}{
+		{admin.Delete, "to=ann@a.test", []string{"#1/0 [0]", "#2", "#3/0 [1]"}, []string{"ann@a.test", "ann@a.test", "ann@a.test"}},
+		{admin.Bounce, "to!=ann@a.test", []string{"#1/0 [1 2]", "#3/0 [0]", "#3/1"},
+			[]string{"bob@a.test", "eve@a.test", "bob@a.test", "carl@b.test"}},
+		{admin.Delete, "to=@a.test", []string{"#1", "#2", "#3/0"}, nil},
+		{admin.Delete, "to=bob@a.test code=4xx", nil, nil},
+		{admin.Hold, "to=eve@a.test", []string{"#1"}, []string{"ann@a.test", "bob@a.test", "eve@a.test"}},
+	} {
+		for _, dry := range []bool{true, false} {
+			s.acts = nil
+			_, body := act(t, c, admin.ActRequest{Verb: x.verb, Filter: x.filter, DryRun: dry})
+			lines, end := decodeLines(t, body)
+			var want, told []string
+			for _, w := range x.want {
+				want = append(want, string(x.verb)+" "+names.Replace(w))
+			}
+			for _, l := range lines {
+				for _, p := range l.Acted.To {
+					told = append(told, p.String())
+				}
+			}
+			slices.Sort(s.acts)
+			slices.Sort(told)
+			slices.Sort(want)
+			slices.Sort(x.to)
+			if dry {
+				want = nil
+			}
+			if !slices.Equal(s.acts, want) || x.to != nil && (!slices.Equal(told, x.to) || end.Recipients != len(x.to)) {
+				t.Errorf("%s %s, dry %v: did %v, want %v; told %v, %+v", x.verb, x.filter, dry, s.acts, want, told, end)
+			}
+		}
 	}
 }
 

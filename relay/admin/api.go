@@ -34,8 +34,9 @@ type Dispatcher interface {
 	// Act does verb to every Delivery of a message, atomically against
 	// attempts that are in progress. relay.ErrNotFound if none is left.
 	Act(ctx context.Context, id relay.QueueID, verb Verb) error
-	// ActOn is Act for one Delivery.
-	ActOn(ctx context.Context, id relay.QueueID, job uint16, verb Verb) error
+	// ActOn is Act for one Delivery. Delete and Bounce end only recipients,
+	// indexes into Message.Recipients, if it is not nil.
+	ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb Verb) error
 	// Where tells what is about to happen to the Deliveries of a message.
 	Where(id relay.QueueID) []Where
 	// Stats must not read the store.
@@ -55,7 +56,9 @@ type Where struct {
 // on hold, Release over what is not.
 type Verb string
 
-// The verbs. Delete and Bounce end the Delivery; only Bounce tells the sender.
+// The verbs. Retry, Hold and Release are for whole Deliveries. Delete and Bounce
+// end the recipients that the filter picks, each looked at alone, and no others
+// of their Delivery; only Bounce tells the sender.
 const (
 	Retry   Verb = "retry"   // try now
 	Hold    Verb = "hold"    // keep, do not try
@@ -126,13 +129,13 @@ type ActRequest struct {
 	DryRun bool   `json:"dry_run"`
 }
 
-// Acted is what became of one Delivery.
+// Acted is what became of one Delivery, or of some recipients in it.
 type Acted struct {
 	ID          relay.QueueID `json:"id"`
 	Job         uint16        `json:"job"`
 	Destination string        `json:"destination"`
 	From        relay.Path    `json:"from"`
-	To          []relay.Path  `json:"to"` // the open recipients
+	To          []relay.Path  `json:"to"` // the recipients acted upon
 	Error       string        `json:"error,omitempty"`
 }
 

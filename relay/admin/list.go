@@ -10,6 +10,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,7 +33,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	}
 	end := End{Now: time.Now()}
 	out := newLines(w)
-	for item, err := range h.pick(r.Context(), filter, end.Now) {
+	for item, err := range h.pick(r.Context(), filter, false, end.Now) {
 		switch {
 		case err != nil && !errors.Is(err, relay.ErrCorrupt):
 			out.abort(fmt.Errorf("read the queue: %w", err))
@@ -56,12 +57,14 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 // pickedItem is a message with those of its Deliveries that a filter picked.
 type pickedItem struct {
 	relay.Item
-	whole bool // all of them
+	whole bool            // all of them, with all that is open in them
+	part  map[uint16]bool // by Job: only some of its recipients
 }
 
 // pick gives the items that f picks, each with only the Deliveries that it
-// picks. A filter of IDs is looked up; any other is a walk through the store.
-func (h *handler) pick(ctx context.Context, f relay.Filter, now time.Time) iter.Seq2[*pickedItem, error] {
+// picks, and of these with each only the recipients that it picks. A filter of
+// IDs is looked up; any other is a walk through the store.
+func (h *handler) pick(ctx context.Context, f relay.Filter, each bool, now time.Time) iter.Seq2[*pickedItem, error] {
 	all := h.Queue.Items(ctx)
 	if ids := f.IDs(); ids != nil {
 		all = h.byID(ids)
@@ -74,21 +77,39 @@ func (h *handler) pick(ctx context.Context, f relay.Filter, now time.Time) iter.
 				}
 				continue
 			}
-			picked := item.Deliveries[:0:0]
-			for i := range item.Deliveries {
-				if f.Match(&item.Message, &item.Deliveries[i], now) {
-					picked = append(picked, item.Deliveries[i])
-				}
-			}
-			if len(picked) == 0 {
-				continue
-			}
-			p := &pickedItem{relay.Item{Message: item.Message, Deliveries: picked}, len(picked) == len(item.Deliveries)}
-			if !yield(p, nil) {
+			p := pickFrom(item, f, each, now)
+			if len(p.Deliveries) > 0 && !yield(p, nil) {
 				return
 			}
 		}
 	}
+}
+
+func pickFrom(item *relay.Item, f relay.Filter, each bool, now time.Time) *pickedItem {
+	p := &pickedItem{Item: relay.Item{Message: item.Message}, part: make(map[uint16]bool)}
+	for _, d := range item.Deliveries {
+		switch {
+		case each:
+			open, recipients := d.Open, f.Recipients(&item.Message, &d, now)
+			d.Open = nil
+			for _, o := range open {
+				if slices.Contains(recipients, o.Recipient) {
+					d.Open = append(d.Open, o)
+				}
+			}
+			if len(d.Open) == 0 {
+				continue
+			}
+			if len(d.Open) < len(open) {
+				p.part[d.Job] = true
+			}
+		case !f.Match(&item.Message, &d, now):
+			continue
+		}
+		p.Deliveries = append(p.Deliveries, d)
+	}
+	p.whole = len(p.Deliveries) == len(item.Deliveries) && len(p.part) == 0
+	return p
 }
 
 // byID looks messages up; those that are gone are left out.

@@ -94,7 +94,7 @@ func (h *handler) entries(r *http.Request, f relay.Filter, now time.Time) iter.S
 		return h.Queue.Entries()
 	}
 	return func(yield func(relay.Entry, error) bool) {
-		for item, err := range h.pick(r.Context(), f, now) {
+		for item, err := range h.pick(r.Context(), f, false, now) {
 			if err != nil {
 				if !yield(relay.Entry{}, err) {
 					return

@@ -64,7 +64,7 @@ func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error
 		}
 		for _, job := range jobs {
 			seen[job] = true
-			switch err := d.actOn(ctx, id, job, verb); {
+			switch err := d.actOn(ctx, id, job, nil, verb); {
 			case err == nil:
 				acted++
 			case !errors.Is(err, relay.ErrNotFound):
@@ -81,11 +81,19 @@ func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error
 // ActOn is Act for one Delivery of a message, for filters that pick some of its
 // destinations and not others. What parts from the Delivery in an attempt that
 // is in progress is not acted upon.
-func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, verb Verb) error {
+//
+// Recipients, indexes into Message.Recipients, are those that VerbDelete and
+// VerbBounce end, nil for all; the others stay in the Delivery as they are. The
+// error is relay.ErrNotFound when none of them is open any more. The other
+// verbs concern the Delivery as a whole, and want nil.
+func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb Verb) error {
 	if err := d.admit(ctx, id, verb); err != nil {
 		return err
 	}
-	if err := d.actOn(ctx, id, job, verb); err != nil {
+	if recipients != nil && verb != VerbDelete && verb != VerbBounce {
+		return fmt.Errorf("%s %s: it is for a whole delivery, not for some of its recipients", verb, id)
+	}
+	if err := d.actOn(ctx, id, job, recipients, verb); err != nil {
 		return fmt.Errorf("%s %s: %w", verb, id, err)
 	}
 	return nil
@@ -141,8 +149,8 @@ func (d *Dispatcher) jobs(id relay.QueueID, seen map[uint16]bool) (jobs []uint16
 	return jobs
 }
 
-// actOn does it to one Delivery.
-func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, verb Verb) error {
+// actOn does it to one Delivery, or to some of its recipients.
+func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb Verb) error {
 	w, err := d.acquire(ctx, id, job)
 	if err != nil {
 		return err
@@ -157,7 +165,11 @@ func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, ve
 		return err
 	}
 	defer claim.Content.Close()
-	dec, changed := d.settler.act(time.Now().Round(0), claim, verb)
+	if recipients != nil && !anyOpen(claim.Delivery, recipients) {
+		d.release(w, w.was)
+		return relay.ErrNotFound
+	}
+	dec, changed := d.settler.act(time.Now().Round(0), claim, recipients, verb)
 	if !changed {
 		d.release(w, w.was)
 		return nil
@@ -174,8 +186,11 @@ func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, ve
 		for _, e := range dec.events {
 			d.observer.Observe(e)
 		}
-		f := d.fateAfter(claim, dec)
-		f.reason = w.was.reason
+		f := w.was // as it stays for the recipients that were not picked
+		if dec.gone || recipients == nil {
+			f = d.fateAfter(claim, dec)
+			f.reason = w.was.reason
+		}
 		d.release(w, f)
 	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrCorrupt):
 		d.unclaimed(w, err)
@@ -267,9 +282,13 @@ func (d *Dispatcher) unwait(r ref, turn chan handover) {
 	}
 }
 
-// act decides what a verb does to a Delivery; changed is false when it is so
-// already.
-func (s *settler) act(now time.Time, c *relay.Claim, verb Verb) (dec decision, changed bool) {
+func anyOpen(d *relay.Delivery, recipients []int) bool {
+	return slices.ContainsFunc(d.Open, func(o relay.Open) bool { return slices.Contains(recipients, o.Recipient) })
+}
+
+// act decides what a verb does to a Delivery, or, where recipients are given, to
+// those of them that are open; changed is false when it is so already.
+func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb Verb) (dec decision, changed bool) {
 	d := c.Delivery
 	next := d.State()
 	kind := relay.EventHeld
@@ -300,15 +319,24 @@ func (s *settler) act(now time.Time, c *relay.Claim, verb Verb) (dec decision, c
 		out = outcomesFor(d, relay.ActionFailed,
 			relay.Failure(relay.StageRoute, relay.Status{Class: 5, Subject: 3, Detail: 0}, "returned to its sender %s", byAdministrator))
 	}
-	dec = decision{gone: out != nil, noted: next.DelayNoticed,
+	if recipients != nil {
+		out = slices.DeleteFunc(out, func(o relay.Outcome) bool { return !slices.Contains(recipients, o.Recipient) })
+	}
+	dec = decision{gone: len(out) == len(d.Open), noted: next.DelayNoticed,
 		settlement: relay.Settlement{ID: c.Message.ID, Job: d.Job, Outcomes: out, Next: next}}
-	for i, o := range d.Open {
+	tell := func(recipient int, rule string, reply relay.Reply) {
 		e := event(kind, now, c)
-		e.Recipient, e.Rule, e.Reason, e.Attempt = c.Message.Recipients[o.Recipient].Path, next.Rule, string(bounce.Operator), d.Attempts
-		if out != nil {
-			e.Reply, e.Rule = out[i].Reply, ""
-		}
+		e.Recipient, e.Rule, e.Reply = c.Message.Recipients[recipient].Path, rule, reply
+		e.Reason, e.Attempt = string(bounce.Operator), d.Attempts
 		dec.events = append(dec.events, e)
+	}
+	if out == nil {
+		for _, r := range d.Recipients() {
+			tell(r, next.Rule, relay.Reply{})
+		}
+	}
+	for _, o := range out {
+		tell(o.Recipient, "", o.Reply)
 	}
 	s.notify(now, time.Time{}, c, out, bounce.Situation{}, &dec)
 	return dec, true

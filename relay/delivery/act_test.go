@@ -221,6 +221,56 @@ func TestVerbThatCannotBeWritten(t *testing.T) {
 	})
 }
 
+// Some recipients of a Delivery end by the operator's hand: the others stay as
+// they were, and nobody else is told.
+func TestVerbsOnSomeRecipients(t *testing.T) {
+	for _, c := range []struct {
+		verb delivery.Verb
+		kind relay.EventKind
+		told int
+	}{{delivery.VerbDelete, relay.EventDeleted, 0}, {delivery.VerbBounce, relay.EventFailed, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := begin(t, delivery.Config{Retry: []time.Duration{time.Hour}})
+			r.hop.answer(func(_ context.Context, task relay.Task) relay.Result {
+				if task.Message.Notice {
+					return all(task, relayed)
+				}
+				return all(task, greylist)
+			})
+			id := r.store.accept(mail("sender@example.org", "a@dest.test", "b@dest.test", "c@dest.test"))
+			synctest.Wait()
+			if err := r.d.ActOn(context.Background(), id, 0, []int{1, 7}, c.verb); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			d := r.store.jobs[jobKey{id, 0}]
+			if got := d.Recipients(); !slices.Equal(got, []int{0, 2}) || d.Attempts != 1 || d.Open[0].Last != greylist {
+				t.Errorf("%s: left %+v", c.verb, d)
+			}
+			if e := r.ledger.first(c.kind); e.Recipient.String() != "b@dest.test" || r.ledger.count(c.kind) != 1 || r.ledger.count(relay.EventNotified) != c.told {
+				t.Errorf("%s: events %v, of %s", c.verb, r.ledger.kinds(id), e.Recipient)
+			}
+			if err := r.d.ActOn(context.Background(), id, 0, []int{1}, c.verb); !errors.Is(err, relay.ErrNotFound) {
+				t.Errorf("%s again: %v", c.verb, err)
+			}
+			if err := r.d.ActOn(context.Background(), id, 0, []int{0}, delivery.VerbHold); err == nil {
+				t.Error("hold of one recipient was taken")
+			}
+			pass(59 * time.Minute)
+			if n := len(r.hop.attempts("dest.test")); n != 1 {
+				t.Errorf("%s: %d attempts before the hour of the others", c.verb, n)
+			}
+			pass(time.Minute)
+			if try := r.hop.tries[len(r.hop.tries)-1]; !slices.Equal(try.task.Recipients, []int{0, 2}) {
+				t.Errorf("%s: then %v were tried", c.verb, try.task.Recipients)
+			}
+			if err := r.d.ActOn(context.Background(), id, 0, []int{0, 2}, c.verb); err != nil || r.store.jobs[jobKey{id, 0}] != nil {
+				t.Errorf("%s of the rest: %v", c.verb, err)
+			}
+		})
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, delivery.Config{})
