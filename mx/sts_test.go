@@ -382,3 +382,28 @@ func TestPoliciesAndLevels(t *testing.T) {
 		t.Errorf("via: %s", got)
 	}
 }
+
+// A policy of yesterday is fetched again while it serves: by then max_age runs
+// anew.
+func TestSTSRefresh(t *testing.T) {
+	good, ca := certified(t, "mx.b.test")
+	w := newSTSWorld(t, good, ca, nil)
+	file := filepath.Join(w.dir, "b.test.json")
+	old := `{"domain":"b.test","id":"1","mode":"enforce","mx":["mx.b.test"],"max_age":604800000000000,"fetched":"` +
+		time.Now().Add(-25*time.Hour).UTC().Format(time.RFC3339) + `"}`
+	if err := os.WriteFile(file, []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.host.policy("enforce", 86400, "mx.b.test")
+	for range 1000 { // the refresh is nobody's to wait for
+		if got := w.try(); got != "verified" {
+			t.Fatal(got)
+		}
+		if now, err := os.ReadFile(file); err != nil || string(now) != old {
+			break
+		}
+	}
+	if now, err := os.ReadFile(file); err != nil || !strings.Contains(string(now), `"max_age":86400000000000`) || w.host.fetches.Load() != 1 {
+		t.Errorf("%s %v, %d fetches", now, err, w.host.fetches.Load())
+	}
+}
