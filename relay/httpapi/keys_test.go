@@ -1,0 +1,77 @@
+package httpapi
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"dawk/relay"
+)
+
+func TestKeys(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys")
+	noon := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	k, err := OpenKeys(path, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(user, key string, now time.Time, want keyState) use {
+		t.Helper()
+		u, got := k.begin(user, key, now)
+		if got != want {
+			t.Errorf("%s %s is %v, not %v", user, key, got, want)
+		}
+		return u
+	}
+	expect("a", "1", noon, keyNew)
+	expect("a", "1", noon, keyBusy)
+	expect("b", "1", noon, keyNew)
+	k.abandon("b", "1")
+	expect("b", "1", noon, keyNew)
+	if err := k.finish("a", "1", use{Digest: [32]byte{7}, ID: relay.QueueID{Key: 9}, At: noon}); err != nil {
+		t.Fatal(err)
+	}
+	if u := expect("a", "1", noon.Add(time.Hour), keyDone); u.ID.Key != 9 || u.Digest[0] != 7 {
+		t.Errorf("%+v", u)
+	}
+	// A crash in the middle of a line, then a start.
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(`{"user":"a","key":"2","dig`); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	k.Close()
+	if k, err = OpenKeys(path, noon.Add(23*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	expect("a", "1", noon.Add(23*time.Hour), keyDone)
+	expect("a", "2", noon.Add(23*time.Hour), keyNew)
+	expect("a", "1", noon.Add(25*time.Hour), keyNew) // a day is over
+	k.Close()
+}
+
+// The memory for keys is bounded: the oldest are forgotten.
+func TestKeysBounded(t *testing.T) {
+	k := NewKeys()
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	name := func(i int) string { return now.Add(time.Duration(i)).Format(time.RFC3339Nano) }
+	for i := range maxKeys + 100 {
+		k.begin("a", name(i), now)
+		if err := k.finish("a", name(i), use{At: now}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, s := k.begin("a", name(0), now); s != keyNew {
+		t.Error("the oldest key is still known")
+	}
+	if _, s := k.begin("a", name(maxKeys+99), now); s != keyDone {
+		t.Error("the newest key is forgotten")
+	}
+	if len(k.byKey) > maxKeys+1 {
+		t.Errorf("%d keys", len(k.byKey))
+	}
+}

@@ -1,0 +1,235 @@
+package sendmail_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dawk/relay"
+	"dawk/relay/sendmail"
+)
+
+func str(s string) *string { return &s }
+
+func TestParseArgs(t *testing.T) {
+	for line, want := range map[string]*sendmail.Args{
+		"":                              {Mode: "message"},
+		"-t -i":                         {Mode: "message", Extract: true, DotStays: true},
+		"-ti":                           {Mode: "message", Extract: true, DotStays: true},
+		"-oi -oem -odb -oe a@b.test":    {Mode: "message", DotStays: true, Recipients: []string{"a@b.test"}},
+		"-fa@b.test -F X c@d.test":      {Mode: "message", From: str("a@b.test"), FullName: "X", Recipients: []string{"c@d.test"}},
+		"-f a@b.test -r c@d.test":       {Mode: "message", From: str("c@d.test")},
+		"-N failure,success -R hdrs":    {Mode: "message", Notify: relay.NotifyFailure | relay.NotifySuccess, Ret: relay.RetHdrs},
+		"-Nnever -V id=1":               {Mode: "message", Notify: relay.NotifyNever, EnvID: "id=1"},
+		"-bs":                           {Mode: "smtp"},
+		"-q":                            {Mode: "queue"},
+		"-q30m":                         {Mode: "queue"},
+		"-bm -B 8BITMIME -h 3 -v -- -x": {Mode: "message", Verbose: true, Recipients: []string{"-x"}},
+		"-i -- a b":                     {Mode: "message", DotStays: true, Recipients: []string{"a", "b"}},
+		"-C x.toml -c y.toml":           {Mode: "message", Config: "y.toml"},
+	} {
+		got, err := sendmail.ParseArgs(strings.Fields(line))
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%q: %v %s", line, err, diff)
+		}
+	}
+	for _, line := range []string{"-Z", "-f", "-N maybe", "-N never,failure", "-R some", "-bd", "-bp", "-bv", "-bx", "--what", "-V \x01"} {
+		var e *sendmail.Error
+		if _, err := sendmail.ParseArgs(strings.Fields(line)); !errors.As(err, &e) || e.Exit != sendmail.ExitUsage {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+}
+
+var who = sendmail.Sender{User: "www-data", FullName: "Web, Server", Domain: "office.test"}
+
+func read(t *testing.T, in string, a *sendmail.Args) (*sendmail.Message, string) {
+	t.Helper()
+	m, err := sendmail.Read(strings.NewReader(in), a, who)
+	if err != nil {
+		t.Fatalf("%q: %v", in, err)
+	}
+	t.Cleanup(m.Close)
+	b, err := io.ReadAll(m.Reader())
+	if err != nil || int64(len(b)) != m.Size() {
+		t.Fatalf("%d octets of %d, %v", len(b), m.Size(), err)
+	}
+	return m, string(b)
+}
+
+func TestRead(t *testing.T) {
+	const from = `From: "Web, Server" <www-data@office.test>` + "\r\n"
+	for _, c := range []struct {
+		name, in, want string
+		a              sendmail.Args
+		to             string
+	}{
+		{"no header", "hello\n", from + "\r\nhello\r\n", sendmail.Args{Recipients: []string{"root"}}, "root@office.test"},
+		{"empty", "", from + "\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"mbox line", "From x Sun Nov 22\nSubject: s\n\nb\n", from + "Subject: s\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"own From", "From: x@y.test\n\nb", "From: x@y.test\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"dot", "S: s\n\na\n.\nb\n", from + "S: s\r\n\r\na\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"dot stays", "S: s\n\na\n.\nb\n", from + "S: s\r\n\r\na\r\n.\r\nb\r\n", sendmail.Args{DotStays: true, Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"-t", "To: a@b.test\nBcc: c@b.test,\n d@b.test\nS: s\n\nb\n", from + "To: a@b.test\r\nS: s\r\n\r\nb\r\n", sendmail.Args{Extract: true}, "a@b.test c@b.test d@b.test"},
+		{"long line in field", "S: " + strings.Repeat("x", 1000) + "\nT: t\n\n", from + "S: " + strings.Repeat("x", 995) + "\r\n " + strings.Repeat("x", 5) + "\r\nT: t\r\n\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, got := read(t, c.in, &c.a)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+			var to []string
+			for _, r := range m.Envelope.Recipients {
+				to = append(to, r.Path.String())
+			}
+			if strings.Join(to, " ") != c.to || m.Envelope.From.String() != "www-data@office.test" {
+				t.Errorf("%s to %v", m.Envelope.From, to)
+			}
+		})
+	}
+	// A null reverse-path, and a message that does not fit into memory.
+	big := strings.Repeat("0123456789abcde\n", 200_000)
+	m, got := read(t, "S: s\n\n"+big, &sendmail.Args{From: str("<>"), Recipients: []string{"a@b.test"}})
+	if !m.Envelope.From.IsNull() || !strings.HasSuffix(got, strings.ReplaceAll(big, "\n", "\r\n")) {
+		t.Error("the large message is not whole")
+	}
+	for in, exit := range map[string]int{"x": sendmail.ExitUsage, "To: a b c\n\n": sendmail.ExitNoUser} {
+		var e *sendmail.Error
+		if _, err := sendmail.Read(strings.NewReader(in), &sendmail.Args{Extract: true}, who); !errors.As(err, &e) || e.Exit != exit {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+}
+
+// FuzzRead: a message comes out whole and without the fields that nobody may
+// see, and never with a line that SMTP could not carry.
+func FuzzRead(f *testing.F) {
+	f.Add("To: a@b.test\nBcc: c@d.test\n\nx\n.\n", true)
+	f.Add("From x\nTo :a\r\n b\n\r\r\n", false)
+	f.Fuzz(func(t *testing.T, in string, dots bool) {
+		m, err := sendmail.Read(strings.NewReader(in), &sendmail.Args{Extract: true, DotStays: dots, Recipients: []string{"z@b.test"}}, who)
+		if err != nil {
+			return
+		}
+		defer m.Close()
+		b, err := io.ReadAll(m.Reader())
+		if err != nil || int64(len(b)) != m.Size() {
+			t.Fatal(err)
+		}
+		head, _, ok := strings.Cut("\r\n"+string(b), "\r\n\r\n")
+		if !ok || strings.Contains(strings.ToLower(head), "\nbcc:") {
+			t.Errorf("%q", b)
+		}
+		for _, line := range strings.Split(strings.TrimSuffix(string(b), "\r\n"), "\r\n") {
+			if len(line) > 998 || strings.ContainsAny(line, "\r\n\x00") {
+				t.Fatalf("not a line of mail: %q", line)
+			}
+		}
+	})
+}
+
+// collector takes mail from dir and answers with err.
+func collector(dir string, err error) (*sendmail.Collector, *[]string) {
+	var got []string
+	return &sendmail.Collector{Dir: dir, Log: slog.New(slog.DiscardHandler),
+		Permanent: func(e error) bool { return e.Error() == "no" },
+		Accept: func(_ context.Context, s *sendmail.Submission) (relay.QueueID, error) {
+			var b bytes.Buffer
+			if _, werr := s.Content.WriteTo(&b); werr != nil {
+				return relay.QueueID{}, werr
+			}
+			if err == nil {
+				got = append(got, s.Identity+" "+s.From.Wire()+" "+s.Recipients[0].Path.Wire()+" "+b.String())
+			}
+			return relay.QueueID{Key: 1}, err
+		}}, &got
+}
+
+func count(t *testing.T, pattern string) int {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+func TestDrop(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "drop")
+	if err := sendmail.MakeDrop(dir); err != nil {
+		t.Fatal(err)
+	}
+	m, content := read(t, "Subject: s\n\nbody\n", &sendmail.Args{Recipients: []string{"a@b.test"}})
+	if err := sendmail.Drop(dir, m); err != nil {
+		t.Fatal(err)
+	}
+	// While the relay takes nothing the file stays.
+	c, _ := collector(dir, errors.New("later"))
+	if err := c.Collect(t.Context()); err == nil || count(t, dir+"/*.mail") != 1 {
+		t.Fatalf("after temporary trouble: %v, %d files", err, count(t, dir+"/*.mail"))
+	}
+	c, got := collector(dir, nil)
+	if err := c.Collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{sendmail.Identity(uint32(os.Getuid())) + " <www-data@office.test> <a@b.test> " + content}
+	if diff := cmp.Diff(want, *got); diff != "" || count(t, dir+"/*") != 1 {
+		t.Errorf("%s; %d files", diff, count(t, dir+"/*"))
+	}
+	// What is refused for good is set aside.
+	if err := sendmail.Drop(dir, m); err != nil {
+		t.Fatal(err)
+	}
+	c, _ = collector(dir, errors.New("no"))
+	if err := c.Collect(t.Context()); err != nil || count(t, dir+"/*.mail") != 0 || count(t, dir+"/aside/*.mail") != 1 {
+		t.Errorf("%v, %d files, %d aside", err, count(t, dir+"/*.mail"), count(t, dir+"/aside/*"))
+	}
+}
+
+// What others can put into the folder is set aside, and leads nowhere else.
+func TestDropHostile(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "drop")
+	if err := sendmail.MakeDrop(dir); err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(root, "secret")
+	good := `{"dawk_drop":1,"size":3,"envelope":{"from":"a@b.test","recipients":[{"path":"c@d.test"}]}}` + "\nx\r\n"
+	for name, content := range map[string]string{
+		secret:                             good,
+		filepath.Join(dir, "short.mail"):   good[:len(good)-1],
+		filepath.Join(dir, "long.mail"):    good + "y",
+		filepath.Join(dir, "nobody.mail"):  `{"dawk_drop":1,"size":0,"envelope":{"from":"","recipients":[]}}` + "\n",
+		filepath.Join(dir, "inject.mail"):  `{"dawk_drop":1,"size":0,"envelope":{"from":"","envid":"a\nb","recipients":[{"path":"c@d.test"}]}}` + "\n",
+		filepath.Join(dir, "path.mail"):    `{"dawk_drop":1,"size":0,"envelope":{"from":"","recipients":[{"path":"c@d.test> BODY=x\r\nDATA"}]}}` + "\n",
+		filepath.Join(dir, "unknown.mail"): strings.Replace(good, `"size"`, `"sise"`, 1),
+		filepath.Join(dir, "empty.mail"):   "",
+		filepath.Join(dir, "other.txt"):    "x",
+	} {
+		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink(secret, filepath.Join(dir, "soft.mail")), os.Link(secret, filepath.Join(dir, "hard.mail")),
+		os.Mkdir(filepath.Join(dir, "dir.mail"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	c, got := collector(dir, nil)
+	if err := c.Collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(*got) != 0 || count(t, dir+"/*") != 1 || count(t, dir+"/aside/*") != 11 {
+		t.Errorf("%d sent, %d left, %d aside", len(*got), count(t, dir+"/*"), count(t, dir+"/aside/*"))
+	}
+	if b, err := os.ReadFile(secret); err != nil || string(b) != good {
+		t.Errorf("the file outside: %v", err)
+	}
+}
