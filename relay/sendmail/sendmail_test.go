@@ -201,10 +201,11 @@ func TestDropHostile(t *testing.T) {
 	if err := sendmail.MakeDrop(dir); err != nil {
 		t.Fatal(err)
 	}
-	secret := filepath.Join(root, "secret")
+	secret, other := filepath.Join(root, "secret"), filepath.Join(root, "other")
 	good := `{"dawk_drop":1,"size":3,"envelope":{"from":"a@b.test","recipients":[{"path":"c@d.test"}]}}` + "\nx\r\n"
 	for name, content := range map[string]string{
 		secret:                             good,
+		other:                              good,
 		filepath.Join(dir, "short.mail"):   good[:len(good)-1],
 		filepath.Join(dir, "long.mail"):    good + "y",
 		filepath.Join(dir, "nobody.mail"):  `{"dawk_drop":1,"size":0,"envelope":{"from":"","recipients":[]}}` + "\n",
@@ -218,7 +219,7 @@ func TestDropHostile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.Symlink(secret, filepath.Join(dir, "soft.mail")), os.Link(secret, filepath.Join(dir, "hard.mail")),
+	if err := errors.Join(os.Symlink(other, filepath.Join(dir, "soft.mail")), os.Link(secret, filepath.Join(dir, "hard.mail")),
 		os.Mkdir(filepath.Join(dir, "dir.mail"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
