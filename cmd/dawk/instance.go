@@ -145,8 +145,13 @@ func (r *instance) openTransport() (err error) {
 	if r.logins, err = r.cfg.logins(&cfg, r.log); err != nil {
 		return err
 	}
-	r.transport, err = mx.NewTransport(cfg)
-	return err
+	if r.transport, err = mx.NewTransport(cfg); err != nil {
+		return err
+	}
+	for route, s := range r.logins {
+		s.OnChange(func() { r.transport.Release(route) })
+	}
+	return nil
 }
 
 func (r *instance) openSigner() (err error) {

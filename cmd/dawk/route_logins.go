@@ -34,8 +34,7 @@ func (r *instance) onHold(route string, held bool, why relay.Reply) {
 // runLogins keeps all logins fresh until ctx ends.
 func (r *instance) runLogins(ctx context.Context) {
 	var wg sync.WaitGroup
-	for route, s := range r.logins {
-		s.OnChange(func() { r.transport.Release(route) })
+	for _, s := range r.logins {
 		wg.Go(func() { s.Run(ctx) })
 	}
 	wg.Wait()

@@ -123,11 +123,7 @@ func (s *Source) byRefreshToken(ctx context.Context, r *request) (*oauth2.Token,
 }
 
 func (s *Source) keep(k kept) error {
-	if err := s.store.save(k); err != nil {
-		return err
-	}
-	s.files.seen(s.store.path)
-	return nil
+	return s.files.ours(s.store.path, func() error { return s.store.save(k) })
 }
 
 // refreshToken is the one to use next.

@@ -111,13 +111,16 @@ func (w *watched) look() bool {
 	return true
 }
 
-// seen takes the content of path for known: we wrote it ourselves.
-func (f files) seen(path string) {
+// ours changes the file at path by write, and takes its content for known:
+// nobody sees a change that we made ourselves.
+func (f files) ours(path string, write func() error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	err := write()
 	for _, w := range f.all {
 		if w.path == path {
 			w.look()
 		}
 	}
+	return err
 }

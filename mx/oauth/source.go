@@ -77,7 +77,8 @@ func NewSource(cfg Config) (*Source, error) {
 func (s *Source) Close() { s.cancel() }
 
 // OnChange names the function that is told when a file of the login has
-// changed: a login that failed may succeed now. It is called before Run.
+// changed: a login that failed may succeed now. It is set before
+// Token and Run are called.
 func (s *Source) OnChange(f func()) { s.changed = f }
 
 // Token is the secret to log in with now. Errors are *Error.
