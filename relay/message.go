@@ -14,7 +14,7 @@ type Message struct {
 	Size    int64     `json:"size"` // octets of content as stored, CRLF line ends
 
 	// Who submitted it and how.
-	Identity string `json:"identity,omitempty"` // user name; "network:<prefix>" for a trusted network; "dawk" for our own notices
+	Identity string `json:"identity,omitempty"` // user name; "network:<prefix>" for a trusted network; "local:<login>" for a program of this machine; "dawk" for our own notices
 	Client   string `json:"client,omitempty"`   // address of the client, without port
 	Protocol string `json:"protocol,omitempty"` // RFC 3848 "with" keyword: SMTP, ESMTP, ESMTPS, ESMTPSA …
 
