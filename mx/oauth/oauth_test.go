@@ -112,6 +112,9 @@ func TestRefusedTokenIsReplacedOnce(t *testing.T) {
 	if !s.Refused(second) {
 		t.Error("a token that served before and is refused now is not worth another login")
 	}
+	if !s.Refused(second) {
+		t.Error("of two connections that it was refused on, the second gives up")
+	}
 	if token(t, s) == second || len(e.Requests()) != 3 {
 		t.Errorf("%d requests", len(e.Requests()))
 	}

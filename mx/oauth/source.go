@@ -36,6 +36,8 @@ type Source struct {
 	mu          sync.Mutex
 	access      access
 	given       string // the token that was handed out last
+	refused     string // the token that was refused last
+	again       bool   // what Refused said of it
 	failed      *Error // of the last request; nil: it succeeded, or none was made
 	lastRefresh time.Time
 	lastUse     time.Time
@@ -129,11 +131,14 @@ func (s *Source) Refused(token string) (again bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.access.token != token {
+	switch {
+	case token == s.refused: // on several connections at once
+		return s.again
+	case s.access.token != token:
 		return s.access.token != "" // somebody has got another by now
 	}
-	s.access = access{}
-	return s.given == token
+	s.access, s.refused, s.again = access{}, token, s.given == token
+	return s.again
 }
 
 // refresh gets one token. Only one runs at a time.
