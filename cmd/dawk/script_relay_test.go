@@ -280,6 +280,10 @@ func (w *world) idleCommand(args []string) {
 		w.idle, err = net.Dial("tcp", w.ts.Getenv("SMTP"))
 		w.ts.Check(err)
 		w.ts.Defer(func() { w.idle.Close() })
+		// Until the greeting the server may not know of it.
+		_ = w.idle.SetDeadline(time.Now().Add(patience))
+		_, err = w.idle.Read(make([]byte, 512))
+		w.ts.Check(err)
 		return
 	}
 	_ = w.idle.SetDeadline(time.Now().Add(patience))
