@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+
+	"dawk/relay"
 )
 
 // The price of a commit is two syncs. Whoever comes while one is under way
@@ -40,5 +42,21 @@ func TestWhatWaitsTogetherIsOneCommit(t *testing.T) {
 	}
 	if commits := q.Stats().Commits - before; commits != 2 || failed != nil {
 		t.Errorf("%d commits (%v), want that under way and one for the %d others", commits, failed, n)
+	}
+}
+
+// Whoever is told that a commit is done can rely on the scheduler knowing what
+// it made: an operator's act on a message finds the Deliveries that have just
+// parted from it.
+func TestWatchComesBeforeTheAnswer(t *testing.T) {
+	q := mustOpen(t, small(t.TempDir()))
+	var told []relay.Entry // by the writer, which calls done as well
+	q.Watch(func(all []relay.Entry) { told = append(told, all...) })
+	id := mustPut(t, q, body("x", 300), "a@example.org", "b@example.org")
+	s := relay.Settlement{ID: id, Split: []relay.Split{{Destination: "route:b", Recipients: []int{1}}}}
+	known := make(chan int, 1)
+	q.Settle(s, func(error) { known <- len(told) })
+	if n := <-known; n != 2 {
+		t.Errorf("%d Deliveries were told of at the answer, want the first and the one that parted", n)
 	}
 }

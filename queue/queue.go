@@ -105,9 +105,10 @@ func (q *Queue) Stats() Stats {
 	}
 }
 
-// Watch sets who is told, after each commit, of the Deliveries that it made.
-// It is called from the writer, one call at a time, and must not block. Set it
-// before the first Enqueue.
+// Watch sets who is told, after each commit, of the Deliveries that it made,
+// before Enqueue returns or Settle's done is called. It is called from the
+// writer, one call at a time, and must not block. Set it before the first
+// Enqueue.
 func (q *Queue) Watch(f func([]relay.Entry)) { q.watch = f }
 
 // fileUse is the size of the bbolt file and of its free pages.

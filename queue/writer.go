@@ -268,14 +268,16 @@ func (w *writer) try(ops []*op) (err error) {
 	}
 	w.q.counted(len(ops), time.Since(began))
 	t.committed()
+	// Told before the answers: who waited for a settlement finds the Deliveries
+	// that parted in it on the schedule.
+	if len(t.entries) > 0 && w.q.watch != nil {
+		w.q.watch(t.entries)
+	}
 	for _, o := range ops {
 		o.done(o.err)
 	}
 	if err := w.q.hook("answered"); err != nil {
 		w.q.distrust(err)
-	}
-	if len(t.entries) > 0 && w.q.watch != nil {
-		w.q.watch(t.entries)
 	}
 	return nil
 }

@@ -94,10 +94,10 @@ func (m *Memory) Settle(s relay.Settlement, done func(error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	entries, err := m.model.Settle(s)
+	m.tell(entries)
 	if done != nil {
 		done(err)
 	}
-	m.tell(entries)
 }
 
 // Content opens the content of a message.
