@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -188,6 +189,50 @@ func TestMaxSize(t *testing.T) {
 		t.Fatalf("after it drained: %v", err)
 	}
 	mustPut(t, q, body("x", 200<<10), "a@example.org")
+	sound(t, q)
+}
+
+// A commit that fails makes bbolt walk through its file: while the disk is full
+// there are few of them.
+func TestFewTriesOnFullDisk(t *testing.T) {
+	opt := small(t.TempDir())
+	var armed atomic.Bool
+	var tries atomic.Int32
+	opt.Hook = func(point string) error {
+		if point != "commit" || !armed.Load() {
+			return nil
+		}
+		tries.Add(1)
+		return full("write")
+	}
+	q := mustOpen(t, opt)
+	var ids []relay.QueueID
+	for range 100 {
+		ids = append(ids, mustPut(t, q, body("x", 300), "a@example.org"))
+	}
+	armed.Store(true)
+	done := make(chan error, len(ids))
+	for _, id := range ids {
+		q.Settle(relayed(id, 0, 0), func(err error) { done <- err })
+	}
+	round := func(most int32) {
+		t.Helper()
+		before := tries.Load()
+		for tries.Load() == before || q.Stats().Waiting < len(ids) {
+			runtime.Gosched()
+		}
+		if n := tries.Load() - before; n > most {
+			t.Errorf("%d tries in a round, want %d at most", n, most)
+		}
+	}
+	round(3) // 100, 6, 1
+	round(1)
+	armed.Store(false)
+	for range ids {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
 	sound(t, q)
 }
 

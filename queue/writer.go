@@ -21,7 +21,6 @@ const (
 	lazyShare     = 256  // settlements a commit while enqueues wait
 	lazyAlone     = 2000 // settlements a commit while none does
 	lazyWait      = 10 * time.Millisecond
-	fullRetry     = time.Second // before settlements are tried again on a full disk
 )
 
 // op is one operation. Its apply runs in the write transaction, possibly
@@ -51,6 +50,7 @@ type writer struct {
 
 	ops     []*op
 	retryAt time.Time // settlements wait until then: the disk is full
+	fits    int       // settlements a commit, while the disk is full; 0: it is not
 	dead    bool      // the disk is not trusted any more
 
 	panicked bool // inside bbolt, which may hold its locks for ever
@@ -179,6 +179,9 @@ collect:
 		if len(w.ops) > 0 {
 			share = lazyShare
 		}
+		if w.fits > 0 {
+			share = min(share, w.fits)
+		}
 		lazies = w.takeLazy(share)
 	}
 	w.commit(w.ops, lazies)
@@ -192,47 +195,21 @@ func (w *writer) commit(ops, lazies []*op) {
 		return
 	}
 	all := append(slices.Clone(ops), lazies...)
+	began := time.Now()
 	err := w.try(all)
+	took := time.Since(began)
 	switch {
 	case err == nil:
+		w.fitted(len(lazies))
 	case isFull(err):
 		w.q.space.setFull(err)
 		refusal := fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
 		for _, o := range ops {
 			o.done(refusal)
 		}
-		w.settleFull(lazies, len(ops) == 0)
+		w.settleFull(lazies, len(ops) == 0, took)
 	default:
 		w.fail(all, err)
-	}
-}
-
-// settleFull commits settlements on a full disk: with the reserve given up,
-// then in smaller and smaller groups, since bbolt needs free pages for a
-// deletion too. What does not fit waits; nothing is lost.
-func (w *writer) settleFull(ops []*op, tried bool) {
-	size := len(ops)
-	for len(ops) > 0 {
-		if tried {
-			if !w.q.space.dropReserve() {
-				size /= 2
-			}
-			if size == 0 {
-				w.putBack(ops)
-				w.retryAt = time.Now().Add(fullRetry)
-				return
-			}
-		}
-		tried = true
-		n := min(size, len(ops))
-		err := w.try(ops[:n])
-		switch {
-		case err == nil:
-			ops, tried = ops[n:], false
-		case !isFull(err):
-			w.fail(ops, err)
-			return
-		}
 	}
 }
 
