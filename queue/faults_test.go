@@ -195,7 +195,7 @@ func TestMaxSize(t *testing.T) {
 // A commit that fails makes bbolt walk through its file: while the disk is full
 // there are few of them.
 func TestFewTriesOnFullDisk(t *testing.T) {
-	opt := small(t.TempDir())
+	opt := small(memoryDir(t))
 	var armed atomic.Bool
 	var tries atomic.Int32
 	opt.Hook = func(point string) error {
