@@ -59,7 +59,10 @@ func killNine(t *T, w *world, name string, rounds int, sizes ...int) {
 		}
 		kills = append(kills, time.Now())
 		r.proc.kill()                      // may take a while: a process in the middle of fdatasync ends after it
-		time.Sleep(100 * time.Millisecond) // the sink reads what the dead relay had still sent
+		// The sink still reads what the dead relay had sent; that is this life's.
+		if !eventually(w.ctx, time.Minute, s.idle) {
+			t.Fatalf("smtp-sink does not finish what the dead relay had sent")
+		}
 		begin()
 	}
 	l.end()
@@ -68,14 +71,14 @@ func killNine(t *T, w *world, name string, rounds int, sizes ...int) {
 	if len(lost) > 0 {
 		t.Errorf("LOST %d of %d acknowledged messages, e.g. %s", len(lost), len(l.acked), lost[0])
 	}
-	duplicates := w.judgeCopies(t, copies, starts, kills)
+	duplicates := w.judgeCopies(t, l, copies, starts, kills)
 	t.Notef("%d rounds: %d sent, %d acknowledged, %d arrived, %d lost, %d twice (each across a kill)",
 		rounds, l.attempts, len(l.acked), len(copies), len(lost), duplicates)
 }
 
 // judgeCopies wants every second copy to come from a later life of the relay
 // than the first: within one life nothing may be sent twice.
-func (w *world) judgeCopies(t *T, copies map[string][]time.Time, starts, kills []time.Time) (duplicates int) {
+func (w *world) judgeCopies(t *T, l *load, copies map[string][]time.Time, starts, kills []time.Time) (duplicates int) {
 	life := func(at time.Time) int {
 		i, _ := slices.BinarySearchFunc(starts, at, time.Time.Compare)
 		return i
@@ -85,8 +88,8 @@ func (w *world) judgeCopies(t *T, copies map[string][]time.Time, starts, kills [
 		for i := 1; i < len(at); i++ {
 			duplicates++
 			if life(at[i-1]) == life(at[i]) {
-				t.Errorf("%s arrived twice in one life of the relay, at %s and %s after its start", m,
-					at[i-1].Sub(starts[life(at[i-1])-1]), at[i].Sub(starts[life(at[i])-1]))
+				t.Errorf("%s arrived twice in one life of the relay (number %d), at %s and %s:\n%s", m, life(at[i]),
+					at[i-1].Format(time.RFC3339Nano), at[i].Format(time.RFC3339Nano), w.logOf(l.id[m]))
 				continue
 			}
 			// A copy whose settlement had time to be written is not repeated.

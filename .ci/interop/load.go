@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ type load struct {
 
 	mu       sync.Mutex
 	acked    map[string]time.Time // marker → when 250 queued as came
+	id       map[string]string    // marker → queue ID, of what has arrived
 	refused  map[string]int       // reply (code and status) → how often, at MAIL, RCPT, DATA or the end
 	attempts int
 
@@ -29,7 +31,7 @@ type load struct {
 func startLoad(ctx context.Context, addr, prefix string, clients int, sizes ...int) *load {
 	ctx, stop := context.WithCancel(ctx)
 	l := &load{prefix: prefix, addr: addr, sizes: sizes, stop: stop,
-		acked: map[string]time.Time{}, refused: map[string]int{}}
+		acked: map[string]time.Time{}, id: map[string]string{}, refused: map[string]int{}}
 	for range clients {
 		l.wg.Go(func() {
 			for ctx.Err() == nil {
@@ -138,6 +140,8 @@ func (l *load) refuse(code, text string) {
 	l.refused[code+" "+status]++
 }
 
+var receivedID = regexp.MustCompile(`\n\tid ([0-9A-Z-]+)`)
+
 // tally is what the sink has of a load: marker → when its copies came.
 func (l *load) tally(s *sink) (map[string][]time.Time, error) {
 	end := []byte("END " + l.prefix + "-")
@@ -147,6 +151,9 @@ func (l *load) tally(s *sink) (map[string][]time.Time, error) {
 		i := bytes.LastIndex(a.content, end)
 		marker := string(bytes.TrimSpace(a.content[i+len("END "):]))
 		copies[marker] = append(copies[marker], a.at)
+		if m := receivedID.FindSubmatch(a.content); m != nil {
+			l.id[marker] = string(m[1])
+		}
 	}
 	return copies, err
 }

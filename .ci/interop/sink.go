@@ -118,7 +118,9 @@ func parseSink(raw []byte) (arrival, bool) {
 			}
 			a.trace = raw[:len(raw)-len(after)]
 			a.content, ok = bytes.CutSuffix(after, []byte("\n"))
-			return a, ok
+			// Before that comes the last line of the message: without it, the
+			// message is still on its way, or was cut off.
+			return a, ok && bytes.HasSuffix(a.content, []byte("\n"))
 		}
 		rest = after
 	}
@@ -128,4 +130,22 @@ func parseSink(raw []byte) (arrival, bool) {
 func (s *sink) partial() (int, error) {
 	entries, err := os.ReadDir(s.dir)
 	return len(entries), err
+}
+
+// idle says that no client is connected and nothing that one sent is unread:
+// the kernel has no connection to the sink's port that is established or waits
+// for the sink to close it.
+func (s *sink) idle() bool {
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return false
+	}
+	local := fmt.Sprintf(":%04X", s.port)
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line) // number, local address, remote address, state
+		if len(f) > 3 && strings.HasSuffix(f[1], local) && (f[3] == "01" || f[3] == "08") {
+			return false
+		}
+	}
+	return true
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"dawk/mx/mxtest"
@@ -150,6 +151,19 @@ func (w *world) subdir(name string) (string, error) {
 }
 
 const nobody = 65534 // Debian's uid and gid of nobody and nogroup
+
+// logOf is what the relays logged of a message.
+func (w *world) logOf(id string) string {
+	var found []string
+	for _, out := range w.outputs {
+		for line := range strings.Lines(out.String()) {
+			if id != "" && strings.Contains(line, id) {
+				found = append(found, strings.TrimSpace(line))
+			}
+		}
+	}
+	return strings.Join(found, "\n")
+}
 
 // said is the house's last words, for a failure's report.
 func (w *world) said() string {
