@@ -58,7 +58,7 @@ func killNine(t *T, w *world, name string, rounds int, sizes ...int) {
 			t.Fatalf("dawk ended by itself:\n%s", r.proc.out.tail(10))
 		}
 		kills = append(kills, time.Now())
-		r.proc.kill()                      // may take a while: a process in the middle of fdatasync ends after it
+		r.proc.kill() // may take a while: a process in the middle of fdatasync ends after it
 		// The sink still reads what the dead relay had sent; that is this life's.
 		if !eventually(w.ctx, time.Minute, s.idle) {
 			t.Fatalf("smtp-sink does not finish what the dead relay had sent")
