@@ -264,7 +264,9 @@ func TestVerbsOnSomeRecipients(t *testing.T) {
 			if try := r.hop.tries[len(r.hop.tries)-1]; !slices.Equal(try.task.Recipients, []int{0, 2}) {
 				t.Errorf("%s: then %v were tried", c.verb, try.task.Recipients)
 			}
-			if err := r.d.ActOn(context.Background(), id, 0, []int{0, 2}, c.verb); err != nil || r.store.jobs[jobKey{id, 0}] != nil {
+			err := r.d.ActOn(context.Background(), id, 0, []int{0, 2}, c.verb)
+			synctest.Wait() // the notice of a bounce is on its way
+			if err != nil || r.store.jobs[jobKey{id, 0}] != nil {
 				t.Errorf("%s of the rest: %v", c.verb, err)
 			}
 		})
