@@ -18,6 +18,12 @@ import (
 // more than half of it is free. Only disk space depends on it, not speed.
 const compactAbove = 1 << 30
 
+// alwaysWalked is the size, in octets, up to which a file is looked at page by
+// page at every start: it costs a fraction of a second. bbolt follows whatever
+// a damaged page says, and what it then reads or writes may be our own memory.
+// A larger file is walked when its last run did not end cleanly.
+const alwaysWalked = 256 << 20
+
 // compactTx is how much Compact copies in one transaction, in octets.
 const compactTx = 8 << 20
 
@@ -40,7 +46,7 @@ func openTrusted(opt Options, log *slog.Logger) (*bolt.DB, error) {
 	}
 	_, err = os.Stat(filepath.Join(opt.Dir, suspectName))
 	suspect := err == nil
-	if suspect || !meta.clean() {
+	if suspect || !meta.clean() || int64(meta.high)*pageSize <= alwaysWalked {
 		prewarm(path)
 		if err := checkPages(path, meta); err != nil {
 			return nil, fmt.Errorf("%w; %s", err, whatToDo)
