@@ -66,14 +66,16 @@ func ListenDNS(addr, zone string) (*DNS, error) {
 	}
 	var pc net.PacketConn
 	var l net.Listener
-	for range 10 { // the port that UDP got may be taken in TCP
-		if pc, err = net.ListenPacket("udp", addr); err != nil {
+	// TCP first: ports that ended connections still hold are many there, and
+	// none in UDP, so that the port TCP got is seldom taken.
+	for range 10 {
+		if l, err = net.Listen("tcp", addr); err != nil {
 			return nil, fmt.Errorf("DNS server: %w", err)
 		}
-		if l, err = net.Listen("tcp", pc.LocalAddr().String()); err == nil {
+		if pc, err = net.ListenPacket("udp", l.Addr().String()); err == nil {
 			break
 		}
-		pc.Close()
+		l.Close()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("DNS server: %w", err)
