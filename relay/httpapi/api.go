@@ -115,7 +115,7 @@ func NewHandler(c Config) http.Handler {
 	c.inMemory = &atomic.Int64{}
 	h := &handler{c}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/messages", h.withUser(h.post))
+	mux.HandleFunc("POST /v1/messages", withBody(h.withUser(h.post)))
 	mux.HandleFunc("GET /v1/messages/{id}", h.withUser(h.status))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/messages" {

@@ -36,7 +36,6 @@ type accepted struct {
 
 // post answers POST /v1/messages.
 func (h *handler) post(w http.ResponseWriter, r *http.Request, u *identity.User) {
-	limit(w, r)
 	key := r.Header.Get("Idempotency-Key")
 	if key == "" {
 		id, err := h.submit(r, u, nil)
@@ -98,6 +97,24 @@ func printable(s string) bool {
 		}
 	}
 	return true
+}
+
+// maxLeft is how much of the body of a refused request is read, in octets: as
+// much as net/http reads where the connection goes on.
+const maxLeft = 256 << 10
+
+// withBody gives a body as much time as it moves, a stranger's too, and reads
+// what a refusal left of it. A client that asked to close the connection and
+// is still sending would otherwise meet a reset in place of its answer. One
+// that waits for 100 (Continue) has sent nothing yet, and is not asked to.
+func withBody(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		limit(w, r)
+		next(w, r)
+		if r.Header.Get("Expect") == "" {
+			_, _ = io.CopyN(io.Discard, r.Body, maxLeft) // the answer stands, whatever comes of this
+		}
+	}
 }
 
 // limit gives a body as much time as it moves.
