@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"math/rand/v2"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -313,83 +310,6 @@ func (s *run) crashSettling(t *rapid.T) {
 	if cmp.Equal(after.Entries(), entries, compare) && cmp.Equal(after.Item(st.ID), item, compare) {
 		s.model = after // check compares the rest
 	}
-}
-
-var domains = []string{"example.org", "example.com", "mail.test"}
-
-func drawMessage(t *rapid.T, id relay.QueueID) (relay.Message, []byte) {
-	size := rapid.SampledFrom([]int{0, 1, 300, 999, 1000, 1001, 1600, 5000, 40000}).Draw(t, "size")
-	var seed [32]byte
-	seed[0] = byte(rapid.IntRange(0, 255).Draw(t, "content"))
-	content := make([]byte, size)
-	rand.NewChaCha8(seed).Read(content)
-	msg := relay.Message{ID: id, Arrival: time.Now().UTC(), Identity: rapid.SampledFrom([]string{"", "app", "printer"}).Draw(t, "identity")}
-	msg.From = mailbox("sender", "example.org")
-	msg.EnvID, msg.Ret = rapid.SampledFrom([]string{"", "QQ314159"}).Draw(t, "envid"), relay.RetHdrs
-	msg.SMTPUTF8, msg.Notice = rapid.Bool().Draw(t, "smtputf8"), rapid.Bool().Draw(t, "notice")
-	if rapid.Bool().Draw(t, "later") {
-		msg.NotBefore = msg.Arrival.Add(time.Hour)
-	}
-	msg.Hold = rapid.SampledFrom([]string{"", "", "as users.toml says"}).Draw(t, "hold")
-	for i := range rapid.IntRange(1, 5).Draw(t, "recipients") {
-		r := relay.Recipient{Path: mailbox(fmt.Sprintf("r %d", i), rapid.SampledFrom(domains).Draw(t, "domain")),
-			Notify: relay.NotifyFailure}
-		if i%2 == 1 {
-			r.ORcpt = relay.ORcpt{Type: "rfc822", Addr: "other@example.net"}
-		}
-		msg.Recipients = append(msg.Recipients, r)
-	}
-	return msg, content
-}
-
-func mailbox(local, domain string) relay.Path {
-	p, err := relay.NewPath(local, domain)
-	if err != nil {
-		panic(err)
-	}
-	return p
-}
-
-// drawSettlement decides something for each open recipient: an end, a reply,
-// a new route, or nothing.
-func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	st := relay.Settlement{ID: d.ID, Job: d.Job, Next: d.State()}
-	st.Next.Due, st.Next.Rule = now.Add(time.Minute), "retry step 1: 1m ±10 %"
-	st.Next.DelayNoticed, st.Next.Unknown = rapid.Bool().Draw(t, "noticed"), rapid.Bool().Draw(t, "unknown")
-	if st.Next.Held = rapid.Bool().Draw(t, "held"); st.Next.Held {
-		st.Next.HeldAt, st.Next.HeldFor = now, time.Hour
-	}
-	split := map[string][]int{}
-	for _, o := range d.Open {
-		reply := relay.Reply{Code: 451, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Text: "later", Stage: relay.StageRcpt, MTA: "mx.example.com"}
-		switch rapid.SampledFrom([]string{"relayed", "relayed", "failed", "delayed", "split", "nothing"}).Draw(t, "outcome") {
-		case "relayed":
-			st.Outcomes = append(st.Outcomes, relay.Outcome{Recipient: o.Recipient, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250}})
-		case "failed":
-			st.Outcomes = append(st.Outcomes, relay.Outcome{Recipient: o.Recipient, Action: relay.ActionFailed, Reply: relay.Reply{Code: 550}})
-		case "delayed":
-			st.Outcomes = append(st.Outcomes, relay.Outcome{Recipient: o.Recipient, Action: relay.ActionDelayed, Reply: reply})
-		case "split":
-			to := rapid.SampledFrom([]string{"route:a", "route:b"}).Draw(t, "to")
-			split[to] = append(split[to], o.Recipient)
-		}
-	}
-	for _, to := range []string{"route:a", "route:b"} {
-		if len(split[to]) > 0 {
-			st.Split = append(st.Split, relay.Split{Destination: to, Recipients: split[to]})
-		}
-	}
-	if rapid.Bool().Draw(t, "attempt") {
-		st.Next.Attempts++
-		st.Attempt = &relay.Attempt{N: st.Next.Attempts, At: now, Took: time.Second, Route: "mx", Host: "mx.example.com",
-			TLS: "TLS1.3", Outcomes: slices.Clone(st.Outcomes), Next: st.Next.Due, Rule: st.Next.Rule}
-	}
-	for range rapid.IntRange(0, 1).Draw(t, "notices") {
-		msg, content := drawMessage(t, s.store.NextID())
-		st.Notices = append(st.Notices, relay.Notice{Message: msg, Content: content})
-	}
-	return st
 }
 
 // testOrder: IDs only grow, over restarts too, and belong to one directory.
