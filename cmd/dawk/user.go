@@ -83,14 +83,11 @@ func (a *app) userAdd(name string) error {
 	if err != nil {
 		return err
 	}
-	list, err := users.List()
-	if err != nil {
+	switch u, err := findUser(users, name); { // before asking for a password
+	case err != nil:
 		return err
-	}
-	for _, u := range list { // before asking for a password
-		if strings.EqualFold(u.Name, name) {
-			return fmt.Errorf("there is a user %s already in %s; `dawk user passwd %[1]s` gives another password", u.Name, users.Path)
-		}
+	case u != nil:
+		return fmt.Errorf("there is a user %s already in %s; `dawk user passwd %[1]s` gives another password", u.Name, users.Path)
 	}
 	hash, err := a.newPassword(name)
 	if err != nil {
@@ -108,15 +105,10 @@ func (a *app) userPasswd(name string) error {
 	if err != nil {
 		return err
 	}
-	list, err := users.List()
-	if err != nil {
+	switch u, err := findUser(users, name); {
+	case err != nil:
 		return err
-	}
-	known := false
-	for _, u := range list {
-		known = known || strings.EqualFold(u.Name, name)
-	}
-	if !known {
+	case u == nil:
 		return noSuchUser(name, users.Path)
 	}
 	hash, err := a.newPassword(name)
@@ -144,6 +136,20 @@ func (a *app) userRemove(name string) error {
 	}
 	fmt.Fprintf(a.stdout, "%s removed from %s\n", name, users.Path)
 	return nil
+}
+
+// findUser is nil when there is none of that name.
+func findUser(users identity.Editor, name string) (*identity.User, error) {
+	list, err := users.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range list {
+		if strings.EqualFold(u.Name, name) {
+			return u, nil
+		}
+	}
+	return nil, nil
 }
 
 func noSuchUser(name, path string) error {
