@@ -45,6 +45,11 @@ type Config struct {
 	Languages *Languages // the words; nil: Shipped
 	Language  string     // of notices about mail that shows none; "": DefaultLanguage
 	TellLate  bool       // after a delay notice, tell that the mail went on its way (KindLate)
+
+	// SevenBit says whether 8-bit content can be made fit for a host that takes
+	// none (RFC 6152 §3). What cannot does not come back in a notice that such a
+	// host would have to refuse. Nil: all can.
+	SevenBit func(relay.Content) bool
 }
 
 // Validate says whether notices can be written with c.

@@ -33,13 +33,14 @@ const (
 	ServerTrouble   Category = "server_trouble"   // something is broken over there
 	Expired         Category = "expired"          // out of time, and no better reason is known
 	Operator        Category = "operator"         // the administrator of this relay decided it
+	Damaged         Category = "damaged"          // this relay's own disk lost, spoilt or cannot read the message
 	Other           Category = "other"            // no rule knows
 )
 
 // Categories are all categories, in the order of the documentation.
 func Categories() []Category {
 	return []Category{BadAddress, BadDomain, MailboxFull, MailboxDisabled, TooBig, Spam, SenderAuth, Policy,
-		Content, RateLimited, Greylisted, Login, TLS, DNS, Connection, Loop, ServerTrouble, Expired, Operator, Other}
+		Content, RateLimited, Greylisted, Login, TLS, DNS, Connection, Loop, ServerTrouble, Expired, Operator, Damaged, Other}
 }
 
 // Classify gives the category of a reply that was not positive: the first rule

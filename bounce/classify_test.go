@@ -1,8 +1,8 @@
 package bounce_test
 
 import (
-	"bufio"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,41 +12,61 @@ import (
 	"dawk/relay"
 )
 
-// readReplies reads testdata/replies.tsv: real replies and their category.
-func readReplies(t testing.TB) map[relay.Reply]bounce.Category {
-	f, err := os.Open("testdata/replies.tsv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	out := map[relay.Reply]bounce.Category{}
-	in := bufio.NewScanner(f)
-	for n := 1; in.Scan(); n++ {
-		if strings.HasPrefix(in.Text(), "#") {
-			continue
+// realReply is one line of testdata: a real reply and its category.
+type realReply struct {
+	reply    relay.Reply
+	want     bounce.Category
+	provider string // "": none in particular
+}
+
+// readReplies reads testdata/replies.tsv and testdata/providers.tsv.
+func readReplies(t testing.TB) (all []realReply) {
+	for _, file := range []string{"replies.tsv", "providers.tsv"} {
+		text, err := os.ReadFile(filepath.Join("testdata", file))
+		if err != nil {
+			t.Fatal(err)
 		}
-		col := append(strings.SplitN(in.Text(), "\t", 5), "", "")
-		code, err := strconv.Atoi(col[2])
-		status, ok := relay.ParseStatus(col[3])
-		if err != nil || col[3] != "" && !ok {
-			t.Fatalf("replies.tsv line %d: %q", n, in.Text())
+		for n, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
+			if strings.HasPrefix(line, "#") {
+				continue
+			}
+			var r realReply
+			if file == "providers.tsv" {
+				r.provider, line, _ = strings.Cut(line, "\t")
+			}
+			col := append(strings.SplitN(line, "\t", 5), "", "")
+			code, err := strconv.Atoi(col[2])
+			status, ok := relay.ParseStatus(col[3])
+			if err != nil || col[3] != "" && !ok {
+				t.Fatalf("%s:%d: %q", file, n+1, line)
+			}
+			r.want = bounce.Category(col[0])
+			r.reply = relay.Reply{Code: code, Status: status, Text: relay.Sanitize(col[4]), Stage: relay.Stage(col[1])}
+			all = append(all, r)
 		}
-		out[relay.Reply{Code: code, Status: status, Text: relay.Sanitize(col[4]), Stage: relay.Stage(col[1])}] = bounce.Category(col[0])
 	}
-	return out
+	return all
 }
 
 func TestClassifyRealReplies(t *testing.T) {
 	seen := map[bounce.Category]bool{}
-	for reply, want := range readReplies(t) {
-		if got := bounce.Classify(reply); got != want {
-			t.Errorf("%s %v: %s, want %s", reply.Stage, reply, got, want)
+	providers := map[string]int{}
+	for _, r := range readReplies(t) {
+		if got := bounce.Classify(r.reply); got != r.want {
+			t.Errorf("%s %s %v: %s, want %s", r.provider, r.reply.Stage, r.reply, got, r.want)
 		}
-		seen[want] = true
+		seen[r.want] = true
+		providers[r.provider]++
 	}
 	for _, c := range bounce.Categories() {
 		if !seen[c] {
 			t.Errorf("no real reply for category %s in testdata/replies.tsv", c)
+		}
+	}
+	for _, p := range []string{"google", "microsoft", "yahoo", "apple", "zoho", "proofpoint", "mimecast", "barracuda", "cisco", "postfix",
+		"exim", "exchange", "gmx", "qq", "163"} {
+		if providers[p] < 8 {
+			t.Errorf("%d real replies of %s in testdata/providers.tsv", providers[p], p)
 		}
 	}
 }
@@ -55,7 +75,7 @@ func TestClassifyRealReplies(t *testing.T) {
 func TestClassifyLooksAtWholeWords(t *testing.T) {
 	for text, want := range map[string]bounce.Category{
 		"mailbox unavailable at hosts01.example.net": bounce.BadAddress,
-		"marble.example.net says no":                 bounce.Policy,
+		"marble.example.net says no":                 bounce.Other,
 	} {
 		r := relay.Reply{Code: 554, Text: text, Stage: relay.StageBody}
 		if got := bounce.Classify(r); got != want {
@@ -65,8 +85,8 @@ func TestClassifyLooksAtWholeWords(t *testing.T) {
 }
 
 func FuzzClassify(f *testing.F) {
-	for r := range readReplies(f) {
-		f.Add(r.Code, r.Status.String(), string(r.Stage), r.Text)
+	for _, r := range readReplies(f) {
+		f.Add(r.reply.Code, r.reply.Status.String(), string(r.reply.Stage), r.reply.Text)
 	}
 	all := bounce.Categories()
 	f.Fuzz(func(t *testing.T, code int, status, stage, text string) {

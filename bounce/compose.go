@@ -30,10 +30,13 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	}
 	c.Hostname, _ = relay.NormalizeDomain(c.Hostname)
 	// A sender whose address needs SMTPUTF8 gets the internationalised forms
-	// of RFC 6533; everybody else gets ASCII, which every host passes on.
+	// of RFC 6533; everybody else gets ASCII, which every host passes on. Its
+	// status stays message/delivery-status where every address in it is ASCII,
+	// which §4.4 allows: readers of bounces know that type alone.
 	global := !to.ASCII()
-	orig := readOriginal(r)
+	orig := readOriginal(c, r)
 	returned, _ := returnedPart(orig, global)
+	globalStatus := global && slices.ContainsFunc(r.Outcomes, func(o relay.Outcome) bool { return needsUTF8(r.Message.Recipients[o.Recipient]) })
 	if r.Brief {
 		returned = part{}
 	}
@@ -41,8 +44,8 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	var text, status bytes.Buffer
 	lang := languageOf(c, r, orig)
 	writeText(&text, c, lang, r, orig, returned)
-	writeStatus(&status, c, r, global)
-	parts := []part{textPart(text.Bytes(), lang), statusPart(status.Bytes(), global)}
+	writeStatus(&status, c, r, globalStatus)
+	parts := []part{textPart(text.Bytes(), lang), statusPart(status.Bytes(), globalStatus)}
 	if returned.body != nil {
 		parts = append(parts, returned)
 	}
@@ -134,6 +137,9 @@ func textPart(text []byte, l *language) part {
 	}
 	return p
 }
+
+// needsUTF8 says whether an address of a recipient has more than ASCII.
+func needsUTF8(r relay.Recipient) bool { return !r.Path.ASCII() || !isASCII(r.ORcpt.Addr) }
 
 func statusPart(status []byte, global bool) part {
 	p := part{mediaType: "message/delivery-status", encoding: "7bit", body: status}

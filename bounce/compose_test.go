@@ -107,7 +107,12 @@ func cases(t testing.TB) map[string]bounce.Report {
 		r.Outcomes[0].Reply = relay.Failure(relay.StageDNS, relay.Status{Class: 5, Subject: 1, Detail: 2}, "there is no domain example.com")
 	})
 	add("double_bounce", func(r *bounce.Report) {
-		r.Kind, r.Message.From, r.Message.Notice = bounce.KindDoubleBounce, relay.Path{}, true
+		n, err := bounce.Compose(config(t), report(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Kind, r.Message, r.Content = bounce.KindDoubleBounce, &n.Message, contentOf(string(n.Content))
+		r.ID.Key, r.Outcomes[0].Reply.Text = r.ID.Key+1, "<alice@example.org>: Recipient address rejected: User unknown"
 	})
 	add("utf8_sender", func(r *bounce.Report) {
 		r.Message.From, r.Message.SMTPUTF8, r.Message.UTF8Header = path(t, "আলিস@example.org"), true, true
@@ -120,6 +125,20 @@ func cases(t testing.TB) map[string]bounce.Report {
 		r.Message.Recipients[0] = relay.Recipient{Path: path(t, "用户@例子.example"), ORcpt: relay.ORcpt{Type: "utf-8", Addr: "用户+a@例子.example"}}
 		r.Outcomes[0].Reply.Text = "没有此用户 no such user"
 		r.Content = contentOf("From: <alice@example.org>\r\nTo: <用户@例子.example>\r\nSubject: 会议记录\r\n\r\n星期四见。\r\n")
+	})
+	add("utf8_sender_ascii_recipient", func(r *bounce.Report) {
+		r.Message.From, r.Message.SMTPUTF8 = path(t, "আলিস@example.org"), true
+		r.Outcomes[0].Reply.Text = "没有此用户 no such user"
+	})
+	add("damaged", func(r *bounce.Report) {
+		r.Outcomes[0].Reply = relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3}, bounce.OwnDisk+" damaged the message after it was accepted")
+		r.Content = nil
+	})
+	add("returns_no_report", func(r *bounce.Report) {
+		r.Content = contentOf("From: alice@example.org\r\nSubject: Fwd: it came back\r\nMIME-Version: 1.0\r\n" +
+			"Content-Type: multipart/report; report-type=Delivery-Status; boundary=b\r\n\r\n--b\r\n\r\nsee below\r\n--b\r\n" +
+			"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.net\r\n\r\n" +
+			"Final-Recipient: rfc822; victim@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n")
 	})
 	add("eight_bit_body", func(r *bounce.Report) {
 		r.Message.EightBit = true
@@ -299,6 +318,38 @@ func TestReturnedPart(t *testing.T) {
 				t.Errorf("returned %q", p.bodies[2])
 			}
 		})
+	}
+}
+
+// What cannot be made 7-bit comes back so that a host without 8BITMIME takes the
+// notice: one that it refused would be lost.
+func TestWhatCannotBeMadeSevenBit(t *testing.T) {
+	for _, c := range []struct{ name, sender, content, want string }{
+		{"ASCII", "office@example.org", "Subject: x\r\n\r\nx\r\n", "message/rfc822"},
+		{"UTF-8 body", "office@example.org", "Subject: x\r\n\r\nGrüße\r\n", "message/global"},
+		{"8-bit body", "office@example.org", "Subject: x\r\n\r\nGr\xfc\xdfe\r\n", "text/rfc822-headers"},
+		{"8-bit header", "office@example.org", "Subject: Gr\xfc\xdfe\r\n\r\nx\r\n", "text/rfc822-headers"},
+		{"UTF-8 header", "office@example.org", "Subject: Grüße\r\n\r\nx\r\n", "message/global"},
+		{"its host has 8BITMIME", "用户@example.org", "Subject: x\r\n\r\nGr\xfc\xdfe\r\n", "message/rfc822"},
+	} {
+		r := report(t)
+		r.Message.From, r.Content = path(t, c.sender), contentOf(c.content)
+		cfg := config(t)
+		cfg.SevenBit = func(relay.Content) bool { return false }
+		n, err := bounce.Compose(cfg, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parse(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.types[2] != c.want || n.Message.EightBit != strings.HasPrefix(c.sender, "用") {
+			t.Errorf("%s: returned as %q, 8-bit: %v", c.name, p.types[2], n.Message.EightBit)
+		}
+		if c.want != "text/rfc822-headers" && string(p.bodies[2]) != c.content {
+			t.Errorf("%s: returned %q", c.name, p.bodies[2])
+		}
 	}
 }
 

@@ -85,7 +85,7 @@ func Digest(c Config, r DigestReport) (relay.Notice, error) {
 	if !global && !ascii(status.Bytes()) {
 		return relay.Notice{}, fmt.Errorf("%w: notices for another mailbox than %s", ErrReport, r.To)
 	}
-	parts := []part{textPart(digestText(c, lang, r, all), lang), statusPart(status.Bytes(), global)}
+	parts := []part{textPart(digestText(c, lang, r, all), lang), statusPart(status.Bytes(), global && !ascii(status.Bytes()))}
 	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
 	messageID := "<" + r.ID.String() + ".dsn@" + c.Hostname + ">"
 	var b bytes.Buffer

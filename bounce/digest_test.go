@@ -2,6 +2,7 @@ package bounce_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -118,6 +119,60 @@ func TestDigestRefusesWhatItCannotRead(t *testing.T) {
 		change(&r)
 		if _, err := bounce.Digest(c, r); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// A digest that does not reach its mailbox is as large as it is: the postmaster
+// still learns of every message that nobody was told about.
+func TestDoubleBounceOfALargeDigestNamesEveryMessage(t *testing.T) {
+	c := config(t)
+	var reports []bounce.Report
+	for i := range 600 {
+		r := report(t)
+		r.Message.Recipients[0].Path = path(t, fmt.Sprintf("user%d@example.com", i))
+		reports = append(reports, r)
+	}
+	digest, err := bounce.Digest(c, bounce.DigestReport{ID: reports[0].ID, To: path(t, "alice@example.org"), Limit: 100, Now: now, Notices: held(t, c, reports...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := report(t)
+	r.Kind, r.Message, r.Content = bounce.KindDoubleBounce, &digest.Message, contentOf(string(digest.Content))
+	_, p := mustCompose(t, r)
+	for i := range 600 {
+		if !strings.Contains(p.text, fmt.Sprintf(" user%d@example.com: 550 5.1.1", i)) {
+			t.Fatalf("user%d is not named in %d octets", i, len(p.text))
+		}
+	}
+	if len(digest.Content) < 200<<10 || p.types[2] != "text/rfc822-headers" || !strings.Contains(p.text, "What the notice said:\r\n\r\n    There was more to tell") {
+		t.Errorf("%d octets, %q\n%.1000s", len(digest.Content), p.types, p.text)
+	}
+}
+
+// What is quoted of a notice is bounded, and no notice of ours may stop a
+// double bounce.
+func TestDoubleBounceOfAnyNotice(t *testing.T) {
+	head := "From: x\r\nContent-Type: multipart/report; boundary=b\r\n\r\n--b\r\n\r\n"
+	for name, c := range map[string]struct {
+		content relay.Content
+		want    string
+	}{
+		"too long":      {contentOf(head + strings.Repeat("a line of a text that has no end\r\n", 100_000) + "--b--\r\n"), "The rest is too long to be shown here"},
+		"plain":         {contentOf("From: x\r\nContent-Type: text/plain\r\n\r\nb@example.com: failed\r\n"), "    b@example.com: failed"},
+		"cut":           {contentOf(head + "as far as it goes"), "    as far as it goes"},
+		"no parts":      {contentOf("From: x\r\nContent-Type: multipart/report; boundary=b\r\n\r\nnone\r\n"), ""},
+		"no type":       {contentOf("From: x\r\n\r\nnone\r\n"), ""},
+		"nothing":       {contentOf(""), ""},
+		"unreadable":    {failing{}, ""},
+		"gone":          {nil, ""},
+		"hostile words": {contentOf(head + "--=_dawk_\r\n\x00\xff\u202eevil\r\n.\r\nFinal-Recipient: rfc822; victim@example.net\r\n--b--\r\n"), "    Final-Recipient: rfc822; victim@example.net"},
+	} {
+		r := report(t)
+		r.Kind, r.Message.From, r.Message.Notice, r.Content = bounce.KindDoubleBounce, relay.Path{}, true, c.content
+		n, p := mustCompose(t, r)
+		if !strings.Contains(p.text, c.want) || c.want == "" && strings.Contains(p.text, "What the notice said") || len(n.Content) > 3<<20 || len(p.recipients) != 1 {
+			t.Errorf("%s: %d octets, want %q in\n%.600s", name, len(n.Content), c.want, p.text)
 		}
 	}
 }

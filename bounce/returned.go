@@ -32,12 +32,13 @@ type part struct {
 type original struct {
 	header []byte // with the CRLF of its last line, at most maxHeader
 	full   []byte // the whole message, where it is to be returned
+	fixed  bool   // full has 8-bit content that cannot be encoded anew
 }
 
 // readOriginal reads what the notice needs. When the content cannot be read
 // there is nothing to return, which RFC 6522 §3 allows; the notice goes
 // nevertheless.
-func readOriginal(r Report) original {
+func readOriginal(c Config, r Report) original {
 	if r.Content == nil {
 		return original{}
 	}
@@ -54,8 +55,9 @@ func readOriginal(r Report) original {
 	if r.Message.RequireTLS {
 		return original{header: o.redacted()}
 	}
-	if size <= limit && embeddable(b) {
+	if size <= limit && embeddable(b) && !holdsReport(b) {
 		o.full = b
+		o.fixed = !ascii(b) && c.SevenBit != nil && !c.SevenBit(r.Content)
 	}
 	return o
 }
@@ -81,8 +83,8 @@ func returnLimit(r Report) int64 {
 	switch {
 	case m.RequireTLS:
 		return -1 // RFC 8689 §5: as if RET=HDRS
-	case r.Kind == KindDoubleBounce && m.Notice:
-		return maxReturned // our own words, and who waited for them
+	case r.Brief:
+		return -1
 	case r.Kind != KindFailed:
 		return -1 // RFC 3461 §4.3: RET is for failures; "never the body" for the postmaster
 	case m.Ret == relay.RetFull:
@@ -91,6 +93,17 @@ func returnLimit(r Report) int64 {
 		return -1
 	}
 	return maxReturned
+}
+
+// holdsReport says whether b is, holds or quotes a delivery status report.
+// Readers of bounces look into every part, however deep, and would take the
+// recipients of that report for those of ours: somebody's address would be
+// struck off whom we never tried to reach. It is enough that the name of the
+// type stands anywhere: header alone comes back where it need not, never a
+// report that was hidden well.
+func holdsReport(b []byte) bool {
+	b = bytes.ToLower(b)
+	return bytes.Contains(b, []byte("delivery-status")) || bytes.Contains(b, []byte("multipart/report"))
 }
 
 // headerOf is the header section at the beginning of b, at most maxHeader
@@ -127,7 +140,7 @@ func embeddable(b []byte) bool {
 // with SMTPUTF8, so that 8-bit header fields may stand as they are.
 func returnedPart(o original, global bool) (part, bool) {
 	switch {
-	case o.full != nil:
+	case o.full != nil && (global || !o.fixed || utf8.Valid(o.full)):
 		return wholePart(o, global), true
 	case len(o.header) > 0:
 		return headerPart(o.header, global), true
@@ -141,9 +154,10 @@ func wholePart(o original, global bool) part {
 		return p
 	}
 	p.encoding = "8bit"
-	if ascii(o.header) || !utf8.Valid(o.header) {
+	if !utf8.Valid(o.header) || ascii(o.header) && (global || !o.fixed) {
 		// A header in some 8-bit charset of its own is as wrong as it was;
-		// its body is what 8BITMIME is for (RFC 6152).
+		// its body is what 8BITMIME is for (RFC 6152), which every host with
+		// SMTPUTF8 has (RFC 6531 §3.1).
 		return p
 	}
 	p.mediaType = "message/global" // RFC 6532 §3.7: any encoding is allowed

@@ -34,6 +34,9 @@ func writeText(b *bytes.Buffer, c Config, l *language, r Report, o original, p p
 		writeNames(b, l, r, g)
 		writeSaid(b, l, g)
 	}
+	if r.Kind == KindDoubleBounce && r.Message.Notice {
+		writeNotice(b, l, r.Content)
+	}
 	b.WriteString("\r\n")
 	writeDetails(b, c, l, r, subject)
 	b.WriteString("\r\n")

@@ -26,8 +26,9 @@ type Want struct {
 //
 //   - A message with the null reverse-path, our own notices among them, never
 //     causes a notice to its sender (RFC 5321 §6.1, RFC 3461 §5.2.1 (d)).
-//     Its failures go to the postmaster as a double bounce; a failure on the
-//     way to the postmaster, or without one, is Dropped.
+//     Its failures go to the postmaster as a double bounce, whatever NOTIFY
+//     says (§5.2 wants that, and §5.2.6 (b) allows it); a failure on the way to
+//     the postmaster, or without one, is Dropped.
 //   - NOTIFY is obeyed by recipient (RFC 3461 §4.1); without it failure and
 //     delay are reported, success is not.
 //   - Success is reported only where no next hop can (RFC 3461 §5.2.2); a

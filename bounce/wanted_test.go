@@ -47,6 +47,9 @@ func TestWanted(t *testing.T) {
 		{"delivery, asked for", sender, relay.NotifySuccess, delivered, passed, bounce.KindRelayed, false},
 		{"expansion, asked for", sender, relay.NotifySuccess, expan, passed, bounce.KindRelayed, false},
 		{"null sender fails", null, 0, failed, bounce.Situation{}, bounce.KindDoubleBounce, false},
+		// RFC 3461 §5.2 wants the postmaster informed, and §5.2.6 (b) allows it for NEVER.
+		{"null sender fails, NEVER", null, relay.NotifyNever, failed, bounce.Situation{}, bounce.KindDoubleBounce, false},
+		{"notice fails, NEVER", notice, relay.NotifyNever, failed, bounce.Situation{}, bounce.KindDoubleBounce, false},
 		{"null sender expires", null, relay.NotifyNever, expired, bounce.Situation{}, bounce.KindDoubleBounce, false},
 		{"null sender is late", null, relay.NotifyDelay, delayed, due, "", false},
 		{"null sender succeeds", null, relay.NotifySuccess, relayed, bounce.Situation{}, "", false},

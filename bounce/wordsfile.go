@@ -29,7 +29,7 @@ var vocabulary = func() map[string]string {
 		"delayed.calm": "", "delayed.until": "until!", "delayed.tell_failure": "", "delayed.tell_end": "",
 		"relayed": "message recipients! host!", "delivered": "message recipients!", "late": "message recipients! host",
 		"postmaster": "host", "next_system": "",
-		"said.words": "host", "said.found": "", "said.more": "", "names.more": "n!",
+		"said.words": "host", "said.found": "", "said.more": "", "said.notice": "", "said.cut": "", "names.more": "n!",
 		"details.title": "", "details.subject": "value!", "details.message_id": "value!", "details.accepted": "value!",
 		"details.last_attempt": "value!", "details.queue_id": "value! host",
 		"footer": "host", "attached.whole": "", "attached.header": "", "attached.none": "",

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"slices"
+	"strings"
 
 	"dawk/relay"
 )
@@ -19,11 +20,18 @@ var (
 		"loop", "bare_newline", "nul", "long_line", "header", "tls", "internal", "cut", "syntax", "sequence", "line",
 		"timeout", "errors", "shutdown", "suppressed", "quota", other}
 	loginResults = []string{"ok", "credentials", "blocked", "mechanism", "syntax", "tls", "off", "temporary", other}
-	tlsVersions  = []string{"TLS1.2", "TLS1.3", none, "unreached", other}
 	tlsPolicies  = []string{"dane", "mta-sts", "mta-sts-testing", none}
 	noticeKinds  = []string{"failed", "delayed", "relayed", "late", "double-bounce", "digest", other}
 	holdActions  = []string{"held", "released"}
 	holdReasons  = []string{"copies", "new_recipients", other}
+
+	// What attempts end with: versions of TLS, and the levels reached with them.
+	sessions = []session{
+		{"TLS1.3", string(relay.TLSVerified)}, {"TLS1.3", string(relay.TLSUnverified)},
+		{"TLS1.2", string(relay.TLSVerified)}, {"TLS1.2", string(relay.TLSUnverified)},
+		{none, string(relay.TLSClear)}, {none, string(relay.TLSFallback)}, {none, string(relay.TLSLocal)}, {none, none},
+		{"unreached", none}, {other, other},
+	}
 
 	// The actions of recipients: without trouble, and with a reason.
 	smooth   = []relay.EventKind{relay.EventRelayed, relay.EventDelivered, relay.EventDeleted}
@@ -31,6 +39,9 @@ var (
 	// Those after which the recipient is done with, but for the operator's hand.
 	ended = []relay.EventKind{relay.EventRelayed, relay.EventDelivered, relay.EventFailed, relay.EventExpired}
 )
+
+// session is the TLS of an attempt as labels.
+type session struct{ tls, level string }
 
 // within keeps a label inside its set.
 func within(set []string, value string) string {
@@ -48,6 +59,25 @@ func (m *Set) reasons() []string {
 	return append(slices.Clone(m.sources.Categories), other)
 }
 
+// byProvider are the outcomes that are counted by provider.
+var byProvider = []relay.EventKind{relay.EventRelayed, relay.EventDelayed, relay.EventFailed, relay.EventExpired}
+
+// ofRoute stands for all routes with `via`: those have metrics of their own.
+const ofRoute = "route"
+
+// providers are the values of the label provider.
+func (m *Set) providers() []string {
+	return append(slices.Clone(m.sources.ProviderNames), ofRoute, other)
+}
+
+// ProviderLabel is a provider as a value of the label.
+func (m *Set) ProviderLabel(name string) string {
+	if strings.HasPrefix(name, "route:") {
+		return ofRoute
+	}
+	return within(m.sources.ProviderNames, name)
+}
+
 // zero makes every series exist: a counter that appears with its first event
 // hides that event from rate().
 func (m *Set) zero() {
@@ -57,12 +87,21 @@ func (m *Set) zero() {
 	for _, v := range loginResults {
 		m.logins.WithLabelValues(v)
 	}
-	for _, v := range tlsVersions {
-		m.attempts.WithLabelValues(v)
+	for _, s := range sessions {
+		m.attempts.WithLabelValues(s.tls, s.level)
 	}
 	for _, policy := range tlsPolicies {
 		for _, result := range m.tlsResults() {
 			m.tlsSessions.WithLabelValues(policy, result)
+		}
+	}
+	for _, p := range m.providers() {
+		m.providerSlowed.WithLabelValues(p)
+		if p == ofRoute {
+			continue
+		}
+		for _, action := range byProvider {
+			m.providerOutcomes.WithLabelValues(p, string(action))
 		}
 	}
 	for _, v := range noticeKinds {

@@ -37,11 +37,20 @@ type Sources struct {
 	// RoutesHeld are the routes with a login, and whether each is held for
 	// trouble with it. Names of routes are the configuration's own.
 	RoutesHeld func() map[string]bool
+	// Budgets are those of routes that have one.
+	Budgets func() map[string]Budget
+	// IdentitiesHeld is how many users are on hold.
+	IdentitiesHeld func() int
 	// CertificateExpiry is when the first of our listeners' certificates ends;
 	// zero: there is none.
 	CertificateExpiry func() time.Time
 	// HistoryLost is how many events the history could not keep.
 	HistoryLost func() uint64
+
+	// Providers are those that have something to do or were slowed lately, by
+	// ProviderNames; ProviderNames is the closed set, without other.
+	Providers     func() map[string]Provider
+	ProviderNames []string
 
 	// Classify names the category of a reply that was not positive, one of
 	// Categories (package bounce).
@@ -66,6 +75,8 @@ type Queue struct {
 type Delivery struct {
 	Ready, Deferred, Future, Held, InFlight int
 
+	Delayed map[string]int // by the reason of the last delay, one of Categories
+
 	Connections   int       // outward
 	Resting       int       // destinations that are left alone for a while
 	OldestArrival time.Time // zero: the queue is empty
@@ -73,6 +84,14 @@ type Delivery struct {
 	Corrupt       uint64    // Deliveries whose record turned out damaged, since the start
 	Unsaved       uint64    // settlements that had to be tried again, since the start
 	Stranded      uint64    // Deliveries that the watchdog had to wake, since the start
+}
+
+// Provider is what one of the providers takes now, and what waits for it.
+type Provider struct {
+	Ready       int // Deliveries that wait for their turn
+	Connections int // in use
+	Limit       int // of Connections, now
+	Slowed      int // it told us to slow down within the last hour: 1, or how many there are under one name
 }
 
 // Set is all metrics of a relay. It is a relay.Observer.
@@ -85,6 +104,7 @@ type Set struct {
 	refused, logins, attempts, outcomes         *prometheus.CounterVec
 	notices, holds, identityHolds               *prometheus.CounterVec
 	tlsSessions                                 *prometheus.CounterVec
+	providerSlowed, providerOutcomes            *prometheus.CounterVec
 	commitSeconds, acceptSeconds                prometheus.Histogram
 	attemptSeconds                              prometheus.Histogram
 	ageSeconds                                  *prometheus.HistogramVec
@@ -112,13 +132,16 @@ func (m *Set) makeCounters() {
 	m.refused = m.counters("dawk_refused_total", "What clients were refused, by reason: connections, commands, recipients, messages.", "reason")
 	m.logins = m.counters("dawk_logins_total", "Logins of clients, by result.", "result")
 	m.connections = m.counter("dawk_connections_total", "Client connections accepted.")
-	m.attempts = m.counters("dawk_attempts_total", "Delivery attempts that ended, by the TLS version spoken; unreached: no server spoke.", "tls")
+	m.attempts = m.counters("dawk_attempts_total",
+		"Delivery attempts that ended, by the TLS version spoken (unreached: no server spoke), and by the level reached with the last host (none: no session came about).", "tls", "level")
 	m.outcomes = m.counters("dawk_outcomes_total",
 		"Outcomes of recipients. A delayed recipient counts at each attempt. reason: the category of the reply (docs/bounces.md), none where there was no trouble.", "action", "reason")
 	m.tlsSessions = m.counters("dawk_tls_sessions_total",
 		"Sessions with MX hosts, by the policy of the other side that was looked at, and by the result in the words of RFC 8460.", "policy", "result")
 	m.unknown = m.counter("dawk_unknown_outcomes_total",
 		"Attempts without an answer to the final dot: their recipients may get the message twice (RFC 1047).")
+	m.providerSlowed = m.counters("dawk_provider_slowdowns_total", "Times that a provider said that we send too much at a time, and got fewer connections.", "provider")
+	m.providerOutcomes = m.counters("dawk_provider_outcomes_total", "What became of recipients by MX, once a recipient and attempt, by who runs the MX hosts.", "provider", "action")
 	m.notices = m.counters("dawk_notices_total", "Notices put into the queue, by kind.", "kind")
 	m.dropped = m.counter("dawk_double_bounces_dropped_total", "Failures that nobody was told: no postmaster, or not reachable.")
 	m.holds = m.counters("dawk_holds_total", "Deliveries put on hold and released.", "action")

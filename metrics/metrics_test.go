@@ -35,16 +35,24 @@ func sources() metrics.Sources {
 			return metrics.Queue{Messages: 3, SetAside: 1, FileBytes: 4096, FreeBytes: 1024, DiskFree: 5e9, Room: 4e9, Limit: 1e9}
 		},
 		Delivery: func() metrics.Delivery {
-			return metrics.Delivery{Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11}
+			return metrics.Delivery{Delayed: map[string]int{"greylisted": 18, "odd": 1}, Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11}
 		},
-		Accepting:         func() bool { return true },
-		Clients:           func() int { return 12 },
-		RoutesHeld:        func() map[string]bool { return map[string]bool{"office": true} },
+		Accepting:  func() bool { return true },
+		Clients:    func() int { return 12 },
+		RoutesHeld: func() map[string]bool { return map[string]bool{"office": true} },
+		Budgets: func() map[string]metrics.Budget {
+			return map[string]metrics.Budget{"office": {PerMinute: 30, UsedPerMinute: 12, RecipientsPerDay: 10000, UsedRecipientsPerDay: 9990}}
+		},
 		CertificateExpiry: func() time.Time { return start },
 		HistoryLost:       func() uint64 { return 13 },
-		Classify:          func(r relay.Reply) string { return string(bounce.Classify(r)) },
-		Categories:        names,
-		TLSResults:        mx.TLSResults(),
+		IdentitiesHeld:    func() int { return 14 },
+		ProviderNames:     []string{"google"},
+		Providers: func() map[string]metrics.Provider {
+			return map[string]metrics.Provider{"google": {Ready: 15, Connections: 16, Limit: 17, Slowed: 1}}
+		},
+		Classify:   func(r relay.Reply) string { return string(bounce.Classify(r)) },
+		Categories: names,
+		TLSResults: mx.TLSResults(),
 	}
 }
 
@@ -56,9 +64,15 @@ func TestStatesAreAskedAtTheScrape(t *testing.T) {
 		`dawk_queue_deliveries{state="ready"}`: 1, `dawk_queue_deliveries{state="deferred"}`: 2, `dawk_queue_deliveries{state="future"}`: 3,
 		`dawk_queue_deliveries{state="held"}`: 4, `dawk_queue_deliveries{state="in_flight"}`: 5, "dawk_delivery_connections": 6,
 		"dawk_destinations_resting": 7, "dawk_deliveries_adrift": 8, "dawk_deliveries_corrupt_total": 9, "dawk_settlements_retried_total": 10,
-		"dawk_history_lost_total": 13, "dawk_deliveries_stranded_total": 11, "dawk_client_connections": 12, "dawk_accepting": 1, "dawk_oldest_message_age_seconds": 0,
-		`dawk_route_held{route="office"}`:           1,
-		"dawk_certificate_expiry_timestamp_seconds": float64(start.Unix()), "dawk_last_success_timestamp_seconds": 0,
+		"dawk_history_lost_total": 13, "dawk_identities_held": 14, "dawk_deliveries_stranded_total": 11, "dawk_client_connections": 12, "dawk_accepting": 1, "dawk_oldest_message_age_seconds": 0,
+		`dawk_queue_delayed{reason="greylisted"}`: 18, `dawk_queue_delayed{reason="connection"}`: 0,
+		`dawk_route_held{route="office"}`:                   1,
+		`dawk_provider_deliveries_ready{provider="google"}`: 15, `dawk_provider_connections{provider="google"}`: 16,
+		`dawk_provider_connections_limit{provider="google"}`: 17, `dawk_provider_slowed{provider="google"}`: 1, `dawk_provider_slowed{provider="other"}`: 0,
+		`dawk_route_budget{limit="messages_per_minute",route="office"}`: 30, `dawk_route_budget_used{limit="messages_per_minute",route="office"}`: 12,
+		`dawk_route_budget{limit="recipients_per_day",route="office"}`: 10000, `dawk_route_budget_used{limit="recipients_per_day",route="office"}`: 9990,
+		`dawk_route_budget_wait_seconds{route="office"}`: 0,
+		"dawk_certificate_expiry_timestamp_seconds":      float64(start.Unix()), "dawk_last_success_timestamp_seconds": 0,
 	})
 	s := sources()
 	s.Delivery = func() metrics.Delivery { return metrics.Delivery{OldestArrival: time.Now().Add(-time.Hour)} }
@@ -79,12 +93,16 @@ func TestEventsAreCounted(t *testing.T) {
 		{Kind: relay.EventRefused, Reason: "whatever\nhostile=\"1\""},
 		{Kind: relay.EventLogin, Reason: "ok", Identity: "printer"},
 		{Kind: relay.EventLogin, Reason: "credentials"},
-		{Kind: relay.EventAttempted, Host: "mx.example.com", TLS: "TLS1.3", Took: time.Second},
-		{Kind: relay.EventAttempted, Host: "mx.example.com", Unknown: true},
+		{Kind: relay.EventAttempted, Host: "mx.example.com", TLS: "TLS1.3", TLSLevel: relay.TLSVerified, Took: time.Second},
+		{Kind: relay.EventAttempted, Host: "mx.example.com", TLSLevel: relay.TLSFallback, Unknown: true},
+		{Kind: relay.EventAttempted, Host: "mx.example.com"},
+		{Kind: relay.EventAttempted, Host: "mx.example.com", TLS: "TLS9", TLSLevel: relay.TLSVerified},
 		{Kind: relay.EventAttempted},
 		{Kind: relay.EventRelayed, Time: start, Age: 2 * time.Second, Destination: "example.com"},
-		{Kind: relay.EventDelayed, Reply: busy},
-		{Kind: relay.EventDelayed, Reply: busy},
+		{Kind: relay.EventDelayed, Reply: busy, Provider: "google"},
+		{Kind: relay.EventDelayed, Reply: busy, Provider: "hostile\nexample.net"},
+		{Kind: relay.EventProviderSlowed, Provider: "google"}, {Kind: relay.EventProviderSlowed, Provider: "example.net"},
+		{Kind: relay.EventProviderSlowed, Provider: "route:office"},
 		{Kind: relay.EventFailed, Reply: noUser, Age: time.Minute},
 		{Kind: relay.EventExpired, Reply: busy, Age: 5 * 24 * time.Hour},
 		{Kind: relay.EventDeleted},
@@ -100,9 +118,13 @@ func TestEventsAreCounted(t *testing.T) {
 	m.TLSSession("mta-sts", "whatever\n")
 	expect(t, m, map[string]float64{
 		"dawk_connections_total": 1, "dawk_messages_accepted_total": 1, "dawk_accepted_bytes_total": 100, "dawk_recipients_accepted_total": 3,
+		`dawk_provider_outcomes_total{action="delayed",provider="google"}`: 1, `dawk_provider_outcomes_total{action="delayed",provider="other"}`: 1,
+		`dawk_provider_slowdowns_total{provider="google"}`: 1, `dawk_provider_slowdowns_total{provider="other"}`: 1, `dawk_provider_slowdowns_total{provider="route"}`: 1,
 		`dawk_refused_total{reason="relay_denied"}`: 1, `dawk_refused_total{reason="other"}`: 1,
 		`dawk_logins_total{result="ok"}`: 1, `dawk_logins_total{result="credentials"}`: 1,
-		`dawk_attempts_total{tls="TLS1.3"}`: 1, `dawk_attempts_total{tls="none"}`: 1, `dawk_attempts_total{tls="unreached"}`: 1,
+		`dawk_attempts_total{level="verified",tls="TLS1.3"}`: 1, `dawk_attempts_total{level="unverified",tls="TLS1.3"}`: 0,
+		`dawk_attempts_total{level="fallback",tls="none"}`: 1, `dawk_attempts_total{level="clear",tls="none"}`: 0, `dawk_attempts_total{level="none",tls="none"}`: 1,
+		`dawk_attempts_total{level="none",tls="unreached"}`: 1, `dawk_attempts_total{level="other",tls="other"}`: 1,
 		"dawk_unknown_outcomes_total":                         1,
 		`dawk_outcomes_total{action="relayed",reason="none"}`: 1, `dawk_outcomes_total{action="delayed",reason="greylisted"}`: 2,
 		`dawk_outcomes_total{action="failed",reason="bad_address"}`: 1, `dawk_outcomes_total{action="expired",reason="greylisted"}`: 1,
@@ -111,7 +133,7 @@ func TestEventsAreCounted(t *testing.T) {
 		`dawk_tls_sessions_total{policy="dane",result="validation-failure"}`: 1, `dawk_tls_sessions_total{policy="none",result="successful"}`: 1,
 		`dawk_tls_sessions_total{policy="mta-sts",result="other"}`: 1,
 		"dawk_commit_seconds_count":                                1, `dawk_commit_seconds_bucket{le="0.002"}`: 0, `dawk_commit_seconds_bucket{le="0.005"}`: 1,
-		"dawk_accept_seconds_count": 1, "dawk_attempt_seconds_count": 3, `dawk_delivery_age_seconds_bucket{action="relayed",le="5"}`: 1,
+		"dawk_accept_seconds_count": 1, "dawk_attempt_seconds_count": 5, `dawk_delivery_age_seconds_bucket{action="relayed",le="5"}`: 1,
 		`dawk_delivery_age_seconds_count{action="failed"}`: 1, `dawk_delivery_age_seconds_count{action="expired"}`: 1,
 		"dawk_last_success_timestamp_seconds": float64(start.Unix()),
 	})

@@ -1,6 +1,11 @@
 package metrics
 
-import "dawk/relay"
+import (
+	"cmp"
+	"slices"
+
+	"dawk/relay"
+)
 
 // Observe counts an event. It does not block.
 func (m *Set) Observe(e relay.Event) {
@@ -17,7 +22,8 @@ func (m *Set) Observe(e relay.Event) {
 	case relay.EventConnected:
 		m.connections.Inc()
 	case relay.EventAttempted:
-		m.attempts.WithLabelValues(tlsOf(e)).Inc()
+		s := sessionOf(e)
+		m.attempts.WithLabelValues(s.tls, s.level).Inc()
 		m.attemptSeconds.Observe(e.Took.Seconds())
 		if e.Unknown {
 			m.unknown.Inc()
@@ -30,6 +36,8 @@ func (m *Set) Observe(e relay.Event) {
 		m.dropped.Inc()
 	case relay.EventHeld, relay.EventReleased:
 		m.holds.WithLabelValues(string(e.Kind)).Inc()
+	case relay.EventProviderSlowed:
+		m.providerSlowed.WithLabelValues(m.ProviderLabel(e.Provider)).Inc()
 	case relay.EventIdentityHeld:
 		m.identityHolds.WithLabelValues(within(holdReasons, e.Reason)).Inc()
 	}
@@ -48,18 +56,22 @@ func (m *Set) outcome(e relay.Event) {
 		m.lastSuccess.Set(float64(e.Time.UnixMilli()) / 1000)
 	}
 	m.outcomes.WithLabelValues(string(e.Kind), reason).Inc()
+	if e.Provider != "" && slices.Contains(byProvider, e.Kind) {
+		m.providerOutcomes.WithLabelValues(m.ProviderLabel(e.Provider), string(e.Kind)).Inc()
+	}
 	if e.Kind != relay.EventDelayed && e.Kind != relay.EventDeleted {
 		m.ageSeconds.WithLabelValues(string(e.Kind)).Observe(e.Age.Seconds())
 	}
 }
 
-// tlsOf is the TLS version of an attempt as a label.
-func tlsOf(e relay.Event) string {
-	switch {
-	case e.TLS != "":
-		return within(tlsVersions, e.TLS)
-	case e.Host == "":
-		return "unreached"
+// sessionOf is the TLS of an attempt as labels.
+func sessionOf(e relay.Event) session {
+	s := session{tls: cmp.Or(e.TLS, none), level: cmp.Or(string(e.TLSLevel), none)}
+	if e.Host == "" {
+		s = session{"unreached", none}
 	}
-	return none
+	if !slices.Contains(sessions, s) {
+		return session{other, other}
+	}
+	return s
 }

@@ -15,26 +15,32 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	messagesDesc    = desc("dawk_queue_messages", "Messages in the queue.")
-	deliveriesDesc  = desc("dawk_queue_deliveries", "Deliveries in the queue, by state: the recipients of a message that share a route or domain are one.", "state")
-	oldestDesc      = desc("dawk_oldest_message_age_seconds", "Age of the oldest message in the queue, those on hold included; 0: the queue is empty.")
-	fileDesc        = desc("dawk_queue_file_bytes", "Size of the queue file.")
-	freeDesc        = desc("dawk_queue_free_bytes", "Octets of the queue file that hold nothing and are used again.")
-	diskDesc        = desc("dawk_disk_free_bytes", "Free octets of the file system of the queue.")
-	roomDesc        = desc("dawk_queue_room_bytes", "Room for new mail.")
-	limitDesc       = desc("dawk_queue_room_limit_bytes", "Room below which new mail is refused with 452.")
-	acceptingDesc   = desc("dawk_accepting", "1: new mail is accepted. 0: it is put off, for want of space or trust in the disk.")
-	corruptDesc     = desc("dawk_corrupt_records", "Damaged records that were set aside.")
-	clientsDesc     = desc("dawk_client_connections", "Client connections that are open.")
-	outwardDesc     = desc("dawk_delivery_connections", "Delivery attempts that may hold a connection.")
-	restingDesc     = desc("dawk_destinations_resting", "Destinations that did not let us in and are left alone for a while.")
-	adriftDesc      = desc("dawk_deliveries_adrift", "Watchdog: Deliveries without exactly one next event. Not 0: a fault in dawk.")
-	strandedDesc    = desc("dawk_deliveries_stranded_total", "Watchdog: Deliveries that were overdue and had to be woken. Not 0: a fault in dawk.")
-	corruptedDesc   = desc("dawk_deliveries_corrupt_total", "Deliveries taken off the schedule because their record is damaged.")
-	unsavedDesc     = desc("dawk_settlements_retried_total", "Results of attempts that could not be stored at once.")
-	routeHeldDesc   = desc("dawk_route_held", "1: the route is held, since its login is in trouble; its mail waits. 0: it is not.", "route")
-	historyDesc     = desc("dawk_history_lost_total", "Events that the history could not keep: the disk was too slow or took nothing. Mail is not affected.")
-	certificateDesc = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
+	messagesDesc      = desc("dawk_queue_messages", "Messages in the queue.")
+	deliveriesDesc    = desc("dawk_queue_deliveries", "Deliveries in the queue, by state: the recipients of a message that share a route or domain are one.", "state")
+	delayedDesc       = desc("dawk_queue_delayed", "Deliveries that were put off at their last attempt, by its reason; attempts before the start of the relay are not known.", "reason")
+	oldestDesc        = desc("dawk_oldest_message_age_seconds", "Age of the oldest message in the queue, those on hold included; 0: the queue is empty.")
+	fileDesc          = desc("dawk_queue_file_bytes", "Size of the queue file.")
+	freeDesc          = desc("dawk_queue_free_bytes", "Octets of the queue file that hold nothing and are used again.")
+	diskDesc          = desc("dawk_disk_free_bytes", "Free octets of the file system of the queue.")
+	roomDesc          = desc("dawk_queue_room_bytes", "Room for new mail.")
+	limitDesc         = desc("dawk_queue_room_limit_bytes", "Room below which new mail is refused with 452.")
+	acceptingDesc     = desc("dawk_accepting", "1: new mail is accepted. 0: it is put off, for want of space or trust in the disk.")
+	corruptDesc       = desc("dawk_corrupt_records", "Damaged records that were set aside.")
+	clientsDesc       = desc("dawk_client_connections", "Client connections that are open.")
+	outwardDesc       = desc("dawk_delivery_connections", "Delivery attempts that may hold a connection.")
+	restingDesc       = desc("dawk_destinations_resting", "Destinations that did not let us in and are left alone for a while.")
+	adriftDesc        = desc("dawk_deliveries_adrift", "Watchdog: Deliveries without exactly one next event. Not 0: a fault in dawk.")
+	strandedDesc      = desc("dawk_deliveries_stranded_total", "Watchdog: Deliveries that were overdue and had to be woken. Not 0: a fault in dawk.")
+	corruptedDesc     = desc("dawk_deliveries_corrupt_total", "Deliveries taken off the schedule because their record, or the content of their message, is damaged.")
+	unsavedDesc       = desc("dawk_settlements_retried_total", "Results of attempts that could not be stored at once.")
+	providerReadyDesc = desc("dawk_provider_deliveries_ready", "Deliveries that wait for their turn, by who takes the destination's mail.", "provider")
+	providerUsedDesc  = desc("dawk_provider_connections", "Delivery attempts that may hold a connection to the provider.", "provider")
+	providerLimitDesc = desc("dawk_provider_connections_limit", "Connections that the provider may have at once now; 0: nothing goes there.", "provider")
+	providerSlowDesc  = desc("dawk_provider_slowed", "Not 0: the provider said within the last hour that we send too much at a time.", "provider")
+	routeHeldDesc     = desc("dawk_route_held", "1: the route is held, since its login is in trouble; its mail waits. 0: it is not.", "route")
+	usersHeldDesc     = desc("dawk_identities_held", "Users, and clients without a login, on hold for what looked like spam, until an operator releases them.")
+	historyDesc       = desc("dawk_history_lost_total", "Events that the history could not keep: the disk was too slow or took nothing. Mail is not affected.")
+	certificateDesc   = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
 )
 
 // Describe is for the registry, which checks names and labels by it. It asks
@@ -65,6 +71,9 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 	gauge(deliveriesDesc, float64(d.Future), "future")
 	gauge(deliveriesDesc, float64(d.Held), "held")
 	gauge(deliveriesDesc, float64(d.InFlight), "in_flight")
+	for _, reason := range s.m.sources.Categories {
+		gauge(delayedDesc, float64(d.Delayed[reason]), reason)
+	}
 	gauge(oldestDesc, age(d.OldestArrival))
 	gauge(outwardDesc, float64(d.Connections))
 	gauge(restingDesc, float64(d.Resting))
@@ -79,6 +88,14 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(acceptingDesc, accepting)
 	gauge(clientsDesc, float64(call(s.m.sources.Clients)))
+	busy := call(s.m.sources.Providers)
+	for _, name := range s.m.providers() {
+		p := busy[name]
+		gauge(providerReadyDesc, float64(p.Ready), name)
+		gauge(providerUsedDesc, float64(p.Connections), name)
+		gauge(providerLimitDesc, float64(p.Limit), name)
+		gauge(providerSlowDesc, float64(p.Slowed), name)
+	}
 	for route, held := range call(s.m.sources.RoutesHeld) {
 		v := 0.0
 		if held {
@@ -86,6 +103,8 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(routeHeldDesc, v, route)
 	}
+	gauge(usersHeldDesc, float64(call(s.m.sources.IdentitiesHeld)))
+	s.budgets(gauge)
 	counter(historyDesc, call(s.m.sources.HistoryLost))
 	gauge(certificateDesc, timestamp(call(s.m.sources.CertificateExpiry)))
 }

@@ -1,6 +1,8 @@
 package mx
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,10 +17,20 @@ type attempt struct {
 	use  *use
 	res  relay.Result
 
+	msg     *relay.Message // as it goes out now: see dress
+	content relay.Content
+	dressed bool // as the route's mailbox
+	brief   bool // by MX only where that is easy: there is a second way
+
+	as     relay.Session // that the last recipient so far was judged in
+	judged bool          // there is one
+
 	relayed bool // a recipient got a 2yz
+	onward  bool // and not all of them by LMTP
 	dsn     bool // and whoever did was given the DSN parameters
 	noDSN   bool // a server refused them: none gets them any more
 	charged bool // a transaction was begun
+	seven   sevenBit
 	enough  bool // the smart host says that we send too much: no other host is tried
 }
 
@@ -31,14 +43,15 @@ func (a *attempt) all() []int {
 }
 
 func (a *attempt) recipient(i int) *relay.Recipient {
-	return &a.task.Message.Recipients[a.task.Recipients[i]]
+	return &a.msg.Recipients[a.task.Recipients[i]]
 }
 
 // sameDestination splits off the recipients that go where the first goes.
 func (a *attempt) sameDestination(rest []int) (same, other []int) {
-	want := a.t.Destination(a.task.Message, a.recipient(rest[0]).Path)
+	a.msg = a.task.Message
+	want := a.t.Destination(a.msg, a.recipient(rest[0]).Path)
 	for _, i := range rest {
-		if a.t.Destination(a.task.Message, a.recipient(i).Path) == want {
+		if a.t.Destination(a.msg, a.recipient(i).Path) == want {
 			same = append(same, i)
 		} else {
 			other = append(other, i)
@@ -49,67 +62,57 @@ func (a *attempt) sameDestination(rest []int) (same, other []int) {
 
 // deliver tries the hosts of one destination until all recipients are judged.
 func (a *attempt) deliver(rest []int) {
-	first := a.recipient(rest[0]).Path
-	r := a.t.route(a.task.Message, first)
+	r, second := a.t.ways(a.task.Message, a.recipient(rest[0]).Path)
+	a.brief = second != nil
+	a.by(r, rest)
+	if second != nil && a.use.ctx.Err() == nil {
+		a.bySecond(second, rest)
+	}
+}
+
+// by is deliver by one route; nil: by MX.
+func (a *attempt) by(r *compiled, rest []int) {
+	if err := a.dress(r, false); err != nil {
+		a.cannot(rest, err)
+		return
+	}
 	pol := a.t.policy(a.task.Message, r)
-	if pol.user != "" {
+	if pol.route != "" {
 		if why, since, shut := r.gate.shut(time.Now(), a.t.cfg.HoldProbe); shut {
 			a.res.Route = r.Name
 			a.turnBack(rest, why, since)
 			return
 		}
 	}
-	var p plan
-	if r != nil && len(r.Via) > 0 {
-		a.res.Route = r.Name
-		p = a.t.planVia(a.use.ctx, r)
-		p.targets = a.t.health.order(p.targets)
-	} else {
-		p = a.t.planMX(a.use.ctx, a.t.domain(first))
-		a.t.addSTS(a.use.ctx, &p, pol, a.t.domain(first))
+	w := a.walk(r, pol, a.plan(r, pol, a.t.domain(a.recipient(rest[0]).Path)))
+	if a.brief && r == nil {
+		w.most = maxBriefDials
 	}
-	targets := a.t.idleFirst(p.targets, pol)
-	failures := p.failures
-	dials, sessions, fresh := 0, 0, false
-	for i := 0; i < len(targets) && len(rest) > 0 && dials < maxDials && sessions < maxSessions && a.use.ctx.Err() == nil; {
-		s := a.session(targets[i], pol, rest, fresh)
-		if pol.user != "" {
-			a.learn(r, &s, rest)
-		}
-		rest = s.rest
-		if a.use.ctx.Err() == nil { // else it is we who failed
-			a.t.health.note(targets[i], pol, s)
-		}
-		switch {
-		case s.stale, s.progress && s.failure.IsZero():
-			fresh = fresh || s.stale // the same host again
-			continue
-		case s.failure.IsZero(): // DSN parameters refused on the last message it takes
-			sessions++
-			continue
-		}
-		failures = append(failures, s.failure)
-		switch s.failure.Stage {
-		case relay.StageConnect:
-			dials++
-		case relay.StageRoute: // refused: nothing was dialled
-		default:
-			sessions++
-		}
-		if a.enough || hopeless(s.failure) {
-			break
-		}
-		i, fresh = i+1, false
+	for w.on() && len(rest) > 0 && a.use.ctx.Err() == nil {
+		rest = a.step(r, w, rest)
 	}
 	if len(rest) > 0 {
-		verdict := summary(failures)
-		if pol.user != "" && loginTrouble(verdict) && a.use.ctx.Err() == nil {
+		verdict := summary(w.failures)
+		if pol.route != "" && loginTrouble(verdict) && a.use.ctx.Err() == nil {
 			a.res.HeldSince = a.t.hold(r, verdict)
 		}
 		for _, i := range rest {
-			a.res.Replies[i] = verdict
+			a.judge(i, verdict)
 		}
 	}
+}
+
+// plan is where mail for a domain may go by r.
+func (a *attempt) plan(r *compiled, pol policy, domain string) plan {
+	if r != nil && len(r.Via) > 0 {
+		a.res.Route = r.Name
+		p := a.t.planVia(a.use.ctx, r)
+		p.targets = a.t.health.order(p.targets)
+		return p
+	}
+	p := a.t.planMX(a.use.ctx, domain, a.t.family(r))
+	a.t.addSTS(a.use.ctx, &p, pol, domain)
+	return p
 }
 
 // policy is what the message and its route ask of a session.
@@ -118,34 +121,19 @@ func (t *Transport) policy(m *relay.Message, r *compiled) policy {
 	if r != nil {
 		p.level = r.TLS
 		p.mx = len(r.Via) == 0
-		if r.User != "" {
-			p.route, p.user, p.password = r.Name, r.User, r.Password
+		if r.known() {
+			p.route, p.user, p.password, p.certificate = r.Name, r.User, r.Password, r.Certificate
 			p.auth, p.credential, p.token, p.provider = r.Auth, r.Credential, r.Token, r.Provider
+			p.account = r.first.Name
 		}
 	}
 	switch {
 	case m.RequireTLS: // RFC 8689 §4.2.1; it beats "TLS-Required: No"
 		p.level, p.requireTLS, p.by = LevelVerified, true, byRequireTLS
-	case m.TLSOptional && p.user == "" && p.level > LevelOpportunistic:
+	case m.TLSOptional && !p.logsIn() && p.level > LevelOpportunistic:
 		p.level = LevelOpportunistic
 	}
 	return p
-}
-
-// idleFirst puts targets with an idle connection before the others of the
-// best rank: any of those would do, and this one is there already.
-func (t *Transport) idleFirst(targets []target, p policy) []target {
-	for i, tg := range targets {
-		if tg.rank != targets[0].rank {
-			break
-		}
-		raised, _ := t.raise(p, tg)
-		if i > 0 && t.pool.has(keyOf(tg, raised)) {
-			first := append([]target{tg}, targets[:i]...)
-			return append(first, targets[i+1:]...)
-		}
-	}
-	return targets
 }
 
 // sessionResult is what came of one connection.
@@ -162,12 +150,15 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 	p, bad := a.t.raise(p, tg)
 	a.res.TLSPolicy = p.by
 	if !bad.IsZero() {
-		a.t.reportRefused(tg, p, bad)
+		if p.by != byRequireTLS { // what one message wants is no failure of theirs
+			a.t.reportRefused(tg, p, bad)
+		}
 		return sessionResult{rest: rest, failure: bad}
 	}
+	a.res.Source = p.source.name()
 	key := keyOf(tg, p)
 	var c *conn
-	if !fresh {
+	if !fresh && a.use.ready == nil {
 		c = a.t.pool.get(key)
 	}
 	reused := c != nil
@@ -175,17 +166,23 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 		c.attach(a.use)
 	} else {
 		a.use.tlsWhy = ""
+		if a.use.ready == nil { // else it was counted before the race
+			a.t.pool.begin(tg)
+		}
 		c, bad = a.t.open(a.use, tg, p)
 		a.t.report(a.use, tg, p, c, bad)
 		if c == nil {
+			a.use.leave()
+			a.t.pool.end(tg)
 			if bad.MTA != "" {
-				a.res.Host, a.res.Addr, a.res.TLS = bad.MTA, bad.Addr, ""
+				a.res.Host, a.res.Addr, a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = bad.MTA, bad.Addr, "", "", ""
 			}
 			return sessionResult{rest: rest, failure: bad}
 		}
 		c.key = key
 	}
-	a.res.Host, a.res.Addr, a.res.TLS, a.res.Reused = c.target.host, c.addr, c.tls, reused
+	a.res.Host, a.res.Addr, a.res.Reused = c.target.host, c.addr, reused
+	a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = c.tls, c.reached(p), c.noTLS
 	s := sessionResult{rest: rest}
 	for len(s.rest) > 0 && !c.dead && s.failure.IsZero() && a.room(c) && a.afford(p, &s) {
 		a.transaction(c, &s, reused && !s.progress)
@@ -193,8 +190,7 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 	if a.room(c) {
 		a.t.pool.put(c)
 	} else {
-		c.detach()
-		a.t.bg.quit(c)
+		a.t.pool.drop(c)
 	}
 	return s
 }
@@ -202,6 +198,9 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 // room says whether c may serve another message.
 func (a *attempt) room(c *conn) bool {
 	limit := a.t.cfg.MessagesPerConnection
+	if own := c.target.rule.MessagesPerConnection; own > 0 {
+		limit = own
+	}
 	if c.ext.mailMax > 0 {
 		limit = min(limit, c.ext.mailMax)
 	}
@@ -216,10 +215,12 @@ func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
 		s.progress = true
 		return
 	}
-	batch := s.rest[:min(len(s.rest), a.batchSize(c))]
-	tx := &transaction{m: a.task.Message, content: a.task.Content, rcpts: make([]*relay.Recipient, len(batch))}
-	tx.opts.dsn = c.ext.dsn && !c.noDSN && !a.noDSN
-	tx.opts.smtpUTF8 = c.ext.smtpUTF8 && a.task.Message.SMTPUTF8
+	batch := s.rest[:a.batchSize(c, s.rest)]
+	content, _ := a.contentFor(c) // judgeUnfit has seen it
+	tx := &transaction{m: a.msg, content: content, rcpts: make([]*relay.Recipient, len(batch))}
+	// An LMTP server delivers: it is we who tell the sender (RFC 3461 §5.2.3).
+	tx.opts.dsn = c.ext.dsn && !c.noDSN && !a.noDSN && !c.target.lmtp
+	tx.opts.smtpUTF8 = c.ext.smtpUTF8 && a.msg.SMTPUTF8
 	for i, pos := range batch {
 		tx.rcpts[i] = a.recipient(pos)
 		tx.opts.smtpUTF8 = tx.opts.smtpUTF8 || c.ext.smtpUTF8 && a.needsUTF8(tx.rcpts[i])
@@ -230,6 +231,7 @@ func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
 	}
 	a.res.Unknown = a.res.Unknown || tx.unknown
 	a.noDSN = a.noDSN || tx.noDSN
+	a.sentAs(tx)
 	rest := make([]int, 0, len(s.rest))
 	for i, pos := range batch {
 		r := tx.replies[i]
@@ -237,10 +239,11 @@ func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
 			rest = append(rest, pos)
 			continue
 		}
-		a.res.Replies[pos] = r
+		a.judge(pos, r)
 		s.progress = true
 		if r.Positive() {
 			a.relayed = true
+			a.onward = a.onward || !c.target.lmtp
 			a.dsn = a.dsn && tx.opts.dsn
 		}
 	}
@@ -251,8 +254,9 @@ func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
 	}
 }
 
-// batchSize is how many recipients one transaction may have (RFC 9422).
-func (a *attempt) batchSize(c *conn) int {
+// batchSize is how many of rest go in one transaction (RFC 9422). Where their
+// domains are limited, those of a domain are put together.
+func (a *attempt) batchSize(c *conn, rest []int) int {
 	n := a.t.cfg.RecipientsPerMessage
 	if own := c.target.recipients; own > 0 {
 		n = own
@@ -260,42 +264,54 @@ func (a *attempt) batchSize(c *conn) int {
 	if c.ext.rcptMax > 0 {
 		n = min(n, c.ext.rcptMax)
 	}
+	n = min(n, len(rest))
+	if c.ext.domains == 0 {
+		return n
+	}
+	domain := func(pos int) string { return a.recipient(pos).Path.Domain() }
+	slices.SortStableFunc(rest, func(x, y int) int { return cmp.Compare(domain(x), domain(y)) })
+	seen := 1
+	for i := 1; i < n; i++ {
+		if domain(rest[i]) == domain(rest[i-1]) {
+			continue
+		}
+		if seen++; seen > c.ext.domains {
+			return i
+		}
+	}
 	return n
 }
 
 func (a *attempt) needsUTF8(r *relay.Recipient) bool {
-	m := a.task.Message
+	m := a.msg
 	return m.UTF8Header || !m.From.ASCII() || !r.Path.ASCII()
 }
 
 // judgeUnfit settles the recipients whose message this server cannot take,
-// and returns the others. The verdict is final: another MX host of the same
+// and returns the others. A verdict on the mail is final: another MX host of the same
 // domain that could take it would help only by chance, and the sender is told
 // at once.
 func (a *attempt) judgeUnfit(c *conn, rest []int) []int {
-	m := a.task.Message
 	no := func(status relay.Status, format string, args ...any) relay.Reply {
 		return c.named(relay.Failure(relay.StageMail, status, format, args...))
 	}
+	content, unfit := a.contentFor(c)
 	fit := rest[:0:0]
 	for _, pos := range rest {
 		var r relay.Reply
 		switch {
 		case a.needsUTF8(a.recipient(pos)) && !c.ext.smtpUTF8: // RFC 6531 §3.2
 			r = no(relay.Status{Class: 5, Subject: 6, Detail: 7}, "the address or header is not ASCII, and the server does not offer SMTPUTF8")
-		case m.EightBit && !c.ext.eightBitMIME: // RFC 6152 §3
-			// Converting to quoted-printable would change what the sender
-			// wrote and break its signatures; sending as is may lose the
-			// eighth bit. An exact failure is better than either.
-			r = no(relay.Status{Class: 5, Subject: 6, Detail: 3}, "the message has 8-bit content, and the server does not offer 8BITMIME")
-		case c.ext.size > 0 && a.task.Content.Size() > c.ext.size: // RFC 1870 §6.1
+		case !unfit.IsZero():
+			r = unfit
+		case c.ext.size > 0 && content.Size() > c.ext.size: // RFC 1870 §6.1
 			r = no(relay.Status{Class: 5, Subject: 3, Detail: 4}, "the message has %d octets, and the server takes at most %d",
-				a.task.Content.Size(), c.ext.size)
+				content.Size(), c.ext.size)
 		default:
 			fit = append(fit, pos)
 			continue
 		}
-		a.res.Replies[pos] = r
+		a.judge(pos, r)
 	}
 	return fit
 }

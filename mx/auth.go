@@ -69,13 +69,13 @@ type mechanism struct {
 
 // login says AUTH, if the policy has a login.
 func (c *conn) login(p policy) relay.Reply {
-	if p.user == "" {
+	if !p.logsIn() {
 		return relay.Reply{}
 	}
 	no := func(format string, args ...any) relay.Reply {
 		return c.named(relay.Failure(relay.StageAuth, statusNoLogin, format, args...))
 	}
-	if p.level < LevelVerified && !c.target.addr.Addr().Unmap().IsLoopback() {
+	if p.level < LevelVerified && !c.target.local() {
 		return no("the password is not sent to %s, whose certificate was not checked", c.target)
 	}
 	name, err := c.chooseMechanism(p)
@@ -90,7 +90,7 @@ func (c *conn) login(p policy) relay.Reply {
 	case AuthLogin:
 		m = loginMechanism(p.user, p.password)
 	case AuthExternal:
-		m = mechanism{name: "EXTERNAL", initial: p.user}
+		m = mechanism{name: "EXTERNAL", initial: p.user} // "": whom the certificate stands for (RFC 4422 appendix A.1)
 	case AuthSCRAM:
 		m = scramMechanism(p.user, p.password)
 	case AuthXOAuth2:
@@ -116,6 +116,9 @@ func (c *conn) login(p policy) relay.Reply {
 	reply := c.named(asFailure(r.reply(relay.StageAuth)))
 	if problem != "" {
 		reply.Text = relay.Sanitize(reply.Text + " " + problem)
+	}
+	if remedy := wrongPassword(p.provider, reply); !p.token && remedy != "" {
+		reply.Text = relay.Sanitize(reply.Text + " → " + remedy)
 	}
 	return explained(p.provider, reply)
 }

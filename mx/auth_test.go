@@ -142,6 +142,25 @@ func TestGmailRefusalIsDecodedAndExplained(t *testing.T) {
 	}
 }
 
+// What mends a token does not mend a password.
+func TestRefusedPasswordIsExplained(t *testing.T) {
+	for _, c := range []struct {
+		cfg      mxtest.Config
+		provider mx.Provider
+		want     string
+	}{
+		{mxtest.Microsoft365(isGood), mx.ProviderMicrosoft, "535 5.7.3 Authentication unsuccessful [FR0P281CA0001.DEUP281.PROD.OUTLOOK.COM 2026-11-22T12:00:00.000Z 08DE000000000000] → user or password is wrong"},
+		{mxtest.Gmail(isGood), mx.ProviderGoogle, " → user or the app password is wrong"},
+	} {
+		c.cfg.AuthNeedsTLS = false
+		tr, _, _ := smartHost(t, c.cfg, mx.Route{Credential: &secret{token: "pw"}, Provider: c.provider}, 0)
+		got := tr.Deliver(t.Context(), task(t, letter, "b@b.test")).Replies[0].String()
+		if !strings.Contains(got, c.want) || strings.Count(got, " → ") != 1 || strings.Contains(got, "token") {
+			t.Errorf("%q lacks %q", got, c.want)
+		}
+	}
+}
+
 func TestRejectedTokenMeansOneMoreLogin(t *testing.T) {
 	s := &secret{token: "bad", again: true}
 	tr, srv, h := smartHost(t, mxtest.Config{Auth: "XOAUTH2", Good: isGood, Users: map[string]string{}}, mx.Route{Token: true, Credential: s}, 0)
@@ -187,6 +206,7 @@ func TestRepliesAboutTheLoginAreNoVerdictOnMail(t *testing.T) {
 		{"mail", "530 5.7.57 Client not authenticated to send mail.", true, false},
 		{"mail", "550 5.7.30 Basic authentication is not supported for Client Submission.", true, false},
 		{"dot", "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException", true, false},
+		{"dot", "430 4.2.0 STOREDRV; mailbox logon failure; STOREDRV.Submission.Exception:ConnectionFailedTransientException.MapiExceptionLogonFailed", true, false},
 		{"dot", "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException", false, true},
 		{"dot", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", false, true},
 	} {
@@ -202,6 +222,65 @@ func TestRepliesAboutTheLoginAreNoVerdictOnMail(t *testing.T) {
 		if until := tr.Reserve("route:office"); until.IsZero() == c.wait {
 			t.Errorf("%s: waits until %v", c.reply, until)
 		}
+	}
+}
+
+// A provider counts the connections of a mailbox, not those of our routes.
+func TestRoutesToOneMailboxShareItsConnections(t *testing.T) {
+	srv, err := mxtest.NewServer(mxtest.Config{Auth: "XOAUTH2", Good: isGood, Users: map[string]string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	route := func(name, user string) mx.Route {
+		return mx.Route{Name: name, To: []string{name + ".test"}, User: user, Token: true, Credential: &secret{token: "good"},
+			Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(srv.Port())}}, Provider: mx.ProviderMicrosoft, Budget: mx.Budget{Connections: 3}}
+	}
+	tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, Routes: []mx.Route{
+		route("a", "one@example.org"), route("b", "One@example.org"), route("c", "two@example.org")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	for destination, want := range map[string]string{"route:a": "route:a", "route:b": "route:a", "route:c": "route:c"} {
+		if got := tr.Provider(destination); got != want || tr.Allowance(got).Connections != 3 {
+			t.Errorf("%s counts as %s, which may have %d connections; want %s", destination, got, tr.Allowance(got).Connections, want)
+		}
+	}
+	for i, to := range []string{"x@a.test", "x@b.test", "x@c.test"} {
+		if r := tr.Deliver(t.Context(), task(t, letter, to)).Replies[0]; !r.Positive() {
+			t.Error(to, r)
+		}
+		if want := []int{1, 1, 2}[i]; srv.Sessions() != want {
+			t.Errorf("%d connections after the mail to %s, want %d", srv.Sessions(), to, want)
+		}
+	}
+}
+
+// An idle connection of one route goes before another route to the same mailbox
+// makes one that cannot be the same, as to another name of the host.
+func TestIdleConnectionsOfAMailboxCount(t *testing.T) {
+	srv, err := mxtest.NewServer(mxtest.Config{Auth: "XOAUTH2", Good: isGood, Users: map[string]string{}, MaxConnections: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	route := func(name, host string) mx.Route {
+		return mx.Route{Name: name, To: []string{name + ".test"}, User: "one@example.org", Token: true, Credential: &secret{token: "good"}, IP: "4",
+			Via: []mx.Hop{{Host: host, Port: uint16(srv.Port())}}, Provider: mx.ProviderMicrosoft, Budget: mx.Budget{Connections: 1}}
+	}
+	tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, Routes: []mx.Route{route("a", "127.0.0.1"), route("b", "localhost")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	for _, to := range []string{"x@a.test", "x@b.test", "y@a.test"} {
+		if r := tr.Deliver(t.Context(), task(t, letter, to)).Replies[0]; !r.Positive() {
+			t.Error(to, r)
+		}
+	}
+	if srv.Sessions() != 3 || srv.Exceeded() != 0 {
+		t.Errorf("%d connections, more than allowed %d times", srv.Sessions(), srv.Exceeded())
 	}
 }
 

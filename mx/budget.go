@@ -29,8 +29,7 @@ func pauseFor(r relay.Reply) time.Duration {
 	return throttlePause
 }
 
-// budget counts what a mailbox has sent. It lives in memory: a restart forgets
-// at most one minute, and a day, which the provider's own count then ends.
+// budget counts what a mailbox has sent, in memory and on disk: see budgetBook.
 type budget struct {
 	Budget
 	mu     sync.Mutex
@@ -39,6 +38,7 @@ type budget struct {
 	until  time.Time   // a pause
 	day    [24 * 60]dayMinute
 	sum    dayMinute // of all in day that count
+	dirty  bool      // it differs from what is on disk
 }
 
 // dayMinute is what was sent in one minute of the last 24 hours.
@@ -55,6 +55,19 @@ func newBudget(b Budget) *budget {
 func (b *budget) reserve(now time.Time) (wait time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if until := b.wait(now); !until.IsZero() {
+		return until
+	}
+	if b.PerMinute > 0 {
+		b.minute[b.next] = now
+		b.next = (b.next + 1) % len(b.minute)
+	}
+	b.count(now, 1, 0)
+	return time.Time{}
+}
+
+// wait is when there may be room for a message; zero: there is.
+func (b *budget) wait(now time.Time) time.Time {
 	if now.Before(b.until) {
 		return b.until
 	}
@@ -68,10 +81,7 @@ func (b *budget) reserve(now time.Time) (wait time.Time) {
 		if end := b.minute[b.next].Add(time.Minute); now.Before(end) {
 			return end
 		}
-		b.minute[b.next] = now
-		b.next = (b.next + 1) % len(b.minute)
 	}
-	b.count(now, 1, 0)
 	return time.Time{}
 }
 
@@ -97,6 +107,7 @@ func (b *budget) count(now time.Time, messages, recipients int) {
 		b.drop(slot)
 		slot.minute = m
 	}
+	b.dirty = true
 	slot.messages, slot.recipients = slot.messages+messages, slot.recipients+recipients
 	b.sum.messages, b.sum.recipients = b.sum.messages+messages, b.sum.recipients+recipients
 }
@@ -132,28 +143,29 @@ func (b *budget) pause(now time.Time, d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if end := now.Add(d); end.After(b.until) {
-		b.until = end
+		b.until, b.dirty = end, true
 	}
 }
 
 // budgets gives each mailbox at a provider one budget, however many routes
-// lead to it.
+// lead to it, and says which of them is the first: its name stands for the
+// mailbox where connections are counted.
 func budgets(routes []*compiled) {
-	type mailbox struct {
-		provider Provider
-		user     string
-	}
-	shared := make(map[mailbox]*budget)
+	shared := make(map[string]*compiled)
 	for _, r := range routes {
-		if r.Budget == (Budget{}) || r.Provider == ProviderOther {
+		r.first = r
+		if r.Budget != (Budget{}) && r.Provider != ProviderOther {
+			m := mailboxKey(r)
+			if shared[m] == nil {
+				shared[m] = r
+			}
+			r.first = shared[m]
+		}
+		if r.first == r {
 			r.budget = newBudget(r.Budget)
-			continue
+		} else {
+			r.budget = r.first.budget
 		}
-		m := mailbox{r.Provider, strings.ToLower(r.User)}
-		if shared[m] == nil {
-			shared[m] = newBudget(r.Budget)
-		}
-		r.budget = shared[m]
 	}
 }
 
@@ -171,8 +183,8 @@ func (a *attempt) afford(p policy, s *sessionResult) bool {
 		return true
 	}
 	for _, i := range s.rest {
-		a.res.Replies[i] = relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 2},
-			"the budget of route %q is used up until %s", r.Name, until.UTC().Format(time.RFC3339))
+		a.judge(i, relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 2},
+			"the budget of route %q is used up until %s", r.Name, until.UTC().Format(time.RFC3339)))
 	}
 	s.rest, s.progress = nil, true
 	return false
@@ -200,13 +212,4 @@ func (t *Transport) Reserve(destination string) (wait time.Time) {
 		return time.Time{}
 	}
 	return r.budget.reserve(time.Now())
-}
-
-// Connections is how many connections to a destination are allowed at once; 0:
-// it has no limit of its own.
-func (t *Transport) Connections(destination string) int {
-	if r := t.byDestination(destination); r != nil {
-		return r.Budget.Connections
-	}
-	return 0
 }

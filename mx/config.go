@@ -2,6 +2,7 @@ package mx
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"dawk/relay"
@@ -26,6 +26,8 @@ type Config struct {
 	AllowNetworks []netip.Prefix
 	TLS           Level          // LevelDefault: opportunistic
 	IP            string         // "4", "6" or "both"; "": both
+	Sources       []Source       // that routes and Pool name
+	Pool          []string       // names of the Sources of mail without a route's own; empty: what the system chooses
 	RootCAs       *x509.CertPool // nil: the system's
 	Timeouts      Timeouts
 	Routes        []Route          // first match wins
@@ -35,12 +37,23 @@ type Config struct {
 	MessagesPerConnection int           // 0: 50
 	RecipientsPerMessage  int           // in one transaction; 0: 100 (RFC 5321 §4.5.3.1.8)
 
+	Shaping *Shaping // nil: the shipped rules
+
 	// HoldProbe is the least time between logins of a route that is held; it
 	// must be shorter than the first retry step. 0: 30 s.
 	HoldProbe time.Duration
 	// OnHold is told when a route is held for trouble with its login, and when
 	// it is free again. It must not block or call the Transport. nil: nobody.
 	OnHold func(route string, held bool, why relay.Reply)
+
+	// NoticeRoute takes all notices of ours: the name of a route with `via`, or
+	// NoticesByMX. "": see Transport.ways.
+	NoticeRoute string
+	// Sign makes the header fields that sign content which goes by a route and
+	// was changed for it; nil: none.
+	Sign func(route string, content relay.Content) ([]byte, error)
+	// BudgetFile is where what mailboxes have sent is kept; "": in memory alone.
+	BudgetFile string
 
 	// DANE and MTASTS let the domains of recipients raise the level for their
 	// MX hosts (RFC 7672, RFC 8461), unless it is LevelOff. They need a
@@ -51,8 +64,14 @@ type Config struct {
 	// must not block or call the Transport. nil: nobody.
 	OnTLS func(TLSReport)
 
+	// SevenBit converts content for hosts without 8BITMIME (RFC 6152 §3); the
+	// Transport closes what it gives. Its error is relay.ErrNotSevenBit, or
+	// temporary trouble. nil: such mail is returned.
+	SevenBit func(relay.Content) (relay.Content, error)
+
 	Resolver Lookup
-	// Dial connects to an address "ip:port"; nil: a net.Dialer.
+	// Dial connects to an address "ip:port", or to the path of a "unix" socket,
+	// where no Source demands a local address; nil: a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	Log  *slog.Logger // debugging only; nil: none
 }
@@ -144,8 +163,10 @@ type Route struct {
 	To       []string
 	From     []string
 	Identity []string
-	Via      []Hop // in order of preference, looked up by address only; empty: by MX, with TLS as below
-	TLS      Level // LevelDefault: Config.TLS
+	Via      []Hop    // in order of preference, looked up by address only; empty: by MX, with TLS as below
+	TLS      Level    // LevelDefault: Config.TLS
+	IP       string   // "4", "6" or "both"; "": Config.IP
+	Sources  []string // names of Config.Sources; empty: Config.Pool
 	User     string
 	Password string
 
@@ -156,61 +177,24 @@ type Route struct {
 	Budget     Budget
 	// RecipientsPerMessage is Config.RecipientsPerMessage for this route; 0: that.
 	RecipientsPerMessage int
+	// Certificate is ours, for hosts that know their clients by it; nil: none.
+	Certificate func() (*tls.Certificate, error)
+
+	// SendAs are the addresses, as in From, that the mailbox User may send as
+	// besides itself. SendAsKnown: those are all; else nobody knows.
+	SendAs      []string
+	SendAsKnown bool
+	Rewrite     Rewrite // of From; needs a User that is a mailbox
 }
 
-// Hop is a host of `via`.
-type Hop struct {
-	Host        string // a name in A-labels, or an IP address without brackets
-	Port        uint16
-	ImplicitTLS bool // TLS from the first octet ("smtps://", RFC 8314 §3.3)
+// known says whether the host knows us: by a login, by our certificate, or by
+// our address at a provider that says so.
+func (r *Route) known() bool {
+	return r.User != "" || r.Certificate != nil || r.Provider != ProviderOther
 }
 
-// String is the form that ParseHop reads.
-func (h Hop) String() string {
-	s := net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port)))
-	if h.ImplicitTLS {
-		return "smtps://" + s
-	}
-	return s
-}
-
-// loopback says whether the hop is surely this machine.
-func (h Hop) loopback() bool {
-	a, err := netip.ParseAddr(h.Host)
-	return h.Host == "localhost" || err == nil && a.Unmap().IsLoopback()
-}
-
-// ParseHop reads "host[:port]" or "smtps://host[:port]". The default port is
-// 465 with smtps, 587 with a login, else 25.
-func ParseHop(s string, login bool) (Hop, error) {
-	h := Hop{Port: 25}
-	rest, implicit := strings.CutPrefix(s, "smtps://")
-	switch h.ImplicitTLS = implicit; {
-	case implicit:
-		h.Port = 465
-	case login:
-		h.Port = 587
-	}
-	host := rest
-	if a, p, err := net.SplitHostPort(rest); err == nil {
-		n, err := strconv.ParseUint(p, 10, 16)
-		if err != nil || n == 0 {
-			return Hop{}, fmt.Errorf("via %q: %q is not a port", s, p)
-		}
-		host, h.Port = a, uint16(n)
-	}
-	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if a, err := netip.ParseAddr(bare); err == nil && a.Zone() == "" {
-		h.Host = a.Unmap().String()
-		return h, nil
-	}
-	name, err := relay.NormalizeDomain(host)
-	if err != nil || strings.HasPrefix(name, "[") {
-		return Hop{}, fmt.Errorf("via %q: write host, host:port or smtps://host:port", s)
-	}
-	h.Host = name
-	return h, nil
-}
+// logsIn says whether AUTH is said; EXTERNAL needs no name for that.
+func (r *Route) logsIn() bool { return r.User != "" || r.Auth == AuthExternal }
 
 // Validate reports everything that is wrong with c, in plain sentences.
 func (c Config) Validate() error {
@@ -227,6 +211,7 @@ func (c Config) Validate() error {
 	if _, ok := c.Resolver.(SecuredLookup); (c.DANE || c.MTASTS) && c.Resolver != nil && !ok {
 		errs = append(errs, errors.New("DANE and MTA-STS need a resolver that knows TXT and TLSA records"))
 	}
+	errs = append(errs, c.validateSources()...)
 	names := map[string]bool{}
 	for i, r := range c.Routes {
 		name := r.name(i)
@@ -246,10 +231,14 @@ func (c Config) validateRoute(r Route) error {
 	if _, err := compileRoute(r); err != nil {
 		errs = append(errs, err)
 	}
+	if !slices.Contains([]string{"", "4", "6", "both"}, r.IP) {
+		errs = append(errs, fmt.Errorf(`ip: %q is not one of "4", "6", "both"`, r.IP))
+	}
+	errs = append(errs, c.validatePool(r.Sources)...)
 	if r.Password != "" && r.User == "" {
 		errs = append(errs, errors.New("it has a password but no `user`"))
 	}
-	if r.User != "" && len(r.Via) == 0 {
+	if r.logsIn() && len(r.Via) == 0 {
 		errs = append(errs, errors.New("a login needs `via`: an MX host has no account of ours"))
 	}
 	switch {
@@ -262,14 +251,21 @@ func (c Config) validateRoute(r Route) error {
 	}
 	level := c.level(r)
 	for _, h := range r.Via {
-		if h.Host == "" || h.Port == 0 {
+		if h.Socket == "" && (h.Host == "" || h.Port == 0) {
 			errs = append(errs, fmt.Errorf("via %q has no host or no port", h.String()))
+		}
+		if h.LMTP != r.Via[0].LMTP {
+			errs = append(errs, fmt.Errorf("via %q: a route leads to SMTP servers or to LMTP servers, not to both: what one has taken is on its way, what the other has taken is delivered", h.String()))
 		}
 		if h.ImplicitTLS && level == LevelOff {
 			errs = append(errs, fmt.Errorf(`via %q is TLS, but tls = "off"`, h.String()))
 		}
-		if r.User != "" && level != LevelVerified && !h.loopback() {
-			errs = append(errs, fmt.Errorf(`a password would go to %s over tls = %q, to whoever answers: set tls = "verified"`, h.Host, level))
+		if r.logsIn() && level != LevelVerified && !h.loopback() {
+			what := "a password"
+			if r.User == "" {
+				what = "a login"
+			}
+			errs = append(errs, fmt.Errorf(`%s would go to %s over tls = %q, to whoever answers: set tls = "verified"`, what, h.Host, level))
 		}
 	}
 	return errors.Join(errs...)
@@ -316,6 +312,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RecipientsPerMessage <= 0 {
 		c.RecipientsPerMessage = 100
+	}
+	if c.Shaping == nil {
+		c.Shaping, _ = NewShaping(0, nil) // a test checks the shipped rules
 	}
 	if c.HoldProbe <= 0 {
 		c.HoldProbe = 30 * time.Second

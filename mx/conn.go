@@ -25,7 +25,9 @@ type conn struct {
 	addr   string // the target's, without its port
 	limits Timeouts
 	ext    extensions
-	tls    string // "TLS1.3"; "" in the clear
+	heard  func(lines []string) // gets the reply to each EHLO; nil: nobody
+	tls    string               // "TLS1.3"; "" in the clear
+	noTLS  string               // see relay.Result.TLSFailed
 
 	key    poolKey
 	served int  // transactions begun
@@ -43,8 +45,8 @@ type use struct {
 	ctx context.Context
 	end time.Time // what Timeouts.Session leaves
 
-	tlsFailed string // see relay.Result.TLSFailed
-	tlsWhy    string // kind of the last failure of TLS: one of tlsResults
+	ready  net.Conn // to the target that is next, from a race; nil: none
+	tlsWhy string   // kind of the last failure of TLS: one of tlsResults
 }
 
 // budget is the deadline of a step of at most d.
@@ -56,10 +58,27 @@ func (u *use) budget(d time.Duration) time.Time {
 	return t
 }
 
+// take is the connection that is ready, or nil.
+func (u *use) take() net.Conn {
+	nc := u.ready
+	u.ready = nil
+	return nc
+}
+
+// leave closes the connection that is ready, on which nothing was said; it says
+// whether there was one.
+func (u *use) leave() bool {
+	nc := u.take()
+	if nc != nil {
+		nc.Close()
+	}
+	return nc != nil
+}
+
 var longAgo = time.Unix(1, 0)
 
 func newConn(nc net.Conn, t target, limits Timeouts) *conn {
-	return &conn{nc: nc, br: bufio.NewReaderSize(nc, 2*maxReplyLine), target: t, addr: t.addr.Addr().String(), limits: limits}
+	return &conn{nc: nc, br: bufio.NewReaderSize(nc, 2*maxReplyLine), target: t, addr: t.where(), limits: limits}
 }
 
 // attach binds the connection to an attempt: when its context ends, whatever
@@ -114,6 +133,12 @@ func (c *conn) write(b []byte) error {
 
 // command sends one line and reads its reply.
 func (c *conn) command(line string, d time.Duration) (wireReply, error) {
+	if early, bad := c.ahead(); bad != nil {
+		if early.code == 421 {
+			return early, nil
+		}
+		return wireReply{}, bad
+	}
 	if err := c.write([]byte(line + "\r\n")); err != nil {
 		// What it said before it hung up tells more than how it did.
 		if r, rerr := c.lastWords(); rerr == nil {
@@ -122,6 +147,29 @@ func (c *conn) command(line string, d time.Duration) (wireReply, error) {
 		return wireReply{}, err
 	}
 	return c.read(d)
+}
+
+// ahead is not nil if the server has said something that it was not asked: of
+// a server out of step nobody could tell which answer is to what, and a refusal
+// could be taken for another's. What it said comes with it, as far as that is a
+// reply; the connection is dead.
+func (c *conn) ahead() (wireReply, error) {
+	if c.br.Buffered() == 0 {
+		return wireReply{}, nil
+	}
+	r, err := c.lastWords()
+	if err == nil {
+		err = fmt.Errorf("%w: it answered before it was asked", errGarbled)
+	}
+	return r, err
+}
+
+// outOfStep is the failure of a step for what ahead found.
+func (c *conn) outOfStep(stage relay.Stage, early wireReply, bad error) relay.Reply {
+	if early.code == 421 {
+		return c.named(early.reply(stage))
+	}
+	return c.failure(stage, "about to send a command", bad)
 }
 
 // lastWords reads a reply that a server sent before it stopped reading.
@@ -169,11 +217,21 @@ func (c *conn) failure(stage relay.Stage, waiting string, err error) relay.Reply
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe):
 		text = "the server closed the connection while " + waiting
 	default:
-		text = "lost the connection while " + waiting + ": " + cause(err)
+		text = "lost the connection while " + waiting + ": " + hinted(cause(err))
 	}
 	r := relay.Failure(stage, status, "%s", text)
 	r.MTA, r.Addr = c.target.host, c.addr
 	return r
+}
+
+// hinted adds what to do about an alert by which a server asks for another
+// certificate of ours (RFC 8446 §6.2); with TLS 1.3 it comes after the
+// handshake.
+func hinted(cause string) string {
+	if strings.HasPrefix(cause, "tls: ") && strings.HasSuffix(cause, "certificate") || cause == "tls: certificate required" || cause == "tls: unknown certificate authority" {
+		cause += " → the server knows its clients by certificates: set client_certificate and client_key of the route to a pair that it accepts"
+	}
+	return cause
 }
 
 // cause is the innermost reason of a network error: addresses and operations
@@ -210,7 +268,7 @@ func (c *conn) quit() {
 	}
 }
 
-// background runs the farewells that nobody waits for but Close.
+// background runs the farewells, and what else nobody waits for but Close.
 type background struct {
 	mu     sync.Mutex
 	closed bool
@@ -218,14 +276,19 @@ type background struct {
 }
 
 func (b *background) quit(c *conn) {
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
+	if !b.run(c.quit) {
 		c.quit()
-		return
 	}
-	b.wg.Go(c.quit)
-	b.mu.Unlock()
+}
+
+// run starts f beside everything else; false after Close.
+func (b *background) run(f func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.wg.Go(f)
+	}
+	return !b.closed
 }
 
 func (b *background) close() {

@@ -57,6 +57,41 @@ func (r TLSA) usable() bool {
 	return false
 }
 
+// usableOf are the records that count. RFC 7671 §9, digest agility: of the
+// digests of one usage and selector only the strongest kind does, so that
+// whoever breaks the weaker one gains nothing while both are published. What
+// stands whole in a record is no digest, and always counts.
+func usableOf(records []TLSA) []TLSA {
+	type key struct{ usage, selector uint8 }
+	strongest := map[key]uint8{} // SHA2-512 has the higher number of the two
+	var usable []TLSA
+	for _, r := range records {
+		if r.usable() {
+			usable = append(usable, r)
+			strongest[key{r.Usage, r.Selector}] = max(strongest[key{r.Usage, r.Selector}], r.Matching)
+		}
+	}
+	return slices.DeleteFunc(usable, func(r TLSA) bool {
+		return r.Matching != 0 && r.Matching < strongest[key{r.Usage, r.Selector}]
+	})
+}
+
+// use is whether a record counts, or why it does not, for people.
+func (d *dane) use(r TLSA) string {
+	same := func(o TLSA) bool { return o.String() == r.String() }
+	switch {
+	case slices.ContainsFunc(d.usable, same):
+		return useful
+	case r.usable():
+		return "passed over: a stronger digest stands beside it (RFC 7671 §9)"
+	case r.Usage < usageTA:
+		return "not usable: usages 0 and 1 do not count for mail (RFC 7672 §3.1.3)"
+	}
+	return "not usable: unknown numbers, or data that does not fit them"
+}
+
+const useful = "usable"
+
 func (r TLSA) matches(c *x509.Certificate) bool {
 	data := c.Raw
 	if r.Selector == 1 {
@@ -116,11 +151,7 @@ func (t *Transport) daneFor(ctx context.Context, h *host, addrs Answer[netip.Add
 			continue
 		}
 		d := &dane{base: base, names: []string{h.name, h.domain}, records: answer.Records}
-		for _, r := range answer.Records {
-			if r.usable() {
-				d.usable = append(d.usable, r)
-			}
-		}
+		d.usable = usableOf(answer.Records)
 		return d
 	}
 	return nil

@@ -15,6 +15,7 @@ type extensions struct {
 	hasSize bool
 	auth    []string // mechanisms, upper case
 	rcptMax int      // recipients in a transaction (RFC 9422); 0: no limit known
+	domains int      // domains of the recipients in a transaction (RFC 9422); 0: no limit known
 	mailMax int      // transactions in a session (RFC 9422); 0: no limit known
 }
 
@@ -76,6 +77,8 @@ func (e *extensions) offer(key string, params []string) {
 			switch k {
 			case "RCPTMAX":
 				e.rcptMax = n
+			case "RCPTDOMAINMAX":
+				e.domains = n
 			case "MAILMAX":
 				e.mailMax = n
 			}

@@ -25,6 +25,7 @@ const (
 	meansLogin                  // our login or mailbox there: the route is held
 	meansBudget                 // we sent too much: the route waits
 	meansSender                 // this message's sender
+	meansLater                  // this message, for now
 )
 
 // saying is one thing that smart hosts say.
@@ -67,6 +68,8 @@ var sayings = []saying{
 	{ProviderMicrosoft, 0, relay.Status{}, "submissionquotaexceeded", meansBudget, "the mailbox has reached its daily limit of recipients; dawk goes on by itself"},
 	{ProviderMicrosoft, 0, status(5, 1, 90), "", meansBudget, "the mailbox has reached its daily limit of recipients; dawk goes on by itself"},
 	{ProviderMicrosoft, 432, relay.Status{}, "", meansBudget, "more connections or messages at once than Microsoft allows a mailbox; dawk slows down by itself"},
+	{ProviderMicrosoft, 0, relay.Status{}, "mailbox logon failure", meansLogin,
+		"Exchange let us in but cannot open the mailbox: mostly the application lacks Add-MailboxPermission for user, or has it for the wrong Object ID, or not in effect yet (docs/microsoft365.md, step 4)"},
 	{ProviderMicrosoft, 554, status(5, 2, 2), "storedrv", meansLogin,
 		"the mailbox that sends is full, mostly with its own Sent Items: empty it, or give that folder a retention policy"},
 
@@ -74,18 +77,26 @@ var sayings = []saying{
 		"Google wants an app password or OAuth2 instead of the account's password: use type = \"gmail\" with a flow"},
 	{ProviderGoogle, 535, relay.Status{}, "", meansLogin,
 		"user is not the mailbox that the token is for, the scope is not https://mail.google.com/, or IMAP and SMTP are off for the user in the Admin console (docs/gmail.md)"},
+	{ProviderGoogle, 0, relay.Status{}, "smtp relay limit exceeded for customer", meansBudget, "the organisation has reached a limit of Google's relay; dawk goes on by itself"},
+	{ProviderGoogle, 0, relay.Status{}, "smtp relay limit exceeded for user", meansLater, "this sender has reached the daily limit of Google's relay; its mail goes on by itself"},
+	{ProviderGoogle, 550, relay.Status{}, "invalid credentials for relay", meansLogin,
+		"Google's relay does not know us: add this machine's public address to Apps, Google Workspace, Gmail, Routing, SMTP relay service in the Admin console, and let hostname be a name in one of your domains (docs/gmail.md)"},
+	{ProviderGoogle, 550, relay.Status{}, "mail relay denied", meansLogin,
+		"Google's relay does not know us: add this machine's public address to Apps, Google Workspace, Gmail, Routing, SMTP relay service in the Admin console, and let hostname be a name in one of your domains (docs/gmail.md)"},
 	{ProviderGoogle, 0, status(5, 4, 5), "", meansBudget, "the account has reached Google's daily limit of messages; dawk goes on by itself"},
 	{ProviderGoogle, 0, relay.Status{}, "daily user sending", meansBudget, "the account has reached Google's daily limit of messages; dawk goes on by itself"},
 	{ProviderGoogle, 421, status(4, 7, 28), "", meansBudget, "Google limits the rate; dawk slows down by itself"},
 	{ProviderGoogle, 0, relay.Status{}, "too many login attempts", meansBudget, "Google limits the rate of logins; dawk slows down by itself"},
 
+	{ProviderOther, 553, relay.Status{}, "not owned by user", meansSender, "the account may not send as this From: let the device send as the account's own address, or set rewrite_from of the route"},
+	{ProviderOther, 550, relay.Status{}, "not allowed to send as", meansSender, "the account may not send as this From: let the device send as the account's own address, or set rewrite_from of the route"},
 	{ProviderOther, 530, relay.Status{}, "", meansLogin, "the server forgot the login, or wants another one: check user, auth and the permissions of the account"},
 	{ProviderOther, 535, relay.Status{}, "", meansLogin, "user or secret is wrong; some providers want an app password"},
 	{ProviderOther, 534, relay.Status{}, "", meansLogin, "the account may not log in this way: set auth, or use an app password"},
 	{ProviderOther, 538, relay.Status{}, "", meansLogin, "the server wants TLS before the login: check tls"},
 }
 
-const sendAsRemedy = "the mailbox that logs in may not send as this From: give it that right (Add-RecipientPermission FROM -Trustee MAILBOX -AccessRights SendAs), or let the device send as the mailbox itself"
+const sendAsRemedy = "the mailbox that logs in may not send as this From: give it that right (Add-RecipientPermission FROM -Trustee MAILBOX -AccessRights SendAs), or let the device send as the mailbox itself, or set rewrite_from of the route"
 
 // find is what a reply at a route with a login means.
 func find(p Provider, r relay.Reply) *saying {
@@ -102,6 +113,18 @@ func find(p Provider, r relay.Reply) *saying {
 		return s
 	}
 	return nil
+}
+
+// wrongPassword is the remedy for a reply that means another thing to a password
+// than to a token; "": it does not.
+func wrongPassword(p Provider, r relay.Reply) string {
+	switch {
+	case p == ProviderMicrosoft && r.Code == 535 && r.Status == status(5, 7, 3):
+		return "user or password is wrong, or Microsoft takes no passwords for this mailbox any more: use a flow (docs/microsoft365.md)"
+	case p == ProviderGoogle && r.Code == 535:
+		return "user or the app password is wrong, or it was revoked; Google does not take the account's own password: make another app password, or use a flow (docs/gmail.md)"
+	}
+	return ""
 }
 
 // explained adds the remedy to a server's words, marked as ours.
@@ -124,7 +147,7 @@ func reread(p Provider, r relay.Reply) (relay.Reply, meaning) {
 	switch s.means { // to stages where a 5yz is temporary: see relay.Reply.Permanent
 	case meansLogin:
 		r.Stage = relay.StageAuth
-	case meansBudget:
+	case meansBudget, meansLater:
 		r.Stage = relay.StageRoute
 	}
 	return r, s.means

@@ -109,8 +109,10 @@ func (quiet) Println(...any)        {}
 func TestGoSMTP(t *testing.T) {
 	cfg, ca := certified(t, "mx.b.test")
 	b, port := goSMTP(t, cfg.Certificate)
+	names := newDNS(t, zone)
+	names.Authentic(true) // REQUIRETLS wants it
 	w := &world{t: t, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", Port: port, AllowNetworks: loopback,
-		Resolver: newResolver(t, newDNS(t, zone)), TLS: mx.LevelVerified, RootCAs: ca.Pool()})}
+		Resolver: newResolver(t, names), TLS: mx.LevelVerified, RootCAs: ca.Pool()})}
 	bodies := []string{letter, "", ".\r\n..\r\n", letter + strings.Repeat("x", 998) + "\r\n", letter + "\x80\xff é 伊\r\n",
 		letter + strings.Repeat(strings.Repeat("y", 70)+"\r\n.\r\n", 5_000)}
 	for i, body := range bodies {

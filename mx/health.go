@@ -1,9 +1,10 @@
 package mx
 
 import (
-	"net/netip"
 	"sync"
 	"time"
+
+	"dawk/relay"
 )
 
 // restTime is how long a host of `via` that failed comes after the others.
@@ -14,24 +15,24 @@ const restTime = time.Minute
 // the configuration leads to, and forgets those that answer.
 type health struct {
 	mu     sync.Mutex
-	failed map[netip.AddrPort]time.Time // when it may be tried first again
+	failed map[place]time.Time // when it may be tried first again
 }
 
 // note learns from a session with a host of a route.
 func (h *health) note(tg target, p policy, s sessionResult) {
-	if p.mx || s.stale || s.failure.Permanent() { // a verdict on the mail is none on the host
+	if p.mx || s.stale || s.failure.Permanent() || s.failure.Stage == relay.StageRoute { // a verdict on the mail, or on us, is none on the host
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.failure.IsZero() {
-		delete(h.failed, tg.addr)
+		delete(h.failed, tg.place())
 		return
 	}
 	if h.failed == nil {
-		h.failed = make(map[netip.AddrPort]time.Time)
+		h.failed = make(map[place]time.Time)
 	}
-	h.failed[tg.addr] = time.Now().Add(restTime)
+	h.failed[tg.place()] = time.Now().Add(restTime)
 }
 
 // order puts the hosts that failed lately last. When one's rest is over the
@@ -45,13 +46,13 @@ func (h *health) order(targets []target) []target {
 	now := time.Now()
 	var good, bad []target
 	for _, tg := range targets {
-		until, failed := h.failed[tg.addr]
+		until, failed := h.failed[tg.place()]
 		switch {
 		case failed && now.Before(until):
 			bad = append(bad, tg)
 			continue
 		case failed:
-			h.failed[tg.addr] = now.Add(restTime)
+			h.failed[tg.place()] = now.Add(restTime)
 		}
 		good = append(good, tg)
 	}

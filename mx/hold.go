@@ -117,9 +117,9 @@ func hopeless(r relay.Reply) bool {
 // turnBack judges all of rest by the reason for which the route is held.
 func (a *attempt) turnBack(rest []int, why relay.Reply, since time.Time) {
 	a.res.HeldSince = since
-	a.res.Host, a.res.Addr = why.MTA, why.Addr
+	a.res.Host, a.res.Addr, a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = why.MTA, why.Addr, "", "", ""
 	for _, i := range rest {
-		a.res.Replies[i] = why
+		a.judge(i, why)
 	}
 }
 
@@ -130,18 +130,25 @@ func (a *attempt) learn(r *compiled, s *sessionResult, tried []int) {
 	if a.use.ctx.Err() != nil {
 		return // it is we who broke off
 	}
+	var denied []int
 	for _, i := range tried {
 		if reply := a.res.Replies[i]; reply.Code >= 400 {
-			a.res.Replies[i] = a.heed(r, reply)
+			var means meaning
+			if a.res.Replies[i], means = a.heed(r, reply); means == meansSender && reply.Permanent() {
+				denied = append(denied, i)
+			}
 		} else if reply.Positive() {
 			r.budget.sent(time.Now(), 1)
 		}
 	}
 	switch {
 	case s.failure.Code >= 400 && s.failure.Stage != relay.StageAuth:
-		s.failure = a.heed(r, s.failure)
+		s.failure, _ = a.heed(r, s.failure)
 	case s.failure.Code/100 == 4 && s.failure.Stage == relay.StageAuth:
-		s.failure = a.heed(r, s.failure)
+		s.failure, _ = a.heed(r, s.failure)
+	}
+	if a.again(r, denied) {
+		s.rest = append(s.rest, denied...)
 	}
 	if s.progress && a.res.HeldSince.IsZero() {
 		a.t.free(r)
@@ -150,7 +157,7 @@ func (a *attempt) learn(r *compiled, s *sessionResult, tried []int) {
 
 // heed reads a reply about mail anew: some are about the login, or about how
 // much we send.
-func (a *attempt) heed(r *compiled, reply relay.Reply) relay.Reply {
+func (a *attempt) heed(r *compiled, reply relay.Reply) (relay.Reply, meaning) {
 	reply, means := reread(r.Provider, reply)
 	switch means {
 	case meansLogin:
@@ -159,5 +166,5 @@ func (a *attempt) heed(r *compiled, reply relay.Reply) relay.Reply {
 		a.enough = true
 		r.budget.pause(time.Now(), pauseFor(reply))
 	}
-	return reply
+	return reply, means
 }

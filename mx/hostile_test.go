@@ -3,6 +3,7 @@ package mx_test
 import (
 	"crypto/tls"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,10 +143,36 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// TestTooManyRecipients: 452 and 552 5.5.3 after some were accepted mean
+// TestDomainsOfATransaction: a smart host that takes recipients of so many
+// domains at a time gets no more, and no more transactions than that needs.
+func TestDomainsOfATransaction(t *testing.T) {
+	for limit, want := range map[int][]int{1: {3, 2, 1}, 2: {5, 1}, 3: {6}} {
+		w := newWorld(t, mxtest.Config{Extensions: []string{"PIPELINING", fmt.Sprint("LIMITS RCPTDOMAINMAX=", limit)}}, nil)
+		hop, err := mx.ParseHop(w.srv.Addr(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.tr = newTransport(t, mx.Config{Hostname: "relay.example.org", Resolver: newResolver(t, w.dns), Routes: []mx.Route{{Via: []mx.Hop{hop}}}})
+		res := w.deliver(task(t, letter, "1@a.test", "2@b.test", "3@a.test", "4@c.test", "5@b.test", "6@a.test"))
+		for i, r := range res.Replies {
+			if !r.Positive() {
+				t.Errorf("%d: %d: %v", limit, i, r)
+			}
+		}
+		var sizes []int
+		for _, m := range w.srv.Messages() {
+			sizes = append(sizes, len(m.Recipients))
+		}
+		if !slices.Equal(sizes, want) || w.srv.Sessions() != 1 {
+			t.Errorf("%d: %v in %d sessions, want %v", limit, sizes, w.srv.Sessions(), want)
+		}
+	}
+}
+
+// TestTooManyRecipients: 452 and 552 after some were accepted mean
 // "another transaction", at once.
 func TestTooManyRecipients(t *testing.T) {
-	for _, reply := range []string{"452 4.5.3 too many recipients", "452 too many recipients", "552 5.5.3 too many"} {
+	for _, reply := range []string{"452 4.5.3 too many recipients", "452 too many recipients", "552 5.5.3 too many", "552 too many recipients"} {
 		for _, ext := range [][]string{{"PIPELINING"}, {}} {
 			w := newWorld(t, mxtest.Config{Extensions: ext}, nil)
 			w.script("rcpt:third@b.test", reply, 1)
@@ -161,6 +188,39 @@ func TestTooManyRecipients(t *testing.T) {
 			if m := w.srv.Messages(); len(m) != 3 || w.srv.Sessions() != 1 {
 				t.Errorf("%s %v: %d messages in %d sessions", reply, ext, len(m), w.srv.Sessions())
 			}
+		}
+	}
+}
+
+// TestFullMailboxWithoutStatus: a bare 552 may mean either; one that is said of
+// a recipient who is asked for first is his own, and delays nobody.
+func TestFullMailboxWithoutStatus(t *testing.T) {
+	w := newWorld(t, mxtest.Config{}, nil)
+	w.script("rcpt:full@b.test", "552 mailbox is full", 0)
+	res := w.deliver(task(t, letter, "first@b.test", "full@b.test", "third@b.test"))
+	if r := res.Replies; !r[0].Positive() || !r[1].Permanent() || r[1].Code != 552 || !r[2].Positive() || len(w.srv.Messages()) != 1 {
+		t.Errorf("%+v, %d messages", r, len(w.srv.Messages()))
+	}
+}
+
+// TestCommandsOneByOne: a server that offers PIPELINING and then minds the order
+// of what comes so gets one command after the other, and the mail.
+func TestCommandsOneByOne(t *testing.T) {
+	for _, at := range []string{"rcpt:*", "data"} {
+		w := newWorld(t, mxtest.Config{}, nil)
+		w.script(at, "503 5.5.1 bad sequence of commands", 2)
+		res := w.deliver(task(t, letter, "first@b.test", "second@b.test"))
+		want := 1
+		if at == "data" {
+			want = 0 // it says so again, though one by one
+		}
+		for _, r := range res.Replies {
+			if r.Positive() != (want == 1) || r.Permanent() {
+				t.Errorf("%s: %+v", at, r)
+			}
+		}
+		if n := len(w.srv.Messages()); n != want || w.srv.Sessions() != 1 {
+			t.Errorf("%s: %d messages in %d sessions", at, n, w.srv.Sessions())
 		}
 	}
 }

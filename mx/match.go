@@ -12,8 +12,11 @@ type compiled struct {
 	Route
 	destination string // of its mail, with `via`
 	to, from    []mailPattern
+	sendAs      []mailPattern
+	mailbox     relay.Path // that its user is; null: its user is no address
 	gate        gate
-	budget      *budget // never nil in a Transport
+	budget      *budget   // never nil in a Transport
+	first       *compiled // of all routes to its mailbox; never nil in a Transport
 }
 
 // mailPattern matches mailboxes: by domain, by parent domain, or one mailbox.
@@ -68,12 +71,12 @@ func parseMailPattern(s string) (mailPattern, error) {
 }
 
 func compileRoute(r Route) (*compiled, error) {
-	c := &compiled{Route: r, destination: RoutePrefix + r.Name}
+	c := &compiled{Route: r, destination: RoutePrefix + r.Name, mailbox: mailboxOf(r.User)}
 	for _, set := range []struct {
 		key  string
 		in   []string
 		into *[]mailPattern
-	}{{"to", r.To, &c.to}, {"from", r.From, &c.from}} {
+	}{{"to", r.To, &c.to}, {"from", r.From, &c.from}, {"send_as", r.SendAs, &c.sendAs}} {
 		for _, s := range set.in {
 			p, err := parseMailPattern(s)
 			if err != nil {

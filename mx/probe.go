@@ -12,7 +12,7 @@ type Probed struct {
 	Route string
 	Host  string      // "smtp.example.net [192.0.2.1]:587"; "" when none was found
 	TLS   string      // "TLS1.3" …; "" in the clear
-	Login string      // the user who was let in; "" where the route has none
+	Login string      // the user who was let in, or "our certificate"; "" where the route has none
 	Reply relay.Reply // why mail could not be sent there; zero when it could
 }
 
@@ -45,6 +45,9 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 	pol := t.policy(new(relay.Message), r)
 	u := &use{ctx: ctx, end: time.Now().Add(t.cfg.Timeouts.Session)}
 	p := t.planVia(ctx, r)
+	if sources := t.sources(new(relay.Message), r, p.targets); len(sources) > 0 {
+		pol.source = sources[0]
+	}
 	var failed []Probed
 	for _, f := range p.failures {
 		failed = append(failed, Probed{Route: r.Name, Reply: f})
@@ -63,9 +66,12 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 			continue
 		}
 		ok := Probed{Route: r.Name, Host: tg.String(), TLS: c.tls, Login: pol.user}
+		if pol.user == "" && pol.logsIn() {
+			ok.Login = "our certificate"
+		}
 		c.detach()
 		t.bg.quit(c)
-		if pol.user != "" {
+		if pol.logsIn() {
 			t.free(r)
 		}
 		return []Probed{ok}

@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,19 +29,50 @@ const (
 type target struct {
 	host     string
 	addr     netip.AddrPort
-	implicit bool // TLS from the first octet
-	rank     int  // targets of one rank are equally good; the lowest is the best
+	socket   string // path of a unix socket, then addr is not valid
+	implicit bool   // TLS from the first octet
+	lmtp     bool   // it speaks LMTP (RFC 2033)
+	rank     int    // targets of one rank are equally good; the lowest is the best
 
 	dane *dane      // what DNS says of its certificate; nil: nothing
 	sts  *stsPolicy // of the recipient's domain; nil: none
 
-	domain string // the recipients'; "" with `via`
+	domain  string // the recipients'; "" with `via`
+	vouched bool   // DNSSEC says that the host is the domain's, or it has the domain's own name
 
 	recipients int // at most, in one transaction; 0: Config.RecipientsPerMessage
+
+	provider string // who runs the host; "" with `via`
+	rule     ShapingRule
+
+	account string // whose connections its are counted with: those of its provider, or of the first route to its mailbox; "": nobody's
+	most    int    // of them
 }
+
+// place is what is connected to.
+type place struct {
+	addr   netip.AddrPort
+	socket string
+}
+
+func (t target) place() place { return place{t.addr, t.socket} }
+
+// where is the address for people: "192.0.2.1", "unix:/run/lmtp.sock".
+func (t target) where() string {
+	if t.socket != "" {
+		return "unix:" + t.socket
+	}
+	return t.addr.Addr().String()
+}
+
+// local says whether what goes there stays on this machine.
+func (t target) local() bool { return t.socket != "" || t.addr.Addr().Unmap().IsLoopback() }
 
 // String is "mx.example.org [192.0.2.1]:25".
 func (t target) String() string {
+	if t.socket != "" {
+		return t.where()
+	}
 	a := t.addr.Addr().String()
 	if t.host == a {
 		return net.JoinHostPort(a, strconv.Itoa(int(t.addr.Port())))
@@ -59,40 +91,72 @@ type plan struct {
 type host struct {
 	name     string
 	port     uint16
+	socket   string
 	implicit bool
+	lmtp     bool
 	rank     int
+	ip       string // restricts addresses; see Config.IP
 	addrs    []netip.Addr
 	err      error
 
 	domain string // whose MX it is, when the way from there to the name is secure (DNSSEC); else ""
 	dane   *dane
+
+	alias  string // the name that its addresses stand at, if another
+	secure bool   // its addresses are (DNSSEC)
 }
 
-// planVia lists the hosts of a route, in the order written.
-func (t *Transport) planVia(ctx context.Context, r *compiled) plan {
+// viaHosts are the hosts of a route, in the order written.
+func (t *Transport) viaHosts(r *compiled) []*host {
 	hosts := make([]*host, 0, len(r.Via))
 	for i, h := range r.Via {
-		hosts = append(hosts, &host{name: h.Host, port: h.Port, implicit: h.ImplicitTLS, rank: i})
+		hosts = append(hosts, &host{name: h.Host, port: h.Port, socket: h.Socket, implicit: h.ImplicitTLS, lmtp: h.LMTP, rank: i, ip: t.family(r)})
 	}
+	return hosts
+}
+
+// family restricts the addresses that mail goes to by r: see Config.IP.
+func (t *Transport) family(r *compiled) string {
+	if r == nil {
+		return t.cfg.IP
+	}
+	return cmp.Or(r.IP, t.cfg.IP)
+}
+
+// literalHost is the host of mail to user@[address].
+func (t *Transport) literalHost(a netip.Addr, ip string) *host {
+	h := &host{name: a.String(), port: uint16(t.cfg.Port), addrs: []netip.Addr{a}}
+	if (ip == "4" || ip == "6") && (ip == "4") != a.Unmap().Is4() {
+		h.err = &DNSError{Name: h.name, Type: "address", Trouble: NoData, Detail: "ip = \"" + ip + "\" leaves its family out"}
+	}
+	return h
+}
+
+// planVia lists the addresses of a route's hosts.
+func (t *Transport) planVia(ctx context.Context, r *compiled) plan {
+	hosts := t.viaHosts(r)
 	t.resolve(ctx, hosts)
 	var p plan
 	for _, h := range hosts {
 		p.add(h, fmt.Sprintf("route %q", r.Name))
 	}
 	for i := range p.targets {
-		p.targets[i].recipients = r.RecipientsPerMessage
+		tg := &p.targets[i]
+		tg.recipients = r.RecipientsPerMessage
+		tg.account, tg.most = r.first.destination, t.Allowance(r.first.destination).Connections
 	}
 	return p
 }
 
-// planMX lists the hosts that take a domain's mail (RFC 5321 §5.1).
-func (t *Transport) planMX(ctx context.Context, domain string) plan {
+// planMX lists the hosts that take a domain's mail (RFC 5321 §5.1), with their
+// addresses of a family.
+func (t *Transport) planMX(ctx context.Context, domain, ip string) plan {
 	if a, ok := relay.ParseLiteral(domain); ok {
 		var p plan
-		p.add(&host{name: a.String(), port: uint16(t.cfg.Port), addrs: []netip.Addr{a}}, domain)
+		p.add(t.literalHost(a, ip), domain)
 		return p
 	}
-	hosts, bad := t.mxHosts(ctx, domain)
+	hosts, bad := t.mxHosts(ctx, domain, ip)
 	if !bad.IsZero() {
 		return plan{failures: []relay.Reply{bad}}
 	}
@@ -110,13 +174,13 @@ func (t *Transport) planMX(ctx context.Context, domain string) plan {
 
 // mxHosts are the MX hosts by preference, equals in random order, or the
 // domain itself where it has none (the implicit MX).
-func (t *Transport) mxHosts(ctx context.Context, domain string) ([]*host, relay.Reply) {
+func (t *Transport) mxHosts(ctx context.Context, domain, ip string) ([]*host, relay.Reply) {
 	answer, err := t.cfg.Resolver.LookupMX(ctx, domain)
 	var dnsErr *DNSError
 	switch {
 	case err == nil:
 	case errors.As(err, &dnsErr) && dnsErr.Trouble == NoData:
-		return []*host{{name: domain, port: uint16(t.cfg.Port), domain: ifSecure(domain, dnsErr.Secure)}}, relay.Reply{}
+		return []*host{{name: domain, port: uint16(t.cfg.Port), ip: ip, domain: ifSecure(domain, dnsErr.Secure)}}, relay.Reply{}
 	case errors.As(err, &dnsErr) && dnsErr.Trouble == NXDomain:
 		return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 5, Subject: 1, Detail: 2},
 			"the domain %s does not exist (NXDOMAIN)", domain)
@@ -141,7 +205,7 @@ func (t *Transport) mxHosts(ctx context.Context, domain string) ([]*host, relay.
 		if slices.ContainsFunc(hosts, func(h *host) bool { return h.name == m.Host }) {
 			continue
 		}
-		h := &host{name: m.Host, port: uint16(t.cfg.Port), rank: int(m.Preference), domain: ifSecure(domain, answer.Secure)}
+		h := &host{name: m.Host, port: uint16(t.cfg.Port), rank: int(m.Preference), ip: ip, domain: ifSecure(domain, answer.Secure)}
 		if _, err := netip.ParseAddr(m.Host); err == nil { // RFC 1035 §3.3.9: a name it must be
 			h.err = &DNSError{Name: m.Host, Type: "A", Trouble: NXDomain, Detail: "an address where a name belongs"}
 		}
@@ -164,7 +228,7 @@ func (t *Transport) resolve(ctx context.Context, hosts []*host) {
 }
 
 func (t *Transport) resolveHost(ctx context.Context, h *host) {
-	if h.err != nil {
+	if h.err != nil || h.socket != "" {
 		return
 	}
 	if a, err := netip.ParseAddr(h.name); err == nil { // of `via`
@@ -179,8 +243,12 @@ func (t *Transport) resolveHost(ctx context.Context, h *host) {
 		h.err = &DNSError{Name: h.name, Type: "A", Trouble: NXDomain, Detail: "not a host name"}
 		return
 	}
-	answer, err := t.cfg.Resolver.LookupAddrs(ctx, h.name, t.cfg.IP)
+	answer, err := t.cfg.Resolver.LookupAddrs(ctx, h.name, cmp.Or(h.ip, t.cfg.IP))
 	h.addrs, h.err = answer.Records, err
+	h.secure = err == nil && answer.Secure
+	if answer.Name != h.name {
+		h.alias = answer.Name
+	}
 	// Without DNSSEC nobody knows whose TLSA records these are (RFC 7672 §2.2).
 	if err == nil && t.cfg.DANE && h.domain != "" && answer.Secure {
 		h.dane = t.daneFor(ctx, h, answer)
@@ -221,12 +289,23 @@ func (p *plan) add(h *host, of string) {
 		p.failures = append(p.failures, hostFailure(h, of))
 		return
 	}
+	tg := target{host: h.name, implicit: h.implicit, lmtp: h.lmtp, rank: h.rank, dane: h.dane, vouched: h.vouched(of)}
+	if h.socket != "" {
+		tg.host, tg.socket = "localhost", h.socket
+		p.targets = append(p.targets, tg)
+	}
 	for i, a := range h.addrs {
 		if i == maxAddrsPerHost {
 			break
 		}
-		p.targets = append(p.targets, target{host: h.name, addr: netip.AddrPortFrom(a.Unmap(), h.port), implicit: h.implicit, rank: h.rank, dane: h.dane})
+		tg.addr = netip.AddrPortFrom(a.Unmap(), h.port)
+		p.targets = append(p.targets, tg)
 	}
+}
+
+// vouched says whether nobody but the domain itself can have named the host.
+func (h *host) vouched(domain string) bool {
+	return h.domain != "" || h.name == domain || literal(domain)
 }
 
 // hostFailure is the verdict on a host without addresses. It is final only if

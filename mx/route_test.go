@@ -212,6 +212,29 @@ func TestOneGoodAddress(t *testing.T) {
 	}
 }
 
+// TestFamilyOfARoute: a route without via may set nothing but the family of
+// addresses, for the domains of a provider that refuses one.
+func TestFamilyOfARoute(t *testing.T) {
+	d := newDNS(t, "two.test. MX 10 mx.two.test.\nmx.two.test. A 192.0.2.1\nmx.two.test. AAAA 2001:db8::1\n"+
+		"bare.test. A 192.0.2.2\nbare.test. AAAA 2001:db8::2\n")
+	for _, c := range []struct{ ip, to, dialled string }{
+		{"4", "x@two.test", "192.0.2.1:25"},
+		{"6", "x@two.test", "[2001:db8::1]:25"},
+		{"4", "x@bare.test", "192.0.2.2:25"},
+		{"4", "x@[192.0.2.3]", "192.0.2.3:25"},
+		{"4", "x@[IPv6:2001:db8::3]", ""},
+	} {
+		var seen dialled
+		tr := newTransport(t, mx.Config{Hostname: "relay.example.org", Resolver: newResolver(t, d), Dial: seen.dial,
+			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}, Routes: []mx.Route{{To: []string{"*"}, IP: c.ip}}})
+		tk := task(t, letter, c.to)
+		r := (&world{t: t, tr: tr}).deliver(tk).Replies[0]
+		if seen.String() != c.dialled || r.Permanent() != (c.dialled == "") || r.Permanent() && !strings.Contains(r.Text, `ip = "4"`) {
+			t.Errorf("%s %s: dialled %v: %+v", c.ip, c.to, seen.addrs, r)
+		}
+	}
+}
+
 // TestOwnListenerOnAnyInterface: 0.0.0.0:port is every address we have.
 func TestOwnListenerOnAnyInterface(t *testing.T) {
 	p := mx.AddressPolicy{Allow: loopback, Own: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:25")}}
@@ -256,12 +279,18 @@ func TestParseHop(t *testing.T) {
 		{"[2001:db8::1]:26", false, "[2001:db8::1]:26"},
 		{"2001:db8::1", false, "[2001:db8::1]:25"},
 		{"büro.example", false, "xn--bro-hoa.example:25"},
+		{"lmtp://mail.example.net", true, "lmtp://mail.example.net:24"},
+		{"lmtp://[2001:db8::1]:2400", false, "lmtp://[2001:db8::1]:2400"},
+		{"lmtp+unix:/run/dovecot/lmtp", false, "lmtp+unix:/run/dovecot/lmtp"},
+		{"smtp+unix:/run//filter.sock", true, "smtp+unix:/run/filter.sock"},
 	} {
 		if got := hop(t, c.in, c.login).String(); got != c.want {
 			t.Errorf("%q: %q", c.in, got)
 		}
 	}
-	for _, bad := range []string{"", ":25", "host:0", "host:99999", "host:x", "a b", "smtp://x", "host:25:26", "-x"} {
+	for _, bad := range []string{"", ":25", "host:0", "host:99999", "host:x", "a b", "smtp://x", "host:25:26", "-x",
+		"lmtp://", "lmtp://host:0", "lmtp+unix:", "lmtp+unix:run/lmtp", "lmtp+unix:/run/a\nb", "unix:/run/lmtp",
+		"smtp+unix:/" + strings.Repeat("x", 107)} {
 		if h, err := mx.ParseHop(bad, false); err == nil {
 			t.Errorf("%q was read as %v", bad, h)
 		}

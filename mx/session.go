@@ -1,11 +1,10 @@
 package mx
 
 import (
-	"context"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 
@@ -21,35 +20,47 @@ type policy struct {
 	dane       *dane  // certificates are held against TLSA records; nil: against PKIX
 	mx         bool   // found by MX: refused addresses and loops are looked for
 	route      string // name of the route that has a login; "" without
+	account    string // the first route to the same mailbox, whose connections serve all of them
 	user       string
 	password   string // or token
 	token      bool   // it is an OAuth2 access token
 	auth       string // the mechanism; AuthAuto: what the host offers
 	credential Credential
 	provider   Provider
+	source     *Source // nil: what the system chooses
+
+	certificate func() (*tls.Certificate, error) // ours; nil: none
 }
+
+// logsIn says whether the session says AUTH.
+func (p policy) logsIn() bool { return p.user != "" || p.auth == AuthExternal }
 
 // open dials a target and brings the session to where MAIL may be said. A
 // Reply other than zero says why that failed; the connection is closed then.
 //
-// A token that was good and is refused now is replaced once, on a connection
-// of its own: servers part after a failed login.
+// A token that was good and is refused now is replaced, on a connection of its
+// own: servers part after a failed login. The replacement may have been fetched
+// before whatever ended the first, and end with it: only the verdict on a token
+// that was fetched after the refusal, or the reason why there is none, tells.
 func (t *Transport) open(u *use, tg target, p policy) (*conn, relay.Reply) {
 	if p.credential == nil {
 		return t.openAs(u, tg, p)
 	}
-	for again := true; ; again = false {
+	for logins := 1; ; logins++ {
 		secret, err := p.credential.Token(u.ctx)
 		if err != nil {
 			return nil, relay.Failure(relay.StageAuth, statusNoLogin, "%v", err)
 		}
 		p.password = secret
 		c, bad := t.openAs(u, tg, p)
-		if bad.Stage != relay.StageAuth || bad.Code/100 != 5 || !p.credential.Refused(secret) || !again {
+		if bad.Stage != relay.StageAuth || bad.Code/100 != 5 || !p.credential.Refused(secret) || logins == maxLogins {
 			return c, bad
 		}
 	}
 }
+
+// maxLogins is how often one session is tried with different tokens.
+const maxLogins = 3
 
 // openAs is open with the secret at hand.
 func (t *Transport) openAs(u *use, tg target, p policy) (*conn, relay.Reply) {
@@ -63,7 +74,7 @@ func (t *Transport) openAs(u *use, tg target, p policy) (*conn, relay.Reply) {
 	t.cfg.Log.Debug("TLS failed, trying in the clear", "host", tg.host, "addr", tg.addr, "reply", bad.String())
 	c, again := t.begin(u, tg, p, false)
 	if c != nil {
-		u.tlsFailed = relay.Sanitize(tg.String() + ": " + bad.String())
+		c.noTLS = relay.Sanitize(tg.String() + ": " + bad.String())
 	}
 	return c, again
 }
@@ -76,7 +87,7 @@ func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*conn, rel
 	}
 	c := newConn(nc, tg, t.cfg.Timeouts)
 	c.attach(u)
-	steps := []func() relay.Reply{c.greeting, func() relay.Reply { return c.hello(t.cfg.Hostname) }}
+	steps := []func() relay.Reply{c.greeting, func() relay.Reply { return c.hello(t.ehlo(p)) }}
 	handshake := func() relay.Reply { return c.secure(t.tlsConfig(tg, p)) }
 	if tg.implicit {
 		steps = append([]func() relay.Reply{handshake}, steps...)
@@ -91,39 +102,26 @@ func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*conn, rel
 			if bad := handshake(); !bad.IsZero() {
 				return bad
 			}
-			return c.hello(t.cfg.Hostname) // RFC 3207 §4.2: what was said in the clear counts for nothing
+			return c.hello(t.ehlo(p)) // RFC 3207 §4.2: what was said in the clear counts for nothing
 		})
 	}
 	steps = append(steps, func() relay.Reply { return t.admit(c, p) }, func() relay.Reply { return c.login(p) })
 	for _, step := range steps {
 		if bad := step(); !bad.IsZero() {
-			c.detach()
-			t.bg.quit(c)
+			t.pool.dropNew(c)
 			return nil, bad
 		}
 	}
 	return c, relay.Reply{}
 }
 
-// dial connects to one address, unless it is refused.
+// dial gives a connection to a target: the one that won a race, or a new one.
 func (t *Transport) dial(u *use, tg target, p policy) (net.Conn, relay.Reply) {
-	if p.mx {
-		if err := t.addresses.Check(tg.addr); err != nil {
-			return nil, refusal(tg, err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(u.ctx, t.cfg.Timeouts.Connect)
-	defer cancel()
-	nc, err := t.cfg.Dial(ctx, "tcp", tg.addr.String())
-	if err == nil {
+	if nc := u.take(); nc != nil {
 		return nc, relay.Reply{}
 	}
-	why := cause(err)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		why = fmt.Sprintf("no answer within %v", t.cfg.Timeouts.Connect)
-	}
-	return nil, relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1},
-		"cannot connect to %s: %s", tg, why)
+	t.pool.room(u.ctx, tg)
+	return t.connect(u.ctx, tg, p)
 }
 
 // refusal is the verdict on an address that AddressPolicy refuses.
@@ -147,24 +145,39 @@ func (c *conn) greeting() relay.Reply {
 	return relay.Reply{}
 }
 
+// ehlo is the name that we go by.
+func (t *Transport) ehlo(p policy) string {
+	if p.source == nil {
+		return t.cfg.Hostname
+	}
+	return cmp.Or(p.source.EHLO, t.cfg.Hostname)
+}
+
 // hello says EHLO, or HELO to a server that does not know EHLO (RFC 5321
-// §3.2, §4.1.4).
+// §3.2, §4.1.4); to an LMTP server LHLO (RFC 2033 §4.1).
 func (c *conn) hello(name string) relay.Reply {
 	c.ext = extensions{}
-	r, err := c.command("EHLO "+name, c.limits.Command)
-	if err == nil && r.class() == 5 && c.tls == "" && !c.dead {
+	verb := "EHLO"
+	if c.target.lmtp {
+		verb = "LHLO"
+	}
+	r, err := c.command(verb+" "+name, c.limits.Command)
+	if err == nil && r.class() == 5 && c.tls == "" && !c.target.lmtp && !c.dead {
 		if r, err = c.command("HELO "+name, c.limits.Command); err == nil && r.class() == 2 {
 			c.ext = extensions{name: parseEHLO(r.lines[:1]).name}
 			return relay.Reply{}
 		}
 	}
 	if err != nil {
-		return c.failure(relay.StageEHLO, "waiting for the reply to EHLO", err)
+		return c.failure(relay.StageEHLO, "waiting for the reply to "+verb, err)
 	}
 	if r.class() != 2 {
 		return c.named(r.reply(relay.StageEHLO))
 	}
 	c.ext = parseEHLO(r.lines)
+	if c.heard != nil {
+		c.heard(r.lines)
+	}
 	return relay.Reply{}
 }
 
@@ -205,7 +218,7 @@ func (c *conn) secure(cfg *tls.Config) relay.Reply {
 		return relay.Reply{}
 	}
 	c.use.tlsWhy = tlsResult(err)
-	status, text := statusTLS, "TLS handshake failed: "+cause(err)
+	status, text := statusTLS, "TLS handshake failed: "+hinted(cause(err))
 	var cert *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, errInjected):
@@ -238,6 +251,12 @@ func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
 		InsecureSkipVerify: p.level < LevelVerified,
 		ClientSessionCache: t.sessions,
 	}
+	if p.certificate != nil {
+		// A session that was begun with another certificate, or none, would be
+		// resumed as that client.
+		cfg.ClientSessionCache = nil
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.certificate() }
+	}
 	if d := p.dane; d != nil {
 		// RFC 7672 §8.1: the TLSA base domain is the SNI. Resumed sessions come
 		// by here, too.
@@ -249,9 +268,9 @@ func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
 // admit looks at what the host is and offers, before anything is sent.
 func (t *Transport) admit(c *conn, p policy) relay.Reply {
 	switch {
-	case p.mx && loops(c.ext.name, t.cfg.Hostname):
+	case p.mx && (loops(c.ext.name, t.cfg.Hostname) || loops(c.ext.name, t.ehlo(p))):
 		return c.named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 4, Detail: 6},
-			"%s greets with our own name, %s: the mail would loop", c.target, t.cfg.Hostname))
+			"%s greets with our own name, %s: the mail would loop", c.target, c.ext.name))
 	case p.requireTLS && c.tls == "":
 		return c.named(relay.Failure(relay.StageTLS, relay.Status{Class: 5, Subject: 7, Detail: 4},
 			"the message requires TLS (REQUIRETLS), and the server offers none"))

@@ -2,22 +2,16 @@ package mx
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"mime"
-	"net"
 	"net/http"
-	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
-
-	"dawk/relay"
 )
 
 const (
@@ -29,15 +23,11 @@ const (
 
 // sts finds and keeps the MTA-STS policies of domains (RFC 8461).
 type sts struct {
-	lookup    SecuredLookup
-	addrs     Lookup
-	addresses AddressPolicy
-	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
-	tls       *tls.Config
-	ip        string
-	log       *slog.Logger
-	store     *stsStore
-	flight    singleflight.Group
+	lookup SecuredLookup
+	web    web
+	log    *slog.Logger
+	store  *stsStore
+	flight singleflight.Group
 
 	ctx    context.Context // of refreshes that nobody waits for
 	cancel context.CancelFunc
@@ -165,13 +155,8 @@ var errFetch = errors.New("the policy cannot be fetched")
 
 // get makes the request (RFC 8461 §3.3).
 func (s *sts) get(ctx context.Context, domain string) (*stsPolicy, error) {
-	transport := &http.Transport{
-		DialContext: s.dialHost, TLSClientConfig: s.tls.Clone(), DisableKeepAlives: true,
-		MaxResponseHeaderBytes: maxPolicySize, DisableCompression: true,
-	}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := s.web.client(maxPolicySize)
+	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://mta-sts."+domain+"/.well-known/mta-sts.txt", nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errFetch, err)
@@ -193,45 +178,4 @@ func (s *sts) get(ctx context.Context, domain string) (*stsPolicy, error) {
 		return nil, fmt.Errorf("%w: %w", errFetch, err)
 	}
 	return parseSTSPolicy(body)
-}
-
-// dialHost connects to a policy host: a name that strangers control, so each
-// address is looked at before it is dialled.
-func (s *sts) dialHost(ctx context.Context, network, hostport string) (net.Conn, error) {
-	host, p, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.ParseUint(p, 10, 16)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := relay.NormalizeDomain(host); err != nil {
-		return nil, err
-	}
-	answer, err := s.addrs.LookupAddrs(ctx, host, s.ip)
-	if err != nil {
-		return nil, err
-	}
-	for i, a := range answer.Records {
-		if i == maxAddrsPerHost {
-			break
-		}
-		to := netip.AddrPortFrom(a.Unmap(), uint16(port))
-		if err = s.addresses.Check(to); err != nil {
-			continue
-		}
-		// Each address gets its share, so that a dead one does not use up all.
-		one, cancel := context.WithTimeout(ctx, stsFetchTime/maxAddrsPerHost)
-		var nc net.Conn
-		nc, err = s.dial(one, network, to.String())
-		cancel()
-		if err == nil {
-			return nc, nil
-		}
-	}
-	if err == nil {
-		err = fmt.Errorf("%s has no address", host)
-	}
-	return nil, err
 }

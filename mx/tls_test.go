@@ -74,6 +74,16 @@ func TestLevels(t *testing.T) {
 				if fellBack != (res.TLSFailed != "") {
 					t.Errorf("TLSFailed %q", res.TLSFailed)
 				}
+				reached := map[string]relay.TLSLevel{clear: relay.TLSClear, tls: relay.TLSUnverified}[want]
+				switch {
+				case fellBack:
+					reached = relay.TLSFallback
+				case want == tls && level == mx.LevelVerified:
+					reached = relay.TLSVerified
+				}
+				if res.TLSLevel != reached {
+					t.Errorf("level %q, want %q", res.TLSLevel, reached)
+				}
 				if want == tls && res.TLS != "TLS1.3" {
 					t.Errorf("TLS %q", res.TLS)
 				}
@@ -171,18 +181,21 @@ func TestRequireTLS(t *testing.T) {
 		tls    bool
 		ext    []string
 		pool   *x509.CertPool
+		forged bool // or may be: the MX record is not secure
 		status string
 	}{
-		{"offered", true, offers, ca.Pool(), ""},
-		{"not offered", true, nil, ca.Pool(), "5.7.30"},
-		{"without TLS", false, offers, ca.Pool(), "5.7.4"},
-		{"not verified", true, offers, x509.NewCertPool(), "4.7.5"},
+		{"offered", true, offers, ca.Pool(), false, ""},
+		{"not offered", true, nil, ca.Pool(), false, "5.7.30"},
+		{"without TLS", false, offers, ca.Pool(), false, "5.7.4"},
+		{"not verified", true, offers, x509.NewCertPool(), false, "4.7.5"},
+		{"nobody vouches for the MX record", true, offers, ca.Pool(), true, "4.7.5"},
 	} {
 		server := mxtest.Config{Extensions: c.ext}
 		if c.tls {
 			server.Certificate = cfg.Certificate
 		}
 		w := newWorld(t, server, func(cfg *mx.Config) { cfg.RootCAs = c.pool })
+		w.dns.Authentic(!c.forged)
 		tk := task(t, letter, "x@b.test")
 		tk.Message.RequireTLS = true
 		tk.Message.TLSOptional = true // is beaten
@@ -207,6 +220,34 @@ func TestTLSOptional(t *testing.T) {
 	tk.Message.TLSOptional = true
 	if r := w.deliver(tk).Replies[0]; !r.Positive() {
 		t.Errorf("with: %v", r)
+	}
+}
+
+// An idle connection that nobody looked at the certificate of, or in the clear,
+// does not serve mail that must.
+func TestLevelsDoNotShareConnections(t *testing.T) {
+	cfg, _ := certified(t, "hub.test")
+	srv := newServer(t, cfg)
+	via := []mx.Hop{{Host: "hub.test", Port: uint16(srv.Port())}}
+	w := &world{t: t, srv: srv, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", RootCAs: x509.NewCertPool(),
+		Resolver: newResolver(t, newDNS(t, "hub.test. A 127.0.0.1")), Routes: []mx.Route{
+			{Name: "strict", To: []string{"strict.test"}, TLS: mx.LevelVerified, Via: via},
+			{Name: "off", To: []string{"off.test"}, TLS: mx.LevelOff, Via: via},
+			{Name: "any", To: []string{"any.test"}, TLS: mx.LevelRequired, Via: via}}})}
+	for i, c := range []struct {
+		to     string
+		level  relay.TLSLevel
+		reused bool
+	}{
+		{"x@off.test", relay.TLSClear, false}, {"x@any.test", relay.TLSUnverified, false},
+		{"x@off.test", relay.TLSClear, true}, {"x@any.test", relay.TLSUnverified, true}, {"x@strict.test", "", false},
+	} {
+		if res := w.deliver(task(t, letter, c.to)); res.TLSLevel != c.level || res.Reused != c.reused || res.Replies[0].Positive() == (c.level == "") {
+			t.Errorf("%d: %+v", i, res)
+		}
+	}
+	if n := len(srv.Messages()); n != 4 {
+		t.Errorf("%d messages", n)
 	}
 }
 

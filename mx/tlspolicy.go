@@ -2,7 +2,6 @@ package mx
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"strings"
 
@@ -30,9 +29,7 @@ func (t *Transport) openPolicies() error {
 	if err != nil {
 		return err
 	}
-	t.sts = &sts{lookup: t.secured, addrs: t.cfg.Resolver, addresses: t.addresses, dial: t.cfg.Dial, ip: t.cfg.IP,
-		tls: &tls.Config{RootCAs: t.cfg.RootCAs, MinVersion: tls.VersionTLS12}, log: t.cfg.Log, store: store,
-		failed: map[stsKey]stsFailure{}}
+	t.sts = &sts{lookup: t.secured, web: t.web, log: t.cfg.Log, store: store, failed: map[stsKey]stsFailure{}}
 	t.sts.ctx, t.sts.cancel = context.WithCancel(context.Background())
 	return nil
 }
@@ -71,6 +68,12 @@ func (t *Transport) raise(p policy, tg target) (policy, relay.Reply) {
 	if !p.mx || p.lax || p.level == LevelOff {
 		return p, relay.Reply{}
 	}
+	// RFC 8689 §4.2.1: a certificate proves the name of the host, and nothing
+	// proves that the host is the domain's if its MX record may be forged.
+	if p.requireTLS && !tg.vouched && (tg.sts == nil || tg.sts.Mode == stsTesting && !tg.sts.allows(tg.host)) {
+		return p, relay.Failure(relay.StageTLS, statusTLS,
+			"neither DNSSEC nor an MTA-STS policy says that %s takes the mail of %s, and the message requires that (REQUIRETLS)", tg.host, tg.domain)
+	}
 	switch d := tg.dane; {
 	case d == nil:
 	case d.err != nil:
@@ -99,6 +102,22 @@ func (t *Transport) raise(p policy, tg target) (policy, relay.Reply) {
 		p.level, p.by = LevelVerified, bySTS
 	}
 	return p, relay.Reply{}
+}
+
+// reached is how private a session under p is. A connection is shared only
+// under one level, so what p demands was looked at when it was opened.
+func (c *conn) reached(p policy) relay.TLSLevel {
+	switch {
+	case c.tls != "" && p.level >= LevelVerified:
+		return relay.TLSVerified
+	case c.tls != "":
+		return relay.TLSUnverified
+	case c.target.socket != "":
+		return relay.TLSLocal
+	case c.noTLS != "":
+		return relay.TLSFallback
+	}
+	return relay.TLSClear
 }
 
 // demand says why there must be TLS, for people.

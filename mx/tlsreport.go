@@ -61,7 +61,7 @@ func tlsResult(err error) string {
 
 // about is the report of a session with tg, without its result.
 func (p policy) about(tg target) TLSReport {
-	r := TLSReport{Type: "no-policy-found", Domain: tg.domain, Host: tg.host, Addr: tg.addr.Addr().String()}
+	r := TLSReport{Type: "no-policy-found", Domain: tg.domain, Host: tg.host, Addr: tg.where()}
 	switch {
 	case tg.dane != nil && (p.dane != nil || p.by == byDANE):
 		r.Type, r.Domain = "tlsa", tg.dane.base
@@ -90,7 +90,7 @@ func (t *Transport) report(u *use, tg target, p policy, c *conn, bad relay.Reply
 	case u.tlsWhy != "": // given up, or gone on in the clear
 		r.Result = u.tlsWhy
 		if c != nil {
-			r.Detail = u.tlsFailed
+			r.Detail = c.noTLS
 		}
 	case c != nil, bad.Stage == relay.StageTLS:
 		r.Result = tlsNoSTARTTLS
@@ -114,11 +114,7 @@ func (t *Transport) rehearse(c *conn, tg target) (result, detail string) {
 	if len(chain) == 0 {
 		return tlsFailure, ""
 	}
-	between := x509.NewCertPool()
-	for _, each := range chain[1:] {
-		between.AddCert(each)
-	}
-	if _, err := chain[0].Verify(x509.VerifyOptions{DNSName: tg.host, Roots: t.cfg.RootCAs, Intermediates: between}); err != nil {
+	if err := t.verifyPKIX(tg.host, chain); err != nil {
 		return tlsResult(err), relay.Sanitize(err.Error())
 	}
 	return tlsGood, ""

@@ -20,6 +20,7 @@ type transaction struct {
 	began    bool          // MAIL was answered
 	tooMany  bool          // some have no verdict because the server takes fewer at a time
 	noDSN    bool          // some have no verdict because the server refused DSN parameters
+	confused bool          // some have no verdict because the server cannot take commands ahead of their time
 	unknown  bool          // content and final dot were sent, no answer came (RFC 1047)
 	trouble  relay.Reply   // the host failed before it had the content: another may do better
 }
@@ -36,6 +37,10 @@ type step struct {
 func (c *conn) transact(t *transaction) {
 	t.c, t.replies = c, make([]relay.Reply, len(t.rcpts))
 	c.served++
+	if early, bad := c.ahead(); bad != nil {
+		t.lost(c.outOfStep(relay.StageMail, early, bad))
+		return
+	}
 	steps := t.steps()
 	var batch *batch
 	if c.ext.pipelining {
@@ -45,12 +50,19 @@ func (c *conn) transact(t *transaction) {
 	if batch != nil {
 		batch.wait(c)
 	}
+	c.ext.pipelining = c.ext.pipelining && !t.confused
 	if !ok {
 		return
 	}
 	switch {
 	case len(t.accepted) > 0 && data.code == 354:
-		t.body()
+		if early, bad := c.ahead(); bad == nil {
+			t.body()
+		} else if early.class() >= 4 { // it has changed its mind
+			t.settle(c.named(asRefusal(early, relay.StageBody)))
+		} else {
+			t.settle(c.failure(relay.StageData, "about to send the content", bad))
+		}
 	case data.code == 354:
 		t.emptyBody()
 	default: // nobody accepted, or DATA refused
@@ -161,7 +173,7 @@ func (t *transaction) envelope(steps []step, lockstep bool) (data wireReply, ok 
 			}
 		case relay.StageData:
 			data = r
-			if r.code != 354 {
+			if r.code != 354 && !t.misplaced(reply) {
 				t.settle(c.named(asFailure(reply)))
 				c.dead = c.dead || r.code < 400 // out of step
 			}
@@ -232,6 +244,7 @@ func (t *transaction) rcpt(i int, r wireReply, reply relay.Reply) {
 		t.accepted = append(t.accepted, i)
 	case t.opts.dsn && badParameter(reply) && usesDSN(t.m, t.rcpts[i]):
 		t.noDSN, t.c.noDSN = true, true
+	case t.misplaced(reply):
 	case tooMany(reply) && len(t.accepted) > 0:
 		// RFC 5321 §4.5.3.1.10: the rest goes in another transaction, at once.
 		t.tooMany = true
@@ -243,12 +256,23 @@ func (t *transaction) rcpt(i int, r wireReply, reply relay.Reply) {
 	}
 }
 
-// tooMany says whether RCPT was refused for the number of recipients. A 452
-// without a status that says otherwise is read so; a 552 only with the status
-// of RFC 3463 for it, since Postfix and others mean a full mailbox by it.
+// tooMany says whether RCPT was refused for the number of recipients, as a 452
+// or 552 is read that has no status which says otherwise. Where a full mailbox
+// was meant, the server says so once more when it is asked for that one first.
 func tooMany(r relay.Reply) bool {
 	count := r.Status.Subject == 5 && r.Status.Detail == 3
-	return r.Code == 452 && (count || r.Status.IsZero()) || r.Code == 552 && count
+	return (r.Code == 452 || r.Code == 552) && (count || r.Status.IsZero())
+}
+
+// misplaced says whether a server that was sent all commands at once, as it
+// offered, has answered as if they came in the wrong order. It gets them one by
+// one from now on, those that it has no verdict on at once.
+func (t *transaction) misplaced(r relay.Reply) bool {
+	if !r.OutOfOrder() || !t.c.ext.pipelining {
+		return false
+	}
+	t.confused = true
+	return true
 }
 
 // settle gives all accepted recipients one reply.
@@ -289,23 +313,44 @@ func (t *transaction) body() {
 		t.settle(t.bodyFailure(err))
 		return
 	}
+	if !c.target.lmtp {
+		reply, _ := t.finalReply()
+		t.settle(reply)
+		return
+	}
+	// An LMTP server answers once for each recipient that it accepted, in
+	// their order (RFC 2033 §4.2).
+	for k, i := range t.accepted {
+		reply, ok := t.finalReply()
+		if t.replies[i] = reply; ok {
+			continue
+		}
+		for _, i := range t.accepted[k:] {
+			t.replies[i] = reply
+		}
+		return
+	}
+}
+
+// finalReply reads a reply to the final dot. Without one, or one that says
+// neither yes nor no, the server may have the message, or not (RFC 1047): it
+// is never "failed".
+func (t *transaction) finalReply() (reply relay.Reply, ok bool) {
+	c := t.c
 	r, err := c.read(c.limits.FinalDot)
 	if err != nil || r.class() < 2 || r.class() == 3 {
-		// The server may have it, or not (RFC 1047). It is never "failed".
 		c.dead, t.unknown = true, true
 		if err == nil {
 			err = errGarbled
 		}
 		reply := c.failure(relay.StageBody, "waiting for the reply to the final dot", err)
 		reply.Text = relay.Sanitize(reply.Text + "; the message may have been delivered")
-		t.settle(reply)
-		return
+		return reply, false
 	}
-	reply := c.named(r.reply(relay.StageBody))
 	if r.class() > 5 {
-		reply = asRefusal(r, relay.StageBody)
+		return c.named(asRefusal(r, relay.StageBody)), true
 	}
-	t.settle(reply)
+	return c.named(r.reply(relay.StageBody)), true
 }
 
 // bodyFailure is why the content did not go out whole: no final dot was sent.
@@ -328,6 +373,10 @@ func (t *transaction) bodyFailure(err error) relay.Reply {
 // emptyBody ends a DATA that nobody asked for: some servers answer 354 though
 // they accepted no recipient (RFC 2920 §3.1).
 func (t *transaction) emptyBody() {
+	if t.c.target.lmtp { // it answers for no recipient, and nothing follows (RFC 2033 §4.2)
+		t.c.dead = true
+		return
+	}
 	if t.c.write([]byte(".\r\n")) == nil {
 		t.c.read(t.c.limits.FinalDot) //nolint:errcheck // marks the connection; the reply concerns nobody
 	}

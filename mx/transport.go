@@ -22,8 +22,12 @@ type Transport struct {
 	bg        background
 	sessions  tls.ClientSessionCache
 	health    health
+	whose     whose
+	notices   noticeWay
+	book      budgetBook
 	secured   SecuredLookup // nil: neither DANE nor MTA-STS
 	sts       *sts          // nil: no MTA-STS
+	web       web
 }
 
 // NewTransport checks cfg and makes a Transport of it.
@@ -37,6 +41,8 @@ func NewTransport(cfg Config) (*Transport, error) {
 	t := &Transport{cfg: cfg.withDefaults(), sessions: tls.NewLRUClientSessionCache(256)}
 	t.cfg.Hostname, _ = relay.NormalizeDomain(cfg.Hostname) // validated
 	t.addresses = AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
+	t.web = web{addrs: cfg.Resolver, addresses: t.addresses, dial: t.cfg.Dial, ip: t.cfg.IP,
+		tls: &tls.Config{RootCAs: t.cfg.RootCAs, MinVersion: tls.VersionTLS12}}
 	t.pool = newPool(t.cfg.IdleTimeout, &t.bg)
 	for i, r := range cfg.Routes {
 		r.Name = r.name(i)
@@ -47,10 +53,14 @@ func NewTransport(cfg Config) (*Transport, error) {
 		}
 		t.routes = append(t.routes, c)
 	}
+	if err := t.notices.open(t.routes, cfg.NoticeRoute); err != nil {
+		return nil, err
+	}
 	budgets(t.routes)
 	if err := t.openPolicies(); err != nil {
 		return nil, err
 	}
+	t.openBudgets()
 	return t, nil
 }
 
@@ -62,13 +72,13 @@ func (t *Transport) Close() error {
 		t.sts.close()
 	}
 	t.bg.close()
-	return nil
+	return t.book.close()
 }
 
 // Destination is what mail for a recipient of m shares with other mail:
 // "route:<name>" where a route with `via` takes it, else the domain.
 func (t *Transport) Destination(m *relay.Message, to relay.Path) string {
-	if r := t.route(m, to); r != nil && len(r.Via) > 0 {
+	if r, _ := t.ways(m, to); r != nil && len(r.Via) > 0 {
 		return r.destination
 	}
 	return t.domain(to)
@@ -84,8 +94,13 @@ func (t *Transport) domain(to relay.Path) string {
 
 // route is the first that matches, or nil.
 func (t *Transport) route(m *relay.Message, to relay.Path) *compiled {
+	return t.match(m, to, func(*compiled) bool { return true })
+}
+
+// match is the first route that matches and is fit, or nil.
+func (t *Transport) match(m *relay.Message, to relay.Path, fit func(*compiled) bool) *compiled {
 	for _, r := range t.routes {
-		if r.matches(m, to, t.domain(to)) {
+		if r.matches(m, to, t.domain(to)) && fit(r) {
 			return r
 		}
 	}
@@ -98,9 +113,9 @@ func (t *Transport) route(m *relay.Message, to relay.Path) *compiled {
 func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 	began := time.Now()
 	a := &attempt{
-		t: t, task: task,
+		t: t, task: task, msg: task.Message, content: task.Content,
 		use: &use{ctx: ctx, end: began.Add(t.cfg.Timeouts.Session)},
-		res: relay.Result{Replies: make([]relay.Reply, len(task.Recipients)), Route: "mx", Began: began},
+		res: relay.Result{Replies: make([]relay.Reply, len(task.Recipients)), Began: began},
 		dsn: true,
 	}
 	// Routes are looked up again at each attempt. All recipients of a task
@@ -108,10 +123,13 @@ func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 	for rest := a.all(); len(rest) > 0; {
 		var group []int
 		group, rest = a.sameDestination(rest)
+		a.res.Session = relay.Session{Route: "mx", Provider: a.res.Provider} // the connection that was admitted stays so
 		a.deliver(group)
 	}
+	a.seven.close()
+	a.turn()
 	a.res.DSN = a.relayed && a.dsn
-	a.res.TLSFailed = a.use.tlsFailed
+	a.res.Delivered = a.relayed && !a.onward
 	a.res.Took = time.Since(began)
 	return a.res
 }

@@ -17,18 +17,13 @@ const (
 	asideHist  = 'h'
 )
 
-// repair deals with a message that has an unreadable record. When the message
-// itself is sound, the Deliveries that cannot be read are rebuilt from it and
-// from its history; what was unreadable is kept in corrupt. When it is not, or
-// whole says so, everything of it moves to corrupt. Nothing is ever
-// deleted. found is false when the message has ended meanwhile.
+// repair deals with a message that has an unreadable record. When its envelope
+// is sound, the Deliveries that cannot be read are rebuilt from it and from its
+// history; what was unreadable is kept in corrupt. When it is not, or whole
+// says so, everything of it moves to corrupt. Nothing is ever deleted. found is
+// false when the message has ended meanwhile.
 func (q *Queue) repair(id uint64, whole bool, reason string) (found bool, err error) {
-	done := make(chan error, 1)
-	err = q.hand(context.Background(), &op{id: id, done: func(err error) { done <- err },
-		apply: func(t *txn) error { found = t.repair(id, whole, reason); return nil }})
-	if err == nil {
-		err = <-done
-	}
+	err = q.now(id, func(t *txn) error { found = t.repair(id, whole, reason); return nil })
 	if err != nil {
 		q.log.Error("a damaged message could not be set aside", "id", q.name(id), "reason", reason, "error", err)
 		return false, err
@@ -39,13 +34,44 @@ func (q *Queue) repair(id uint64, whole bool, reason string) (found bool, err er
 	return found, nil
 }
 
+// keepDamaged copies the record of a message whose content is lost to corrupt,
+// once, before the message ends with a notice to its sender.
+func (q *Queue) keepDamaged(id uint64, reason string) error {
+	kept := false
+	err := q.now(id, func(t *txn) error {
+		if v := t.msg.Get(idKey(id)); v != nil && !t.isAside(id) {
+			t.putAside(asideMsg, idKey(id), v, reason)
+			kept = true
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("keep what is left of a damaged message: %w", err)
+	}
+	if kept {
+		q.log.Error("the content of a message is lost; what is left of it is kept, `dawk queue verify` tells more",
+			"id", q.name(id), "reason", reason)
+	}
+	return nil
+}
+
+// now has f done by the writer, and waits for it.
+func (q *Queue) now(id uint64, f func(*txn) error) error {
+	done := make(chan error, 1)
+	err := q.hand(context.Background(), &op{id: id, done: func(err error) { done <- err }, apply: f})
+	if err != nil {
+		return err
+	}
+	return <-done
+}
+
 func (q *Queue) name(id uint64) relay.QueueID { return relay.QueueID{Key: id, Dir: q.dirID} }
 
 func (t *txn) repair(id uint64, whole bool, reason string) (found bool) {
 	key := idKey(id)
 	v := t.msg.Get(key)
-	m, _, inline, err := decodeMsg(key, v, t.q.dirID)
-	if !whole && err == nil && checkInline(v, inline) && t.rebuild(m, reason) {
+	m, _, _, err := decodeMsg(key, v, t.q.dirID)
+	if !whole && err == nil && t.rebuild(m, reason) {
 		return true
 	}
 	for kind, b := range map[byte]*bolt.Bucket{asideMsg: t.msg, asideSched: t.sched, asideHist: t.hist} {
@@ -58,12 +84,9 @@ func (t *txn) repair(id uint64, whole bool, reason string) (found bool) {
 	return found
 }
 
-// moveAside moves one row to corrupt: the reason, a zero octet, and the value
-// as it was.
+// moveAside moves one row to corrupt.
 func (t *txn) moveAside(kind byte, b *bolt.Bucket, k []byte, reason string) {
-	v := append(append([]byte(reason), 0), b.Get(k)...)
-	t.put(t.corrupt, append([]byte{kind}, k...), v)
-	t.setAside++
+	t.putAside(kind, k, b.Get(k), reason)
 	t.delete(b, k)
 	switch kind {
 	case asideMsg:
@@ -73,58 +96,90 @@ func (t *txn) moveAside(kind byte, b *bolt.Bucket, k []byte, reason string) {
 	}
 }
 
-// rebuild replaces the unreadable Deliveries of m by one with every recipient
-// that is neither open in a readable one nor closed in the history. false: no
-// recipient is left over, or none of the rows is unreadable.
-func (t *txn) rebuild(m *relay.Message, reason string) bool {
+// putAside keeps the reason, a zero octet, and v as it was.
+func (t *txn) putAside(kind byte, k, v []byte, reason string) {
+	key := append([]byte{kind}, k...)
+	if t.corrupt.Get(key) == nil {
+		t.setAside++
+	}
+	t.put(t.corrupt, key, append(append([]byte(reason), 0), v...))
+}
+
+// isAside says whether the record of a message was set aside.
+func (t *txn) isAside(id uint64) bool {
+	return t.corrupt.Get(append([]byte{asideMsg}, idKey(id)...)) != nil
+}
+
+// places is where the recipients of a message are.
+type places struct {
+	open     []relay.Open   // those in no readable Delivery, and not closed in the history
+	attempts map[uint16]int // of each Delivery, as the history has them
+	bad      [][]byte       // keys of Deliveries that cannot be read
+}
+
+func placesOf(m *relay.Message, sched, hist *bolt.Bucket) (p places) {
 	prefix := idKey(m.ID.Key)
 	taken := make(map[int]bool)
-	attempts := make(map[uint16]int)
-	eachPrefix(t.hist, prefix, func(k, v []byte) bool {
+	p.attempts = make(map[uint16]int)
+	eachPrefix(hist, prefix, func(k, v []byte) bool {
 		a, err := decodeAttempt(k, v)
 		if err != nil {
 			return true
 		}
 		_, job, _ := splitJobKey(k)
-		attempts[job] = max(attempts[job], a.N)
+		p.attempts[job] = max(p.attempts[job], a.N)
 		for _, o := range a.Outcomes {
 			taken[o.Recipient] = taken[o.Recipient] || o.Action.Final()
 		}
 		return true
 	})
-	var bad [][]byte
-	for _, k := range keysWithPrefix(t.sched, prefix) {
-		d, err := decodeJob(k, t.sched.Get(k), t.q.dirID)
+	eachPrefix(sched, prefix, func(k, v []byte) bool {
+		d, err := decodeJob(k, v, m.ID.Dir)
 		if err == nil {
 			err = checkRecipients(&relay.Claim{Message: m, Delivery: d})
 		}
 		if err != nil {
-			bad = append(bad, k)
-			continue
+			p.bad = append(p.bad, append([]byte(nil), k...))
+			return true
 		}
 		for _, o := range d.Open {
 			taken[o.Recipient] = true
 		}
-	}
-	d := &relay.Delivery{Entry: relay.Entry{ID: m.ID, Identity: m.Identity, Arrival: m.Arrival, Due: stored(time.Now())}}
+		return true
+	})
 	for i := range m.Recipients {
 		if !taken[i] {
-			d.Open = append(d.Open, relay.Open{Recipient: i})
+			p.open = append(p.open, relay.Open{Recipient: i})
 		}
 	}
-	if len(bad) == 0 || len(d.Open) == 0 {
+	return p
+}
+
+// rebuild replaces the unreadable Deliveries of m by one with every recipient
+// that is neither open in a readable one nor closed in the history. false: no
+// recipient is left over, or none of the rows is unreadable.
+func (t *txn) rebuild(m *relay.Message, reason string) bool {
+	p := placesOf(m, t.sched, t.hist)
+	if len(p.bad) == 0 || len(p.open) == 0 {
 		return false
 	}
-	for _, k := range bad {
+	for _, k := range p.bad {
 		t.moveAside(asideSched, t.sched, k, reason)
 	}
-	_, d.Job, _ = splitJobKey(bad[0])
-	d.Attempts = attempts[d.Job]
-	d.Destination = t.q.opt.Destination(m, m.Recipients[d.Open[0].Recipient].Path)
-	d.Rule = "rebuilt after its record was found damaged"
-	t.put(t.sched, bad[0], encodeJob(bad[0], d))
+	_, job, _ := splitJobKey(p.bad[0])
+	t.put(t.sched, p.bad[0], encodeJob(p.bad[0], t.remade(m, p.open, job, p.attempts[job])))
 	t.deliveries++
 	return true
+}
+
+// remade is a Delivery of m in the place of one that was damaged. Recipients
+// with several destinations part at its first attempt.
+func (t *txn) remade(m *relay.Message, open []relay.Open, job uint16, attempts int) *relay.Delivery {
+	d := &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: job, Identity: m.Identity, Arrival: m.Arrival, Due: stored(time.Now()), Attempts: attempts}}
+	d.Open = open
+	d.Destination = t.q.opt.Destination(m, m.Recipients[open[0].Recipient].Path)
+	d.Rule = "rebuilt after its record was found damaged"
+	return d
 }
 
 // SetAside is a row that could not be read and was kept.

@@ -42,7 +42,7 @@ func newCache(limit int) *cache {
 }
 
 func (c *cache) add(f *fresh, now time.Time) {
-	f.cost = cap(f.head) + 512 + 256*len(f.jobs)
+	f.cost = headroom + cap(f.head) + 1<<10 + 256*len(f.jobs) // what it really takes
 	f.born = now
 	c.mu.Lock()
 	defer c.mu.Unlock()

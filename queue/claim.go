@@ -17,8 +17,14 @@ import (
 // Claim gets what an attempt for one Delivery needs. Mail that was just
 // accepted comes from memory. The caller closes the content. The error wraps
 // relay.ErrNotFound when the Delivery is gone, and relay.ErrCorrupt when the
-// record or its file is damaged: then the message was set aside, which was
-// logged and is counted, and there is nothing more to be done for it.
+// record is damaged: then the message was set aside, which was logged and is
+// counted, and there is nothing more to be done for it.
+//
+// When nothing but the content could not be had, there is a Claim beside the
+// error, whose Content is what is left of it, possibly nothing; it need not be
+// closed. The caller settles such a Delivery: with relay.ErrContentLost, which
+// is final, a copy of the damaged record is kept in the bucket corrupt already,
+// and its file outlives the message; any other error may pass.
 func (q *Queue) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
 	if id.Dir != q.dirID {
 		return nil, fmt.Errorf("claim %s/%d: %w", id, job, relay.ErrNotFound)
@@ -31,8 +37,8 @@ func (q *Queue) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
 	}
 	c, err := q.claimStored(id, job)
 	if errors.Is(err, relay.ErrCorrupt) {
-		// Damage to the message or its file cannot be mended; damage to the
-		// row of a Delivery can, and then it is there at the second look.
+		// Damage to the message cannot be mended; damage to the row of a
+		// Delivery can, and then it is there at the second look.
 		damage := err
 		var found bool
 		if found, err = q.repair(id.Key, !errors.Is(err, errRow), err.Error()); err == nil {
@@ -41,10 +47,15 @@ func (q *Queue) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
 			}
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("claim %s/%d: %w", id, job, err)
+	if errors.Is(err, relay.ErrContentLost) {
+		if failed := q.keepDamaged(id.Key, err.Error()); failed != nil {
+			c, err = nil, failed // it is found again
+		}
 	}
-	return c, nil
+	if err != nil {
+		err = fmt.Errorf("claim %s/%d: %w", id, job, err)
+	}
+	return c, err
 }
 
 // errRow marks damage that is confined to a row of sched.
@@ -68,17 +79,26 @@ func (q *Queue) claimStored(id relay.QueueID, job uint16) (*relay.Claim, error) 
 		claim.Message, l, head, err = loadMsg(tx, id)
 		return err
 	})
-	if err == nil {
-		err = checkRecipients(&claim)
+	if claim.Message != nil {
+		if bad := checkRecipients(&claim); bad != nil {
+			return nil, bad
+		}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, relay.ErrContentLost):
+		claim.Content = &content{}
+		return &claim, err
+	case err != nil:
 		return nil, err
 	}
-	claim.Content, err = q.openContent(id.Key, l, head)
+	if claim.Content, err = q.openContent(id.Key, l, head); err != nil {
+		claim.Content = &content{head: head}
+	}
 	return &claim, err
 }
 
-// loadMsg reads a message and copies what content lies in its record.
+// loadMsg reads a message and copies what content lies in its record. With
+// relay.ErrContentLost comes the message all the same.
 func loadMsg(tx *bolt.Tx, id relay.QueueID) (*relay.Message, layout, []byte, error) {
 	key := idKey(id.Key)
 	v := tx.Bucket(bucketMsg).Get(key)
@@ -90,7 +110,7 @@ func loadMsg(tx *bolt.Tx, id relay.QueueID) (*relay.Message, layout, []byte, err
 		return nil, l, nil, fmt.Errorf("%w: its record in msg", relay.ErrCorrupt)
 	}
 	if !checkInline(v, inline) {
-		return nil, l, nil, fmt.Errorf("%w: its content has another checksum", relay.ErrCorrupt)
+		return m, l, nil, fmt.Errorf("%w: it has another checksum", relay.ErrContentLost)
 	}
 	return m, l, append([]byte(nil), inline...), nil
 }
@@ -116,14 +136,17 @@ func (q *Queue) openContent(id uint64, l layout, head []byte) (relay.Content, er
 	}
 	f, err := os.Open(q.spoolPath(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: its file %s is missing", relay.ErrCorrupt, q.spoolPath(id))
+		return nil, fmt.Errorf("%w: its file %s is missing", relay.ErrContentLost, q.spoolPath(id))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the content: %w", err)
 	}
 	info, err := f.Stat()
 	if err == nil && info.Size() != l.file {
-		err = fmt.Errorf("%w: its file %s has %d octets instead of %d", relay.ErrCorrupt, f.Name(), info.Size(), l.file)
+		err = fmt.Errorf("%w: its file %s has %d octets instead of %d", relay.ErrContentLost, f.Name(), info.Size(), l.file)
+	}
+	if err == nil {
+		err = q.hook("content.read")
 	}
 	if err == nil {
 		err = checkFile(f, l.fileCRC)
@@ -143,7 +166,7 @@ func checkFile(f *os.File, want uint32) error {
 		return fmt.Errorf("read the content: %w", err)
 	}
 	if h.Sum32() != want {
-		return fmt.Errorf("%w: its file %s has another checksum", relay.ErrCorrupt, f.Name())
+		return fmt.Errorf("%w: its file %s has another checksum", relay.ErrContentLost, f.Name())
 	}
 	return nil
 }

@@ -149,6 +149,7 @@ func memoryDir(t testing.TB) string {
 }
 
 func TestConformanceBolt(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, func() queuetest.Harness {
 		base, err := os.MkdirTemp(memoryDir(t), "")
 		if err != nil {

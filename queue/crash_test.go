@@ -130,8 +130,7 @@ func runChild(t *testing.T, dir, point string, nth, enough int) promises {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := promises{map[relay.QueueID]int{}, map[relay.QueueID]bool{}, map[relay.QueueID]bool{},
-		map[relay.QueueID]relay.QueueID{}, map[relay.QueueID]relay.QueueID{}}
+	p := newPromises()
 	lines := bufio.NewReader(out)
 	for said := 0; ; said++ {
 		line, err := lines.ReadString('\n')
@@ -144,32 +143,43 @@ func runChild(t *testing.T, dir, point string, nth, enough int) promises {
 				t.Errorf("the child never came to its failpoint %q", point)
 			}
 		}
-		f := strings.Fields(line)
-		if f[0] == "error" {
-			t.Fatal(line)
-		}
-		id, err := relay.ParseQueueID(f[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch f[0] {
-		case "accepted":
-			p.accepted[id], _ = strconv.Atoi(f[2])
-		case "ending":
-			p.ending[id] = true
-		case "ended":
-			p.ended[id] = true
-		case "deferring":
-			p.deferring[id], _ = relay.ParseQueueID(f[2])
-		case "deferred":
-			p.deferred[id], _ = relay.ParseQueueID(f[2])
-		}
+		p.hear(t, line)
 	}
 	cmd.Wait()
 	if cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Fatalf("the child was not killed: %v", cmd.ProcessState)
 	}
 	return p
+}
+
+func newPromises() promises {
+	return promises{map[relay.QueueID]int{}, map[relay.QueueID]bool{}, map[relay.QueueID]bool{},
+		map[relay.QueueID]relay.QueueID{}, map[relay.QueueID]relay.QueueID{}}
+}
+
+// hear takes in a line that a child said.
+func (p promises) hear(t *testing.T, line string) {
+	t.Helper()
+	f := strings.Fields(line)
+	if f[0] == "error" {
+		t.Fatal(line)
+	}
+	id, err := relay.ParseQueueID(f[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch f[0] {
+	case "accepted":
+		p.accepted[id], _ = strconv.Atoi(f[2])
+	case "ending":
+		p.ending[id] = true
+	case "ended":
+		p.ended[id] = true
+	case "deferring":
+		p.deferring[id], _ = relay.ParseQueueID(f[2])
+	case "deferred":
+		p.deferred[id], _ = relay.ParseQueueID(f[2])
+	}
 }
 
 // kept checks every promise against the directory, and that nothing that is
@@ -235,6 +245,7 @@ func TestKillAtFailpoint(t *testing.T) {
 
 // TestKillAtRandom kills from outside, while commits are under way.
 func TestKillAtRandom(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts processes")
 	}

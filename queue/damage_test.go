@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +58,7 @@ func filled(t *testing.T, n int) (dir string, ids []relay.QueueID) {
 }
 
 func TestRefusedFiles(t *testing.T) {
+	t.Parallel()
 	t.Run("newer", func(t *testing.T) {
 		dir, _ := filled(t, 3)
 		edit(t, dir, func(tx *bolt.Tx) error {
@@ -165,6 +168,7 @@ func failOpen(t *testing.T, dir, point string) {
 // Flipped bits anywhere in the file or the spool: the queue refuses it, or serves every
 // message unchanged or as damaged. It never ends the process, never invents.
 func TestFlippedBits(t *testing.T) {
+	t.Parallel()
 	master, ids := filled(t, 40)
 	// bbolt's file is a hole of 16 MiB behind a few pages: only those matter.
 	if err := os.Truncate(filepath.Join(master, "queue.db"), 128*4096); err != nil {
@@ -226,6 +230,88 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
+// A large file that was closed cleanly is in use before its pages were walked.
+// When the walk finds damage, the queue stops trusting it, and the next start
+// refuses it.
+func TestLateWalk(t *testing.T) {
+	t.Parallel()
+	dir, ids := filled(t, 40)
+	opt := small(dir)
+	opt.WalkBelow = -1
+	fatal := make(chan error, 1)
+	opt.Fatal = func(err error) { fatal <- err }
+	q := mustOpen(t, opt)
+	for range 50 { // pages that the walk still has to see are not used again
+		mustPut(t, q, body("new", 900), "a@example.org")
+	}
+	sound(t, q)
+	if err := errors.Join(settle(q, relayed(ids[0], 0, 0)), q.Close()); err != nil || len(fatal) > 0 {
+		t.Fatal(err, len(fatal))
+	}
+	path := filepath.Join(dir, "queue.db")
+	b, _ := os.ReadFile(path)
+	at := bytes.Index(b, body("message 4", 900)) / 4096 * 4096
+	flipFile(t, path, at, 1) // the number of the page, which says that it is another one
+	q = mustOpen(t, opt)
+	wantErr(t, <-fatal, queue.ErrDamaged, "says that it is page")
+	_, err := q.NewDraft()
+	wantErr(t, err, relay.ErrClosed)
+	q.Close()
+	refused(t, dir, queue.ErrDamaged, "says that it is page", "nothing was changed")
+}
+
+// A file that is worth compacting at start is looked at before it is copied:
+// bbolt ends the process at a damaged page, or copies less than there was.
+func TestDamageBeforeCompaction(t *testing.T) {
+	t.Parallel()
+	opt := small(memoryDir(t))
+	opt.WalkBelow, opt.CompactAbove, opt.InlineLimit = -1, 1<<20, 1<<20
+	q := mustOpen(t, opt)
+	var ids []relay.QueueID
+	for range 50 {
+		ids = append(ids, mustPut(t, q, body("message", 600<<10), "a@example.org"))
+	}
+	for _, id := range ids[5:] {
+		if err := settle(q, relayed(id, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(opt.Dir, "queue.db")
+	b, _ := os.ReadFile(path)
+	for at := 2 * 4096; at < len(b); at += 4096 { // of the old pages as well
+		if binary.NativeEndian.Uint64(b[at:]) == uint64(at/4096) && bytes.Contains(b[at:at+4096], body("message", 800)) {
+			b[at] ^= 1 // the number of the page
+		}
+	}
+	os.WriteFile(path, b, 0o600)
+	_, err := queue.Open(opt)
+	wantErr(t, err, queue.ErrDamaged, "says that it is page", "nothing was changed")
+}
+
+// One of the two meta pages is enough, and is told of.
+func TestOneMetaPage(t *testing.T) {
+	dir, ids := filled(t, 3)
+	for page := range 2 {
+		copied := copyOf(t, dir)
+		flipFile(t, filepath.Join(copied, "queue.db"), page*4096+40, 1)
+		var log bytes.Buffer
+		opt := small(copied)
+		opt.Log = slog.New(slog.NewTextHandler(&log, nil))
+		q := mustOpen(t, opt)
+		for _, id := range ids {
+			if _, err := contentOf(q, id); err != nil {
+				t.Error(err)
+			}
+		}
+		if q.Close(); !strings.Contains(log.String(), "cannot be read") {
+			t.Errorf("log: %s", log.String())
+		}
+	}
+}
+
 func pickOne(rng *rand.Rand, from []string) string { return from[rng.IntN(len(from))] }
 
 // flipFile flips bits of one octet of a file.
@@ -261,9 +347,11 @@ func flip(tx *bolt.Tx, bucket string, key []byte) error {
 	return b.Put(key, v)
 }
 
-// A message whose record or file is damaged is set aside as a whole, said so,
-// and hinders nobody.
+// A message whose envelope cannot be read is set aside as a whole, said so, and
+// hinders nobody. One whose content alone is lost is claimed without it, so that
+// its sender can be told; what is left of it outlives that.
 func TestDamagedMessage(t *testing.T) {
+	t.Parallel()
 	dir, ids := filled(t, 9)
 	edit(t, dir, func(tx *bolt.Tx) error {
 		metadata := bytes.Clone(tx.Bucket([]byte("msg")).Get(msgKey(ids[1])))
@@ -276,25 +364,38 @@ func TestDamagedMessage(t *testing.T) {
 	flipFile(t, files[2], 2999, 1)
 	q := mustOpen(t, small(dir))
 	for i, id := range ids {
-		_, err := contentOf(q, id)
-		if damaged := i == 0 || i == 1 || i%3 == 2; !damaged {
-			if err != nil {
-				t.Errorf("message %d: %v", i, err)
+		got, err := contentOf(q, id)
+		switch {
+		case i == 1:
+			wantErr(t, err, relay.ErrCorrupt)
+			_, err = q.Claim(id, 1)
+			wantErr(t, err, relay.ErrNotFound)
+		case i == 0 || i%3 == 2:
+			wantErr(t, err, relay.ErrContentLost)
+			for job := range uint16(2) {
+				c, err := q.Claim(id, job)
+				wantErr(t, err, relay.ErrContentLost)
+				if c.Message.From != mailbox("sender@example.org") || len(c.Delivery.Open) != 1 || c.Content.Size() != 0 {
+					t.Errorf("message %d: claimed %+v", i, c)
+				}
+				s := relay.Settlement{ID: id, Job: job, Outcomes: []relay.Outcome{{Recipient: int(job), Action: relay.ActionFailed}}}
+				s.Notices = []relay.Notice{notice(q, "sender@example.org")}
+				if err := settle(q, s); err != nil {
+					t.Errorf("message %d: %v", i, err)
+				}
 			}
-			continue
+		case err != nil || len(got) == 0:
+			t.Errorf("message %d: %v", i, err)
 		}
-		wantErr(t, err, relay.ErrCorrupt)
-		_, err = q.Claim(id, 1)
-		wantErr(t, err, relay.ErrNotFound)
 	}
 	q.Close()
 	q = mustOpen(t, small(dir))
 	sound(t, q)
 	if left := spoolFiles(t, dir); len(left) != 2 {
-		t.Errorf("the file of a message that was set aside went: %v", left)
+		t.Errorf("the file of a damaged message went: %v", left)
 	}
 	r, _ := q.Verify(context.Background())
-	if q.Stats().SetAside != 15 || len(r.SetAside) != 15 || r.Messages != 4 { // a message and two Deliveries each
+	if q.Stats().SetAside != 4+3 || len(r.SetAside) != 4+3 || r.Messages != 4+8 { // four that were lost, and one with both its Deliveries
 		t.Errorf("%d, %v", q.Stats().SetAside, r)
 	}
 	if s := r.SetAside[0]; s.ID != ids[0] || !strings.Contains(s.Reason, "checksum") {
@@ -302,24 +403,80 @@ func TestDamagedMessage(t *testing.T) {
 	}
 }
 
-// Mail that was just accepted is served from memory, but not its file.
+// Mail that was just accepted is served from memory, but not its file. What
+// was found damaged once is kept once, whoever finds it again.
 func TestDamagedFreshMessage(t *testing.T) {
 	opt := small(t.TempDir())
 	q := mustOpen(t, opt)
 	id := mustPut(t, q, body("x", 3000), "a@example.org")
 	flipFile(t, spoolFiles(t, opt.Dir)[0], 1500, 4)
 	_, err := q.Content(id)
-	wantErr(t, err, relay.ErrCorrupt)
-	_, err = q.Claim(id, 0)
-	wantErr(t, err, relay.ErrCorrupt, "another checksum")
-	if n := q.Stats().SetAside; n != 2 {
+	wantErr(t, err, relay.ErrContentLost)
+	for range 2 {
+		_, err = q.Claim(id, 0)
+		wantErr(t, err, relay.ErrContentLost, "another checksum")
+	}
+	if n := q.Stats().SetAside; n != 1 {
 		t.Errorf("%d rows set aside", n)
 	}
+}
+
+// A Delivery that cannot be read, of a message whose content is lost: it is
+// rebuilt, so that the sender can be told of every recipient.
+func TestDamagedDeliveryOfLostContent(t *testing.T) {
+	dir, ids := filled(t, 1)
+	edit(t, dir, func(tx *bolt.Tx) error {
+		return errors.Join(flip(tx, "msg", msgKey(ids[0])), flip(tx, "sched", rowKey(ids[0], 1)))
+	})
+	q := mustOpen(t, small(dir))
+	c, err := q.Claim(ids[0], 1)
+	wantErr(t, err, relay.ErrContentLost)
+	if got := c.Delivery.Recipients(); len(got) != 1 || got[0] != 1 {
+		t.Errorf("recipients %v", got)
+	}
+}
+
+// A file that cannot be read now may be read later: the Delivery is claimed
+// without it, so that it can expire, and nothing is set aside.
+func TestUnreadableFile(t *testing.T) {
+	opt := small(t.TempDir())
+	opt.Hook = func(point string) error {
+		if point == "content.read" {
+			return syscall.EIO
+		}
+		return nil
+	}
+	q := mustOpen(t, opt)
+	id := mustPut(t, q, body("x", 3000), "a@example.org")
+	c, err := q.Claim(id, 0)
+	wantErr(t, err, syscall.EIO)
+	if errors.Is(err, relay.ErrContentLost) || c == nil || c.Message.ID != id || c.Content.Size() != 0 {
+		t.Errorf("%v, %v", c, err)
+	}
+	if n := q.Stats().SetAside; n != 0 {
+		t.Errorf("%d rows set aside", n)
+	}
+	s := relay.Settlement{ID: id, Outcomes: []relay.Outcome{{Action: relay.ActionExpired}}, Notices: []relay.Notice{notice(q, "sender@example.org")}}
+	if err := settle(q, s); err != nil {
+		t.Error(err)
+	}
+	q.WaitTasks()
+	if n := len(spoolFiles(t, opt.Dir)); n != 0 {
+		t.Error("the file of a message that expired stays")
+	}
+}
+
+// notice is a small one.
+func notice(q *queue.Queue, to string) relay.Notice {
+	m := relay.Message{ID: q.NextID(), Arrival: time.Now(), Notice: true}
+	m.Recipients = []relay.Recipient{{Path: mailbox(to)}}
+	return relay.Notice{Message: m, Content: []byte("Subject: notice\r\n\r\n")}
 }
 
 // A Delivery that cannot be read is rebuilt from the message and the history:
 // what was delivered is not delivered again.
 func TestDamagedDelivery(t *testing.T) {
+	t.Parallel()
 	for name, find := range map[string]func(*testing.T, *queue.Queue, relay.QueueID){
 		"at start": func(t *testing.T, q *queue.Queue, id relay.QueueID) {
 			n := 0
@@ -369,6 +526,52 @@ func TestDamagedDelivery(t *testing.T) {
 			}
 			if q.Stats().SetAside != 1 {
 				t.Errorf("%d rows set aside", q.Stats().SetAside)
+			}
+			sound(t, q)
+		})
+	}
+}
+
+// A row of sched that a damaged page lost, or shows under another key: its
+// recipients are tried all the same, and the count is right again.
+func TestLostDelivery(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(b *bolt.Bucket, id relay.QueueID) error{
+		"gone": func(b *bolt.Bucket, id relay.QueueID) error { return b.Delete(rowKey(id, 1)) },
+		"under another key": func(b *bolt.Bucket, id relay.QueueID) error {
+			v := bytes.Clone(b.Get(rowKey(id, 1)))
+			id2 := id
+			id2.Key++
+			return errors.Join(b.Delete(rowKey(id, 1)), b.Put(rowKey(id2, 1), v))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, ids := filled(t, 400)
+			edit(t, dir, func(tx *bolt.Tx) error { return lose(tx.Bucket([]byte("sched")), ids[300]) })
+			q := mustOpen(t, small(dir))
+			told := make(chan relay.Entry, 10)
+			q.Watch(func(all []relay.Entry) {
+				for _, e := range all {
+					told <- e
+				}
+			})
+			for range 2 {
+				for _, err := range q.Entries() {
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				q.WaitTasks()
+			}
+			close(told)
+			for e := range told {
+				c, err := q.Claim(e.ID, e.Job)
+				if err != nil || e.ID != ids[300] || len(c.Delivery.Open) != 1 || c.Delivery.Open[0].Recipient != 1 || e.Destination != "example.com" {
+					t.Errorf("%+v %v", e, err)
+				}
+			}
+			if q.Stats().Deliveries != 800 {
+				t.Errorf("%d Deliveries are counted", q.Stats().Deliveries)
 			}
 			sound(t, q)
 		})

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -71,13 +72,17 @@ func (d *draft) Write(p []byte) (int, error) {
 			return 0, d.err
 		}
 	}
-	d.tail = append(d.tail, p...)
-	d.size += int64(len(p))
-	if len(d.tail) >= flushAt {
-		d.err = d.flush()
-	}
-	if d.err != nil {
-		return 0, d.err
+	// In pieces, so that one large Write does not become one large copy.
+	for n := 0; n < len(p); {
+		piece := p[n:min(len(p), n+flushAt)]
+		d.tail = append(d.tail, piece...)
+		d.size += int64(len(piece))
+		if len(d.tail) >= flushAt {
+			if d.err = d.flush(); d.err != nil {
+				return n, d.err
+			}
+		}
+		n += len(piece)
 	}
 	return len(p), nil
 }
@@ -89,6 +94,10 @@ func (d *draft) spill() error {
 		return err
 	}
 	f, err := d.q.createSpool(d.id.Key)
+	if errors.Is(err, errUnsynced) {
+		d.q.distrust(err)
+		return fmt.Errorf("%w: %w", relay.ErrClosed, err)
+	}
 	if err != nil {
 		return d.q.spoolError("create", err)
 	}

@@ -42,6 +42,7 @@ func full(op string) error { return &fs.PathError{Op: op, Path: "queue.db", Err:
 // After a failure whose outcome is unknown the queue stops, and the next start
 // verifies and rewrites the file, with everything that was acknowledged.
 func TestFailedSync(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		point   string
 		err     error
@@ -94,9 +95,74 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
+// The sync that makes the name of a new spool directory durable is no other:
+// the next message must not get a 250 because the kernel forgot the failure.
+func TestFailedSyncOfDirectory(t *testing.T) {
+	dir := t.TempDir()
+	var f faults
+	var fatal atomic.Int32
+	opt := small(dir)
+	opt.Hook, opt.Fatal = f.hook, func(error) { fatal.Add(1) }
+	q := mustOpen(t, opt)
+	f.set("directory", syscall.EIO)
+	_, err := put(q, body("during", 3000), "a@example.org")
+	wantErr(t, err, relay.ErrClosed)
+	f.set("directory", nil)
+	_, err = put(q, body("after", 3000), "a@example.org")
+	wantErr(t, err, relay.ErrClosed)
+	if _, err := os.Stat(filepath.Join(dir, "suspect")); err != nil || fatal.Load() != 1 {
+		t.Errorf("mark: %v; Fatal was called %d times", err, fatal.Load())
+	}
+}
+
+// A spool directory that cannot be opened, because somebody removed it or for
+// want of a descriptor, is no failed disk: its mail is refused, the queue works on.
+func TestSpoolDirectoryGone(t *testing.T) {
+	opt := small(t.TempDir())
+	opt.Fatal = func(err error) { t.Errorf("the disk is not trusted any more: %v", err) }
+	var armed atomic.Bool
+	opt.Hook = func(point string) error {
+		if point == "names" && armed.Load() {
+			return os.RemoveAll(filepath.Join(opt.Dir, "spool"))
+		}
+		return nil
+	}
+	q := mustOpen(t, opt)
+	old := mustPut(t, q, body("old", 300), "a@example.org")
+	armed.Store(true)
+	if _, err := put(q, body("x", 3000), "a@example.org"); err == nil || errors.Is(err, relay.ErrClosed) {
+		t.Fatalf("error %v", err)
+	}
+	armed.Store(false)
+	if err := os.Mkdir(filepath.Join(opt.Dir, "spool"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := settle(q, relayed(old, 0, 0)); err != nil {
+		t.Error(err)
+	}
+	mustPut(t, q, body("y", 3000), "a@example.org")
+	sound(t, q)
+}
+
+// What a draft is given at once it does not keep at once.
+func TestLargeWrite(t *testing.T) {
+	q := mustOpen(t, small(memoryDir(t)))
+	content := body("large", 64<<20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	id := mustPut(t, q, content, "a@example.org")
+	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 8<<20 {
+		t.Errorf("%d octets of memory for a write of %d", after.TotalAlloc-before.TotalAlloc, len(content))
+	}
+	if got, err := contentOf(q, id); err != nil || string(got) != string(content) {
+		t.Errorf("read back: %v", err)
+	}
+}
+
 // On a full disk new mail is refused and leaves nothing behind; settlements
 // wait, take the reserve, and are done when there is room.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var f faults
 	opt := small(dir)
@@ -161,6 +227,7 @@ func TestReserveIsGivenUp(t *testing.T) {
 
 // A queue that reached its max_size takes mail again once it has drained.
 func TestMaxSize(t *testing.T) {
+	t.Parallel()
 	opt := small(memoryDir(t))
 	opt.MaxSize, opt.InlineLimit = 48<<20, 256<<10
 	q := mustOpen(t, opt)
@@ -186,15 +253,39 @@ func TestMaxSize(t *testing.T) {
 	q.LookAtSpace()
 	q.LookAtSpace()
 	if err := q.Room(); err != nil {
-		t.Fatalf("after it drained: %v", err)
+		t.Fatalf("after it drained: %v (%+v)", err, q.Stats())
 	}
 	mustPut(t, q, body("x", 200<<10), "a@example.org")
 	sound(t, q)
 }
 
+// The same where mail is refused at the first look that finds it full: what lies
+// behind the pages that were ever used is room too.
+func TestMaxSizeEarly(t *testing.T) {
+	t.Parallel()
+	opt := small(memoryDir(t))
+	opt.MaxSize, opt.InlineLimit = 48<<20, 256<<10
+	q := mustOpen(t, opt)
+	var ids []relay.QueueID
+	for q.LookAtSpace(); q.Room() == nil; q.LookAtSpace() {
+		ids = append(ids, mustPut(t, q, body("x", 200<<10), "a@example.org"))
+	}
+	wantErr(t, q.Room(), relay.ErrNoSpace)
+	for _, id := range ids {
+		if err := settle(q, relayed(id, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q.LookAtSpace()
+	if err := q.Room(); err != nil {
+		t.Fatalf("after it drained: %v", err)
+	}
+}
+
 // A commit that fails makes bbolt walk through its file: while the disk is full
 // there are few of them.
 func TestFewTriesOnFullDisk(t *testing.T) {
+	t.Parallel()
 	opt := small(memoryDir(t))
 	var armed atomic.Bool
 	var tries atomic.Int32
@@ -238,6 +329,7 @@ func TestFewTriesOnFullDisk(t *testing.T) {
 
 // A real full disk: a tmpfs, filled by the queue and by a foreign file.
 func TestFullTmpfs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=40m"); err != nil {
 		t.Skipf("cannot mount a tmpfs here: %v", err)

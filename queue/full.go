@@ -34,7 +34,7 @@ func (w *writer) settleFull(ops []*op, tried bool, spent time.Duration) {
 		tried = true
 		n := min(size, len(ops))
 		began := time.Now()
-		err := w.try(ops[:n])
+		err := w.try(ops[:n], none)
 		switch {
 		case err == nil:
 			w.fits = n

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"dawk/relay"
 )
@@ -43,6 +44,28 @@ func TestWhatWaitsTogetherIsOneCommit(t *testing.T) {
 	if commits := q.Stats().Commits - before; commits != 2 || failed != nil {
 		t.Errorf("%d commits (%v), want that under way and one for the %d others", commits, failed, n)
 	}
+}
+
+// What became of a message costs no commit of its own while others come. Time
+// stands still here while anybody works, so that the wait for company, 10 ms,
+// is as long as it takes.
+func TestSettlementRidesWithTheNextMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mustOpen(t, small(t.TempDir()))
+		id := mustPut(t, q, body("x", 300), "a@example.org")
+		before := q.Stats().Commits
+		for range 10 {
+			settled := make(chan error, 1)
+			q.Settle(relay.Settlement{ID: id, Outcomes: []relay.Outcome{{Action: relay.ActionRelayed}}}, func(err error) { settled <- err })
+			id = mustPut(t, q, body("x", 300), "a@example.org")
+			if err := <-settled; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if commits := q.Stats().Commits - before; commits != 10 {
+			t.Errorf("%d commits for 10 messages and the outcomes of those before them", commits)
+		}
+	})
 }
 
 // Whoever is told that a commit is done can rely on the scheduler knowing what

@@ -34,6 +34,7 @@ func (q *Queue) Entries() iter.Seq2[relay.Entry, error] {
 			return s
 		}
 		batch := make([]relay.Entry, 0, entriesAtOnce)
+		unreadable := false
 		for from := []byte(nil); ; {
 			batch = batch[:0]
 			var damaged []uint64
@@ -49,16 +50,18 @@ func (q *Queue) Entries() iter.Seq2[relay.Entry, error] {
 				yield(relay.Entry{}, fmt.Errorf("read the queue: %w", err))
 				return
 			}
+			unreadable = unreadable || len(damaged) > 0
 			for _, e := range append(batch, q.repaired(damaged)...) {
 				if !yield(e, nil) {
 					return
 				}
 			}
 			if next == nil {
-				return
+				break
 			}
 			from = next
 		}
+		q.lostOnce.Do(func() { q.task(func() { q.lookForLost(unreadable) }) })
 	}
 }
 

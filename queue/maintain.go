@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
@@ -18,11 +19,12 @@ import (
 // more than half of it is free. Only disk space depends on it, not speed.
 const compactAbove = 1 << 30
 
-// alwaysWalked is the size, in octets, up to which a file is looked at page by
-// page at every start: it costs a fraction of a second. bbolt follows whatever
-// a damaged page says, and what it then reads or writes may be our own memory.
-// A larger file is walked when its last run did not end cleanly.
-const alwaysWalked = 256 << 20
+// walkBelow is the size, in octets, up to which a file is looked at page by page
+// before every use: it costs up to a second, and the time to read it. bbolt
+// follows whatever a damaged page says, and what it then reads or writes may be
+// our own memory. A larger file is walked first when its last run did not end
+// cleanly, and beside the work when it did.
+const walkBelow = 1 << 30
 
 // compactTx is how much Compact copies in one transaction, in octets.
 const compactTx = 8 << 20
@@ -31,38 +33,70 @@ const compactTx = 8 << 20
 const whatToDo = "nothing was changed; restore a backup, or move queue.db and spool away, together, to start empty (`dawk queue verify` says more)"
 
 // openTrusted opens the file after it was looked at as closely as its end
-// requires.
-func openTrusted(opt Options, log *slog.Logger) (*bolt.DB, error) {
+// requires. late is not nil when its pages are still to be walked.
+func openTrusted(opt Options, log *slog.Logger) (db *bolt.DB, late *fileMeta, err error) {
 	path := filepath.Join(opt.Dir, fileName)
 	meta, exists, err := readMeta(opt.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("%w; %s", err, whatToDo)
+		return nil, nil, fmt.Errorf("%w; %s", err, whatToDo)
+	}
+	if exists && meta.alone {
+		log.Warn("one of the two pages that say what is valid in the queue file cannot be read; unless the power failed just now, what was accepted last may be missing",
+			"file", path)
 	}
 	if err := os.Remove(filepath.Join(opt.Dir, newName)); err == nil {
 		log.Info("removed the unfinished file of an interrupted compaction or first start")
 	}
 	if !exists {
-		return create(opt)
+		db, err = create(opt)
+		return db, nil, err
 	}
 	_, err = os.Stat(filepath.Join(opt.Dir, suspectName))
 	suspect := err == nil
-	if suspect || !meta.clean() || int64(meta.high)*pageSize <= alwaysWalked {
+	walk := suspect || !meta.clean() || int64(meta.high)*pageSize <= opt.walkBelow()
+	if walk {
 		prewarm(path)
-		if err := checkPages(path, meta); err != nil {
-			return nil, fmt.Errorf("%w; %s", err, whatToDo)
+		if err := checkPages(path, meta, nil); err != nil {
+			return nil, nil, fmt.Errorf("%w; %s", err, whatToDo)
 		}
 	}
-	db, err := openGuarded(path, opt.MaxSize)
-	if err != nil {
-		return nil, err
+	if db, err = openGuarded(path, opt.MaxSize); err != nil {
+		return nil, nil, err
 	}
 	switch {
 	case suspect:
-		return rewriteSuspect(opt, db, log)
+		db, err = rewriteSuspect(opt, db, log)
 	case worthCompacting(opt, db):
-		return compactAtStart(opt, db, log)
+		if !walk { // a copy of damaged pages could lack mail, and nobody would know
+			err = checkPages(path, meta, nil)
+		}
+		if err != nil {
+			db.Close()
+			return nil, nil, fmt.Errorf("%w; %s", err, whatToDo)
+		}
+		db, err = compactAtStart(opt, db, log)
+	case !walk:
+		late = &meta
 	}
-	return db, nil
+	return db, late, err
+}
+
+// walkLate checks every page of the state that tx keeps, while the queue is in
+// use already.
+func (q *Queue) walkLate(tx *bolt.Tx, m fileMeta) {
+	defer q.upkeep.Unlock() // a compaction would wait for tx
+	defer tx.Rollback()
+	began := time.Now()
+	err := checkPages(q.path(), m, q.ending)
+	switch {
+	case errors.Is(err, errStopped):
+	case errors.Is(err, ErrDamaged):
+		q.distrust(err)
+	case err != nil:
+		q.log.Error("the pages of the queue file cannot be checked", "error", err)
+	default:
+		q.log.Info("every page of the queue file was checked", "took", time.Since(began).Round(time.Millisecond).String())
+	}
 }
 
 // create makes the file of a directory's first queue, under another name until
@@ -145,6 +179,13 @@ func worthCompacting(opt Options, db *bolt.DB) bool {
 	return free > info.Size()/2 && diskFree(opt.Dir) > (info.Size()-free)+opt.MinFree
 }
 
+func (o Options) walkBelow() int64 {
+	if o.WalkBelow != 0 {
+		return o.WalkBelow
+	}
+	return walkBelow
+}
+
 func (o Options) compactAbove() int64 {
 	if o.CompactAbove > 0 {
 		return o.CompactAbove
@@ -168,6 +209,7 @@ func compactAtStart(opt Options, db *bolt.DB, log *slog.Logger) (*bolt.DB, error
 		return fresh, nil
 	}
 	if errors.Is(err, errReplaced) {
+		writeSuspect(opt.Dir, err) // best effort: it is a failed sync like any other
 		return nil, err
 	}
 	log.Warn("the queue file could not be compacted; it is used as it is", "error", err)
@@ -218,7 +260,7 @@ func replace(opt Options, db *bolt.DB) (fresh *bolt.DB, err error) {
 }
 
 // errBusy says that one maintenance command runs at a time.
-var errBusy = errors.New("a backup, a verification or a compaction is running: wait for it")
+var errBusy = errors.New("a backup, a verification or a compaction is running, or the check of a large file after a start: wait for it")
 
 // Compact gives the file's free pages back to the file system, while the queue
 // runs. New mail and settlements wait meanwhile: about four seconds for each

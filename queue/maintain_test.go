@@ -18,6 +18,7 @@ import (
 
 // Compaction returns space, at start and on command, and keeps what is queued.
 func TestCompact(t *testing.T) {
+	t.Parallel()
 	for name, compact := range map[string]func(*testing.T, *queue.Queue, queue.Options) *queue.Queue{
 		"command": func(t *testing.T, q *queue.Queue, _ queue.Options) *queue.Queue {
 			if err := q.Compact(context.Background()); err != nil {

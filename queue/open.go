@@ -48,7 +48,7 @@ func Open(opt Options) (*Queue, error) {
 		opt.InlineLimit = 256 << 10
 	}
 	if opt.Cache == 0 {
-		opt.Cache = 32 << 20
+		opt.Cache = 8 << 20
 	}
 	if opt.Destination == nil {
 		opt.Destination = func(_ *relay.Message, p relay.Path) string { return p.Domain() }
@@ -79,8 +79,20 @@ func Open(opt Options) (*Queue, error) {
 // start opens the file and begins work. The spool is made once queue.db is on
 // stable storage: see wasUsed.
 func (q *Queue) start() (err error) {
-	if q.db, err = openTrusted(q.opt, q.log); err != nil {
+	var late *fileMeta
+	if q.db, late, err = openTrusted(q.opt, q.log); err != nil {
 		return err
+	}
+	var opened *bolt.Tx // keeps the pages that are still to be walked
+	if late != nil {
+		if opened, err = q.db.Begin(false); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				opened.Rollback()
+			}
+		}()
 	}
 	if err := q.load(); err != nil {
 		return err
@@ -95,6 +107,10 @@ func (q *Queue) start() (err error) {
 	go q.w.run()
 	go q.space.run()
 	q.tasks.Go(q.sweep)
+	if late != nil {
+		q.upkeep.Lock()
+		q.tasks.Go(func() { q.walkLate(opened, *late) })
+	}
 	return nil
 }
 

@@ -39,6 +39,7 @@ type fileMeta struct {
 	freelist uint64
 	high     uint64 // one above the highest page in use
 	txid     uint64
+	alone    bool // the other one is not whole
 }
 
 // clean says whether the free list was written, as the last commit before an
@@ -75,15 +76,21 @@ func readMeta(dir string) (m fileMeta, ok bool, err error) {
 		return m, false, err
 	}
 	best, found := fileMeta{}, false
+	whole := 0
 	for _, at := range []int64{0, pageSize} {
 		var b [pageHeader + 64]byte
 		if n, _ := f.ReadAt(b[:], at); n < len(b) {
 			continue
 		}
-		if m, ok := parseMeta(b[pageHeader:]); ok && (!found || m.txid > best.txid) {
+		m, ok := parseMeta(b[pageHeader:])
+		if ok {
+			whole++
+		}
+		if ok && (!found || m.txid > best.txid) {
 			best, found = m, true
 		}
 	}
+	best.alone = whole == 1
 	switch {
 	case !found:
 		return m, false, damaged("%s does not begin like a queue file", path)
@@ -136,16 +143,20 @@ type walker struct {
 	f    *os.File
 	m    fileMeta
 	seen []uint64 // one bit a page
+	stop <-chan struct{}
 }
 
-// checkPages walks the whole tree. The error wraps ErrDamaged.
-func checkPages(path string, m fileMeta) error {
+var errStopped = errors.New("stopped")
+
+// checkPages walks the whole tree. The error wraps ErrDamaged, or is errStopped
+// once stop, which may be nil, is closed.
+func checkPages(path string, m fileMeta, stop <-chan struct{}) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	w := &walker{f: f, m: m, seen: make([]uint64, m.high/64+1)}
+	w := &walker{f: f, m: m, seen: make([]uint64, m.high/64+1), stop: stop}
 	if err := w.tree(m.root, 0, nil, nil); err != nil {
 		return err
 	}
@@ -171,6 +182,11 @@ func (w *walker) mark(id, overflow uint64) error {
 
 // load reads the first page of a node and says what it is.
 func (w *walker) load(id uint64) (b []byte, flags uint16, count int, length int64, err error) {
+	select {
+	case <-w.stop:
+		return nil, 0, 0, 0, errStopped
+	default:
+	}
 	if id < 2 || id >= w.m.high {
 		return nil, 0, 0, 0, damaged("page %d is outside the file", id)
 	}

@@ -22,9 +22,10 @@ type Options struct {
 	MaxSize        int64  // hard limit of the bbolt file; 0: none
 	MinFree        int64  // room below which new mail is refused; 0: the lesser of 1 GiB and a tenth of the file system
 	MaxMessageSize int64  // new mail also needs twice this much room
-	Cache          int    // memory for mail that was just accepted; 0: 32 MiB, negative: none
+	Cache          int    // memory for mail that was just accepted; 0: 8 MiB, negative: none
 	Reserve        int64  // size of the reserve file; 0: 64 MiB or a sixteenth of the file system, negative: none
 
+	WalkBelow    int64 // size up to which every page of the file is checked before every use; 0: 1 GiB, negative: none
 	CompactAbove int64 // size from which a file that is half free is compacted at start; 0: 1 GiB
 
 	// Destination names what a recipient's Delivery shares: "route:<name>" or
@@ -63,10 +64,12 @@ type Queue struct {
 	space  *space
 	counts counts
 
+	spoolDirs spoolDirs
 	spoolMu   sync.Mutex
 	spoolPins int // while above 0 no spool file is removed
 	spoolLate []uint64
 	tasks     sync.WaitGroup
+	lostOnce  sync.Once
 	ending    chan struct{}
 	ended     error
 	endOnce   sync.Once
@@ -111,18 +114,18 @@ func (q *Queue) Stats() Stats {
 // Enqueue.
 func (q *Queue) Watch(f func([]relay.Entry)) { q.watch = f }
 
-// fileUse is the size of the bbolt file and of its free pages.
+// fileUse is the size of the bbolt file, and what of it is free: the pages that
+// were given back, and the end that bbolt has grown the file by and not used yet.
 func (q *Queue) fileUse() (size, free int64) {
-	q.dbMu.RLock()
-	defer q.dbMu.RUnlock()
-	if q.db == nil {
-		return 0, 0
-	}
-	if info, err := os.Stat(q.path()); err == nil {
-		size = info.Size()
-	}
-	st := q.db.Stats()
-	return size, int64(st.FreePageN) * pageSize
+	q.view(func(tx *bolt.Tx) error {
+		if info, err := os.Stat(q.path()); err == nil {
+			size = info.Size()
+		}
+		free = int64(tx.DB().Stats().FreePageN) * pageSize
+		free += max(0, size-tx.Size()) // Size is the end of the last page in use
+		return nil
+	})
+	return size, free
 }
 
 func (q *Queue) path() string { return filepath.Join(q.opt.Dir, fileName) }
@@ -230,6 +233,15 @@ func (q *Queue) spoolGone(ids []uint64) {
 			q.unlink(id)
 		}
 	})
+}
+
+// task runs f beside the work, and Close waits for it.
+func (q *Queue) task(f func()) {
+	q.gate.RLock()
+	defer q.gate.RUnlock()
+	if q.closedError() == nil {
+		q.tasks.Go(f)
+	}
 }
 
 // pinSpool keeps all spool files until the function that it returns is called.

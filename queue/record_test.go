@@ -35,14 +35,14 @@ func sampleJob() *relay.Delivery {
 	r := relay.Reply{Code: 451, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Text: "wait", Stage: relay.StageRcpt, MTA: "mx.example.com", Addr: "192.0.2.1"}
 	return &relay.Delivery{
 		Entry: relay.Entry{ID: relay.QueueID{Key: 5, Dir: 77}, Job: 3, Destination: "route:office", Identity: "app",
-			Arrival: at, Due: at.Add(time.Minute), Attempts: 4, Held: true},
-		Open:         []relay.Open{{Recipient: 0, Last: r}, {Recipient: 9, Last: r}, {Recipient: 2}},
-		DelayNoticed: true, Unknown: true, HeldFor: time.Minute, HeldAt: at, Rule: "retry step 3",
+			Arrival: at, Due: at.Add(time.Minute), Attempts: 4, Held: true, DelayNoticed: true},
+		Open:    []relay.Open{{Recipient: 0, Last: r}, {Recipient: 9, Last: r}, {Recipient: 2}},
+		Unknown: true, HeldFor: time.Minute, HeldAt: at, Rule: "retry step 3",
 	}
 }
 
 func sampleAttempt() *relay.Attempt {
-	return &relay.Attempt{N: 2, At: fromMicros(99), Took: time.Second, Route: "mx", Host: "mx.example.com", Addr: "192.0.2.1", TLS: "TLS1.3",
+	return &relay.Attempt{N: 2, At: fromMicros(99), Took: time.Second, Route: "mx", Source: "out1", Host: "mx.example.com", Addr: "192.0.2.1", TLS: "TLS1.3",
 		Outcomes: []relay.Outcome{{Recipient: 1, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Text: "ok"}}},
 		Next:     fromMicros(100), Rule: "r"}
 }

@@ -291,7 +291,7 @@ func mergeOutcomes(found, decided []relay.Outcome) []relay.Outcome {
 // remove deletes a message with everything that belongs to it.
 func (t *txn) remove(id uint64) {
 	key := idKey(id)
-	if v := t.msg.Get(key); len(v) > 1 && v[1]&msgInFile != 0 {
+	if v := t.msg.Get(key); len(v) > 1 && v[1]&msgInFile != 0 && !t.isAside(id) {
 		t.unlinks = append(t.unlinks, id)
 	}
 	t.delete(t.msg, key)

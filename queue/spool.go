@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -34,15 +35,57 @@ func parseSpoolName(dir, name string) (uint64, bool) {
 
 // createSpool makes the file of a new message. There is no temporary name and
 // no rename: the record in msg is the publication.
-func (q *Queue) createSpool(id uint64) (*os.File, error) {
-	path := q.spoolPath(id)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeDir(filepath.Dir(path)); err == nil {
-			f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+func (q *Queue) createSpool(id uint64) (f *os.File, err error) {
+	dir := spoolDir(id)
+	for range 2 { // somebody may have removed the directory
+		if err = q.spoolDirs.ready(q, dir); err != nil {
+			return nil, err
 		}
+		f, err = os.OpenFile(q.spoolPath(id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		q.spoolDirs.forget(dir)
 	}
 	return f, err
+}
+
+// spoolDirs are the directories of the spool whose own names this run has made
+// durable. To find one there is not enough: another session may just have made
+// it, or a run before this one that was killed before its sync.
+type spoolDirs struct {
+	mu    sync.Mutex
+	named map[string]bool
+}
+
+// ready makes a directory, if it is missing, and its name durable.
+func (s *spoolDirs) ready(q *Queue, dir string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.named[dir] {
+		return nil
+	}
+	root := filepath.Join(q.opt.Dir, spoolName)
+	if err := os.Mkdir(filepath.Join(root, dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := q.hook("directory"); err != nil {
+		return fmt.Errorf("%w: %w", errUnsynced, err)
+	}
+	if err := syncDir(root); err != nil {
+		return err
+	}
+	if s.named == nil {
+		s.named = make(map[string]bool)
+	}
+	s.named[dir] = true
+	return nil
+}
+
+func (s *spoolDirs) forget(dir string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.named, dir)
 }
 
 // makeDir makes one directory, if it is missing, and syncs its name.
@@ -56,14 +99,52 @@ func makeDir(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// errUnsynced marks a sync that failed: what it was for may be lost, and asked
+// again the kernel would say that all is well. A directory that could not even
+// be opened, for want of a descriptor, is no such thing.
+var errUnsynced = errors.New("the sync failed")
+
 // syncDir makes the names in a directory durable.
 func syncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
-	return errors.Join(err, d.Close())
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("%w: %w", errUnsynced, err)
+	}
+	return nil
+}
+
+// errNames says that a directory of the spool could not be opened, for want of
+// a descriptor or because somebody removed it. Nothing was written or synced, so
+// that only the mail of the group is refused.
+var errNames = errors.New("the names of spool files cannot be made durable")
+
+// syncNames syncs each spool directory with a new name once.
+func (w *writer) syncNames(ops []*op) error {
+	var last string
+	for _, o := range ops {
+		if !o.spool {
+			continue
+		}
+		// Each batch is sorted by id: those of one directory stand together.
+		if dir := spoolDir(o.id); dir != last {
+			if err := w.q.hook("names"); err != nil {
+				return err
+			}
+			err := syncDir(filepath.Join(w.q.opt.Dir, spoolName, dir))
+			if err != nil && !errors.Is(err, errUnsynced) {
+				err = fmt.Errorf("%w: %w", errNames, err)
+			}
+			if err != nil {
+				return err
+			}
+			last = dir
+		}
+	}
+	return nil
 }
 
 // datasync is fdatasync: the octets and the size, not the times.

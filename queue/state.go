@@ -98,6 +98,8 @@ func decodeEntry(k, v []byte, dir uint32, text func([]byte) string) (entry relay
 		Destination: text(d.bytes()),
 		Identity:    text(d.bytes()),
 		Held:        flags&jobHeld != 0,
+
+		DelayNoticed: flags&jobDelayNoticed != 0,
 	}
 	if d.bad {
 		return entry, d, flags, errRecord
@@ -112,7 +114,7 @@ func decodeJob(k, v []byte, dir uint32) (*relay.Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &relay.Delivery{Entry: entry, DelayNoticed: flags&jobDelayNoticed != 0, Unknown: flags&jobUnknown != 0}
+	j := &relay.Delivery{Entry: entry, Unknown: flags&jobUnknown != 0}
 	j.HeldFor = time.Duration(d.int())
 	j.HeldAt = d.time()
 	j.Rule = d.str()
@@ -158,6 +160,9 @@ func encodeAttempt(key []byte, a *relay.Attempt) []byte {
 		e.str(string(o.Action))
 		e.reply(o.Reply)
 	}
+	if a.Source != "" { // else as it was before there were sources
+		e.str(a.Source)
+	}
 	return seal(histVersion, key, e.b)
 }
 
@@ -185,6 +190,9 @@ func decodeAttempt(k, v []byte) (*relay.Attempt, error) {
 			Action:    relay.Action(d.str()),
 			Reply:     d.reply(),
 		}
+	}
+	if len(d.b) > 0 {
+		a.Source = d.str()
 	}
 	return a, d.end()
 }

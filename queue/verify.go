@@ -73,7 +73,7 @@ func VerifyDir(ctx context.Context, dir string) (report Report, err error) {
 	meta, ok, err := readMeta(dir)
 	if err == nil && ok {
 		prewarm(path)
-		err = checkPages(path, meta)
+		err = checkPages(path, meta, ctx.Done())
 	}
 	if errors.Is(err, ErrDamaged) {
 		report.problem("%v", err)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 
 // Verify finds each kind of damage, while the queue runs and when it does not.
 func TestVerifyFinds(t *testing.T) {
+	t.Parallel()
 	bucket := func(name string, f func(b *bolt.Bucket, ids []relay.QueueID) error) func(*testing.T, string, []relay.QueueID) {
 		return func(t *testing.T, dir string, ids []relay.QueueID) {
 			edit(t, dir, func(tx *bolt.Tx) error { return f(tx.Bucket([]byte(name)), ids) })
@@ -89,5 +92,29 @@ func TestVerifyFinds(t *testing.T) {
 	}
 	if _, err := queue.VerifyDir(context.Background(), t.TempDir()); err == nil {
 		t.Error("a directory without a queue was verified")
+	}
+}
+
+// Every test that docs/durability.md names is there.
+func TestDurabilityRows(t *testing.T) {
+	page, err := os.ReadFile("../docs/durability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob("*_test.go")
+	var code bytes.Buffer
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		code.Write(b)
+	}
+	names := regexp.MustCompile("`(Test[A-Za-z]+)(?:/([a-z.]+))?").FindAllSubmatch(page, -1)
+	for _, n := range names {
+		if !bytes.Contains(code.Bytes(), []byte("func "+string(n[1])+"(")) ||
+			len(n[2]) > 0 && !bytes.Contains(code.Bytes(), []byte(`"`+string(n[2])+`"`)) {
+			t.Errorf("there is no %s", n[0])
+		}
+	}
+	if len(names) < 30 {
+		t.Errorf("the page names %d tests", len(names))
 	}
 }

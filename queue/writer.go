@@ -1,9 +1,9 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -48,7 +48,10 @@ type writer struct {
 	mu   sync.Mutex
 	lazy []*op
 
-	ops     []*op
+	ops     []*op     // the group that is being collected, settlements apart
+	applied int       // of them, those that are in the transaction
+	bytes   int       // of content in them
+	yields  int       // left to this group
 	retryAt time.Time // settlements wait until then: the disk is full
 	fits    int       // settlements a commit, while the disk is full; 0: it is not
 	dead    bool      // the disk is not trusted any more
@@ -147,36 +150,19 @@ func (w *writer) run() {
 	}
 }
 
-// group collects what waits and commits it. The group is closed by two
-// runtime.Gosched, in which those who were just answered can come back with
-// their next message, and never by a timer: a wait of half a millisecond
-// costs a single client three quarters of its rate.
+// group commits what waits: settlements first, and then first and whatever
+// has come meanwhile, each put into the transaction as it comes, so that the
+// time that this takes is time for the others to arrive.
 func (w *writer) group(first *op) {
-	w.ops = w.ops[:0]
-	size, yields := 0, 0
+	w.ops, w.applied, w.bytes, w.yields = w.ops[:0], 0, 0, 2
 	if first != nil {
-		w.ops = append(w.ops, first)
-		size = first.bytes
-	}
-collect:
-	for first != nil && len(w.ops) < maxGroup && size < maxGroupBytes {
-		select {
-		case o := <-w.in:
-			w.ops = append(w.ops, o)
-			size += o.bytes
-		default:
-			if yields == 2 {
-				break collect
-			}
-			yields++
-			runtime.Gosched()
-		}
+		w.add(first)
 	}
 	var lazies []*op
 	if now := time.Now(); w.retryAt.IsZero() || !now.Before(w.retryAt) {
 		w.retryAt = time.Time{}
 		share := lazyAlone
-		if len(w.ops) > 0 {
+		if first != nil {
 			share = lazyShare
 		}
 		if w.fits > 0 {
@@ -184,19 +170,45 @@ collect:
 		}
 		lazies = w.takeLazy(share)
 	}
-	w.commit(w.ops, lazies)
+	if len(w.ops)+len(lazies) > 0 {
+		w.commit(lazies)
+	}
 	clear(w.ops)
+}
+
+func (w *writer) add(o *op) {
+	w.ops = append(w.ops, o)
+	w.bytes += o.bytes
+}
+
+// arrived takes the operations that have come since it was last called. None
+// closes the group, after two runtime.Gosched in which those who were just
+// answered can come back with their next message, and never after a timer: a
+// wait of half a millisecond costs a single client three quarters of its rate.
+func (w *writer) arrived() []*op {
+	for len(w.ops) < maxGroup && w.bytes < maxGroupBytes {
+		select {
+		case o := <-w.in:
+			w.add(o)
+			continue
+		default:
+		}
+		if len(w.ops) > w.applied || w.yields == 0 {
+			break
+		}
+		w.yields--
+		runtime.Gosched()
+	}
+	batch := w.ops[w.applied:]
+	w.applied = len(w.ops)
+	return batch
 }
 
 // commit tries all together. On a full disk the enqueues are refused and the
 // settlements, which free space, go on alone.
-func (w *writer) commit(ops, lazies []*op) {
-	if len(ops)+len(lazies) == 0 {
-		return
-	}
-	all := append(slices.Clone(ops), lazies...)
+func (w *writer) commit(lazies []*op) {
 	began := time.Now()
-	err := w.try(all)
+	err := w.try(lazies, w.arrived)
 	took := time.Since(began)
 	switch {
 	case err == nil:
@@ -204,12 +216,17 @@ func (w *writer) commit(ops, lazies []*op) {
 	case isFull(err):
 		w.q.space.setFull(err)
 		refusal := fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
-		for _, o := range ops {
+		for _, o := range w.ops {
 			o.done(refusal)
 		}
-		w.settleFull(lazies, len(ops) == 0, took)
+		w.settleFull(lazies, len(w.ops) == 0, took)
+	case errors.Is(err, errNames):
+		for _, o := range w.ops {
+			o.done(err)
+		}
+		w.settleFull(lazies, false, 0)
 	default:
-		w.fail(all, err)
+		w.fail(append(w.ops, lazies...), err)
 	}
 }
 
@@ -224,22 +241,15 @@ func (w *writer) fail(ops []*op, err error) {
 	}
 }
 
-// try makes one transaction of ops and answers them if it is durable. An
-// error means that none was answered.
-func (w *writer) try(ops []*op) (err error) {
+// try makes one transaction of ops, and of those that more gives until it has
+// none, and answers them if it is durable. An error means that none was
+// answered.
+func (w *writer) try(ops []*op, more func() []*op) (err error) {
 	if w.dead {
 		return errDistrusted
 	}
-	slices.SortStableFunc(ops, func(a, b *op) int {
-		switch {
-		case a.id != b.id:
-			return cmpUint(a.id, b.id)
-		default:
-			return int(a.job) - int(b.job)
-		}
-	})
 	began := time.Now()
-	t, err := w.transact(ops)
+	t, err := w.transact(&ops, more)
 	if err != nil {
 		return err
 	}
@@ -259,18 +269,18 @@ func (w *writer) try(ops []*op) (err error) {
 	return nil
 }
 
-// transact applies ops and commits. Names of spool files come first: a record
-// must never be durable before the file that it names.
-func (w *writer) transact(ops []*op) (t *txn, err error) {
+func none() []*op { return nil }
+
+// transact applies ops, adds and applies what more gives, and commits. Names
+// of spool files come before the commit: a record must never be durable before
+// the file that it names.
+func (w *writer) transact(ops *[]*op, more func() []*op) (t *txn, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			w.panicked = true
 			err = panicError(r)
 		}
 	}()
-	if err := w.syncNames(ops); err != nil {
-		return nil, err
-	}
 	q := w.q
 	tx, err := q.db.Begin(true)
 	if err != nil {
@@ -278,8 +288,24 @@ func (w *writer) transact(ops []*op) (t *txn, err error) {
 	}
 	defer tx.Rollback() // after a commit, failed or not, it does nothing
 	t = newTxn(q, tx)
-	for _, o := range ops {
-		o.err = o.apply(t)
+	all := slices.Clone(*ops)
+	for batch := all; ; {
+		slices.SortStableFunc(batch, func(a, b *op) int {
+			return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.job, b.job))
+		})
+		for _, o := range batch {
+			o.err = o.apply(t)
+		}
+		next := more()
+		if len(next) == 0 {
+			break
+		}
+		all = append(all, next...)
+		batch = all[len(all)-len(next):]
+	}
+	*ops = all
+	if err := w.syncNames(all); err != nil {
+		return nil, err
 	}
 	if !t.dirty {
 		return t, nil
@@ -292,27 +318,6 @@ func (w *writer) transact(ops []*op) (t *txn, err error) {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	return t, q.hook("committed")
-}
-
-// syncNames syncs each spool directory with a new name once.
-func (w *writer) syncNames(ops []*op) error {
-	var last string
-	for _, o := range ops {
-		if !o.spool {
-			continue
-		}
-		// Sorted by id: those of one directory stand together.
-		if dir := spoolDir(o.id); dir != last {
-			if err := w.q.hook("names"); err != nil {
-				return err
-			}
-			if err := syncDir(filepath.Join(w.q.opt.Dir, "spool", dir)); err != nil {
-				return err
-			}
-			last = dir
-		}
-	}
-	return nil
 }
 
 // drain commits everything that was handed over before Close. Settlements
@@ -353,13 +358,6 @@ func (w *writer) do(f func()) error {
 	case <-w.idle:
 		return relay.ErrClosed
 	}
-}
-
-func cmpUint(a, b uint64) int {
-	if a < b {
-		return -1
-	}
-	return 1
 }
 
 func panicError(r any) error {

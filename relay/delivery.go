@@ -12,6 +12,8 @@ type Entry struct {
 	Due         time.Time `json:"due"`      // when the next attempt may begin
 	Attempts    int       `json:"attempts"` // ended so far
 	Held        bool      `json:"held,omitempty"`
+
+	DelayNoticed bool `json:"delay_noticed,omitempty"` // its time for a delay notice has come: whoever wants one has it
 }
 
 // Delivery is the recipients of one message that share, at acceptance, a
@@ -21,9 +23,8 @@ type Entry struct {
 // Destination names what they share: "route:<name>" or a domain in A-labels.
 type Delivery struct {
 	Entry
-	Open         []Open `json:"open"`                    // recipients that have no final outcome yet
-	DelayNoticed bool   `json:"delay_noticed,omitempty"` // a delay notice was sent
-	Unknown      bool   `json:"unknown,omitempty"`       // the last attempt got no answer to the final dot (RFC 1047)
+	Open    []Open `json:"open"`              // recipients that have no final outcome yet
+	Unknown bool   `json:"unknown,omitempty"` // the last attempt got no answer to the final dot (RFC 1047)
 
 	HeldFor time.Duration `json:"held_for,omitempty"` // time on hold in all, which does not count towards its age
 	HeldAt  time.Time     `json:"held_at,omitzero"`   // since when it is on hold now, itself (Held) or with its route
@@ -75,13 +76,14 @@ type Attempt struct {
 	N        int           `json:"n"` // 1 for the first
 	At       time.Time     `json:"at"`
 	Took     time.Duration `json:"took"`
-	Route    string        `json:"route"`          // "mx" or the route's name
-	Host     string        `json:"host,omitempty"` // name of the server that spoke last; "" when none did
-	Addr     string        `json:"addr,omitempty"` // its address
-	TLS      string        `json:"tls,omitempty"`  // "TLS1.3" …; "" in the clear
-	Outcomes []Outcome     `json:"outcomes"`       // one for each recipient tried
-	Next     time.Time     `json:"next,omitzero"`  // when the open ones are tried again
-	Rule     string        `json:"rule,omitempty"` // what set Next
+	Route    string        `json:"route"`            // "mx" or the route's name
+	Source   string        `json:"source,omitempty"` // see Result
+	Host     string        `json:"host,omitempty"`   // name of the server that spoke last; "" when none did
+	Addr     string        `json:"addr,omitempty"`   // its address
+	TLS      string        `json:"tls,omitempty"`    // see TLSWords; "" when no session came about
+	Outcomes []Outcome     `json:"outcomes"`         // one for each recipient tried
+	Next     time.Time     `json:"next,omitzero"`    // when the open ones are tried again
+	Rule     string        `json:"rule,omitempty"`   // what set Next
 }
 
 // Settlement is the atomic result of one attempt or of one act of the

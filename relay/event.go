@@ -5,7 +5,7 @@ import "time"
 // EventKind names what happened, in the words that the log and the metrics use.
 type EventKind string
 
-// The kinds. All but refused, login, listener and identity events have a queue ID.
+// The kinds. All but refused, login, listener, identity and provider events have a queue ID.
 const (
 	EventAccepted  EventKind = "accepted"  // on stable storage; once a message
 	EventRefused   EventKind = "refused"   // not accepted: Reason says why
@@ -28,6 +28,8 @@ const (
 
 	EventIdentityHeld     EventKind = "identity_held"     // Identity's new mail begins on hold: Reason and Rule say why
 	EventIdentityReleased EventKind = "identity_released" // by the operator
+
+	EventProviderSlowed EventKind = "provider_slowed" // Provider said that we send too much at a time: Reply, Rule
 )
 
 // Event is one thing that happened, told after it is on stable storage. Only
@@ -49,10 +51,15 @@ type Event struct {
 
 	Destination string
 	Route       string
+	Source      string // see Result
+	Provider    string // see Result
 	Host        string
 	Addr        string
 	TLS         string
-	TLSPolicy   string // see Result
+	TLSPolicy   string   // see Result
+	TLSLevel    TLSLevel // see Result
+	TLSFailed   string   // see Result
+	SentAs      Path     // see Result
 	Attempt     int
 	Took        time.Duration // of the attempt, or of acceptance
 	Age         time.Duration // since arrival

@@ -52,8 +52,8 @@ func NewPath(local, domain string) (Path, error) {
 
 // ParsePath reads a Mailbox (RFC 5321 §4.1.2, RFC 6531 §3.3) without angle
 // brackets. "" is the null reverse-path; "postmaster" needs no domain
-// (RFC 5321 §4.1.1.3). A source route "@a,@b:" is accepted and ignored
-// (RFC 5321 appendix C).
+// (RFC 5321 §4.1.1.3). A source route "@a.example,@b.example:" is read as its
+// grammar wants it, and ignored (RFC 5321 appendix C).
 func ParsePath(s string) (Path, error) {
 	if s == "" {
 		return Path{}, nil
@@ -61,24 +61,40 @@ func ParsePath(s string) (Path, error) {
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
 		return Path{}, fmt.Errorf("%w: control character or invalid UTF-8 in %q", ErrPathSyntax, clip(s))
 	}
-	if s[0] == '@' {
-		_, rest, ok := strings.Cut(s, ":")
-		if !ok {
+	routed := s[0] == '@'
+	if routed {
+		route, mailbox, ok := strings.Cut(s, ":")
+		if !ok || !isRoute(route) {
 			return Path{}, fmt.Errorf("%w: %q", ErrPathSyntax, clip(s))
 		}
-		s = rest
+		s = mailbox
 	}
 	local, rest, err := cutLocal(s)
 	if err != nil {
 		return Path{}, err
 	}
-	if rest == "" && strings.EqualFold(local, "postmaster") {
+	if rest == "" && strings.EqualFold(local, "postmaster") && !routed {
 		return Path{local: local}, nil
 	}
 	if !strings.HasPrefix(rest, "@") {
 		return Path{}, fmt.Errorf("%w: no domain in %q", ErrPathSyntax, clip(s))
 	}
 	return NewPath(local, rest[1:])
+}
+
+// isRoute reads A-d-l: one At-domain or more, with commas between them and no
+// address literals among them (RFC 5321 §4.1.2).
+func isRoute(s string) bool {
+	for hop := range strings.SplitSeq(s, ",") {
+		d, ok := strings.CutPrefix(hop, "@")
+		if !ok || strings.HasPrefix(d, "[") {
+			return false
+		}
+		if _, err := NormalizeDomain(d); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // cutLocal takes the local part, unquoted, off the front of a mailbox.

@@ -35,6 +35,13 @@ func TestParsePath(t *testing.T) {
 
 		{"user", "", relay.ErrPathSyntax},
 		{"@example.org", "", relay.ErrPathSyntax},
+		{"@:user@example.org", "", relay.ErrPathSyntax}, // a route has a domain at least
+		{"@hop.example.net,:user@example.org", "", relay.ErrPathSyntax},
+		{"@hop.example.net,hop2.example.net:user@example.org", "", relay.ErrPathSyntax},
+		{"@hop example.net:user@example.org", "", relay.ErrPathSyntax},
+		{"@[192.0.2.1]:user@example.org", "", relay.ErrPathSyntax},
+		{"@hop.example.net:", "", relay.ErrPathSyntax},
+		{"@hop.example.net:postmaster", "", relay.ErrPathSyntax},
 		{"user@", "", relay.ErrDomain},
 		{"a@b@example.org", "", relay.ErrDomain},
 		{".user@example.org", "", relay.ErrPathSyntax},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -126,9 +127,16 @@ func (r Reply) Permanent() bool {
 		// RFC 5321 §4.5.3.1.10: 552 for too many recipients is to be read as
 		// 452. Only where the server says that it means recipients.
 		tooMany := r.Code == 552 && r.Stage == StageRcpt && r.Status == Status{5, 5, 3}
-		return !tooMany
+		return !tooMany && !r.OutOfOrder()
 	}
 	return false
+}
+
+// OutOfOrder says whether a server minds the order of our commands: that speaks
+// of the session, never of the mail (RFC 5321 §4.2.3, 503). A status about
+// anything but the protocol says that it means something else by it.
+func (r Reply) OutOfOrder() bool {
+	return r.Code == 503 && r.Stage != StageBody && (r.Status.IsZero() || r.Status.Subject == 5)
 }
 
 // Enhanced is the Status, or the best that follows from the code alone
@@ -171,14 +179,15 @@ func Failure(stage Stage, status Status, format string, args ...any) Reply {
 }
 
 // Sanitize makes hostile text fit for one line of a log, a reply or a notice:
-// valid UTF-8, no control characters, at most MaxReplyText octets.
+// valid UTF-8, no control characters nor such as turn the direction of the
+// text around, at most MaxReplyText octets.
 func Sanitize(s string) string {
 	if len(s) > 4*MaxReplyText {
 		s = s[:4*MaxReplyText]
 	}
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	s = strings.Map(func(r rune) rune {
-		if isControl(r) {
+		if isControl(r) || unicode.Is(unicode.Bidi_Control, r) { // the latter reorder what stands around them
 			return ' '
 		}
 		return r

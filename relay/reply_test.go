@@ -34,6 +34,12 @@ func TestPermanentDependsOnCodeStatusAndStage(t *testing.T) {
 		{552, relay.Status{Class: 5, Subject: 5, Detail: 3}, relay.StageRcpt, false},
 		{552, relay.Status{Class: 5, Subject: 2, Detail: 2}, relay.StageRcpt, true},
 		{452, noStatus, relay.StageRcpt, false},
+		// The session.
+		{503, noStatus, relay.StageMail, false},
+		{503, relay.Status{Class: 5, Subject: 5, Detail: 1}, relay.StageRcpt, false},
+		{503, noStatus, relay.StageData, false},
+		{503, relay.Status{Class: 5, Subject: 1, Detail: 1}, relay.StageRcpt, true},
+		{503, relay.Status{Class: 5, Subject: 5, Detail: 1}, relay.StageBody, true},
 		// What no one understands is temporary.
 		{0, noStatus, relay.StageBody, false},
 		{999, noStatus, relay.StageRcpt, false},

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -15,8 +16,14 @@ var (
 	ErrClosed = errors.New("the queue takes no mail now")
 	// ErrNotFound: no such message, or no such Delivery any more.
 	ErrNotFound = errors.New("not in the queue")
+	// ErrNotSevenBit: the message has 8-bit content that may not be encoded
+	// anew, for a server that takes no 8-bit content (RFC 6152 §3).
+	ErrNotSevenBit = errors.New("the 8-bit content cannot be converted")
 	// ErrCorrupt: the record exists but cannot be read; it was set aside.
 	ErrCorrupt = errors.New("the record is damaged")
+	// ErrContentLost: the content is missing, or is not what was accepted, for
+	// ever. Envelope and Deliveries are sound and wait to be settled.
+	ErrContentLost = errors.New("the content of the message is lost")
 )
 
 // Task is one delivery attempt to be made: these recipients of this message,
@@ -25,20 +32,32 @@ type Task struct {
 	Message     *Message
 	Recipients  []int // indexes into Message.Recipients, in the order of Result.Replies
 	Content     Content
-	Destination string // as Delivery.Destination
-	Attempt     int    // 1 for the first
+	Destination string    // as Delivery.Destination
+	Attempt     int       // 1 for the first
+	Admission   Admission // nil: every host may be connected to
+}
+
+// Admission is what a task may connect to. Who takes a domain's mail is known
+// only once its MX hosts are: until then nothing is connected to.
+type Admission interface {
+	// Provider is whose connection the task was given; "" when nobody knew yet.
+	Provider() string
+	// Admit asks for a connection to a host of a provider, in exchange for the
+	// one that the task has. False: none is free now. If that is so before the
+	// first connection, the task ends there and counts as no attempt.
+	Admit(provider string) bool
 }
 
 // Result is what came of a Task.
 type Result struct {
 	Replies []Reply // one for each of Task.Recipients, in order; never zero
+	Session         // the last one, which speaks for the attempt
 
-	Route     string // "mx" or the route's name
-	Host      string // the server that spoke last; "" when none did
-	Addr      string
-	TLS       string    // "TLS1.3" …; "" in the clear
-	TLSPolicy string    // who demanded the level of TLS: "dane", "mta-sts", "mta-sts-testing" (which demands nothing), "requiretls"; "": our configuration
-	TLSFailed string    // why TLS failed before the connection went on in the clear (opportunistic); "" otherwise
+	// Earlier are the sessions before it, if recipients were judged in several
+	// that differ; nil otherwise. See SessionOf.
+	Earlier []Session
+	By      []int // for each of Replies, the index into Earlier; len(Earlier): the last session; nil without Earlier
+
 	Reused    bool      // the connection had served a message before
 	DSN       bool      // the server offered DSN and was given the parameters (RFC 3461 §5.2)
 	Delivered bool      // a final delivery (LMTP): ActionDelivered, not ActionRelayed
@@ -48,12 +67,57 @@ type Result struct {
 	Took      time.Duration
 }
 
-// TLSWords is the TLS of an attempt for people: "TLS1.3", "TLS1.3 (dane)".
-func TLSWords(tls, policy string) string {
-	if tls != "" && policy != "" {
-		return tls + " (" + policy + ")"
+// Session is what is known of how the mail went: which way, to whom, and how
+// private that was.
+type Session struct {
+	Route     string // "mx" or the route's name
+	Source    string // the configured source that the mail left from; "": what the system chose
+	Provider  string // by MX: who runs the hosts, see mx.Shaping; "" when that was not found out
+	Host      string // the server that spoke last; "" when none did
+	Addr      string
+	TLS       string   // "TLS1.3" …; "" in the clear
+	TLSPolicy string   // who demanded the level of TLS: "dane", "mta-sts", "mta-sts-testing" (which demands nothing), "requiretls"; "": our configuration
+	TLSLevel  TLSLevel // reached by the session with Host; "" when none came about
+	TLSFailed string   // why TLS failed before the connection went on in the clear (opportunistic); "" otherwise
+	SentAs    Path     // the mailbox that a route sent it as, From and reverse-path; null: it went as it was
+}
+
+// SessionOf is the session in which Replies[i] was given.
+func (r *Result) SessionOf(i int) *Session {
+	if i < len(r.By) && r.By[i] < len(r.Earlier) {
+		return &r.Earlier[r.By[i]]
 	}
-	return tls
+	return &r.Session
+}
+
+// TLSLevel is how private a session was, whoever demanded it.
+type TLSLevel string
+
+// The levels, in the words that the log and the metrics use.
+const (
+	TLSClear      TLSLevel = "clear"
+	TLSFallback   TLSLevel = "fallback"   // in the clear, since TLS had failed
+	TLSUnverified TLSLevel = "unverified" // encrypted, with whoever answered
+	TLSVerified   TLSLevel = "verified"   // the certificate stands for the host: by PKIX or DANE
+	TLSLocal      TLSLevel = "local"      // a socket of this machine
+)
+
+// TLSWords is the TLS of an attempt for people: "TLS1.3 verified (dane)", "in
+// the clear".
+func TLSWords(tls string, level TLSLevel, policy string) string {
+	words := strings.TrimSpace(tls + " " + string(level))
+	switch level {
+	case TLSClear:
+		words = "in the clear"
+	case TLSFallback:
+		words = "in the clear, since TLS failed"
+	case TLSLocal:
+		return ""
+	}
+	if words != "" && policy != "" {
+		words += " (" + policy + ")"
+	}
+	return words
 }
 
 // Item is a queued message with all its Deliveries, for people to look at.

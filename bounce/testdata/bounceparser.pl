@@ -9,6 +9,7 @@ for my $name (@ARGV) {
     my $text = do { local $/; <$in> };
     $text =~ s/\r\n/\n/g;
     my $bounce = Mail::DeliveryStatus::BounceParser->new($text);
-    next unless $bounce->is_bounce;
-    print join(' ', $name, $_->get('email'), $_->get('std_reason'), $_->get('Status')), "\n" for $bounce->reports;
+    my @reports = $bounce->is_bounce ? $bounce->reports : ();
+    print "$name nothing\n" unless @reports;
+    print join(' ', $name, $_->get('email'), $_->get('std_reason'), $_->get('Status')), "\n" for @reports;
 }

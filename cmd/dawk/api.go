@@ -13,17 +13,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/net/netutil"
 
 	"dawk/relay"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
 	"dawk/relay/submission"
 )
-
-// maxHTTPConnections bounds what HTTP clients can take of us; a program that
-// sends needs one.
-const maxHTTPConnections = 1024
 
 // apiOffered says whether mail is taken over HTTP: from this machine, or over
 // TLS. A token in the clear on a network would be everybody's.
@@ -49,9 +44,9 @@ func (c *Config) wantsUsers() bool {
 	return c.apiOffered() && err == nil
 }
 
-// httpListener is l with a bound on its connections, and TLS where it is set.
+// httpListener is l with bounds on its connections, and TLS where it is set.
 func (r *instance) httpListener(l net.Listener) net.Listener {
-	l = netutil.LimitListener(l, maxHTTPConnections)
+	l = newLimitedListener(l, maxHTTPConnections, r.cfg.Limits.MaxConnectionsPerIP, r.observer)
 	if r.cfg.HTTP.TLS == "implicit" {
 		l = tls.NewListener(l, &tls.Config{GetCertificate: r.certs.Get, MinVersion: tls.VersionTLS12})
 	}
@@ -75,6 +70,7 @@ func (r *instance) apiHandler() http.Handler {
 	return httpapi.NewHandler(httpapi.Config{
 		Users: r.users, Acceptor: httpAcceptor{r.acceptor}, Status: r.messageStatus, Keys: keys,
 		MaxMessageSize: int64(r.cfg.Limits.MaxMessageSize),
+		Backoff:        r.backoff,
 		Observer:       r.observer, Listener: r.httpAddr(), Log: r.log,
 	})
 }

@@ -64,6 +64,8 @@ func newRootCommand(a *app) *cobra.Command {
 		newOAuthCommand(a),
 		newWhyCommand(a),
 		newHistoryCommand(a),
+		newExplainCommand(a),
+		newProbeCommand(a),
 		newSendmailCommand(a),
 		newHealthCommand(a),
 		newDevicesCommand(a),

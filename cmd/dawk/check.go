@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -45,6 +46,8 @@ type finding struct {
 type checker struct {
 	cfg     *Config
 	running bool // a dawk with this data directory runs
+
+	outbound6 func() netip.Addr // see there; nil: not looked at
 }
 
 func newCheckCommand(a *app) *cobra.Command {
@@ -101,9 +104,9 @@ func checkAll(ctx context.Context, path string) []finding {
 	if err != nil {
 		return configFindings(err)
 	}
-	c := &checker{cfg: cfg, running: dawkRuns(cfg)}
+	c := &checker{cfg: cfg, running: dawkRuns(cfg), outbound6: outbound6}
 	checks := []func(context.Context) []finding{
-		c.configuration, c.tls, c.users, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.name, c.dkim, c.port25, c.routes,
+		c.configuration, c.tls, c.users, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.name, c.sources, c.shaping, c.dkim, c.port25, c.routes,
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,8 +32,11 @@ func (c *checker) configuration(context.Context) []finding {
 	}
 	all := []finding{good("configuration", "%s (%s, %s)", where, countOf(c.cfg.Listeners, "listener"), countOf(c.cfg.Routes, "route"))}
 	for _, r := range c.cfg.Routes {
-		if r.PasswordFile != "" && othersMay(r.PasswordFile, 0o007) {
-			all = append(all, warn("configuration", "chmod 600 "+r.PasswordFile, "every user of this machine can read the password in %s", r.PasswordFile))
+		for _, secret := range []struct{ what, file string }{{"password", r.PasswordFile}, {"client secret", r.ClientSecretFile},
+			{"refresh token", r.RefreshTokenFile}, {"key", r.ServiceAccountFile}} {
+			if secret.file != "" && othersMay(secret.file, 0o007) {
+				all = append(all, warn("configuration", "chmod 600 "+secret.file, "every user of this machine can read the %s in %s", secret.what, secret.file))
+			}
 		}
 	}
 	return all
@@ -224,7 +228,8 @@ func (c *checker) bind(ctx context.Context, check, address string) finding {
 }
 
 // trust warns of what looks like a harmless network and is everybody: a
-// container engine's proxy makes all clients come from the gateway.
+// container engine's proxy makes all clients come from the gateway. It mentions
+// limits where a network has none.
 func (c *checker) trust(context.Context) []finding {
 	gateways := gateways()
 	var all []finding
@@ -239,6 +244,11 @@ func (c *checker) trust(context.Context) []finding {
 						"listener %s trusts %s, which holds our own gateway %s: where a proxy or NAT hides clients behind it (Docker does), anybody may relay", l.Address, n, g))
 				}
 			}
+		}
+		if !l.policy().Watched() && slices.ContainsFunc(l.TrustedNetworks, func(n tomlfile.Network) bool { return !n.Prefix().Addr().IsLoopback() }) {
+			f := good("trust", "listener %s lets clients of its trusted networks send without limits", l.Address)
+			f.Advice = "per_hour and hold_copies in that [[listener]] would stop a machine that somebody has taken over"
+			all = append(all, f)
 		}
 	}
 	return all

@@ -91,7 +91,7 @@ func (c *checker) name(ctx context.Context) []finding {
 			all = append(all, warn("hostname", "try again when DNS answers", "the name of %s could not be tested: %v", a, err))
 		case err != nil:
 			all = append(all, c.nameTrouble("ask whoever gives you the address to set its PTR record to "+host, "%s (of %s) has no name (PTR)", a, host))
-		case !slices.ContainsFunc(ptr.Records, func(n string) bool { return strings.EqualFold(strings.TrimSuffix(n, "."), host) }):
+		case !slices.ContainsFunc(ptr.Records, func(n string) bool { return sameName(n, host) }):
 			all = append(all, c.nameTrouble("ask whoever gives you the address to set its PTR record to "+host, "%s (of %s) is called %s (PTR)", a, host, names(ptr.Records)))
 		default:
 			all = append(all, good("hostname", "%s is %s, and %[2]s is %[1]s", host, a))
@@ -109,6 +109,11 @@ func (c *checker) nameTrouble(advice, format string, args ...any) finding {
 		f.Message += "; many receivers refuse mail from such a host"
 	}
 	return f
+}
+
+// sameName compares names of DNS, with or without the dot at the end.
+func sameName(a, b string) bool {
+	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
 func unroutable(a netip.Addr) string {
@@ -232,7 +237,7 @@ func (c *checker) routes(ctx context.Context) []finding {
 		return []finding{bad("route", "", "%v", err)}
 	}
 	defer t.Close()
-	all := c.noticeRoute(t)
+	all := append(c.noticeWay(t), c.senders()...)
 	for _, p := range t.Probe(ctx) {
 		where := "route " + p.Route
 		if p.Host != "" {
@@ -243,6 +248,9 @@ func (c *checker) routes(ctx context.Context) []finding {
 			advice := routeAdvice(p.Reply)
 			p.Reply.Text = strings.TrimSuffix(p.Reply.Text, " → "+advice)
 			all = append(all, bad("route", advice, "%s: %s", where, p.Reply))
+			for _, lacks := range l.missing(p) {
+				all = append(all, finding{Check: "route", Level: levelError, Message: lacks})
+			}
 		case p.Login != "":
 			all = append(all, good("route", "%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
 		default:

@@ -194,8 +194,28 @@ func TestCheckTrust(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg.Listeners[0].Address, cfg.Listeners[0].TrustedNetworks = "0.0.0.0:25", []tomlfile.Network{n}
+	cfg.Listeners[0].PerHour = 30
 	got := (&checker{cfg: cfg}).trust(context.Background())
 	if len(got) != 1 || got[0].Level != levelWarning || !strings.Contains(got[0].Message, own[0].String()) {
 		t.Errorf("%q", lines(got))
+	}
+}
+
+// A trusted network that may send all night is worth a word, not a warning.
+func TestCheckLimitsOfTrustedNetworks(t *testing.T) {
+	cfg := defaultConfig()
+	var n tomlfile.Network
+	if err := n.UnmarshalText([]byte("192.0.2.64/28")); err != nil {
+		t.Fatal(err)
+	}
+	l := &cfg.Listeners[0]
+	l.Address, l.TrustedNetworks = "0.0.0.0:25", []tomlfile.Network{n}
+	got := (&checker{cfg: cfg}).trust(context.Background())
+	if len(got) != 1 || got[0].Level != levelOK || !strings.Contains(got[0].Advice, "per_hour") {
+		t.Errorf("%q", lines(got))
+	}
+	l.HoldCopies = 100
+	if got := (&checker{cfg: cfg}).trust(context.Background()); len(got) != 0 {
+		t.Errorf("with limits: %q", lines(got))
 	}
 }

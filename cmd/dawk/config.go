@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"dawk/mx/oauth"
 	"dawk/relay"
 	"dawk/relay/tomlfile"
 )
@@ -96,7 +97,7 @@ func (c *Config) complete() {
 	for i := range c.Routes {
 		r := &c.Routes[i]
 		r.complete()
-		paths = append(paths, &r.PasswordFile, &r.ClientSecretFile, &r.RefreshTokenFile, &r.ServiceAccountFile)
+		paths = append(paths, &r.PasswordFile, &r.ClientSecretFile, &r.RefreshTokenFile, &r.ServiceAccountFile, &r.ClientCertificate, &r.ClientKey)
 	}
 	for i := range c.Listeners {
 		paths = append(paths, &c.Listeners[i].ClientCA)
@@ -105,7 +106,7 @@ func (c *Config) complete() {
 		paths = append(paths, &c.DKIM[i].Key)
 	}
 	for _, p := range paths {
-		if *p != "" && !filepath.IsAbs(*p) {
+		if *p != "" && !filepath.IsAbs(*p) && !strings.HasPrefix(*p, oauth.EnvPrefix) {
 			*p = filepath.Join(c.dir, *p)
 		}
 	}

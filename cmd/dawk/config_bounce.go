@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"dawk/bounce"
+	"dawk/relay"
 	"dawk/relay/tomlfile"
 )
 
@@ -20,16 +20,20 @@ type BounceConfig struct {
 	Templates  string `toml:"templates"` // "": the words that come with dawk
 	Limit      string `toml:"limit"`     // notices to one mailbox; "0": no limit
 	DelayEnded bool   `toml:"delay_ended"`
+
+	NoticeRoute string            `toml:"notice_route"` // "": see docs/bounces.md
+	HeldNotice  tomlfile.Duration `toml:"held_notice"`
 }
 
 func newBounceConfig() BounceConfig {
-	return BounceConfig{Language: bounce.DefaultLanguage, Limit: "100/h"}
+	return BounceConfig{Language: bounce.DefaultLanguage, Limit: "100/h", HeldNotice: tomlfile.Duration(15 * time.Minute)}
 }
 
 func (c *Config) checkBounce() {
 	if _, _, err := parseNoticeLimit(c.Bounce.Limit); err != nil {
 		c.doc.Fault("bounce.limit", "bounce.limit %v", err)
 	}
+	c.checkNoticeRoute()
 }
 
 // maxNoticeSpan bounds how long a notice may be held back.
@@ -37,21 +41,11 @@ const maxNoticeSpan = 24 * time.Hour
 
 // parseNoticeLimit reads "100/h" or "20/10m". "0" is no limit.
 func parseNoticeLimit(s string) (most int, span time.Duration, err error) {
-	if s == "0" {
-		return 0, 0, nil
-	}
-	number, unit, _ := strings.Cut(s, "/")
-	if unit != "" && !strings.ContainsAny(unit[:1], "0123456789") {
-		unit = "1" + unit
-	}
-	var d tomlfile.Duration
-	most, err = strconv.Atoi(number)
-	err = errors.Join(err, d.UnmarshalText([]byte(unit)))
-	span = time.Duration(d)
-	if err != nil || most < 1 || span <= 0 || span > maxNoticeSpan {
+	r, err := relay.ParseRate(s)
+	if err != nil || r.Per > maxNoticeSpan {
 		return 0, 0, fmt.Errorf(`= %q is not a number of notices in a time of at most a day: write it like "100/h" or "20/10m", or "0" for no limit`, clip(s))
 	}
-	return most, span, nil
+	return r.N, r.Per, nil
 }
 
 // checkWords reads the folder of one's own words. What is wrong in there is

@@ -25,6 +25,8 @@ func (c *Config) check() {
 	c.checkQueue()
 	c.checkDNS()
 	c.checkDelivery()
+	c.checkProviders()
+	c.checkSources()
 	c.checkRoutes()
 	c.checkDKIM()
 	c.checkTLSReports()
@@ -132,6 +134,7 @@ func (c *Config) checkListenerCombination(at string, l *ListenerConfig) {
 		}
 	}
 	c.checkListenerTLS(at, l)
+	c.checkListenerQuota(at, l)
 	loopbackOnly := false
 	if ap, err := netip.ParseAddrPort(l.Address); err == nil {
 		loopbackOnly = ap.Addr().Unmap().IsLoopback()
@@ -204,10 +207,12 @@ func (c *Config) checkQueue() {
 		c.positive(fmt.Sprintf("queue.retry[%d]", i), step)
 	}
 	c.positive("queue.max_age", q.MaxAge)
-	if c.doc.Clean("queue") && q.MaxAge > 0 && q.DelayNotice >= q.MaxAge {
+	if c.doc.Clean("queue") && c.doc.Has("queue.delay_notice") && q.MaxAge > 0 && q.DelayNotice >= q.MaxAge {
 		c.doc.Fault("queue.delay_notice", `queue.delay_notice (%s) is not shorter than queue.max_age (%s), so no notice would ever go out: shorten it, or write "0" for none`, q.DelayNotice, q.MaxAge)
 	}
-	if q.MaxSize > 0 && q.MaxSize < c.Limits.MaxMessageSize {
+	if least := tomlfile.Size(64 << 20); q.MaxSize > 0 && q.MaxSize < least {
+		c.doc.Fault("queue.max_size", `queue.max_size (%s) leaves no room for mail beside what the file keeps for itself: give at least %s, or "0" for no limit`, q.MaxSize, least)
+	} else if q.MaxSize > 0 && q.MaxSize < c.Limits.MaxMessageSize {
 		c.doc.Fault("queue.max_size", "queue.max_size (%s) is smaller than one message may be (limits.max_message_size = %s)", q.MaxSize, c.Limits.MaxMessageSize)
 	}
 }

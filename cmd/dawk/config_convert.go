@@ -26,6 +26,7 @@ func (l *ListenerConfig) submission() submission.Listener {
 		RequireTLS:      l.RequireTLS, AuthWithoutTLS: l.AuthWithoutTLS, MinTLS: l.MinTLS,
 		BareNewline: l.BareNewline, LongLines: l.LongLines, ReceivedClient: l.ReceivedClient,
 		Profile: l.Profile, Ciphers: l.Ciphers, Proxies: tomlfile.Prefixes(l.Proxies), SocketMode: l.SocketMode,
+		PerClient: l.policy(),
 	}
 }
 
@@ -99,6 +100,15 @@ func (c *Config) queueOptions(log *slog.Logger) queue.Options {
 	}
 }
 
+// delayNotice is queue.delay_notice. Where it was not written and mail is given
+// up before it, there is none: that mail is returned before it could be late.
+func (c *Config) delayNotice() time.Duration {
+	if c.Queue.DelayNotice >= c.Queue.MaxAge {
+		return 0
+	}
+	return time.Duration(c.Queue.DelayNotice)
+}
+
 func (c *Config) deliveryConfig(log *slog.Logger) delivery.Config {
 	limit, span, _ := parseNoticeLimit(c.Bounce.Limit) // checked
 	return delivery.Config{
@@ -111,8 +121,9 @@ func (c *Config) deliveryConfig(log *slog.Logger) delivery.Config {
 		Postmaster:     c.postmasterPath(),
 		Retry:          durations(c.Queue.Retry),
 		MaxAge:         time.Duration(c.Queue.MaxAge),
-		DelayNotice:    time.Duration(c.Queue.DelayNotice),
+		DelayNotice:    c.delayNotice(),
 		MaxConnections: c.Delivery.MaxConnections,
+		PerProvider:    c.Delivery.ConnectionsPerProvider,
 		Log:            log,
 	}
 }
@@ -136,7 +147,12 @@ func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
 		return mx.Config{}, err
 	}
 	t := c.Delivery.Timeouts
+	shaping, err := c.shaping()
+	if err != nil {
+		return mx.Config{}, err
+	}
 	out := mx.Config{
+		Shaping:       shaping,
 		Hostname:      c.Hostname,
 		Port:          c.Delivery.Port,
 		AllowNetworks: tomlfile.Prefixes(c.Delivery.AllowNetworks),
@@ -144,6 +160,8 @@ func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
 		DANE:          c.Delivery.DANE,
 		MTASTS:        c.Delivery.MTASTS,
 		IP:            c.Delivery.IP,
+		Sources:       c.sources(),
+		Pool:          c.Delivery.Source,
 		RootCAs:       c.secrets.roots,
 		Timeouts: mx.Timeouts{
 			Connect: time.Duration(t.Connect), Greeting: time.Duration(t.Greeting), Command: time.Duration(t.Command),
@@ -157,10 +175,14 @@ func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
 		if err != nil {
 			return mx.Config{}, err
 		}
-		r.Password = c.secrets.passwords[i]
+		r.Password, r.Sources = c.secrets.passwords[i], c.Routes[i].Source
+		if r.Certificate, err = c.Routes[i].certificate(log); err != nil {
+			return mx.Config{}, err
+		}
 		out.Routes = append(out.Routes, r)
 	}
 	// A held route is probed before the first retry of whatever waits for it.
+	out.NoticeRoute = c.Bounce.NoticeRoute
 	out.HoldProbe = min(30*time.Second, time.Duration(c.Queue.Retry[0])/2)
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"dawk/bounce"
+	"dawk/mx"
 	"dawk/relay/tomlfile"
 )
 
@@ -23,9 +24,10 @@ type Config struct {
 	Queue     QueueConfig      `toml:"queue"`
 	DNS       DNSConfig        `toml:"dns"`
 	Delivery  DeliveryConfig   `toml:"delivery"`
+	Sources   []SourceConfig   `toml:"source"`
 	Routes    []RouteConfig    `toml:"route"`
 	DKIM      []DKIMConfig     `toml:"dkim"`
-	Providers []ProviderConfig `toml:"provider" later:"limits by provider come in a later one"`
+	Providers []ProviderConfig `toml:"provider"`
 	Bounce    BounceConfig     `toml:"bounce"`
 	History   HistoryConfig    `toml:"history"`
 	HTTP      HTTPConfig       `toml:"http"`
@@ -55,6 +57,7 @@ type ListenerConfig struct {
 	ClientCA        string             `toml:"client_ca"`
 	Proxies         []tomlfile.Network `toml:"proxies"`
 	SocketMode      string             `toml:"socket_mode"`
+	QuotaConfig                        // of each trusted address without a login
 }
 
 // SetDefaults is called for each [[listener]] before its keys.
@@ -108,8 +111,9 @@ type DeliveryConfig struct {
 	DANE                   bool               `toml:"dane"`
 	MTASTS                 bool               `toml:"mta_sts"`
 	TLSReports             bool               `toml:"tls_reports"`
-	ConnectionsPerProvider int                `toml:"connections_per_provider" later:"connections are limited to 10 a destination"`
+	ConnectionsPerProvider int                `toml:"connections_per_provider"`
 	IP                     string             `toml:"ip"`
+	Source                 []string           `toml:"source"` // empty: what the system chooses
 	CAFile                 string             `toml:"ca_file"`
 	Timeouts               TimeoutsConfig     `toml:"timeouts"`
 }
@@ -134,6 +138,8 @@ type RouteConfig struct {
 	Type         string   `toml:"type"`
 	Via          []string `toml:"via"`
 	TLS          string   `toml:"tls"`
+	IP           string   `toml:"ip"`     // "": [delivery] ip
+	Source       []string `toml:"source"` // empty: [delivery] source
 	User         string   `toml:"user"`
 	PasswordFile string   `toml:"password_file"`
 
@@ -147,6 +153,11 @@ type RouteConfig struct {
 	Scope              string `toml:"scope"`
 	Auth               string `toml:"auth"`
 	DKIM               *bool  `toml:"dkim"` // nil: by type
+
+	ClientCertificate string   `toml:"client_certificate"`
+	ClientKey         string   `toml:"client_key"`
+	SendAs            []string `toml:"send_as"` // left out: nobody knows
+	RewriteFrom       string   `toml:"rewrite_from"`
 }
 
 // SetDefaults is called for each [[route]] before its keys.
@@ -157,15 +168,6 @@ type DKIMConfig struct {
 	Domain   string `toml:"domain"`
 	Selector string `toml:"selector"`
 	Key      string `toml:"key"`
-}
-
-// ProviderConfig is one [[provider]].
-type ProviderConfig struct {
-	Name                  string   `toml:"name"`
-	MX                    []string `toml:"mx"`
-	Connections           int      `toml:"connections"`
-	MessagesPerConnection int      `toml:"messages_per_connection"`
-	Rate                  string   `toml:"rate"`
 }
 
 // HTTPConfig is [http].
@@ -197,7 +199,7 @@ func newConfig() *Config {
 			CommandTimeout: tomlfile.Duration(5 * m), DataTimeout: tomlfile.Duration(3 * m), AuthFailuresPerIP: 20},
 		Queue: QueueConfig{Retry: dur(m, 5*m, 15*m, 30*m, h, 2*h),
 			MaxAge: tomlfile.Duration(5 * d), DelayNotice: tomlfile.Duration(4 * h)},
-		Delivery: DeliveryConfig{Port: 25, MaxConnections: 500, TLS: "opportunistic", DANE: true, MTASTS: true, IP: "both",
+		Delivery: DeliveryConfig{Port: 25, MaxConnections: 500, ConnectionsPerProvider: mx.DefaultConnections, TLS: "opportunistic", DANE: true, MTASTS: true, IP: "both",
 			Timeouts: TimeoutsConfig{ // RFC 5321 §4.5.3.2
 				Connect: tomlfile.Duration(30 * time.Second), Greeting: tomlfile.Duration(5 * m),
 				Command: tomlfile.Duration(5 * m), Data: tomlfile.Duration(2 * m), Block: tomlfile.Duration(3 * m),

@@ -14,7 +14,6 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/oauth"
-	"dawk/relay"
 )
 
 // preset is what a type of route stands for.
@@ -22,12 +21,16 @@ type preset struct {
 	via      string
 	flows    []oauth.Flow
 	provider mx.Provider
+	open     bool // the host may know us without a login
 }
 
+var googleFlows = []oauth.Flow{oauth.ServiceAccount, oauth.RefreshToken}
+
 var presets = map[string]preset{
-	"microsoft365": {"smtp.office365.com:587", []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.RefreshToken}, mx.ProviderMicrosoft},
-	"gmail":        {"smtp.gmail.com:587", []oauth.Flow{oauth.ServiceAccount, oauth.RefreshToken}, mx.ProviderGoogle},
-	"smtp":         {"", []oauth.Flow{oauth.ClientCredentials, oauth.RefreshToken}, mx.ProviderOther},
+	"microsoft365":    {"smtp.office365.com:587", []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.RefreshToken}, mx.ProviderMicrosoft, false},
+	"gmail":           {"smtp.gmail.com:587", googleFlows, mx.ProviderGoogle, false},
+	"workspace_relay": {"smtp-relay.gmail.com:587", googleFlows, mx.ProviderGoogle, true},
+	"smtp":            {"", []oauth.Flow{oauth.ClientCredentials, oauth.RefreshToken}, mx.ProviderOther, true},
 }
 
 // complete fills in what the type stands for.
@@ -51,7 +54,7 @@ func (r *RouteConfig) complete() {
 				r.Scope = "https://outlook.office365.com/.default"
 			}
 		}
-	case r.Type == "gmail" && flow != "":
+	case p.provider == mx.ProviderGoogle && flow != "":
 		if r.TokenURL == "" && flow == oauth.RefreshToken {
 			r.TokenURL = "https://oauth2.googleapis.com/token"
 		}
@@ -63,7 +66,9 @@ func (r *RouteConfig) complete() {
 
 // budget is what the provider documents for one mailbox.
 // https://learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements,
-// https://support.google.com/a/answer/166852 and /mail/answer/22839.
+// https://support.google.com/a/answer/166852 and /mail/answer/22839; for the
+// Workspace relay https://support.google.com/a/answer/2956491: it counts by
+// sender and by organisation, which only Google knows.
 func (r *RouteConfig) budget() (b mx.Budget, recipientsPerMessage int) {
 	switch r.Type {
 	case "microsoft365":
@@ -74,6 +79,8 @@ func (r *RouteConfig) budget() (b mx.Budget, recipientsPerMessage int) {
 			return mx.Budget{Connections: 5, MessagesPerDay: 500, RecipientsPerDay: 500}, 100
 		}
 		return mx.Budget{Connections: 5, MessagesPerDay: 2000, RecipientsPerDay: 10_000}, 100
+	case "workspace_relay":
+		return mx.Budget{}, 100
 	}
 	return mx.Budget{}, 0
 }
@@ -114,12 +121,14 @@ func (c *Config) checkLogin(at string, r *RouteConfig) {
 			}
 		}
 		switch {
-		case p.via != "" && r.User == "":
+		case !p.open && r.User == "":
 			c.doc.Fault(at, "type = %q needs user: the mailbox that sends", r.Type)
-		case p.via != "" && r.PasswordFile == "":
+		case !p.open && r.PasswordFile == "":
 			c.doc.Fault(at, "type = %q needs flow, the way to log in: %s", r.Type, quoteList(flowNames(p.flows)))
 		case r.User != "" && r.PasswordFile == "" && r.Auth != mx.AuthExternal:
 			c.doc.Fault(at+".user", "user needs password_file: a file whose first line is the password; or a flow, for OAuth2")
+		case r.User == "" && r.Auth != "" && r.Auth != mx.AuthExternal:
+			c.doc.Fault(at+".auth", "auth needs user: the name to log in with")
 		}
 		return
 	}
@@ -234,21 +243,4 @@ func resolvingDial(lookup mx.Lookup, ip string) func(context.Context, string, st
 		}
 		return nil, errors.Join(errs...)
 	}
-}
-
-// noticeRoute says which way bounces go, where that is a provider's mailbox:
-// they have no sender, which a mailbox may not be allowed to send as.
-func (c *checker) noticeRoute(t *mx.Transport) []finding {
-	to := c.cfg.postmasterPath()
-	if to.IsNull() {
-		return nil // told by postmaster
-	}
-	name, ok := strings.CutPrefix(t.Destination(new(relay.Message), to), mx.RoutePrefix)
-	for i := range c.cfg.Routes {
-		if r := &c.cfg.Routes[i]; ok && r.name() == name && presets[r.Type].provider != mx.ProviderOther {
-			return []finding{warn("route", `send them by MX with a route before it: from = ["<>"], to = ["*"], tls = "opportunistic"`,
-				"route %s: notices to %s go this way too; they have no sender, and the provider may refuse them", name, to)}
-		}
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"dawk/mx"
+	"dawk/mx/oauth"
 	"dawk/relay"
 )
 
@@ -47,6 +49,9 @@ func (c *Config) checkRoutes() {
 	}
 }
 
+// logsIn says whether the hosts of the route hear AUTH.
+func (r *RouteConfig) logsIn() bool { return r.User != "" || r.Auth == mx.AuthExternal }
+
 // name is what commands call the route.
 func (r *RouteConfig) name() string {
 	switch {
@@ -62,13 +67,13 @@ func (r *RouteConfig) name() string {
 
 func (c *Config) checkRoute(at string, r *RouteConfig) {
 	if _, ok := presets[r.Type]; !ok {
-		c.oneOf(at+".type", r.Type, "smtp", "microsoft365", "gmail")
+		c.oneOf(at+".type", r.Type, "smtp", "microsoft365", "gmail", "workspace_relay")
 		return
 	}
 	if len(r.To) == 0 && c.doc.Clean(at) {
 		c.doc.Fault(at, `this [[route]] has no "to": write to = ["*"] for all mail, or the domains that it serves`)
 	}
-	if len(r.Via) == 0 && r.TLS == "" && c.doc.Clean(at) {
+	if len(r.Via) == 0 && r.TLS == "" && r.IP == "" && len(r.Source) == 0 && c.doc.Clean(at) {
 		c.doc.Fault(at, `this [[route]] changes nothing: write where its mail goes, as in via = ["smtp.example.net:587"]`)
 	}
 	if r.Name != "" && (len(r.Name) > 64 || relay.Sanitize(r.Name) != r.Name || strings.ContainsAny(r.Name, " \t")) {
@@ -81,6 +86,11 @@ func (c *Config) checkRoute(at string, r *RouteConfig) {
 	if r.TLS != "" {
 		c.oneOf(at+".tls", r.TLS, "off", "opportunistic", "required", "verified")
 	}
+	if r.IP != "" {
+		c.oneOf(at+".ip", r.IP, "4", "6", "both")
+	}
+	c.checkPool(at+".source", r.Source, cmp.Or(r.IP, c.Delivery.IP))
+	c.checkSender(at, r)
 	c.checkRouteParts(at, r)
 }
 
@@ -101,8 +111,11 @@ func (c *Config) checkRouteParts(at string, r *RouteConfig) {
 	for j, p := range r.From {
 		try(fmt.Sprintf("%s.from[%d]", at, j), mx.Route{From: []string{p}})
 	}
+	for j, p := range r.SendAs {
+		try(fmt.Sprintf("%s.send_as[%d]", at, j), mx.Route{SendAs: []string{p}})
+	}
 	for j, s := range r.Via {
-		if _, err := mx.ParseHop(s, r.User != ""); err != nil {
+		if _, err := mx.ParseHop(s, r.logsIn()); err != nil {
 			sound = false
 			c.doc.Fault(fmt.Sprintf("%s.via[%d]", at, j), "%v", err)
 		}
@@ -133,11 +146,15 @@ func (c *Config) route(r *RouteConfig) (mx.Route, error) {
 	if err != nil {
 		return mx.Route{}, err
 	}
-	out := mx.Route{Name: r.name(), To: r.To, From: r.From, Identity: r.Identity, TLS: level, User: r.User,
+	out := mx.Route{Name: r.name(), To: r.To, From: r.From, Identity: r.Identity, TLS: level, IP: r.IP, User: r.User,
 		Auth: r.Auth, Token: r.Flow != "", Provider: presets[r.Type].provider}
 	out.Budget, out.RecipientsPerMessage = r.budget()
+	out.SendAs, out.SendAsKnown = r.SendAs, r.SendAs != nil
+	if out.Rewrite, err = mx.ParseRewrite(r.RewriteFrom); err != nil {
+		return mx.Route{}, err
+	}
 	for _, s := range r.Via {
-		hop, err := mx.ParseHop(s, r.User != "")
+		hop, err := mx.ParseHop(s, r.logsIn())
 		if err != nil {
 			return mx.Route{}, err
 		}
@@ -171,20 +188,30 @@ func (c *Config) checkFiles() {
 		}
 		c.secrets.passwords[i] = password
 	}
-	if c.Delivery.CAFile != "" {
-		pem, err := readBounded(c.Delivery.CAFile, 16<<20)
-		pool := x509.NewCertPool()
-		switch {
-		case err != nil:
-			c.doc.Fault("delivery.ca_file", "delivery.ca_file: %v", err)
-		case !pool.AppendCertsFromPEM(pem):
-			c.doc.Fault("delivery.ca_file", "delivery.ca_file: %s holds no certificate in PEM form", c.Delivery.CAFile)
-		default:
-			c.secrets.roots = pool
-		}
+	roots, err := readRoots(c.Delivery.CAFile)
+	if err != nil {
+		c.doc.Fault("delivery.ca_file", "%v", err)
 	}
+	c.secrets.roots = roots
 	c.checkDKIMFiles()
 	c.checkClientCAs()
+	c.checkClientCertificates()
+}
+
+// readRoots reads delivery.ca_file; nil, the system's authorities, without one.
+func readRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := readBounded(file, 16<<20)
+	if err != nil {
+		return nil, fmt.Errorf("delivery.ca_file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("delivery.ca_file: %s holds no certificate in PEM form", file)
+	}
+	return pool, nil
 }
 
 // needsUsers says whether any listener lets users log in.
@@ -199,9 +226,12 @@ func (c *Config) firstWithUsers() string {
 	return ""
 }
 
-// readSecret is the first line of a file; its error never holds the content.
+// readSecret is the first line of a file, or of a variable of the environment; its error never holds the content.
 func readSecret(path string) (string, error) {
-	data, err := readBounded(path, 64<<10)
+	data, ok, err := oauth.FromEnvironment(path)
+	if !ok {
+		data, err = readBounded(path, 64<<10)
+	}
 	if err != nil {
 		return "", err
 	}

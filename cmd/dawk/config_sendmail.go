@@ -10,9 +10,10 @@ import (
 // SendmailConfig is [sendmail]: where `dawk sendmail` finds the relay, and
 // where it leaves mail when the relay does not run.
 type SendmailConfig struct {
-	Socket string `toml:"socket"` // "": none
-	Drop   string `toml:"drop"`   // "": none
-	Domain string `toml:"domain"` // of addresses without one; "": hostname
+	Socket      string `toml:"socket"` // "": none
+	Drop        string `toml:"drop"`   // "": none
+	Domain      string `toml:"domain"` // of addresses without one; "": hostname
+	QuotaConfig        // of each user of this machine
 }
 
 // The default places. They are used where the system was prepared for them,
@@ -33,6 +34,7 @@ func (c *Config) checkSendmail() {
 			c.doc.Fault("sendmail.domain", "sendmail.domain %q is not a domain: write it like \"example.org\"", clip(c.Sendmail.Domain))
 		}
 	}
+	c.checkQuota("sendmail", c.Sendmail.QuotaConfig)
 	if len(c.Sendmail.Socket) > 107 { // sockaddr_un
 		c.doc.Fault("sendmail.socket", "sendmail.socket has %d octets, and a unix socket can have 107: choose a shorter path", len(c.Sendmail.Socket))
 	}

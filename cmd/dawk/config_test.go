@@ -128,6 +128,24 @@ func TestDefaultsAreSafe(t *testing.T) {
 }
 
 // Each case is one mistake and the one sentence that it gets.
+// A delay notice that nobody wrote does not make a short lifetime impossible.
+func TestDelayNoticeOfAShortLifetime(t *testing.T) {
+	for queue, want := range map[string]time.Duration{
+		`max_age = "15m"`: 0, `max_age = "4h"`: 0, `max_age = "5h"`: 4 * time.Hour, "": 4 * time.Hour,
+		"max_age = \"15m\"\ndelay_notice = \"5m\"": 5 * time.Minute,
+		"max_age = \"15m\"\ndelay_notice = \"0\"":  0,
+	} {
+		c, msg := load(t, "hostname = \"relay.example.org\"\n[queue]\n"+queue)
+		if msg != "" {
+			t.Errorf("%s: %s", queue, msg)
+			continue
+		}
+		if got := c.deliveryConfig(nil).DelayNotice; got != want {
+			t.Errorf("%s: the delay notice is at %v, want %v", queue, got, want)
+		}
+	}
+}
+
 func TestImpossibleConfigurations(t *testing.T) {
 	const listener = "[[listener]]\naddress = \"0.0.0.0:587\"\ntls = \"off\"\n"
 	const trusted = listener + "auth = \"off\"\ntrusted_networks = [\"192.0.2.0/24\"]\n"
@@ -165,11 +183,20 @@ func TestImpossibleConfigurations(t *testing.T) {
 		{"empty retry", "[queue]\nretry = []", `dawk.toml:2:1: queue.retry is empty: give at least one wait, as in retry = ["5m"]`},
 		{"zero retry", "[queue]\nretry = [\"1m\", \"0\"]", `dawk.toml:2:16: queue.retry must be longer than 0`},
 		{"negative", "[limits]\ndata_timeout = \"-3m\"", `dawk.toml:2:1: limits.data_timeout: the duration "-3m" is negative`},
-		{"late delay notice", "[queue]\nmax_age = \"3h\"", `dawk.toml:1:2: queue.delay_notice (4h) is not shorter than queue.max_age (3h), so no notice would ever go out: shorten it, or write "0" for none`},
+		{"late delay notice", "[queue]\nmax_age = \"3h\"\ndelay_notice = \"4h\"", `dawk.toml:3:1: queue.delay_notice (4h) is not shorter than queue.max_age (3h), so no notice would ever go out: shorten it, or write "0" for none`},
+		{"tiny queue", "[queue]\nmax_size = \"24MiB\"", `dawk.toml:2:1: queue.max_size (24MiB) leaves no room for mail beside what the file keeps for itself: give at least 64MiB, or "0" for no limit`},
 		{"tiny messages", "[limits]\nmax_message_size = \"1KiB\"", `dawk.toml:2:1: limits.max_message_size is 1KiB; less than 64KiB breaks ordinary mail (RFC 5321 §4.5.3.1.7)`},
 		{"DNS server", "[dns]\nservers = [\"127.0.0.1\", \"ns.example.org\"]", `dawk.toml:2:25: dns.servers: "ns.example.org" is not the address of a server: write it like "127.0.0.1:53"`},
 		{"level", "[delivery]\ntls = \"maybe\"", `dawk.toml:2:1: delivery.tls = "maybe" is unknown; it is one of "off", "opportunistic", "required", "verified"`},
-		{"not built yet", "[delivery]\nconnections_per_provider = 20", `dawk.toml:2:1: delivery.connections_per_provider is not available yet in this version: connections are limited to 10 a destination`},
+		{"connections by provider", "[delivery]\nconnections_per_provider = 0", `dawk.toml:2:1: delivery.connections_per_provider is 0; it must be at least 1`},
+		{"provider without a name", "[[provider]]\nrate = \"100/m\"", `dawk.toml:1:3: this [[provider]] has no name: write that of a shipped rule, such as name = "google", or one of your own with its mx = [...]`},
+		{"provider nobody knows", "[[provider]]\nname = \"example\"\nrate = \"100/m\"", `dawk.toml:1:3: provider "example": no rule of this name comes with dawk: write whose hosts it is about, as in mx = ["*.example.net"]`},
+		{"provider rate", "[[provider]]\nname = \"google\"\nrate = \"100 a minute\"", `dawk.toml:3:1: rate = "100 a minute" is not a number in a time: write it like "100/m", "1000/h" or "20/10m", or "0" for no limit`},
+		{"provider recipient rate", "[[provider]]\nname = \"google\"\nrecipient_rate = \"\"", `dawk.toml:3:1: recipient_rate = "" is not a number in a time: write it like "100/m", "1000/h" or "20/10m", or "0" for no limit`},
+		{"provider connections", "[[provider]]\nname = \"google\"\nconnections = 0", `dawk.toml:3:1: provider[0].connections is 0; it must be at least 1`},
+		{"provider hosts", "[[provider]]\nname = \"example\"\nmx = [\"mx.example.net\", \"*\"]", `dawk.toml:3:25: mx "*" is not a host: write "mx.example.net", or "*.example.net" for all hosts below that`},
+		{"provider twice", "[[provider]]\nname = \"google\"\nconnections = 5\n[[provider]]\nname = \"google\"\nrate = \"1/s\"", `dawk.toml:4:3: provider "google" is in line 1 already: write all that concerns it there`},
+		{"provider of another's hosts", "[[provider]]\nname = \"example\"\nmx = [\"*.google.com\"]", `dawk.toml:3:1: provider "google": mx "*.google.com" belongs to provider "example" already; give the whole list of one of them`},
 		{"DKIM without a key", "[[dkim]]\ndomain = \"example.org\"\nselector = \"a\"", `dawk.toml:1:3: this [[dkim]] has no key: write one like key = "dkim/2026a.pem"; ` + "`dawk dkim new` makes a key and all three lines"},
 		{"DKIM key missing", "[[dkim]]\ndomain = \"example.org\"\nselector = \"a\"\nkey = \"none\"", `dawk.toml:4:1: key: none: no such file or directory`},
 		{"DKIM selector", "[[dkim]]\ndomain = \"example.org\"\nselector = \"a_b\"\nkey = \"none\"",
@@ -191,6 +218,14 @@ func TestImpossibleConfigurations(t *testing.T) {
 			`dawk.toml:2:22: to: pattern "ex ample": not a valid domain: "ex ample" (write example.com, *.example.com, user@example.com or *)`},
 		{"bad hop", "[[route]]\nto = [\"*\"]\nvia = [\"smtp.example.net:x\"]", `dawk.toml:3:8: via "smtp.example.net:x": "x" is not a port`},
 		{"route without to", "[[route]]\nvia = [\"smtp.example.net\"]", `dawk.toml:1:3: this [[route]] has no "to": write to = ["*"] for all mail, or the domains that it serves`},
+		{"send_as without a mailbox", "[[route]]\nto = [\"*\"]\nvia = [\"127.0.0.1\"]\nsend_as = []",
+			`dawk.toml:4:1: send_as needs user to be the mailbox that sends, as in user = "scanner@example.org"`},
+		{"unknown rewrite_from", "[[route]]\nto = [\"*\"]\nvia = [\"127.0.0.1\"]\nrewrite_from = \"sometimes\"",
+			`dawk.toml:4:1: route[0].rewrite_from = "sometimes" is unknown; it is one of "never", "denied", "always"`},
+		{"half a certificate", "[[route]]\nto = [\"*\"]\nvia = [\"127.0.0.1\"]\nclient_key = \"k\"",
+			`dawk.toml:4:1: client_certificate and client_key belong together: write both`},
+		{"notices by a route that is none", "[[route]]\nto = [\"*\"]\nvia = [\"127.0.0.1\"]\n[bounce]\nnotice_route = \"hub\"",
+			`dawk.toml:5:1: bounce.notice_route = "hub" is no route with via; it is "*", "mx"`},
 		{"routes of one name", "[[route]]\nto = [\"*\"]\nvia = [\"a.example\"]\n[[route]]\nto = [\"*\"]\nvia = [\"b.example\"]",
 			`dawk.toml:4:3: this route is called "*", like the one in line 1: give one of them a name = "…" of its own`},
 		{"CA file", "[delivery]\nca_file = \"secret\"", `dawk.toml:2:1: delivery.ca_file: secret holds no certificate in PEM form`},

@@ -24,7 +24,7 @@ func newHistoryCommand(a *app) *cobra.Command {
 			"reply, the host and the TLS version. All terms must hold:\n\n" + history.QueryHelp + "\n\n" +
 			"It reads the files below data_dir and needs no running relay. [history] keep and\n" +
 			"max_size say how far back they go.",
-		Example: "  dawk history to=bob@example.com since=2d\n  dawk history from=@example.org is=failed,expired",
+		Example: "  dawk history to=sales@example.com since=2d\n  dawk history from=@example.org is=failed,expired",
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, one record a line")
 	cmd.Flags().IntVar(&limit, "limit", 1000, "at most so many records, the newest; 0: all")
@@ -100,7 +100,7 @@ func (p *printer) record(r *history.Record) {
 	case relay.EventDelayed:
 		colour = yellow
 	}
-	where := via(&admin.Ended{Host: r.Host, Addr: r.Addr, TLS: r.TLS, Attempt: r.Attempt})
+	where := via(&admin.Ended{Source: r.Source, Host: r.Host, Addr: r.Addr, TLS: r.TLS, Attempt: r.Attempt})
 	p.line("%s  %s  %s  %s → %s%s", p.clock(r.At), r.ID, p.paint(colour, string(r.Kind)), sender(r.From), r.To, where)
 	details := []string{}
 	if !r.Reply.IsZero() {

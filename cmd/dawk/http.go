@@ -9,6 +9,11 @@ import (
 	"dawk/relay"
 )
 
+// maxHTTPHeader bounds request line and header fields, in octets: strangers send
+// them, over maxHTTPConnections at once. A whole message has its recipients
+// there.
+const maxHTTPHeader = 128 << 10
+
 // newHTTPServer serves metrics for Prometheus and health for whoever restarts
 // or routes, without a login, and takes mail from those who have a token.
 func (r *instance) newHTTPServer() *http.Server {
@@ -21,7 +26,7 @@ func (r *instance) newHTTPServer() *http.Server {
 	// restart would not help.
 	mux.HandleFunc("GET /readyz", answer(r.readiness))
 	mux.Handle("/v1/", r.apiHandler())
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
+	return &http.Server{Handler: mux, MaxHeaderBytes: maxHTTPHeader, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
 }
 
 func (r *instance) httpAddr() string {

@@ -20,7 +20,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/queue":           {[]string{"dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
 	"dawk/queue/queuetest": {[]string{"dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support
-	"dawk/mx":              {[]string{"dawk/relay"}, []string{"github.com/miekg/dns", "golang.org/x/net/idna", "golang.org/x/sync/singleflight"}},
+	"dawk/mx":              {[]string{"dawk/relay"}, []string{"github.com/miekg/dns", "golang.org/x/net/idna", "golang.org/x/net/publicsuffix", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/oauth":        {[]string{"dawk/relay"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/mxtest":       {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
 	"dawk/bounce":          {[]string{"dawk/relay"}, nil},
@@ -31,6 +31,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/tlsrpt":    {[]string{"dawk/relay"}, nil},
 	"dawk/relay/identity":  {[]string{"dawk/relay", "dawk/relay/tomlfile"}, []string{"golang.org/x/crypto", "golang.org/x/sys/unix"}},
 
+	"dawk/relay/sevenbit": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/mailtext": {[]string{"dawk/relay"}, nil},
 
 	"dawk/relay/submission/guard": {[]string{"dawk/relay"}, nil},

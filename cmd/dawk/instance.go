@@ -20,6 +20,7 @@ import (
 	"dawk/relay/history"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
+	"dawk/relay/sevenbit"
 	"dawk/relay/submission"
 )
 
@@ -50,12 +51,14 @@ type instance struct {
 	resolver   *mx.Resolver
 	transport  *mx.Transport
 	logins     logins // of routes
+	heldRoutes *heldNotices
 	signer     *dkim.Signer
-	reports    *tlsReports     // nil: neither DANE nor MTA-STS
-	users      *identity.Users // nil: nobody can log in
-	ledger     *ledger         // what users have sent
-	devices    *admin.Devices  // nil: no listener is for devices
-	inherited  *inherited      // sockets of systemd
+	reports    *tlsReports       // nil: neither DANE nor MTA-STS
+	users      *identity.Users   // nil: nobody can log in
+	ledger     *ledger           // what users have sent
+	backoff    *identity.Backoff // counts failed logins, at all doors together
+	devices    *admin.Devices    // nil: no listener is for devices
+	inherited  *inherited        // sockets of systemd
 	dispatcher *delivery.Dispatcher
 	certs      *submission.Certificates // nil: no listener speaks TLS
 	server     *submission.Server
@@ -91,6 +94,7 @@ func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*i
 		seen = append(relay.Observers{r.devices}, seen...)
 	}
 	r.observer = append(seen, observers...)
+	r.heldRoutes = r.newHeldNotices()
 	if err := r.openQueue(); err != nil {
 		return nil, err
 	}
@@ -141,6 +145,8 @@ func (r *instance) openTransport() (err error) {
 		return err
 	}
 	cfg.Resolver, cfg.Own, cfg.OnHold = r.resolver, r.cfg.ownAddresses(), r.onHold
+	cfg.BudgetFile, cfg.Sign = filepath.Join(r.cfg.DataDir, "budgets.json"), r.signAnew
+	cfg.SevenBit = r.sevenBit
 	cfg.PolicyDir, cfg.OnTLS = filepath.Join(r.cfg.DataDir, "mta-sts"), r.tlsSeen
 	if r.logins, err = r.cfg.logins(&cfg, r.log); err != nil {
 		return err
@@ -157,6 +163,21 @@ func (r *instance) openTransport() (err error) {
 func (r *instance) openSigner() (err error) {
 	r.signer, err = dkim.Open(r.cfg.dkimKeys(), r.log)
 	return err
+}
+
+// sevenBit converts 8-bit content for a host that takes none, and signs it
+// again if it was signed by us: the old signature does not survive.
+func (r *instance) sevenBit(content relay.Content) (relay.Content, error) {
+	return sevenbit.Converter{Dir: r.cfg.DataDir, Owns: r.signer.Owns, Sign: r.signer.Sign}.Convert(content)
+}
+
+// hasSevenBit says whether sevenBit can convert it.
+func (r *instance) hasSevenBit(content relay.Content) bool {
+	out, err := sevenbit.Converter{Dir: r.cfg.DataDir}.Convert(content)
+	if err == nil {
+		out.Close()
+	}
+	return !errors.Is(err, relay.ErrNotSevenBit)
 }
 
 // sign makes the DKIM signatures of a message, unless all its recipients go by
@@ -180,15 +201,20 @@ func (r *instance) openUsers() (err error) {
 func (r *instance) openDispatcher() (err error) {
 	cfg := r.cfg.deliveryConfig(r.log)
 	cfg.Grace = drainAttempts
-	cfg.Limits = delivery.Limits{Reserve: r.transport.Reserve, Connections: r.transport.Connections}
-	cfg.Sign = r.sign
+	cfg.Limits = delivery.Limits{Reserve: r.transport.Reserve, Provider: r.transport.Provider,
+		Allowance: func(provider string) delivery.Allowance {
+			rule := r.transport.Allowance(provider)
+			return delivery.Allowance{Connections: rule.Connections, Rate: rule.Rate, RecipientRate: rule.RecipientRate}
+		}}
+	cfg.Sign, cfg.SevenBit = r.sign, r.hasSevenBit
 	r.dispatcher, err = delivery.New(cfg, r.queue, r.transport, r.observer)
 	return err
 }
 
 func (r *instance) openServer() error {
 	cfg := r.cfg.submissionConfig(r.log)
-	cfg.Listen = r.inherited.listen
+	r.backoff = identity.NewBackoff(cfg.AuthFailuresPerIP)
+	cfg.Listen, cfg.Backoff = r.inherited.listen, r.backoff
 	if r.cfg.needsTLS() {
 		certs, err := r.certificates()
 		if err != nil {
@@ -197,7 +223,7 @@ func (r *instance) openServer() error {
 		r.certs, cfg.GetCertificate = certs, certs.Get
 	}
 	rules := r.cfg.acceptorConfig(r.log)
-	rules.Sign, rules.Ledger = r.sign, r.ledger.Ledger
+	rules.Sign, rules.Ledger, rules.Refuses = r.sign, r.ledger.Ledger, r.transport.Refuses
 	acceptor, err := submission.NewAcceptor(rules, r.queue, r.observer)
 	if err != nil {
 		return err
@@ -245,7 +271,7 @@ func (r *instance) listen() (err error) {
 	if r.socketL, err = admin.Listen(filepath.Join(r.cfg.DataDir, admin.SocketName)); err != nil {
 		return err
 	}
-	r.socket = &http.Server{Handler: r.loginHandler(r.adminHandler()), ReadHeaderTimeout: 10 * time.Second}
+	r.socket = &http.Server{Handler: r.explainHandler(r.loginHandler(r.adminHandler())), ReadHeaderTimeout: 10 * time.Second}
 	return nil
 }
 
@@ -255,6 +281,7 @@ func (r *instance) run(ctx context.Context) error {
 	dispatching, stopDispatching := context.WithCancel(context.Background())
 	defer stopDispatching()
 	dispatched := make(chan error, 1)
+	go r.boundHeap(dispatching)
 	go func() { dispatched <- r.dispatcher.Run(dispatching) }()
 	go r.runLogins(dispatching)
 	go r.socket.Serve(r.socketL)
@@ -315,6 +342,7 @@ func (r *instance) close() error {
 		r.keys.Close()
 	}
 	r.ledger.close()
+	r.heldRoutes.close()
 	r.reports.close()
 	var errs []error
 	r.logins.close()

@@ -10,6 +10,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/identity"
 	"dawk/relay/sendmail"
 	"dawk/relay/submission"
 )
@@ -20,6 +21,7 @@ type localDoor struct {
 	socket    net.Listener        // nil: none
 	collector *sendmail.Collector // nil: no folder
 	collected sync.WaitGroup
+	lost      lostLimit
 }
 
 // listenLocal opens the socket and makes the folder.
@@ -34,7 +36,7 @@ func (r *instance) listenLocal() error {
 			return err
 		}
 		r.local.socket = l
-		r.server.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer})
+		r.server.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: s.policy()})
 		r.log.Info("listening", "socket", s.Socket, "for", "dawk sendmail")
 	}
 	if r.cfg.wanted("sendmail.drop", s.Drop) {
@@ -44,7 +46,9 @@ func (r *instance) listenLocal() error {
 		if err := sendmail.MakeDrop(s.Drop); err != nil {
 			return fmt.Errorf("sendmail.drop: %w", err)
 		}
-		r.local.collector = &sendmail.Collector{Dir: s.Drop, Accept: r.acceptDropped, Permanent: permanent, Log: r.log}
+		r.local.lost.most, r.local.lost.span, _ = parseNoticeLimit(r.cfg.Bounce.Limit) // checked
+		r.local.collector = &sendmail.Collector{Dir: s.Drop, Accept: r.acceptDropped, Most: r.mostDropped,
+			Permanent: permanent, Personal: overQuota, Tell: r.tellOfLost, Log: r.log}
 	}
 	return nil
 }
@@ -53,9 +57,26 @@ func (r *instance) listenLocal() error {
 func (r *instance) acceptDropped(ctx context.Context, s *sendmail.Submission) (relay.QueueID, error) {
 	// A commit that is on its way is waited for: to give it up would leave the
 	// file for the next start, and send it twice.
-	return r.acceptor.Accept(context.WithoutCancel(ctx), &submission.Submission{
+	dropped := &submission.Submission{
 		Envelope: s.Envelope, Content: s.Content, Identity: s.Identity, Listener: "drop", Protocol: "ESMTP", HideClient: true,
-	})
+	}
+	if policy := r.cfg.Sendmail.policy(); policy.Watched() {
+		dropped.User = identity.ForProgram(s.Identity, policy)
+	}
+	return r.acceptor.Accept(context.WithoutCancel(ctx), dropped)
+}
+
+// mostDropped is how many recipients a message of the drop folder may have.
+// What its sender may write to in an hour or a day would be enough to let it
+// pass at all; the half of it passes beside the sender's other mail.
+func (r *instance) mostDropped(string) int {
+	most := r.cfg.Limits.MaxRecipients
+	for _, quota := range []int{r.cfg.Sendmail.RecipientsPerHour, r.cfg.Sendmail.RecipientsPerDay} {
+		if half := max(1, quota/2); quota > 0 && (most == 0 || half < most) {
+			most = half
+		}
+	}
+	return most
 }
 
 // collect takes mail from the folder until ctx ends.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -159,6 +158,9 @@ func (a *app) oauthTest(ctx context.Context, route string, asJSON bool) error {
 		for _, f := range out.Findings {
 			fmt.Fprintln(a.stdout, mark, relay.Sanitize(f))
 		}
+		for _, m := range out.Missing {
+			fmt.Fprintln(a.stdout, " ", relay.Sanitize(m))
+		}
 	}
 	if !out.OK {
 		return errReported
@@ -182,7 +184,7 @@ func (a *app) testOffline(ctx context.Context, route string) (loginTest, error) 
 		return loginTest{}, err
 	}
 	defer t.Close()
-	return testLogin(ctx, t, route)
+	return testLogin(ctx, t, l, route)
 }
 
 // routesOffline is what a Transport of a command needs.
@@ -218,9 +220,8 @@ func (a *app) oauthLogin(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if pem, err := readBounded(cfg.Delivery.CAFile, 16<<20); err == nil && cfg.Delivery.CAFile != "" {
-		cfg.secrets.roots = x509.NewCertPool()
-		cfg.secrets.roots.AppendCertsFromPEM(pem)
+	if roots, err := readRoots(cfg.Delivery.CAFile); err == nil {
+		cfg.secrets.roots = roots
 	}
 	_, all, err := cfg.routesOffline(slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -285,18 +286,21 @@ func (c *Config) secretFile(name string) (file, what string) {
 // keepSecret asks for a secret and puts it into its file. What is not typed at
 // a terminal is taken whole: a key is more than one line.
 func (a *app) keepSecret(route, file, what string) error {
+	if name, ok := strings.CutPrefix(file, oauth.EnvPrefix); ok {
+		fmt.Fprintf(a.stdout, "The %s comes from the environment variable %s; set it there, for dawk too, which reads it when it starts.\n", what, name)
+		return nil
+	}
 	var secret string
 	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		if strings.HasPrefix(what, "JSON") {
 			return fmt.Errorf("put the %s into %s, or pipe it in: dawk oauth login %s < key.json", what, file, route)
 		}
-		fmt.Fprintf(a.stderr, "The %s for route %s, which goes into %s: ", what, route, file)
-		line, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(a.stderr)
+		fmt.Fprintf(a.stderr, "What you enter goes into %s and is not shown.\n", file)
+		typed, err := a.askHidden(int(f.Fd()), fmt.Sprintf("The %s for route %s: ", what, route))
 		if err != nil {
-			return fmt.Errorf("reading the secret: %w", err)
+			return err
 		}
-		secret = string(line)
+		secret = typed[0]
 	} else {
 		data, err := io.ReadAll(io.LimitReader(a.stdin, 64<<10+1))
 		if err != nil || len(data) > 64<<10 {

@@ -33,7 +33,7 @@ func newQueueCommand(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newQueueListCommand(a), newQueueShowCommand(a))
+	cmd.AddCommand(newQueueListCommand(a), newQueueShowCommand(a), newQueueProvidersCommand(a))
 	for _, v := range []struct {
 		verb        admin.Verb
 		short, long string
@@ -95,6 +95,10 @@ func (c *client) list(cmd *cobra.Command, a *app, filter relay.Filter, limit int
 	table := newListTable(a.stdout)
 	encoder := json.NewEncoder(a.stdout)
 	now := time.Now()
+	var budgets map[string]time.Time
+	if asJSON {
+		budgets = c.budgetWaits(cmd.Context(), now)
+	}
 	end, err := c.lines(cmd.Context(), http.MethodGet, "/v1/queue", query, nil, func(l admin.Line) error {
 		switch {
 		case l.Error != "":
@@ -103,7 +107,7 @@ func (c *client) list(cmd *cobra.Command, a *app, filter relay.Filter, limit int
 		case l.Item == nil:
 			return nil // of a newer relay
 		case asJSON:
-			return encoder.Encode(l.Item)
+			return encoder.Encode(listedItem{Item: l.Item, Budget: waitsOf(l.Item, budgets)})
 		}
 		return table.add(l.Item, now)
 	})
@@ -115,6 +119,8 @@ func (c *client) list(cmd *cobra.Command, a *app, filter relay.Filter, limit int
 			return err
 		}
 		fmt.Fprintln(a.stdout, listSummary(end, filter.Empty()))
+		c.printBudgets(cmd.Context(), a.stdout)
+		c.printWaiting(cmd.Context(), a.stdout)
 	}
 	if end.Failed > 0 {
 		return fmt.Errorf("%s could not be read; see dawk queue verify", plural(end.Failed, "record"))

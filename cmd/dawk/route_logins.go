@@ -26,6 +26,7 @@ func (r *instance) onHold(route string, held bool, why relay.Reply) {
 		e.Kind = relay.EventRouteHeld
 	}
 	r.observer.Observe(e)
+	r.heldRoutes.note(route, held, why)
 	if !held {
 		r.dispatcher.Wake(mx.RoutePrefix + route)
 	}
@@ -58,7 +59,7 @@ func (r *instance) routesHeld() map[string]bool {
 		return all
 	}
 	for i := range r.cfg.Routes {
-		if r.cfg.Routes[i].User != "" {
+		if r.cfg.Routes[i].logsIn() {
 			all[r.cfg.Routes[i].name()] = false
 		}
 	}
@@ -88,10 +89,11 @@ func (l logins) status() []loginStatus {
 type loginTest struct {
 	OK       bool     `json:"ok"`
 	Findings []string `json:"findings"`
+	Missing  []string `json:"missing,omitempty"` // what a refused login lacks
 }
 
 // testLogin logs in at a route as a delivery would, and sends nothing.
-func testLogin(ctx context.Context, t *mx.Transport, route string) (loginTest, error) {
+func testLogin(ctx context.Context, t *mx.Transport, l logins, route string) (loginTest, error) {
 	probed, ok := t.ProbeRoute(ctx, route)
 	if !ok {
 		return loginTest{}, fmt.Errorf("there is no route %q with a smart host", route)
@@ -102,6 +104,7 @@ func testLogin(ctx context.Context, t *mx.Transport, route string) (loginTest, e
 		switch {
 		case !p.Reply.IsZero():
 			out.Findings = append(out.Findings, fmt.Sprintf("%s: %s", where, p.Reply))
+			out.Missing = append(out.Missing, l.missing(p)...)
 		case p.Login != "":
 			out.OK = true
 			out.Findings = append(out.Findings, fmt.Sprintf("%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
@@ -111,6 +114,14 @@ func testLogin(ctx context.Context, t *mx.Transport, route string) (loginTest, e
 		}
 	}
 	return out, nil
+}
+
+// missing says what a login that was refused lacks.
+func (l logins) missing(p mx.Probed) []string {
+	if s := l[p.Route]; s != nil && p.Reply.Stage == relay.StageAuth && p.Reply.Code/100 == 5 {
+		return s.Missing()
+	}
+	return nil
 }
 
 // loginHandler serves the paths of `dawk oauth`, before those of next.
@@ -124,12 +135,15 @@ func (r *instance) loginHandler(next http.Handler) http.Handler {
 		writeJSON(w, http.StatusOK, all)
 	})
 	mux.HandleFunc("POST /v1/oauth/test", func(w http.ResponseWriter, q *http.Request) {
-		out, err := testLogin(q.Context(), r.transport, q.URL.Query().Get("route"))
+		out, err := testLogin(q.Context(), r.transport, r.logins, q.URL.Query().Get("route"))
 		if err != nil {
 			writeJSON(w, http.StatusNotFound, map[string]string{"error": err.Error()})
 			return
 		}
 		writeJSON(w, http.StatusOK, out)
+	})
+	mux.HandleFunc("GET /v1/budgets", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, r.transport.Budgets())
 	})
 	mux.Handle("/", next)
 	return mux

@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"net/http"
 	"os"
 	"strconv"
@@ -21,19 +23,29 @@ import (
 //	token refresh TOKEN          lets a refresh token in
 //	token rotate [strict]        each refresh brings another refresh token
 //	token account FILE           writes the key file of a service account
-//	token lifetime DURATION | padding N
+//	token lifetime DURATION | padding N | claims JSON
 //	token problem CODE WORDS N   answers N requests so; 0: all until clear
 //	token answer STATUS BODY N | redirect URL N | hang N | delay DURATION N | skew DURATION N | clear
 //	token approve                somebody enters the device code
 //	token revoke                 ends all access tokens
 //	token wait N | atmost N      requests in all
 //	smarthost start NAME microsoft365|gmail     sets $VIA; then mx NAME … works on it
+//	smarthost start NAME unlimited              Microsoft's, without its limits
+//	smarthost start NAME workspace              Google's relay, which wants no login
+//	smarthost start NAME certificates           lets in who shows a certificate of the script's CA
+//	smarthost certificate NAME CERT KEY         writes such a pair for NAME
 //	smarthost exceeded NAME N    how often a limit was exceeded
 //	smarthost disconnect NAME now
 //	many N FROM TO FILE          submits the message N times; $ID is the last
+//	terminal INPUT OUTPUT PROG…  runs PROG at a terminal of its own; its first line of INPUT
+//	                             is typed when it asks. [!] as with exec
+//	[!] trouble REGEXP           dawk oauth test, dawk check and the log of a relay that starts
+//	                             and has mail all say so, in one line
 func oauthCommands(all map[string]func(*testscript.TestScript, bool, []string)) map[string]func(*testscript.TestScript, bool, []string) {
 	all["token"] = func(ts *testscript.TestScript, _ bool, args []string) { tokenCommand(ts, args) }
 	all["many"] = manyCommand
+	all["terminal"] = terminalCommand
+	all["trouble"] = troubleCommand
 	all["smarthost"] = func(ts *testscript.TestScript, _ bool, args []string) { smarthostCommand(ts, args) }
 	return all
 }
@@ -114,6 +126,8 @@ func tokenCommand(ts *testscript.TestScript, args []string) {
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), key, 0o600))
 	case "lifetime":
 		change(func() { t.Lifetime = duration(args[1]) })
+	case "claims":
+		change(func() { t.Claims = args[1] })
 	case "padding":
 		change(func() { t.Padding = number(args[1]) })
 	case "problem":
@@ -162,15 +176,34 @@ func smarthostCommand(ts *testscript.TestScript, args []string) {
 	case "start":
 		cert, err := o.ca.Certificate(time.Hour, "127.0.0.1")
 		ts.Check(err)
-		cfg := mxtest.Microsoft365(o.tokens.Good)
-		if args[2] == "gmail" {
+		var cfg mxtest.Config
+		switch args[2] {
+		case "gmail":
 			cfg = mxtest.Gmail(o.tokens.Good)
+		case "workspace":
+			cfg = mxtest.Gmail(nil)
+			cfg.Hostname, cfg.Users = "smtp-relay.gmail.test", nil
+		case "certificates":
+			cfg = mxtest.Config{Auth: "EXTERNAL", Users: map[string]string{}, ClientCAs: o.ca.Pool()}
+		default:
+			cfg = mxtest.Microsoft365(o.tokens.Good)
+			if args[2] == "unlimited" {
+				cfg.PerMinute, cfg.MaxConnections = 0, 0
+			}
 		}
 		cfg.Certificate = &cert
 		s, err := mxtest.NewServer(cfg)
 		ts.Check(err)
 		w.mx[args[1]] = s
 		ts.Setenv("VIA", s.Addr())
+	case "certificate":
+		w.need(args, 4, "smarthost certificate NAME CERT KEY")
+		pair, err := o.ca.Certificate(time.Hour, args[1])
+		ts.Check(err)
+		key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[2]), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}), 0o600))
+		ts.Check(os.WriteFile(ts.MkAbs(args[3]), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
 	case "disconnect":
 		w.mx[args[1]].Disconnect()
 	case "exceeded":

@@ -31,10 +31,12 @@ import (
 //	dns start FILE | add FILE | remove NAME TYPE          sets $DNS
 //	dns fault NAME TYPE FAULT | authentic on|off
 //	mx start NAME [IP] | stop NAME                        sets $MXPORT
+//	mx lmtp NAME SOCKET                                   an LMTP server on a unix socket
 //	mx script NAME MATCH ACTION TIMES                     see mxtest.Server.Script
 //	mx clear NAME                                         ends its scripts
 //	mx offer NAME EXTENSION…                              what its EHLO offers from now on
-//	mx wait NAME N | count NAME N | message NAME I FILE | envelope NAME I
+//	mx commands NAME                                      what it was told, to stdout
+//	mx wait NAME N | count NAME N | message NAME I FILE | envelope NAME I | client NAME I
 //	[!] relay start | stop | kill | hangup | wait REGEXP | log FILE
 //	config                                                sets $CONF, see below
 //	idle open | expect REPLY                              a client that says nothing
@@ -137,9 +139,16 @@ func (w *world) dnsCommand(_ bool, args []string) {
 }
 
 func (w *world) mxCommand(_ bool, args []string) {
-	w.need(args, 2, "mx start|stop|script|wait|count|message|envelope NAME …")
-	if args[0] == "start" {
+	w.need(args, 2, "mx start|stop|script|wait|count|most|message|envelope NAME …")
+	switch args[0] {
+	case "start":
 		w.startMX(args[1:])
+		return
+	case "lmtp":
+		w.need(args, 3, "mx lmtp NAME SOCKET")
+		s, err := mxtest.NewServer(mxtest.Config{Addr: "unix:" + w.ts.MkAbs(args[2]), Hostname: args[1] + ".test", LMTP: true})
+		w.ts.Check(err)
+		w.mx[args[1]] = s
 		return
 	}
 	s := w.mx[args[1]]
@@ -161,6 +170,8 @@ func (w *world) mxCommand(_ bool, args []string) {
 		s.ClearScript()
 	case "offer":
 		s.SetExtensions(rest...)
+	case "commands":
+		fmt.Fprintln(w.ts.Stdout(), strings.Join(s.Commands(), "\n"))
 	case "script":
 		w.need(rest, 3, "mx script NAME MATCH ACTION TIMES")
 		match, act := rest[0], rest[1]
@@ -176,6 +187,10 @@ func (w *world) mxCommand(_ bool, args []string) {
 		if got := len(s.Messages()); got != number() {
 			w.ts.Fatalf("receiver %s got %d messages, not %d", args[1], got, n)
 		}
+	case "most": // connections at once, so far
+		if got := s.MostAtOnce(); got > number() {
+			w.ts.Fatalf("receiver %s had %d connections at once, more than %d", args[1], got, n)
+		}
 	case "message":
 		m := w.received(s, number())
 		w.need(rest, 2, "mx message NAME I FILE")
@@ -186,6 +201,9 @@ func (w *world) mxCommand(_ bool, args []string) {
 		for _, r := range m.Recipients {
 			fmt.Fprintf(w.ts.Stdout(), "RCPT TO:<%s> %s\n", r.Path, r.Params)
 		}
+	case "client":
+		m := w.received(s, number())
+		fmt.Fprintf(w.ts.Stdout(), "%s EHLO %s\n", m.Client, m.HELO)
 	default:
 		w.ts.Fatalf("mx %s: no such command", args[0])
 	}

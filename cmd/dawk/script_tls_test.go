@@ -1,6 +1,8 @@
 package main_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -28,6 +30,8 @@ import (
 //	tls tlsa NAME HOST [wrong]        adds the TLSA record (3 1 1) of NAME's certificate, or of none
 //	tls policy IP DOMAIN MODE MX …    an MTA-STS policy host on port 443 of IP, or its new policy
 //	tls policy IP stop                takes it down
+//	tls inbox IP NAME                 an HTTPS host for NAME on port 443 that takes what is posted, but with 500 at /fails, and 307 at /moved
+//	tls posted IP N FILE              waits for the Nth post, prints its kind and writes it, unpacked
 //	tls counted DIR DOMAIN            a session with DOMAIN two days ago, in the counters at DIR
 //
 // Port 443 cannot be chosen: scripts with policy hosts begin with
@@ -63,6 +67,11 @@ func tlsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "policy":
 		w.need(args, 3, "tls policy IP DOMAIN MODE MX …")
 		t.policy(args[1], args[2:])
+	case "inbox":
+		t.inbox(args[1], args[len(args)-1])
+	case "posted":
+		w.need(args, 4, "tls posted IP N FILE")
+		t.posted(args[1], args[2], args[3])
 	case "counted":
 		w.need(args, 3, "tls counted DIR DOMAIN")
 		then := time.Now().AddDate(0, 0, -2)
@@ -82,6 +91,7 @@ type tlsWorld struct {
 
 	mu    sync.Mutex
 	text  map[string]string // policy by IP
+	posts map[string]chan post
 	hosts map[string]*http.Server
 }
 
@@ -93,7 +103,7 @@ func tlsOf(ts *testscript.TestScript) *tlsWorld {
 	}
 	ca, err := mxtest.NewCA()
 	ts.Check(err)
-	t := &tlsWorld{ts: ts, ca: ca, certs: map[string]tls.Certificate{}, text: map[string]string{}, hosts: map[string]*http.Server{}}
+	t := &tlsWorld{ts: ts, ca: ca, certs: map[string]tls.Certificate{}, text: map[string]string{}, posts: map[string]chan post{}, hosts: map[string]*http.Server{}}
 	tlsWorlds.Store(ts, t)
 	ts.Defer(func() {
 		tlsWorlds.Delete(ts)
@@ -121,18 +131,68 @@ func (t *tlsWorld) policy(ip string, args []string) {
 	if t.hosts[ip] != nil {
 		return
 	}
-	cert, err := t.ca.Certificate(time.Hour, "mta-sts."+args[0])
-	t.ts.Check(err)
-	l, err := tls.Listen("tcp", net.JoinHostPort(ip, "443"), &tls.Config{Certificates: []tls.Certificate{cert}})
-	t.ts.Check(err)
-	h := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	t.serve(ip, "mta-sts."+args[0], func(w http.ResponseWriter, _ *http.Request) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		w.Header().Set("Content-Type", "text/plain")
 		io.WriteString(w, t.text[ip]) //nolint:errcheck // the client is gone
-	})}
-	t.hosts[ip] = h
-	go h.Serve(l) //nolint:errcheck // ends with Close
+	})
+}
+
+// serve is an HTTPS host.
+func (t *tlsWorld) serve(ip, name string, answer http.HandlerFunc) {
+	cert, err := t.ca.Certificate(time.Hour, name)
+	t.ts.Check(err)
+	l, err := tls.Listen("tcp", net.JoinHostPort(ip, "443"), &tls.Config{Certificates: []tls.Certificate{cert}})
+	t.ts.Check(err)
+	t.hosts[ip] = &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: answer}
+	go t.hosts[ip].Serve(l) //nolint:errcheck // ends with Close
+}
+
+// post is one that an inbox got.
+type post struct {
+	kind string
+	body []byte
+}
+
+func (t *tlsWorld) inbox(ip, name string) {
+	got := make(chan post, 10)
+	t.posts[ip] = got
+	t.serve(ip, name, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.Method != http.MethodPost {
+			http.Error(w, "no", http.StatusBadRequest)
+			return
+		}
+		if r.URL.Path == "/fails" {
+			http.Error(w, "not now", http.StatusInternalServerError)
+		}
+		if r.URL.Path == "/moved" {
+			http.Redirect(w, r, "https://"+name+"/v1?followed", http.StatusTemporaryRedirect)
+		}
+		got <- post{r.Method + " " + r.URL.RequestURI() + " " + r.Header.Get("Content-Type"), body}
+	})
+}
+
+func (t *tlsWorld) posted(ip, n, file string) {
+	var p post
+	var count int
+	if _, err := fmt.Sscan(n, &count); err != nil {
+		t.ts.Fatalf("%q is not a number", n)
+	}
+	for range count {
+		select {
+		case p = <-t.posts[ip]:
+		case <-time.After(patience):
+			t.ts.Fatalf("nothing was posted to %s", ip)
+		}
+	}
+	fmt.Fprintln(t.ts.Stdout(), p.kind)
+	z, err := gzip.NewReader(bytes.NewReader(p.body))
+	t.ts.Check(err)
+	text, err := io.ReadAll(z)
+	t.ts.Check(err)
+	t.ts.Check(os.WriteFile(t.ts.MkAbs(file), text, 0o600))
 }
 
 // condition knows what a machine must have for a script.

@@ -143,6 +143,12 @@ func (a *app) handIn(cfg SendmailConfig, m *sendmail.Message, verbose bool) erro
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the message was not taken: %w; and there is no drop folder, see [sendmail] drop", err)}
 	}
 	if derr := sendmail.Drop(cfg.Drop, m); derr != nil {
+		// The places of the machine are in its configuration, and not for
+		// everybody: a web page may show what we say.
+		var place *fs.PathError
+		if errors.As(derr, &place) {
+			derr = fmt.Errorf("the drop folder: %w", place.Err)
+		}
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the message was not taken: %w; nor could it be left for later: %w", err, derr)}
 	}
 	if verbose {

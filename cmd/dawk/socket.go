@@ -24,6 +24,7 @@ func (r *instance) adminHandler() http.Handler {
 		MaxAge:     time.Duration(r.cfg.Queue.MaxAge),
 		Route:      r.transport.Destination,
 		RouteHeld:  r.routeHeld,
+		Providers:  operated{r.dispatcher}.Providers,
 		Ready:      r.dispatching,
 		Store:      r.storeStats,
 		Verify: func(ctx context.Context) (admin.Report, error) {
@@ -88,9 +89,28 @@ func (o operated) ActOn(ctx context.Context, id relay.QueueID, job uint16, recip
 func (o operated) Where(id relay.QueueID) []admin.Where {
 	var out []admin.Where
 	for _, w := range o.d.Where(id) {
-		out = append(out, admin.Where{Job: w.Job, State: w.State, Ahead: w.Ahead, RestUntil: w.RestUntil, Budget: w.Budget})
+		a := admin.Where{Job: w.Job, State: w.State, Ahead: w.Ahead, RestUntil: w.RestUntil, Budget: w.Budget}
+		if w.Provider.Most > 0 {
+			p := adminProvider(w.Provider)
+			a.Provider = &p
+		}
+		out = append(out, a)
 	}
 	return out
+}
+
+func (o operated) Providers() []admin.Provider {
+	var out []admin.Provider
+	for _, p := range o.d.Providers() {
+		out = append(out, adminProvider(p))
+	}
+	return out
+}
+
+func adminProvider(p delivery.ProviderStats) admin.Provider {
+	return admin.Provider{Name: p.Name, Domains: p.Domains, Ready: p.Ready, Connections: p.Connections, Limit: p.Limit, Most: p.Most,
+		Rate: p.Rate, RecipientRate: p.RecipientRate, RestUntil: p.RestUntil, Resting: p.Resting,
+		SlowedAt: p.SlowedAt, SlowedBy: p.SlowedBy, GrowsAt: p.GrowsAt}
 }
 
 func (o operated) Stats() admin.Stats {

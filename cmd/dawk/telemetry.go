@@ -16,6 +16,10 @@ func (r *instance) newMetrics() *metrics.Set {
 	for _, c := range bounce.Categories() {
 		categories = append(categories, string(c))
 	}
+	var names []string
+	if rules, err := r.cfg.shaping(); err == nil { // checked
+		names = rules.Names()
+	}
 	return metrics.New(metrics.Sources{
 		Version:  version(),
 		Queue:    r.queueMetrics,
@@ -24,6 +28,7 @@ func (r *instance) newMetrics() *metrics.Set {
 			return r.readiness() == nil
 		},
 		RoutesHeld: r.routesHeld,
+		Budgets:    r.budgetMetrics,
 		Clients:    func() int { return r.server.Connections() },
 		HistoryLost: func() uint64 {
 			if r.records == nil {
@@ -31,15 +36,18 @@ func (r *instance) newMetrics() *metrics.Set {
 			}
 			return r.records.Lost()
 		},
+		IdentitiesHeld: func() int { return len(r.ledger.Holds()) },
 		CertificateExpiry: func() time.Time {
 			if r.certs == nil {
 				return time.Time{}
 			}
 			return r.certs.NotAfter()
 		},
-		Classify:   func(reply relay.Reply) string { return string(bounce.Classify(reply)) },
-		Categories: categories,
-		TLSResults: mx.TLSResults(),
+		Providers:     r.providerMetrics,
+		ProviderNames: names,
+		Classify:      func(reply relay.Reply) string { return string(bounce.Classify(reply)) },
+		Categories:    categories,
+		TLSResults:    mx.TLSResults(),
 	})
 }
 
@@ -51,9 +59,30 @@ func (r *instance) queueMetrics() metrics.Queue {
 
 func (r *instance) deliveryMetrics() metrics.Delivery {
 	s := r.dispatcher.Stats(0)
-	return metrics.Delivery{Ready: s.Ready, Deferred: s.Deferred, Future: s.Future, Held: s.Held, InFlight: s.InFlight,
+	delayed := make(map[string]int, len(s.Reasons))
+	for _, n := range s.Reasons {
+		delayed[n.Name] = n.Count
+	}
+	return metrics.Delivery{Delayed: delayed, Ready: s.Ready, Deferred: s.Deferred, Future: s.Future, Held: s.Held, InFlight: s.InFlight,
 		Connections: s.Connections, Resting: s.Resting, OldestArrival: s.OldestArrival, Adrift: s.Adrift,
 		Corrupt: s.Corrupt, Unsaved: s.Unsaved, Stranded: s.Stranded}
+}
+
+// providerMetrics sums the providers up by the names that rules give them.
+func (r *instance) providerMetrics() map[string]metrics.Provider {
+	out := make(map[string]metrics.Provider)
+	for _, p := range r.dispatcher.Providers() {
+		name := r.metrics.ProviderLabel(p.Name)
+		sum := out[name]
+		sum.Ready += p.Ready
+		sum.Connections += p.Connections
+		sum.Limit += p.Limit
+		if !p.SlowedAt.IsZero() {
+			sum.Slowed++
+		}
+		out[name] = sum
+	}
+	return out
 }
 
 // tlsSeen hears of each session with an MX host.

@@ -20,6 +20,8 @@ const (
 	tlsReportEvery = time.Hour
 	// Reports of all senders should not come at midnight (RFC 8460 §4).
 	tlsReportSpread = 4 * time.Hour
+	// A host that takes its time with a report does not hold up all others.
+	tlsReportsAtOnce = 8
 )
 
 // tlsReports counts sessions with MX hosts and tells their owners of them,
@@ -29,6 +31,7 @@ type tlsReports struct {
 	from     tlsrpt.Sender
 	send     bool
 	resolver *mx.Resolver
+	post     func(ctx context.Context, to string, packed []byte) error
 	accept   func(context.Context, *submission.Submission) (relay.QueueID, error)
 	log      *slog.Logger
 
@@ -52,7 +55,7 @@ func (r *instance) openTLSReports() error {
 	if p := r.cfg.postmasterPath(); !p.IsNull() {
 		contact = p.String()
 	}
-	r.reports = &tlsReports{counters: counters, send: r.cfg.Delivery.TLSReports, resolver: r.resolver, log: r.log,
+	r.reports = &tlsReports{counters: counters, send: r.cfg.Delivery.TLSReports, resolver: r.resolver, post: r.transport.PostReport, log: r.log,
 		from: tlsrpt.Sender{Organization: r.cfg.Hostname, Contact: contact}}
 	return nil
 }
@@ -115,16 +118,20 @@ func (t *tlsReports) report(ctx context.Context, now time.Time) {
 		return
 	}
 	dates, domains := t.counters.Due(now.Add(-t.delay()))
+	slots := make(chan struct{}, tlsReportsAtOnce)
+	var wg sync.WaitGroup
 	for _, date := range dates {
 		for _, domain := range domains[date] {
-			if ctx.Err() != nil {
-				return
-			}
-			if t.reportTo(ctx, date, domain) {
-				t.counters.Done(date, domain)
-			}
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				if ctx.Err() == nil && t.reportTo(ctx, date, domain) {
+					t.counters.Done(date, domain)
+				}
+			})
 		}
 	}
+	wg.Wait()
 	t.save() // before anything else happens: a report is not to be sent twice
 }
 
@@ -143,7 +150,7 @@ func (t *tlsReports) reportTo(ctx context.Context, date, domain string) bool {
 		return !mx.Temporary(err)
 	}
 	to := tlsrpt.ParseRecord(answer.Records)
-	if len(to) == 0 {
+	if to.None() {
 		return true
 	}
 	r, err := t.counters.Report(date, domain, t.from)
@@ -151,6 +158,28 @@ func (t *tlsReports) reportTo(ctx context.Context, date, domain string) bool {
 		t.log.Error("TLS reports: a report cannot be written", "domain", domain, "date", date, "err", err)
 		return true
 	}
+	// One that has it is enough: nobody gets a report twice for another's sake.
+	posted := t.postReport(ctx, r, to.HTTPS)
+	mailed := t.mailReport(ctx, r, to.Mail)
+	return posted || mailed
+}
+
+// postReport says whether a host took the report; the first that does is enough
+// (RFC 8460 §3).
+func (t *tlsReports) postReport(ctx context.Context, r *tlsrpt.Report, to []string) bool {
+	for _, u := range to {
+		if err := t.post(ctx, u, r.Packed()); err != nil {
+			t.log.Warn("TLS reports: a report was not taken over HTTPS", "domain", r.Domain, "to", u, "err", err)
+			continue
+		}
+		t.log.Info("TLS reports: a report was handed over", "domain", r.Domain, "to", u, "report", r.ID)
+		return true
+	}
+	return false
+}
+
+// mailReport says whether a report is on its way to a mailbox.
+func (t *tlsReports) mailReport(ctx context.Context, r *tlsrpt.Report, to []relay.Path) bool {
 	done := false
 	for _, p := range to {
 		// The null reverse-path and NOTIFY=NEVER: nobody is to hear of a
@@ -159,10 +188,10 @@ func (t *tlsReports) reportTo(ctx context.Context, date, domain string) bool {
 			Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: p, Notify: relay.NotifyNever}}},
 			Content:  bytes.NewReader(r.Message(t.from, p))}
 		if _, err := t.accept(ctx, s); err != nil {
-			t.log.Warn("TLS reports: a report cannot be queued; it is tried again", "domain", domain, "to", p.Wire(), "err", err)
+			t.log.Warn("TLS reports: a report cannot be queued; it is tried again", "domain", r.Domain, "to", p.Wire(), "err", err)
 			continue
 		}
-		done = true // one mailbox that has it is enough: no report twice
+		done = true
 	}
 	return done
 }

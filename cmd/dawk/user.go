@@ -289,39 +289,43 @@ func (a *app) newPassword(name string) (hash string, err error) {
 	return identity.HashPassword(password)
 }
 
-// askPassword asks twice. The terminal is in raw mode before the prompt
-// appears, so that nothing typed early is echoed, and whatever ends the
-// prompt, ^C included, the terminal is put back.
+// askPassword asks twice.
 func (a *app) askPassword(fd int, name string) (string, error) {
+	typed, err := a.askHidden(fd, "Password for "+name+" (at least 8 characters): ", "The same once more: ")
+	if err != nil {
+		return "", err
+	}
+	if typed[0] != typed[1] {
+		return "", errors.New("the two passwords differ; nothing was changed")
+	}
+	return typed[0], nil
+}
+
+// askHidden asks for secrets at a terminal, a prompt each. The terminal is in
+// raw mode before the first prompt appears, so that nothing typed early is
+// echoed, and whatever ends the prompt, ^C included, the terminal is put back.
+func (a *app) askHidden(fd int, prompts ...string) ([]string, error) {
 	old, err := term.MakeRaw(fd)
 	if err != nil {
-		return "", fmt.Errorf("reading the password: %w", err)
+		return nil, fmt.Errorf("prepare the terminal for a secret: %w", err)
 	}
 	defer term.Restore(fd, old)
 	t := term.NewTerminal(struct {
 		io.Reader
 		io.Writer
 	}{a.stdin, a.stderr}, "")
-	ask := func(prompt string) (string, error) {
-		line, err := t.ReadPassword(prompt)
+	typed := make([]string, len(prompts))
+	for i, prompt := range prompts {
+		typed[i], err = t.ReadPassword(prompt)
 		if errors.Is(err, io.EOF) { // ^C or ^D
 			fmt.Fprint(a.stderr, "\r\n")
-			return "", errors.New("stopped; nothing was changed")
+			return nil, errors.New("stopped; nothing was changed")
 		}
-		return line, err
+		if err != nil {
+			return nil, fmt.Errorf("reading from the terminal: %w", err)
+		}
 	}
-	first, err := ask("Password for " + name + " (at least 8 characters): ")
-	if err != nil {
-		return "", err
-	}
-	again, err := ask("The same once more: ")
-	if err != nil {
-		return "", err
-	}
-	if first != again {
-		return "", errors.New("the two passwords differ; nothing was changed")
-	}
-	return first, nil
+	return typed, nil
 }
 
 // firstLine reads a password that comes by a pipe.

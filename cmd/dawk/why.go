@@ -135,6 +135,10 @@ func (p *printer) why(y *admin.Why) error {
 	if y.State == "finished" && len(y.Ended) == 0 {
 		p.line("How it ended is not remembered; the log has its lines, under qid=%s.", y.ID)
 	}
+	if len(y.Notices) > 0 {
+		p.line("")
+		p.line("%s", p.paint(bold, "Notices"))
+	}
 	for _, n := range y.Notices {
 		p.line("  A notice (%s) was queued as %s, %s.", relay.Sanitize(n.Kind), n.ID, p.when(n.At))
 	}
@@ -306,6 +310,9 @@ func (p *printer) attemptPlace(a relay.Attempt) string {
 	if a.TLS != "" {
 		s += " " + relay.Sanitize(a.TLS)
 	}
+	if a.Source != "" {
+		s += " from source " + relay.Sanitize(a.Source)
+	}
 	return s + fmt.Sprintf(", took %s", a.Took.Round(time.Millisecond))
 }
 
@@ -333,6 +340,12 @@ func via(e *admin.Ended) string {
 	}
 	if e.TLS != "" {
 		parts = append(parts, " "+relay.Sanitize(e.TLS))
+	}
+	if e.Source != "" {
+		parts = append(parts, " from source "+relay.Sanitize(e.Source))
+	}
+	if !e.SentAs.IsNull() {
+		parts = append(parts, " as "+e.SentAs.String())
 	}
 	if e.Attempt > 0 {
 		parts = append(parts, fmt.Sprintf(", attempt %d", e.Attempt))

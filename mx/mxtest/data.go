@@ -31,6 +31,9 @@ func (c *session) data() error {
 	}
 	c.taken++
 	m.Number, m.Time = c.taken, time.Now()
+	if c.s.cfg.LMTP {
+		return c.deliver(m)
+	}
 	// Taken is what we answered 250 to; but a session that the script ends
 	// instead of answering has the message, too: the case of RFC 1047.
 	a := c.s.peek(EventDot, m.From)
@@ -38,6 +41,27 @@ func (c *session) data() error {
 		c.s.note(func() { c.s.messages = append(c.s.messages, *m) })
 	}
 	return c.answer(EventDot, m.From, "250 2.0.0 taken")
+}
+
+// deliver answers for each recipient (RFC 2033 §4.2), and keeps the message
+// for those whom it said yes to, or to whom it gave no answer.
+func (c *session) deliver(m *Message) error {
+	all := m.Recipients
+	m.Recipients = nil
+	for _, r := range all {
+		if a := c.s.peek(EventDot, r.Path); a.verb != "reply" || a.text[0] == '2' {
+			m.Recipients = append(m.Recipients, r)
+		}
+	}
+	if len(m.Recipients) > 0 {
+		c.s.note(func() { c.s.messages = append(c.s.messages, *m) })
+	}
+	for _, r := range all {
+		if err := c.answer(EventDot, r.Path, "250 2.1.5 in the mailbox"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readBody reads to CRLF.CRLF, and to nothing that merely looks like it, and

@@ -3,16 +3,19 @@ package mxtest
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
 // Config configures a Server; the zero value is useful.
 type Config struct {
-	Addr     string // "": a free port of 127.0.0.1
+	Addr     string // "": a free port of 127.0.0.1; "unix:/path": a socket
+	LMTP     bool   // LHLO, and an answer for each recipient (RFC 2033)
 	Hostname string // in the greeting and the reply to EHLO; "": mx.example.test
 	// Extensions are the EHLO lines besides STARTTLS and AUTH; nil: PIPELINING,
 	// SIZE, 8BITMIME, SMTPUTF8, DSN and ENHANCEDSTATUSCODES.
@@ -20,6 +23,7 @@ type Config struct {
 	// Certificate turns STARTTLS on.
 	Certificate *tls.Certificate
 	ImplicitTLS bool              // TLS from the first octet
+	ClientCAs   *x509.CertPool    // clients must show a certificate of these; EXTERNAL lets in as a name in it
 	Users       map[string]string // name and password; turns AUTH on, and MAIL needs it
 	Auth        string            // mechanisms offered with Users; "": PLAIN LOGIN
 
@@ -37,6 +41,7 @@ var DefaultExtensions = []string{"PIPELINING", "SIZE 104857600", "8BITMIME", "SM
 type Message struct {
 	Time       time.Time
 	Session    int    // 1 for the server's first connection
+	Client     string // the address that it came from, without its port
 	Number     int    // within the session, from 1
 	HELO       string // the client's name
 	TLS        bool
@@ -64,6 +69,7 @@ type Server struct {
 	closed     bool
 	conns      map[net.Conn]bool
 	sessions   int
+	open, most int // sessions now, and at once so far
 	rules      []*rule
 	extensions []string
 	messages   []Message
@@ -79,7 +85,11 @@ func NewServer(cfg Config) (*Server, error) {
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
 	}
-	l, err := net.Listen("tcp", cfg.Addr)
+	network, addr := "tcp", cfg.Addr
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, addr = "unix", path
+	}
+	l, err := net.Listen(network, addr)
 	if err != nil {
 		return nil, fmt.Errorf("SMTP server: %w", err)
 	}
@@ -155,7 +165,8 @@ func (s *Server) Disconnect() {
 //	endless                    a reply that never ends
 //	raw "250 ok\r\n250 ..."    these octets
 //
-// and may follow on "delay 2s", "slow 10ms" (between the octets of the reply)
+// With LMTP, "dot:x@b.test" is the answer for one recipient. An action may
+// follow on "delay 2s", "slow 10ms" (between the octets of the reply)
 // and "close" (after the reply).
 func (s *Server) Script(match, action string, times int) error {
 	r, err := parseRule(match, action, times)
@@ -209,6 +220,14 @@ func (s *Server) Sessions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sessions
+}
+
+// MostAtOnce is how many clients were there at once so far. One that says QUIT
+// has left.
+func (s *Server) MostAtOnce() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most
 }
 
 // Wait waits until n messages were taken in all.
@@ -300,6 +319,8 @@ func (s *Server) ServeConn(nc net.Conn) {
 	s.conns[nc] = true
 	s.sessions++
 	sess.number = s.sessions
+	s.open++
+	s.most = max(s.most, s.open)
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
@@ -307,6 +328,7 @@ func (s *Server) ServeConn(nc net.Conn) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.conns, nc)
+		sess.depart()
 	}()
 	_ = sess.run() // it ends when we have said good-bye, or when the client goes away, which clients do
 }

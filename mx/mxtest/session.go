@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,9 +26,11 @@ type session struct {
 	number int
 
 	helo, user string
+	certified  []string // names in the client's certificate
 	tls        bool
 	taken      int
 	mail       *Message
+	left       bool // it is not counted any more
 }
 
 func (c *session) run() error {
@@ -63,8 +66,11 @@ func commandVerb(command string) string {
 }
 
 func (c *session) command(verb, args string) error {
+	if lmtp := c.s.cfg.LMTP; verb == "LHLO" != lmtp && (verb == "LHLO" || verb == "EHLO" || verb == "HELO") {
+		return c.write("500 5.5.1 not in this protocol\r\n", 0)
+	}
 	switch verb {
-	case "EHLO":
+	case "EHLO", "LHLO":
 		c.helo, c.mail = args, nil
 		return c.answer(EventEHLO, "", c.ehlo())
 	case "HELO":
@@ -86,12 +92,23 @@ func (c *session) command(verb, args string) error {
 	case "NOOP":
 		return c.write("250 2.0.0 ok\r\n", 0)
 	case "QUIT":
+		if c.s.peek(EventQUIT, "").verb == "accept" { // else when it has answered, if it ever does
+			c.s.note(c.depart)
+		}
 		if err := c.answer(EventQUIT, "", "221 2.0.0 bye"); err != nil {
 			return err
 		}
 		return errLeave
 	}
 	return c.write("500 5.5.2 what?\r\n", 0)
+}
+
+// depart counts the session as over; the server's lock is held.
+func (c *session) depart() {
+	if !c.left {
+		c.left = true
+		c.s.open--
+	}
 }
 
 // answer does what the script says at an event, or gives the usual reply. It
@@ -140,7 +157,7 @@ func (c *session) scripted(e Event, mailbox, usual string) error {
 		}
 		return errLeave
 	case "halfclose":
-		if t, ok := c.raw.(*net.TCPConn); ok {
+		if t, ok := c.raw.(interface{ CloseWrite() error }); ok {
 			t.CloseWrite() //nolint:errcheck // closed by the client already
 		}
 		io.Copy(io.Discard, c.conn) //nolint:errcheck // until the client leaves
@@ -231,9 +248,16 @@ func (c *session) handshake() error {
 	if err := c.scripted(EventTLS, "", ""); err != nil {
 		return err
 	}
-	t := tls.Server(buffered{c.raw, c.r}, &tls.Config{Certificates: []tls.Certificate{*c.s.cfg.Certificate}})
+	cfg := &tls.Config{Certificates: []tls.Certificate{*c.s.cfg.Certificate}, ClientCAs: c.s.cfg.ClientCAs}
+	if cfg.ClientCAs != nil {
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	t := tls.Server(buffered{c.raw, c.r}, cfg)
 	if err := t.HandshakeContext(c.s.ctx); err != nil {
 		return err
+	}
+	if shown := t.ConnectionState().PeerCertificates; len(shown) > 0 {
+		c.certified = append(shown[0].DNSNames, shown[0].EmailAddresses...)
 	}
 	c.tls, c.helo, c.mail = true, "", nil
 	c.use(t)
@@ -267,7 +291,13 @@ func (c *session) auth(args string) error {
 		}
 		return c.welcome(name)
 	case "EXTERNAL":
-		return c.welcome(decode64(initial))
+		if name = decode64(initial); name == "" && len(c.certified) > 0 {
+			name = c.certified[0] // RFC 4422 appendix A.1: whom the certificate stands for
+		}
+		if c.s.cfg.ClientCAs != nil && !slices.Contains(c.certified, name) {
+			return c.write(c.denied(), 0)
+		}
+		return c.welcome(name)
 	case "PLAIN":
 		if initial == "" {
 			initial = ask("")
@@ -301,32 +331,6 @@ func (c *session) welcome(name string) error {
 	return err
 }
 
-func decode64(s string) string {
-	b, err := base64.StdEncoding.DecodeString(s)
-	if err != nil {
-		return ""
-	}
-	return string(b)
-}
-
-// cutPath takes "FROM:<a@b> SIZE=1" apart.
-func cutPath(args, prefix string) (path, params string, ok bool) {
-	if len(args) < len(prefix) || !strings.EqualFold(args[:len(prefix)], prefix) {
-		return "", "", false
-	}
-	rest := strings.TrimSpace(args[len(prefix):])
-	quoted := false
-	for i := range len(rest) {
-		switch {
-		case rest[i] == '"' && (i == 0 || rest[i-1] != '\\'):
-			quoted = !quoted
-		case rest[i] == '>' && !quoted && rest[0] == '<':
-			return rest[1:i], strings.TrimSpace(rest[i+1:]), true
-		}
-	}
-	return "", "", false
-}
-
 func (c *session) mailFrom(args string) error {
 	from, params, ok := cutPath(args, "FROM:")
 	switch {
@@ -339,12 +343,20 @@ func (c *session) mailFrom(args string) error {
 	}
 	err := c.scripted(EventMAIL, from, "250 2.1.0 ok")
 	if err == nil {
-		c.mail = &Message{Session: c.number, HELO: c.helo, TLS: c.tls, User: c.user, From: from, MailParams: params}
+		c.mail = &Message{Session: c.number, Client: clientOf(c.raw), HELO: c.helo, TLS: c.tls, User: c.user, From: from, MailParams: params}
 	}
 	if errors.Is(err, errNo) {
 		return nil
 	}
 	return err
+}
+
+func clientOf(nc net.Conn) string {
+	host, _, err := net.SplitHostPort(nc.RemoteAddr().String())
+	if err != nil { // a pipe or a socket
+		return ""
+	}
+	return host
 }
 
 func (c *session) rcptTo(args string) error {

@@ -126,7 +126,7 @@ func (c *session) scram(initial string) (user string, ok bool, err error) {
 func (c *session) busy() (bool, error) {
 	s := c.s
 	s.mu.Lock()
-	full := s.cfg.MaxConnections > 0 && len(s.conns) > s.cfg.MaxConnections
+	full := s.cfg.MaxConnections > 0 && s.open > s.cfg.MaxConnections
 	if full {
 		s.exceeded++
 	}

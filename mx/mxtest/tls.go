@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -54,7 +55,7 @@ func (ca *CA) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw})
 }
 
-// Certificate is a new server certificate for names and addresses, valid
+// Certificate is a new certificate for names and addresses, also of mail, valid
 // from an hour ago for the given time; below zero it has expired.
 func (ca *CA) Certificate(valid time.Duration, names ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -67,11 +68,13 @@ func (ca *CA) Certificate(valid time.Duration, names ...string) (tls.Certificate
 	}
 	tmpl := &x509.Certificate{
 		SerialNumber: serial, NotBefore: time.Now().Add(min(valid, 0) - time.Hour), NotAfter: time.Now().Add(valid),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, n := range names {
 		if ip := net.ParseIP(n); ip != nil {
 			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
+		} else if strings.Contains(n, "@") {
+			tmpl.EmailAddresses = append(tmpl.EmailAddresses, n)
 		} else {
 			tmpl.DNSNames = append(tmpl.DNSNames, n)
 		}

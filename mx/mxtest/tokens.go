@@ -31,6 +31,7 @@ type Tokens struct {
 	Clients  map[string]string // client IDs with their secrets; "" for public ones
 	Lifetime time.Duration     // of access tokens; 0: an hour
 	Padding  int               // octets that make tokens longer
+	Claims   string            // JSON of what tokens say of themselves; "": they say nothing
 	Rotate   bool              // each refresh brings another refresh token
 	// Strict ends a rotated refresh token at once. Without it the old one is
 	// good until the new one is used, as at Microsoft.
@@ -281,6 +282,9 @@ func (t *Tokens) grant(w http.ResponseWriter, refresh string) {
 		life = time.Hour
 	}
 	token := "access-" + rand.Text() + strings.Repeat("x", t.Padding)
+	if t.Claims != "" {
+		token = base64.RawURLEncoding.EncodeToString([]byte(token)) + "." + base64.RawURLEncoding.EncodeToString([]byte(t.Claims)) + ".signature"
+	}
 	t.access[token] = time.Now().Add(life)
 	answer := map[string]any{"token_type": "Bearer", "access_token": token, "expires_in": max(1, int(life/time.Second))}
 	if refresh != "" {

@@ -167,7 +167,8 @@ func scopes(s string) []string { return strings.Fields(s) }
 // request watches one exchange with the token endpoint.
 type request struct {
 	base     *http.Transport
-	secrets  []string // never shown
+	limit    time.Duration // of one exchange; a login of a person is several
+	secrets  []string      // never shown
 	status   int
 	location string    // where it wanted to redirect us
 	date     time.Time // the server's clock; zero: unknown
@@ -180,13 +181,13 @@ func (s *Source) newRequest() *request {
 		defer cancel()
 		return s.cfg.Dial(ctx, network, addr)
 	}
-	return &request{base: &http.Transport{DialContext: dial, DisableKeepAlives: true, TLSHandshakeTimeout: s.cfg.Connect,
+	return &request{limit: s.cfg.Connect + s.cfg.Answer, base: &http.Transport{DialContext: dial, DisableKeepAlives: true, TLSHandshakeTimeout: s.cfg.Connect,
 		TLSClientConfig: &tls.Config{RootCAs: s.cfg.RootCAs, MinVersion: tls.VersionTLS12}}}
 }
 
 // in makes the flows of x/oauth2 use r.
 func (r *request) in(ctx context.Context) context.Context {
-	return context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: r, CheckRedirect: func(*http.Request, []*http.Request) error {
+	return context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: r, Timeout: r.limit, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // a secret goes where it was meant to go
 	}})
 }

@@ -17,8 +17,32 @@ import (
 // maxFile is the largest file of a secret, in octets.
 const maxFile = 64 << 10
 
-// readFile is os.ReadFile with a bound, and errors for people.
+// EnvPrefix begins the name of an environment variable in place of a file.
+const EnvPrefix = "env:"
+
+// FromEnvironment reads a secret from the variable that path names; ok is false
+// where path is a file.
+func FromEnvironment(path string) (data []byte, ok bool, err error) {
+	name, ok := strings.CutPrefix(path, EnvPrefix)
+	if !ok {
+		return nil, false, nil
+	}
+	value, set := os.LookupEnv(name)
+	switch {
+	case !set || value == "":
+		return nil, true, fmt.Errorf("the environment variable %s is not set: dawk, and commands that read its secrets, need it", name)
+	case len(value) > maxFile:
+		return nil, true, fmt.Errorf("the environment variable %s has more than %d octets, which no secret has", name, maxFile)
+	}
+	return []byte(value), true, nil
+}
+
+// readFile is os.ReadFile with a bound, and errors for people; or a variable of
+// the environment.
 func readFile(path string) ([]byte, error) {
+	if data, ok, err := FromEnvironment(path); ok {
+		return data, err
+	}
 	f, err := os.Open(path)
 	if err == nil {
 		defer f.Close()

@@ -1,16 +1,21 @@
 package oauth_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -262,6 +267,69 @@ func TestRunRenewsWithoutMail(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+func TestLoginDoesNotWaitForEver(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, and nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg, _ := byClient(t, endpoint(t))
+	cfg.Flow, cfg.SecretFile, cfg.Connect, cfg.Answer = oauth.DeviceCode, "", 50*time.Millisecond, 50*time.Millisecond
+	cfg.TokenURL, cfg.DeviceURL = "http://"+l.Addr().String()+"/token", "http://"+l.Addr().String()+"/devicecode"
+	err = source(t, cfg).Login(t.Context(), func(oauth.Prompt) { t.Error("it shows a code that nobody gave") })
+	if err == nil || !strings.Contains(err.Error(), "did not answer in time") {
+		t.Error(err)
+	}
+}
+
+// An outage of the token endpoint that holds a route ends its hold, too, and
+// not only the next try of whatever waits, which may be hours away.
+func TestRunTellsThatTokensAreBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := endpoint(t) // for its configuration
+		cfg, _ := byClient(t, e)
+		e.Close()
+		var up atomic.Bool
+		cfg.TokenURL = "http://127.0.0.1:1/token"
+		cfg.Dial = func(context.Context, string, string) (net.Conn, error) {
+			if !up.Load() {
+				return nil, errors.New("no route to host")
+			}
+			ours, theirs := net.Pipe()
+			go func() {
+				defer theirs.Close()
+				if q, err := http.ReadRequest(bufio.NewReader(theirs)); err == nil {
+					io.Copy(io.Discard, q.Body) //nolint:errcheck // whatever it is
+					const body = `{"access_token":"good","token_type":"Bearer","expires_in":3600}`
+					fmt.Fprintf(theirs, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+				}
+			}()
+			return ours, nil
+		}
+		s := source(t, cfg)
+		var told atomic.Int32
+		s.OnChange(func() { told.Add(1) })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { s.Run(ctx); close(done) }()
+		time.Sleep(time.Hour) // the bubble's clock
+		if _, err := s.Token(t.Context()); err == nil || told.Load() != 0 {
+			t.Errorf("%v, told %d times", err, told.Load())
+		}
+		up.Store(true)
+		time.Sleep(16 * time.Minute)
+		if told.Load() != 1 {
+			t.Errorf("told %d times that tokens are back", told.Load())
+		}
+		time.Sleep(3 * time.Hour) // renewals are no news
+		if told.Load() != 1 {
+			t.Errorf("told %d times", told.Load())
+		}
+		cancel()
+		<-done
+	})
 }
 
 func TestConfigurationFaults(t *testing.T) {

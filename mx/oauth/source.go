@@ -35,6 +35,7 @@ type Source struct {
 
 	mu          sync.Mutex
 	access      access
+	claims      claims // of the token that was fetched last
 	given       string // the token that was handed out last
 	refused     string // the token that was refused last
 	again       bool   // what Refused said of it
@@ -159,7 +160,20 @@ func (s *Source) refresh() (any, error) {
 	}
 	s.failed, s.lastRefresh = nil, began
 	s.access = got
+	s.claims, _ = readClaims(got.token)
 	return got.token, nil
+}
+
+// renew is refresh for nobody who waits: one that ended since Run looked is
+// enough, and a token just fetched for mail stays the one in use.
+func (s *Source) renew() (any, error) {
+	s.mu.Lock()
+	got, due := s.access.token, s.access.token == "" || !time.Now().Before(s.access.renewAt())
+	s.mu.Unlock()
+	if !due {
+		return got, nil
+	}
+	return s.refresh()
 }
 
 // look notices changed files: what is at hand was got with the old ones.
@@ -193,8 +207,11 @@ func (s *Source) Run(ctx context.Context) {
 			if s.cfg.Flow == Password || !due {
 				continue
 			}
-			_, err, _ := s.one.Do("", s.refresh)
+			_, err, _ := s.one.Do("", s.renew)
 			if err == nil {
+				if wait > time.Minute { // there was none the last time: mail may be waiting for this one
+					s.changed()
+				}
 				next, wait = now.Add(lookEvery), time.Minute
 				continue
 			}

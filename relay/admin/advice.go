@@ -32,6 +32,11 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, where Where, route stri
 	case state == "new":
 		advice = append(advice, "It has not been tried yet; it waits for its time.")
 	}
+	if p := where.Provider; p != nil && where.State == "ready" {
+		if why := p.Why(now); why != "" {
+			advice = append(advice, fmt.Sprintf("Waiting for %s: %s.", p.Called(), why))
+		}
+	}
 	if where.Budget && where.RestUntil.After(now) && !d.Held {
 		advice = append(advice, fmt.Sprintf("It waits for the budget of route %q until %s: the smart host takes only so many messages in a time. Nothing to do; it goes by itself.", route, where.RestUntil.UTC().Format(time.RFC3339)))
 	} else if where.RestUntil.After(now) && !d.Held {

@@ -50,6 +50,7 @@ type Where struct {
 	Ahead     int       // ready: Deliveries of the same destination that wait for their turn, this one included
 	RestUntil time.Time // its destination did not let us in and is left alone until then; zero: it is not
 	Budget    bool      // it did, and is left alone only since its budget is used up
+	Provider  *Provider // who takes the destination's mail, while it is busy; nil: it is not
 }
 
 // Verb is what an operator does to a Delivery. Retry and Hold pass over what is
@@ -83,6 +84,7 @@ type Config struct {
 	// RouteHeld says since when a route is held for trouble with its login, and
 	// what that is; zero: it is not.
 	RouteHeld func(route string) (since time.Time, why string)
+	Providers func() []Provider // those that are busy, or were slowed lately
 
 	Ready   func() error                           // nil: mail is accepted and dispatched; else why not yet, or why no more
 	Store   func() StoreStats                      // cheap

@@ -32,6 +32,7 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc("GET /v1/queue/{id}/content", h.content)
 	mux.HandleFunc("POST /v1/queue/act", h.act)
 	mux.HandleFunc("GET /v1/shape", h.shape)
+	mux.HandleFunc("GET /v1/providers", h.providers)
 	mux.HandleFunc("GET /v1/stats", h.stats)
 	mux.HandleFunc("GET /v1/health", h.health)
 	mux.HandleFunc("GET /v1/devices", h.devices)

@@ -8,9 +8,10 @@ import (
 )
 
 // Bounds of a History. 10,000 messages with a recipient or two take about
-// 10 MiB.
+// 10 MiB, and the collector's share of it as much again.
 const (
-	DefaultHistory = 10_000 // messages
+	DefaultHistory = 10_000 // messages, where there are no records on disk
+	recentHistory  = 500    // messages, where the memory only helps out when the disk takes no records
 	maxEnded       = 50     // recipients kept of one message
 	maxEndedText   = 256    // octets kept of a reply
 )
@@ -22,9 +23,11 @@ type Ended struct {
 	At        time.Time    `json:"at"`
 	Attempt   int          `json:"attempt,omitempty"` // the attempt that decided; 0: none did
 	Route     string       `json:"route,omitempty"`
+	Source    string       `json:"source,omitempty"` // see relay.Result
 	Host      string       `json:"host,omitempty"`
 	Addr      string       `json:"addr,omitempty"`
 	TLS       string       `json:"tls,omitempty"`
+	SentAs    relay.Path   `json:"sent_as,omitzero"` // the mailbox that its From was replaced with
 	Reply     relay.Reply  `json:"reply,omitzero"`
 }
 
@@ -71,9 +74,12 @@ type Records interface {
 // maxDelayed bounds Past.Delayed: five days are some 70 attempts.
 const maxDelayed = 200
 
-// Behind lets h ask records for what it does not remember. It is called before
+// Behind lets h ask records, and remember little itself. It is called before
 // h is used.
-func (h *History) Behind(records Records) { h.records = records }
+func (h *History) Behind(records Records) {
+	h.records = records
+	h.ring = make([]relay.QueueID, min(len(h.ring), recentHistory))
+}
 
 // NewHistory remembers so many messages; 0: DefaultHistory.
 func NewHistory(messages int) *History {
@@ -117,7 +123,7 @@ func endedOf(e relay.Event, action relay.Action) Ended {
 		reply.Text = relay.Sanitize(reply.Text[:maxEndedText]) + "…"
 	}
 	return Ended{Recipient: e.Recipient, Action: action, At: e.Time, Attempt: e.Attempt,
-		Route: e.Route, Host: e.Host, Addr: e.Addr, TLS: relay.TLSWords(e.TLS, e.TLSPolicy), Reply: reply}
+		Route: e.Route, Source: e.Source, Host: e.Host, Addr: e.Addr, TLS: relay.TLSWords(e.TLS, e.TLSLevel, e.TLSPolicy), SentAs: e.SentAs, Reply: reply}
 }
 
 // recorded is what the records say of a message.

@@ -47,8 +47,9 @@ type WhyDelivery struct {
 	Tried          int             `json:"tried"`
 	Next           time.Time       `json:"next,omitzero"` // when it is tried next; zero while held
 	Rule           string          `json:"rule,omitempty"`
-	Expires        time.Time       `json:"expires,omitzero"` // returned to the sender by the first attempt that fails after it; zero while held
-	Advice         []string        `json:"advice"`           // what would unblock it, a sentence each
+	Expires        time.Time       `json:"expires,omitzero"`   // returned to the sender by the first attempt that fails after it; zero while held
+	Provider       *Provider       `json:"provider,omitempty"` // who takes its destination's mail, while that is busy
+	Advice         []string        `json:"advice"`             // what would unblock it, a sentence each
 }
 
 // WhyRecipient is an open recipient.
@@ -133,15 +134,21 @@ func appendEnded(ended []Ended, m *relay.Message, a relay.Attempt) []Ended {
 		if slices.ContainsFunc(ended, func(e Ended) bool { return e.Recipient == to }) {
 			continue
 		}
-		ended = append(ended, Ended{Recipient: to, Action: o.Action, At: a.At.Add(a.Took), Attempt: a.N,
-			Route: a.Route, Host: a.Host, Addr: a.Addr, TLS: a.TLS, Reply: o.Reply})
+		e := Ended{Recipient: to, Action: o.Action, At: a.At.Add(a.Took), Attempt: a.N,
+			Route: a.Route, Source: a.Source, Host: a.Host, Addr: a.Addr, TLS: a.TLS, Reply: o.Reply}
+		// The store keeps the last session of an attempt. Of an earlier one, with
+		// another host, only who spoke is known.
+		if r := o.Reply; r.MTA != "" && (r.MTA != a.Host || r.Addr != a.Addr) {
+			e.Route, e.Source, e.Host, e.Addr, e.TLS = "", "", r.MTA, r.Addr, ""
+		}
+		ended = append(ended, e)
 	}
 	return ended
 }
 
 func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts []relay.Attempt, where Where, now time.Time) WhyDelivery {
 	y := WhyDelivery{Job: d.Job, Destination: d.Destination, Route: h.routeOf(m, d), Attempts: attempts,
-		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, where, now), Open: []WhyRecipient{}}
+		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, where, now), Open: []WhyRecipient{}, Provider: where.Provider}
 	for _, o := range d.Open {
 		if o.Recipient >= 0 && o.Recipient < len(m.Recipients) {
 			y.Open = append(y.Open, WhyRecipient{Recipient: m.Recipients[o.Recipient].Path, Last: o.Last})

@@ -26,14 +26,15 @@ func whyOf(t *testing.T, c admin.Config, id relay.QueueID) (int, admin.Why, stri
 
 func TestWhyExplainsWhatWaits(t *testing.T) {
 	s := newStore()
-	i := s.put(t, 1, 3*time.Hour, "done@one.test", "ann@one.test", "bob@two.test")
+	i := s.put(t, 1, 3*time.Hour, "done@one.test", "ann@one.test", "bob@two.test", "eve@one.test")
 	greylisted := relay.Reply{Code: 450, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Text: "Greylisted, come back later", Stage: relay.StageRcpt, MTA: "mx.one.test"}
 	d := &i.Deliveries[0]
 	d.Open = []relay.Open{{Recipient: 1, Last: greylisted}}
 	d.Rule = "retry step 2 of 6: 5m ±10 %"
 	i.Deliveries[1].Held, i.Deliveries[1].HeldAt = true, time.Now().Add(-time.Hour)
-	i.Attempts = map[uint16][]relay.Attempt{0: {{N: 1, At: i.Message.Arrival, Took: time.Second, Route: "mx", Host: "mx.one.test", Outcomes: []relay.Outcome{
-		{Recipient: 0, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody}},
+	i.Attempts = map[uint16][]relay.Attempt{0: {{N: 1, At: i.Message.Arrival, Took: time.Second, Route: "mx", Host: "mx.one.test", Addr: "192.0.2.1", TLS: "TLS1.3 verified", Outcomes: []relay.Outcome{
+		{Recipient: 0, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody, MTA: "mx.one.test", Addr: "192.0.2.1"}},
+		{Recipient: 3, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody, MTA: "old.one.test", Addr: "192.0.2.2"}},
 		{Recipient: 1, Action: relay.ActionDelayed, Reply: greylisted}}}}}
 	c := admin.Config{Queue: s, Dispatcher: s, MaxAge: 5 * 24 * time.Hour, History: admin.NewHistory(0),
 		Route: func(_ *relay.Message, p relay.Path) string {
@@ -58,8 +59,11 @@ func TestWhyExplainsWhatWaits(t *testing.T) {
 		t.Errorf("%+v", two)
 	}
 	// Known from the store alone: the memory is that of a relay just started.
-	if len(y.Ended) != 1 || y.Ended[0].Recipient.String() != "done@one.test" || y.Ended[0].Action != relay.ActionRelayed || y.Ended[0].Host != "mx.one.test" {
+	if len(y.Ended) != 2 || y.Ended[0].Recipient.String() != "done@one.test" || y.Ended[0].Action != relay.ActionRelayed || y.Ended[0].Host != "mx.one.test" ||
+		y.Ended[0].TLS != "TLS1.3 verified" {
 		t.Errorf("ended: %+v", y.Ended)
+	} else if e := y.Ended[1]; e.Host != "old.one.test" || e.Addr != "192.0.2.2" || e.TLS != "" { // who spoke last is not who took it
+		t.Errorf("taken by another host: %+v", e)
 	}
 }
 

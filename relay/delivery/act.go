@@ -160,11 +160,15 @@ func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, re
 		return d.retryNow(w)
 	}
 	claim, err := d.queue.Claim(id, job)
-	if err != nil {
+	switch {
+	case claim == nil:
 		d.unclaimed(w, err)
 		return err
+	case err != nil:
+		claim.Content = nil // nothing that an operator does needs it
+	default:
+		defer claim.Content.Close()
 	}
-	defer claim.Content.Close()
 	if recipients != nil && !anyOpen(claim.Delivery, recipients) {
 		d.release(w, w.was)
 		return relay.ErrNotFound
@@ -188,7 +192,7 @@ func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, re
 		}
 		f := w.was // as it stays for the recipients that were not picked
 		if dec.gone || recipients == nil {
-			f = d.fateAfter(claim, dec)
+			f = d.fateAfter(w, claim, dec)
 			f.reason = w.was.reason
 		}
 		d.release(w, f)

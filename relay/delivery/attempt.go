@@ -19,13 +19,13 @@ func (d *Dispatcher) attempt(w work) {
 	defer d.wg.Done()
 	claim, err := d.queue.Claim(w.id, w.job)
 	if err != nil {
-		d.land(w, verdictNone)
-		d.unclaimed(w, err)
+		d.land(w, finding{})
+		d.unread(w, claim, err)
 		return
 	}
 	defer claim.Content.Close()
 	if early := time.Now(); claim.Message.NotBefore.After(early) && !w.forced {
-		d.land(w, verdictNone)
+		d.land(w, finding{})
 		w.was.due = d.clockAt(claim.Message.NotBefore)
 		d.release(w, w.was)
 		return
@@ -34,9 +34,15 @@ func (d *Dispatcher) attempt(w work) {
 		d.digest(w, claim)
 		return
 	}
-	a := d.try(claim)
+	a := d.try(claim, w.slot)
+	if w.slot.turnedBack() {
+		d.land(w, finding{})
+		w.was.first = true // it keeps its turn
+		d.release(w, w.was)
+		return
+	}
 	d.counted(func(n *counters) { n.attempts++ })
-	d.land(w, verdictOf(claim.Message, a.result))
+	d.land(w, findingOf(claim.Message, a.result))
 	if a.cut = d.attempts.Err() != nil; a.cut && nothingDecided(a.result) {
 		// It is parked as if it had not begun.
 		d.release(w, w.was)
@@ -53,7 +59,7 @@ func (d *Dispatcher) attempt(w work) {
 // try makes the attempt proper: the recipients whose destination is still that
 // of the Delivery are offered to the transport. Whatever goes wrong in there
 // is a temporary failure: mail is never lost to a defect of ours.
-func (d *Dispatcher) try(c *relay.Claim) (a attempted) {
+func (d *Dispatcher) try(c *relay.Claim, at *slot) (a attempted) {
 	began := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
@@ -67,8 +73,9 @@ func (d *Dispatcher) try(c *relay.Claim) (a attempted) {
 	if len(a.recipients) == 0 {
 		return a
 	}
+	at.recipients = len(a.recipients)
 	a.result = d.transport.Deliver(d.attempts, relay.Task{Message: c.Message, Recipients: a.recipients, Content: c.Content,
-		Destination: c.Delivery.Destination, Attempt: c.Delivery.Attempts + 1})
+		Destination: c.Delivery.Destination, Attempt: c.Delivery.Attempts + 1, Admission: at})
 	return a
 }
 
@@ -149,7 +156,7 @@ func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) bool {
 		for _, e := range dec.events {
 			d.observer.Observe(e)
 		}
-		d.release(w, d.fateAfter(c, dec))
+		d.release(w, d.fateAfter(w, c, dec))
 		return true
 	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrCorrupt):
 		d.unclaimed(w, err)
@@ -162,10 +169,14 @@ func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) bool {
 }
 
 // fateAfter is where an entry belongs after dec was committed.
-func (d *Dispatcher) fateAfter(c *relay.Claim, dec decision) fate {
+func (d *Dispatcher) fateAfter(w work, c *relay.Claim, dec decision) fate {
 	next := dec.settlement.Next
 	f := fate{gone: dec.gone, due: d.clockAt(next.Due), attempts: next.Attempts, held: next.Held, reason: dec.reason}
-	if f.held && !dec.noted && d.cfg.DelayNotice > 0 {
+	if dec.aside {
+		f = w.was
+		f.notice = 0
+	}
+	if !dec.noted && d.cfg.DelayNotice > 0 {
 		f.notice = d.clockAt(d.settler.noticeAt(c.Message))
 	}
 	return f
@@ -206,6 +217,25 @@ func (d *Dispatcher) commit(s relay.Settlement) error {
 	}
 }
 
+// unread settles a Delivery whose content the store could not give, as an
+// attempt that its next hop never saw: what is lost fails at once, and its
+// sender is told to send it again; what may pass waits for the next attempt, as
+// long as any other mail does. Without a claim there is nothing to settle.
+func (d *Dispatcher) unread(w work, claim *relay.Claim, err error) {
+	if claim == nil {
+		d.unclaimed(w, err)
+		return
+	}
+	claim.Content = nil // nothing of it is worth returning, and it need not be closed
+	now := time.Now().Round(0)
+	a := d.settler.unread(now, claim, err)
+	if a.lost {
+		d.counted(func(n *counters) { n.corrupt++ })
+	}
+	d.cfg.Log.Error("the content of a message cannot be read", "qid", w.id, "job", w.job, "lost", a.lost, "error", err)
+	d.settle(w, claim, d.settler.settle(now, claim, a))
+}
+
 // unclaimed puts away an entry whose Delivery could not be read.
 func (d *Dispatcher) unclaimed(w work, err error) {
 	switch {
@@ -221,36 +251,11 @@ func (d *Dispatcher) unclaimed(w work, err error) {
 		d.release(w, w.was)
 	default:
 		d.cfg.Log.Error("a message cannot be read; trying again", "qid", w.id, "job", w.job, "again_in", claimAgain, "error", err)
-		w.was.due = d.clockAt(time.Now().Add(claimAgain))
-		if w.was.held {
-			w.was.notice = w.was.due
+		again := d.clockAt(time.Now().Add(claimAgain))
+		w.was.due = max(w.was.due, again)
+		if w.was.notice != 0 {
+			w.was.notice = max(w.was.notice, again)
 		}
 		d.release(w, w.was)
 	}
-}
-
-// checkHeld sends the delay notice of a held Delivery, if it is due.
-func (d *Dispatcher) checkHeld(w work) {
-	defer d.wg.Done()
-	defer func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.checking--
-		d.pump()
-	}()
-	claim, err := d.queue.Claim(w.id, w.job)
-	if err != nil {
-		d.unclaimed(w, err)
-		return
-	}
-	defer claim.Content.Close()
-	dec, ok := d.settler.holdNotice(time.Now().Round(0), claim)
-	if ok {
-		d.settle(w, claim, dec)
-		return
-	}
-	if w.was.notice = 0; !dec.noted {
-		w.was.notice = d.clockAt(d.settler.noticeAt(claim.Message))
-	}
-	d.release(w, w.was)
 }

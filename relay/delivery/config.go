@@ -24,7 +24,9 @@ type Queue interface {
 	Entries() iter.Seq2[relay.Entry, error]
 	// Claim reads a Delivery with its message and its content, which the
 	// claimer closes. Errors: relay.ErrNotFound, relay.ErrCorrupt,
-	// relay.ErrClosed, or what the disk said.
+	// relay.ErrClosed, or what the disk said. When only the content cannot be
+	// had, there are a Claim without it and an error, relay.ErrContentLost when
+	// it never can.
 	Claim(relay.QueueID, uint16) (*relay.Claim, error)
 	// Settle commits a Settlement, all or nothing, and calls the function once
 	// afterwards. A failed Settlement left nothing behind, or the error is
@@ -61,11 +63,13 @@ type Config struct {
 
 	Limits         Limits        // of next hops
 	MaxConnections int           // attempts at once, all destinations together. Default 500
-	PerDestination int           // attempts at once to one destination. Default 10
+	PerProvider    int           // attempts at once to one provider, unless Limits say otherwise. Default 10
 	Grace          time.Duration // how long a stop lets running attempts go on. Default 8 s
 
 	// Sign makes the header fields that sign a notice; nil: they go unsigned.
 	Sign func(*relay.Message, relay.Content) ([]byte, error)
+	// SevenBit is bounce.Config.SevenBit.
+	SevenBit func(relay.Content) bool
 
 	Log  *slog.Logger        // faults only; events go to the Observer. Default: discarded
 	Rand func(n int64) int64 // jitter, in [0, n). Default: math/rand/v2
@@ -101,7 +105,7 @@ func (c Config) Validate() error {
 	if c.NoticeLimit < 0 || c.NoticeSpan < 0 {
 		errs = append(errs, errors.New("limit: a number of notices and a time are at least 0"))
 	}
-	if c.MaxConnections < 0 || c.PerDestination < 0 {
+	if c.MaxConnections < 0 || c.PerProvider < 0 {
 		errs = append(errs, errors.New("max_connections: a number of connections is at least 1"))
 	}
 	return errors.Join(errs...)
@@ -120,8 +124,8 @@ func (c Config) withDefaults() Config {
 	if c.NoticeSpan == 0 {
 		c.NoticeSpan = time.Hour
 	}
-	if c.PerDestination == 0 {
-		c.PerDestination = 10
+	if c.PerProvider == 0 {
+		c.PerProvider = 10
 	}
 	if c.Grace == 0 {
 		c.Grace = 8 * time.Second

@@ -1,17 +1,18 @@
 package delivery
 
-import (
-	"container/heap"
-	"time"
-)
+import "math"
 
 // lane is the entries of one identity that are ready for one destination,
 // first come first served.
 type lane struct {
 	head, tail ref
 	n          int
-	ident      uint32
-	next       *lane // whose turn it is after this one
+	dest       *destination
+	share      *share
+	inRing     bool // of the share
+	after      *lane
+	older      *lane // neighbours among the lanes of dest
+	newer      *lane
 }
 
 func (l *lane) push(t *table, r ref) {
@@ -23,6 +24,19 @@ func (l *lane) push(t *table, r ref) {
 		l.head = r
 	}
 	l.tail = r
+	l.n++
+}
+
+// pushFront gives r back its turn.
+func (l *lane) pushFront(t *table, r ref) {
+	e := t.at(r)
+	e.next, e.prev = l.head, 0
+	if l.head != 0 {
+		t.at(l.head).prev = r
+	} else {
+		l.tail = r
+	}
+	l.head = r
 	l.n++
 }
 
@@ -45,82 +59,83 @@ func (l *lane) remove(t *table, r ref) {
 // destination is one next hop, a route or a domain, that something is ready
 // for. One whose Deliveries all wait or are held costs no more than its name.
 type destination struct {
-	num         uint32 // of its name
-	ready       int    // in its lanes
-	flying      int    // attempts that may hold a connection
-	first, last *lane  // those whose turn comes; an empty one is dropped at its turn
+	num    uint32 // of its name
+	ready  int    // in its lanes
+	flying int    // attempts that may hold a connection
+	lanes  *lane  // the newest of them
 
-	inRing bool
-	after  *destination // whose turn it is after this one
-
-	rest     int64 // until then it is left alone, µs; 0: it does not rest
-	restPos  int   // in the heap of those that rest
-	budgeted bool  // it rests only for its budget
-	most     int   // attempts at once; 0: as many as any other
-	proving  bool  // one attempt at a time, until one gets through to it
-	single   bool  // one attempt at a time, always: it takes along what else is ready
+	provider *provider // who takes its mail; never nil
+	rest     rest
+	proving  bool // one attempt at a time, until one gets through to it
+	single   bool // one attempt at a time, always: it takes along what else is ready
+	parked   bool // lanes of it are in no ring, since it was not open at their turn
 }
 
-// budget is how many attempts may run at once.
-func (d *destination) budget(most int) int {
+// most is how many attempts may run at once, as far as that is its own affair:
+// the provider's limit stands beside it.
+func (d *destination) most() int {
 	if d.proving || d.single {
 		return 1
 	}
-	if d.most > 0 {
-		return d.most
+	return math.MaxInt
+}
+
+// open says whether it may have a turn.
+func (d *destination) open() bool {
+	return d.ready > 0 && d.rest.until == 0 && d.flying < d.most()
+}
+
+// share is the lanes of one identity for the destinations of one provider.
+type share struct {
+	ident       uint32
+	provider    *provider
+	lanes       int   // that are its own
+	first, last *lane // those whose turn comes
+	inRing      bool  // of the provider
+	after       *share
+}
+
+type shareKey struct {
+	provider *provider
+	ident    uint32
+}
+
+func (h *share) push(l *lane) {
+	l.inRing, l.after = true, nil
+	if h.last != nil {
+		h.last.after = l
+	} else {
+		h.first = l
 	}
-	return most
+	h.last = l
 }
 
-// minRest is the least time between attempts on a host that does not let us
-// in: a host that resets every connection is asked no more than once a second.
-const minRest = time.Second
-
-// restFor is how long a destination is left alone that did not let us in: so
-// long that each of those waiting gets its probe within its own retry step,
-// never more than half of that step, and no less than minRest if the step
-// allows. Nothing is attempted meanwhile, so nothing counts as an attempt.
-func restFor(waiting int, step time.Duration) time.Duration {
-	return min(step/2, max(minRest, step/time.Duration(waiting+2)))
+// pop takes the lane whose turn it is out of the ring.
+func (h *share) pop() *lane {
+	l := h.first
+	if h.first = l.after; h.first == nil {
+		h.last = nil
+	}
+	l.inRing, l.after = false, nil
+	return l
 }
 
-// restHeap orders resting destinations by the end of their rest.
-type restHeap []*destination
-
-func (h restHeap) Len() int           { return len(h) }
-func (h restHeap) Less(i, j int) bool { return h[i].rest < h[j].rest }
-func (h restHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].restPos, h[j].restPos = i, j
-}
-func (h *restHeap) Push(x any) {
-	d := x.(*destination)
-	d.restPos = len(*h)
-	*h = append(*h, d)
-}
-func (h *restHeap) Pop() any {
-	last := len(*h) - 1
-	d := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return d
-}
-
-// restUntil lets d rest, or changes until when.
-func (h *restHeap) restUntil(d *destination, until int64) {
-	if d.rest != 0 {
-		d.rest = until
-		heap.Fix(h, d.restPos)
+// remove takes l out of the ring wherever it is: for what happens seldom.
+func (h *share) remove(l *lane) {
+	var before *lane
+	for o := h.first; o != nil; before, o = o, o.after {
+		if o != l {
+			continue
+		}
+		if before == nil {
+			h.first = l.after
+		} else {
+			before.after = l.after
+		}
+		if h.last == l {
+			h.last = before
+		}
+		l.inRing, l.after = false, nil
 		return
-	}
-	d.rest = until
-	heap.Push(h, d)
-}
-
-// end ends d's rest.
-func (h *restHeap) end(d *destination) {
-	if d.rest != 0 {
-		heap.Remove(h, d.restPos)
-		d.rest, d.budgeted = 0, false
 	}
 }

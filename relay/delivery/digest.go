@@ -35,7 +35,7 @@ func (d *Dispatcher) digest(w work, claim *relay.Claim) {
 	if err == nil {
 		all = append(all, d.companions(w, len(content))...)
 	}
-	d.land(w, verdictNone)
+	d.land(w, finding{})
 	defer func() {
 		for _, h := range all[1:] {
 			h.claim.Content.Close()
@@ -48,7 +48,7 @@ func (d *Dispatcher) digest(w work, claim *relay.Claim) {
 		if err != nil {
 			d.cfg.Log.Error("a digest of notices could not be composed; they are sent one by one", "qid", w.id, "notices", len(all), "error", err)
 		}
-		d.each(all, func(h heldNotice) { d.settle(h.work, h.claim, d.settler.single(now, h.claim, d.transport)) })
+		atOnce(all, func(h heldNotice) { d.settle(h.work, h.claim, d.settler.single(now, h.claim, d.transport)) })
 		return
 	}
 	first := d.settler.digested(now, claim, notice.Message.ID)
@@ -62,19 +62,19 @@ func (d *Dispatcher) digest(w work, claim *relay.Claim) {
 		}
 		return
 	}
-	d.each(all[1:], func(h heldNotice) { d.settle(h.work, h.claim, d.settler.digested(now, h.claim, notice.Message.ID)) })
+	atOnce(all[1:], func(h heldNotice) { d.settle(h.work, h.claim, d.settler.digested(now, h.claim, notice.Message.ID)) })
 }
 
 // noticeDigest is the NoticeKind of a digest.
 const noticeDigest = "digest"
 
-// each does it to several at a time, as ActAll does.
-func (d *Dispatcher) each(all []heldNotice, do func(heldNotice)) {
+// atOnce does it to several at a time, as ActAll does.
+func atOnce[T any](all []T, do func(T)) {
 	var wg sync.WaitGroup
 	room := make(chan struct{}, bulkWorkers)
-	for _, h := range all {
+	for _, one := range all {
 		room <- struct{}{}
-		wg.Go(func() { do(h); <-room })
+		wg.Go(func() { do(one); <-room })
 	}
 	wg.Wait()
 }
@@ -98,7 +98,7 @@ func (d *Dispatcher) companions(w work, size int) (all []heldNotice) {
 		}
 		claim, err := d.queue.Claim(other.id, other.job)
 		if err != nil {
-			d.unclaimed(other, err)
+			d.unread(other, claim, err)
 			d.wg.Done()
 			continue
 		}

@@ -18,8 +18,9 @@ const (
 	// yet. Settlements wait up to 10 ms for company and hold no connection
 	// meanwhile; but each is a message that a crash would send twice.
 	settleRoom = 256
-	// maxChecks is how many held Deliveries are looked at at once.
-	maxChecks = 4
+	// maxNoticing is how many delay notices are written at once: enough to let
+	// their commits share, and few beside the attempts.
+	maxNoticing = 16
 	// longestWait bounds the sleep between looks at the clock: a machine that
 	// slept, or whose clock was set, is noticed within a minute.
 	longestWait = time.Minute
@@ -56,7 +57,7 @@ type Dispatcher struct {
 	stopping bool
 	armed    int64                   // when the loop looks again
 	watched  int64                   // when the watchdog looked last
-	checking int                     // held Deliveries being looked at
+	noticing int                     // messages whose delay notice is being written
 	waiting  map[ref][]chan handover // operators' acts on entries that are out
 	count    counters
 }
@@ -64,7 +65,7 @@ type Dispatcher struct {
 // counters only ever grow.
 type counters struct {
 	attempts uint64 // ended
-	corrupt  uint64 // Deliveries taken off the schedule because their record is damaged
+	corrupt  uint64 // Deliveries taken off the schedule because their record, or the content of their message, is damaged
 	stranded uint64 // Deliveries that the watchdog found without a next event
 	unsaved  uint64 // settlements that failed and were tried again
 }
@@ -84,11 +85,11 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 		cfg: cfg, queue: q, transport: t, observer: observer,
 		settler: settler{schedule: sch, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice, compose: bounce.Compose,
 			bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster, Languages: cfg.Languages,
-				Language: cfg.Language, TellLate: cfg.TellLate},
+				Language: cfg.Language, TellLate: cfg.TellLate, SevenBit: cfg.SevenBit},
 			limit: &noticeLimit{most: cfg.NoticeLimit, span: cfg.NoticeSpan}, sign: cfg.Sign, nextID: q.NextID, log: cfg.Log},
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
 		giveUp: make(chan struct{}), abort: make(chan struct{}), workers: make(chan work),
-		sched: newScheduler(cfg.MaxConnections, cfg.PerDestination, sch.step),
+		sched: newScheduler(cfg.MaxConnections, cfg.PerProvider, sch),
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[ref][]chan handover),
 	}
 	d.sched.limit(cfg.Limits, d.clock)
@@ -173,7 +174,8 @@ func (d *Dispatcher) watch(entries []relay.Entry) {
 // exception: before the first attempt, a due time after arrival was asked for.
 func (d *Dispatcher) fateOf(e relay.Entry) fate {
 	due := e.Due
-	if asked := e.Attempts == 0 && e.Due.After(e.Arrival); !asked {
+	asked := e.Attempts == 0 && e.Due.After(e.Arrival)
+	if !asked {
 		limit := d.clock.wall
 		if e.Attempts > 0 {
 			step := slices.Max(d.cfg.Retry)
@@ -184,8 +186,15 @@ func (d *Dispatcher) fateOf(e relay.Entry) fate {
 		}
 	}
 	f := fate{due: d.clock.at(due), attempts: e.Attempts, held: e.Held}
-	if e.Held && d.cfg.DelayNotice > 0 {
-		f.notice = d.clock.at(e.Arrival.Add(d.cfg.DelayNotice))
+	if d.cfg.DelayNotice > 0 && !e.DelayNoticed {
+		begin := e.Arrival
+		switch {
+		case asked:
+			begin = e.Due
+		case begin.After(d.clock.wall):
+			begin = d.clock.wall
+		}
+		f.notice = d.clock.at(begin.Add(d.cfg.DelayNotice))
 	}
 	return f
 }
@@ -198,7 +207,7 @@ func (d *Dispatcher) tick() time.Duration {
 	d.armed = math.MinInt64 // the loop is awake: pump need not wake it
 	d.pump()
 	now := d.clock.now()
-	wait := time.Duration(min(max(d.sched.nextEvent()-now, 0), longestWait.Microseconds())) * time.Microsecond
+	wait := time.Duration(min(max(d.sched.nextEvent(d.noticing < maxNoticing)-now, 0), longestWait.Microseconds())) * time.Microsecond
 	d.armed = now + wait.Microseconds()
 	return wait
 }
@@ -211,6 +220,7 @@ func (d *Dispatcher) watchdog() {
 		return
 	}
 	d.watched = now
+	d.sched.sweep(now)
 	if n := d.sched.rescue(); n > 0 {
 		d.count.stranded += uint64(n)
 		d.cfg.Log.Error("the watchdog found deliveries that nothing would have woken; please report this", "deliveries", n)
@@ -222,25 +232,33 @@ func (d *Dispatcher) pump() {
 	if !d.loaded || d.stopping {
 		return
 	}
-	d.sched.advance(d.clock.now())
+	now := d.clock.now()
+	d.sched.advance(now)
+	for d.noticing < maxNoticing { // before attempts: of a full queue it has the oldest
+		all := d.sched.takeNotices(now)
+		if all == nil {
+			break
+		}
+		d.noticing++
+		d.wg.Add(len(all))
+		works := make([]work, len(all))
+		for i, a := range all {
+			works[i] = d.workOn(a.r)
+			works[i].was.first = a.ready
+		}
+		go d.tellDelay(works)
+	}
 	for d.sched.out < d.cfg.MaxConnections+settleRoom {
-		r, ok := d.sched.take()
+		f, ok := d.sched.take(now)
 		if !ok {
 			break
 		}
 		d.wg.Add(1)
-		d.start(d.workOn(r))
+		w := d.workOn(f.r)
+		w.slot = &slot{d: d, flight: f}
+		d.start(w)
 	}
-	for d.checking < maxChecks {
-		r, ok := d.sched.takeCheck()
-		if !ok {
-			break
-		}
-		d.checking++
-		d.wg.Add(1)
-		go d.checkHeld(d.workOn(r))
-	}
-	if d.sched.nextEvent() < d.armed {
+	if d.sched.nextEvent(d.noticing < maxNoticing) < d.armed {
 		select {
 		case d.wakeup <- struct{}{}:
 		default: // it is awake already
@@ -254,7 +272,8 @@ type work struct {
 	id     relay.QueueID
 	job    uint16
 	forced bool
-	was    fate // what it goes back to if nothing comes of it
+	was    fate  // what it goes back to if nothing comes of it
+	slot   *slot // of an attempt, until it has landed
 }
 
 func (d *Dispatcher) workOn(r ref) work {
@@ -284,14 +303,6 @@ func (d *Dispatcher) release(w work, f fate) {
 	default:
 		d.sched.put(w.r, f, d.clock.now())
 	}
-	d.pump()
-}
-
-// land gives back an attempt's connection.
-func (d *Dispatcher) land(w work, v verdict) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.sched.land(w.r, v, d.clock.now())
 	d.pump()
 }
 

@@ -6,9 +6,12 @@
 //     tell it what is new. The store is the durable log, never a work list.
 //  2. An entry is in exactly one place: waiting for its due time, ready and
 //     waiting for its turn, out (being attempted, settled or acted upon), or
-//     held. Turns go round between destinations, and within a destination
-//     between the identities that submitted, so that one dead domain or one
-//     flooding application delays nobody else by more than one turn.
+//     held. Turns go round between providers, within a provider between the
+//     identities that submitted, and within an identity between destinations,
+//     so that one dead domain or one flooding application delays nobody else
+//     by more than one turn. A provider is who takes the mail of several
+//     destinations: its connections adapt to what it says, and its rates are
+//     never exceeded. Who that is, an attempt finds out (relay.Admission).
 //  3. attempt claims the Delivery, looks its route up again, and lets the
 //     [Transport] make one delivery attempt.
 //  4. settle, a pure function, turns the replies into one relay.Settlement:

@@ -1,11 +1,29 @@
 package delivery
 
-// dueHeap orders the entries that wait by their due time: a heap with four
-// children a node, which is shallower than a binary one and kinder to the
-// cache. Each entry knows its position, so that any of them can be taken out.
+// dueHeap orders entries by when they are due, or by when their delay notice
+// is: a heap with four children a node, which is shallower than a binary one
+// and kinder to the cache. Each entry knows its position, so that any of them
+// can be taken out.
 type dueHeap struct {
-	t    *table
-	refs []ref
+	t       *table
+	refs    []ref
+	notices bool // by delay notice
+}
+
+// key is the time that an entry is ordered by.
+func (h *dueHeap) key(r ref) int64 {
+	if h.notices {
+		return h.t.at(r).notice
+	}
+	return h.t.at(r).due
+}
+
+// position is where an entry keeps its own.
+func (h *dueHeap) position(r ref) *ref {
+	if h.notices {
+		return &h.t.at(r).alarm
+	}
+	return &h.t.at(r).prev
 }
 
 func (h *dueHeap) push(r ref) {
@@ -22,15 +40,15 @@ func (h *dueHeap) first() ref {
 }
 
 func (h *dueHeap) remove(r ref) {
-	i, last := int(h.t.at(r).prev), len(h.refs)-1
+	i, last := int(*h.position(r)), len(h.refs)-1
 	moved := h.refs[last]
 	h.refs = h.refs[:last]
 	if i != last {
 		h.refs[i] = moved
 		h.down(i)
-		h.up(int(h.t.at(moved).prev))
+		h.up(int(*h.position(moved)))
 	}
-	h.t.at(r).prev = 0
+	*h.position(r) = 0
 	if cap(h.refs) > 4*chunkSize && len(h.refs) < cap(h.refs)/4 {
 		h.refs = append(make([]ref, 0, cap(h.refs)/2), h.refs...)
 	}
@@ -38,11 +56,10 @@ func (h *dueHeap) remove(r ref) {
 
 func (h *dueHeap) up(i int) {
 	r := h.refs[i]
-	due := h.t.at(r).due
+	due := h.key(r)
 	for i > 0 {
 		parent := (i - 1) / 4
-		p := h.t.at(h.refs[parent])
-		if p.due <= due {
+		if h.key(h.refs[parent]) <= due {
 			break
 		}
 		h.set(i, h.refs[parent])
@@ -53,11 +70,11 @@ func (h *dueHeap) up(i int) {
 
 func (h *dueHeap) down(i int) {
 	r := h.refs[i]
-	due := h.t.at(r).due
+	due := h.key(r)
 	for {
 		least, leastDue := -1, due
 		for c := 4*i + 1; c <= 4*i+4 && c < len(h.refs); c++ {
-			if d := h.t.at(h.refs[c]).due; d < leastDue {
+			if d := h.key(h.refs[c]); d < leastDue {
 				least, leastDue = c, d
 			}
 		}
@@ -72,5 +89,5 @@ func (h *dueHeap) down(i int) {
 
 func (h *dueHeap) set(i int, r ref) {
 	h.refs[i] = r
-	h.t.at(r).prev = ref(i)
+	*h.position(r) = ref(i)
 }

@@ -6,36 +6,37 @@ import "dawk/relay"
 type ref uint32
 
 // place is where an entry is: exactly one, always. It is what "every Delivery
-// has exactly one next event" means.
+// has exactly one next event" means: that of its place or, if that comes first,
+// its delay notice, for which it is in the heap of notices as well.
 type place uint8
 
 const (
-	placeFree      place = iota
-	placeWaiting         // in the due heap, until its due time
-	placeReady           // in the lane of its destination and identity, until its turn
-	placeOut             // with the goroutine that attempts, settles or acts on it
-	placeHeld            // held; only an operator moves it
-	placeHeldTimed       // held, and in the due heap until its delay notice may be due
-	placeHeldCheck       // held, and in the lane of those whose delay notice may be due
+	placeFree    place = iota
+	placeWaiting       // in the due heap, until its due time
+	placeReady         // in the lane of its destination and identity, until its turn
+	placeOut           // with the goroutine that attempts, settles or acts on it
+	placeHeld          // held; only an operator moves it
 )
 
-// entry is what the scheduler knows of one Delivery: 64 bytes, no pointers, so
+// entry is what the scheduler knows of one Delivery: 72 bytes, no pointers, so
 // that the garbage collector never looks at a million of them.
 type entry struct {
 	key          uint64 // relay.QueueID.Key
 	due          int64  // on the scheduler's clock, µs
+	notice       int64  // when its delay notice is due, likewise; 0: none is to come
 	dir          uint32 // relay.QueueID.Dir
 	arrival      uint32 // Unix seconds; good until 2106
 	dest, ident  uint32 // numbers of its destination and its identity
 	sibling      ref    // another Delivery of the same message
-	next, prev   ref    // neighbours in its lane; in the heap prev is its position
+	next, prev   ref    // neighbours in its lane; in the due heap prev is its position
+	alarm        ref    // its position in the heap of notices
 	older, newer ref    // neighbours by arrival
 	job          uint16
 	attempts     uint16 // no higher than it can count
 	place        place
 	reason       uint8 // why it is delayed: see reasonIndex
-	held         bool  // due is then when its delay notice may be due, 0: never
-	forced       bool  // the operator wants an attempt now, FUTURERELEASE or not
+	held         bool
+	forced       bool // the operator wants an attempt now, FUTURERELEASE or not
 }
 
 const chunkSize = 4096 // entries; 256 KiB

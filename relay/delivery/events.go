@@ -15,7 +15,7 @@ func event(kind relay.EventKind, now time.Time, c *relay.Claim) relay.Event {
 
 // attemptEvents tells of the attempt as a whole.
 func (s *settler) attemptEvents(now time.Time, c *relay.Claim, a attempted, n int, next relay.State) []relay.Event {
-	e := resultEvent(relay.EventAttempted, now, c, a.result, n)
+	e := resultEvent(relay.EventAttempted, now, c, &a.result.Session, n, a.result.Took)
 	e.Count = len(a.recipients)
 	if len(a.result.Replies) > 0 {
 		e.Reply = worst(a.result.Replies)
@@ -35,10 +35,11 @@ func worst(replies []relay.Reply) relay.Reply {
 	return replies[0]
 }
 
-func resultEvent(kind relay.EventKind, now time.Time, c *relay.Claim, r relay.Result, n int) relay.Event {
+func resultEvent(kind relay.EventKind, now time.Time, c *relay.Claim, s *relay.Session, n int, took time.Duration) relay.Event {
 	e := event(kind, now, c)
-	e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = r.Route, r.Host, r.Addr, r.TLS, n, r.Took
-	e.TLSPolicy = r.TLSPolicy
+	e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = s.Route, s.Host, s.Addr, s.TLS, n, took
+	e.TLSPolicy, e.TLSLevel, e.TLSFailed, e.Provider = s.TLSPolicy, s.TLSLevel, s.TLSFailed, s.Provider
+	e.Source, e.SentAs = s.Source, s.SentAs
 	return e
 }
 
@@ -56,7 +57,7 @@ var kindOf = map[relay.Action]relay.EventKind{
 func (s *settler) recipientEvents(now time.Time, c *relay.Claim, a attempted, out []relay.Outcome, n int, next relay.State) []relay.Event {
 	events := make([]relay.Event, len(out))
 	for i, o := range out {
-		e := resultEvent(kindOf[o.Action], now, c, a.result, n)
+		e := resultEvent(kindOf[o.Action], now, c, a.result.SessionOf(i), n, a.result.Took)
 		e.Recipient, e.Reply = c.Message.Recipients[o.Recipient].Path, o.Reply
 		e.Unknown = a.result.Unknown && !o.Reply.Positive() && !o.Reply.Permanent()
 		if o.Action == relay.ActionDelayed {

@@ -30,9 +30,11 @@ type store struct {
 
 	watch   func([]relay.Entry)
 	claims  int                          // open ones
+	onClaim func()                       // may be nil
 	settled []relay.Settlement           // committed, in order
 	refuse  func(relay.Settlement) error // a commit that fails
 	corrupt map[relay.QueueID]bool
+	unread  map[relay.QueueID]error // content that cannot be had
 	broken  map[relay.QueueID]error // records that Entries cannot read
 	closed  bool
 }
@@ -44,7 +46,7 @@ type jobKey struct {
 
 func newStore(t testing.TB) *store {
 	return &store{t: t, msgs: map[relay.QueueID]*relay.Message{}, jobs: map[jobKey]*relay.Delivery{},
-		next: map[relay.QueueID]uint16{}, body: map[relay.QueueID][]byte{}, corrupt: map[relay.QueueID]bool{}, broken: map[relay.QueueID]error{}}
+		next: map[relay.QueueID]uint16{}, body: map[relay.QueueID][]byte{}, corrupt: map[relay.QueueID]bool{}, unread: map[relay.QueueID]error{}, broken: map[relay.QueueID]error{}}
 }
 
 func (s *store) Watch(f func([]relay.Entry)) { s.watch = f }
@@ -145,8 +147,15 @@ func (s *store) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
 		return nil, fmt.Errorf("claim: %w", relay.ErrNotFound)
 	}
 	s.claims++
+	if s.onClaim != nil {
+		s.onClaim()
+	}
 	c := *d
 	c.Open = slices.Clone(d.Open)
+	if err := s.unread[id]; err != nil {
+		s.claims--
+		return &relay.Claim{Message: s.msgs[id], Delivery: &c, Content: &content{s: s, Reader: bytes.NewReader(nil)}}, fmt.Errorf("claim: %w", err)
+	}
 	body := s.body[id]
 	if body == nil {
 		body = []byte("Subject: x\r\n\r\ny\r\n")
@@ -325,7 +334,7 @@ var (
 )
 
 func all(t relay.Task, r relay.Reply) relay.Result {
-	res := relay.Result{Route: "mx", Host: r.MTA, Began: time.Now(), Unknown: r == noAnswer}
+	res := relay.Result{Session: relay.Session{Route: "mx", Host: r.MTA}, Began: time.Now(), Unknown: r == noAnswer}
 	for range t.Recipients {
 		res.Replies = append(res.Replies, r)
 	}
@@ -388,7 +397,16 @@ type rig struct {
 // begin starts a rig that is stopped, and checked, at the end of the bubble.
 func begin(t *testing.T, cfg delivery.Config, prepare ...func(*rig)) *rig {
 	t.Helper()
+	return beginWith(t, cfg, nil, prepare...)
+}
+
+// beginWith is begin with a transport of one's own, if it is not nil.
+func beginWith(t *testing.T, cfg delivery.Config, transport delivery.Transport, prepare ...func(*rig)) *rig {
+	t.Helper()
 	r := &rig{t: t, store: newStore(t), hop: &nextHop{}, ledger: &ledger{}}
+	if transport == nil {
+		transport = r.hop
+	}
 	for _, p := range prepare {
 		p(r)
 	}
@@ -399,7 +417,7 @@ func begin(t *testing.T, cfg delivery.Config, prepare ...func(*rig)) *rig {
 		cfg.Rand = func(n int64) int64 { return n / 2 } // the middle: exact waits
 	}
 	var err error
-	if r.d, err = delivery.New(cfg, r.store, r.hop, r.ledger); err != nil {
+	if r.d, err = delivery.New(cfg, r.store, transport, r.ledger); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

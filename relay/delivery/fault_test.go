@@ -49,7 +49,7 @@ func TestSettlementThatCannotBeWritten(t *testing.T) {
 // While nothing can be settled, only so much is sent as may be sent twice.
 func TestUnsettledMailIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{MaxConnections: 20, PerDestination: 20})
+		r := begin(t, delivery.Config{MaxConnections: 20, PerProvider: 20})
 		r.store.refuse = func(relay.Settlement) error { return relay.ErrNoSpace }
 		for range 1000 {
 			r.store.accept(mail("", "a@dest.test"))

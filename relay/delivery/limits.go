@@ -6,22 +6,57 @@ import (
 	"dawk/relay"
 )
 
-// Limits are what next hops allow besides Config.PerDestination. Functions
-// that are nil, and zero values, set no limit. They are called under the
-// dispatcher's lock: they must be cheap and must not call it.
+// Limits are what next hops allow. Functions that are nil set no limit besides
+// Config.PerProvider. They are called under the dispatcher's lock: they must be
+// cheap and must not call it.
 type Limits struct {
 	// Reserve takes room for one message to a destination from its budget, or
 	// says when there may be some; zero: go ahead. A Delivery that waits for
 	// its budget is not attempted, and nothing counts as an attempt.
 	Reserve func(destination string) (wait time.Time)
-	// Connections is how many attempts may run at once to a destination; 0:
-	// Config.PerDestination.
-	Connections func(destination string) int
+	// Provider names who takes the mail of a destination; "": an attempt must
+	// find out first (relay.Admission). nil: each destination is its own.
+	Provider func(destination string) string
+	// Allowance is what a provider takes.
+	Allowance func(provider string) Allowance
+}
+
+// Allowance is what a provider takes.
+type Allowance struct {
+	Connections   int        // at once; 0: Config.PerProvider
+	Rate          relay.Rate // messages; zero: no limit
+	RecipientRate relay.Rate // recipients of messages, likewise
+}
+
+// limits are those of a scheduler; no function is nil.
+type limits struct {
+	reserve    func(destination string) int64 // until when it waits for its budget; 0: it does not
+	providerOf func(destination string) string
+	allowance  func(provider string) Allowance
+}
+
+func noLimits(perProvider int) limits {
+	return limits{
+		reserve:    func(string) int64 { return 0 },
+		providerOf: func(destination string) string { return destination },
+		allowance:  func(string) Allowance { return Allowance{Connections: perProvider} },
+	}
 }
 
 // limit makes the scheduler heed l; clock is the dispatcher's.
 func (s *scheduler) limit(l Limits, clock *clock) {
-	s.connections = l.Connections
+	if l.Provider != nil {
+		s.providerOf = l.Provider
+	}
+	if own := s.allowance; l.Allowance != nil {
+		s.allowance = func(provider string) Allowance {
+			a := l.Allowance(provider)
+			if a.Connections <= 0 {
+				a.Connections = own(provider).Connections
+			}
+			return a
+		}
+	}
 	if l.Reserve == nil {
 		return
 	}
@@ -36,15 +71,11 @@ func (s *scheduler) limit(l Limits, clock *clock) {
 
 // waits says whether d has to wait for its budget, and lets it rest until then.
 func (s *scheduler) waits(d *destination) bool {
-	if s.reserve == nil {
-		return false
-	}
 	until := s.reserve(s.dests.names[d.num])
 	if until == 0 {
 		return false
 	}
-	s.rests.restUntil(d, until)
-	d.budgeted = true
+	s.rests.begin(&d.rest, until, restBudget)
 	return true
 }
 
@@ -66,16 +97,14 @@ func (s *scheduler) wakeAll(num uint32, now int64) {
 		if e.place != placeWaiting || e.dest != num || e.attempts == 0 {
 			continue
 		}
-		s.pull(r)
-		s.out--
+		s.leave(r)
 		e.due = now
-		s.makeReady(r)
+		s.makeReady(r, false, now)
 	}
 	if d := s.active[num]; d != nil {
 		d.proving = false
-		s.rests.end(d)
+		s.wakeUp(d)
 		s.offer(d)
-		s.forget(d)
 	}
 }
 

@@ -17,15 +17,16 @@ type logObserver struct{ log *slog.Logger }
 // and when it is tried again. Keys that do not apply are left out; those that
 // appear keep their names and their order:
 //
-//	qid from rcpt identity client listener session msgid size nrcpt dest route mx
-//	addr tls tls_policy attempt took age code status reply unknown next rule reason notice kind
+//	qid from rcpt identity client listener session msgid size nrcpt dest route provider mx
+//	addr tls tls_level tls_policy tls_failed sent_as attempt took age code status reply unknown next rule reason notice kind
 //
 // session names the client's connection: with [log] level = "debug" the whole
 // dialogue stands under it. status is what we said to a client, or what we make
-// of a server's words for the sender (relay.Reply.Enhanced).
+// of a server's words for the sender (relay.Reply.Enhanced); of a route that is
+// held it is what the server said.
 //
 // Levels: debug for connections and attempts (their recipients follow), warn
-// for mail that failed and for users put on hold, error for a failure that nobody hears of.
+// for mail that failed, users put on hold and providers that slow us down, error for a failure that nobody hears of.
 func NewLogObserver(l *slog.Logger) relay.Observer { return logObserver{l} }
 
 // Observe writes e.
@@ -52,7 +53,7 @@ func levelOf(e relay.Event) slog.Level {
 	switch e.Kind {
 	case relay.EventAttempted, relay.EventConnected, relay.EventGone:
 		return slog.LevelDebug
-	case relay.EventFailed, relay.EventExpired, relay.EventRouteHeld, relay.EventIdentityHeld:
+	case relay.EventFailed, relay.EventExpired, relay.EventRouteHeld, relay.EventIdentityHeld, relay.EventProviderSlowed:
 		return slog.LevelWarn
 	case relay.EventDropped:
 		return slog.LevelError
@@ -74,6 +75,8 @@ func words(e relay.Event) string {
 		return "dropped: a failure that nobody can be told of"
 	case relay.EventIdentityHeld:
 		return "identity_held: its mail is taken and waits; see dawk user release"
+	case relay.EventProviderSlowed:
+		return "provider slowed: it says that we send too much at a time"
 	case relay.EventLogin:
 		if e.Reason != "ok" {
 			return "login failed"
@@ -133,10 +136,17 @@ func (a *attrs) mail(e relay.Event) {
 func (a *attrs) attempt(e relay.Event) {
 	a.str("dest", e.Destination)
 	a.str("route", e.Route)
+	a.str("source", e.Source)
+	a.str("provider", relay.Sanitize(e.Provider))
 	a.str("mx", e.Host)
 	a.str("addr", e.Addr)
 	a.str("tls", e.TLS)
+	a.str("tls_level", string(e.TLSLevel))
 	a.str("tls_policy", e.TLSPolicy)
+	a.str("tls_failed", e.TLSFailed)
+	if !e.SentAs.IsNull() {
+		a.str("sent_as", e.SentAs.Wire())
+	}
 	a.num("attempt", int64(e.Attempt))
 	a.duration("took", e.Took)
 	a.duration("age", e.Age)
@@ -146,7 +156,7 @@ func (a *attrs) attempt(e relay.Event) {
 // a client we spoke ourselves, and meant it: a 5yz of ours is class 5.
 func status(e relay.Event) relay.Status {
 	switch e.Kind {
-	case relay.EventRefused, relay.EventLogin:
+	case relay.EventRefused, relay.EventLogin, relay.EventRouteHeld: // the last: their words, as they were
 		return e.Reply.Status
 	}
 	return e.Reply.Enhanced()

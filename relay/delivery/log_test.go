@@ -28,9 +28,13 @@ func TestLogLines(t *testing.T) {
 	}{
 		{with(relay.EventDelayed, func(e *relay.Event) {
 			e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = "mx", "mx.dest.test", "192.0.2.1", "TLS1.3", 2, 1500*time.Millisecond
+			e.TLSLevel, e.TLSPolicy, e.Source = relay.TLSUnverified, "mta-sts-testing", "out1"
 			e.Reply, e.Reason, e.Rule = greylist, "greylisted", "retry step 2 of 6: 5m ±10 %"
 			e.Next = time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)
-		}), `level=INFO msg=delayed qid=` + id.String() + ` from=<sender@example.org> rcpt=<a@dest.test> identity=app dest=dest.test route=mx mx=mx.dest.test addr=192.0.2.1 tls=TLS1.3 attempt=2 took=1.5s code=451 status=4.7.1 reply="greylisted, come back later" next=2026-03-01T12:00:00.000Z rule="retry step 2 of 6: 5m ±10 %" reason=greylisted`},
+		}), `level=INFO msg=delayed qid=` + id.String() + ` from=<sender@example.org> rcpt=<a@dest.test> identity=app dest=dest.test route=mx source=out1 mx=mx.dest.test addr=192.0.2.1 tls=TLS1.3 tls_level=unverified tls_policy=mta-sts-testing attempt=2 took=1.5s code=451 status=4.7.1 reply="greylisted, come back later" next=2026-03-01T12:00:00.000Z rule="retry step 2 of 6: 5m ±10 %" reason=greylisted`},
+		{with(relay.EventRelayed, func(e *relay.Event) {
+			e.TLSLevel, e.TLSFailed = relay.TLSFallback, "mx.dest.test: 454 not now"
+		}), `level=INFO msg=relayed qid=` + id.String() + ` from=<sender@example.org> rcpt=<a@dest.test> identity=app dest=dest.test tls_level=fallback tls_failed="mx.dest.test: 454 not now"`},
 		{with(relay.EventFailed, func(e *relay.Event) {
 			e.Reply = relay.Reply{Code: 550, Stage: relay.StageRcpt, Text: "no\r\nqid=forged"}
 		}), `level=WARN msg=failed qid=` + id.String() + ` from=<sender@example.org> rcpt=<a@dest.test> identity=app dest=dest.test code=550 status=5.0.0 reply="no  qid=forged"`},

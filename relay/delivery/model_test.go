@@ -2,9 +2,13 @@ package delivery
 
 import (
 	"fmt"
+	"iter"
+	"maps"
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,21 +34,22 @@ func (s *scheduler) audit(out map[ref]bool) error {
 		return nil
 	}
 	for i, r := range s.due.refs {
-		if err := note(r, "the heap", placeWaiting, placeHeldTimed); err != nil {
+		if err := note(r, "the heap", placeWaiting); err != nil {
 			return err
 		}
 		if int(s.at(r).prev) != i || i > 0 && s.at(s.due.refs[(i-1)/4]).due > s.at(r).due {
 			return fmt.Errorf("the heap is out of order at %d", i)
 		}
 	}
-	for r := s.checks.head; r != 0; r = s.at(r).next {
-		if err := note(r, "the checks", placeHeldCheck); err != nil {
-			return err
+	for i, r := range s.alarms.refs {
+		if e := s.at(r); int(e.alarm) != i || e.notice == 0 || e.place == placeOut || i > 0 && s.at(s.alarms.refs[(i-1)/4]).notice > e.notice {
+			return fmt.Errorf("the heap of notices is out of order at %d", i)
 		}
 	}
+	of := map[*provider]*provider{} // what each should count
 	for _, d := range s.active {
 		ready := 0
-		for l := d.first; l != nil; l = l.next {
+		for l := d.lanes; l != nil; l = l.older {
 			n := 0
 			for r := l.head; r != 0; r = s.at(r).next {
 				if err := note(r, "a lane of "+s.dests.names[d.num], placeReady); err != nil {
@@ -52,14 +57,35 @@ func (s *scheduler) audit(out map[ref]bool) error {
 				}
 				n++
 			}
-			if n != l.n || s.lanes[uint64(d.num)<<32|uint64(l.ident)] != l {
+			if n != l.n || l.dest != d || l.share.provider != d.provider || s.lanes[uint64(d.num)<<32|uint64(l.share.ident)] != l ||
+				s.shares[shareKey{d.provider, l.share.ident}] != l.share {
 				return fmt.Errorf("a lane of %s has %d, not %d, or is lost", s.dests.names[d.num], n, l.n)
+			}
+			if n > 0 && d.open() && (!l.inRing || !l.share.inRing || d.provider.open() && !d.provider.inRing) {
+				return fmt.Errorf("%s could have a turn and is in no ring", s.dests.names[d.num])
+			}
+			if !l.inRing && n > 0 && !d.parked {
+				return fmt.Errorf("a lane of %s would never be offered a turn", s.dests.names[d.num])
 			}
 			ready += n
 		}
-		canTurn := d.ready > 0 && d.rest == 0 && d.flying < d.budget(s.perDestination)
-		if ready != d.ready || canTurn && !d.inRing {
-			return fmt.Errorf("%s: %d ready, says %d; in the ring %v, could have a turn %v", s.dests.names[d.num], ready, d.ready, d.inRing, canTurn)
+		if ready != d.ready {
+			return fmt.Errorf("%s: %d ready, says %d", s.dests.names[d.num], ready, d.ready)
+		}
+		if of[d.provider] == nil {
+			of[d.provider] = &provider{}
+		}
+		of[d.provider].domains++
+		of[d.provider].ready += ready
+	}
+	for p, want := range of {
+		if p.domains != want.domains || p.ready != want.ready || p.name != "" && s.providers[p.name] != p {
+			return fmt.Errorf("provider %q says %d domains with %d ready; it has %d with %d, or is lost", p.name, p.domains, p.ready, want.domains, want.ready)
+		}
+	}
+	for _, p := range s.providers {
+		if p.limit < 1 || p.limit > max(1, p.allowed.Connections) {
+			return fmt.Errorf("provider %q may have %d connections of %d", p.name, p.limit, p.allowed.Connections)
 		}
 	}
 	for r := range out {
@@ -67,9 +93,15 @@ func (s *scheduler) audit(out map[ref]bool) error {
 			return err
 		}
 	}
-	n := 0
+	n, notices := 0, 0
 	for r := s.oldest; r != 0; r = s.at(r).newer {
 		n++
+		if e := s.at(r); e.notice != 0 && e.place != placeOut {
+			notices++
+		}
+		if e := s.at(r); e.notice != 0 && e.place != placeOut && (int(e.alarm) >= len(s.alarms.refs) || s.alarms.refs[e.alarm] != r) {
+			return fmt.Errorf("the delay notice of entry %d would never go out", r)
+		}
 		if s.at(r).place == placeHeld {
 			if err := note(r, "the held", placeHeld); err != nil {
 				return err
@@ -78,6 +110,9 @@ func (s *scheduler) audit(out map[ref]bool) error {
 		if seen[r] == "" {
 			return fmt.Errorf("entry %d is nowhere, but says place %d", r, s.at(r).place)
 		}
+	}
+	if notices != len(s.alarms.refs) {
+		return fmt.Errorf("%d delay notices are to come, %d are scheduled", notices, len(s.alarms.refs))
 	}
 	if n != s.n || len(seen) != s.n || s.adrift() != 0 {
 		return fmt.Errorf("%d by arrival, %d seen, %d counted, %d adrift", n, len(seen), s.n, s.adrift())
@@ -88,23 +123,26 @@ func (s *scheduler) audit(out map[ref]bool) error {
 // Whatever happens, every Delivery has exactly one next event.
 func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := newScheduler(5, 2, schedule{steps: DefaultRetry, rand: middle}.step)
+		s := newScheduler(5, 2, schedule{steps: DefaultRetry, rand: middle})
+		known0 := map[string]string{} // what the transport has found out
+		mxOf := func(dest string) string { return "p" + string(dest[1]%3+'0') }
+		s.limit(Limits{Provider: func(dest string) string { return known0[dest] },
+			Allowance: func(p string) Allowance {
+				return map[string]Allowance{"p0": {Connections: 3}, "p1": {Rate: relay.Rate{N: 5, Per: time.Minute}},
+					"p2": {Connections: 1, RecipientRate: relay.Rate{N: 90, Per: time.Hour}}}[p]
+			}}, nil)
 		now, next := int64(1_000_000_000), uint64(0)
-		flying, acting := map[ref]bool{}, map[ref]bool{}
+		flying, acting := map[ref]*flight{}, map[ref]bool{}
+		holds := map[*provider]int{}
 		known := map[relay.QueueID][]uint16{}
-		pick := func(m map[ref]bool) ref {
-			all := make([]ref, 0, len(m))
-			for r := range m {
-				all = append(all, r)
-			}
-			slices.Sort(all)
-			return rapid.SampledFrom(all).Draw(t, "entry")
+		pick := func(all iter.Seq[ref]) ref {
+			return rapid.SampledFrom(slices.Sorted(all)).Draw(t, "entry")
 		}
 		fateOf := func() fate {
 			f := fate{gone: rapid.IntRange(0, 3).Draw(t, "gone") == 0, due: now + rapid.Int64Range(-5, 200).Draw(t, "due")*1e6,
 				attempts: rapid.IntRange(0, 70000).Draw(t, "attempts"), held: rapid.IntRange(0, 4).Draw(t, "held") == 0,
 				reason: uint8(rapid.IntRange(0, 5).Draw(t, "reason"))}
-			if f.held && rapid.Bool().Draw(t, "notice") {
+			if rapid.Bool().Draw(t, "notice") {
 				f.notice = now + rapid.Int64Range(1, 100).Draw(t, "noticeAt")*1e6
 			}
 			return f
@@ -133,27 +171,80 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 			},
 			"time": func(t *rapid.T) { now += rapid.Int64Range(0, 60).Draw(t, "s") * 1e6; s.advance(now) },
 			"take": func(t *rapid.T) {
-				if r, ok := s.take(); ok {
-					flying[r] = true
-				} else if s.flying < s.maxFlying {
+				f, ok := s.take(now)
+				if ok {
+					flying[f.r] = &f
+					holds[f.p]++
+					if holds[f.p] > f.p.width() {
+						t.Fatalf("%d attempts at once at %q, which may have %d", holds[f.p], f.p.name, f.p.width())
+					}
+					return
+				}
+				if s.flying < s.maxFlying {
 					for _, d := range s.active {
-						if d.ready > 0 && d.rest == 0 && d.flying < d.budget(s.perDestination) {
+						if p := d.provider; d.open() && p.open() && p.next() <= now {
 							t.Fatalf("%s could have a turn", s.dests.names[d.num])
 						}
 					}
 				}
 			},
-			"check": func(*rapid.T) {
-				if r, ok := s.takeCheck(); ok {
-					acting[r] = true
+			"notice": func(t *rapid.T) {
+				due := len(s.alarms.refs) > 0 && s.nextEvent(true) <= now && s.at(s.alarms.first()).notice <= now
+				all := s.takeNotices(now)
+				if (len(all) > 0) != due {
+					t.Fatalf("a notice is due: %v; taken: %d", due, len(all))
 				}
+				for _, a := range all {
+					if e := s.at(a.r); e.key != s.at(all[0].r).key || e.dir != s.at(all[0].r).dir {
+						t.Fatalf("entries %d and %d are of two messages", a.r, all[0].r)
+					}
+					// Settled at once: its place is what it was.
+					if f := s.fateOf(a.r); rapid.Bool().Draw(t, "at once") {
+						f.notice, f.first = 0, a.ready
+						s.put(a.r, f, now)
+						if e := s.at(a.r); a.ready && s.lanes[laneKey(e)].head != a.r {
+							t.Fatalf("entry %d lost its turn", a.r)
+						}
+					} else {
+						acting[a.r] = true
+					}
+				}
+				for _, a := range all {
+					for r := s.index[s.at(a.r).key]; r != 0; r = s.at(r).sibling {
+						if e := s.at(r); e.dir == s.at(a.r).dir && e.place != placeOut && e.notice != 0 && e.notice <= now {
+							t.Fatalf("entry %d of the same message was left out", r)
+						}
+					}
+				}
+			},
+			"admit": func(t *rapid.T) {
+				if len(flying) == 0 {
+					t.Skip()
+				}
+				f := flying[pick(maps.Keys(flying))]
+				dest := s.dests.names[s.at(f.r).dest]
+				p := mxOf(dest)
+				if rapid.IntRange(0, 9).Draw(t, "other host") == 0 {
+					p = "p" + string('0'+rune(rapid.IntRange(0, 3).Draw(t, "provider")))
+				} else {
+					known0[dest] = p
+				}
+				before := f.p
+				if ok := s.admit(f, p, rapid.IntRange(1, 3).Draw(t, "recipients"), now); ok != (f.p.name == p) {
+					t.Fatalf("admitted to %q: %v, and it has a connection to %q", p, ok, f.p.name)
+				}
+				if holds[before]--; f.p != before && f.p.flying > f.p.width() {
+					t.Fatalf("%d attempts at once at %q, which may have %d", f.p.flying, f.p.name, f.p.width())
+				}
+				holds[f.p]++
 			},
 			"land and settle": func(t *rapid.T) {
 				if len(flying) == 0 {
 					t.Skip()
 				}
-				r, f := pick(flying), fateOf()
-				s.land(r, verdict(rapid.IntRange(0, 2).Draw(t, "verdict")), now)
+				r, f := pick(maps.Keys(flying)), fateOf()
+				holds[flying[r].p]--
+				s.land(flying[r], verdict(rapid.IntRange(0, 3).Draw(t, "verdict")), relay.Reply{}, now)
 				forget(r, f)
 				s.put(r, f, now)
 				delete(flying, r)
@@ -179,7 +270,7 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 				if len(acting) == 0 {
 					t.Skip()
 				}
-				r, f := pick(acting), fateOf()
+				r, f := pick(maps.Keys(acting)), fateOf()
 				forget(r, f)
 				s.put(r, f, now)
 				delete(acting, r)
@@ -214,8 +305,8 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 			},
 		})
 		// When all is gone, nothing is remembered.
-		for r := range flying {
-			s.land(r, verdictNone, now)
+		for r, f := range flying {
+			s.land(f, verdictNone, relay.Reply{}, now)
 			s.put(r, fate{gone: true}, now)
 		}
 		for r := range acting {
@@ -226,12 +317,15 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 			s.put(r, fate{gone: true}, now)
 		}
 		s.advance(now + 1e12)
-		if r, ok := s.take(); ok {
-			t.Fatalf("it gave out %d, which is gone", r)
+		for range 2 { // sweep spares what was in use at its last look
+			if f, ok := s.take(now + 1e12); ok {
+				t.Fatalf("it gave out %d, which is gone", f.r)
+			}
+			s.sweep(now + 1e12)
 		}
-		if len(s.dests.byName)+len(s.active)+len(s.lanes)+len(s.idents.byName)+len(s.index)+len(s.minutes)+len(s.heldBy)+s.ready+s.out+s.flying != 0 {
-			t.Fatalf("empty, but it remembers %d destinations, %d busy, %d lanes, %d identities",
-				len(s.dests.byName), len(s.active), len(s.lanes), len(s.idents.byName))
+		if len(s.providers)+len(s.shares)+len(s.dests.byName)+len(s.active)+len(s.lanes)+len(s.idents.byName)+len(s.index)+len(s.minutes)+len(s.heldBy)+s.ready+s.out+s.flying != 0 {
+			t.Fatalf("empty, but it remembers %d providers, %d shares, %d destinations, %d busy, %d lanes, %d identities",
+				len(s.providers), len(s.shares), len(s.dests.byName), len(s.active), len(s.lanes), len(s.idents.byName))
 		}
 	})
 }
@@ -269,7 +363,7 @@ func fill(s *scheduler, n, domains int, now int64) {
 	for i := range n {
 		s.add(relay.Entry{ID: relay.QueueID{Key: uint64(now) + uint64(i), Dir: 9}, Destination: fmt.Sprintf("domain%d.example", i%domains),
 			Identity: fmt.Sprint("user", i%50), Arrival: time.UnixMicro(now)},
-			fate{due: now + rand.Int64N(7200e6) + 1, attempts: 3}, now)
+			fate{due: now + rand.Int64N(7200e6) + 1, notice: now + 14400e6 + int64(i), attempts: 3}, now)
 	}
 }
 
@@ -278,7 +372,7 @@ func weigh(n, domains int) int {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	s := newScheduler(500, 10, schedule{steps: DefaultRetry, rand: middle}.step)
+	s := newScheduler(500, 10, schedule{steps: DefaultRetry, rand: middle})
 	fill(s, n, domains, time.Now().UnixMicro())
 	runtime.GC()
 	runtime.ReadMemStats(&after)
@@ -309,16 +403,46 @@ func BenchmarkMillion(b *testing.B) {
 }
 
 func BenchmarkRetryAmongAMillion(b *testing.B) {
-	s := newScheduler(500, 10, schedule{steps: DefaultRetry, rand: middle}.step)
+	s := newScheduler(500, 10, schedule{steps: DefaultRetry, rand: middle})
 	now := time.Now().UnixMicro()
 	fill(s, 1_000_000, 20_000, now)
 	for b.Loop() {
 		r := s.due.first()
 		now = max(now, s.at(r).due)
 		s.advance(now)
-		if r, ok := s.take(); ok {
-			s.land(r, verdictOpen, now)
-			s.put(r, fate{due: now + 3600e6 + rand.Int64N(7200e6), attempts: 4}, now)
+		if f, ok := s.take(now); ok {
+			s.land(&f, verdictOpen, relay.Reply{}, now)
+			s.put(f.r, fate{due: now + 3600e6 + rand.Int64N(7200e6), attempts: 4}, now)
 		}
+	}
+}
+
+// A turn costs the same with ten thousand domains at one provider as with ten,
+// and as with ten thousand providers.
+func BenchmarkTurn(b *testing.B) {
+	for _, c := range []struct {
+		domains   int
+		providers int
+	}{{10, 1}, {10_000, 1}, {10_000, 10_000}} {
+		b.Run(fmt.Sprintf("domains=%d/providers=%d", c.domains, c.providers), func(b *testing.B) {
+			s := newScheduler(500, 10, schedule{steps: DefaultRetry, rand: middle})
+			s.limit(Limits{Provider: func(d string) string {
+				n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(d, "domain"), ".example"))
+				return fmt.Sprint("provider", n%c.providers)
+			}}, nil)
+			now := time.Now().UnixMicro()
+			fill(s, 20_000, c.domains, now)
+			now += 8000e6 // all are due
+			s.advance(now)
+			b.ReportAllocs()
+			for b.Loop() {
+				f, ok := s.take(now)
+				if !ok {
+					b.Fatal("nobody has a turn")
+				}
+				s.land(&f, verdictOpen, relay.Reply{}, now)
+				s.put(f.r, fate{due: now, attempts: 4}, now)
+			}
+		})
 	}
 }

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"dawk/relay"
@@ -13,37 +14,39 @@ import (
 //
 // Times are µs on the dispatcher's clock.
 type scheduler struct {
-	maxFlying      int // attempts at once
-	perDestination int
-	step           func(attempts int) time.Duration // the retry step that follows an attempt
-	connections    func(destination string) int     // see Limits; may be nil
-	reserve        func(destination string) int64   // until when it waits for its budget; 0: it does not; may be nil
+	maxFlying int                              // attempts at once
+	step      func(attempts int) time.Duration // the retry step that follows an attempt
+	shortest  time.Duration                    // of all steps
+	limits
 
 	table
 	due         dueHeap
-	checks      lane                    // held entries whose delay notice may be due
+	alarms      dueHeap                 // the entries that are not out, by when their delay notice is due
 	dests       names                   // of all entries
 	heldBy      map[uint32]int          // held entries by destination
 	active      map[uint32]*destination // the busy ones of dests
+	providers   map[string]*provider    // of those, and some that had some lately
 	idents      names
 	lanes       map[uint64]*lane // by destination and identity
+	shares      map[shareKey]*share
 	rests       restHeap
-	ringFirst   *destination // destinations whose turn comes
-	ringLast    *destination
+	ringFirst   *provider // providers whose turn comes
+	ringLast    *provider
 	flying      int // attempts that may hold a connection
 	out         int // entries in placeOut
 	ready       int // entries in placeReady
 	held        int // entries in placeHeld
-	heldTimed   int // entries in placeHeldTimed
 	deferred    int // entries in placeWaiting that were attempted before
 	reasonCount [maxReasons]int
 }
 
-func newScheduler(maxFlying, perDestination int, step func(int) time.Duration) *scheduler {
-	s := &scheduler{maxFlying: maxFlying, perDestination: perDestination, step: step,
+func newScheduler(maxFlying, perProvider int, sch schedule) *scheduler {
+	s := &scheduler{maxFlying: maxFlying, step: sch.step, shortest: slices.Min(sch.steps), limits: noLimits(perProvider),
 		table: newTable(), dests: newNames(), heldBy: make(map[uint32]int),
-		active: make(map[uint32]*destination), idents: newNames(), lanes: make(map[uint64]*lane)}
+		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
+		shares: make(map[shareKey]*share)}
 	s.due.t = &s.table
+	s.alarms = dueHeap{t: &s.table, notices: true}
 	return s
 }
 
@@ -53,19 +56,16 @@ type fate struct {
 	due      int64
 	attempts int
 	held     bool
-	notice   int64 // held: when its delay notice may be due; 0: never
+	notice   int64 // when its delay notice is due; 0: none is to come
 	reason   uint8
 	forced   bool
+	first    bool // due by then, it was ready before, and goes to the front of its lane
 }
 
 // fateOf is the fate that leaves r as it is.
 func (s *scheduler) fateOf(r ref) fate {
 	e := s.at(r)
-	f := fate{due: e.due, attempts: int(e.attempts), reason: e.reason, forced: e.forced, held: e.held}
-	if e.held {
-		f.due, f.notice = 0, e.due
-	}
-	return f
+	return fate{due: e.due, attempts: int(e.attempts), notice: e.notice, reason: e.reason, forced: e.forced, held: e.held}
 }
 
 // add takes in a Delivery that is new to the scheduler; it says false when it
@@ -88,10 +88,11 @@ func (s *scheduler) add(e relay.Entry, f fate, now int64) bool {
 func (s *scheduler) busy(num uint32) *destination {
 	d := s.active[num]
 	if d == nil {
-		d = &destination{num: num, single: isDigest(s.dests.names[num])}
-		if s.connections != nil {
-			d.most = s.connections(s.dests.names[num])
-		}
+		name := s.dests.names[num]
+		d = &destination{num: num, single: isDigest(name)}
+		d.rest.dest = d
+		d.provider = s.providerNamed(s.providerOf(name))
+		d.provider.domains++
 		s.active[num] = d
 		s.dests.keep(num)
 	}
@@ -110,23 +111,18 @@ func (s *scheduler) put(r ref, f fate, now int64) {
 		return
 	}
 	e.due, e.attempts, e.reason = f.due, uint16(min(f.attempts, math.MaxUint16)), f.reason
-	e.forced, e.held = f.forced, f.held
-	if f.held {
-		e.due = f.notice
-	}
+	e.forced, e.held, e.notice = f.forced, f.held, f.notice
 	s.reasonCount[e.reason]++
+	if e.notice != 0 {
+		s.alarms.push(r)
+	}
 	switch {
-	case f.held && f.notice == 0:
+	case f.held:
 		e.place = placeHeld
 		s.held++
 		s.heldBy[e.dest]++
-	case f.held:
-		e.place = placeHeldTimed
-		s.heldTimed++
-		s.heldBy[e.dest]++
-		s.due.push(r)
 	case e.due <= now:
-		s.makeReady(r)
+		s.makeReady(r, f.first, now)
 	default:
 		e.place = placeWaiting
 		if e.attempts > 0 {
@@ -139,6 +135,17 @@ func (s *scheduler) put(r ref, f fate, now int64) {
 // pull takes an entry out of its place. The caller owns it until put.
 func (s *scheduler) pull(r ref) {
 	e := s.at(r)
+	if e.notice != 0 {
+		s.alarms.remove(r)
+	}
+	s.leave(r)
+	e.place = placeOut
+	s.out++
+}
+
+// leave takes an entry out of its place, for the next one.
+func (s *scheduler) leave(r ref) {
+	e := s.at(r)
 	switch e.place {
 	case placeWaiting:
 		s.due.remove(r)
@@ -146,240 +153,76 @@ func (s *scheduler) pull(r ref) {
 			s.deferred--
 		}
 	case placeReady:
-		d := s.active[e.dest]
-		s.lanes[laneKey(e)].remove(&s.table, r)
+		l := s.lanes[laneKey(e)]
+		d := l.dest
+		l.remove(&s.table, r)
 		d.ready--
+		d.provider.ready--
 		s.ready--
+		s.dropLane(l)
 		s.forget(d)
 	case placeHeld:
 		s.held--
-	case placeHeldTimed:
-		s.due.remove(r)
-		s.heldTimed--
-	case placeHeldCheck:
-		s.checks.remove(&s.table, r)
-	}
-	if e.held {
 		if s.heldBy[e.dest]--; s.heldBy[e.dest] == 0 {
 			delete(s.heldBy, e.dest)
 		}
 	}
-	e.place = placeOut
-	s.out++
 }
 
 // advance moves what has become due.
 func (s *scheduler) advance(now int64) {
 	for r := s.due.first(); r != 0 && s.at(r).due <= now; r = s.due.first() {
-		e := s.at(r)
-		if e.place == placeHeldTimed {
-			s.due.remove(r)
-			s.heldTimed--
-			e.place = placeHeldCheck
-			s.checks.push(&s.table, r)
-			continue
-		}
-		s.pull(r)
-		s.out--
-		s.makeReady(r)
+		s.leave(r)
+		s.makeReady(r, false, now)
 	}
-	for len(s.rests) > 0 && s.rests[0].rest <= now {
-		d := s.rests[0]
-		s.rests.end(d)
-		s.forget(d)
-		s.offer(d)
+	for len(s.rests) > 0 && s.rests[0].until <= now {
+		s.rested(s.rests[0])
 	}
 }
 
-// nextEvent is when advance has something to do again.
-func (s *scheduler) nextEvent() int64 {
+// nextEvent is when advance has something to do again or, if the caller has
+// room for one, takeNotices.
+func (s *scheduler) nextEvent(room bool) int64 {
 	next := int64(math.MaxInt64)
+	if r := s.alarms.first(); r != 0 && room {
+		next = s.at(r).notice
+	}
 	if r := s.due.first(); r != 0 {
-		next = s.at(r).due
+		next = min(next, s.at(r).due)
 	}
 	if len(s.rests) > 0 {
-		next = min(next, s.rests[0].rest)
+		next = min(next, s.rests[0].until)
 	}
 	return next
 }
 
-func laneKey(e *entry) uint64 { return uint64(e.dest)<<32 | uint64(e.ident) }
-
-func (s *scheduler) makeReady(r ref) {
-	e := s.at(r)
-	d := s.busy(e.dest)
-	key := laneKey(e)
-	l := s.lanes[key]
-	if l == nil {
-		l = &lane{ident: e.ident}
-		s.lanes[key] = l
-		d.append(l)
-	}
-	e.place = placeReady
-	l.push(&s.table, r)
-	d.ready++
-	s.ready++
-	s.offer(d)
+// alarmed is an entry that was taken for its delay notice. ready: its turn was
+// to come.
+type alarmed struct {
+	r     ref
+	ready bool
 }
 
-func (d *destination) append(l *lane) {
-	if d.last != nil {
-		d.last.next = l
-	} else {
-		d.first = l
+// takeNotices are the entries of one message whose delay notice is due, wherever
+// they were: also such as are held, or whose destination rests. Nil: none is.
+func (s *scheduler) takeNotices(now int64) (all []alarmed) {
+	first := s.alarms.first()
+	if first == 0 || s.at(first).notice > now {
+		return nil
 	}
-	d.last = l
-}
-
-// offer puts d into the ring if it may have a turn.
-func (s *scheduler) offer(d *destination) {
-	if d.inRing || d.ready == 0 || d.rest != 0 || d.flying >= d.budget(s.perDestination) {
-		return
-	}
-	d.inRing = true
-	if s.ringLast != nil {
-		s.ringLast.after = d
-	} else {
-		s.ringFirst = d
-	}
-	s.ringLast = d
-}
-
-// take is the entry whose turn it is; the caller attempts it. ok is false when
-// none may be attempted now.
-func (s *scheduler) take() (r ref, ok bool) {
-	for s.flying < s.maxFlying && s.ringFirst != nil {
-		d := s.ringFirst
-		if s.ringFirst = d.after; s.ringFirst == nil {
-			s.ringLast = nil
-		}
-		d.inRing, d.after = false, nil
-		if d.ready == 0 || d.rest != 0 || d.flying >= d.budget(s.perDestination) {
-			s.forget(d)
-			continue // something changed while it waited for its turn
-		}
-		if s.waits(d) {
-			continue
-		}
-		r = s.turn(d)
-		d.flying++ // before pull, which forgets a destination that is idle
-		s.flying++
-		s.pull(r)
-		s.offer(d)
-		return r, true
-	}
-	return 0, false
-}
-
-// turn is the entry of d whose turn it is: the first of the lane that is first.
-func (s *scheduler) turn(d *destination) ref {
-	for {
-		l := d.first
-		if d.first = l.next; d.first == nil {
-			d.last = nil
-		}
-		l.next = nil
-		if l.n == 0 {
-			delete(s.lanes, uint64(d.num)<<32|uint64(l.ident))
-			continue
-		}
-		d.append(l)
-		return l.head
-	}
-}
-
-// takeCheck is a held entry whose delay notice may be due.
-func (s *scheduler) takeCheck() (r ref, ok bool) {
-	if r = s.checks.head; r != 0 {
-		s.pull(r)
-	}
-	return r, r != 0
-}
-
-// verdict is what an attempt said of its destination as a whole.
-type verdict uint8
-
-const (
-	verdictNone   verdict = iota // nothing: the attempt did not get as far as asking it
-	verdictOpen                  // it talked to us about mail
-	verdictClosed                // it did not let us in: name, connection, greeting, TLS or login failed
-)
-
-// land ends an attempt's use of a connection. The entry stays out until put.
-func (s *scheduler) land(r ref, v verdict, now int64) {
-	d := s.active[s.at(r).dest]
-	d.flying--
-	s.flying--
-	switch v {
-	case verdictOpen:
-		d.proving = false
-		s.rests.end(d)
-	case verdictClosed:
-		d.proving = true
-		step := s.step(0)
-		if d.ready > 0 {
-			for l := d.first; l != nil; l = l.next {
-				if l.n > 0 {
-					step = s.step(int(s.at(l.head).attempts))
-					break
-				}
-			}
-		}
-		s.rests.restUntil(d, now+restFor(d.ready, step).Microseconds())
-	}
-	s.offer(d)
-	s.forget(d)
-}
-
-// readyWith is what else is ready for the destination of r, which is out: at
-// most so many.
-func (s *scheduler) readyWith(r ref, most int) (refs []ref) {
-	d := s.active[s.at(r).dest]
-	for l := d.first; l != nil; l = l.next {
-		for e := l.head; e != 0 && len(refs) < most; e = s.at(e).next {
-			refs = append(refs, e)
+	e := s.at(first)
+	for r := s.index[e.key]; r != 0; r = s.at(r).sibling {
+		if o := s.at(r); o.dir == e.dir && o.place != placeOut && o.notice != 0 && o.notice <= now {
+			all = append(all, alarmed{r, o.place == placeReady})
+			s.pull(r)
 		}
 	}
-	return refs
-}
-
-// wake ends the rest of r's destination: somebody wants to know now.
-func (s *scheduler) wake(r ref) {
-	if d := s.active[s.at(r).dest]; d != nil {
-		s.rests.end(d)
-		s.offer(d)
-		s.forget(d)
-	}
-}
-
-// forget drops a destination that is not busy any more.
-func (s *scheduler) forget(d *destination) {
-	if d.ready > 0 || d.flying > 0 || d.rest != 0 || d.inRing || s.active[d.num] != d {
-		return
-	}
-	for l := d.first; l != nil; l = l.next {
-		delete(s.lanes, uint64(d.num)<<32|uint64(l.ident))
-	}
-	delete(s.active, d.num)
-	s.dests.drop(d.num)
+	return all
 }
 
 // adrift is how many entries are not in exactly one place. It counts what the
 // places hold, not what the entries say: anything but 0 is a defect of ours.
 func (s *scheduler) adrift() int {
-	n := s.n - len(s.due.refs) - s.checks.n - s.ready - s.out - s.held
+	n := s.n - len(s.due.refs) - s.ready - s.out - s.held
 	return max(n, -n)
-}
-
-// rescue finds destinations that could have a turn and are in no ring, gives
-// them one and says how many entries they had. It looks at every busy destination.
-func (s *scheduler) rescue() (stranded int) {
-	for _, d := range s.active {
-		if !d.inRing {
-			if s.offer(d); d.inRing {
-				stranded += d.ready
-			}
-		}
-	}
-	return stranded
 }

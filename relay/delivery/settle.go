@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -33,6 +34,7 @@ type attempted struct {
 	result     relay.Result  // a reply for each of them
 	split      []relay.Split // recipients whose route is another one by now
 	cut        bool          // a stop ended it: who has no reply may be no fault of the next hop
+	lost       bool          // the content of the message is lost: no attempt can be made any more
 }
 
 // decision is a Settlement with what follows once it is committed.
@@ -42,6 +44,7 @@ type decision struct {
 	gone       bool          // no recipient remains in this Delivery
 	reason     uint8         // why the rest is delayed
 	noted      bool          // no delay notice is to come any more
+	aside      bool          // it does not touch the next attempt: the entry goes back to its place
 }
 
 // settle decides what an attempt means: for each recipient, for the Delivery,
@@ -96,7 +99,7 @@ func (s *settler) outcomes(now time.Time, c *relay.Claim, a attempted) []relay.O
 			action = relay.ActionDelivered
 		case reply.Positive():
 			action = relay.ActionRelayed
-		case reply.Permanent():
+		case reply.Permanent(), a.lost:
 			action = relay.ActionFailed
 		case late && !a.cut:
 			action = relay.ActionExpired
@@ -104,6 +107,23 @@ func (s *settler) outcomes(now time.Time, c *relay.Claim, a attempted) []relay.O
 		out[i] = relay.Outcome{Recipient: r, Action: action, Reply: reply}
 	}
 	return out
+}
+
+// unread is the attempt for a Delivery whose content cannot be read. Its status
+// is of class 4, also where it fails: the fault is ours, the same message may
+// well succeed, and no list should strike off an address for it (RFC 3463 §2).
+func (s *settler) unread(now time.Time, c *relay.Claim, err error) attempted {
+	a := attempted{recipients: c.Delivery.Recipients(), lost: errors.Is(err, relay.ErrContentLost)}
+	a.result = relay.Result{Began: now, HeldSince: c.Delivery.HeldAt} // a hold of its route goes on
+	words := "cannot give the message at the moment"
+	if a.lost {
+		words = "damaged the message after it was accepted"
+	}
+	for range a.recipients {
+		a.result.Replies = append(a.result.Replies,
+			relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "%s %s", bounce.OwnDisk, words))
+	}
+	return a
 }
 
 // stillOpen are the recipients that part, as the delayed ones that they are: a
@@ -143,26 +163,12 @@ func (s *settler) noticeAt(m *relay.Message) time.Time {
 
 // record is the attempt as the history shows it.
 func (s *settler) record(now time.Time, n int, out []relay.Outcome, r relay.Result) *relay.Attempt {
-	a := &relay.Attempt{N: n, At: r.Began, Took: r.Took, Route: r.Route, Host: r.Host, Addr: r.Addr,
-		TLS: relay.TLSWords(r.TLS, r.TLSPolicy), Outcomes: out}
+	a := &relay.Attempt{N: n, At: r.Began, Took: r.Took, Route: r.Route, Source: r.Source, Host: r.Host, Addr: r.Addr,
+		TLS: relay.TLSWords(r.TLS, r.TLSLevel, r.TLSPolicy), Outcomes: out}
 	if a.At.IsZero() {
 		a.At = now
 	}
 	return a
-}
-
-// holdNotice is the settlement of a held Delivery whose delay notice is due;
-// ok is false when there is nothing to tell.
-func (s *settler) holdNotice(now time.Time, c *relay.Claim) (dec decision, ok bool) {
-	if !s.delayDue(now, c.Message, c.Delivery) {
-		return decision{noted: c.Delivery.DelayNoticed}, false
-	}
-	reply := relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "on hold, %s", byAdministrator)
-	dec.settlement = relay.Settlement{ID: c.Message.ID, Job: c.Delivery.Job, Next: c.Delivery.State()}
-	dec.settlement.Next.DelayNoticed = true
-	dec.noted = true
-	s.notify(now, time.Time{}, c, outcomesFor(c.Delivery, relay.ActionDelayed, reply), bounce.Situation{DelayDue: true}, &dec)
-	return dec, len(dec.settlement.Notices) > 0
 }
 
 // outcomesFor gives all open recipients of d the same outcome.

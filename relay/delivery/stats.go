@@ -30,7 +30,7 @@ type Stats struct {
 	DestinationCount int                // how many there are in all
 
 	Attempts uint64 // ended since the start
-	Corrupt  uint64 // Deliveries taken off the schedule because their record is damaged
+	Corrupt  uint64 // Deliveries taken off the schedule because their record, or the content of their message, is damaged
 	Unsaved  uint64 // settlements that failed and were tried again
 	Stranded uint64 // Deliveries that the watchdog had to wake: always 0, or report it
 	Adrift   int    // Deliveries without exactly one next event: always 0, or report it
@@ -60,6 +60,7 @@ type DestinationStats struct {
 	Held      int
 	Attempts  int       // that run now
 	RestUntil time.Time // it did not let us in and is left alone until then; zero: it is not
+	Provider  string    // who takes its mail; "": nothing is ready for it, or nobody knows yet
 }
 
 // ageLimits are the columns of Stats.Ages.
@@ -72,12 +73,11 @@ func (d *Dispatcher) Stats(top int) Stats {
 	s := d.sched
 	st := Stats{
 		Queued: s.n, Deferred: s.deferred, Ready: s.ready, InFlight: s.out,
-		Connections: s.flying, Resting: len(s.rests),
+		Connections: s.flying, Resting: s.rests.closed(),
 		DestinationCount: len(s.dests.byName), Attempts: d.count.attempts, Corrupt: d.count.corrupt,
 		Unsaved: d.count.unsaved, Stranded: d.count.stranded, Adrift: s.adrift(),
 	}
-	held := s.checks.n + s.held + s.heldTimed
-	st.Held, st.Future = held, s.n-held-s.deferred-s.ready-s.out
+	st.Held, st.Future = s.held, s.n-s.held-s.deferred-s.ready-s.out
 	if s.oldest != 0 {
 		st.OldestArrival = time.Unix(int64(s.at(s.oldest).arrival), 0)
 	}
@@ -138,9 +138,10 @@ func (s *scheduler) describe(n NameCount, c *clock) DestinationStats {
 	if d := s.active[num]; d != nil {
 		out.Queued-- // being busy is a use of the name too
 		out.Ready, out.Attempts = d.ready, d.flying
-		if d.rest != 0 {
-			out.RestUntil = c.wallTime(d.rest)
+		if d.rest.until != 0 {
+			out.RestUntil = c.wallTime(d.rest.until)
 		}
+		out.Provider = d.provider.name
 	}
 	return out
 }
@@ -149,16 +150,17 @@ func (s *scheduler) describe(n NameCount, c *clock) DestinationStats {
 // why` adds to what the store knows.
 type Where struct {
 	Job         uint16
-	State       string    // "waiting", "ready", "in progress" or "held"
-	Destination string    // as in relay.Entry
-	Due         time.Time // waiting: its next attempt
-	RestUntil   time.Time // its destination did not let us in and is left alone until then; zero: it is not
-	Budget      bool      // it did, and is left alone only since its budget is used up
-	Ahead       int       // ready: Deliveries of the same destination that wait for their turn, this one included
+	State       string        // "waiting", "ready", "in progress" or "held"
+	Destination string        // as in relay.Entry
+	Due         time.Time     // waiting: its next attempt
+	RestUntil   time.Time     // its destination did not let us in and is left alone until then; zero: it is not
+	Budget      bool          // it did, and is left alone only since its budget is used up
+	Provider    ProviderStats // who takes its mail, while something is ready or in progress there; else the zero value
+	Ahead       int           // ready: Deliveries of the same destination that wait for their turn, this one included
 }
 
 var placeNames = [...]string{placeWaiting: "waiting", placeReady: "ready", placeOut: "in progress",
-	placeHeld: "held", placeHeldTimed: "held", placeHeldCheck: "held"}
+	placeHeld: "held"}
 
 // Where tells of all Deliveries of a message, in the order of their jobs; none
 // when it is not queued.
@@ -179,8 +181,11 @@ func (d *Dispatcher) Where(id relay.QueueID) []Where {
 		case placeReady:
 			w.Ahead = dest.ready
 		}
-		if dest != nil && dest.rest != 0 {
-			w.RestUntil, w.Budget = d.clock.wallTime(dest.rest), dest.budgeted
+		if dest != nil {
+			w.Provider = dest.provider.stats(d.clock)
+			if dest.rest.until != 0 {
+				w.RestUntil, w.Budget = d.clock.wallTime(dest.rest.until), dest.rest.why == restBudget
+			}
 		}
 		out = append(out, w)
 	}

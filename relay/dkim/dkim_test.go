@@ -380,3 +380,22 @@ func FuzzSign(f *testing.F) {
 		}
 	})
 }
+
+// TestOwns: which signatures were made in the name of a domain of ours.
+func TestOwns(t *testing.T) {
+	s := newSite(t)
+	signer := s.open(s.key("ed25519", "office.test", "e1"))
+	for field, want := range map[string]bool{
+		"DKIM-Signature: v=1; a=rsa-sha256;\r\n d=office.test; s=old; b=x\r\n": true,
+		"DKIM-Signature: d = Office.\r\n Test ; s=e1\r\n":                      false, // no domain has a blank in it
+		"dkim-signature:s=e1;d=OFFICE.TEST\r\n":                                true,
+		"DKIM-Signature: d=sub.office.test; s=e1\r\n":                          false,
+		"DKIM-Signature: bd=office.test; d=other.test\r\n":                     false,
+		"DKIM-Signature: s=e1\r\n":                                             false,
+		"DKIM-Signature\r\n":                                                   false,
+	} {
+		if got := signer.Owns([]byte(field)); got != want {
+			t.Errorf("%q: %v", field, got)
+		}
+	}
+}

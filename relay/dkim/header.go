@@ -2,11 +2,6 @@ package dkim
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"io"
-	"mime"
-	"net/mail"
 	"strings"
 
 	"dawk/relay"
@@ -28,10 +23,6 @@ var others = []string{"Sender", "In-Reply-To", "References", "List-Id", "List-Un
 // must fit into a line.
 const maxSame = 3
 
-// maxHeader bounds what is read in search of the header's end, in octets;
-// acceptance takes 256 KiB.
-const maxHeader = 1 << 20
-
 // fields is what is known of a message's header.
 type fields struct {
 	count map[string]int // by lower-case name
@@ -42,7 +33,7 @@ type fields struct {
 // readFields reads the header of content.
 func readFields(content relay.Content) (fields, error) {
 	f := fields{count: map[string]int{}}
-	head, err := readHead(content)
+	head, err := relay.ReadHeader(content)
 	if err != nil {
 		return f, err
 	}
@@ -68,36 +59,6 @@ func readFields(content relay.Content) (fields, error) {
 	return f, nil
 }
 
-// readHead reads as much of content as holds the header.
-func readHead(content relay.Content) ([]byte, error) {
-	const step = 16 << 10
-	size := content.Size()
-	var head []byte
-	for off := int64(0); off < size; {
-		n := int(min(step, size-off))
-		head = append(head, make([]byte, n)...)
-		if got, err := content.ReadAt(head[off:], off); got < n {
-			return nil, fmt.Errorf("read the message at octet %d: %w", off, orShort(err))
-		}
-		from := max(0, int(off)-3)
-		off += int64(n)
-		if i := bytes.Index(head[from:], []byte("\r\n\r\n")); i >= 0 || bytes.HasPrefix(head, []byte("\r\n")) {
-			return head, nil
-		}
-		if off > maxHeader {
-			return nil, errors.New("the header of the message does not end")
-		}
-	}
-	return head, nil
-}
-
-func orShort(err error) error {
-	if err == nil || errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
 // domain is that of the one From mailbox in A-labels; "" when there is not
 // exactly one, or nobody could say which.
 func (f fields) domain() string {
@@ -105,7 +66,7 @@ func (f fields) domain() string {
 		return ""
 	}
 	value := lineEnds.Replace(string(f.from))
-	address, ok := oneMailbox(strings.TrimSpace(value))
+	address, ok := relay.OneMailbox(strings.TrimSpace(value))
 	if !ok {
 		return ""
 	}
@@ -118,44 +79,6 @@ func (f fields) domain() string {
 }
 
 var lineEnds = strings.NewReplacer("\r\n", "", "\n", "") // built once: it costs more than its use
-
-// mailboxes reads From. What an encoded word says matters to nobody here.
-var mailboxes = mail.AddressParser{WordDecoder: &mime.WordDecoder{
-	CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}}
-
-// oneMailbox is the address of a From field with one mailbox.
-func oneMailbox(value string) (string, bool) {
-	list, err := mailboxes.ParseList(value)
-	if err == nil {
-		if len(list) != 1 {
-			return "", false
-		}
-		return list[0].Address, true
-	}
-	// Display names that should have been quoted are common in what devices
-	// send. One pair of angle brackets leaves no doubt about the mailbox.
-	open, end := -1, -1
-	quoted := false
-	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '<' && open < 0:
-			open = i
-		case c == '>' && open >= 0 && end < 0:
-			end = i
-		case c == '<' || c == '>' || end >= 0:
-			return "", false
-		}
-	}
-	if quoted || end < 0 {
-		return "", false
-	}
-	return value[open+1 : end], true
-}
 
 // signed is the list for h=.
 func (f fields) signed() []string {

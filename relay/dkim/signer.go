@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -154,6 +155,21 @@ func (s *Signer) Sign(content relay.Content) ([]byte, error) {
 		header = append(header, one.Signature()...)
 	}
 	return header, nil
+}
+
+// Owns says whether a DKIM-Signature field was made in the name of a domain
+// that we have a key of.
+func (s *Signer) Owns(field []byte) bool {
+	_, tags, _ := strings.Cut(lineEnds.Replace(string(field)), ":")
+	for tag := range strings.SplitSeq(tags, ";") {
+		name, value, _ := strings.Cut(tag, "=")
+		if strings.TrimSpace(name) != "d" { // RFC 6376 §3.2: names are case-sensitive
+			continue
+		}
+		d, err := relay.NormalizeDomain(strings.TrimSpace(value))
+		return err == nil && len(s.keys[d]) > 0 // only Open adds domains
+	}
+	return false
 }
 
 // closeAll ends every signer, whatever the others say: each is a goroutine.

@@ -231,6 +231,24 @@ func TestNobodyWaitsForTheDisk(t *testing.T) {
 	}
 }
 
+// A full disk does not fill with empty files: of those it may have room for
+// many, and each would be looked at again and again.
+func TestAFullDiskLeavesNoFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, history.Options{Dir: dir})
+	s.DiskFull()
+	for i := range 50 {
+		s.Observe(event(t, i, relay.EventRelayed, "one@example.com"))
+		s.Flush()
+	}
+	if s.Lost() != 50 {
+		t.Errorf("%d are said to be lost", s.Lost())
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
 func FuzzParseQuery(f *testing.F) {
 	for _, s := range []string{"to=@a.test", "since=2d", "is=failed,expired", "x", "to=@", "from=<>,a@b"} {
 		f.Add(s)

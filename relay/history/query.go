@@ -30,14 +30,14 @@ type Query struct {
 }
 
 // QueryHelp describes what ParseQuery reads.
-const QueryHelp = `ID                     a queue ID
-to=bob@example.com     the recipient; to=@example.com for a domain
-from=alice@example.org the sender; from=<> for notices
-identity=app           who submitted it
-is=failed              relayed, delivered, delayed, failed, expired, deleted, notified, dropped
-reason=mailbox_full    the category of the reply
-host=mx1.example.com   the server that answered
-since=2d  until=1h     an age, or a time: 2026-03-02 or 2026-03-02T09:00:00Z
+const QueryHelp = `ID                      a queue ID
+to=sales@example.com    the recipient; to=@example.com for a domain
+from=office@example.org the sender; from=<> for notices
+identity=app            who submitted it
+is=failed               relayed, delivered, delayed, failed, expired, deleted, notified, dropped
+reason=mailbox_full     the category of the reply
+host=mx1.example.com    the server that answered
+since=2d until=1h       an age, or a time: 2026-03-02 or 2026-03-02T09:00:00Z
 Several values of one are joined by commas: is=failed,expired`
 
 // ParseQuery reads terms as QueryHelp describes them. now is what ages count

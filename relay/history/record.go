@@ -22,9 +22,11 @@ type Record struct {
 
 	Destination string        `json:"destination,omitempty"`
 	Route       string        `json:"route,omitempty"`
+	Source      string        `json:"source,omitempty"`
 	Host        string        `json:"host,omitempty"`
 	Addr        string        `json:"addr,omitempty"`
 	TLS         string        `json:"tls,omitempty"`
+	SentAs      relay.Path    `json:"sent_as,omitzero"`
 	Attempt     int           `json:"attempt,omitempty"`
 	Took        time.Duration `json:"took,omitempty"`
 	Reply       relay.Reply   `json:"reply,omitzero"`
@@ -50,7 +52,7 @@ func kept(k relay.EventKind) bool {
 func recordOf(e relay.Event) Record {
 	r := Record{At: e.Time.UTC().Truncate(time.Millisecond), Kind: e.Kind, ID: e.ID, From: e.From, To: e.Recipient,
 		Identity: e.Identity, MessageID: e.MessageID, Size: e.Size,
-		Destination: e.Destination, Route: e.Route, Host: e.Host, Addr: e.Addr, TLS: relay.TLSWords(e.TLS, e.TLSPolicy), Attempt: e.Attempt,
+		Destination: e.Destination, Route: e.Route, Source: e.Source, Host: e.Host, Addr: e.Addr, TLS: relay.TLSWords(e.TLS, e.TLSLevel, e.TLSPolicy), SentAs: e.SentAs, Attempt: e.Attempt,
 		Took: e.Took.Truncate(time.Millisecond), Reply: e.Reply, Unknown: e.Unknown, Reason: e.Reason, Next: e.Next, Rule: e.Rule,
 		NoticeID: e.NoticeID, NoticeKind: e.NoticeKind}
 	if e.Age > 0 {
@@ -62,7 +64,7 @@ func recordOf(e relay.Event) Record {
 // Event is the event that r was made of, as far as it was kept.
 func (r Record) Event() relay.Event {
 	e := relay.Event{Time: r.At, Kind: r.Kind, ID: r.ID, From: r.From, Recipient: r.To, Identity: r.Identity, MessageID: r.MessageID,
-		Size: r.Size, Destination: r.Destination, Route: r.Route, Host: r.Host, Addr: r.Addr, TLS: r.TLS, Attempt: r.Attempt,
+		Size: r.Size, Destination: r.Destination, Route: r.Route, Source: r.Source, Host: r.Host, Addr: r.Addr, TLS: r.TLS, SentAs: r.SentAs, Attempt: r.Attempt,
 		Took: r.Took, Reply: r.Reply, Unknown: r.Unknown, Reason: r.Reason, Next: r.Next, Rule: r.Rule,
 		NoticeID: r.NoticeID, NoticeKind: r.NoticeKind}
 	if !r.Arrival.IsZero() {

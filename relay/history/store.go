@@ -21,6 +21,7 @@ import (
 
 const (
 	waiting    = 8192           // events that may wait to be written; about 5 MiB
+	keepRoom   = 64             // events for which memory is kept when none waits
 	batch      = 256 << 10      // octets written at once
 	segments   = 16             // files that make up Options.MaxBytes
 	longest    = 24 * time.Hour // that one file spans
@@ -40,15 +41,21 @@ type Options struct {
 // Store writes the history. It is a relay.Observer; its methods may be called
 // from any goroutine.
 type Store struct {
-	opt    Options
-	events chan relay.Event
-	flush  chan chan struct{}
-	quit   chan struct{} // closed by Close
-	done   chan struct{} // closed when all is written
-	once   sync.Once
-	lost   atomic.Uint64
+	opt   Options
+	wake  chan struct{} // an event waits
+	flush chan chan struct{}
+	quit  chan struct{} // closed by Close
+	done  chan struct{} // closed when all is written
+	once  sync.Once
+	lost  atomic.Uint64
+
+	// A list and not a channel, whose memory is there, full or not.
+	mu     sync.Mutex
+	events []relay.Event // that wait
 
 	// Of the writing goroutine.
+	create     func(path string) (*os.File, error)
+	spare      []relay.Event // empty: the list that was written before
 	file       *os.File
 	size       int64
 	began      time.Time
@@ -71,7 +78,8 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the folder of the history: %w", err)
 	}
-	s := &Store{opt: o, events: make(chan relay.Event, waiting), flush: make(chan chan struct{}), quit: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{opt: o, wake: make(chan struct{}, 1), flush: make(chan chan struct{}), quit: make(chan struct{}), done: make(chan struct{}),
+		create: create}
 	s.prune(time.Now())
 	go s.write()
 	return s, nil
@@ -82,11 +90,35 @@ func (s *Store) Observe(e relay.Event) {
 	if !kept(e.Kind) || e.ID.IsZero() {
 		return
 	}
-	select {
-	case s.events <- e:
-	default:
+	s.mu.Lock()
+	n := len(s.events)
+	if n < waiting {
+		s.events = append(s.events, e)
+	}
+	s.mu.Unlock()
+	switch n {
+	case 0:
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	case waiting:
 		s.lost.Add(1)
 	}
+}
+
+// take is all that waits. What it gave before is used again.
+func (s *Store) take() []relay.Event {
+	clear(s.spare[:cap(s.spare)]) // events refer to much
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events := s.events
+	s.events = s.spare[:0]
+	s.spare = nil
+	if cap(events) <= keepRoom {
+		s.spare = events
+	}
+	return events
 }
 
 // Lost is how many events could not be kept, because they came faster than
@@ -123,35 +155,23 @@ func (s *Store) write() {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	put := func(e relay.Event) {
-		if err := enc.Encode(recordOf(e)); err != nil {
-			s.trouble("an event cannot be written down", err, 1)
-		}
-	}
-	take := func() bool { // one that waits, if any does
-		select {
-		case e := <-s.events:
-			put(e)
-			return true
-		default:
-			return false
-		}
-	}
 	for open := true; open; {
 		var answer chan struct{}
 		select {
-		case e := <-s.events:
-			put(e)
+		case <-s.wake:
 		case answer = <-s.flush:
 		case <-s.quit:
 			open = false
 		}
-		for more := true; more; {
-			for more = take(); more && b.Len() < batch; more = take() {
-			}
-			if b.Len() > 0 {
-				s.append(b.Bytes(), time.Now())
-				b.Reset()
+		for events := s.take(); len(events) > 0; events = s.take() {
+			for i, e := range events {
+				if err := enc.Encode(recordOf(e)); err != nil {
+					s.trouble("an event cannot be written down", err, 1)
+				}
+				if b.Len() >= batch || i == len(events)-1 {
+					s.append(b.Bytes(), time.Now())
+					b.Reset()
+				}
 			}
 		}
 		if answer != nil {
@@ -174,11 +194,19 @@ func (s *Store) append(lines []byte, now time.Time) {
 	n, err := s.file.Write(lines)
 	s.size += int64(n)
 	if err != nil {
-		// What was written of it may end within a line: go on in a new file.
+		// What was written of it may end within a line: go on in a new file. A
+		// full disk may have room for many that stay empty.
 		s.trouble("the history cannot be written", err, bytes.Count(lines[n:], []byte("\n")))
 		s.file.Close()
+		if s.size == 0 {
+			os.Remove(s.file.Name())
+		}
 		s.file = nil
 	}
+}
+
+func create(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 }
 
 // begin opens a new file.
@@ -190,7 +218,7 @@ func (s *Store) begin(now time.Time) error {
 	s.prune(now)
 	name := now.UnixMicro()
 	for { // never one that is there: its last line may be cut
-		f, err := os.OpenFile(filepath.Join(s.opt.Dir, strconv.FormatInt(name, 10)+suffix), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		f, err := s.create(filepath.Join(s.opt.Dir, strconv.FormatInt(name, 10)+suffix))
 		if errors.Is(err, fs.ErrExist) {
 			name++
 			continue

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -78,14 +79,14 @@ type Config struct {
 	Acceptor Acceptor
 	// Status tells what became of a message; relay.ErrNotFound if nothing is known.
 	Status         func(relay.QueueID) (*Status, error)
-	MaxMessageSize int64            // octets; 0: no limit but that of what is held in memory
-	MaxRecipients  int              // of a message; 0: no limit
-	Keys           *Keys            // of idempotency; nil: some in memory
-	Observer       relay.Observer   // hears of refused tokens
-	Listener       string           // names the door in events
-	Now            func() time.Time // nil: time.Now
-	Log            *slog.Logger     // nil: none
-	inMemory       *atomic.Int64    // octets of JSON that are being worked on
+	MaxMessageSize int64             // octets; 0: no limit but that of what is held in memory
+	Keys           *Keys             // of idempotency; nil: some in memory
+	Backoff        *identity.Backoff // counts wrong tokens; nil: nobody does
+	Observer       relay.Observer    // hears of refused tokens
+	Listener       string            // names the door in events
+	Now            func() time.Time  // nil: time.Now
+	Log            *slog.Logger      // nil: none
+	inMemory       *atomic.Int64     // octets of JSON that are being worked on
 }
 
 // Bounds, in octets and time.
@@ -108,6 +109,9 @@ func NewHandler(c Config) http.Handler {
 	}
 	if c.Keys == nil {
 		c.Keys = NewKeys()
+	}
+	if c.Backoff == nil {
+		c.Backoff = identity.NewBackoff(0)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -189,6 +193,12 @@ func (h *handler) refuse(w http.ResponseWriter, err error) {
 func (h *handler) withUser(next func(http.ResponseWriter, *http.Request, *identity.User)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if h.blocked(clientOf(r)) { // with a good token too: who guesses must not learn that one was right
+			h.loginFailed(r, "blocked")
+			w.Header().Set("Retry-After", strconv.Itoa(int(identity.BackoffWindow.Seconds())))
+			fail(w, http.StatusTooManyRequests, "too many wrong tokens from your address, try again later")
+			return
+		}
 		var user *identity.User
 		err := identity.ErrCredentials
 		if strings.EqualFold(scheme, "Bearer") {
@@ -196,8 +206,10 @@ func (h *handler) withUser(next func(http.ResponseWriter, *http.Request, *identi
 		}
 		if err != nil {
 			if scheme != "" {
-				h.Observer.Observe(relay.Event{Kind: relay.EventLogin, Time: h.Now(), Client: clientOf(r).String(),
-					Listener: h.Listener, TLS: tlsText(r.TLS), Reason: "credentials"})
+				if !clientOf(r).IsLoopback() {
+					h.Backoff.Failed(clientOf(r))
+				}
+				h.loginFailed(r, "credentials")
 			}
 			w.Header().Set("WWW-Authenticate", `Bearer realm="dawk"`)
 			fail(w, http.StatusUnauthorized, "this needs a token, as in Authorization: Bearer dawk_…; the administrator makes one with dawk user token NAME")
@@ -205,6 +217,18 @@ func (h *handler) withUser(next func(http.ResponseWriter, *http.Request, *identi
 		}
 		next(w, r, user)
 	}
+}
+
+// blocked says whether an address has sent too many wrong tokens. Loopback is
+// exempt: behind a proxy of this machine everybody comes from there.
+func (h *handler) blocked(client netip.Addr) bool {
+	return !client.IsLoopback() && h.Backoff.Blocked(client)
+}
+
+// loginFailed tells of a token that let nobody in; see EventLogin for reason.
+func (h *handler) loginFailed(r *http.Request, reason string) {
+	h.Observer.Observe(relay.Event{Kind: relay.EventLogin, Time: h.Now(), Client: clientOf(r).String(),
+		Listener: h.Listener, TLS: tlsText(r.TLS), Reason: reason})
 }
 
 func clientOf(r *http.Request) netip.Addr {

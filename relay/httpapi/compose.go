@@ -102,7 +102,7 @@ func (q *request) message() (*message, error) {
 
 // addressFields writes the fields that hold addresses, and the envelope.
 func (m *message) addressFields(from mailtext.Mailbox) error {
-	q := m.request
+	q, seen := m.request, recipients{}
 	for _, f := range []struct {
 		name, key string
 		values    list
@@ -117,9 +117,7 @@ func (m *message) addressFields(from mailtext.Mailbox) error {
 			}
 			boxes = append(boxes, b)
 			if f.sent {
-				s := Submission{Envelope: m.envelope}
-				s.addRecipient(b.Path)
-				m.envelope = s.Envelope
+				seen.add(&m.envelope, b.Path)
 			}
 		}
 		if len(boxes) == 0 || !f.shown {

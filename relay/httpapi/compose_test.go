@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -143,6 +144,39 @@ func TestMessage(t *testing.T) {
 	}
 }
 
+// No value adds a line to the header. Each is tried alone, so that no other is
+// what the request is refused for.
+func TestNoValueAddsAField(t *testing.T) {
+	for _, end := range []string{"\r\n", "\n", "\r", "\u2028", "\u0085", "\x00"} {
+		bad := "x" + end + "Bcc: y@z.test"
+		for key, value := range map[string]any{
+			"from": bad + " <a@b.test>", "envelope_from": "a@b.test" + end, "to": bad + " <c@b.test>", "cc": []string{"c@b.test", "d@b.test" + end},
+			"bcc": "c@b.test" + end, "reply_to": bad + " <c@b.test>", "subject": bad,
+			"attachments":  []any{map[string]any{"filename": bad, "content": ""}},
+			"headers":      map[string]string{"X-A": bad},
+			"headers ":     map[string]string{"References": bad},
+			"headers  ":    map[string]string{"X-A: b" + end + "Bcc": "y@z.test"},
+			"attachments ": []any{map[string]any{"content_type": "text/plain; name=\"" + bad + "\"", "content": ""}},
+		} {
+			q := map[string]any{"from": "a@b.test", "to": "c@b.test", "text": "x"}
+			q[strings.TrimSpace(key)] = value
+			data, err := json.Marshal(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := parseMessage(data)
+			if err != nil {
+				continue
+			}
+			// A parameter of a content_type goes encoded.
+			var b bytes.Buffer
+			if _, err := m.WriteTo(&b); err != nil || key != "attachments " || strings.Contains(strings.ReplaceAll(b.String(), "\r\n", ""), end) {
+				t.Errorf("%s: %q was taken: %q %v", key, value, b.String(), err)
+			}
+		}
+	}
+}
+
 // FuzzMessage: whatever values a client gives, either they are refused, or an
 // independent reader finds the same values, the same recipients, and no field
 // that the request did not ask for.
@@ -205,4 +239,17 @@ func FuzzMessage(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whoever has a token cannot keep a processor busy with a long list: to look
+// for each address among all before it would take minutes here.
+func TestManyRecipients(t *testing.T) {
+	q := request{From: "a@b.test", Text: "x"}
+	for i := range 200_000 {
+		q.Bcc = append(q.Bcc, fmt.Sprintf("u%d@b.test", i/2))
+	}
+	m, err := q.message()
+	if err != nil || len(m.envelope.Recipients) != 100_000 {
+		t.Errorf("%v, %d recipients", err, len(m.envelope.Recipients))
+	}
 }

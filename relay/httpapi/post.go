@@ -250,12 +250,13 @@ func (h *handler) submitRaw(r *http.Request, s *Submission, body io.Reader) (id 
 	if s.From, err = parseEnvelopePath(q.Get("from")); err != nil {
 		return id, bad("from: %v", err)
 	}
+	seen := recipients{}
 	for _, to := range q["to"] {
 		p, err := parseEnvelopePath(to)
 		if err != nil || p.IsNull() {
 			return id, bad("to: %q is not an address", relay.Sanitize(to))
 		}
-		s.addRecipient(p)
+		seen.add(&s.Envelope, p)
 	}
 	s.SMTPUTF8 = s.SMTPUTF8 || !s.From.ASCII()
 	raw := &rawContent{src: body}
@@ -275,14 +276,17 @@ func parseEnvelopePath(s string) (relay.Path, error) {
 	return p, err
 }
 
-func (s *Submission) addRecipient(p relay.Path) {
-	for _, r := range s.Recipients {
-		if r.Path == p {
-			return
-		}
+// recipients are those that an envelope has.
+type recipients map[relay.Path]bool
+
+// add makes p a recipient of e, once.
+func (r recipients) add(e *relay.Envelope, p relay.Path) {
+	if r[p] {
+		return
 	}
-	s.Recipients = append(s.Recipients, relay.Recipient{Path: p})
-	s.SMTPUTF8 = s.SMTPUTF8 || !p.ASCII()
+	r[p] = true
+	e.Recipients = append(e.Recipients, relay.Recipient{Path: p})
+	e.SMTPUTF8 = e.SMTPUTF8 || !p.ASCII()
 }
 
 // rawContent passes a message on, and remembers what was wrong with it.

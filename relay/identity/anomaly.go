@@ -51,26 +51,59 @@ type Text [sha256.Size]byte
 // disk. An error means that it could not be written; it holds all the same
 // until we stop.
 func (l *Ledger) Watch(u *User, text Text, to []relay.Path) (h *Hold, fresh bool, err error) {
+	if h, fresh = l.watch(u, text, to); fresh {
+		err = l.Save()
+	}
+	return h, fresh, err
+}
+
+func (l *Ledger) watch(u *User, text Text, to []relay.Path) (h *Hold, fresh bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.users[strings.ToLower(u.Name)]
 	if a != nil && a.Held != nil {
 		held := *a.Held
-		return &held, false, nil
+		return &held, false
 	}
 	if u.HoldCopies == 0 && u.HoldNewRecipients == 0 {
-		return nil, false, nil
+		return nil, false
 	}
 	a = l.account(u.Name)
+	before := len(a.Known)
 	reason, rule := a.watch(u, text, to, time.Now())
+	l.known += len(a.Known) - before
+	for l.known > maxKnown {
+		l.forgetKnown()
+	}
 	l.dirty = true
 	if reason == "" {
-		return nil, false, nil
+		return nil, false
 	}
 	a.Held = &Hold{Name: u.Name, Since: time.Now(), Reason: reason, Rule: rule}
 	a.copies, a.New = nil, tally{}
 	held := *a.Held
-	return &held, true, l.save()
+	return &held, true
+}
+
+// forgetKnown drops the older half of the recipients of the account that, of
+// some taken at random, remembers the most.
+func (l *Ledger) forgetKnown() {
+	var most *account
+	looked := 0
+	for _, a := range l.users {
+		if most == nil || len(a.Known) > len(most.Known) {
+			most = a
+		}
+		if looked++; looked >= lookedAtOnce && len(most.Known) > 0 {
+			break
+		}
+	}
+	half := (len(most.Known) + 1) / 2
+	for _, k := range most.Known[:half] {
+		delete(most.known, k)
+	}
+	most.Known = slices.Clone(most.Known[half:])
+	l.known -= half
 }
 
 func (a *account) watch(u *User, text Text, to []relay.Path, now time.Time) (reason HoldReason, rule string) {

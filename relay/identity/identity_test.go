@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -99,6 +100,31 @@ networks = ["192.0.2.0/28", "2001:db8::/64"]
 	u := users.Lookup("ALICE@example.org")
 	if u == nil || u.MaxMessageSize != 1<<20 || u.MaxAge != 24*time.Hour || u.PasswordKind() != "argon2id" {
 		t.Errorf("alice is %+v", u)
+	}
+}
+
+// A name that does not exist costs a whole argon2id, as one that does: nobody
+// learns from the time of an answer who is a user. The 19 MiB that each takes
+// tell of it without a clock.
+func TestUnknownNamesCostTheSame(t *testing.T) {
+	users := open(t, fmt.Sprintf("[[user]]\nname = \"alice\"\npassword = %q\n", hash(t, "correct horse")))
+	nobody := open(t, "")
+	for _, c := range []struct {
+		users          *identity.Users
+		name, password string
+	}{
+		{users, "alice", "wrong horse"}, {users, "mallory", "wrong horse"}, {users, "mallory", "correct horse"},
+		{users, "alice", ""}, {users, "mallory", ""},
+		{users, "alice", strings.Repeat("x", 5000)}, {users, "mallory", strings.Repeat("x", 5000)},
+		{nobody, "mallory", "wrong horse"},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := c.users.Authenticate(t.Context(), c.name, c.password, home)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, identity.ErrCredentials) || took < 19<<20 {
+			t.Errorf("%s with %.20q: %v, for %d octets of memory", c.name, c.password, err, took)
+		}
 	}
 }
 
@@ -286,8 +312,8 @@ func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
 func FuzzUsers(f *testing.F) {
 	f.Add("[[user]]\nname = \"a\"\npassword = \"$2a$04$abcdefghijklmnopqrstuuVv4c7S8xJ0n0cC5hE3C5yF4sX5H8yQa\"\nnetworks=[\"::1\"]\n")
 	f.Add("[[user]]\nname = \"a\"\npassword = \"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$MTIzNDU2Nzg5MDEyMzQ1Ng\"\nsenders=[\"@a.example\"]\n")
+	path := filepath.Join(f.TempDir(), "u") // one for all: a directory for each input costs more than the input
 	f.Fuzz(func(t *testing.T, file string) {
-		path := filepath.Join(t.TempDir(), "u")
 		write(t, path, file)
 		users, err := identity.Open(path, nil)
 		if err != nil {

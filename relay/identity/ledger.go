@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,14 +28,20 @@ type Ledger struct {
 	path string // "": in memory only
 	log  *slog.Logger
 
-	mu    sync.Mutex
-	dirty bool
-	users map[string]*account // lower case
+	saving sync.Mutex // held by whoever writes the file; taken before mu
+	mu     sync.Mutex
+	dirty  bool
+	users  map[string]*account // lower case
+	known  int                 // recipients remembered, of all users together
 }
 
+// Bounds. With them the file has at most some 40 MiB, most of it recipients of
+// 17 octets each.
 const (
-	maxAccounts = 1 << 14 // users remembered; a file of users has fewer
-	maxLedger   = 1 << 28 // octets of the file
+	maxAccounts  = 1 << 14   // users remembered; a file of users has fewer, a trusted network may have more addresses
+	maxKnown     = 1_000_000 // recipients remembered, of all users together
+	maxLedger    = 1 << 28   // octets of a file that is read
+	lookedAtOnce = 16        // accounts of which the least used is forgotten
 )
 
 // account is what is remembered of one user. Only what its limits need is kept.
@@ -71,59 +78,108 @@ func OpenLedger(path string, log *slog.Logger) (*Ledger, error) {
 	if log != nil {
 		l.log = log
 	}
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the ledger of users: %w", err)
-	}
-	var data []byte
-	if info.Size() <= maxLedger {
-		if data, err = os.ReadFile(path); err != nil {
-			return nil, fmt.Errorf("the ledger of users: %w", err)
-		}
-	}
-	if err := json.Unmarshal(data, &l.users); err != nil {
+	sweep(path)
+	err := l.read()
+	switch {
+	case errors.Is(err, errDamaged):
 		aside := path + ".damaged"
 		l.log.Error("the ledger of users is damaged: quotas and holds of users begin anew", "file", path, "moved_to", aside, "err", err)
 		l.users = map[string]*account{}
 		return l, os.Rename(path, aside)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("the ledger of users: %w", err)
 	}
-	for _, a := range l.users {
+	return l, nil
+}
+
+// ReadLedger is the ledger as its file has it, to be looked at: it is never
+// written, and a file that cannot be read stays where it is.
+func ReadLedger(path string) (*Ledger, error) {
+	l := NewLedger()
+	l.path = path
+	err := l.read()
+	l.path = ""
+	return l, err
+}
+
+var errDamaged = errors.New("it is damaged")
+
+// read takes what is in the file.
+func (l *Ledger) read() error {
+	info, err := os.Stat(l.path)
+	if err != nil {
+		return err
+	}
+	var data []byte
+	if info.Size() <= maxLedger {
+		if data, err = os.ReadFile(l.path); err != nil {
+			return err
+		}
+	}
+	if err := json.Unmarshal(data, &l.users); err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	for name, a := range l.users {
+		if a == nil { // "name": null is JSON too
+			delete(l.users, name)
+			continue
+		}
+		l.known += len(a.Known)
 		a.known = make(map[uint64]bool, len(a.Known))
 		for _, k := range a.Known {
 			a.known[k] = true
 		}
 	}
-	return l, nil
+	return nil
 }
 
-// Save writes the file if anything has changed.
+// sweep removes what a crash in the middle of Save has left.
+func sweep(path string) {
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*")) // the pattern is good
+	for _, name := range left {
+		os.Remove(name)
+	}
+}
+
+// Save writes the file if anything has changed. Nobody who sends waits for
+// the disk meanwhile.
 func (l *Ledger) Save() error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	data, err := l.unsaved()
+	if data == nil {
+		return err
+	}
+	err = func() error {
+		dir, err := os.Open(filepath.Dir(l.path))
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		return replaceFile(dir, l.path, data, true)
+	}()
+	if err != nil {
+		l.mu.Lock()
+		l.dirty = true
+		l.mu.Unlock()
+		return fmt.Errorf("write the ledger of users: %w", err)
+	}
+	return nil
+}
+
+// unsaved is what the file ought to hold; nil if it does.
+func (l *Ledger) unsaved() ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.save()
-}
-
-func (l *Ledger) save() error {
 	if l.path == "" || !l.dirty {
-		return nil
+		return nil, nil
 	}
 	data, err := json.Marshal(l.users)
 	if err != nil {
-		return fmt.Errorf("write the ledger of users: %w", err)
-	}
-	dir, err := os.Open(filepath.Dir(l.path))
-	if err != nil {
-		return fmt.Errorf("write the ledger of users: %w", err)
-	}
-	defer dir.Close()
-	if err := replaceFile(dir, l.path, data, true); err != nil {
-		return fmt.Errorf("write the ledger of users: %w", err)
+		return nil, fmt.Errorf("write the ledger of users: %w", err)
 	}
 	l.dirty = false
-	return nil
+	return data, nil
 }
 
 // account is the one of u, made if it is missing.
@@ -140,14 +196,33 @@ func (l *Ledger) account(name string) *account {
 	return a
 }
 
-// forget drops some account that holds nobody.
+// forget drops an account that holds nobody: of some, taken at random, the one
+// that has used the least lately, which has the least to lose.
 func (l *Ledger) forget() {
+	victim, least, looked, now := "", math.Inf(1), 0, time.Now()
 	for name, a := range l.users {
-		if a.Held == nil {
-			delete(l.users, name)
-			return
+		if a.Held != nil {
+			continue
+		}
+		if used := a.recent(now); used < least {
+			victim, least = name, used
+		}
+		if looked++; looked == lookedAtOnce {
+			break
 		}
 	}
+	if victim != "" {
+		l.known -= len(l.users[victim].Known)
+		delete(l.users, victim)
+	}
+}
+
+// recent is a rough measure of what has been sent lately.
+func (a *account) recent(now time.Time) (used float64) {
+	for _, b := range []bucket{a.Messages[0], a.Messages[1], a.Recipients[0], a.Recipients[1]} {
+		used += max(0, b.Used*(1-now.Sub(b.At).Hours()/24))
+	}
+	return used + float64(len(a.Known)+a.New.N)
 }
 
 // Holds are the users on hold, by name.
@@ -167,15 +242,20 @@ func (l *Ledger) Holds() []Hold {
 // Release ends the hold of a user, on disk; ErrUnknown if it is on none.
 func (l *Ledger) Release(name string) (Hold, error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	a := l.users[strings.ToLower(name)]
 	if a == nil || a.Held == nil {
+		l.mu.Unlock()
 		return Hold{}, fmt.Errorf("%w on hold: %s", ErrUnknown, relay.Sanitize(name))
 	}
 	held := *a.Held
 	a.Held, l.dirty = nil, true
-	if err := l.save(); err != nil {
-		a.Held = &held
+	l.mu.Unlock()
+	if err := l.Save(); err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if a.Held == nil {
+			a.Held = &held
+		}
 		return Hold{}, err
 	}
 	return held, nil

@@ -3,6 +3,7 @@ package identity_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -142,6 +143,9 @@ func TestAnomaliesHoldUntilReleased(t *testing.T) {
 		if _, err := l.Release("app"); !errors.Is(err, identity.ErrUnknown) {
 			t.Fatalf("released twice: %v", err)
 		}
+		if again, err := identity.OpenLedger(file, nil); err != nil || len(again.Holds()) != 0 { // nor does a restart bring it back
+			t.Fatalf("after the release, on disk: %v", err)
+		}
 		if h, _ := watch(copies, 1, 9); h != nil {
 			t.Fatalf("after the release: %+v", h)
 		}
@@ -174,5 +178,75 @@ func TestDamagedLedgerIsMovedAside(t *testing.T) {
 	}
 	if _, err := os.Stat(file + ".damaged"); err != nil {
 		t.Error(err)
+	}
+}
+
+// The ledger stays small, however many addresses a trusted network has and
+// however many strangers each writes to; whom it holds it never forgets.
+func TestLedgerIsBounded(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "users.json")
+	l, err := identity.OpenLedger(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := limited(identity.Policy{HoldCopies: 1})
+	for range 2 {
+		if _, _, err := l.Watch(held, identity.Text{}, someone(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busy := &identity.User{Name: "busy", Policy: identity.Policy{PerHour: 100}}
+	if err := l.Take(busy, 100, 1); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20_000 {
+		if err := l.Take(identity.ForClient(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), identity.Policy{PerHour: 5}), 1, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(l.Holds()) != 1 || l.Check(busy, 1, 1) == nil {
+		t.Error("whoever has used the most was forgotten first")
+	}
+	strangers := make([]relay.Path, 10_000)
+	for i := range strangers {
+		strangers[i] = someone(i)[0]
+	}
+	for i := range 110 { // more than a million of them
+		u := identity.ForClient(netip.AddrFrom4([4]byte{10, 255, 0, byte(i)}), identity.Policy{HoldNewRecipients: 100_000})
+		if _, _, err := l.Watch(u, identity.Text{}, strangers); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Save(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Size() > 40<<20 {
+		t.Fatalf("%d octets, %v", info.Size(), err)
+	}
+	// What a crash leaves half-written goes; what is read back still holds.
+	left := filepath.Join(filepath.Dir(file), ".users.json.12345")
+	if err := os.WriteFile(left, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = identity.OpenLedger(file, nil); err != nil || len(l.Holds()) != 1 {
+		t.Errorf("%v, %v", l.Holds(), err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("half a file is left: %v", err)
+	}
+}
+
+// A client without a login is known by its address, an IPv6 one by its /64.
+func TestForClient(t *testing.T) {
+	for address, want := range map[string]string{"192.0.2.7": "network:192.0.2.7", "::ffff:192.0.2.7": "network:192.0.2.7",
+		"2001:db8:1:2:3::4": "network:2001:db8:1:2::/64"} {
+		u := identity.ForClient(netip.MustParseAddr(address), identity.Policy{})
+		if u.Name != want || u.Called() != "your address" {
+			t.Errorf("%s: %s, %s", address, u.Name, u.Called())
+		}
+		if identity.CheckName(u.Name) == nil {
+			t.Errorf("a user may be called %s as well", u.Name)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -66,6 +67,11 @@ func (u *User) limited() bool {
 	return u.PerHour+u.PerDay+u.RecipientsPerHour+u.RecipientsPerDay > 0
 }
 
+// Watched says whether anything in p is counted, or looked out for.
+func (p Policy) Watched() bool {
+	return p.PerHour+p.PerDay+p.RecipientsPerHour+p.RecipientsPerDay+p.HoldCopies+p.HoldNewRecipients > 0
+}
+
 // Check says whether u may send so much now, and takes nothing. Its error is a
 // *QuotaError.
 func (l *Ledger) Check(u *User, messages, recipients int) error {
@@ -126,4 +132,37 @@ func (a *account) take(u *User, messages, recipients int, now time.Time) {
 			a.Recipients[i].take(r[i], recipients, now)
 		}
 	}
+}
+
+// Left is what of a quota a user has left now.
+type Left struct {
+	What  string `json:"what"` // "messages" or "recipients"
+	Per   string `json:"per"`  // "hour" or "day"
+	Limit int    `json:"limit"`
+	Left  int    `json:"left"`
+}
+
+// Left are the quotas of u, with what is left of each. It takes nothing.
+func (l *Ledger) Left(u *User) []Left {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.users[strings.ToLower(u.Name)]
+	if a == nil {
+		a = new(account) // not remembered for having been looked at
+	}
+	now := time.Now()
+	m, r := u.quotas()
+	var all []Left
+	for i, per := range [2]string{"hour", "day"} {
+		for _, q := range []struct {
+			what string
+			quota
+			bucket
+		}{{"messages", m[i], a.Messages[i]}, {"recipients", r[i], a.Recipients[i]}} {
+			if q.amount > 0 {
+				all = append(all, Left{q.what, per, q.amount, max(0, int(float64(q.size)-q.used(q.quota, now)+1e-9))})
+			}
+		}
+	}
+	return all
 }

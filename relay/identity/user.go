@@ -22,6 +22,7 @@ type User struct {
 	Policy
 	Certificates []string // names in client certificates that may log in without the password
 
+	called   string   // by refusals; "": this login
 	senders  []sender // reverse-paths it may use; empty: any
 	password *passwordHash
 	tokens   []string // their hashes
@@ -44,6 +45,31 @@ type Policy struct {
 type sender struct {
 	path   relay.Path
 	domain string // "" for a mailbox
+}
+
+// ForClient is the user that stands for a client whose address is all that is
+// known of it: its quotas and holds go by the address, or by the /64 of IPv6.
+func ForClient(a netip.Addr, p Policy) *User {
+	key := LimitKey(a)
+	name := "network:" + key.String()
+	if key.Is6() {
+		name += "/64"
+	}
+	return &User{Name: name, Policy: p, called: "your address"}
+}
+
+// ForProgram is the user that stands for whoever runs a program of this
+// machine; see relay.Message for name.
+func ForProgram(name string, p Policy) *User {
+	return &User{Name: name, Policy: p, called: "your user on this machine"}
+}
+
+// Called is what a refusal calls the user: it does not say who else there is.
+func (u *User) Called() string {
+	if u.called == "" {
+		return "this login"
+	}
+	return u.called
 }
 
 // MaySend says whether the user may use the reverse-path p. The null

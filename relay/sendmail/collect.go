@@ -23,9 +23,12 @@ const (
 	lookEvery   = time.Second      // while the folder is read without trouble
 	restAfter   = 30 * time.Second // when the relay takes no mail at the moment
 	abandoned   = 24 * time.Hour   // a file that has no final name by then gets none
+	patience    = time.Minute      // for a message that only its sender keeps from being taken
 	maxIgnored  = 1000             // names that are remembered as hopeless
 	maxPass     = 10_000           // files of one look
+	maxWaiting  = 1_000_000        // files that are passed over for now
 	maxLogNames = 255
+	maxTroubles = 10 // files in a row that the relay could not take: then it is not they
 )
 
 // Submission is a drop file's message on its way to the rules of acceptance.
@@ -42,12 +45,38 @@ type Collector struct {
 	Dir string
 	// Accept puts a message into the queue.
 	Accept func(context.Context, *Submission) (relay.QueueID, error)
+	// Most is how many recipients a message of this identity may have; what has
+	// more is accepted as several messages. Nil, or 0: any number.
+	Most func(identity string) int
 	// Permanent says whether an error of Accept is for good.
 	Permanent func(error) bool
-	Log       *slog.Logger
+	// Personal says whether an error of Accept, which is not for good, concerns
+	// nobody but the sender: the mail of others goes on. Nil: none does.
+	Personal func(error) bool
+	// Tell tells whoever should hear of it that a file will never be sent. An
+	// error is temporary: the file stays, and is looked at again; with ErrLater
+	// those of others are looked at first. Nil: the log alone knows.
+	Tell func(context.Context, *Lost) error
+	Log  *slog.Logger
 
-	ignored map[string]bool
-	failing bool // the last look ended early
+	ignored  map[string]bool
+	waiting  map[string]time.Time // files, and when they are looked at again
+	partly   map[string]int       // recipients of files that are in the queue already
+	troubles int                  // files in a row that the relay could not take
+	failing  bool                 // the last look ended early
+}
+
+// ErrLater is for Collector.Tell: too much was told for now.
+var ErrLater = errors.New("so many of its owner's files cannot be sent that telling of them has to wait")
+
+// Lost is a file of the drop folder that will never be sent.
+type Lost struct {
+	*Submission               // what it was, if that much can be read of it; else nil
+	Message     relay.Content // header and body, likewise
+	Why         error
+	File        string // its name, in printable characters
+	Owner       string // who left it, as relay.Message wants it; "" if nobody can tell
+	Aside       string // the folder that it is kept in
 }
 
 // Run looks into the folder until ctx ends.
@@ -76,41 +105,61 @@ func (c *Collector) Run(ctx context.Context) {
 // Collect looks into the folder once. Its error is temporary trouble, after
 // which what is left waits.
 func (c *Collector) Collect(ctx context.Context) error {
-	dir, err := os.Open(c.Dir)
+	names, err := c.names(time.Now())
 	if err != nil {
 		return fmt.Errorf("read the drop folder: %w", err)
 	}
-	names, err := dir.Readdirnames(maxPass)
-	dir.Close()
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the drop folder: %w", err)
-	}
-	slices.Sort(names) // by the time that is in them
+	c.troubles = 0
 	for _, name := range names {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if name == asideName || c.ignored[name] {
-			continue
-		}
+		look := c.take
 		if !strings.HasSuffix(name, dropSuffix) || strings.HasPrefix(name, ".") {
-			c.stray(name)
-			continue
+			look = c.stray
 		}
-		if err := c.take(ctx, name); err != nil {
+		if err := look(ctx, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// stray looks at a file that has no name of ours, or not yet its last one.
-func (c *Collector) stray(name string) {
-	info, err := os.Lstat(filepath.Join(c.Dir, name))
-	if err != nil || strings.HasPrefix(name, dropTemp) && time.Since(info.ModTime()) < abandoned {
-		return
+// names are the files to look at now, the oldest first. Those that wait for
+// their time hide no others.
+func (c *Collector) names(now time.Time) (names []string, err error) {
+	dir, err := os.Open(c.Dir)
+	if err != nil {
+		return nil, err
 	}
-	c.setAside(name, errMalformed)
+	defer dir.Close()
+	for err == nil && len(names) < maxPass {
+		var some []string
+		some, err = dir.Readdirnames(1000)
+		for _, name := range some {
+			if name != asideName && !c.ignored[name] && !now.Before(c.waiting[name]) {
+				names = append(names, name)
+			}
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	slices.Sort(names) // by the time that is in them
+	return names, nil
+}
+
+// stray looks at a file that has no name of ours, or not yet its last one.
+func (c *Collector) stray(ctx context.Context, name string) error {
+	info, err := os.Lstat(filepath.Join(c.Dir, name))
+	if err != nil {
+		return nil
+	}
+	if strings.HasPrefix(name, dropTemp) && time.Since(info.ModTime()) < abandoned {
+		c.waitQuietly(name) // or many of them would fill each look
+		return nil
+	}
+	return c.giveUp(ctx, name, &Lost{Why: errMalformed})
 }
 
 // take hands one file to the relay.
@@ -120,23 +169,27 @@ func (c *Collector) take(ctx context.Context, name string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.EIO):
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
 		return fmt.Errorf("open a drop file: %w", err)
+	case errors.Is(err, syscall.EIO):
+		return c.trouble(name, err)
 	case err != nil:
-		c.setAside(name, err)
-		return nil
+		return c.giveUp(ctx, name, &Lost{Why: err})
 	}
 	defer f.Close()
-	s := &Submission{Envelope: f.head.Envelope, Identity: Identity(f.uid), Content: dropContent{f}}
-	id, err := c.Accept(ctx, s)
+	id, rest, err := c.accept(ctx, name, f)
 	switch {
 	case err != nil && c.Permanent(err):
-		c.setAside(name, err)
+		return c.giveUp(ctx, name, &Lost{Submission: rest, Message: section{io.NewSectionReader(f, f.bodyAt, f.head.Size)}, Why: err})
+	case err != nil && c.Personal != nil && c.Personal(err):
+		c.wait(name, err)
 		return nil
 	case err != nil:
-		return err
+		return c.trouble(name, err)
 	}
-	c.Log.Info("mail taken from the drop folder", "id", id, "identity", s.Identity, "file", name)
+	c.troubles = 0
+	delete(c.waiting, name)
+	c.Log.Info("mail taken from the drop folder", "id", id, "identity", rest.Identity, "file", name)
 	if err := os.Remove(path); err != nil {
 		// It would be sent again with each look.
 		c.ignore(name)
@@ -144,6 +197,56 @@ func (c *Collector) take(ctx context.Context, name string) error {
 	}
 	return nil
 }
+
+// accept hands the message of f to the relay, as several where it has more
+// recipients than one may have: whoever left it has gone, and can send no
+// second one. With an error, rest has the recipients that are not in the queue.
+func (c *Collector) accept(ctx context.Context, name string, f *dropFile) (id relay.QueueID, rest *Submission, err error) {
+	who, all := Identity(f.uid), f.head.Envelope.Recipients
+	most := len(all)
+	if c.Most != nil {
+		if m := c.Most(who); m > 0 {
+			most = m
+		}
+	}
+	for done := min(c.partly[name], len(all)-1); ; {
+		rest = &Submission{Envelope: f.head.Envelope, Identity: who, Content: dropContent{f}}
+		rest.Recipients = all[done:]
+		part := *rest
+		part.Recipients = slices.Clone(all[done:min(done+most, len(all))])
+		if id, err = c.Accept(ctx, &part); err != nil {
+			return id, rest, err
+		}
+		if done += len(part.Recipients); done == len(all) {
+			delete(c.partly, name)
+			return id, rest, nil
+		}
+		c.Log.Info("a part of the recipients of a drop file is in the queue", "id", id, "identity", who, "file", name, "done", done, "of", len(all))
+		if c.partly == nil || len(c.partly) >= maxWaiting {
+			c.partly = map[string]int{}
+		}
+		c.partly[name] = done
+	}
+}
+
+// trouble passes over a file that the relay could not take now: it may be the
+// file, and then the mail behind it must not wait. When one after the other
+// cannot be taken it is the relay, and the look ends.
+func (c *Collector) trouble(name string, err error) error {
+	if c.troubles++; c.troubles >= maxTroubles || errors.Is(err, relay.ErrNoSpace) || errors.Is(err, relay.ErrClosed) {
+		return err
+	}
+	if _, known := c.waiting[name]; !known {
+		c.Log.Warn("a message in the drop folder cannot be taken now; it is tried again", "file", name, "err", err)
+	}
+	c.waitQuietly(name)
+	return nil
+}
+
+// section is the message as it stands in the file.
+type section struct{ *io.SectionReader }
+
+func (section) Close() error { return nil }
 
 // dropContent is the message of a drop file. Whoever wrote the file could have
 // written anything: its lines are mended as those on the socket are.
@@ -155,6 +258,53 @@ func (d dropContent) WriteTo(dst io.Writer) (int64, error) {
 		return lines.Written(), err
 	}
 	return lines.Written(), lines.Close()
+}
+
+// wait passes a file over for a while.
+func (c *Collector) wait(name string, why error) {
+	if _, known := c.waiting[name]; !known {
+		c.Log.Info("mail waits in the drop folder", "file", name, "why", why)
+	}
+	c.waitQuietly(name)
+}
+
+func (c *Collector) waitQuietly(name string) {
+	if c.waiting == nil || len(c.waiting) >= maxWaiting {
+		c.waiting = map[string]time.Time{}
+	}
+	c.waiting[name] = time.Now().Add(patience)
+}
+
+// giveUp tells of a file that will never be sent, and then moves it away: who
+// waits for it is to hear of it, twice rather than never.
+func (c *Collector) giveUp(ctx context.Context, name string, l *Lost) error {
+	l.File, l.Owner, l.Aside = relay.Sanitize(name[:min(len(name), maxLogNames)]), owner(filepath.Join(c.Dir, name)), filepath.Join(c.Dir, asideName)
+	if c.Tell != nil {
+		err := c.Tell(ctx, l)
+		if errors.Is(err, ErrLater) {
+			c.wait(name, err)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("tell of a drop file that cannot be sent: %w", err)
+		}
+	}
+	delete(c.waiting, name)
+	delete(c.partly, name)
+	c.setAside(name, l.Why)
+	return nil
+}
+
+// owner is who left a file.
+func owner(path string) string {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return ""
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return Identity(st.Uid)
+	}
+	return ""
 }
 
 // setAside moves a file that cannot be mail out of the way. It is never

@@ -106,6 +106,9 @@ func writeDrop(f *os.File, m *Message) error {
 	if err != nil {
 		return err
 	}
+	if len(head) >= maxDropHead { // it could not be read again
+		return fmt.Errorf("%d recipients are too many for a file", len(m.Envelope.Recipients))
+	}
 	w := bufio.NewWriterSize(f, 64<<10)
 	_, _ = w.Write(append(head, '\n')) // the first error stays
 	if _, err := io.Copy(w, m.Reader()); err != nil {
@@ -155,25 +158,37 @@ func openDrop(path string) (_ *dropFile, err error) {
 		return nil, fmt.Errorf("%w: not a plain file with one name", errMalformed)
 	}
 	f.uid = st.Uid
-	line, err := bufio.NewReaderSize(io.LimitReader(f, maxDropHead), 64<<10).ReadString('\n')
+	f.head, f.bodyAt, err = readHead(f, st.Size)
 	if err != nil {
-		return nil, fmt.Errorf("%w: no envelope", errMalformed)
+		return nil, err
+	}
+	return f, nil
+}
+
+// readHead reads the envelope of a drop file of size octets, and says where the
+// message begins. An error that is not errMalformed is the disk's.
+func readHead(r io.Reader, size int64) (head dropHead, bodyAt int64, err error) {
+	line, err := bufio.NewReaderSize(io.LimitReader(r, maxDropHead), 64<<10).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return head, 0, fmt.Errorf("read a drop file: %w", err)
+	}
+	if err != nil {
+		return head, 0, fmt.Errorf("%w: no envelope", errMalformed)
 	}
 	dec := json.NewDecoder(strings.NewReader(line))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f.head); err != nil || f.head.Version != dropVersion || len(f.head.Envelope.Recipients) == 0 {
-		return nil, fmt.Errorf("%w: its envelope cannot be read", errMalformed)
+	if err := dec.Decode(&head); err != nil || dec.More() || head.Version != dropVersion || len(head.Envelope.Recipients) == 0 {
+		return head, 0, fmt.Errorf("%w: its envelope cannot be read", errMalformed)
 	}
-	f.bodyAt = int64(len(line))
-	if st.Size != f.bodyAt+f.head.Size {
-		return nil, fmt.Errorf("%w: it is not whole", errMalformed)
+	bodyAt = int64(len(line))
+	if size-bodyAt != head.Size {
+		return head, 0, fmt.Errorf("%w: it is not whole", errMalformed)
 	}
-	return f, f.checkEnvelope()
+	return head, bodyAt, checkEnvelope(&head.Envelope)
 }
 
 // checkEnvelope refuses what JSON can say and SMTP could not.
-func (f *dropFile) checkEnvelope() error {
-	e := &f.head.Envelope
+func checkEnvelope(e *relay.Envelope) error {
 	_, bodyOK := map[relay.BodyType]bool{"": true, relay.Body7Bit: true, relay.Body8BitMIME: true}[e.Body]
 	_, retOK := map[relay.Ret]bool{"": true, relay.RetFull: true, relay.RetHdrs: true}[e.Ret]
 	if !bodyOK || !retOK || e.RequireTLS || len(e.EnvID) > 100 || strings.ContainsFunc(e.EnvID, func(r rune) bool { return r < ' ' || r > '~' }) {

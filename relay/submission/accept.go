@@ -37,7 +37,10 @@ type AcceptorConfig struct {
 	// complete but for the Received field; nil: mail is not signed. An error
 	// is temporary trouble of ours.
 	Sign func(*relay.Message, relay.Content) ([]byte, error)
-	Log  *slog.Logger
+	// Refuses says in a sentence why the way of a complete message would refuse
+	// its sender; "": nothing is known of that. nil: nobody looks.
+	Refuses func(*relay.Message, relay.Content) (string, error)
+	Log     *slog.Logger
 }
 
 const defaultMaxHops = 50
@@ -57,7 +60,7 @@ type Submission struct {
 	Content io.WriterTo // strict CRLF lines; the SMTP front end's is the guard
 
 	Identity  string         // who sends it: see relay.Message
-	User      *identity.User // who logged in, whose policy is obeyed; nil: nobody
+	User      *identity.User // whose policy is obeyed: who logged in, or who stands for a client; nil: nobody's
 	NotBefore time.Time
 	AddFrom   bool // a missing From field is repaired (devices)
 
@@ -154,6 +157,9 @@ func (a *Acceptor) accept(ctx context.Context, s *Submission, now time.Time) (_ 
 	m := a.message(s, draft, hdr, now)
 	reason := a.hold(s, m, hdr)
 	draft.Prepend(a.missing(s, m, hdr, now))
+	if err := a.refused(m, draft); err != nil {
+		return nil, err
+	}
 	if err := a.sign(m, draft); err != nil {
 		return nil, err
 	}
@@ -224,6 +230,22 @@ func (a *Acceptor) sign(m *relay.Message, draft relay.Draft) error {
 		return fmt.Errorf("sign %s: %w", m.ID, err)
 	}
 	draft.Prepend(fields)
+	return nil
+}
+
+// refused looks whether the message would come back for its sender: whoever
+// sends it learns that now.
+func (a *Acceptor) refused(m *relay.Message, draft relay.Draft) error {
+	if a.cfg.Refuses == nil {
+		return nil
+	}
+	why, err := a.cfg.Refuses(m, draft.Content())
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at the sender of %s: %w", m.ID, err)
+	case why != "":
+		return refuse(ReasonSender, 550, "5.7.1", "%s", why) // RFC 6409 §6.1
+	}
 	return nil
 }
 

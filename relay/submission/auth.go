@@ -60,7 +60,7 @@ func (s *session) Auth(mech string) (sasl.Server, error) {
 		return nil, s.loginRefused("tls", refuse(ReasonTLS, 538, "5.7.11", "logins need TLS here; send STARTTLS first"))
 	case len(offered) == 0:
 		return nil, s.loginRefused("off", refuse(ReasonAuth, 503, "5.5.1", "AUTH is not offered here"))
-	case s.server.backoff.blocked(limitKey(s.client)):
+	case s.server.backoff.Blocked(s.client):
 		return nil, s.loginRefused("blocked", refuse(ReasonAuth, 421, "4.7.0", "too many failed logins from your address, try again later"))
 	}
 	switch mech {
@@ -104,7 +104,7 @@ func (s *session) loggedIn(name string, user *identity.User, err error) error {
 // loginFailed answers a wrong name or password: late, and the third time for
 // good. Which of the two was wrong nobody learns.
 func (s *session) loginFailed(name string) error {
-	s.server.backoff.failed(limitKey(s.client))
+	s.server.backoff.Failed(s.client)
 	s.failures++
 	delay := time.NewTimer(loginDelay)
 	defer delay.Stop()

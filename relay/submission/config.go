@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/identity"
 )
 
 // Config says how the server behaves. Zero limits mean none.
@@ -29,8 +30,11 @@ type Config struct {
 	CommandTimeout      time.Duration // a client that says nothing; 0: 5 min (RFC 5321 §4.5.3.2.7)
 	DataTimeout         time.Duration // a body that stops moving; 0: 3 min (§4.5.3.2.5)
 	AuthFailuresPerIP   int           // in ten minutes, then 421
-	RequireTLS          bool          // offer REQUIRETLS (RFC 8689)
-	MaxHold             time.Duration // offer FUTURERELEASE up to this (RFC 4865)
+	// Backoff counts failed logins, for other doors as well; nil: one of our
+	// own, of AuthFailuresPerIP.
+	Backoff    *identity.Backoff
+	RequireTLS bool          // offer REQUIRETLS (RFC 8689)
+	MaxHold    time.Duration // offer FUTURERELEASE up to this (RFC 4865)
 
 	// GetCertificate gives the certificate for a handshake; needed where a
 	// listener uses TLS. See Certificates.
@@ -56,7 +60,10 @@ type Listener struct {
 	// Profile "device" is for printers and scanners: bare newlines are
 	// normalized and long lines folded unless the keys above say otherwise, any
 	// HELO is taken, and a missing From field is repaired. Else "".
-	Profile    string
+	Profile string
+	// PerClient are the quotas and the anomaly holds of each address in
+	// TrustedNetworks, for mail that comes without a login.
+	PerClient  identity.Policy
 	Ciphers    []string       // suites offered below TLS 1.3 besides Go's own choice, by their IANA names
 	ClientCAs  *x509.CertPool // whose certificates may log in by EXTERNAL; nil: nobody's
 	Proxies    []netip.Prefix // who begins each connection with a PROXY header

@@ -19,6 +19,8 @@ const maxHeader = 256 << 10
 type header struct {
 	received  int // Received fields: hops (RFC 5321 §6.3)
 	from      int
+	fromValue []byte // of From, where a policy replaces it
+	replyTo   bool
 	date      bool
 	messageID string // the first Message-ID; "" without one
 	hasID     bool
@@ -43,6 +45,7 @@ type scanner struct {
 	line   []byte // an unfinished line of the header
 	drop   bool   // the field that we are in does not leave
 	isID   bool   // the field that we are in is the first Message-ID
+	isFrom bool   // the field that we are in is the From that a policy replaces
 	value  []byte // of the Message-ID so far
 	any    bool   // a field was seen: a continuation line has something to continue
 	seen   int64  // octets of header so far
@@ -129,6 +132,9 @@ func (s *scanner) headerLine(line []byte) error {
 			if s.isID {
 				s.value = append(s.value, line...)
 			}
+			if s.isFrom && len(s.hdr.fromValue) < maxFrom {
+				s.hdr.fromValue = append(s.hdr.fromValue, line...)
+			}
 			return s.passField(line)
 		}
 	default:
@@ -165,8 +171,11 @@ func (s *scanner) field(name string, value, line []byte) error {
 			return refuse(ReasonHeader, 550, "5.6.0", "the message has more than one From field (RFC 5322 section 3.6)")
 		}
 		if s.keepFrom {
+			s.isFrom, s.hdr.fromValue = true, append([]byte(nil), value...)
 			return s.renamed("X-Original-From", value)
 		}
+	case strings.EqualFold(name, "Reply-To"):
+		s.hdr.replyTo = true
 	case strings.EqualFold(name, "Sender") && s.keepFrom:
 		return s.renamed("X-Original-Sender", value)
 	case strings.EqualFold(name, "Subject") && s.text != nil:
@@ -191,7 +200,7 @@ func (s *scanner) endField() {
 	if s.isID {
 		s.hdr.messageID = cleanID(s.value)
 	}
-	s.drop, s.isID = false, false
+	s.drop, s.isID, s.isFrom = false, false, false
 }
 
 func (s *scanner) passField(line []byte) error {
@@ -251,6 +260,9 @@ func cleanID(v []byte) string {
 }
 
 const maxMessageID = 998
+
+// maxFrom bounds how much of a From field is looked at, in octets.
+const maxFrom = 1000
 
 // has8Bit says whether p has octets above 127, eight at a time.
 func has8Bit(p []byte) bool {

@@ -106,3 +106,21 @@ func TestDevice(t *testing.T) {
 	g := start(t, options{listener: trusted()})
 	g.more(g.dial(), "<- 220\n-> EHLO two words\n<- 501 5.5.4\n-> EHLO\n<- 501\n-> QUIT\n<- 221")
 }
+
+// IPv6 clients come in like others; in the Received field they stand as
+// RFC 5321 §4.1.3 wants it.
+func TestIPv6(t *testing.T) {
+	probe, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("this machine has no IPv6: %v", err)
+	}
+	check(t, probe.Close())
+	l := trusted()
+	l.Address, l.TrustedNetworks = "[::1]:0", []netip.Prefix{netip.MustParsePrefix("::1/128")}
+	f := start(t, options{listener: l})
+	f.play(hello + "-> EHLO [IPv6:2001:db8::1]\n<- 250\n" + envel + data + "-> .\n<- 250\n-> QUIT\n<- 221\n<- EOF")
+	m := f.q.messages()[0]
+	if m.Client != "::1" || m.Identity != "network:::1/128" || !strings.HasPrefix(m.content, "Received: from [IPv6:2001:db8::1] ([IPv6:::1])\r\n") {
+		t.Errorf("%+v\n%s", m.Message, m.header())
+	}
+}

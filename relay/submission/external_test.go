@@ -104,6 +104,16 @@ func TestExternal(t *testing.T) {
 		<- 504 5.5.4
 		-> QUIT
 		<- 221`)
+	f.more(dial(ours.issue(t, "pc7.example.org")), `
+		<- 220
+		-> EHLO curl
+		<- 250
+		-> AUTH EXTERNAL
+		<- 334
+		-> =
+		<- 235 2.7.0
+		-> QUIT
+		<- 221`)
 	c := f.dial()
 	tc := tls.Client(c.c, &tls.Config{RootCAs: f.roots, ServerName: hostname, MaxVersion: tls.VersionTLS12,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {

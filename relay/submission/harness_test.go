@@ -131,9 +131,16 @@ type recorder struct {
 	mu     sync.Mutex
 	events []relay.Event
 	more   chan struct{} // closed and made anew with each event
+	gone   chan struct{} // gets one for each connection that is gone; nil: nobody waits
 }
 
 func (r *recorder) Observe(e relay.Event) {
+	if gone := r.observe(e); gone != nil && e.Kind == relay.EventGone {
+		gone <- struct{}{}
+	}
+}
+
+func (r *recorder) observe(e relay.Event) (gone chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
@@ -141,6 +148,7 @@ func (r *recorder) Observe(e relay.Event) {
 		close(r.more)
 		r.more = nil
 	}
+	return r.gone
 }
 
 // wait waits for n events of a kind.
@@ -188,7 +196,8 @@ type options struct {
 	config   func(*submission.Config)
 	accept   func(*submission.AcceptorConfig)
 	queue    *memQueue
-	pipes    bool // no sockets: for synctest bubbles, and clients of any address
+	users    *users // nil: newUsers
+	pipes    bool   // no sockets: for synctest bubbles, and clients of any address
 	log      *slog.Logger
 }
 
@@ -213,13 +222,9 @@ func start(t testing.TB, o options) *fixture {
 	}
 	cfg := submission.Config{Hostname: hostname, Listeners: []submission.Listener{o.listener},
 		MaxMessageSize: 1 << 20, MaxRecipients: 5, CommandTimeout: time.Minute, DataTimeout: time.Minute}
-	cert, key := certificate(t, o.pipes)
-	pem, err := os.ReadFile(cert)
-	check(t, err)
-	f.roots.AppendCertsFromPEM(pem)
-	certs, err := submission.LoadCertificates(cert, key, nil)
-	check(t, err)
-	cfg.GetCertificate = certs.Get
+	if o.listener.TLS != "off" {
+		f.certify(&cfg, o.pipes)
+	}
 	if o.config != nil {
 		o.config(&cfg)
 	}
@@ -234,7 +239,11 @@ func start(t testing.TB, o options) *fixture {
 		cfg.Listen = func(string, string) (net.Listener, error) { return f.pipes, nil }
 	}
 	cfg.Log = o.log
-	f.s, err = submission.NewServer(cfg, acceptor, newUsers(t), f.seen)
+	if o.users == nil {
+		all := newUsers(t)
+		o.users = &all
+	}
+	f.s, err = submission.NewServer(cfg, acceptor, *o.users, f.seen)
 	check(t, err)
 	check(t, f.s.Listen())
 	f.addr = f.s.Addrs()[0].String()
@@ -244,6 +253,18 @@ func start(t testing.TB, o options) *fixture {
 		t.Cleanup(f.stop)
 	}
 	return f
+}
+
+// certify gives the server a certificate, and its clients the trust.
+func (f *fixture) certify(cfg *submission.Config, bubble bool) {
+	f.t.Helper()
+	cert, key := certificate(f.t, bubble)
+	pem, err := os.ReadFile(cert)
+	check(f.t, err)
+	f.roots.AppendCertsFromPEM(pem)
+	certs, err := submission.LoadCertificates(cert, key, nil)
+	check(f.t, err)
+	cfg.GetCertificate = certs.Get
 }
 
 // stop shuts the server down, unless the test did, and looks for what is left.

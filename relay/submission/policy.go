@@ -26,7 +26,7 @@ func (a *Acceptor) Sender(u *identity.User, from relay.Path, size int64) error {
 	if u.MaxMessageSize > 0 && size > u.MaxMessageSize {
 		return refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets for this login", u.MaxMessageSize)
 	}
-	return overQuota(a.cfg.Ledger.Check(u, 1, 0))
+	return overQuota(u, a.cfg.Ledger.Check(u, 1, 0))
 }
 
 // AnotherRecipient says whether a message of u (nil: nobody's) with n
@@ -38,18 +38,18 @@ func (a *Acceptor) AnotherRecipient(u *identity.User, n int) error {
 	if u == nil {
 		return nil
 	}
-	return overQuota(a.cfg.Ledger.Check(u, 1, n+1))
+	return overQuota(u, a.cfg.Ledger.Check(u, 1, n+1))
 }
 
 // overQuota turns a QuotaError into its refusal. It is temporary, so that a
 // program that keeps what it could not send sends it later.
-func overQuota(err error) error {
+func overQuota(u *identity.User, err error) error {
 	var q *identity.QuotaError
 	if !errors.As(err, &q) {
 		return err
 	}
 	// RFC 5321 §4.5.3.1.10: after 452 the client keeps these recipients for later.
-	return refuse(ReasonQuota, 452, "4.7.28", "this login may send %d %s per %s; try again in %s", q.Limit, q.What, q.Per, waitText(q.Wait))
+	return refuse(ReasonQuota, 452, "4.7.28", "%s may send %d %s per %s; try again in %s", u.Called(), q.Limit, q.What, q.Per, waitText(q.Wait))
 }
 
 // waitText rounds up: whoever comes back then is served.
@@ -80,7 +80,15 @@ func (a *Acceptor) mayBegin(s *Submission) error {
 	if err := a.Sender(s.User, s.From, 0); err != nil {
 		return err
 	}
-	return overQuota(a.cfg.Ledger.Take(s.User, 1, len(s.Recipients)))
+	for _, q := range []struct {
+		most int
+		per  string
+	}{{s.User.RecipientsPerHour, "hour"}, {s.User.RecipientsPerDay, "day"}} {
+		if q.most > 0 && len(s.Recipients) > q.most { // it would be over the quota for ever
+			return refuse(ReasonRecipients, 452, "4.5.3", "%s may send to %d recipients per %s; send to the others in another message, later", s.User.Called(), q.most, q.per)
+		}
+	}
+	return overQuota(s.User, a.cfg.Ledger.Take(s.User, 1, len(s.Recipients)))
 }
 
 // giveBack undoes what mayBegin took.
@@ -138,6 +146,9 @@ func (a *Acceptor) policyFields(s *Submission, m *relay.Message, hdr header) []b
 	switch u := s.User; {
 	case u != nil && !u.RewriteFrom.IsNull():
 		b = append(b, "From: "+u.RewriteFrom.Wire()+"\r\n"...)
+		if to := answersTo(hdr); to != "" {
+			b = append(b, "Reply-To: "+to+"\r\n"...)
+		}
 	case s.AddFrom && hdr.from == 0 && !m.From.IsNull() && m.From.ASCII():
 		b = append(b, "From: "+m.From.Wire()+"\r\n"...)
 	case s.AddFrom && hdr.from == 0 && a.cfg.Postmaster.ASCII():
@@ -153,6 +164,25 @@ func (a *Acceptor) policyFields(s *Submission, m *relay.Message, hdr header) []b
 		}
 	}
 	return b
+}
+
+// answersTo is the mailbox of a From that a policy replaces, if people could
+// write to it: devices call themselves root@localhost and worse. "": the author
+// wants answers elsewhere, or there is no such mailbox.
+func answersTo(hdr header) string {
+	address, ok := relay.OneMailbox(strings.TrimSpace(strings.ReplaceAll(string(hdr.fromValue), "\r\n", "")))
+	p, err := relay.ParsePath(address)
+	domain := p.Domain()
+	_, literal := relay.ParseLiteral(domain)
+	if !ok || hdr.replyTo || err != nil || !p.ASCII() || literal || !strings.Contains(domain, ".") {
+		return ""
+	}
+	for _, local := range []string{".localdomain", ".local", ".lan", ".internal", ".home.arpa", ".invalid"} { // RFC 2606, 6762, 8375
+		if strings.HasSuffix(domain, local) {
+			return ""
+		}
+	}
+	return p.Wire()
 }
 
 // inASCII writes what is outside ASCII as RFC 6533 §3 does in its utf-8
@@ -194,7 +224,7 @@ func (a *Acceptor) hold(s *Submission, m *relay.Message, hdr header) string {
 	}
 	if fresh {
 		e := s.event(relay.EventIdentityHeld)
-		e.ID, e.Reason, e.Rule = m.ID, string(held.Reason), held.Rule
+		e.ID, e.Identity, e.Reason, e.Rule = m.ID, u.Name, string(held.Reason), held.Rule
 		a.seen.Observe(e)
 	}
 	switch {

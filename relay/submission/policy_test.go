@@ -145,6 +145,23 @@ func TestQuotaIsToldWithItsEnd(t *testing.T) {
 	}
 }
 
+// Whoever asks to wait until more recipients fit than ever fit at once asks for
+// ever: such a message is to be divided.
+func TestMoreRecipientsThanTheQuotaHas(t *testing.T) {
+	a, _ := acceptor(t, &memQueue{}, nil)
+	u := &identity.User{Name: "shop", Policy: identity.Policy{RecipientsPerHour: 2, RecipientsPerDay: 5}}
+	s := submit(t, pieces{"Subject: x\r\n\r\n", 50})
+	s.User, s.Recipients = u, nil
+	for _, to := range []string{"a@b.test", "c@b.test", "d@b.test"} {
+		s.Recipients = append(s.Recipients, relay.Recipient{Path: path(t, to)})
+	}
+	_, err := a.Accept(t.Context(), s)
+	var r *submission.Refusal
+	if !errors.As(err, &r) || r.Reason != submission.ReasonRecipients || r.Reply.Code != 452 || !strings.Contains(r.Reply.Text, "2 recipients per hour") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestMissingFromOfDevices(t *testing.T) {
 	q := &memQueue{}
 	a, _ := acceptor(t, q, nil)

@@ -84,6 +84,13 @@ var rules = []struct {
 		{"3.1 a group", mailFrom + rcptTo + rcptTo + "DATA\r\n.\r\n", "250 2.0.0 queued"},
 		{"3.1 a group whose MAIL fails", "MAIL FROM:<bad\r\n" + rcptTo + "NOOP\r\n", "250"},
 	}},
+	{"RFC 6409", []rule{
+		{"4.1 syntax of addresses is enforced", "MAIL FROM:<a>\r\n", "501 5.1.3"},
+		{"5.1 the domain of a recipient must stand there", mailFrom + "RCPT TO:<b>\r\n", "501 5.1.3"},
+		{"6.1 a login sends as itself", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<a@example.net>\r\n", "550 5.7.1"},
+		{"7 SIZE, of the login", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<a@example.org> SIZE=1001\r\n", "552 5.3.4"},
+		{"3.2 the null reverse-path of a DSN", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<>\r\n", "250"},
+	}},
 	{"RFC 6152", []rule{
 		{"2 8BITMIME", "MAIL FROM:<a@example.org> BODY=8BITMIME\r\n", "250"},
 		{"2 7BIT", "MAIL FROM:<a@example.org> body=7bit\r\n", "250"},
@@ -113,6 +120,19 @@ var rules = []struct {
 		{"4.3 on RCPT", mailFrom + "RCPT TO:<b@example.com> RET=FULL\r\n", "555"},
 		{"4.4 ENVID", "MAIL FROM:<a@example.org> ENVID=QQ314159\r\n", "250"},
 		{"4.4 too long", "MAIL FROM:<a@example.org> ENVID=" + strings.Repeat("x", 101) + "\r\n", "501"},
+		{"4.4 a hundred octets", "MAIL FROM:<a@example.org> ENVID=" + strings.Repeat("x", 100) + "\r\n", "250"},
+		{"4.4 empty", "MAIL FROM:<a@example.org> ENVID=\r\n", "501"},
+		{"4.4 twice", "MAIL FROM:<a@example.org> ENVID=a ENVID=b\r\n", "501"},
+		{"4.4 on RCPT", mailFrom + "RCPT TO:<b@example.com> ENVID=a\r\n", "555"},
+		{"4.3 twice", "MAIL FROM:<a@example.org> RET=FULL RET=HDRS\r\n", "501"},
+		{"4.3 without a value", "MAIL FROM:<a@example.org> RET\r\n", "501"},
+		{"4.1 NEVER", mailFrom + "RCPT TO:<b@example.com> NOTIFY=never\r\n", "250"},
+		{"4.1 without a value", mailFrom + "RCPT TO:<b@example.com> NOTIFY\r\n", "501"},
+		{"4.1 a word twice is said once", mailFrom + "RCPT TO:<b@example.com> NOTIFY=DELAY,DELAY\r\n", "250"},
+		{"4.2 on MAIL", "MAIL FROM:<a@example.org> ORCPT=rfc822;a@example.org\r\n", "555"},
+		{"4.2 five hundred octets", mailFrom + "RCPT TO:<b@example.com> ORCPT=rfc822;" + strings.Repeat("x", 493) + "\r\n", "250"},
+		{"4.2 and one more", mailFrom + "RCPT TO:<b@example.com> ORCPT=rfc822;" + strings.Repeat("x", 494) + "\r\n", "501"},
+		{"4.2 half an escape", mailFrom + "RCPT TO:<b@example.com> ORCPT=rfc822;bob+2\r\n", "501"},
 		{"4.4 control characters", "MAIL FROM:<a@example.org> ENVID=a+0D+0Ab\r\n", "501"},
 	}},
 	{"RFC 4865", []rule{
@@ -123,6 +143,17 @@ var rules = []struct {
 		{"4 later than offered", "MAIL FROM:<a@example.org> HOLDUNTIL=2000-01-01T02:00:00Z\r\n", "501"},
 		{"4 both", "MAIL FROM:<a@example.org> HOLDFOR=1 HOLDUNTIL=2000-01-01T00:30:00Z\r\n", "501"},
 		{"4 no number", "MAIL FROM:<a@example.org> HOLDFOR=soon\r\n", "501"},
+		{"4 not at all", "MAIL FROM:<a@example.org> HOLDFOR=0\r\n", "501"},
+		{"4 more than nine digits", "MAIL FROM:<a@example.org> HOLDFOR=0000000001\r\n", "501"},
+		{"4 without a value", "MAIL FROM:<a@example.org> HOLDFOR\r\n", "501"},
+		{"4 no date", "MAIL FROM:<a@example.org> HOLDUNTIL=tomorrow\r\n", "501"},
+		{"4 a date without a zone", "MAIL FROM:<a@example.org> HOLDUNTIL=2000-01-01T00:30:00\r\n", "501"},
+		{"4 a time that has passed is now", "MAIL FROM:<a@example.org> HOLDUNTIL=1999-01-01T00:30:00Z\r\n", "250"},
+		{"4 on RCPT", mailFrom + "RCPT TO:<b@example.com> HOLDFOR=1\r\n", "555"},
+	}},
+	{"RFC 9422", []rule{
+		{"4 RCPTMAX is what it says: the last that is taken", mailFrom + strings.Repeat("RCPT TO:<%@example.com>\r\n", 5), "250"},
+		{"4 and the first that is not", mailFrom + strings.Repeat("RCPT TO:<%@example.com>\r\n", 6), "452 4.5.3"},
 	}},
 	{"RFC 8689", []rule{
 		{"2 only over TLS", "MAIL FROM:<a@example.org> REQUIRETLS\r\n", "530"},
@@ -172,11 +203,60 @@ func TestRulesOfTheRFCs(t *testing.T) {
 	}
 }
 
+// overTLS is for a listener of implicit TLS, whose clients must log in: what
+// differs there.
+var overTLS = []rule{
+	{"RFC 8314 3.3 TLS is there already", "STARTTLS\r\n", "502 5.5.1"},
+	{"RFC 6409 4.3 no mail without a login", mailFrom, "530 5.7.0"},
+	{"RFC 8314 4.1 a login by password", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n", "235 2.7.0"},
+	{"RFC 8689 2 REQUIRETLS", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<a@example.org> REQUIRETLS\r\n", "250 2.1.0"},
+	{"RFC 8689 2 in any case", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<a@example.org> requiretls\r\n", "250"},
+	{"RFC 8689 2 takes no value", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<a@example.org> REQUIRETLS=1\r\n", "501 5.5.4"},
+	{"RFC 8689 2 not twice", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<a@example.org> REQUIRETLS REQUIRETLS\r\n", "501"},
+	{"RFC 8689 2 on RCPT", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com> REQUIRETLS\r\n", "555"},
+}
+
+func TestRulesOverTLS(t *testing.T) {
+	for _, r := range overTLS {
+		bubble(t, options{listener: submission.Listener{TLS: "implicit"}, config: func(c *submission.Config) { c.RequireTLS = true }}, func(t *testing.T, f *fixture) {
+			if got := lastReply(f, r.say); !strings.HasPrefix(got, r.reply) {
+				t.Errorf("%s: %.80q gives %q, want %s", r.section, r.say, got, r.reply)
+			} else if !hasEnhanced(got) {
+				t.Errorf("%s: %q has no enhanced code", r.section, got)
+			}
+		})
+	}
+}
+
+// A listener that offers neither tells nobody of REQUIRETLS or FUTURERELEASE,
+// nor of a limit that it does not have, and does not know their parameters.
+func TestRulesWhereNothingIsOffered(t *testing.T) {
+	bubble(t, options{listener: trusted(), config: func(c *submission.Config) { c.MaxRecipients = 0 }}, func(t *testing.T, f *fixture) {
+		c := f.dial()
+		f.more(c, "<- 220")
+		c.send("EHLO c\r\n")
+		if said := c.reply(); strings.Contains(said, "REQUIRETLS") || strings.Contains(said, "FUTURERELEASE") || strings.Contains(said, "LIMITS") ||
+			strings.Contains(said, "STARTTLS") || strings.Contains(said, "AUTH") || strings.Contains(said, "CHUNKING") {
+			t.Errorf("offered: %q", said)
+		}
+		f.more(c, `
+			-> MAIL FROM:<a@example.org> REQUIRETLS
+			<- 555 5.5.4
+			-> MAIL FROM:<a@example.org> HOLDFOR=60
+			<- 555 5.5.4
+			-> QUIT
+			<- 221`)
+	})
+}
+
 // lastReply says the lines of say one by one, each after the reply to the one
 // before but for groups that must come in one piece, and gives the last reply.
 func lastReply(f *fixture, say string) (last string) {
 	c := f.dial()
 	defer c.c.Close()
+	if f.implicit {
+		c.startTLS(f)
+	}
 	f.more(c, "<- 220\n-> EHLO client.example.com\n<- 250 ")
 	if strings.HasPrefix(say, "STARTTLS\r\nN") || strings.HasPrefix(say, "NOOP\n") {
 		c.send(say) // in one piece

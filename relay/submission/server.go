@@ -18,6 +18,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dawk/relay"
+	"dawk/relay/identity"
 	"dawk/relay/submission/guard"
 )
 
@@ -32,7 +33,7 @@ type Server struct {
 	smtp      *smtp.Server
 	listeners []*listener // of Config
 	locals    []*listener // of AddLocal
-	backoff   *backoff
+	backoff   *identity.Backoff
 
 	ctx    context.Context // of everything that connections do
 	cancel context.CancelFunc
@@ -68,8 +69,11 @@ func NewServer(cfg Config, a *Acceptor, auth Authenticator, seen relay.Observer)
 	if seen == nil {
 		seen = relay.Observers{}
 	}
+	if cfg.Backoff == nil {
+		cfg.Backoff = identity.NewBackoff(cfg.AuthFailuresPerIP)
+	}
 	s := &Server{cfg: cfg, acceptor: a, auth: auth, seen: seen, log: cfg.Log,
-		backoff: newBackoff(cfg.AuthFailuresPerIP), conns: map[*conn]struct{}{}, perClient: map[clientKey]int{},
+		backoff: cfg.Backoff, conns: map[*conn]struct{}{}, perClient: map[clientKey]int{},
 		draining: make(chan struct{}), empty: make(chan struct{})}
 	s.run = strconv.FormatInt(time.Now().Unix(), 36)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -231,18 +235,6 @@ func (s *Server) remove(c *conn) {
 	}
 	s.mu.Unlock()
 	s.seen.Observe(c.event(relay.EventGone))
-}
-
-// limitKey is what limits count by: an IPv4 address, or the /64 that an IPv6
-// client has to itself.
-func limitKey(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

@@ -21,6 +21,7 @@ import (
 type session struct {
 	*conn
 	user     *identity.User // who logged in; nil: nobody
+	standIn  *identity.User // who stands for a client without a login; nil: nobody, or not known yet
 	failures int            // logins that failed
 	rcpts    []relay.Recipient
 }
@@ -59,7 +60,7 @@ func (s *session) mail(m guard.Mail) error {
 	case rules.Auth == authRequired && !s.known():
 		return refuse(ReasonAuth, 530, "5.7.0", "a login is required")
 	}
-	if err := s.server.acceptor.Sender(s.user, m.From, m.Size); err != nil {
+	if err := s.server.acceptor.Sender(s.subject(), m.From, m.Size); err != nil {
 		return err
 	}
 	return s.server.acceptor.Room(m.Size)
@@ -79,7 +80,7 @@ func (s *session) rcpt(r relay.Recipient) error {
 	if slices.ContainsFunc(s.rcpts, func(o relay.Recipient) bool { return o.Path == r.Path }) {
 		return nil // once is enough
 	}
-	if err := s.server.acceptor.AnotherRecipient(s.user, len(s.rcpts)); err != nil {
+	if err := s.server.acceptor.AnotherRecipient(s.subject(), len(s.rcpts)); err != nil {
 		return err
 	}
 	s.rcpts = append(s.rcpts, r)
@@ -103,7 +104,7 @@ func (s *session) submission() *Submission {
 	sub := &Submission{
 		Envelope: relay.Envelope{From: m.From, Recipients: s.rcpts, Body: m.Body, SMTPUTF8: m.SMTPUTF8,
 			RequireTLS: m.RequireTLS, EnvID: m.EnvID, Ret: m.Ret},
-		Content: s.conn.Conn, Identity: s.identity(), User: s.user, NotBefore: m.NotBefore,
+		Content: s.conn.Conn, Identity: s.identity(), User: s.subject(), NotBefore: m.NotBefore,
 		Client: s.client, Listener: s.listener.name(), Session: s.id, Helo: helo,
 		Protocol:   protocol(esmtp, m.SMTPUTF8, overTLS, s.user != nil),
 		AddFrom:    s.listener.rules.Profile == profileDevice,
@@ -117,6 +118,22 @@ func (s *session) submission() *Submission {
 
 // known says whether the client may relay: nobody else ever may.
 func (s *session) known() bool { return s.user != nil || s.inTrust }
+
+// subject is whose policy is obeyed: of the user who logged in, or of the
+// address of a trusted client; nil without any.
+func (s *session) subject() *identity.User {
+	if s.user != nil || !s.inTrust || !s.listener.rules.PerClient.Watched() {
+		return s.user
+	}
+	if s.standIn == nil {
+		if s.local != "" {
+			s.standIn = identity.ForProgram(s.local, s.listener.rules.PerClient)
+		} else {
+			s.standIn = identity.ForClient(s.client, s.listener.rules.PerClient)
+		}
+	}
+	return s.standIn
+}
 
 // identity names the submitter as relay.Message wants it.
 func (s *session) identity() string {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -126,30 +125,47 @@ func TestEndless(t *testing.T) {
 // result is everything that a client and the queue can see.
 func (f *fixture) result(t testing.TB, input []byte, cuts []int) string {
 	t.Helper()
+	f.forget()
+	c := f.dial()
+	var out bytes.Buffer
+	done := make(chan struct{})
+	go func() { defer close(done); out.ReadFrom(c.c) }()
+	for _, piece := range pieceUp(input, cuts) {
+		if _, err := c.c.Write(piece); err != nil {
+			break
+		}
+	}
+	c.halfClose()
+	<-done
+	return f.outcome(out.String())
+}
+
+// forget begins anew with an empty queue and no events.
+func (f *fixture) forget() {
 	f.q.mu.Lock()
 	f.q.taken, f.q.last = nil, 0
 	f.q.mu.Unlock()
 	f.seen.mu.Lock()
 	f.seen.events = nil
 	f.seen.mu.Unlock()
-	c := f.dial()
-	var out bytes.Buffer
-	done := make(chan struct{})
-	go func() { defer close(done); out.ReadFrom(c.c) }()
-	for _, cut := range append(cuts, len(input)) {
-		n := min(cut, len(input))
-		if _, err := c.c.Write(input[:n]); err != nil {
-			break
-		}
-		input = input[n:]
-		if len(input) == 0 {
-			break
+}
+
+// pieceUp cuts input into pieces of these sizes; what is left is the last one.
+func pieceUp(input []byte, cuts []int) (pieces [][]byte) {
+	for _, n := range cuts {
+		if n = min(n, len(input)); n > 0 {
+			pieces, input = append(pieces, input[:n]), input[n:]
 		}
 	}
-	c.halfClose()
-	<-done
-	// Only what is said counts, not the time that stands in it.
-	said := out.String()
+	if len(input) > 0 {
+		pieces = append(pieces, input)
+	}
+	return pieces
+}
+
+// outcome is what the server said and what the queue holds, but for the times
+// that stand in it.
+func (f *fixture) outcome(said string) string {
 	var b strings.Builder
 	b.WriteString(said)
 	for _, m := range f.q.messages() {
@@ -200,107 +216,6 @@ func TestSplitInput(t *testing.T) {
 					t.Fatalf("input %d cut at %v:\ngot  %.2000q\nwant %.2000q", i, cuts, got, want)
 				}
 			}
-		}
-	}
-}
-
-// FuzzMessages sends any octets as content. The number of messages is the
-// number of true ends, and what is stored is strict.
-func FuzzMessages(f *testing.F) {
-	for _, s := range []string{"body", "\r\n.\r\n", "a\r\n.\r\nb\r\n.\r\n", "\n.\n", "\r\n.\r", ".", "..", "\r.\r\n", "\r\r\n.\r\n", "\x00", "a: b\r\n\r\n\xff"} {
-		f.Add([]byte(s), uint16(7), false)
-		f.Add([]byte(s), uint16(1), true)
-	}
-	servers := map[bool]*fixture{}
-	for _, normalize := range []bool{false, true} {
-		l := trusted()
-		if normalize {
-			l.BareNewline, l.LongLines = "normalize", "fold"
-		}
-		servers[normalize] = start(f, options{listener: l})
-	}
-	f.Fuzz(func(t *testing.T, content []byte, chunk uint16, normalize bool) {
-		// What stands behind the first end is read as commands, rightly; it
-		// can make a second message only with DATA.
-		first, rest, _ := bytes.Cut(append([]byte("\r\n"), content...), []byte("\r\n.\r\n"))
-		if bytes.Contains(bytes.ToUpper(rest), []byte("DATA")) {
-			return
-		}
-		srv := servers[normalize]
-		srv.t = t
-		input := append([]byte("HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"), content...)
-		ended := bytes.Contains(append([]byte("\r\n"), content...), []byte("\r\n.\r\n"))
-		srv.result(t, input, []int{int(chunk) + 1, int(chunk) + 1})
-		got := srv.q.messages()
-		bare := bytes.Count(bytes.ReplaceAll(first, []byte("\r\n"), nil), []byte("\n")) + bytes.Count(bytes.ReplaceAll(first, []byte("\r\n"), nil), []byte("\r"))
-		faulty := bytes.IndexByte(first, 0) >= 0 || !normalize && bare > 0
-		for line := range bytes.SplitSeq(first, []byte("\r\n")) {
-			faulty = faulty || !normalize && len(bytes.TrimPrefix(line, []byte("."))) > 998
-		}
-		switch {
-		case !ended && len(got) != 0:
-			t.Fatalf("%d messages without an end: %q", len(got), content)
-		case ended && faulty && len(got) != 0:
-			t.Fatalf("a faulty message was taken: %q", content)
-		}
-		for _, m := range got {
-			strict(t, m.content)
-		}
-		if ended && !faulty && len(got) != 1 && !refusedHeader(srv) {
-			t.Fatalf("%d messages from %q", len(got), content)
-		}
-	})
-}
-
-// FuzzSession sends any octets as a whole dialogue. Every reply is well formed,
-// and no message comes from nowhere.
-func FuzzSession(f *testing.F) {
-	for _, s := range splitInputs() {
-		if len(s) < 2000 {
-			f.Add([]byte(s), uint16(5))
-		}
-	}
-	f.Add([]byte("EHLO c\r\nAUTH LOGIN\r\n*\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<> SIZE=1\r\nVRFY x\r\nHELP\r\nBDAT 1\r\n"), uint16(9))
-	f.Add([]byte("HELO c\r\nSTARTTLS\r\n\x16\x03\x01"), uint16(100))
-	reply := regexp.MustCompile(`^([2345]\d\d[ -][ -~]*\r\n)*$`)
-	l := trusted()
-	l.Auth = "optional"
-	srv := start(f, options{listener: l})
-	f.Fuzz(func(t *testing.T, input []byte, chunk uint16) {
-		srv.t = t
-		said, _, _ := strings.Cut(srv.result(t, input, []int{int(chunk) + 1}), "\n<") // what the queue holds is behind it
-		if i := strings.LastIndex(said, "\r\n"); !reply.MatchString(said[:i+2]) {
-			t.Fatalf("%q answered with %q", input, said)
-		}
-		if ends := strings.Count("\r\n"+string(input), "\r\n.\r\n"); len(srv.q.messages()) > ends {
-			t.Fatalf("%d messages from %d ends: %q", len(srv.q.messages()), ends, input)
-		}
-		for _, m := range srv.q.messages() {
-			strict(t, m.content)
-		}
-	})
-}
-
-// refusedHeader says whether a message was refused for its header.
-func refusedHeader(f *fixture) bool {
-	for _, e := range f.seen.of(relay.EventRefused) {
-		if e.Reason == string(submission.ReasonHeader) || e.Reason == string(submission.ReasonLoop) {
-			return true
-		}
-	}
-	return false
-}
-
-// strict checks what may be in the queue: CRLF lines of at most 998 octets.
-func strict(t *testing.T, content string) {
-	t.Helper()
-	left := strings.ReplaceAll(content, "\r\n", "")
-	if strings.ContainsAny(left, "\r\n\x00") || !strings.HasSuffix(content, "\r\n") {
-		t.Fatalf("stored: %q", content)
-	}
-	for line := range strings.SplitSeq(content, "\r\n") {
-		if len(line) > 998 {
-			t.Fatalf("stored a line of %d octets", len(line))
 		}
 	}
 }

@@ -6,9 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"dawk/relay"
@@ -126,14 +124,19 @@ func (c *Counters) Report(date, name string, from Sender) (*Report, error) {
 	return r, err
 }
 
-// Message is the report as a mail (RFC 8460 §5.3), strict CRLF, without Date
-// and Message-ID. It must be signed by the organization's key.
-func (r *Report) Message(from Sender, to relay.Path) []byte {
-	const boundary = "=_dawk_tlsrpt"
+// Packed is the report with gzip: what goes by HTTPS, and into the mail.
+func (r *Report) Packed() []byte {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
 	z.Write(r.json) //nolint:errcheck // memory
 	z.Close()       //nolint:errcheck // memory
+	return packed.Bytes()
+}
+
+// Message is the report as a mail (RFC 8460 §5.3), strict CRLF, without Date
+// and Message-ID. It must be signed by the organization's key.
+func (r *Report) Message(from Sender, to relay.Path) []byte {
+	const boundary = "=_dawk_tlsrpt"
 	end := r.Start.Add(24*time.Hour - time.Second)
 	name := fmt.Sprintf("%s!%s!%d!%d.json.gz", from.Organization, r.Domain, r.Start.Unix(), end.Unix())
 	var b bytes.Buffer
@@ -150,50 +153,11 @@ func (r *Report) Message(from Sender, to relay.Path) []byte {
 		from.Organization, r.Domain, r.Start.Format(dayFormat))
 	line("--%s\r\nContent-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64", boundary)
 	line("Content-Disposition: attachment;\r\n filename=\"%s\"\r\n", name)
-	text := base64.StdEncoding.EncodeToString(packed.Bytes())
+	text := base64.StdEncoding.EncodeToString(r.Packed())
 	for len(text) > 76 {
 		line("%s", text[:76])
 		text = text[76:]
 	}
 	line("%s\r\n--%s--", text, boundary)
 	return b.Bytes()
-}
-
-// RecordName is where a domain asks for reports.
-func RecordName(domain string) string { return "_smtp._tls." + domain }
-
-// ParseRecord gives the mailboxes that TXT records name for reports (RFC 8460
-// §3), at most ten; none when there is not exactly one TLSRPT record.
-func ParseRecord(records []string) []relay.Path {
-	found := ""
-	for _, r := range records {
-		version, rest, _ := strings.Cut(r, ";")
-		if strings.TrimSpace(version) != "v=TLSRPTv1" {
-			continue
-		}
-		if found != "" {
-			return nil
-		}
-		found = rest
-	}
-	var to []relay.Path
-	for field := range strings.SplitSeq(found, ";") {
-		name, value, _ := strings.Cut(field, "=")
-		if strings.TrimSpace(name) != "rua" {
-			continue
-		}
-		for uri := range strings.SplitSeq(value, ",") {
-			address, ok := strings.CutPrefix(strings.TrimSpace(uri), "mailto:")
-			if !ok {
-				continue
-			}
-			address, _, _ = strings.Cut(address, "?")
-			if address, err := url.PathUnescape(address); err == nil {
-				if p, err := relay.ParsePath(address); err == nil && p.Domain() != "" && p.ASCII() && !slices.Contains(to, p) && len(to) < 10 {
-					to = append(to, p)
-				}
-			}
-		}
-	}
-	return to
 }

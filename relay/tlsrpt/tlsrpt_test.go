@@ -183,24 +183,52 @@ func TestDamage(t *testing.T) {
 func TestRecord(t *testing.T) {
 	for record, want := range map[string]string{
 		"v=TLSRPTv1;rua=mailto:a@b.test":                                         "a@b.test",
-		"v=TLSRPTv1; rua=https://b.test/x, mailto:a@b.test,mailto:c@d.test; x=y": "a@b.test c@d.test",
+		"v=TLSRPTv1; rua=https://b.test/x, mailto:a@b.test,mailto:c@d.test; x=y": "a@b.test c@d.test https://b.test/x",
 		"v=TLSRPTv1; rua=mailto:a%2Bb@b.test?subject=x":                          "a+b@b.test",
-		"v=TLSRPTv1; rua=https://b.test/x":                                       "",
+		"v=TLSRPTv1; rua=https://B.test:443/x?y=z#f":                             "https://b.test/x?y=z",
+		"v=TLSRPTv1; rua=https://b.test/x,https://b.test/x":                      "https://b.test/x",
+		"v=TLSRPTv1; rua=https://b.test:8443/x":                                  "",
+		"v=TLSRPTv1; rua=https://user:secret@b.test/x":                           "",
+		"v=TLSRPTv1; rua=https://127.0.0.1/x":                                    "",
+		"v=TLSRPTv1; rua=https://[::1]/x":                                        "",
+		"v=TLSRPTv1; rua=https:b.test":                                           "",
+		"v=TLSRPTv1; rua=http://b.test/x":                                        "",
+		"v=TLSRPTv1; rua=https://b.test/\x00":                                    "",
+		"v=TLSRPTv1; rua=https://b.test/" + strings.Repeat("x", 3000):            "",
 		"v=TLSRPTv1; rua=mailto:a@b.test%0d%0aBcc:x@y.test":                      "",
 		"v=TLSRPTv1":                      "",
 		"v=TLSRPTv2; rua=mailto:a@b.test": "",
 		"rua=mailto:a@b.test; v=TLSRPTv1": "",
 		"":                                "",
 	} {
+		to := tlsrpt.ParseRecord([]string{"other", record})
 		var got []string
-		for _, p := range tlsrpt.ParseRecord([]string{"other", record}) {
+		for _, p := range to.Mail {
 			got = append(got, p.String())
 		}
-		if strings.Join(got, " ") != want {
+		if got = append(got, to.HTTPS...); strings.Join(got, " ") != want || to.None() != (want == "") {
 			t.Errorf("%q: %v", record, got)
 		}
 	}
-	if got := tlsrpt.ParseRecord([]string{"v=TLSRPTv1;rua=mailto:a@b.test", "v=TLSRPTv1;rua=mailto:c@b.test"}); got != nil {
+	if got := tlsrpt.ParseRecord([]string{"v=TLSRPTv1;rua=mailto:a@b.test", "v=TLSRPTv1;rua=mailto:c@b.test"}); !got.None() {
 		t.Errorf("two records: %v", got)
 	}
+}
+
+// Strangers write the record: whatever they write, what comes of it may be
+// sent to, and stays few.
+func FuzzRecord(f *testing.F) {
+	f.Add("v=TLSRPTv1; rua=https://b.test/x, mailto:a@b.test")
+	f.Add("v=TLSRPTv1; rua=https://b.test:443/%0d%0a?x#y,https://\u202e.test/")
+	f.Fuzz(func(t *testing.T, record string) {
+		to := tlsrpt.ParseRecord([]string{record})
+		if len(to.Mail) > 10 || len(to.HTTPS) > 3 {
+			t.Errorf("%v", to)
+		}
+		for _, u := range to.HTTPS {
+			if !strings.HasPrefix(u, "https://") || strings.ContainsAny(u, "\r\n\x00 ") {
+				t.Errorf("%q", u)
+			}
+		}
+	})
 }

@@ -17,20 +17,21 @@ func (d *Document) decode(dst any) {
 
 // field is a struct field as the file knows it.
 type field struct {
-	index int
+	index []int
 	later string // why it cannot be used yet; "" when it can
 }
 
-// fieldsOf reads the tags of a struct type.
+// fieldsOf reads the tags of a struct type; the keys of an embedded struct are
+// its own.
 func fieldsOf(t reflect.Type) (names []string, fields map[string]field) {
 	fields = map[string]field{}
-	for i := range t.NumField() {
-		name := t.Field(i).Tag.Get("toml")
+	for _, f := range reflect.VisibleFields(t) {
+		name := f.Tag.Get("toml")
 		if name == "" || name == "-" {
 			continue
 		}
 		names = append(names, name)
-		fields[name] = field{i, t.Field(i).Tag.Get("later")}
+		fields[name] = field{f.Index, f.Tag.Get("later")}
 	}
 	return names, fields
 }
@@ -49,8 +50,9 @@ func (d *Document) decodeTable(n *node, v reflect.Value, section string) {
 		if section != "" {
 			name = section + "." + key
 		}
-		d.decodeValue(child, v.Field(f.index), name)
-		if f.later != "" && !v.Field(f.index).IsZero() {
+		value := v.FieldByIndex(f.index)
+		d.decodeValue(child, value, name)
+		if f.later != "" && !value.IsZero() {
 			d.add(child.pos, "%s is not available yet in this version: %s", name, f.later)
 		}
 	}

@@ -290,7 +290,9 @@ func (g *Conn) authCommand(arg string) (bool, int, error) {
 // authResponse hands on the answer to a 334.
 func (g *Conn) authResponse(line string) (bool, int, error) {
 	g.sess.inAuth = false
-	if line != "*" && !isBase64(line) {
+	// "=" for nothing belongs to initial responses (RFC 4954 §4), but curl says
+	// it here too.
+	if line != "*" && line != "=" && !isBase64(line) {
 		g.sess.badB64 = true
 		line = "*" // go-smtp's own answer to bad base64 would be a temporary one
 	}

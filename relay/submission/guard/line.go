@@ -103,6 +103,7 @@ func (g *Conn) checkLine(line []byte) ([]byte, *relay.Reply, error) {
 	if bytes.IndexByte(line, '\r') >= 0 {
 		return nil, nil, g.fail(ReasonLine, reply(500, "5.5.2", "a bare CR in a command (RFC 5321 section 2.3.8), closing the connection"))
 	}
+	line = bytes.TrimRight(line, " \t") // RFC 5321 §4.1.1: white space there is tolerated
 	max := maxLine
 	if g.sess.inAuth || len(line) > 5 && bytes.EqualFold(line[:5], []byte("AUTH ")) {
 		max = maxAuthLine

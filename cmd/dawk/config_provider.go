@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+
+	"dawk/mx"
+	"dawk/relay"
+)
+
+// ProviderConfig is one [[provider]].
+type ProviderConfig struct {
+	Name                  string   `toml:"name"`
+	MX                    []string `toml:"mx"`                      // empty: those of the shipped rule
+	Connections           int      `toml:"connections"`             // 0: as without this section, and so with the others
+	MessagesPerConnection int      `toml:"messages_per_connection"` //
+	Rate                  string   `toml:"rate"`                    // "": as without; "0": none
+	RecipientRate         string   `toml:"recipient_rate"`
+}
+
+// rule is p for package mx; rates that cannot be read are left out.
+func (p *ProviderConfig) rule() mx.ShapingRule {
+	return mx.ShapingRule{Name: p.Name, MX: p.MX, Connections: p.Connections, MessagesPerConnection: p.MessagesPerConnection,
+		Rate: ownRate(p.Rate), RecipientRate: ownRate(p.RecipientRate)}
+}
+
+// ownRate tells "none" from "as without".
+func ownRate(s string) relay.Rate {
+	if s == "0" {
+		return relay.Rate{N: -1}
+	}
+	r, _ := relay.ParseRate(s)
+	return r
+}
+
+// shaping is the rules as they are applied. It is pure: what it says of a host
+// is what mail is sent by.
+func (c *Config) shaping() (*mx.Shaping, error) {
+	var own []mx.ShapingRule
+	for i := range c.Providers {
+		own = append(own, c.Providers[i].rule())
+	}
+	return mx.NewShaping(c.Delivery.ConnectionsPerProvider, own)
+}
+
+func (c *Config) checkProviders() {
+	c.atLeast("delivery.connections_per_provider", c.Delivery.ConnectionsPerProvider, 1)
+	sound := true
+	names := map[string]int{}
+	for i := range c.Providers {
+		at, p := fmt.Sprintf("provider[%d]", i), &c.Providers[i]
+		c.checkProvider(at, p)
+		if first, taken := names[p.Name]; taken && p.Name != "" {
+			c.doc.Fault(at, "provider %q is in line %d already: write all that concerns it there", clip(p.Name), c.doc.Line(fmt.Sprintf("provider[%d]", first)))
+		} else {
+			names[p.Name] = i
+		}
+		sound = sound && c.doc.Clean(at)
+	}
+	if !sound || len(c.Providers) == 0 {
+		return
+	}
+	// One after the other, so that what is wrong among them has its place.
+	whole := c.Providers
+	defer func() { c.Providers = whole }()
+	for i := range whole {
+		c.Providers = whole[:i+1]
+		if _, err := c.shaping(); err != nil {
+			at := fmt.Sprintf("provider[%d]", i)
+			if c.doc.Has(at + ".mx") {
+				at += ".mx"
+			}
+			c.doc.Fault(at, "%v", err)
+			return
+		}
+	}
+}
+
+func (c *Config) checkProvider(at string, p *ProviderConfig) {
+	if p.Name == "" {
+		if c.doc.Clean(at) {
+			c.doc.Fault(at, `this [[provider]] has no name: write that of a shipped rule, such as name = "google", or one of your own with its mx = [...]`)
+		}
+		return
+	}
+	for j, m := range p.MX {
+		if err := mx.ValidMXPattern(m); err != nil {
+			c.doc.Fault(fmt.Sprintf("%s.mx[%d]", at, j), "%v", err)
+		}
+	}
+	for _, n := range []struct {
+		key   string
+		value int
+	}{{"connections", p.Connections}, {"messages_per_connection", p.MessagesPerConnection}} {
+		if path := at + "." + n.key; c.doc.Has(path) {
+			c.atLeast(path, n.value, 1)
+		}
+	}
+	for _, r := range []struct{ key, value string }{{"rate", p.Rate}, {"recipient_rate", p.RecipientRate}} {
+		if !c.doc.Has(at + "." + r.key) {
+			continue
+		}
+		if _, err := relay.ParseRate(r.value); err != nil {
+			c.doc.Fault(at+"."+r.key, "%s = %v", r.key, err)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+
+	"dawk/mx"
+	"dawk/relay"
+	"dawk/relay/submission"
+)
+
+// As whom mail leaves: what a route's mailbox may send as, our certificate for
+// it, and the way of notices.
+
+// checkSender looks at what a route does about From, and at its certificate.
+func (c *Config) checkSender(at string, r *RouteConfig) {
+	if r.RewriteFrom != "" {
+		c.oneOf(at+".rewrite_from", r.RewriteFrom, "never", "denied", "always")
+	}
+	for key, written := range map[string]bool{"send_as": r.SendAs != nil, "rewrite_from": r.RewriteFrom == "denied" || r.RewriteFrom == "always"} {
+		if p, err := relay.ParsePath(r.User); written && (err != nil || p.Domain() == "") {
+			c.doc.Fault(at+"."+key, `%s needs user to be the mailbox that sends, as in user = "scanner@example.org"`, key)
+		}
+	}
+	for key, other := range map[string][2]string{
+		"client_certificate": {r.ClientCertificate, r.ClientKey}, "client_key": {r.ClientKey, r.ClientCertificate}} {
+		if other[0] != "" && other[1] == "" {
+			c.doc.Fault(at+"."+key, "client_certificate and client_key belong together: write both")
+		}
+	}
+	if r.ClientCertificate != "" && r.TLS == "off" {
+		c.doc.Fault(at+".client_certificate", `client_certificate needs TLS, but tls = "off"`)
+	}
+	if r.ClientCertificate != "" && len(r.Via) == 0 {
+		c.doc.Fault(at+".client_certificate", "client_certificate needs via: an MX host knows no certificate of ours")
+	}
+	if r.Auth == mx.AuthExternal && r.ClientCertificate == "" {
+		c.doc.Fault(at+".auth", `auth = "external" needs client_certificate and client_key: the server takes the login from our certificate`)
+	}
+}
+
+// checkClientCertificates reads the pairs of routes.
+func (c *Config) checkClientCertificates() {
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		if at := fmt.Sprintf("route[%d]", i); r.ClientCertificate != "" && r.ClientKey != "" && c.doc.Clean(at) {
+			if _, err := tls.LoadX509KeyPair(r.ClientCertificate, r.ClientKey); err != nil {
+				c.doc.Fault(at+".client_certificate", "client_certificate: %v; both are PEM files that belong together, readable by the relay", err)
+			}
+		}
+	}
+}
+
+// certificate is ours for the hosts of r; it is read again when it changes.
+func (r *RouteConfig) certificate(log *slog.Logger) (func() (*tls.Certificate, error), error) {
+	if r.ClientCertificate == "" {
+		return nil, nil
+	}
+	pair, err := submission.LoadCertificates(r.ClientCertificate, r.ClientKey, log)
+	if err != nil {
+		return nil, fmt.Errorf("route %q: %w", r.name(), err)
+	}
+	return func() (*tls.Certificate, error) { return pair.Get(nil) }, nil
+}
+
+func (c *Config) checkNoticeRoute() {
+	name := c.Bounce.NoticeRoute
+	if name == "" || name == mx.NoticesByMX {
+		return
+	}
+	var all []string
+	for i := range c.Routes {
+		if r := &c.Routes[i]; len(r.Via) > 0 {
+			if r.name() == name {
+				return
+			}
+			all = append(all, r.name())
+		}
+	}
+	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is no route with via; it is %s`, clip(name), quoteList(append(all, mx.NoticesByMX)))
+}
+
+// noticeWay says which way bounces go, where there are routes. The postmaster
+// stands for whoever gets one.
+func (c *checker) noticeWay(t *mx.Transport) []finding {
+	to := c.cfg.postmasterPath()
+	if to.IsNull() {
+		return nil // told by postmaster
+	}
+	route, mailbox, fallback := t.NoticeWay(to)
+	switch {
+	case mailbox != "":
+		return []finding{good("notices", "bounces and notices to %s go by route %s from its mailbox %s, which gets the answers, with NOTIFY=NEVER", to, route, mailbox)}
+	case route != "":
+		return []finding{good("notices", "bounces and notices to %s go by route %s", to, route)}
+	case fallback != "":
+		return []finding{good("notices", "bounces and notices to %s go by MX; where no MX host takes them, from the mailbox %s with NOTIFY=NEVER; bounce.notice_route chooses another way", to, fallback)}
+	}
+	return []finding{good("notices", "bounces and notices to %s go by MX", to)}
+}
+
+// signAnew signs content that was changed for a route.
+func (r *instance) signAnew(route string, content relay.Content) ([]byte, error) {
+	if r.cfg.unsigned(mx.RoutePrefix + route) {
+		return nil, nil
+	}
+	return r.signer.Sign(content)
+}
+
+// senders says what happens to mail that is not From the mailbox of a route.
+func (c *checker) senders() []finding {
+	var all []finding
+	for i := range c.cfg.Routes {
+		r := &c.cfg.Routes[i]
+		if presets[r.Type].provider == mx.ProviderOther || r.User == "" {
+			continue
+		}
+		what := "is left to the provider to judge; send_as and rewrite_from say otherwise"
+		switch {
+		case r.RewriteFrom == "always":
+			what = "gets that From, and its own as Reply-To"
+		case r.RewriteFrom == "denied":
+			what = "gets that From where the provider refuses it, and its own as Reply-To"
+		case r.SendAs != nil:
+			what = "is refused at submission"
+		}
+		but := ""
+		if len(r.SendAs) > 0 {
+			but = " or " + names(r.SendAs)
+		}
+		all = append(all, good("senders", "route %s: mail that is not From %s%s %s", r.name(), r.User, but, what))
+	}
+	return all
+}

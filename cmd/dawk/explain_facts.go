@@ -1,0 +1,324 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"dawk/mx"
+	"dawk/relay"
+	"dawk/relay/dkim"
+	"dawk/relay/identity"
+	"dawk/relay/submission"
+	"dawk/relay/tomlfile"
+)
+
+// explanation is the answer of `dawk explain`.
+type explanation struct {
+	OK      bool      `json:"ok"` // it would be offered to a host
+	Verdict string    `json:"verdict"`
+	Live    bool      `json:"live"` // a running relay answered
+	Now     time.Time `json:"now"`
+
+	From relay.Path    `json:"from"` // as asked
+	To   relay.Path    `json:"to"`
+	Who  explainedUser `json:"identity"`
+
+	Refused  relay.Reply    `json:"refused,omitzero"` // by the rules of acceptance
+	SendFrom relay.Path     `json:"send_from"`        // after rewriting
+	SendTo   relay.Path     `json:"send_to"`          // after redirection
+	Held     string         `json:"held,omitempty"`   // why it would wait for an operator
+	Signed   []signedBy     `json:"signed,omitempty"`
+	Unsigned string         `json:"unsigned,omitempty"` // why it is not signed
+	MaxSize  int64          `json:"max_size"`           // octets
+	Route    explainedRoute `json:"route"`
+
+	Destination mx.Destination  `json:"destination"`
+	Limits      []string        `json:"limits,omitempty"`
+	Waiting     string          `json:"waiting,omitempty"` // for a provider that takes less at the moment, and why
+	EHLO        string          `json:"ehlo"`
+	Retry       []string        `json:"retry"`
+	MaxAge      string          `json:"max_age"`
+	DelayNotice string          `json:"delay_notice,omitempty"` // "": none
+	Bounce      explainedBounce `json:"bounce"`
+}
+
+type explainedUser struct {
+	Name    string          `json:"name,omitempty"`
+	Known   bool            `json:"known"` // stands in the file of users
+	Note    string          `json:"note,omitempty"`
+	Senders []string        `json:"senders,omitempty"` // empty: any
+	MayAll  bool            `json:"may_send_as_anybody,omitempty"`
+	Quotas  []identity.Left `json:"quotas,omitempty"`
+	Others  []string        `json:"others,omitempty"` // users who may send as From, where none was named
+}
+
+type signedBy struct {
+	Record string `json:"record"` // "2026a._domainkey.example.org"
+	Kind   string `json:"kind"`   // "rsa", "ed25519" or "unknown": the key may not be read
+}
+
+type explainedRoute struct {
+	Line      int       `json:"line,omitempty"` // of the [[route]] in the configuration file
+	Name      string    `json:"name,omitempty"` // "": no route matches
+	Via       []string  `json:"via,omitempty"`
+	User      string    `json:"user,omitempty"`
+	Routes    int       `json:"routes"` // how many there are
+	HeldSince time.Time `json:"held_since,omitzero"`
+	HeldWhy   string    `json:"held_why,omitempty"`
+}
+
+type explainedBounce struct {
+	To    relay.Path     `json:"to,omitzero"` // null: nobody
+	Route explainedRoute `json:"route,omitzero"`
+	Hosts []string       `json:"hosts,omitempty"`
+	Note  string         `json:"note,omitempty"`
+}
+
+// explain finds everything out. Its error is about the question.
+func (e *explainer) explain(ctx context.Context, q question) (explanation, error) {
+	ctx, cancel := context.WithTimeout(ctx, explainTime)
+	defer cancel()
+	x := explanation{Now: time.Now(), Live: e.live, From: q.from, To: q.to, MaxSize: int64(e.cfg.Limits.MaxMessageSize), EHLO: e.cfg.Hostname}
+	user, err := e.who(&x, q)
+	if err != nil {
+		return x, err
+	}
+	m := &relay.Message{Identity: q.identity, Envelope: relay.Envelope{From: q.from, Recipients: []relay.Recipient{{Path: q.to}}}}
+	var no *submission.Refusal
+	if err := e.acceptor.Preview(user, m); errors.As(err, &no) && x.Refused.IsZero() {
+		x.Refused = no.Reply
+	} else if err != nil && no == nil {
+		return x, err
+	}
+	x.SendFrom, x.SendTo = m.From, m.Recipients[0].Path
+	e.schedule(&x, m)
+	x.Destination = e.transport.Explain(ctx, m, x.SendTo)
+	x.Route = e.route(&x.Destination)
+	e.sign(&x, m)
+	e.limits(&x)
+	e.bounce(ctx, &x)
+	x.conclude()
+	return x, nil
+}
+
+// who says what is known of the identity.
+func (e *explainer) who(x *explanation, q question) (*identity.User, error) {
+	x.Who.Name = q.identity
+	switch {
+	case q.identity == "":
+		x.Who.Note = "no --identity: a client without login, whom no sender rules concern"
+		x.Who.Others = e.mayUse(q.from)
+		return nil, nil
+	case strings.HasPrefix(q.identity, networkPrefix):
+		return e.client(x, strings.TrimPrefix(q.identity, networkPrefix)), nil
+	case strings.HasPrefix(q.identity, "local:"):
+		x.Who.Note = "a client without login; what its socket allows it is not looked at here"
+		return nil, nil
+	case e.usersUnread:
+		return nil, fmt.Errorf("the file of users %s may not be read: run this as the user that the relay runs as, or as root", e.cfg.Users.File)
+	case e.users == nil:
+		return nil, fmt.Errorf("there is no user %s: nobody can log in with this configuration", relay.Sanitize(q.identity))
+	}
+	u := e.users.Lookup(q.identity)
+	if u == nil {
+		return nil, noSuchUser(q.identity, e.cfg.Users.File)
+	}
+	x.Who = explainedUser{Name: u.Name, Known: true, Senders: u.Senders(), MayAll: len(u.Senders()) == 0, Quotas: e.ledger.Left(u)}
+	if u.MaxMessageSize > 0 && (x.MaxSize == 0 || u.MaxMessageSize < x.MaxSize) {
+		x.MaxSize = u.MaxMessageSize
+	}
+	if u.Hold {
+		x.Held = "users.toml says hold for " + u.Name
+	}
+	e.held(x, u)
+	return u, nil
+}
+
+// held says that the ledger holds all mail of u, if it does.
+func (e *explainer) held(x *explanation, u *identity.User) {
+	for _, h := range e.ledger.Holds() {
+		if strings.EqualFold(h.Name, u.Name) {
+			x.Held = "all mail of " + u.Name + " is on hold: " + h.Rule + "; see `dawk user release`"
+		}
+	}
+}
+
+const networkPrefix = "network:"
+
+// client is who stands for a client without login, by the first listener that
+// trusts its address and limits it; nil: nothing limits it, or a whole network
+// was asked for, whose addresses have quotas each of their own.
+func (e *explainer) client(x *explanation, network string) *identity.User {
+	addr, err := netip.ParseAddr(strings.TrimSuffix(network, "/64"))
+	if err != nil {
+		x.Who.Note = "a client without login; quotas go by address: ask for one, as in network:192.0.2.7"
+		return nil
+	}
+	trusted := false
+	for i := range e.cfg.Listeners {
+		l := &e.cfg.Listeners[i]
+		if !slices.ContainsFunc(tomlfile.Prefixes(l.TrustedNetworks), func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) }) {
+			continue
+		}
+		trusted = true
+		if policy := l.policy(); policy.Watched() {
+			u := identity.ForClient(addr, policy)
+			x.Who.Note, x.Who.Quotas = "a client without login, at listener "+l.Address, e.ledger.Left(u)
+			e.held(x, u)
+			return u
+		}
+	}
+	x.Who.Note = "a client without login, which no quotas concern"
+	if !trusted {
+		x.Who.Note = "a client without login"
+		x.Refused = relay.Reply{Code: 550, Status: relay.Status{Class: 5, Subject: 7, Detail: 1},
+			Text: "no listener has this address in its trusted_networks"}
+	}
+	return nil
+}
+
+const maxOthers = 10
+
+// mayUse names users who may send as from because their list says so.
+func (e *explainer) mayUse(from relay.Path) (names []string) {
+	if e.users == nil || from.IsNull() {
+		return nil
+	}
+	for _, u := range e.users.List() {
+		if len(u.Senders()) > 0 && u.MaySend(from) && len(names) < maxOthers {
+			names = append(names, u.Name)
+		}
+	}
+	return names
+}
+
+// schedule is what happens to mail that does not go at once.
+func (e *explainer) schedule(x *explanation, m *relay.Message) {
+	for _, d := range e.cfg.Queue.Retry {
+		x.Retry = append(x.Retry, d.String())
+	}
+	life := e.cfg.Queue.MaxAge
+	if m.MaxAge > 0 {
+		life = tomlfile.Duration(m.MaxAge)
+	}
+	x.MaxAge = life.String()
+	if d := e.cfg.Queue.DelayNotice; d > 0 && !m.NoDelayNotes && !m.From.IsNull() {
+		x.DelayNotice = d.String()
+	}
+}
+
+// route is the [[route]] of a destination as the file has it.
+func (e *explainer) route(d *mx.Destination) explainedRoute {
+	out := explainedRoute{Routes: len(e.cfg.Routes)}
+	if d.Route < 0 || d.Route >= len(e.cfg.Routes) {
+		return out
+	}
+	r := &e.cfg.Routes[d.Route]
+	out.Name, out.Via, out.User = d.RouteName, r.Via, r.User
+	if e.cfg.doc != nil {
+		out.Line = e.cfg.doc.Line(fmt.Sprintf("route[%d]", d.Route))
+	}
+	for _, h := range e.transport.HeldRoutes() {
+		if h.Route == d.RouteName {
+			out.HeldSince, out.HeldWhy = h.Since, h.Reply.String()
+		}
+	}
+	return out
+}
+
+// sign says which keys would sign, by the domain of From. A message without
+// From field of the same domain is signed otherwise.
+func (e *explainer) sign(x *explanation, m *relay.Message) {
+	domain := m.From.Domain()
+	if domain == "" {
+		domain = e.cfg.Hostname
+	}
+	if x.Route.Name != "" && e.cfg.unsigned(mx.RoutePrefix+x.Route.Name) {
+		x.Unsigned = "the route takes its mail unsigned (dkim)"
+		return
+	}
+	for _, k := range e.cfg.dkimKeys() {
+		k, err := k.Normalize()
+		if err != nil || k.Domain != domain {
+			continue
+		}
+		x.Signed = append(x.Signed, signedBy{Record: k.RecordName(), Kind: keyKind(k)})
+	}
+	if x.Signed == nil {
+		x.Unsigned = "no [[dkim]] section is for " + domain
+	}
+}
+
+func keyKind(k dkim.Key) string {
+	private, err := dkim.LoadKey(k.File)
+	if err != nil {
+		return "unknown"
+	}
+	if _, ok := private.Public().(ed25519.PublicKey); ok {
+		return "ed25519"
+	}
+	return "rsa"
+}
+
+// bounce says who would be told of a failure, and how.
+func (e *explainer) bounce(ctx context.Context, x *explanation) {
+	to := x.SendFrom
+	if to.IsNull() {
+		if to = e.cfg.postmasterPath(); to.IsNull() {
+			x.Bounce.Note = "nobody is told: the reverse-path is null, and no postmaster is set"
+			return
+		}
+		x.Bounce.Note = "the reverse-path is null: only the postmaster is told"
+	}
+	m := &relay.Message{Identity: "dawk", Notice: true, Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: to}}}}
+	d := e.transport.Explain(ctx, m, to)
+	x.Bounce.To, x.Bounce.Route = to, e.route(&d)
+	for i := range d.Hosts {
+		if d.Hosts[i].Trouble.IsZero() {
+			x.Bounce.Hosts = append(x.Bounce.Hosts, d.Hosts[i].String())
+		}
+	}
+	if bad := d.Reply(); !bad.IsZero() {
+		x.Bounce.Note = strings.TrimPrefix(x.Bounce.Note+"; it would not arrive: "+bad.String(), "; ")
+	}
+}
+
+// conclude is the last sentence.
+func (x *explanation) conclude() {
+	hosts := x.Destination.Reply()
+	switch {
+	case !x.Refused.IsZero():
+		x.Verdict = "It would be refused: " + x.Refused.String()
+	case x.Held != "":
+		x.Verdict = "It would be accepted and wait for the administrator: " + x.Held + "."
+	case !hosts.IsZero() && hosts.Permanent():
+		x.Verdict = "It would be accepted and come back to its sender: " + hosts.String()
+	case !hosts.IsZero():
+		x.Verdict = "It would be accepted, wait, and be tried again: " + hosts.String()
+	case !x.Route.HeldSince.IsZero():
+		x.Verdict = "It would be accepted and wait until the login of route " + x.Route.Name + " works again: " + x.Route.HeldWhy
+	default:
+		x.OK = true
+		x.Verdict = "It would be accepted and offered to " + x.firstHost() + "."
+		if x.Waiting != "" {
+			x.Verdict += " It may have to wait for " + x.Waiting + "."
+		}
+	}
+	x.Verdict = relay.Sanitize(x.Verdict)
+}
+
+func (x *explanation) firstHost() string {
+	for i := range x.Destination.Hosts {
+		h := &x.Destination.Hosts[i]
+		if h.Trouble.IsZero() {
+			return fmt.Sprintf("%s: %s", h.String(), h.TLS.Why)
+		}
+	}
+	return "nobody"
+}

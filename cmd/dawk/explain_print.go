@@ -1,0 +1,219 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"text/tabwriter"
+
+	"dawk/mx"
+	"dawk/relay"
+)
+
+// explanation tells the story of a message that does not exist yet.
+func (p *printer) explanation(x *explanation) error {
+	source := "from the files: no relay runs, so quotas are as written last, and holds and limits of the moment are not known"
+	if x.Live {
+		source = "as the running relay would have it now"
+	}
+	p.line("%s", p.paint(bold, fmt.Sprintf("From %s to %s", sender(x.From), x.To)))
+	p.line("  (%s)", source)
+	p.line("")
+	p.identity(x)
+	p.signature(x)
+	p.fact("Size", "at most %s; what the host takes shows when it is asked (dawk probe)", size(x.MaxSize))
+	p.fact("Route", "%s", routeStory(x.Route))
+	p.destinationStory(&x.Destination)
+	p.sources(x)
+	for i, l := range x.Limits {
+		p.fact(only(i == 0, "Limits"), "%s", l)
+	}
+	p.fact("If it waits", "tried again after %s; %s", strings.Join(x.Retry, ", "), delayWords(x))
+	p.fact("If it fails", "%s", bounceStory(&x.Bounce))
+	p.line("")
+	colour, mark := green, "✔"
+	if !x.OK {
+		colour, mark = red, "✘"
+	}
+	p.line("%s %s", p.paint(colour, mark), x.Verdict)
+	return p.err
+}
+
+func only(yes bool, word string) string {
+	if yes {
+		return word
+	}
+	return ""
+}
+
+// fact is one line of the story, under a word.
+func (p *printer) fact(word, format string, args ...any) {
+	p.line("  %-12s %s", word, relay.Sanitize(fmt.Sprintf(format, args...)))
+}
+
+// identity says who sends, and what the rules of acceptance make of it.
+func (p *printer) identity(x *explanation) {
+	switch {
+	case !x.Who.Known && x.Who.Name != "":
+		p.fact("Identity", "%s: %s", x.Who.Name, x.Who.Note)
+	case !x.Who.Known:
+		p.fact("Identity", "%s", x.Who.Note)
+		if len(x.Who.Others) > 0 {
+			p.fact("", "users whose senders allow this address: %s", strings.Join(x.Who.Others, ", "))
+		}
+	case x.Who.MayAll:
+		p.fact("Identity", "%s, who may send as anybody", x.Who.Name)
+	default:
+		p.fact("Identity", "%s, who may send as %s", x.Who.Name, strings.Join(x.Who.Senders, ", "))
+	}
+	for i, q := range x.Who.Quotas {
+		p.fact(only(i == 0, "Quotas"), "%d of %d %s per %s are left", q.Left, q.Limit, q.What, q.Per)
+	}
+	if !x.Refused.IsZero() {
+		p.fact("Refused", "%s", x.Refused)
+	}
+	if x.SendFrom != x.From {
+		p.fact("Rewritten", "it leaves as from %s", sender(x.SendFrom))
+	}
+	if x.SendTo != x.To {
+		p.fact("Redirected", "it goes to %s instead", x.SendTo)
+	}
+	if x.Held != "" {
+		p.fact("On hold", "%s", x.Held)
+	}
+}
+
+func (p *printer) signature(x *explanation) {
+	if len(x.Signed) == 0 {
+		p.fact("Signature", "none: %s", x.Unsigned)
+		return
+	}
+	for i, s := range x.Signed {
+		p.fact(only(i == 0, "Signature"), "%s (%s), if its From is of the same domain", s.Record, s.Kind)
+	}
+}
+
+func routeStory(r explainedRoute) string {
+	words := "by MX: there is no [[route]]"
+	if r.Routes > 0 {
+		words = "by MX: no [[route]] matches"
+	}
+	if r.Name == "" {
+		return words
+	}
+	words = "[[route]] " + r.Name
+	if r.Line > 0 {
+		words = fmt.Sprintf("[[route]] %s in line %d", r.Name, r.Line)
+	}
+	if len(r.Via) == 0 {
+		words += ": by MX, with its tls"
+	} else {
+		words += ": via " + strings.Join(r.Via, ", ")
+	}
+	if r.User != "" {
+		words += " as " + r.User
+	}
+	if !r.HeldSince.IsZero() {
+		words += "; held since " + r.HeldSince.UTC().Format("2006-01-02 15:04 MST") + ": " + r.HeldWhy
+	}
+	return words
+}
+
+// sources says which face the mail shows.
+func (p *printer) sources(x *explanation) {
+	if len(x.Destination.Sources) == 0 {
+		p.fact("Leaves as", "EHLO %s, from the address that the system chooses", x.EHLO)
+	}
+	for i, s := range x.Destination.Sources {
+		var from []string
+		for _, a := range []netip.Addr{s.Addr4, s.Addr6} {
+			if a.IsValid() {
+				from = append(from, a.String())
+			}
+		}
+		share := ""
+		if len(x.Destination.Sources) > 1 {
+			share = fmt.Sprintf(", for %d %% of the mail", s.Share)
+		}
+		p.fact(only(i == 0, "Leaves as"), "EHLO %s, from %s (source %s)%s", s.EHLO, strings.Join(from, " or "), s.Name, share)
+	}
+}
+
+// destinationStory is the table of hosts.
+func (p *printer) destinationStory(d *mx.Destination) {
+	for _, r := range d.Trouble {
+		p.fact("Hosts", "%s", r)
+	}
+	if d.ByMX && len(d.Hosts) > 0 {
+		words := plural(len(d.Hosts), "MX host")
+		if d.ImplicitMX {
+			words = "no MX record: the domain is its own host"
+		}
+		if d.Secure {
+			words += ", authentic by DNSSEC"
+		}
+		p.fact("Hosts", "%s", words)
+	}
+	if d.STS != nil && stsWords(d.STS) != "not published" {
+		p.fact("MTA-STS", "%s", stsWords(d.STS))
+	}
+	if len(d.Hosts) == 0 {
+		return
+	}
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PREF\tHOST\tADDRESS\tTLS\tWHY")
+	for i := range d.Hosts {
+		hostRows(t, &d.Hosts[i])
+	}
+	t.Flush() // memory
+	for line := range strings.Lines(b.String()) {
+		p.line("    %s", strings.TrimRight(line, " \n"))
+	}
+}
+
+func hostRows(t *tabwriter.Writer, h *mx.HostView) {
+	pref, name, level, why := fmt.Sprint(h.Preference), h.String(), h.TLS.Level, h.TLS.Why
+	if !h.Trouble.IsZero() {
+		level, why = "–", "not used: "+h.Trouble.String()
+	}
+	if len(h.Addrs) == 0 {
+		fmt.Fprintf(t, "%s\t%s\t–\t%s\t%s\n", pref, name, level, relay.Sanitize(why))
+	}
+	for _, a := range h.Addrs {
+		note := why
+		if a.Refused != "" {
+			note = "refused: " + a.Refused
+			if len(h.Addrs) == 1 && !h.Trouble.IsZero() {
+				note = why
+			}
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", pref, name, a.Addr, level, relay.Sanitize(note))
+		pref, name, level = "", "", ""
+		if a.Refused == "" {
+			why = ""
+		}
+	}
+}
+
+func delayWords(x *explanation) string {
+	words := "given up after " + x.MaxAge
+	if x.DelayNotice != "" {
+		words = "the sender is told after " + x.DelayNotice + "; " + words
+	}
+	return words
+}
+
+func bounceStory(b *explainedBounce) string {
+	if b.To.IsNull() {
+		return b.Note
+	}
+	words := "a bounce goes to " + b.To.String() + ", " + routeStory(b.Route)
+	if len(b.Hosts) > 0 && len(b.Route.Via) == 0 {
+		words += " (" + strings.Join(b.Hosts, ", ") + ")"
+	}
+	if b.Note != "" {
+		words += "; " + b.Note
+	}
+	return words
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"dawk/relay"
+	"dawk/relay/admin"
+)
+
+func newQueueProvidersCommand(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "providers",
+		Short: "List the providers that mail is waiting for, and why it waits",
+		Long: "List the providers that mail is going to or waiting for: how many connections each\n" +
+			"has, how many it may have now and when all is well, its rates, and what slowed it.\n" +
+			"A provider is all domains whose MX hosts it runs, or one route: docs/shaping.md.",
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		var got admin.Providers
+		if err := c.get(cmd.Context(), "/v1/providers", nil, &got); err != nil {
+			return err
+		}
+		if asJSON {
+			return json.NewEncoder(a.stdout).Encode(got)
+		}
+		return printProviders(a.stdout, got)
+	}
+	return cmd
+}
+
+// maxWaiting is how many providers stand below a list of mail.
+const maxWaiting = 5
+
+// printWaiting says below a list of mail which providers it waits for. It is
+// an extra: without an answer nothing is printed.
+func (c *client) printWaiting(ctx context.Context, w io.Writer) {
+	var got admin.Providers
+	if c.get(ctx, "/v1/providers", nil, &got) != nil {
+		return
+	}
+	n := 0
+	for _, p := range got.Providers { // those with most waiting come first
+		why := p.Why(got.Now)
+		if p.Ready == 0 || why == "" || p.Name == "" {
+			continue
+		}
+		if n++; n > maxWaiting {
+			fmt.Fprintln(w, "More: dawk queue providers")
+			return
+		}
+		fmt.Fprintf(w, "%s for %s: %s.\n", countedWaiting(p.Ready), relay.Sanitize(p.Called()), why)
+	}
+}
+
+func countedWaiting(n int) string {
+	if n == 1 {
+		return "1 delivery waits"
+	}
+	return fmt.Sprintf("%d deliveries wait", n)
+}
+
+func printProviders(w io.Writer, got admin.Providers) error {
+	if len(got.Providers) == 0 {
+		_, err := fmt.Fprintln(w, "No mail is going out or ready to, and no provider has slowed us down lately.")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PROVIDER\tREADY\tDOMAINS\tIN USE\tNOW\tMOST\tWHY IT WAITS")
+	for _, p := range got.Providers {
+		name, why := relay.Sanitize(p.Name), "-"
+		if name == "" {
+			name = "(not known yet)"
+		}
+		if s := p.Why(got.Now); s != "" && (p.Ready > 0 || !p.SlowedAt.IsZero()) {
+			why = s
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", name, p.Ready, p.Domains, p.Connections, p.Limit, p.Most, why)
+	}
+	return t.Flush()
+}

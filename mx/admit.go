@@ -1,0 +1,69 @@
+package mx
+
+import (
+	"slices"
+
+	"dawk/relay"
+)
+
+// statusBusy is for hosts that were not tried for want of a connection.
+var statusBusy = relay.Status{Class: 4, Subject: 3, Detail: 2}
+
+// share finds out who runs the MX hosts of a domain. Hosts of the provider
+// whose connection the task has come first among those that are equally good:
+// the others would need another.
+func (a *attempt) share(targets []target) {
+	for i := range targets {
+		tg := &targets[i]
+		if i > 0 && tg.host == targets[i-1].host {
+			tg.provider, tg.rule = targets[i-1].provider, targets[i-1].rule
+			tg.account, tg.most = targets[i-1].account, targets[i-1].most
+			continue
+		}
+		tg.provider = a.t.cfg.Shaping.Provider(tg.host)
+		tg.rule = a.t.cfg.Shaping.Rule(tg.provider)
+		tg.account, tg.most = tg.provider, tg.rule.Connections
+	}
+	if a.task.Admission == nil || len(targets) == 0 {
+		return
+	}
+	best := 1
+	for best < len(targets) && targets[best].rank == targets[0].rank {
+		best++
+	}
+	has := a.task.Admission.Provider()
+	slices.SortStableFunc(targets[:best], func(x, y target) int {
+		switch {
+		case (x.provider == has) == (y.provider == has):
+			return 0
+		case x.provider == has:
+			return -1
+		}
+		return 1
+	})
+	a.t.whose.put(a.task.Destination, targets[0].provider)
+}
+
+// admitted asks for a connection to the provider of a host, unless the attempt
+// has one.
+func (a *attempt) admitted(tg target) bool {
+	if a.task.Admission == nil || tg.provider == "" || tg.provider == a.res.Provider {
+		return true
+	}
+	if !a.task.Admission.Admit(tg.provider) {
+		return false
+	}
+	a.res.Provider = tg.provider
+	return true
+}
+
+// passBy leaves the hosts of a provider alone to which the attempt may not
+// connect. If nothing was connected to before, it ends: it is no attempt.
+func (a *attempt) passBy(w *walk) {
+	tg := w.queue[0]
+	busy := relay.Failure(relay.StageRoute, statusBusy,
+		"%s was not tried: all connections to provider %s are in use", tg.host, tg.provider)
+	w.failures = slices.Insert(w.failures, 0, busy) // the last one is what people are told first
+	w.queue, w.fresh = slices.DeleteFunc(w.queue, func(o target) bool { return o.provider == tg.provider }), false
+	w.over = a.res.Provider == ""
+}

@@ -1,0 +1,42 @@
+package mx
+
+import (
+	"slices"
+
+	"dawk/relay"
+)
+
+// judge settles a recipient, by what was found out in the session of now.
+func (a *attempt) judge(i int, r relay.Reply) {
+	a.turn()
+	a.as, a.judged = a.res.Session, true
+	a.res.Replies[i] = r
+	if a.res.By != nil {
+		a.res.By[i] = len(a.res.Earlier)
+	}
+}
+
+// turn puts the session that recipients were judged in with the earlier ones,
+// once it is no more that of now: each of them is told what holds for it.
+// Nearly always there is one session, and nothing to keep.
+func (a *attempt) turn() {
+	if !a.judged || a.as == a.res.Session {
+		return
+	}
+	if a.res.By == nil {
+		a.res.By = make([]int, len(a.res.Replies))
+	}
+	a.res.Earlier = append(a.res.Earlier, a.as)
+	a.judged = false
+}
+
+// sentAs notes the mailbox that the mail of a transaction was sent as, if the
+// server took it.
+func (a *attempt) sentAs(tx *transaction) {
+	switch {
+	case !a.dressed:
+		a.res.SentAs = relay.Path{}
+	case slices.ContainsFunc(tx.replies, relay.Reply.Positive):
+		a.res.SentAs = a.msg.From
+	}
+}

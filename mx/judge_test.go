@@ -1,0 +1,101 @@
+package mx_test
+
+import (
+	"fmt"
+	"testing"
+
+	"dawk/mx"
+	"dawk/mx/mxtest"
+	"dawk/relay"
+)
+
+// TestSessionOfEachRecipient: a host takes the first hundred and dies, another
+// takes the rest: each recipient is told of the session that it went in.
+func TestSessionOfEachRecipient(t *testing.T) {
+	cfg, ca := certified(t, "mx1.test")
+	w := newWorld(t, cfg, func(c *mx.Config) { c.RootCAs = ca.Pool() })
+	second := newServer(t, mxtest.Config{Addr: fmt.Sprintf("127.0.0.2:%d", w.srv.Port())})
+	if err := w.dns.Add("big.test. MX 10 mx1.test.\nbig.test. MX 20 mx2.test.\nmx1.test. A 127.0.0.1\nmx2.test. A 127.0.0.2"); err != nil {
+		t.Fatal(err)
+	}
+	var to []string
+	for i := range 205 {
+		to = append(to, fmt.Sprintf("r%03d@big.test", i))
+	}
+
+	res := w.deliver(task(t, letter, to...))
+	if len(w.srv.Messages()) != 3 || res.Earlier != nil || res.By != nil || res.SessionOf(204).Host != "mx1.test" {
+		t.Fatalf("three transactions of one session are %d; earlier ones: %+v", len(w.srv.Messages()), res.Earlier)
+	}
+
+	w.script("rcpt:r100@big.test", "drop", 0)
+	res = w.deliver(task(t, letter, to...))
+	if len(second.Messages()) != 2 || len(res.Earlier) != 1 || res.Host != "mx2.test" {
+		t.Fatalf("the second host has %d messages: %+v", len(second.Messages()), res.Earlier)
+	}
+	for i, r := range res.Replies {
+		want := relay.Session{Route: "mx", Host: "mx1.test", Addr: "127.0.0.1", TLS: "TLS1.3", TLSLevel: relay.TLSUnverified}
+		if i >= 100 {
+			want = relay.Session{Route: "mx", Host: "mx2.test", Addr: "127.0.0.2", TLSLevel: relay.TLSClear}
+		}
+		got := *res.SessionOf(i)
+		want.Provider = got.Provider
+		if !r.Positive() || r.MTA != want.Host || got != want {
+			t.Errorf("recipient %d: %+v, %v", i, got, r)
+		}
+	}
+
+	// Nobody takes the rest: it was the other host that turned it away.
+	if err := second.Script("connect", "421 4.3.2 not now", 0); err != nil {
+		t.Fatal(err)
+	}
+	second.Disconnect()
+	res = w.deliver(task(t, letter, to...))
+	if s := res.SessionOf(99); !res.Replies[99].Positive() || s.Host != "mx1.test" || s.TLS != "TLS1.3" {
+		t.Errorf("taken: %+v, %v", s, res.Replies[99])
+	}
+	if s := res.SessionOf(100); res.Replies[100].Positive() || s.Host != "mx2.test" || s.TLS != "" || s.TLSLevel != "" {
+		t.Errorf("not taken: %+v, %v", s, res.Replies[100])
+	}
+}
+
+// TestSentAsOfEachRecipient: who was taken as the message came is not told to
+// have got it from the mailbox.
+func TestSentAsOfEachRecipient(t *testing.T) {
+	tr, srv, _ := smartHost(t, mxtest.Config{Users: map[string]string{"scanner@example.org": "p"}},
+		mx.Route{Password: "p", Provider: mx.ProviderMicrosoft, Rewrite: mx.RewriteDenied}, 0)
+	if err := srv.Script("rcpt:denied@b.test", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", 1); err != nil {
+		t.Fatal(err)
+	}
+	res := tr.Deliver(t.Context(), task(t, letter, "taken@b.test", "denied@b.test"))
+	if !res.Replies[0].Positive() || !res.Replies[1].Positive() || len(srv.Messages()) != 2 {
+		t.Fatalf("%v, %d messages", res.Replies, len(srv.Messages()))
+	}
+	if as := res.SessionOf(0).SentAs; !as.IsNull() {
+		t.Errorf("the first was sent as %v", as)
+	}
+	if as := res.SessionOf(1).SentAs; as != path(t, "scanner@example.org") {
+		t.Errorf("the second was sent as %v", as)
+	}
+}
+
+// TestSessionsOfPartedRoutes: recipients of one task that have other routes by
+// now are told of their own.
+func TestSessionsOfPartedRoutes(t *testing.T) {
+	hub := newServer(t, mxtest.Config{})
+	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) {
+		c.Routes = []mx.Route{{Name: "hub", To: []string{"c.test"}, Via: []mx.Hop{hop(t, hub.Addr(), false)}}}
+	})
+	res := w.deliver(task(t, letter, "x@c.test", "y@b.test", "z@gone.test"))
+	for i, want := range []relay.Session{
+		{Route: "hub", Host: "127.0.0.1", Addr: "127.0.0.1", TLSLevel: relay.TLSClear},
+		{Route: "mx", Host: "mx.b.test", Addr: "127.0.0.1", TLSLevel: relay.TLSClear},
+		{Route: "mx"},
+	} {
+		got := *res.SessionOf(i)
+		got.Provider = ""
+		if got != want {
+			t.Errorf("recipient %d: %+v, want %+v", i, got, want)
+		}
+	}
+}

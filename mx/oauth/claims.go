@@ -1,0 +1,100 @@
+package oauth
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"dawk/relay"
+)
+
+// claims is what an access token of Entra says of itself (RFC 7519). It is read
+// to explain a refusal and believed in nothing else: such tokens are the
+// server's, and their form may change.
+type claims struct {
+	Audience string   `json:"aud"`
+	Roles    []string `json:"roles"` // application permissions
+	Scopes   string   `json:"scp"`   // delegated ones
+	App      string   `json:"appid"`
+	Object   string   `json:"oid"` // app-only: of the enterprise application
+	Person   string   `json:"upn"`
+}
+
+// readClaims is false for a token that is no JWT, as Google's.
+func readClaims(token string) (c claims, ok bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return claims{}, false
+	}
+	body, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	if err != nil || json.Unmarshal(body, &c) != nil || c.Audience == "" {
+		return claims{}, false
+	}
+	return c, true
+}
+
+// exchange are the names of Exchange Online as a token's audience.
+var exchange = []string{"https://outlook.office365.com", "https://outlook.office.com", "00000002-0000-0ff1-ce00-000000000000"}
+
+var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// Missing says, after Exchange refused a login, what the token lacks or what
+// Exchange still has to be told, a sentence each, with the commands and the IDs
+// that belong into them. Nil: nothing is known.
+func (s *Source) Missing() []string {
+	s.mu.Lock()
+	c := s.claims
+	s.mu.Unlock()
+	if s.cfg.Provider != Microsoft || c.Audience == "" {
+		return nil
+	}
+	var say []string
+	add := func(format string, args ...any) { say = append(say, relay.Sanitize(fmt.Sprintf(format, args...))) }
+	if !slices.Contains(exchange, strings.TrimRight(c.Audience, "/")) {
+		add("the token is for %s, not for Exchange Online → leave scope out of the route", c.Audience)
+		return say
+	}
+	if s.cfg.Flow == ClientCredentials {
+		s.missingApp(c, add)
+	} else {
+		s.missingPerson(c, add)
+	}
+	return say
+}
+
+// missingApp is for a login as an application.
+func (s *Source) missingApp(c claims, add func(string, ...any)) {
+	if !slices.Contains(c.Roles, "SMTP.SendAsApp") {
+		has := "none at all"
+		if len(c.Roles) > 0 {
+			has = "only " + strings.Join(c.Roles, ", ")
+		}
+		add("the application lacks the permission SMTP.SendAsApp; it has %s → in Entra: App registrations, API permissions, Office 365 Exchange Online, Application permissions, SMTP.SendAsApp, then Grant admin consent", has)
+		return
+	}
+	if !guid.MatchString(c.App) || !guid.MatchString(c.Object) {
+		return
+	}
+	add("Entra is done: the token holds SMTP.SendAsApp. What Exchange has to know, in its PowerShell:")
+	add("  New-ServicePrincipal -AppId %s -ObjectId %s -DisplayName dawk", c.App, c.Object)
+	add("  Add-MailboxPermission -Identity %s -User %s -AccessRights FullAccess", s.cfg.User, c.Object)
+	add("  Set-CASMailbox -Identity %s -SmtpClientAuthenticationDisabled $false", s.cfg.User)
+	add("If these are done already: they take Microsoft half an hour and sometimes more.")
+}
+
+// missingPerson is for a login of a person.
+func (s *Source) missingPerson(c claims, add func(string, ...any)) {
+	if !slices.Contains(strings.Fields(c.Scopes), "SMTP.Send") {
+		add("the login lacks the permission SMTP.Send; it has %q → in Entra: App registrations, API permissions, Microsoft Graph, Delegated permissions, SMTP.Send, consent, then dawk oauth login %s", c.Scopes, s.cfg.Route)
+		return
+	}
+	if c.Person != "" && !strings.EqualFold(c.Person, s.cfg.User) {
+		add("the login is %s's, and user is %s → log in as the mailbox that sends (dawk oauth login %s), or let that person use it: Add-MailboxPermission -Identity %[2]s -User %[1]s -AccessRights FullAccess", c.Person, s.cfg.User, s.cfg.Route)
+		return
+	}
+	add("Entra is done: the token holds SMTP.Send. What Exchange has to know, in its PowerShell:")
+	add("  Set-CASMailbox -Identity %s -SmtpClientAuthenticationDisabled $false", s.cfg.User)
+}

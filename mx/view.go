@@ -1,0 +1,335 @@
+package mx
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dawk/relay"
+)
+
+// What a delivery would see, for people: [Transport.Explain] and
+// [Transport.Survey] look with the same eyes as [Transport.Deliver], and
+// change nothing by it.
+
+// Destination is where the mail of one recipient would go now, and why.
+type Destination struct {
+	Domain     string        `json:"domain,omitempty"`      // the recipients'; "" where a single host was asked about
+	Route      int           `json:"route"`                 // index in Config.Routes; -1: none matches
+	RouteName  string        `json:"route_name,omitempty"`  // "" without a route
+	ByMX       bool          `json:"by_mx"`                 // not by `via`
+	ImplicitMX bool          `json:"implicit_mx,omitempty"` // the domain has no MX record: it is its own host (RFC 5321 §5.1)
+	Secure     bool          `json:"dnssec"`                // the MX answer was authentic
+	Recipients int           `json:"recipients"`            // at most, in one transaction
+	Sources    []SourceView  `json:"sources,omitempty"`     // one of which it would leave from; none: the system chooses
+	Trouble    []relay.Reply `json:"trouble,omitempty"`     // why there are no hosts at all
+	STS        *STSView      `json:"mta_sts,omitempty"`     // nil: not looked at
+	Hosts      []HostView    `json:"hosts,omitempty"`       // in the order in which they are tried
+}
+
+// HostView is one host of a Destination.
+type HostView struct {
+	Host        string      `json:"host"`
+	Port        uint16      `json:"port"`
+	ImplicitTLS bool        `json:"implicit_tls,omitempty"`
+	LMTP        bool        `json:"lmtp,omitempty"`
+	Socket      string      `json:"socket,omitempty"`   // path of a unix socket, then there is no host
+	Provider    string      `json:"provider,omitempty"` // who runs it, whose limits it shares; "" with `via`
+	Preference  int         `json:"preference"`
+	Alias       string      `json:"alias,omitempty"` // the name that its addresses stand at, if another
+	Secure      bool        `json:"dnssec"`          // its addresses are authentic
+	Addrs       []AddrView  `json:"addresses,omitempty"`
+	TLS         TLSView     `json:"tls"`
+	Trouble     relay.Reply `json:"trouble,omitzero"` // why it is not used now
+
+	dane   *dane
+	sts    *stsPolicy
+	domain string
+}
+
+// String is "mx.example.org:25", or the path of a socket.
+func (h *HostView) String() string {
+	if h.Socket != "" {
+		return "unix:" + h.Socket
+	}
+	return net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port)))
+}
+
+// SourceView is one source that mail may leave from.
+type SourceView struct {
+	Name  string     `json:"name"`
+	Addr4 netip.Addr `json:"ipv4,omitzero"`
+	Addr6 netip.Addr `json:"ipv6,omitzero"`
+	EHLO  string     `json:"ehlo"`
+	Share int        `json:"share"` // of the mail, in percent
+}
+
+// sourceViews are the pool of a route, or the default one.
+func (t *Transport) sourceViews(r *compiled) []SourceView {
+	pool, sum := t.cfg.Pool, 0
+	if r != nil && len(r.Sources) > 0 {
+		pool = r.Sources
+	}
+	for _, name := range pool {
+		sum += max(t.source(name).Weight, 1)
+	}
+	var all []SourceView
+	for _, name := range pool {
+		s := t.source(name)
+		all = append(all, SourceView{Name: s.Name, Addr4: s.Addr4, Addr6: s.Addr6, EHLO: t.ehlo(policy{source: s}), Share: 100 * max(s.Weight, 1) / sum})
+	}
+	return all
+}
+
+// AddrView is one address of a host.
+type AddrView struct {
+	Addr    netip.Addr `json:"address"`
+	Refused string     `json:"refused,omitempty"` // why it is not dialled; "": it is
+}
+
+// TLSView is what a session with a host must fulfil.
+type TLSView struct {
+	Level string     `json:"level"` // of ParseLevel, or "dane": as verified, by TLSA records
+	By    string     `json:"by"`    // who set it: "configuration", or as relay.Result.TLSPolicy
+	Why   string     `json:"why"`
+	TLSA  []TLSAView `json:"tlsa,omitempty"`
+}
+
+// TLSAView is one TLSA record.
+type TLSAView struct {
+	Record string `json:"record"`
+	Use    string `json:"use"` // "usable", or why it is not
+}
+
+// STSView is what a domain publishes by MTA-STS.
+type STSView struct {
+	ID      string    `json:"id,omitempty"`   // of the TXT record; "": there is none
+	Mode    string    `json:"mode,omitempty"` // of the policy that counts; "": there is none
+	MX      []string  `json:"mx,omitempty"`
+	Expires time.Time `json:"expires,omitzero"`
+	Stored  bool      `json:"stored,omitempty"` // it is one fetched earlier
+	Error   string    `json:"error,omitempty"`  // why the policy that the record announces is not had
+}
+
+// Failures are why hosts are not used that should be.
+func (d *Destination) Failures() []relay.Reply {
+	all := slices.Clone(d.Trouble)
+	for i := range d.Hosts {
+		if bad := d.Hosts[i].Trouble; !bad.IsZero() {
+			all = append(all, bad)
+		}
+	}
+	return all
+}
+
+// Reply is the verdict if no host is left to try; zero: there is one.
+func (d *Destination) Reply() relay.Reply {
+	for i := range d.Hosts {
+		if len(d.Trouble) == 0 && d.Hosts[i].Trouble.IsZero() {
+			return relay.Reply{}
+		}
+	}
+	return summary(d.Failures())
+}
+
+// destination looks a recipient's domain, or the hosts of a route, up as a
+// delivery under pol does.
+func (t *Transport) destination(ctx context.Context, r *compiled, pol policy, domain string) Destination {
+	d := Destination{Domain: domain, Route: -1, ByMX: r == nil || len(r.Via) == 0, Recipients: t.cfg.RecipientsPerMessage, Sources: t.sourceViews(r)}
+	if r != nil {
+		d.Route, d.RouteName = slices.Index(t.routes, r), r.Name
+		if r.RecipientsPerMessage > 0 {
+			d.Recipients = r.RecipientsPerMessage
+		}
+	}
+	var hosts []*host
+	switch a, isLiteral := relay.ParseLiteral(domain); {
+	case !d.ByMX:
+		hosts = t.viaHosts(r)
+	case isLiteral:
+		hosts = []*host{t.literalHost(a, t.family(r))}
+	default:
+		var bad relay.Reply
+		if hosts, bad = t.mxHosts(ctx, domain, t.family(r)); !bad.IsZero() {
+			d.Trouble = append(d.Trouble, bad)
+			return d
+		}
+		d.ImplicitMX = len(hosts) == 1 && hosts[0].name == domain
+		d.Secure = hosts[0].domain != ""
+	}
+	var policy *stsPolicy
+	if d.ByMX && t.sts != nil && !literal(domain) {
+		d.STS, policy = t.sts.view(ctx, domain)
+		if pol.lax || pol.level == LevelOff {
+			policy = nil
+		}
+	}
+	t.viewHosts(ctx, &d, hosts, pol, policy)
+	return d
+}
+
+func literal(domain string) bool { return strings.HasPrefix(domain, "[") }
+
+// viewHosts resolves the hosts and judges each.
+func (t *Transport) viewHosts(ctx context.Context, d *Destination, hosts []*host, pol policy, sts *stsPolicy) {
+	t.resolve(ctx, hosts)
+	kept := hosts
+	if d.ByMX {
+		var bad relay.Reply
+		if kept, bad = t.dropSelf(d.Domain, hosts); !bad.IsZero() {
+			d.Trouble = append(d.Trouble, bad)
+		}
+	}
+	of := d.Domain
+	if !d.ByMX {
+		of = fmt.Sprintf("route %q", d.RouteName)
+	}
+	for _, h := range hosts {
+		v := HostView{Host: h.name, Port: h.port, Socket: h.socket, ImplicitTLS: h.implicit, LMTP: h.lmtp, Preference: h.rank, Alias: h.alias, Secure: h.secure}
+		if d.ByMX {
+			v.Provider = t.cfg.Shaping.Provider(h.name)
+		}
+		switch {
+		case h.err != nil:
+			v.Trouble = hostFailure(h, of)
+		case !slices.Contains(kept, h):
+			v.Trouble = relay.Failure(relay.StageRoute, relay.Status{Class: 5, Subject: 4, Detail: 6},
+				"%s is this relay itself, or no better than it: mail that went there could only come back", h.name)
+		}
+		tg := target{host: h.name, implicit: h.implicit, dane: h.dane, domain: d.Domain, vouched: h.vouched(d.Domain)}
+		if sts != nil && sts.Mode != stsNone {
+			tg.sts = sts
+		}
+		raised, bad := t.raise(pol, tg)
+		if v.Trouble.IsZero() {
+			v.Trouble = bad
+		}
+		v.TLS, v.dane, v.sts, v.domain = viewTLS(raised, tg), tg.dane, tg.sts, tg.domain
+		t.viewAddrs(&v, h, pol.mx)
+		d.Hosts = append(d.Hosts, v)
+	}
+}
+
+// viewAddrs lists the addresses, with the ones that are refused and why.
+func (t *Transport) viewAddrs(v *HostView, h *host, guarded bool) {
+	var refused error
+	for i, a := range h.addrs {
+		one := AddrView{Addr: a.Unmap()}
+		switch err := t.addresses.Check(netip.AddrPortFrom(one.Addr, h.port)); {
+		case guarded && err != nil:
+			one.Refused, refused = err.Error(), err
+		case i >= maxAddrsPerHost:
+			one.Refused = fmt.Sprintf("not tried: of a host's addresses the first %d are", maxAddrsPerHost)
+		}
+		if len(v.Addrs) < 2*maxAddrsPerHost {
+			v.Addrs = append(v.Addrs, one)
+		}
+	}
+	good := func(a AddrView) bool { return a.Refused == "" }
+	if refused != nil && v.Trouble.IsZero() && !slices.ContainsFunc(v.Addrs, good) {
+		v.Trouble = refusal(target{host: h.name}, refused)
+	}
+}
+
+// viewTLS puts a session's policy into words.
+func viewTLS(p policy, tg target) TLSView {
+	v := TLSView{Level: p.level.String(), By: p.by}
+	if p.dane != nil {
+		v.Level = "dane"
+	}
+	if v.By == "" {
+		v.By = "configuration"
+	}
+	v.Why = p.words(tg)
+	if tg.dane == nil {
+		return v
+	}
+	for i, r := range tg.dane.records {
+		if i == maxTLSAShown {
+			break
+		}
+		v.TLSA = append(v.TLSA, TLSAView{Record: clipText(r.String()), Use: tg.dane.use(r)})
+	}
+	return v
+}
+
+const maxTLSAShown = 20
+
+// clipText bounds what somebody published, for a line of output.
+func clipText(s string) string {
+	if s = relay.Sanitize(s); len(s) > 200 {
+		return strings.ToValidUTF8(s[:200], "") + "…"
+	}
+	return s
+}
+
+// words is why a session with tg needs what it needs.
+func (p policy) words(tg target) string {
+	level := map[Level]string{
+		LevelOff:           "never TLS",
+		LevelOpportunistic: "TLS with any certificate if the host offers it, else in the clear",
+		LevelRequired:      "TLS with any certificate, else the mail waits",
+		LevelVerified:      "TLS with a certificate for " + tg.host + " from an authority we know, else the mail waits",
+	}[p.level]
+	if p.dane != nil {
+		level = "TLS with a certificate that a TLSA record names, else the mail waits"
+	}
+	switch {
+	case p.by == byDANE && tg.dane != nil && tg.dane.err != nil:
+		return "the TLSA records cannot be had: the host is not used"
+	case p.by == byDANE && p.dane == nil:
+		return level + " (there are TLSA records, none of which can be used)"
+	case p.by == byDANE:
+		return level + " (DANE)"
+	case p.by == bySTS:
+		return level + " (MTA-STS, enforced)"
+	case p.by == bySTSTesting:
+		return level + " (the MTA-STS policy is in testing: it holds nothing up)"
+	case p.requireTLS:
+		return level + " (REQUIRETLS)"
+	case p.lax:
+		return level + " (TLS-Required: No)"
+	}
+	return fmt.Sprintf("%s (tls = %q)", level, p.level)
+}
+
+// view looks at what a domain publishes, without keeping what it fetches.
+func (s *sts) view(ctx context.Context, domain string) (*STSView, *stsPolicy) {
+	v := new(STSView)
+	p, blocked := s.store.get(domain, time.Now())
+	if blocked != nil {
+		v.Error = relay.Sanitize(blocked.Error())
+	}
+	v.Stored = p != nil
+	id, published := s.record(ctx, domain)
+	if published {
+		v.ID = id
+	}
+	if published && (p == nil || p.ID != id) {
+		limited, cancel := context.WithTimeout(ctx, stsFetchTime)
+		defer cancel()
+		fresh, err := s.get(limited, domain)
+		if err != nil {
+			v.Error = relay.Sanitize(err.Error())
+		} else {
+			fresh.Domain, fresh.ID, fresh.Fetched = domain, id, time.Now()
+			p, v.Stored = fresh, false
+		}
+	}
+	if p != nil {
+		v.Mode, v.MX, v.Expires = p.Mode, p.MX[:min(len(p.MX), 20)], p.Fetched.Add(p.MaxAge).Round(time.Second)
+	}
+	return v, p
+}
+
+// Explain says where mail for one recipient of m would go now. It asks DNS and
+// policy hosts, connects to nobody, and changes nothing.
+func (t *Transport) Explain(ctx context.Context, m *relay.Message, to relay.Path) Destination {
+	r := t.route(m, to)
+	return t.destination(ctx, r, t.policy(m, r), t.domain(to))
+}

@@ -1,0 +1,169 @@
+package mx
+
+import (
+	"slices"
+
+	"dawk/relay"
+)
+
+// walk is an attempt's way along the hosts of one destination.
+type walk struct {
+	pol      policy
+	sources  []*Source // that may stand in for pol.source
+	queue    []target  // still to try, best first
+	failures []relay.Reply
+
+	most            int  // dials: maxDials, or fewer
+	dials, sessions int  // that failed
+	fresh           bool // the next session must not be on an idle connection
+	over            bool // no other host will do better
+}
+
+func (a *attempt) walk(r *compiled, pol policy, p plan) *walk {
+	w := &walk{pol: pol, failures: p.failures, most: maxDials}
+	if w.sources = a.t.sources(a.task.Message, r, p.targets); len(w.sources) > 0 {
+		w.pol.source, w.sources = w.sources[0], w.sources[1:]
+	}
+	if w.pol.mx {
+		a.share(p.targets)
+	}
+	w.queue = a.t.idleFirst(p.targets, w.pol)
+	return w
+}
+
+// on says whether there is a host left, and the attempt may try it.
+func (w *walk) on() bool {
+	return len(w.queue) > 0 && w.dials < w.most && w.sessions < maxSessions && !w.over
+}
+
+// step tries the best host that is left, and gives the recipients that are not
+// judged yet.
+func (a *attempt) step(r *compiled, w *walk, rest []int) []int {
+	if !a.admitted(w.queue[0]) {
+		a.passBy(w)
+		return rest
+	}
+	if !w.fresh {
+		if a.connect(w); len(w.queue) == 0 {
+			return rest
+		}
+	}
+	tg, from := w.queue[0], w.pol.source
+	s := a.session(tg, w.pol, rest, w.fresh)
+	if a.use.leave() {
+		a.t.pool.end(tg)
+	}
+	if w.pol.route != "" {
+		a.learn(r, &s, rest)
+	}
+	if a.use.ctx.Err() == nil { // else it is we who failed
+		a.t.health.note(tg, w.pol, s)
+	}
+	switch {
+	case s.stale, s.progress && s.failure.IsZero():
+		w.fresh = w.fresh || s.stale // the same host again
+	case s.failure.IsZero(): // DSN parameters refused on the last message it takes
+		w.sessions++
+	case a.given(w, s.failure, from):
+		w.queue, w.fresh = w.queue[1:], false
+		w.over = a.enough || hopeless(s.failure)
+	}
+	return s.rest
+}
+
+// given notes why a target is given up; false: it may do from another source.
+func (a *attempt) given(w *walk, why relay.Reply, from *Source) bool {
+	if ofSource(why) {
+		if from == w.pol.source && len(w.sources) > 0 {
+			a.t.cfg.Log.Warn("a source address cannot be used; another of the pool stands in",
+				"source", from.Name, "instead", w.sources[0].Name, "reply", why.String())
+			w.pol.source, w.sources = w.sources[0], w.sources[1:]
+		}
+		if from != w.pol.source {
+			return false
+		}
+	}
+	w.failed(why)
+	return true
+}
+
+// failed counts a failure towards the bounds of the attempt.
+func (w *walk) failed(why relay.Reply) {
+	w.failures = append(w.failures, why)
+	switch why.Stage {
+	case relay.StageConnect:
+		w.dials++
+	case relay.StageRoute: // refused: nothing was dialled
+	default:
+		w.sessions++
+	}
+}
+
+// connect connects to whichever of the best targets answers first, and puts it
+// at the head of the queue, unless one of them has an idle connection or there
+// is only one. Targets that failed leave the queue.
+func (a *attempt) connect(w *walk) {
+	n := a.equals(w)
+	if n < 2 {
+		return
+	}
+	group, from := w.queue[:n], w.pol.source
+	a.t.pool.begin(group[0]) // all are of one account
+	a.t.pool.room(a.use.ctx, group[0])
+	won, nc, failed := a.t.race(a.use.ctx, group, w.pol)
+	if a.use.ready = nc; nc == nil {
+		a.t.pool.end(group[0])
+	}
+	gone := make([]bool, n)
+	for _, d := range failed {
+		if gone[d.i] = won >= 0; gone[d.i] { // the source does, for the target that won
+			w.failed(d.bad)
+		} else {
+			gone[d.i] = a.given(w, d.bad, from)
+		}
+		if a.use.ctx.Err() == nil {
+			a.t.health.note(group[d.i], w.pol, sessionResult{failure: d.bad})
+		}
+	}
+	queue := make([]target, 0, len(w.queue))
+	if won >= 0 {
+		gone[won] = true
+		queue = append(queue, group[won])
+	}
+	for i, tg := range group {
+		if !gone[i] {
+			queue = append(queue, tg)
+		}
+	}
+	w.queue = append(queue, w.queue[n:]...)
+}
+
+// equals is how many of the best targets may be raced against each other.
+func (a *attempt) equals(w *walk) int {
+	for i, tg := range w.queue {
+		pol, bad := a.t.raise(w.pol, tg)
+		switch {
+		case i == w.most-w.dials, tg.rank != w.queue[0].rank, tg.provider != w.queue[0].provider, tg.socket != "", !bad.IsZero():
+			return i
+		case i == 0 && a.t.pool.has(keyOf(tg, pol)):
+			return 0
+		}
+	}
+	return len(w.queue)
+}
+
+// idleFirst puts a target with an idle connection before the others of the
+// best rank: any of those would do, and this one is there already.
+func (t *Transport) idleFirst(targets []target, p policy) []target {
+	for i, tg := range targets {
+		if tg.rank != targets[0].rank || tg.provider != targets[0].provider {
+			break
+		}
+		raised, _ := t.raise(p, tg)
+		if i > 0 && t.pool.has(keyOf(tg, raised)) {
+			first := append([]target{tg}, slices.Clone(targets[:i])...)
+			return append(first, targets[i+1:]...)
+		}
+	}
+	return targets
+}

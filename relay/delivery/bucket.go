@@ -1,0 +1,40 @@
+package delivery
+
+import "dawk/relay"
+
+// bucket lets pass so many in a span: never more than that in any span,
+// however it is laid. So it spreads them evenly, and lets through at once only
+// what a sixtieth of the span holds, or a second.
+//
+// It is a token bucket in the form of a theoretical arrival time: one number
+// that says when the tokens taken so far would all have been earned. Times are
+// µs on the scheduler's clock. The zero value has no limit.
+type bucket struct {
+	every int64 // µs a token; 0: no limit
+	slack int64 // µs: how far tokens may be taken in advance
+	full  int64 // when all that were taken are earned
+}
+
+func newBucket(r relay.Rate) bucket {
+	if r.N <= 0 || r.Per <= 0 {
+		return bucket{}
+	}
+	per, n := r.Per.Microseconds(), int64(r.N)
+	burst := max(1, n*min(1e6, per/60)/max(1, per))
+	// A bucket of so many, refilled at this pace, yields no more than n in any
+	// span; rounded up, so that it is never more.
+	every := max(1, (per+n-burst)/(n-burst+1))
+	return bucket{every: every, slack: (burst - 1) * every}
+}
+
+func (b *bucket) limited() bool { return b.every > 0 }
+
+// next is when there is a token; what is not later than now is now.
+func (b *bucket) next() int64 { return b.full - b.slack }
+
+// take takes n tokens, which there need not be: what is over is owed.
+func (b *bucket) take(now int64, n int) {
+	if b.every > 0 {
+		b.full = max(b.full, now) + int64(n)*b.every
+	}
+}

@@ -1,0 +1,83 @@
+package relay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/mail"
+)
+
+// maxHeader bounds what is read in search of the header's end, in octets;
+// acceptance takes 256 KiB.
+const maxHeader = 1 << 20
+
+// ReadHeader reads as much of content as holds the whole header.
+func ReadHeader(content Content) ([]byte, error) {
+	const step = 16 << 10
+	size := content.Size()
+	var head []byte
+	for off := int64(0); off < size; {
+		n := int(min(step, size-off))
+		head = append(head, make([]byte, n)...)
+		if got, err := content.ReadAt(head[off:], off); got < n {
+			return nil, fmt.Errorf("read the message at octet %d: %w", off, orShort(err))
+		}
+		from := max(0, int(off)-3)
+		off += int64(n)
+		if i := bytes.Index(head[from:], []byte("\r\n\r\n")); i >= 0 || bytes.HasPrefix(head, []byte("\r\n")) {
+			return head, nil
+		}
+		if off > maxHeader {
+			return nil, errors.New("the header of the message does not end")
+		}
+	}
+	return head, nil
+}
+
+func orShort(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// fromField reads From. What an encoded word says matters to nobody here.
+var fromField = mail.AddressParser{WordDecoder: &mime.WordDecoder{
+	CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}}
+
+// OneMailbox is the address in the unfolded value of a From field, if that has
+// exactly one. It still has to be parsed.
+func OneMailbox(value string) (address string, ok bool) {
+	list, err := fromField.ParseList(value)
+	if err == nil {
+		if len(list) != 1 {
+			return "", false
+		}
+		return list[0].Address, true
+	}
+	// Display names that should have been quoted are common in what devices
+	// send. One pair of angle brackets leaves no doubt about the mailbox.
+	open, end := -1, -1
+	quoted := false
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '<' && open < 0:
+			open = i
+		case c == '>' && open >= 0 && end < 0:
+			end = i
+		case c == '<' || c == '>' || end >= 0:
+			return "", false
+		}
+	}
+	if quoted || end < 0 {
+		return "", false
+	}
+	return value[open+1 : end], true
+}

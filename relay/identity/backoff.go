@@ -1,0 +1,94 @@
+package identity
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Backoff counts failed logins by address, so that guessing from one address
+// is slow however many connections it opens. One is shared by all doors. It is
+// safe for concurrent use.
+type Backoff struct {
+	limit int // 0: never blocks
+
+	mu    sync.Mutex
+	since map[netip.Addr]*failures
+}
+
+type failures struct {
+	began time.Time // of the window
+	n     int
+}
+
+const (
+	// BackoffWindow is how long a failure counts.
+	BackoffWindow = 10 * time.Minute
+	backoffTable  = 1 << 16 // addresses remembered: about 6 MiB at most
+)
+
+// NewBackoff blocks an address after limit failures in ten minutes; 0: never.
+func NewBackoff(limit int) *Backoff {
+	return &Backoff{limit: limit, since: map[netip.Addr]*failures{}}
+}
+
+// LimitKey is what limits count by: an IPv4 address, or the /64 that an IPv6
+// client has to itself.
+func LimitKey(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}
+
+// Failed counts one more. Successes take nothing back: somebody who owns one
+// account could guess at the others for ever.
+func (b *Backoff) Failed(client netip.Addr) {
+	a := LimitKey(client)
+	if b.limit == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	f := b.since[a]
+	if f == nil || now.Sub(f.began) >= BackoffWindow {
+		if f == nil && len(b.since) >= backoffTable {
+			b.makeRoom(now)
+		}
+		f = &failures{began: now}
+		b.since[a] = f
+	}
+	f.n++
+}
+
+// Blocked says whether this address has failed too often.
+func (b *Backoff) Blocked(client netip.Addr) bool {
+	a := LimitKey(client)
+	if b.limit == 0 {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.since[a]
+	return f != nil && f.n >= b.limit && time.Since(f.began) < BackoffWindow
+}
+
+// makeRoom drops windows that have passed and, if all are young, half of the
+// table: an attacker with that many addresses is not stopped by it anyhow.
+func (b *Backoff) makeRoom(now time.Time) {
+	for a, f := range b.since {
+		if now.Sub(f.began) >= BackoffWindow {
+			delete(b.since, a)
+		}
+	}
+	for a := range b.since {
+		if len(b.since) < backoffTable/2 {
+			return
+		}
+		delete(b.since, a)
+	}
+}

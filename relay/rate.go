@@ -1,0 +1,80 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Rate is so many in a span of time. The zero value is no limit.
+type Rate struct {
+	N   int
+	Per time.Duration
+}
+
+// maxRate bounds the number of a rate: more is no limit for any relay.
+const maxRate = 1_000_000_000
+
+var errRate = errors.New(`is not a number in a time: write it like "100/m", "1000/h" or "20/10m", or "0" for no limit`)
+
+// ParseRate reads "100/m", "1000/h", "20/10m". "0" is the zero value; "" is
+// none of these. Its error goes on after the name of what was read.
+func ParseRate(s string) (Rate, error) {
+	if s == "0" {
+		return Rate{}, nil
+	}
+	number, unit, _ := strings.Cut(s, "/")
+	if unit != "" && strings.Trim(unit[:1], "0123456789") != "" {
+		unit = "1" + unit
+	}
+	days := 1
+	if rest, ok := strings.CutSuffix(unit, "d"); ok {
+		n, err := strconv.Atoi(rest)
+		if err != nil || n < 1 || n > 366 {
+			return Rate{}, fmt.Errorf("%q %w", s, errRate)
+		}
+		days, unit = n, "24h"
+	}
+	n, err := strconv.Atoi(number)
+	per, err2 := time.ParseDuration(unit)
+	if err != nil || err2 != nil || n < 1 || n > maxRate || per < time.Millisecond || per > 366*24*time.Hour {
+		return Rate{}, fmt.Errorf("%q %w", s, errRate)
+	}
+	return Rate{n, per * time.Duration(days)}, nil
+}
+
+// String is the form that ParseRate reads; "" for the zero value.
+func (r Rate) String() string {
+	if r.N == 0 {
+		return ""
+	}
+	unit := r.Per.String()
+	for _, u := range []struct {
+		d    time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if r.Per%u.d != 0 {
+			continue
+		}
+		if unit = u.name; r.Per != u.d {
+			unit = strconv.FormatInt(int64(r.Per/u.d), 10) + u.name
+		}
+		break
+	}
+	return strconv.Itoa(r.N) + "/" + unit
+}
+
+// MarshalText uses the form of String.
+func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText is ParseRate; an empty text is the zero value.
+func (r *Rate) UnmarshalText(b []byte) (err error) {
+	if len(b) == 0 {
+		*r = Rate{}
+		return nil
+	}
+	*r, err = ParseRate(string(b))
+	return err
+}

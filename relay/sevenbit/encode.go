@@ -1,0 +1,180 @@
+package sevenbit
+
+import (
+	"encoding/base64"
+	"io"
+	"unicode/utf8"
+)
+
+// encoder encodes one body. end completes it, without a last line end.
+type encoder interface {
+	write(b []byte) error
+	end() error
+}
+
+// lineLimit is the most octets of an encoded line (RFC 2045 §6.7, §6.8).
+const lineLimit = 76
+
+// quoted is quoted-printable of text whose lines end in CRLF.
+type quoted struct {
+	w      io.Writer
+	column int
+	soft   bool // this line began after a soft break
+	blank  byte // held: it is encoded if the line ends behind it
+	cr     bool // held
+	buf    []byte
+}
+
+func (q *quoted) write(b []byte) error {
+	q.buf = q.buf[:0]
+	for _, c := range b {
+		if q.cr {
+			q.cr = false
+			if c == '\n' {
+				q.flushBlank(true)
+				q.buf = append(q.buf, "\r\n"...)
+				q.column, q.soft = 0, false
+				continue
+			}
+			q.flushBlank(false)
+			q.put('\r', true)
+		}
+		switch {
+		case c == '\r':
+			q.cr = true
+		case c == ' ' || c == '\t':
+			q.flushBlank(false)
+			q.blank = c
+		default:
+			q.flushBlank(false)
+			q.put(c, c > 126 || c < ' ' || c == '=')
+		}
+	}
+	_, err := q.w.Write(q.buf)
+	return err
+}
+
+func (q *quoted) flushBlank(lineEnds bool) {
+	if q.blank != 0 {
+		q.put(q.blank, lineEnds)
+		q.blank = 0
+	}
+}
+
+const hex = "0123456789ABCDEF"
+
+// put writes one octet, after a soft line break where it would not fit.
+func (q *quoted) put(c byte, encode bool) {
+	need := 1
+	if encode {
+		need = 3
+	}
+	if q.column+need > lineLimit-1 {
+		q.buf = append(q.buf, "=\r\n"...)
+		q.column, q.soft = 0, true
+	}
+	// A line that we begin must not look like a boundary, the end of the
+	// message, or what mailboxes in files quote.
+	if q.column == 0 && q.soft && (c == '-' || c == '.' || c == 'F') {
+		encode = true
+	}
+	if encode {
+		q.buf = append(q.buf, '=', hex[c>>4], hex[c&15])
+		q.column += 3
+		return
+	}
+	q.buf = append(q.buf, c)
+	q.column++
+}
+
+func (q *quoted) end() error {
+	q.buf = q.buf[:0]
+	q.flushBlank(true)
+	if q.cr {
+		q.put('\r', true)
+	}
+	_, err := q.w.Write(q.buf)
+	return err
+}
+
+// base64Lines is base64 in lines.
+type base64Lines struct {
+	enc  io.WriteCloser
+	fold *folder
+}
+
+func newBase64(w io.Writer) *base64Lines {
+	f := &folder{w: w}
+	return &base64Lines{base64.NewEncoder(base64.StdEncoding, f), f}
+}
+
+func (b *base64Lines) write(p []byte) error {
+	_, err := b.enc.Write(p)
+	return err
+}
+
+func (b *base64Lines) end() error { return b.enc.Close() }
+
+// folder breaks what is written into lines.
+type folder struct {
+	w      io.Writer
+	column int
+}
+
+func (f *folder) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		if f.column == lineLimit {
+			if _, err := io.WriteString(f.w, "\r\n"); err != nil {
+				return 0, err
+			}
+			f.column = 0
+		}
+		m := min(len(p), lineLimit-f.column)
+		if _, err := f.w.Write(p[:m]); err != nil {
+			return 0, err
+		}
+		f.column += m
+		p = p[m:]
+	}
+	return n, nil
+}
+
+// utf8Check says of text in pieces whether it is UTF-8.
+type utf8Check struct {
+	rest []byte // the beginning of a character
+	bad  bool
+}
+
+func (u *utf8Check) add(b []byte) {
+	if u.bad {
+		return
+	}
+	if len(u.rest) > 0 {
+		b = append(u.rest, b...)
+		u.rest = nil
+	}
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		if r == utf8.RuneError && n <= 1 {
+			if utf8.FullRune(b) {
+				u.bad = true
+				return
+			}
+			u.rest = append([]byte(nil), b...)
+			return
+		}
+		b = b[n:]
+	}
+}
+
+func (u *utf8Check) valid() bool { return !u.bad && len(u.rest) == 0 }
+
+func has8Bit(b []byte) bool {
+	for _, c := range b {
+		if c > 127 {
+			return true
+		}
+	}
+	return false
+}
