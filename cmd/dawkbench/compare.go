@@ -26,9 +26,10 @@ type comparison struct {
 	dir      string
 	dawks    []string // NAME=PROGRAM, or PROGRAM
 	peers    []string // NAME=PROGRAM
+	unpacked string   // directory
 	postfix  string
 	tune     []string
-	direct   bool
+	limits   bool
 	syncs    int
 	unsynced bool
 	asJSON   bool
@@ -45,10 +46,16 @@ below a temporary directory, check that it syncs before it says 250, warm it
 up, send, and wait until everything has arrived once and whole; then the next.
 Rounds are interleaved, so that what disturbs the machine disturbs everybody.
 
-Needs root for Postfix and strace. --peer runs any other relay: PROGRAM is
+Needs root for Postfix, strace and --unpacked, which takes Exim and OpenSMTPD
+from a directory, since their packages conflict with Postfix's:
+
+  apt-get download exim4-daemon-light exim4-base opensmtpd
+  for deb in *.deb; do dpkg -x "$deb" DIRECTORY; done
+
+--peer runs any other relay: PROGRAM is
 started with DAWKBENCH_DIR, DAWKBENCH_LISTEN and DAWKBENCH_SINK (host:port) in
 its environment, runs in the foreground, and ends at SIGTERM. The CPU time of
-processes whose parent ends before them (Exim's, for each delivery) is not seen.`,
+its processes whose parent ends before them is not seen.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -64,15 +71,16 @@ processes whose parent ends before them (Exim's, for each delivery) is not seen.
 	f.StringVar(&c.dir, "dir", os.TempDir(), "where queues are kept: a real disk")
 	f.StringArrayVar(&c.dawks, "dawk", nil, "[NAME=]PROGRAM of dawk; several compare builds (default: dawk in PATH)")
 	f.StringArrayVar(&c.peers, "peer", nil, "NAME=PROGRAM of another relay")
+	f.StringVar(&c.unpacked, "unpacked", "", "DIRECTORY into which the packages of Exim or OpenSMTPD were unpacked")
 	f.StringVar(&c.postfix, "postfix", "", "PROGRAM of Postfix, \"none\" to leave it out (default: postfix in PATH or /usr/sbin)")
 	f.StringArrayVar(&c.tune, "postfix-set", nil, "a line for Postfix's main.cf")
 	f.BoolVar(&c.work.ByMX, "by-mx", false, "each domain has an MX host of its own, of one sink; dawk only")
 	f.IntVar(&c.work.Depth, "depth", 0, "messages that wait for a dead host all the while; dawk only")
-	f.BoolVar(&c.direct, "direct", false, "also send from source to sink: the limit of this tool")
+	f.BoolVar(&c.limits, "limits", false, "also run what does less than a relay: source to sink, and the SMTP library without and with a sync")
 	f.IntVar(&c.syncs, "syncs", 0, "also count sync calls under strace, with this many messages each")
 	f.BoolVar(&c.unsynced, "skip-sync-check", false, "don't check; the table says so")
 	f.BoolVar(&c.asJSON, "json", false, "print JSON: every run")
-	f.StringVar(&c.profile, "profile", "", "sample the last round of the first contender with perf into this file")
+	f.StringVar(&c.profile, "profile", "", "sample the last round of the first contender with perf into this file, and print where its time goes")
 	return cmd
 }
 
@@ -119,7 +127,11 @@ func (c *comparison) run(ctx context.Context, out, progress io.Writer) error {
 		enc.SetIndent("", "  ")
 		return errors.Join(err, enc.Encode(report))
 	}
-	return errors.Join(err, report.print(out))
+	err = errors.Join(err, report.print(out))
+	if m := medianOf(runs, contenders[0].name, c.clients[len(c.clients)-1]); c.profile != "" && m != nil {
+		err = errors.Join(err, printStages(out, c.profile, m.CPU))
+	}
+	return err
 }
 
 // series runs everybody in turn. A contender that fails is left out of what
@@ -189,7 +201,7 @@ func (c *comparison) contenders() ([]contender, error) {
 		all = append(all, dawk(name, path, &c.work))
 	}
 	if c.work.ByMX || c.work.Depth > 0 || c.work.TLS != "" || c.work.user != "" {
-		if len(c.peers) > 0 || c.postfix != "" && c.postfix != "none" {
+		if len(c.peers) > 0 || c.unpacked != "" || c.postfix != "" && c.postfix != "none" {
 			return nil, errors.New("--by-mx, --depth, --tls and --user are for dawk only: the others are not configured for that")
 		}
 		c.postfix = "none"
@@ -204,6 +216,13 @@ func (c *comparison) contenders() ([]contender, error) {
 	if c.postfix != "" && c.postfix != "none" {
 		all = append(all, postfix(c.postfix, c.tune))
 	}
+	if c.unpacked != "" {
+		more, err := unpacked(c.unpacked)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
 	for _, p := range c.peers {
 		name, program, ok := strings.Cut(p, "=")
 		if !ok {
@@ -215,8 +234,12 @@ func (c *comparison) contenders() ([]contender, error) {
 		}
 		all = append(all, other(name, path))
 	}
-	if c.direct {
-		all = append(all, direct())
+	if c.limits {
+		less, err := limits()
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, direct()), less...)
 	}
 	return all, unique(all)
 }

@@ -22,7 +22,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newSourceCommand(), newSinkCommand(), newCompareCommand())
+	root.AddCommand(newSourceCommand(), newSinkCommand(), newCompareCommand(), newScaleCommand(), newLimitCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "dawkbench:", err)
 		stop()

@@ -19,7 +19,10 @@ import (
 
 // The test binary is a relay itself when it is started as a --peer.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv("DAWKBENCH_DIR"); dir != "" {
+	if dir := os.Getenv("DAWKBENCH_DIR"); dir != "" && len(os.Args) > 1 && os.Args[1] == "limit" {
+		fmt.Fprintln(os.Stderr, serveLimit(context.Background(), dir, os.Getenv("DAWKBENCH_LISTEN"), os.Getenv("DAWKBENCH_SINK"), len(os.Args) > 2))
+		os.Exit(1)
+	} else if dir != "" {
 		fmt.Fprintln(os.Stderr, toyRelay(dir, os.Getenv("DAWKBENCH_LISTEN"), os.Getenv("DAWKBENCH_SINK"), os.Getenv("TOY")))
 		os.Exit(1)
 	}
@@ -142,6 +145,18 @@ func TestRelayThatDoesNotSyncIsRefused(t *testing.T) {
 	}
 }
 
+func TestLimitsDeliver(t *testing.T) {
+	all, err := limits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range all {
+		if r, err := toyRun(t, c, false); err != nil || r.Counts != (load.Counts{Acknowledged: 45, Arrived: 45}) {
+			t.Errorf("%s: %+v, %v", c.name, r, err)
+		}
+	}
+}
+
 func TestRelayThatSyncsIsMeasured(t *testing.T) {
 	needStrace(t)
 	r, err := toyRun(t, toy(t, "synced"), true)
@@ -156,7 +171,7 @@ func TestRelayThatSyncsIsMeasured(t *testing.T) {
 
 func TestSyncCallsAreCounted(t *testing.T) {
 	needStrace(t)
-	w := &work{Recipients: 1, Domains: 1, Size: "1KiB"}
+	w := &work{Messages: 20, Recipients: 1, Domains: 1, Size: "1KiB"}
 	if err := w.parse(); err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +192,59 @@ func TestRelayThatLosesMailIsReported(t *testing.T) {
 	r, err := measure(ctx, c, w, t.TempDir(), plan{clients: 1, limit: 3 * time.Second})
 	if err == nil || r == nil || r.Counts.Missing != 4 || !strings.Contains(err.Error(), "4 acknowledged copies never arrived") {
 		t.Errorf("%+v, %v: 4 messages were kept back", r, err)
+	}
+}
+
+// TestRelayThatTakesOnlyAPartIsReported: the toy hands on the sink's 550, so
+// that some of the work is never done.
+func TestRelayThatTakesOnlyAPartIsReported(t *testing.T) {
+	w := &work{Messages: 40, Recipients: 1, Domains: 1, Size: "1KiB", Permanent: 50}
+	if err := w.parse(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := measure(t.Context(), toy(t, "synced"), w, t.TempDir(), plan{clients: 1, limit: time.Minute})
+	if err == nil || r == nil || r.Refused["550 5.1.1"] == 0 || !strings.Contains(err.Error(), "of 40 messages were not acknowledged") {
+		t.Errorf("%+v, %v: some of the messages were refused", r, err)
+	}
+}
+
+func TestWorkWithoutBoundsIsRefused(t *testing.T) {
+	for _, w := range []work{
+		{}, {Messages: -1000}, {Messages: load.MaxMessages + 1}, {Messages: 1 << 62, Recipients: 4},
+		{Messages: load.MaxMessages, Recipients: 1000}, {Messages: 1, Recipients: -1},
+		{Messages: 1, PerConnection: -1}, {Messages: 1, Domains: -1}, {Messages: 1, Delay: -1},
+	} {
+		w.Size = "4KiB"
+		if err := w.parse(); err == nil {
+			t.Errorf("%+v is taken", w)
+		}
+	}
+}
+
+func TestSinkAloneCountsMissingAndDuplicates(t *testing.T) {
+	for name, test := range map[string]struct {
+		given    []load.Arrival
+		expected int
+		want     string
+		fails    bool
+	}{
+		"all":       {[]load.Arrival{{ID: 0, Whole: true}, {ID: 0, Recipient: 1, Whole: true}, {Foreign: true}}, 2, "2 copies whole, 0 damaged, 0 twice, 0 missing, 1 of others", false},
+		"refused":   {[]load.Arrival{{ID: 0, Whole: true}, {ID: 1, Refused: true}, {ID: 1, Refused: true}}, 2, "1 copies whole, 0 damaged, 0 twice, 0 missing", false},
+		"no number": {[]load.Arrival{{ID: 7, Whole: true}}, 0, "1 copies whole, 0 damaged, 0 twice, 0 missing", false},
+		"missing":   {[]load.Arrival{{ID: 0, Whole: true}, {ID: 2, Whole: true}}, 3, "2 copies whole, 0 damaged, 0 twice, 1 missing", true},
+		"for each":  {[]load.Arrival{{ID: 0, Whole: true}, {ID: 1, Whole: true}, {ID: 0, Whole: true}}, 3, "2 copies whole, 0 damaged, 1 twice, 1 missing", true},
+		"damaged":   {[]load.Arrival{{ID: 0}}, 1, "0 copies whole, 1 damaged, 0 twice, 0 missing", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := soleCount{seen: map[[2]int]bool{}}
+			for _, a := range test.given {
+				all.observe(a)
+			}
+			var out strings.Builder
+			if err := all.print(&out, test.expected); (err != nil) != test.fails || !strings.HasPrefix(out.String(), test.want) {
+				t.Errorf("%q, %v", out.String(), err)
+			}
+		})
 	}
 }
 

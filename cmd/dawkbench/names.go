@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -49,9 +50,15 @@ func answer(w dns.ResponseWriter, q *dns.Msg) {
 		case dns.TypeA:
 			r.Answer = append(r.Answer, &dns.A{Hdr: h, A: net.IPv4(127, 0, 0, 1)})
 		default:
-			r.Ns = append(r.Ns, &dns.SOA{Hdr: dns.RR_Header{Name: "bench.test.", Class: dns.ClassINET, Ttl: nameTTL, Rrtype: dns.TypeSOA},
-				Ns: "ns.bench.test.", Mbox: "hostmaster.bench.test.", Minttl: nameTTL})
+			r.Ns = append(r.Ns, &dns.SOA{Hdr: dns.RR_Header{Name: zone(name), Class: dns.ClassINET, Ttl: nameTTL, Rrtype: dns.TypeSOA},
+				Ns: "ns." + zone(name), Mbox: "hostmaster." + zone(name), Minttl: nameTTL})
 		}
 	}
 	_ = w.WriteMsg(r) // the resolver asks again
+}
+
+// zone is the organisation that a name belongs to: its last two labels.
+func zone(name string) string {
+	labels := dns.SplitDomainName(name)
+	return dns.Fqdn(strings.Join(labels[max(0, len(labels)-2):], "."))
 }

@@ -19,6 +19,7 @@ type usage struct {
 	cpu   float64 // seconds, of children that have ended too
 	rss   int64   // octets, shared pages counted for each process
 	pss   int64   // octets, shared pages divided; -1: not looked at
+	anon  int64   // of pss, what is no file's: mapped pages of files the system takes back when it needs them
 	procs int
 }
 
@@ -90,22 +91,28 @@ func usageOf(roots []int, withPSS bool) usage {
 		u.cpu += float64(s.cpu) / ticks
 		u.rss += s.rss * int64(os.Getpagesize())
 		if withPSS {
-			u.pss += pss(s.pid)
+			pss, anon := memoryOf(s.pid)
+			u.pss += pss
+			u.anon += anon
 		}
 	}
 	return u
 }
 
-// pss is 0 for a process that has ended meanwhile.
-func pss(pid int) int64 {
+// memoryOf is 0 for a process that has ended meanwhile.
+func memoryOf(pid int) (pss, anon int64) {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	for line := range strings.SplitSeq(string(b), "\n") {
-		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
-			kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			return kib << 10
+		name, rest, _ := strings.Cut(line, ":")
+		kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		switch name {
+		case "Pss":
+			pss = kib << 10
+		case "Pss_Anon":
+			anon = kib << 10
 		}
 	}
-	return 0
+	return pss, anon
 }
 
 // sampler keeps the peaks of a tree's memory while a run goes on.
@@ -138,7 +145,7 @@ func startSampler(roots []int) *sampler {
 }
 
 func (s *sampler) look(u usage) {
-	s.peak.rss, s.peak.pss, s.peak.procs = max(s.peak.rss, u.rss), max(s.peak.pss, u.pss), max(s.peak.procs, u.procs)
+	s.peak.rss, s.peak.pss, s.peak.anon, s.peak.procs = max(s.peak.rss, u.rss), max(s.peak.pss, u.pss), max(s.peak.anon, u.anon), max(s.peak.procs, u.procs)
 }
 
 func (s *sampler) end() usage {

@@ -31,10 +31,19 @@ type running struct {
 	name  string
 	dir   string
 	addr  string
-	roots []int // of its processes
+	roots []int  // of its processes
+	group string // control group that has them all; "": the tree below the roots is all
 	stop  func() error
 
 	implicit bool // it speaks TLS from the first byte
+}
+
+// cpu is what all processes of a relay have used, in seconds.
+func (r *running) cpu() (float64, error) {
+	if r.group != "" {
+		return groupCPU(r.group)
+	}
+	return usageOf(r.roots, false).cpu, nil
 }
 
 const (
@@ -110,6 +119,9 @@ func dawk(name, program string, w *work) contender {
 		config := fmt.Sprintf(dawkConfig, listen, security, auth, load.MaxClients, "127.0.0.1:"+strconv.Itoa(port))
 		if _, sinkPort, err := net.SplitHostPort(sink); w.ByMX && err == nil {
 			config += fmt.Sprintf(dawkByMX, w.names, sinkPort)
+			if w.Connections > 0 {
+				config += fmt.Sprintf("connections_per_provider = %d\n", w.Connections)
+			}
 		} else {
 			config += fmt.Sprintf(dawkSmartHost, sink)
 		}
@@ -133,10 +145,17 @@ func dawk(name, program string, w *work) contender {
 
 // other is a relay that we know nothing about: a program that runs in the
 // foreground until SIGTERM and obeys three variables.
-func other(name, program string) contender {
-	return contender{name: name, relay: true, start: func(ctx context.Context, dir string, listen int, sink string) (*running, error) {
+func other(name, path string) contender {
+	c := program(name, path)
+	c.relay = true
+	return c
+}
+
+// program is a contender that is started so, and not compared.
+func program(name string, argv ...string) contender {
+	return contender{name: name, start: func(ctx context.Context, dir string, listen int, sink string) (*running, error) {
 		env := []string{"DAWKBENCH_DIR=" + dir, "DAWKBENCH_LISTEN=127.0.0.1:" + strconv.Itoa(listen), "DAWKBENCH_SINK=" + sink}
-		return startProgram(ctx, launch{name, dir, listen, false, env}, program)
+		return startProgram(ctx, launch{name, dir, listen, false, env}, argv...)
 	}}
 }
 

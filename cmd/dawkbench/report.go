@@ -90,6 +90,7 @@ func medianOf(runs []*result, name string, clients int) *result {
 	m.CPU = mid(func(r *result) float64 { return r.CPU })
 	m.RSS = int64(mid(func(r *result) float64 { return float64(r.RSS) }))
 	m.PSS = int64(mid(func(r *result) float64 { return float64(r.PSS) }))
+	m.Anonymous = int64(mid(func(r *result) float64 { return float64(r.Anonymous) }))
 	m.P50, m.P99 = mid(func(r *result) float64 { return r.P50 }), mid(func(r *result) float64 { return r.P99 })
 	m.Flushes = mid(func(r *result) float64 { return r.Flushes })
 	m.Harness = mid(func(r *result) float64 { return r.Harness })
@@ -106,14 +107,14 @@ func (r *report) print(out io.Writer) error {
 	fmt.Fprintln(out, "~: something else took more than 15 % of the machine; such rates are too low")
 	fmt.Fprintln(out)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "relay\tC\taccept/s\tend to end/s\tCPU s/1000\tRSS MB\tPSS MB\tprocs\tp50 ms\tp99 ms\tsyncs/msg\tflushes/msg\tout\tothers\t")
+	fmt.Fprintln(t, "relay\tC\taccept/s\tend to end/s\tCPU s/1000\tRSS MB\tPSS MB\tanon MB\tprocs\tp50 ms\tp99 ms\tsyncs/msg\tflushes/msg\tout\tothers\t")
 	for _, m := range r.Medians {
 		mark := ""
 		if m.Others > noisy {
 			mark = "~"
 		}
-		fmt.Fprintf(t, "%s\t%d\t%.0f%s\t%.0f%s\t%.3f\t%s\t%s\t%d\t%.1f\t%.1f\t%s\t%.2f\t%d\t%.0f %%\t\n", m.Name, m.Clients, m.AcceptRate, mark,
-			m.EndRate, mark, m.CPU, mb(m.RSS), mb(m.PSS), m.Processes, m.P50, m.P99, optional(m.Syncs), m.Flushes, m.Outgoing, 100*m.Others)
+		fmt.Fprintf(t, "%s\t%d\t%.0f%s\t%.0f%s\t%.3f\t%s\t%s\t%s\t%d\t%.1f\t%.1f\t%s\t%.2f\t%d\t%.0f %%\t\n", m.Name, m.Clients, m.AcceptRate, mark,
+			m.EndRate, mark, m.CPU, mb(m.RSS), mb(m.PSS), mb(m.Anonymous), m.Processes, m.P50, m.P99, optional(m.Syncs), m.Flushes, m.Outgoing, 100*m.Others)
 	}
 	if err := t.Flush(); err != nil || len(r.Ratios) == 0 {
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,9 @@ what arrives: dawkbench compare has both ends.`,
 			if sent == nil {
 				return err
 			}
+			if sent.Acked < w.Messages {
+				err = errors.Join(err, notTaken(sent, w.Messages))
+			}
 			return errors.Join(err, printSent(cmd.OutOrStdout(), sent, asJSON))
 		},
 	}
@@ -65,6 +69,11 @@ func printSent(out io.Writer, s *load.Sent, asJSON bool) error {
 	return err
 }
 
+// notTaken says why fewer messages than these were acknowledged.
+func notTaken(s *load.Sent, messages int) error {
+	return fmt.Errorf("%d of %d messages were not acknowledged; refused %v, errors %v", messages-s.Acked, messages, s.Refused, s.Errors)
+}
+
 func newSinkCommand() *cobra.Command {
 	var w work
 	var addr string
@@ -72,12 +81,18 @@ func newSinkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sink",
 		Short: "Take mail from a relay on this machine and count it",
-		Args:  cobra.NoArgs,
+		Long: `Take mail from a relay on a loopback address until interrupted, and count the
+copies by the numbers that dawkbench source gives them: which came damaged,
+which twice, and, where -n says how many there are, which never. Any of them
+makes it fail.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var whole, damaged, foreign int
+			if w.Messages < 0 || w.Messages > load.MaxMessages || w.Recipients < 1 || w.Recipients > load.MaxDeliveries/max(1, w.Messages) {
+				return fmt.Errorf("up to %d messages, and %d copies in all", load.MaxMessages, load.MaxDeliveries)
+			}
+			t := soleCount{seen: map[[2]int]bool{}}
 			cfg := w.sink(addr)
-			arrivals := make(chan load.Arrival, 1024)
-			cfg.Observe = func(a load.Arrival) { arrivals <- a }
+			cfg.Observe = t.observe
 			s, err := load.NewSink(cfg)
 			if err != nil {
 				return err
@@ -85,35 +100,57 @@ func newSinkCommand() *cobra.Command {
 			fmt.Fprintln(cmd.ErrOrStderr(), "listening on", s.Addr(), "until interrupted")
 			ctx, cancel := context.WithTimeout(cmd.Context(), min(limit, maxTime))
 			defer cancel()
-			for ctx.Err() == nil {
-				select {
-				case a := <-arrivals:
-					switch {
-					case a.Foreign:
-						foreign++
-					case a.Whole:
-						whole++
-					case !a.Refused:
-						damaged++
-					}
-				case <-ctx.Done():
-				}
-			}
-			go func() { // those in transfer
-				for range arrivals {
-				}
-			}()
-			err = s.Close()
-			close(arrivals)
-			fmt.Fprintf(cmd.OutOrStdout(), "%d connections, %d messages: %d copies whole, %d damaged, %d of others\n",
-				s.Connections.Load(), s.Messages.Load(), whole, damaged, foreign)
-			return err
+			<-ctx.Done()
+			err = s.Close() // nobody observes after this
+			fmt.Fprintf(cmd.OutOrStdout(), "%d connections, %d messages: ", s.Connections.Load(), s.Messages.Load())
+			return errors.Join(err, t.print(cmd.OutOrStdout(), w.Messages*w.Recipients))
 		},
 	}
 	w.sinkFlags(cmd.Flags())
+	cmd.Flags().IntVarP(&w.Messages, "messages", "n", 0, "messages that are to come; 0: not known, so that none is missing")
+	cmd.Flags().IntVar(&w.Recipients, "recipients", 1, "recipients of each message")
 	cmd.Flags().StringVar(&addr, "listen", "127.0.0.1:2626", "loopback address to listen on")
 	cmd.Flags().DurationVar(&limit, "limit", 10*time.Minute, "end after this time")
 	return cmd
+}
+
+// soleCount is what a sink without a source was given.
+type soleCount struct {
+	mu                               sync.Mutex
+	seen                             map[[2]int]bool // message and recipient; taken or refused for good
+	whole, damaged, twice, elsewhere int
+}
+
+func (t *soleCount) observe(a load.Arrival) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	copied := [2]int{a.ID, a.Recipient}
+	if a.Foreign || len(t.seen) >= load.MaxDeliveries && !t.seen[copied] {
+		t.elsewhere++
+		return
+	}
+	switch {
+	case a.Refused:
+	case !a.Whole:
+		t.damaged++
+	case t.seen[copied]:
+		t.twice++
+	default:
+		t.whole++
+	}
+	t.seen[copied] = true
+}
+
+// print says what came; expected is how many copies were to come, 0 if nobody knows.
+func (t *soleCount) print(out io.Writer, expected int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	missing := max(0, expected-len(t.seen))
+	fmt.Fprintf(out, "%d copies whole, %d damaged, %d twice, %d missing, %d of others\n", t.whole, t.damaged, t.twice, missing, t.elsewhere)
+	if t.damaged+t.twice+missing > 0 {
+		return fmt.Errorf("%d copies damaged, %d too many, %d missing", t.damaged, t.twice, missing)
+	}
+	return nil
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

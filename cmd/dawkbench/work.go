@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -26,6 +27,8 @@ type work struct {
 	ByMX          bool          `json:"by_mx"` // each domain has an MX host of its own; else one smart host
 	Depth         int           `json:"depth"` // messages that wait in the queue all the while
 
+	Connections int `json:"connections_per_provider,omitempty"` // that dawk may use; 0: its default
+
 	sizes          []load.Size
 	user, password string
 	names          string // address of the name server, for ByMX
@@ -49,7 +52,17 @@ func (w *work) sinkFlags(f *pflag.FlagSet) {
 	f.DurationVar(&w.Delay, "delay", 0, "how long the sink waits before each reply")
 }
 
+// parse reads the sizes, and refuses what is out of bounds before anything is
+// set aside for it.
 func (w *work) parse() (err error) {
+	switch {
+	case w.Messages < 1 || w.Messages > load.MaxMessages:
+		return fmt.Errorf("between 1 and %d messages, not %d", load.MaxMessages, w.Messages)
+	case w.Recipients < 0 || w.Recipients > load.MaxDeliveries/w.Messages:
+		return fmt.Errorf("%d recipients of each of %d messages: at most %d in all", w.Recipients, w.Messages, load.MaxDeliveries)
+	case w.PerConnection < 0 || w.Domains < 0 || w.Delay < 0:
+		return errors.New("messages on a connection, domains and delays are not negative")
+	}
 	if w.Depth < 0 || w.Depth > load.MaxMessages {
 		return fmt.Errorf("a depth between 0 and %d", load.MaxMessages)
 	}
