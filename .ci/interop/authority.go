@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -21,6 +23,32 @@ type authority struct {
 	pool                      *x509.CertPool
 	pair                      tls.Certificate
 	caFile, certFile, keyFile string
+	leafDER, rootDER          []byte
+
+	root    *x509.Certificate
+	rootKey *ecdsa.PrivateKey
+}
+
+// issue signs another certificate, and gives the files of it and its key.
+func (a authority) issue(dir, name string, key crypto.Signer, use x509.ExtKeyUsage) (certFile, keyFile string, err error) {
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: a.root.NotBefore, NotAfter: a.root.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, ExtKeyUsage: []x509.ExtKeyUsage{use},
+		DNSNames: []string{name},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, a.root, key.Public(), a.rootKey)
+	if err != nil {
+		return "", "", err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", "", err
+	}
+	certFile, keyFile = filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
+	return certFile, keyFile, errors.Join(
+		os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
+		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
 }
 
 func newAuthority(dir string) (authority, error) {
@@ -51,7 +79,7 @@ func newAuthority(dir string) (authority, error) {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"},
 		NotBefore: root.NotBefore, NotAfter: root.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost", hostname}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: []string{"localhost", hostname, "*." + daneDomain}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, key.Public(), caKey)
 	if err != nil {
@@ -61,8 +89,11 @@ func newAuthority(dir string) (authority, error) {
 	if err != nil {
 		return a, err
 	}
+	a.root, a.rootKey = root, caKey
 	caPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
+	a.leafDER, a.rootDER = leafDER, caDER
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leafDER})
+	certPEM = append(certPEM, caPEM...) // the whole chain: TLSA records of usage 2 name the authority
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 	a.pool.AppendCertsFromPEM(caPEM)
 	if a.pair, err = tls.X509KeyPair(certPEM, keyPEM); err != nil {

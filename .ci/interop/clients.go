@@ -1,10 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
 	_ "embed"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/smtp"
 	"net/url"
 	"os"
 	"os/exec"
@@ -43,7 +47,7 @@ type client struct {
 }
 
 func verbatimClients() []client {
-	return []client{{"swaks", sendSwaks}, {"msmtp", sendMsmtp}, {"curl", sendCurl}, {"smtplib", sendPython}}
+	return []client{{"swaks", sendSwaks}, {"msmtp", sendMsmtp}, {"curl", sendCurl}, {"smtplib", sendPython}, {"net-smtp", sendGo}}
 }
 
 func swaksArgs(w *world, e errand) []string {
@@ -105,6 +109,74 @@ func sendCurl(w *world, e errand) (string, error) {
 	return runTool(w.ctx, clientLimit, e.input, nil, args...)
 }
 
+// sendGo is the client of Go's standard library.
+func sendGo(w *world, e errand) (string, error) {
+	c, err := dialGo(w, e)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	steps := []func() error{func() error { return c.Hello("client.test") }}
+	config := &tls.Config{RootCAs: w.ca.pool, ServerName: "localhost"}
+	if e.mode == starttls {
+		steps = append(steps, func() error { return c.StartTLS(config) })
+	}
+	if e.login() {
+		auth := smtp.PlainAuth("", userName, e.password(), "localhost")
+		if e.mech == "LOGIN" {
+			auth = &loginAuth{userName, e.password()}
+		}
+		steps = append(steps, func() error { return c.Auth(auth) })
+	}
+	steps = append(steps, func() error { return c.Mail(e.from) })
+	for _, to := range e.to {
+		steps = append(steps, func() error { return c.Rcpt(to) })
+	}
+	steps = append(steps, func() error {
+		body, err := c.Data()
+		if err != nil {
+			return err
+		}
+		_, err = body.Write(e.input)
+		return errors.Join(err, body.Close())
+	}, c.Quit)
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err.Error(), fmt.Errorf("net/smtp: %w", err) // which is all that it prints
+		}
+	}
+	return "", nil
+}
+
+func dialGo(w *world, e errand) (*smtp.Client, error) {
+	conn, err := net.DialTimeout("tcp", e.addr, replyTimeout)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(clientLimit)); err != nil {
+		return nil, err
+	}
+	if e.mode == implicit {
+		conn = tls.Client(conn, &tls.Config{RootCAs: w.ca.pool, ServerName: "localhost"})
+	}
+	return smtp.NewClient(conn, "localhost")
+}
+
+// loginAuth is LOGIN, which net/smtp leaves to its users.
+type loginAuth struct{ user, pass string }
+
+func (a *loginAuth) Start(*smtp.ServerInfo) (string, []byte, error) { return "LOGIN", nil, nil }
+
+func (a *loginAuth) Next(question []byte, more bool) ([]byte, error) {
+	switch {
+	case !more:
+		return nil, nil
+	case string(question) == "Username:":
+		return []byte(a.user), nil
+	}
+	return []byte(a.pass), nil
+}
+
 //go:embed client.py
 var pythonClient string
 
@@ -157,9 +229,9 @@ type pipes struct {
 }
 
 // openssl speaks through s_client: TLS by an independent implementation.
-func openssl(w *world, addr string) (*dialogue, *process, error) {
-	cmd := exec.Command("openssl", "s_client", "-quiet", "-connect", addr, "-CAfile", w.ca.caFile,
-		"-verify_return_error", "-verify_hostname", "localhost", "-servername", "localhost")
+func openssl(w *world, addr string, more ...string) (*dialogue, *process, error) {
+	cmd := exec.Command("openssl", append([]string{"s_client", "-quiet", "-connect", addr, "-CAfile", w.ca.caFile,
+		"-verify_return_error", "-verify_hostname", "localhost", "-servername", "localhost"}, more...)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, nil, err

@@ -15,6 +15,7 @@ func crashCases() []testCase {
 		{"SIGTERM under load", sigterm},
 		{"SIGTERM, slow receiver", sigtermSlow},
 		{"two SIGTERMs", secondSignal},
+		{"power cut under load", powerCut},
 	}
 }
 

@@ -84,6 +84,9 @@ func login(t *T, w *world, c client, mode, mech string) {
 	got := w.arrived(t, w.sink, marker, 1)[0]
 	trace, _, _ := splitMessage(got.content)
 	want := protocols[mode]
+	if c.name == "net-smtp" {
+		want = "UTF8" + strings.TrimPrefix(want, "E") // it asks for SMTPUTF8 wherever that is offered
+	}
 	if c.name == "s-nail" && mode == trusted {
 		want = "SMTP" // it says HELO where it does not log in
 	}

@@ -73,11 +73,17 @@ func run(ctx context.Context, re *regexp.Regexp, set settings) (failed int, err 
 		cases []testCase
 	}{
 		{"login", loginCases()},
+		{"door", doorCases()},
+		{"local", localCases()},
 		{"real", realCases()},
+		{"hop", hopCases()},
 		{"bad", badCases()},
 		{"start", startCases()},
 		{"bounce", bounceCases()},
 		{"notice", noticeCases()},
+		{"dkim", dkimCases()},
+		{"dane", daneCases()},
+		{"receiver", receiverCases()},
 		{"operate", operateCases()},
 		{"crash", crashCases()},
 		{"disk", diskCases()},

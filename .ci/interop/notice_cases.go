@@ -14,6 +14,7 @@ func noticeCases() []testCase {
 	return []testCase{
 		{"flufl.bounce reads the failure", fluflReads},
 		{"BounceParser reads the failure", bounceParserReads},
+		{"neither takes a recipient of a report inside", noOtherRecipient},
 		{"in German, by Content-Language", inGerman},
 		{"RET=HDRS returns no body", headersOnly},
 	}
@@ -63,6 +64,39 @@ func bounceParserReads(t *T, w *world) {
 	t.must("BounceParser", err)
 	if got := strings.TrimSpace(out); got != to+" user_unknown 5.1.1" {
 		t.Errorf("BounceParser finds %q", got)
+	}
+}
+
+// noOtherRecipient: a message that is a bounce itself, about somebody else, is
+// refused and comes back. Readers of bounces look into every part of the notice;
+// the somebody else must not be struck off.
+func noOtherRecipient(t *T, w *world) {
+	marker, to := newMarker(), "reject-inside@"+postDomain
+	message := "From: <" + userName + ">\r\nTo: <" + to + ">\r\nSubject: interop " + marker + "\r\nMIME-Version: 1.0\r\n" +
+		"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nit came back\r\n--b\r\n" +
+		"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.net\r\n\r\n" +
+		"Final-Recipient: rfc822; victim@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n"
+	submit(t, w, userName, "RET=FULL", []string{to}, "", message)
+	r := notice(t, w, marker)
+	r.check(t, "failed", "5.1.1", "smtp; 550 5.1.1")
+	if len(r.Parts) != 3 || r.Parts[2] != "text/rfc822-headers" {
+		t.Errorf("returned as %v", r.Parts)
+	}
+	if _, err := runTool(w.ctx, time.Minute, nil, nil, "/usr/bin/python3", "-c", "import flufl.bounce"); err == nil {
+		out, err := runTool(w.ctx, time.Minute, r.raw.content, nil, "/usr/bin/python3", "-c", fluflReader)
+		t.must("flufl.bounce", err)
+		if got := strings.TrimSpace(out); got != to+" |" {
+			t.Errorf("flufl.bounce finds %q", got)
+		}
+	}
+	if _, err := runTool(w.ctx, time.Minute, nil, nil, "/usr/bin/perl", "-MMail::DeliveryStatus::BounceParser", "-e", "1"); err == nil {
+		script := filepath.Join(w.dir, "reader.pl")
+		t.must("write", os.WriteFile(script, []byte(parserReader), 0o600))
+		out, err := runTool(w.ctx, time.Minute, r.raw.content, nil, "/usr/bin/perl", script)
+		t.must("BounceParser", err)
+		if got := strings.TrimSpace(out); got != to+" user_unknown 5.1.1" {
+			t.Errorf("BounceParser finds %q", got)
+		}
 	}
 }
 

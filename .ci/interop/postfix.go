@@ -161,7 +161,8 @@ func (p *postfix) arrivals(keep func([]byte) bool) ([]arrival, error) {
 	return readArrivals(p.dir+"/mail/all/new", keep, parseMaildir)
 }
 
-// parseMaildir takes off virtual(8)'s three lines and smtpd's Received field.
+// parseMaildir takes off what a receiver puts in front: Postfix's virtual(8) three
+// lines, others two, and the Received field.
 func parseMaildir(raw []byte) (arrival, bool) {
 	var a arrival
 	rest := raw
@@ -172,9 +173,9 @@ func parseMaildir(raw []byte) (arrival, bool) {
 		}
 		name, value, _ := strings.Cut(string(line), ": ")
 		switch name {
-		case "Return-Path":
+		case "Return-Path", "Return-path":
 			a.from = value
-		case "X-Original-To":
+		case "X-Original-To", "Envelope-to":
 			a.rcpt = append(a.rcpt, value)
 		case "Delivered-To":
 		default:

@@ -20,6 +20,11 @@ const (
 	implicit = "implicit" // TLS from the first byte, login required
 	trusted  = "trusted"  // tls off, no login; 127.0.0.0/8 may relay
 	strict   = "strict"   // starttls, optional login, nobody trusted
+	required = "required" // starttls, no login, but nothing in the clear
+	external = "external" // implicit, and certificates of the authority log in
+	extstart = "extstart" // the same by starttls
+	device   = "device"   // for the oldest printers: TLS 1.0 with RSA key exchange, no login
+	newest   = "newest"   // implicit, TLS 1.3 only
 )
 
 // relay is a dawk with its own configuration and data.
@@ -50,6 +55,12 @@ func (w *world) newRelay(name string, listeners []string, text string) (*relay, 
 			implicit: "tls = \"implicit\"\nauth = \"required\"",
 			trusted:  "tls = \"off\"\nauth = \"off\"\ntrusted_networks = [\"127.0.0.0/8\"]",
 			strict:   "tls = \"starttls\"\nauth = \"optional\"",
+			required: "tls = \"starttls\"\nauth = \"off\"\ntrusted_networks = [\"127.0.0.0/8\"]\nrequire_tls = true",
+			external: fmt.Sprintf("tls = \"implicit\"\nauth = \"required\"\nclient_ca = %q", w.ca.caFile),
+			extstart: fmt.Sprintf("tls = \"starttls\"\nauth = \"required\"\nclient_ca = %q", w.ca.caFile),
+			device: "tls = \"implicit\"\nauth = \"off\"\ntrusted_networks = [\"127.0.0.0/8\"]\nprofile = \"device\"\n" +
+				"min_tls = \"1.0\"\nciphers = [\"TLS_RSA_WITH_AES_128_CBC_SHA\", \"TLS_RSA_WITH_3DES_EDE_CBC_SHA\"]",
+			newest: "tls = \"implicit\"\nauth = \"required\"\nmin_tls = \"1.3\"",
 		}[l])
 	}
 	fmt.Fprintf(&b, "\n[tls]\ncertificate = %q\nkey = %q\n\n[users]\nfile = \"users.toml\"\n\n[http]\naddress = \"127.0.0.1:%d\"\n\n[log]\nformat = \"text\"\n\n%s",

@@ -53,9 +53,11 @@ type world struct {
 	postfix *postfix
 	sink    *sink
 	house   *relay
-	outputs []*output // of every dawk serve
+	lab     *laboratory // built by the first case that needs it
+	outputs []*output   // of every dawk serve
 
-	fromPostfix int // the port of the house's trusted listener, which Postfix sends to
+	frontDoor   *door // nil until a case needs it
+	fromPostfix int   // the port of the house's trusted listener, which Postfix sends to
 
 	mu    sync.Mutex
 	ports map[int]bool
@@ -120,8 +122,14 @@ func (w *world) build() error {
 
 func (w *world) close() error {
 	var errs []error
+	if w.lab != nil {
+		w.lab.close()
+	}
 	if w.house != nil {
 		w.house.close()
+	}
+	if w.frontDoor != nil {
+		w.frontDoor.close()
 	}
 	if w.postfix != nil {
 		errs = append(errs, w.postfix.close())

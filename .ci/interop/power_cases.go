@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"dawk/queue"
+	"dawk/queue/queuetest"
+	vocabulary "dawk/relay"
+)
+
+// powerCut records what the relay writes and syncs under load, and what it
+// answers its clients, and then lets the power fail at moments of that record:
+// of what no sync covered, any part may be on the disk. Every message that was
+// acknowledged by then must be there.
+//
+// No next host is reachable, so that nothing leaves.
+func powerCut(t *T, w *world) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skipf("strace is not installed")
+	}
+	r, err := w.newRelay("power", []string{trusted}, "[queue]\nretry = [\"1h\"]\nmin_free = \"1MiB\"\n\n[[route]]\nto = [\"*\"]\nvia = [\"127.0.0.1:9\"]\ntls = \"off\"\n")
+	t.must("config", err)
+	t.Cleanup(r.close)
+	t.must("start", r.up())
+	trace := filepath.Join(r.dir, "trace")
+	tracer, err := startProcess(exec.Command(strace, append(queuetest.StraceArgs(trace), "-p", strconv.Itoa(r.proc.cmd.Process.Pid))...))
+	t.must("strace", err)
+	t.Cleanup(tracer.kill)
+	if !eventually(w.ctx, 10*time.Second, func() bool { return strings.Contains(tracer.out.String(), "attached") || !tracer.running() }) || !tracer.running() {
+		t.Skipf("strace may not attach here: %s", tracer.out.tail(2))
+	}
+	m, err := queuetest.NewMachine(r.data())
+	t.must("the data directory", err)
+	l := startLoad(w.ctx, r.addr(trusted), "power", 8, 2000, 2000, 2000, 300_000)
+	t.Cleanup(l.end)
+	if !eventually(w.ctx, 30*time.Second, func() bool { return l.ackedCount() > 200 }) {
+		t.Fatalf("nobody is served:\n%s", r.proc.out.tail(5))
+	}
+	r.proc.kill()
+	l.end()
+	if _, err := tracer.wait(20 * time.Second); err != nil {
+		t.Fatalf("strace does not end: %v", err)
+	}
+	calls, err := queuetest.ReadTrace(trace)
+	t.must("the record", err)
+	t.must("remove the record", os.Remove(trace))
+
+	disks := 4 * w.set.rounds
+	random := rand.New(rand.NewPCG(w.set.seed, 1))
+	at := make(map[int]int)
+	for range disks {
+		at[random.IntN(len(calls))]++
+	}
+	var promised []vocabulary.QueueID
+	m.Heard = func(_ int64, text string) {
+		if _, name, ok := strings.Cut(text, "queued as "); ok && strings.HasPrefix(text, "250 ") {
+			if id, err := vocabulary.ParseQueueID(strings.Fields(name)[0]); err == nil {
+				promised = append(promised, id)
+			}
+		}
+	}
+	lost := 0
+	for i, c := range calls {
+		t.must("the record", m.Do(c))
+		for ; at[i] > 0; at[i]-- {
+			dir := filepath.Join(r.dir, "disk")
+			n, err := m.Cut(random, dir)
+			t.must("a disk", err)
+			lost += n
+			if err := allThere(w, dir, promised); err != nil {
+				t.Fatalf("the power failed at call %d of %d: %v", i, len(calls), err)
+			}
+			t.must("remove a disk", os.RemoveAll(dir))
+		}
+	}
+	if len(promised) < 100 || lost == 0 {
+		t.Errorf("the record is too poor: %d acknowledged, %d pages lost", len(promised), lost)
+	}
+	t.Notef("%d acknowledged, %d disks, %d unsynced pages lost or torn, 0 messages missing", len(promised), disks, lost)
+}
+
+// allThere opens a disk and looks for all that was promised.
+func allThere(w *world, dir string, promised []vocabulary.QueueID) error {
+	q, err := queue.Open(queue.Options{Dir: dir, MinFree: 1, Reserve: -1})
+	if err != nil {
+		return err
+	}
+	for _, id := range promised {
+		c, err := q.Content(id)
+		if err != nil {
+			q.Close()
+			return fmt.Errorf("an acknowledged message is lost: %w", err)
+		}
+		c.Close()
+	}
+	if err := q.Close(); err != nil {
+		return err
+	}
+	report, err := queue.VerifyDir(w.ctx, dir)
+	for _, p := range report.Problems {
+		if !strings.Contains(p, "the next start removes it") { // such a file was never promised
+			return fmt.Errorf("the queue is not sound: %s", p)
+		}
+	}
+	return err
+}
