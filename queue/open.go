@@ -56,7 +56,8 @@ func Open(opt Options) (*Queue, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	q := &Queue{opt: opt, log: opt.Log, ending: make(chan struct{}), cache: newCache(opt.Cache)}
+	q := &Queue{opt: opt, log: opt.Log, ending: make(chan struct{}), swept: make(chan struct{}),
+		cache: newCache(opt.Cache)}
 	q.w, q.space = newWriter(q), newSpace(q)
 	if err := prepareDir(opt.Dir, q.log); err != nil {
 		return nil, err
@@ -327,6 +328,7 @@ func writeSuspect(dir string, why error) error {
 // none older than the file queue.db: when an operator moved a damaged one away,
 // the content of its messages must not go too.
 func (q *Queue) sweep() {
+	defer close(q.swept)
 	root := filepath.Join(q.opt.Dir, spoolName)
 	dirs, err := os.ReadDir(root)
 	if err != nil {

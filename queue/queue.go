@@ -70,6 +70,7 @@ type Queue struct {
 	spoolLate []uint64
 	tasks     sync.WaitGroup
 	lostOnce  sync.Once
+	swept     chan struct{} // closed when the orphans of the last run are gone
 	ending    chan struct{}
 	ended     error
 	endOnce   sync.Once

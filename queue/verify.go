@@ -49,10 +49,16 @@ func (q *Queue) Verify(ctx context.Context) (Report, error) {
 		return Report{}, errBusy
 	}
 	defer q.upkeep.Unlock()
-	// Files of messages that end meanwhile must stay as long as the snapshot.
-	defer q.pinSpool()()
 	ctx, cancel := q.untilClosed(ctx)
 	defer cancel()
+	// What a crash left is no problem while the start is about to remove it.
+	select {
+	case <-q.swept:
+	case <-ctx.Done():
+		return Report{}, ctx.Err()
+	}
+	// Files of messages that end meanwhile must stay as long as the snapshot.
+	defer q.pinSpool()()
 	v := &verifier{ctx: ctx, dir: q.opt.Dir, first: q.first}
 	err := q.view(v.run)
 	return v.report, err
