@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +22,8 @@ import (
 
 // Store is what every store of the queue does.
 type Store interface {
+	// Watch's function has returned when Enqueue, or Settle's function, is
+	// answered for what it is told of.
 	Watch(func([]relay.Entry))
 	Entries() iter.Seq2[relay.Entry, error]
 	NextID() relay.QueueID
@@ -83,7 +87,6 @@ type run struct {
 	store   Store
 	model   *Model
 	told    chan relay.Entry
-	expect  map[string]relay.Entry // of those that Watch is still to tell
 	settled []relay.Settlement
 }
 
@@ -98,29 +101,38 @@ func (s *run) open(t fataler) {
 	if s.store, err = s.h.Open(); err != nil {
 		t.Fatalf("open: %v", err)
 	}
-	s.told = make(chan relay.Entry, 1000)
+	told := make(chan relay.Entry, 1000)
+	s.told = told
 	s.store.Watch(func(all []relay.Entry) {
 		for _, e := range all {
-			s.told <- e
+			told <- e
 		}
 	})
-	s.expect = make(map[string]relay.Entry)
 }
 
 func entryKey(e relay.Entry) string { return fmt.Sprintf("%s/%d", e.ID, e.Job) }
 
-// hear waits for what Watch must tell, exactly that.
+// hear looks at what Watch has told, exactly these and before the store
+// answered whoever caused them: what is missing by now never comes.
 func (s *run) hear(t fataler, entries []relay.Entry) {
 	t.Helper()
+	expect := make(map[string]relay.Entry)
 	for _, e := range entries {
-		s.expect[entryKey(e)] = e
+		expect[entryKey(e)] = e
 	}
-	for len(s.expect) > 0 {
-		e := <-s.told
-		if d := differ(s.expect[entryKey(e)], e); d != "" {
-			t.Fatalf("Watch told of %s (-want +got):\n%s", entryKey(e), d)
+	for {
+		select {
+		case e := <-s.told:
+			if d := differ(expect[entryKey(e)], e); d != "" {
+				t.Fatalf("Watch told of %s (-want +got):\n%s", entryKey(e), d)
+			}
+			delete(expect, entryKey(e))
+		default:
+			if len(expect) > 0 {
+				t.Fatalf("the store made %v and answered, but did not tell Watch of them before", slices.Sorted(maps.Keys(expect)))
+			}
+			return
 		}
-		delete(s.expect, entryKey(e))
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 // Queue is what the dispatcher needs of the store; package queue implements it.
 type Queue interface {
 	// Watch names the function that is told of every new Delivery, after the
-	// commit that made it. It is called once, by New.
+	// commit that made it and before whoever caused that is answered. Watch is
+	// called once, by New.
 	Watch(func([]relay.Entry))
 	// Entries are all Deliveries in the store, in the order of their keys. A
 	// record that cannot be read comes as an error that is relay.ErrCorrupt;
