@@ -77,5 +77,9 @@ type Report struct {
 	Brief       bool            // without the returned part: it is to stand in a Digest
 }
 
+// quotes says whether the postmaster is to read what the notice said that
+// reached nobody.
+func (r Report) quotes() bool { return r.Kind == KindDoubleBounce && r.Message.Notice }
+
 // ErrReport is a Report that cannot be written: a fault in the caller.
 var ErrReport = errors.New("impossible report")

@@ -49,6 +49,9 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	if returned.body != nil {
 		parts = append(parts, returned)
 	}
+	if quoted, ok := quotedPart(lang, r.Content); ok && r.Brief && r.quotes() {
+		parts = append(parts, quoted)
+	}
 	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
 
 	var b bytes.Buffer

@@ -40,6 +40,7 @@ type heldBack struct {
 	language string
 	status   [][]byte               // the fields of each recipient, and those of the message with them
 	groups   []textproto.MIMEHeader // the same, to be asked
+	quoted   []byte                 // what the notice said that a double bounce is about
 }
 
 // Digest writes it: a multipart/report whose text names every message, and
@@ -117,6 +118,10 @@ func digestText(c Config, l *language, r DigestReport, all []heldBack) []byte {
 		if len(n.groups) > 0 {
 			wrap(&b, "  ", l.say("details.queue_id", "value", clean(n.groups[0].Get("Final-Log-Id")), "host", c.Hostname))
 		}
+		if n.quoted != nil {
+			wrap(&b, "  ", l.say("said.notice"))
+			writeQuoted(&b, l, 6, bufio.NewReader(bytes.NewReader(n.quoted)), maxDigestQuoted/len(all))
+		}
 	}
 	b.WriteString("\r\n")
 	wrap(&b, "", l.say("footer", "host", c.Hostname))
@@ -167,7 +172,23 @@ func readNotice(content []byte) (n heldBack, err error) {
 	if len(n.groups) == 0 {
 		return n, errors.New("its delivery status has no recipient")
 	}
-	return n, nil
+	n.quoted, err = readQuoted(parts)
+	return n, err
+}
+
+// readQuoted reads the part behind the delivery status, if it is text.
+func readQuoted(parts *multipart.Reader) ([]byte, error) {
+	p, err := parts.NextPart() // undoes quoted-printable
+	if err == io.EOF {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if mediaType, _, _ := mime.ParseMediaType(p.Header.Get("Content-Type")); mediaType != "text/plain" {
+		return nil, nil
+	}
+	return io.ReadAll(p)
 }
 
 // asExtensions are the fields of a message (RFC 3464 §2.2) as fields of a

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -174,5 +175,70 @@ func TestDoubleBounceOfAnyNotice(t *testing.T) {
 		if !strings.Contains(p.text, c.want) || c.want == "" && strings.Contains(p.text, "What the notice said") || len(n.Content) > 3<<20 || len(p.recipients) != 1 {
 			t.Errorf("%s: %d octets, want %q in\n%.600s", name, len(n.Content), c.want, p.text)
 		}
+	}
+}
+
+// A digest of double bounces still says who should have heard what: nobody else
+// knows it any more.
+func TestADigestQuotesWhatNobodyHeard(t *testing.T) {
+	c := config(t)
+	doubleBounce := func(text string) bounce.Report {
+		told := report(t)
+		told.Outcomes[0].Reply.Text = text
+		n, err := bounce.Compose(c, told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := report(t)
+		n.Message.ID = told.ID
+		r.Kind, r.Message, r.Content = bounce.KindDoubleBounce, &n.Message, contentOf(string(n.Content))
+		return r
+	}
+	digest := func(reports ...bounce.Report) *parsed {
+		t.Helper()
+		n, err := bounce.Digest(c, bounce.DigestReport{ID: relay.QueueID{Key: 9, Dir: 9}, To: path(t, "postmaster@relay.example.org"), Limit: 1, Now: now,
+			Notices: held(t, c, reports...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parse(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	p := digest(doubleBounce("first user unknown"), doubleBounce("Grüße\r\nFinal-Recipient: rfc822; victim@example.net"), report(t))
+	for _, says := range []string{"      Your message \"Minutes of the meeting\" was not delivered to", "        550 5.1.1 first user unknown",
+		"Grüße Final-Recipient: rfc822; victim@example.net"} {
+		if !strings.Contains(p.text, says) {
+			t.Errorf("it does not quote %q:\n%s", says, p.text)
+		}
+	}
+	if n := strings.Count(p.text, "What the notice said"); n != 2 || len(p.recipients) != 3 || len(p.types) != 2 {
+		t.Errorf("%d notices are quoted, %d recipients, parts %q", n, len(p.recipients), p.types)
+	}
+
+	long := doubleBounce("x")
+	long.Content = contentOf("From: x\r\nContent-Type: text/plain\r\n\r\n" + strings.Repeat("a line of a text that has no end\r\n", 100_000))
+	p = digest(slices.Repeat([]bounce.Report{long}, 10)...)
+	if n := strings.Count(p.text, "too long to be shown"); n != 10 || len(p.text) > 4<<20 {
+		t.Errorf("%d of 10 long quotations are cut, %d octets in all", n, len(p.text))
+	}
+}
+
+// What was to stand in a digest may be sent by itself after all.
+func TestABriefDoubleBounceQuotesInAPartOfItsOwn(t *testing.T) {
+	c := config(t)
+	told, err := bounce.Compose(c, report(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := report(t)
+	r.Kind, r.Message, r.Content, r.Brief = bounce.KindDoubleBounce, &told.Message, contentOf(string(told.Content)), true
+	r.Message.ID = r.ID
+	_, p := mustCompose(t, r)
+	if len(p.types) != 3 || !strings.HasPrefix(p.types[2], "text/plain") || strings.Contains(p.text, "was not delivered to bob") ||
+		!strings.Contains(strings.Join(strings.Fields(string(p.bodies[2])), " "), "was not delivered to bob@example.com") {
+		t.Errorf("parts %q\n%s\n%s", p.types, p.text, p.bodies[2])
 	}
 }
