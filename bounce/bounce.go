@@ -66,15 +66,26 @@ func (c Config) Validate() error {
 // Report is one notice to be written: one message, one kind, the recipients
 // that it concerns together.
 type Report struct {
-	Kind        Kind
-	ID          relay.QueueID   // of the notice itself (Queue.NextID)
-	Message     *relay.Message  // the message that it is about
-	Outcomes    []relay.Outcome // what became of these recipients, at least one
-	LastAttempt time.Time       // end of the last attempt; zero: none was made
-	Until       time.Time       // KindDelayed: we give up then; zero: not said
-	Now         time.Time       // Date of the notice
-	Content     relay.Content   // of the message, for the returned part; nil: nothing is returned
-	Brief       bool            // without the returned part: it is to stand in a Digest
+	Kind      Kind
+	ID        relay.QueueID     // of the notice itself (Queue.NextID)
+	Message   *relay.Message    // the message that it is about
+	Outcomes  []relay.Outcome   // what became of these recipients, at least one
+	Attempted map[int]time.Time // when the last attempt for a recipient ended; not there: none was made
+	Until     time.Time         // KindDelayed: we give up then; zero: not said
+	Now       time.Time         // Date of the notice
+	Content   relay.Content     // of the message, for the returned part; nil: nothing is returned
+	Brief     bool              // without the returned part: it is to stand in a Digest
+}
+
+// lastAttempt is the end of the last attempt for any of the recipients; zero:
+// none was made.
+func (r Report) lastAttempt() (last time.Time) {
+	for _, o := range r.Outcomes {
+		if at := r.Attempted[o.Recipient]; at.After(last) {
+			last = at
+		}
+	}
+	return last
 }
 
 // quotes says whether the postmaster is to read what the notice said that

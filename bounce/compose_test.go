@@ -43,10 +43,19 @@ func report(t testing.TB) bounce.Report {
 		},
 		Outcomes: []relay.Outcome{{Action: relay.ActionFailed, Reply: relay.Reply{Code: 550, Status: relay.Status{Class: 5, Subject: 1, Detail: 1},
 			Text: "<bob@example.com>: Recipient address rejected: User unknown in virtual mailbox table", Stage: relay.StageRcpt, MTA: "mx1.example.com", Addr: "192.0.2.25"}}},
-		LastAttempt: now,
-		Now:         now,
-		Content:     contentOf(original),
+		Attempted: attempted(now),
+		Now:       now,
+		Content:   contentOf(original),
 	}
+}
+
+// attempted says that the last attempt for every recipient ended then.
+func attempted(at time.Time) map[int]time.Time {
+	all := map[int]time.Time{}
+	for i := range 10 {
+		all[i] = at
+	}
+	return all
 }
 
 // cases are the golden notices: testdata/NAME.eml.
@@ -71,12 +80,12 @@ func cases(t testing.TB) map[string]bounce.Report {
 		r.Message.Recipients[0].ORcpt = relay.ORcpt{Type: "rfc822", Addr: "bob+list@old.example.com"}
 	})
 	add("expired", func(r *bounce.Report) {
-		r.Now, r.LastAttempt = arrival.Add(5*24*time.Hour+time.Minute), arrival.Add(5*24*time.Hour)
+		r.Now, r.Attempted = arrival.Add(5*24*time.Hour+time.Minute), attempted(arrival.Add(5*24*time.Hour))
 		r.Outcomes = []relay.Outcome{{Action: relay.ActionExpired, Reply: tempfail}}
 	})
 	add("delayed", func(r *bounce.Report) {
 		r.Kind, r.Until = bounce.KindDelayed, arrival.Add(5*24*time.Hour)
-		r.Now, r.LastAttempt = arrival.Add(4*time.Hour+time.Minute), arrival.Add(4*time.Hour)
+		r.Now, r.Attempted = arrival.Add(4*time.Hour+time.Minute), attempted(arrival.Add(4*time.Hour))
 		r.Outcomes = []relay.Outcome{{Action: relay.ActionDelayed, Reply: tempfail}}
 	})
 	add("relayed", func(r *bounce.Report) {
@@ -84,7 +93,7 @@ func cases(t testing.TB) map[string]bounce.Report {
 		r.Outcomes = []relay.Outcome{{Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Status: relay.Status{Class: 2}, Text: "queued as 4F2", Stage: relay.StageBody, MTA: "mx1.example.com"}}}
 	})
 	add("late", func(r *bounce.Report) {
-		r.Kind, r.Now, r.LastAttempt = bounce.KindLate, arrival.Add(7*time.Hour), arrival.Add(7*time.Hour)
+		r.Kind, r.Now, r.Attempted = bounce.KindLate, arrival.Add(7*time.Hour), attempted(arrival.Add(7*time.Hour))
 		r.Outcomes = []relay.Outcome{{Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Status: relay.Status{Class: 2}, Text: "queued as 4F2", Stage: relay.StageBody, MTA: "mx1.example.com"}}}
 	})
 	for tag, subject := range map[string]string{"de": "Protokoll der Sitzung", "fr": "Compte rendu de la réunion", "es": "Acta de la reunión",

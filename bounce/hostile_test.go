@@ -49,7 +49,7 @@ func hostileReport(t *rapid.T) bounce.Report {
 		Message: &relay.Message{ID: relay.QueueID{Key: 1772442000000000, Dir: 77}, Arrival: arrival, MessageID: hostile().Draw(t, "message-id"),
 			Envelope: relay.Envelope{From: hostilePath().Draw(t, "from"), EnvID: hostile().Draw(t, "envid"),
 				Ret: rapid.SampledFrom([]relay.Ret{"", relay.RetFull, relay.RetHdrs}).Draw(t, "ret")}},
-		LastAttempt: now, Until: now, Now: now,
+		Attempted: attempted(now), Until: now, Now: now,
 	}
 	actions := map[bounce.Kind]relay.Action{bounce.KindFailed: relay.ActionFailed, bounce.KindDelayed: relay.ActionDelayed,
 		bounce.KindRelayed: relay.ActionRelayed, bounce.KindLate: relay.ActionRelayed, bounce.KindDoubleBounce: relay.ActionExpired}

@@ -47,8 +47,8 @@ func writeRecipient(b *bytes.Buffer, r Report, o relay.Outcome, global bool) {
 	if v := diagnostic(o.Reply); v != "" {
 		writeField(b, "Diagnostic-Code", encode(v, global)) // §2.3.6
 	}
-	if !r.LastAttempt.IsZero() {
-		writeField(b, "Last-Attempt-Date", date(r.LastAttempt)) // §2.3.7: per recipient
+	if at := r.Attempted[o.Recipient]; !at.IsZero() {
+		writeField(b, "Last-Attempt-Date", date(at)) // §2.3.7: per recipient
 	}
 	writeField(b, "Final-Log-ID", r.Message.ID.String()) // §2.3.8
 	if action == relay.ActionDelayed && !r.Until.IsZero() {

@@ -56,8 +56,8 @@ func writeDetails(b *bytes.Buffer, c Config, l *language, r Report, subject stri
 	if !m.Arrival.IsZero() {
 		detail("accepted", l.date(m.Arrival))
 	}
-	if !r.LastAttempt.IsZero() {
-		detail("last_attempt", l.date(r.LastAttempt))
+	if at := r.lastAttempt(); !at.IsZero() {
+		detail("last_attempt", l.date(at))
 	}
 	detail("queue_id", m.ID.String())
 }

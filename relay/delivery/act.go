@@ -178,6 +178,7 @@ func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, re
 		d.release(w, w.was)
 		return nil
 	}
+	d.settler.write(claim, &dec)
 	done := make(chan error, 1)
 	d.queue.Settle(dec.settlement, func(err error) { done <- err })
 	select {
@@ -342,6 +343,6 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb Verb
 	for _, o := range out {
 		tell(o.Recipient, "", o.Reply)
 	}
-	s.notify(now, time.Time{}, c, out, bounce.Situation{}, &dec)
+	s.notify(now, c, nil, out, bounce.Situation{}, &dec)
 	return dec, true
 }

@@ -150,6 +150,7 @@ func nothingDecided(r relay.Result) bool {
 // settle commits a decision, tells observers, and puts the entry where it
 // belongs now. It says whether the decision was committed.
 func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) bool {
+	d.settler.write(c, &dec)
 	err := d.commit(dec.settlement)
 	switch {
 	case err == nil:

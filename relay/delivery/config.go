@@ -33,6 +33,9 @@ type Queue interface {
 	// afterwards. A failed Settlement left nothing behind, or the error is
 	// relay.ErrClosed.
 	Settle(relay.Settlement, func(error))
+	// Item is a message with all its Deliveries and their history. Errors:
+	// relay.ErrNotFound, relay.ErrCorrupt, or what the disk said.
+	Item(relay.QueueID) (*relay.Item, error)
 	// NextID reserves a queue ID for a notice.
 	NextID() relay.QueueID
 }

@@ -111,6 +111,6 @@ func (s *settler) tellDelay(now time.Time, due []lateWork, content relay.Content
 	slices.SortFunc(out, func(a, b relay.Outcome) int { return a.Recipient - b.Recipient })
 	first := &due[0]
 	first.claim.Content = content
-	s.notify(now, time.Time{}, first.claim, out, bounce.Situation{DelayDue: true}, &first.dec)
+	s.notify(now, first.claim, nil, out, bounce.Situation{DelayDue: true}, &first.dec)
 	return *first
 }

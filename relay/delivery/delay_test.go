@@ -314,3 +314,51 @@ func TestRouteOnHoldDoesNotAge(t *testing.T) {
 		}
 	})
 }
+
+// A notice that is written between attempts names the last of them for each
+// recipient (RFC 3464 §2.3.7), and none where none was made.
+func TestLastAttemptOfANoticeBetweenAttempts(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		cfg  delivery.Config
+		act  func(*rig, relay.QueueID) error
+	}{
+		{"delay notice", delivery.Config{DelayNotice: 4 * time.Hour}, func(*rig, relay.QueueID) error { return nil }},
+		{"operator's bounce", delivery.Config{}, func(r *rig, id relay.QueueID) error {
+			return r.d.ActOn(r.t.Context(), id, 0, nil, delivery.VerbBounce)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c.cfg.Limits = delivery.Limits{Reserve: func(dest string) time.Time {
+					if dest == "never.test" {
+						return time.Now().Add(24 * time.Hour)
+					}
+					return time.Time{}
+				}}
+				r := begin(t, c.cfg, func(r *rig) {
+					r.hop.script = func(_ context.Context, task relay.Task) relay.Result { return all(task, greylist) }
+				})
+				id := r.store.accept(mail("sender@example.org", "a@dest.test", "b@dest.test"))
+				if c.cfg.DelayNotice > 0 {
+					id = r.store.accept(mail("sender@example.org", "a@dest.test", "b@never.test"))
+				}
+				pass(4*time.Hour + time.Minute)
+				if err := c.act(r, id); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				tries := r.hop.attempts("dest.test")
+				notice := r.store.noticeAbout(id)
+				date := tries[len(tries)-1].Format("Mon, 2 Jan 2006 15:04:05 -0700")
+				want := []string{date, date}
+				if c.cfg.DelayNotice > 0 {
+					want = want[:1] // nobody tried to reach the other
+				}
+				if got := fieldsOf(notice, "Last-Attempt-Date"); !slices.Equal(got, want) {
+					t.Errorf("Last-Attempt-Date %q, want %q, in\n%s", got, want, notice)
+				}
+			})
+		})
+	}
+}

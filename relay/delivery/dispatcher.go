@@ -86,7 +86,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 		settler: settler{schedule: sch, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice, compose: bounce.Compose,
 			bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster, Languages: cfg.Languages,
 				Language: cfg.Language, TellLate: cfg.TellLate, SevenBit: cfg.SevenBit},
-			limit: &noticeLimit{most: cfg.NoticeLimit, span: cfg.NoticeSpan}, sign: cfg.Sign, nextID: q.NextID, log: cfg.Log},
+			limit: &noticeLimit{most: cfg.NoticeLimit, span: cfg.NoticeSpan}, sign: cfg.Sign, nextID: q.NextID, item: q.Item, log: cfg.Log},
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
 		giveUp: make(chan struct{}), abort: make(chan struct{}), workers: make(chan work),
 		sched: newScheduler(cfg.MaxConnections, cfg.PerProvider, sch),

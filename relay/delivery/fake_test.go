@@ -29,9 +29,10 @@ type store struct {
 	body map[relay.QueueID][]byte // of notices; other messages are all alike
 
 	watch   func([]relay.Entry)
-	claims  int                          // open ones
-	onClaim func()                       // may be nil
-	settled []relay.Settlement           // committed, in order
+	claims  int                // open ones
+	onClaim func()             // may be nil
+	settled []relay.Settlement // committed, in order
+	history map[jobKey][]relay.Attempt
 	refuse  func(relay.Settlement) error // a commit that fails
 	corrupt map[relay.QueueID]bool
 	unread  map[relay.QueueID]error // content that cannot be had
@@ -46,7 +47,7 @@ type jobKey struct {
 
 func newStore(t testing.TB) *store {
 	return &store{t: t, msgs: map[relay.QueueID]*relay.Message{}, jobs: map[jobKey]*relay.Delivery{},
-		next: map[relay.QueueID]uint16{}, body: map[relay.QueueID][]byte{}, corrupt: map[relay.QueueID]bool{}, unread: map[relay.QueueID]error{}, broken: map[relay.QueueID]error{}}
+		next: map[relay.QueueID]uint16{}, body: map[relay.QueueID][]byte{}, history: map[jobKey][]relay.Attempt{}, corrupt: map[relay.QueueID]bool{}, unread: map[relay.QueueID]error{}, broken: map[relay.QueueID]error{}}
 }
 
 func (s *store) Watch(f func([]relay.Entry)) { s.watch = f }
@@ -174,6 +175,22 @@ func (c *content) Close() error {
 	return nil
 }
 
+func (s *store) Item(id relay.QueueID) (*relay.Item, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	item := &relay.Item{Attempts: map[uint16][]relay.Attempt{}}
+	for k, history := range s.history {
+		if k.id == id {
+			item.Attempts[k.job] = slices.Clone(history)
+		}
+	}
+	if m := s.msgs[id]; m != nil {
+		item.Message = *m
+		return item, nil
+	}
+	return nil, fmt.Errorf("item: %w", relay.ErrNotFound)
+}
+
 func (s *store) Settle(st relay.Settlement, done func(error)) {
 	go func() { done(s.commit(st)) }()
 }
@@ -217,6 +234,9 @@ func (s *store) commit(st relay.Settlement) error {
 		d.Open[i].Last = o.Reply
 	}
 	d.Set(st.Next)
+	if st.Attempt != nil {
+		s.history[jobKey{st.ID, st.Job}] = append(s.history[jobKey{st.ID, st.Job}], *st.Attempt)
+	}
 	for _, p := range st.Split {
 		n := &relay.Delivery{Entry: d.Entry}
 		n.Set(st.Next)
@@ -461,4 +481,26 @@ var errDisk = errors.New("write queue.db: input/output error")
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+// noticeAbout is the last notice about a message.
+func (s *store) noticeAbout(id relay.QueueID) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range slices.Backward(s.settled) {
+		if st.ID == id && len(st.Notices) > 0 {
+			return st.Notices[0].Content
+		}
+	}
+	return nil
+}
+
+// fieldsOf are the values of a field, wherever it begins a line.
+func fieldsOf(message []byte, name string) (values []string) {
+	for line := range bytes.Lines(message) {
+		if v, ok := bytes.CutPrefix(line, []byte(name+": ")); ok {
+			values = append(values, string(bytes.TrimSpace(v)))
+		}
+	}
+	return values
 }

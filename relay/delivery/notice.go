@@ -3,6 +3,7 @@ package delivery
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,37 +11,14 @@ import (
 	"dawk/relay"
 )
 
-// notify adds to dec the notices that the outcomes cause, and the events that
-// tell of them. A notice that cannot be composed is written plainly instead:
-// whatever happens, the sender is told in the commit that ends the mail.
-func (s *settler) notify(now, lastAttempt time.Time, c *relay.Claim, out []relay.Outcome, situation bounce.Situation, dec *decision) {
+// notify decides which notices the outcomes cause, and adds them to dec; write
+// writes them. attempted are the recipients for whom an attempt has just ended.
+func (s *settler) notify(now time.Time, c *relay.Claim, attempted []int, out []relay.Outcome, situation bounce.Situation, dec *decision) {
 	m := c.Message
 	wanted := bounce.Wanted(s.bounce, m, out, situation)
-	for _, w := range wanted.Notices {
-		r := bounce.Report{Kind: w.Kind, ID: s.nextID(), Message: m, Outcomes: w.Outcomes,
-			LastAttempt: lastAttempt, Now: now, Content: c.Content}
-		if w.Kind == bounce.KindDelayed {
-			r.Until = now.Add(max(0, lifetime(m, s.maxAge)-age(now, m, c.Delivery)))
-		}
-		to := bounce.To(s.bounce, w.Kind, m)
-		until := s.limit.take(to, now)
-		r.Brief = !until.IsZero()
-		notice, err := s.composeSafely(r)
-		notice.Message.NotBefore = until
-		if err != nil {
-			s.log.Error("a notice could not be composed; a plain one is sent instead",
-				"qid", m.ID, "notice", r.ID, "kind", w.Kind, "error", err)
-			notice = plainNotice(s.bounce, r)
-		}
-		s.signSafely(&notice)
-		dec.settlement.Notices = append(dec.settlement.Notices, notice)
-		e := event(relay.EventNotified, now, c)
-		e.NoticeID, e.NoticeKind = r.ID, string(w.Kind)
-		e.Recipient, e.Count = to, len(w.Outcomes)
-		if until := notice.Message.NotBefore; !until.IsZero() {
-			e.Next, e.Rule = until, "held back for a digest: too many notices to this mailbox"
-		}
-		dec.events = append(dec.events, e)
+	dec.now, dec.wanted = now, wanted.Notices
+	if len(wanted.Notices) > 0 {
+		dec.attempted = s.attemptTimes(now, m, attempted, wanted.Notices)
 	}
 	for _, o := range wanted.Dropped {
 		e := event(relay.EventDropped, now, c)
@@ -51,6 +29,72 @@ func (s *settler) notify(now, lastAttempt time.Time, c *relay.Claim, out []relay
 		}
 		dec.events = append(dec.events, e)
 	}
+}
+
+// attemptTimes are when the last attempt for each recipient ended: now, for
+// those just attempted, and for others of the notices what the history says.
+func (s *settler) attemptTimes(now time.Time, m *relay.Message, attempted []int, notices []bounce.Want) map[int]time.Time {
+	at := make(map[int]time.Time, len(attempted))
+	for _, r := range attempted {
+		at[r] = now
+	}
+	earlier := func(o relay.Outcome) bool { return at[o.Recipient].IsZero() }
+	if s.item == nil || !slices.ContainsFunc(notices, func(w bounce.Want) bool { return slices.ContainsFunc(w.Outcomes, earlier) }) {
+		return at
+	}
+	item, err := s.item(m.ID)
+	if err != nil {
+		return at // the notice goes without them: RFC 3464 §2.3.7 is optional
+	}
+	for _, history := range item.Attempts {
+		for _, a := range history {
+			for _, o := range a.Outcomes {
+				if ended := a.At.Add(a.Took); ended.After(at[o.Recipient]) {
+					at[o.Recipient] = ended
+				}
+			}
+		}
+	}
+	return at
+}
+
+// write composes the notices that dec wants. A notice that cannot be composed
+// is written plainly instead: whatever happens, the sender is told in the
+// commit that ends the mail.
+func (s *settler) write(c *relay.Claim, dec *decision) {
+	for _, w := range dec.wanted {
+		notice, e := s.writeOne(dec.now, c, w, dec.attempted)
+		dec.settlement.Notices = append(dec.settlement.Notices, notice)
+		dec.events = append(dec.events, e)
+	}
+}
+
+// writeOne composes one notice, and tells of it.
+func (s *settler) writeOne(now time.Time, c *relay.Claim, w bounce.Want, attempted map[int]time.Time) (relay.Notice, relay.Event) {
+	m := c.Message
+	r := bounce.Report{Kind: w.Kind, ID: s.nextID(), Message: m, Outcomes: w.Outcomes,
+		Attempted: attempted, Now: now, Content: c.Content}
+	if w.Kind == bounce.KindDelayed {
+		r.Until = now.Add(max(0, lifetime(m, s.maxAge)-age(now, m, c.Delivery)))
+	}
+	to := bounce.To(s.bounce, w.Kind, m)
+	until := s.limit.take(to, now)
+	r.Brief = !until.IsZero()
+	notice, err := s.composeSafely(r)
+	notice.Message.NotBefore = until
+	if err != nil {
+		s.log.Error("a notice could not be composed; a plain one is sent instead",
+			"qid", m.ID, "notice", r.ID, "kind", w.Kind, "error", err)
+		notice = plainNotice(s.bounce, r)
+	}
+	s.signSafely(&notice)
+	e := event(relay.EventNotified, now, c)
+	e.NoticeID, e.NoticeKind = r.ID, string(w.Kind)
+	e.Recipient, e.Count = to, len(w.Outcomes)
+	if until := notice.Message.NotBefore; !until.IsZero() {
+		e.Next, e.Rule = until, "held back for a digest: too many notices to this mailbox"
+	}
+	return notice, e
 }
 
 // composeSafely is compose, for which a panic is an error: what strangers

@@ -33,6 +33,13 @@ func testSettler(compose func(bounce.Config, bounce.Report) (relay.Notice, error
 		log:    slog.New(slog.NewTextHandler(&log, nil))}, &log
 }
 
+// settled is an attempt's settlement with its notices.
+func settled(s *settler, now time.Time, c *relay.Claim, a attempted) decision {
+	dec := s.settle(now, c, a)
+	s.write(c, &dec)
+	return dec
+}
+
 func claimFor(t *testing.T, from string, notify relay.Notify, to ...string) *relay.Claim {
 	t.Helper()
 	m := &relay.Message{ID: relay.QueueID{Key: 7, Dir: 1}, Arrival: arrival, Envelope: relay.Envelope{From: mustPath(t, from)}}
@@ -90,7 +97,7 @@ func TestWhoIsTold(t *testing.T) {
 		if c.change != nil {
 			c.change(claim, &a)
 		}
-		dec := s.settle(arrival.Add(c.after), claim, a)
+		dec := settled(s, arrival.Add(c.after), claim, a)
 		got := ""
 		for _, e := range dec.events {
 			switch e.Kind {
@@ -125,7 +132,7 @@ func TestNoticeThatCannotBeComposed(t *testing.T) {
 		claim := claimFor(t, "s@example.org", 0, "müller@dest.test", "b@dest.test")
 		reply := denies
 		reply.Text = strings.Repeat("no such user ✉ ", 80)
-		dec := s.settle(arrival, claim, replied(claim, reply))
+		dec := settled(s, arrival, claim, replied(claim, reply))
 		if len(dec.settlement.Notices) != 1 || len(dec.settlement.Outcomes) != 2 || !strings.Contains(log.String(), "could not be composed") {
 			t.Fatalf("%s: %d notices; log %q", name, len(dec.settlement.Notices), log)
 		}
@@ -154,7 +161,7 @@ func TestDelayNoticeSpeaksForThoseThatPart(t *testing.T) {
 	a := replied(claim, defers)
 	a.recipients, a.result.Replies = a.recipients[:1], a.result.Replies[:1]
 	a.split = []relay.Split{{Destination: "route:x", Recipients: []int{1}}}
-	dec := s.settle(arrival.Add(5*time.Hour), claim, a)
+	dec := settled(s, arrival.Add(5*time.Hour), claim, a)
 	for _, e := range dec.events {
 		if e.Kind == relay.EventNotified && e.Count == 2 {
 			return
@@ -170,7 +177,7 @@ func TestAttemptIsRecorded(t *testing.T) {
 	a := replied(claim, defers)
 	a.result.Route, a.result.Host, a.result.Addr, a.result.TLS = "mx", "mx.dest.test", "192.0.2.1", "TLS1.3"
 	a.result.Began, a.result.Took = arrival, 3*time.Second
-	at := s.settle(arrival.Add(3*time.Second), claim, a).settlement.Attempt
+	at := settled(s, arrival.Add(3*time.Second), claim, a).settlement.Attempt
 	if at.N != 3 || !at.At.Equal(arrival) || at.Took != 3*time.Second || at.Host != "mx.dest.test" || at.TLS != "TLS1.3" ||
 		!at.Next.Equal(arrival.Add(3*time.Second+15*time.Minute)) || at.Rule != "retry step 3 of 6: 15m ±10 %" || at.Outcomes[0].Reply != defers {
 		t.Errorf("%+v", at)
@@ -195,7 +202,7 @@ func TestNoticesAreSigned(t *testing.T) {
 		s, log := testSettler(bounce.Compose)
 		s.sign = c.sign
 		claim := claimFor(t, "s@example.org", 0, "b@dest.test")
-		dec := s.settle(arrival, claim, replied(claim, denies))
+		dec := settled(s, arrival, claim, replied(claim, denies))
 		if len(dec.settlement.Notices) != 1 {
 			t.Fatalf("%s: %d notices", name, len(dec.settlement.Notices))
 		}

@@ -24,6 +24,7 @@ type settler struct {
 	compose     func(bounce.Config, bounce.Report) (relay.Notice, error) // bounce.Compose
 	sign        func(*relay.Message, relay.Content) ([]byte, error)      // nil: notices go unsigned
 	limit       *noticeLimit                                             // nil: none
+	item        func(relay.QueueID) (*relay.Item, error)                 // a message with its history; nil: none is known
 	nextID      func() relay.QueueID
 	log         *slog.Logger
 }
@@ -39,12 +40,15 @@ type attempted struct {
 
 // decision is a Settlement with what follows once it is committed.
 type decision struct {
+	now        time.Time
 	settlement relay.Settlement
-	events     []relay.Event // to be told after the commit
-	gone       bool          // no recipient remains in this Delivery
-	reason     uint8         // why the rest is delayed
-	noted      bool          // no delay notice is to come any more
-	aside      bool          // it does not touch the next attempt: the entry goes back to its place
+	events     []relay.Event     // to be told after the commit
+	wanted     []bounce.Want     // notices that write is to add
+	attempted  map[int]time.Time // when the last attempt for the recipients of these ended
+	gone       bool              // no recipient remains in this Delivery
+	reason     uint8             // why the rest is delayed
+	noted      bool              // no delay notice is to come any more
+	aside      bool              // it does not touch the next attempt: the entry goes back to its place
 }
 
 // settle decides what an attempt means: for each recipient, for the Delivery,
@@ -81,7 +85,7 @@ func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 	}
 	dec.settlement.Next = next
 	dec.noted = next.DelayNoticed
-	s.notify(now, now, c, tell, situation, &dec)
+	s.notify(now, c, a.recipients, tell, situation, &dec)
 	return dec
 }
 
