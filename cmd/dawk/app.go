@@ -51,6 +51,13 @@ func newRootCommand(a *app) *cobra.Command {
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(wrongFlag)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if a.configPath == "" && cmd.Flags().Changed("config") {
+			return errors.New("-c is empty: name a file, or leave -c out for the default")
+		}
+		return nil
+	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", "",
 		"configuration file (default "+defaultConfigFile+" if it exists, else built-in defaults)")
@@ -71,17 +78,4 @@ func newRootCommand(a *app) *cobra.Command {
 		newDevicesCommand(a),
 	)
 	return root
-}
-
-// knownCommand refuses what no command is called, with the likeliest meant.
-func knownCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	hint := "`dawk help` lists them"
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = fmt.Sprintf("did you mean %q?", near[0])
-	}
-	return fmt.Errorf("there is no command %q; %s", clip(args[0]), hint)
 }

@@ -58,7 +58,7 @@ func newCheckCommand(a *app) *cobra.Command {
 		Long: "Checks the configuration, certificate, users, disk, DNS, listeners, our name, DKIM records, port 25 and\n" +
 			"the smart hosts' logins. It changes nothing and sends no mail. Run it as the user that the relay runs as.\n" +
 			"Exit status 1 if anything is wrong; warnings do not count.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -29,7 +29,7 @@ func newDemoCommand(a *app) *cobra.Command {
 loopback and in a temporary directory, and send three messages through it: one
 is delivered, one is deferred and tried again, one bounces. The exit status is 0
 only if all three happened.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := withSignals(cmd.Context(), slog.New(slog.DiscardHandler))
 			defer stop()

@@ -20,7 +20,7 @@ func newDevicesCommand(a *app) *cobra.Command {
 		Short: "Say which printers and scanners came, and what troubles them",
 		Long: "Lists the clients of listeners with profile = \"device\" since the relay started: when each came last,\n" +
 			"the TLS version it spoke, what was accepted from it, and its last trouble in plain words.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -19,7 +19,7 @@ func newDKIMCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dkim",
 		Short: "Make keys for signing mail",
-		Args:  cobra.NoArgs,
+		Args:  knownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	kind, file := "rsa", ""
@@ -30,7 +30,7 @@ func newDKIMCommand(a *app) *cobra.Command {
 			"configuration. The selector names the key among those of the domain; without one it is the month.\n" +
 			"Publish the record first, run `dawk check`, then restart the relay. A second key of the other kind\n" +
 			"(--type ed25519) beside the first signs every message as well.",
-		Args: cobra.RangeArgs(1, 2),
+		Args: arguments(1, 2, "DOMAIN [SELECTOR]"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			k := dkim.Key{Domain: args[0], Selector: "dawk" + time.Now().UTC().Format("200601"), File: file}
 			if len(args) == 2 {

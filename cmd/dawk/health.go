@@ -22,7 +22,7 @@ func newHealthCommand(a *app) *cobra.Command {
 		Long: "Say whether the relay with this configuration runs, has loaded its queue and\n" +
 			"trusts its disk. A full disk is only a warning: delivery goes on and makes room,\n" +
 			"and a restart would not help.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")

@@ -28,12 +28,12 @@ func newOAuthCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "oauth",
 		Short: "Log in at smart hosts, and see how the logins are",
-		Args:  cobra.NoArgs,
+		Args:  knownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	asJSON := false
 	status := &cobra.Command{
-		Use: "status", Short: "Say how the logins of all routes are", Args: cobra.NoArgs,
+		Use: "status", Short: "Say how the logins of all routes are", Args: noArguments,
 		Long: "Say of every login when its token ends, when it was renewed and used last, and what is wrong with it.\n" +
 			"Exit status 1 if a login is in trouble.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.oauthStatus(cmd.Context(), asJSON) },

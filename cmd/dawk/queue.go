@@ -30,7 +30,7 @@ func newQueueCommand(a *app) *cobra.Command {
 		Use:   "queue",
 		Short: "Look at the queue of the running relay, and act on what is in it",
 		Long:  "Look at the queue of the running relay, and act on what is in it.\n\n" + relay.FilterHelp,
-		Args:  cobra.NoArgs,
+		Args:  knownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newQueueListCommand(a), newQueueShowCommand(a), newQueueProvidersCommand(a))

@@ -21,7 +21,7 @@ func newQueueProvidersCommand(a *app) *cobra.Command {
 		Long: "List the providers that mail is going to or waiting for: how many connections each\n" +
 			"has, how many it may have now and when all is well, its rates, and what slowed it.\n" +
 			"A provider is all domains whose MX hosts it runs, or one route: docs/shaping.md.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -30,7 +30,7 @@ func newQueueVerifyCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check every invariant of the queue, whether the relay runs or not",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -59,7 +59,7 @@ func newQueueCompactCommand(a *app) *cobra.Command {
 		Long: "Give the queue file's free space back to the file system. It needs room for a\n" +
 			"second copy of what is in the queue while it works. The relay does the same by\n" +
 			"itself at start when more than half of a large file is free.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -122,7 +122,7 @@ func newQueueBackupCommand(a *app) *cobra.Command {
 		Long: "Write a consistent copy of the running relay's queue to FILE (\"-\": standard\n" +
 			"output), a tar archive. FILE appears only when it is whole. Restored, messages that were\n" +
 			"delivered after the copy are delivered again.",
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1, "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

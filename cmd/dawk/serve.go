@@ -24,7 +24,7 @@ queue is closed. A second signal ends it at once; nothing is lost either way.
 
 Without a configuration file it serves this machine only: SMTP on
 127.0.0.1:2525, metrics on 127.0.0.1:8025, data in ./dawk-data.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), a) },
 	}
 }

@@ -27,7 +27,7 @@ func newUserCommand(a *app) *cobra.Command {
 		Long: "Changes the file of users that [users] file names. A running relay knows of it within a second.\n" +
 			"Passwords come from a prompt or from the first line of standard input, never from the command line,\n" +
 			"where every user of the machine could read them. Only an argon2id hash is kept.",
-		Args: cobra.NoArgs,
+		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
@@ -231,7 +231,7 @@ func (j userJSON) limits() string {
 func newUserListCommand(a *app) *cobra.Command {
 	asJSON := false
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the users and what they may do", Args: cobra.NoArgs,
+		Use: "list", Short: "List the users and what they may do", Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.userList(asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

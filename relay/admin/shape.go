@@ -70,7 +70,7 @@ func (r *ShapeRow) add(s *ShapeRow) {
 func (h *handler) shape(w http.ResponseWriter, r *http.Request) {
 	by := r.FormValue("by")
 	if by != "dest" && by != "identity" {
-		fail(w, http.StatusBadRequest, fmt.Errorf("the queue can be counted by dest or identity, not by %.20q", by))
+		fail(w, http.StatusBadRequest, fmt.Errorf("the queue can be counted by dest, identity or age, not by %.20q", by))
 		return
 	}
 	filter, err := relay.ParseFilter(r.FormValue("filter"))

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// knownCommand refuses what no command is called, with the likeliest meant. It
+// serves the program itself and the commands that only hold others.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	within, hint := "", "`dawk help` lists them"
+	if cmd.HasParent() {
+		within, hint = cmd.CommandPath()+" ", fmt.Sprintf("`%s --help` lists them", cmd.CommandPath())
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean %q?", within+near[0])
+	}
+	return fmt.Errorf("there is no command %q; %s", within+clip(args[0]), hint)
+}
+
+// noArguments is for commands that take flags only.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("`%s` takes no arguments, but got %q; `%[1]s --help` says what it takes", cmd.CommandPath(), clip(args[0]))
+}
+
+// arguments is for commands that take from least to most of them, which usage
+// names as their help does.
+func arguments(least, most int, usage string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= least && len(args) <= most {
+			return nil
+		}
+		return fmt.Errorf("write `%s %s`; this has %s", cmd.CommandPath(), usage, count(len(args), "argument"))
+	}
+}
+
+// wrongFlag says what is wrong with a flag without the words of Go.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		f := invalid.GetFlag()
+		kind := map[string]string{"int": "a whole number", "duration": "a time such as 90s or 5m", "bool": "true or false"}[f.Value.Type()]
+		if kind == "" {
+			kind = "a " + f.Value.Type()
+		}
+		return fmt.Errorf("--%s takes %s, not %q", f.Name, kind, clip(invalid.GetValue()))
+	}
+	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return fmt.Errorf("--%s needs a value behind it: %s", missing.GetFlag().Name, missing.GetFlag().Usage)
+	}
+	return fmt.Errorf("%s; `%s --help` lists the flags", strings.TrimSuffix(err.Error(), "."), cmd.CommandPath())
+}
