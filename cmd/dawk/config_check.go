@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -70,7 +71,7 @@ func (c *Config) checkListeners() {
 		}
 		c.claim(taken, at+".address", c.Listeners[i].Address)
 	}
-	if len(c.Listeners) == 0 {
+	if len(c.Listeners) == 0 && c.doc.Clean("listener") {
 		c.doc.Fault("listener", "the list of listeners is empty: nobody could send anything")
 	}
 	c.claim(taken, "http.address", c.HTTP.Address)
@@ -78,7 +79,7 @@ func (c *Config) checkListeners() {
 
 func (c *Config) checkListener(at string, l *ListenerConfig) {
 	if l.Address == "" {
-		if c.doc.Clean(at) {
+		if c.doc.Lacks(at, "address") {
 			c.doc.Fault(at, `this [[listener]] has no address: write one like address = "0.0.0.0:587"`)
 		}
 	}
@@ -97,6 +98,7 @@ func (c *Config) checkListener(at string, l *ListenerConfig) {
 	if len(s.TrustedNetworks) > 0 {
 		s.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	}
+	s.Proxies = slices.DeleteFunc(s.Proxies, func(p netip.Prefix) bool { return !p.IsValid() }) // reported when they were read
 	c.reportListener(at, s)
 	c.checkListenerCombination(at, l)
 }
@@ -185,6 +187,21 @@ func (c *Config) checkTLS() {
 	}
 }
 
+// checkCertificate reads the pair, where anything uses it.
+func (c *Config) checkCertificate() {
+	if c.TLS.Certificate == "" || c.TLS.Key == "" || !c.needsTLS() {
+		return
+	}
+	for key, file := range map[string]string{"tls.certificate": c.TLS.Certificate, "tls.key": c.TLS.Key} {
+		if _, err := readBounded(file, 1<<20); err != nil {
+			c.doc.Fault(key, "%s: %v", key, err)
+		}
+	}
+	if _, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key); err != nil && c.doc.Clean("tls") {
+		c.doc.Fault("tls.certificate", "tls.certificate %s and tls.key %s do not serve: %v; they are PEM files that belong together", c.TLS.Certificate, c.TLS.Key, err)
+	}
+}
+
 func (c *Config) checkLimits() {
 	const minimum = 64 << 10 // octets of content that everybody must take (RFC 5321 §4.5.3.1.7)
 	if c.Limits.MaxMessageSize < minimum {
@@ -256,14 +273,22 @@ func (c *Config) checkHTTP() {
 
 func (c *Config) oneOf(path, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
-		c.doc.Fault(path, "%s = %q is unknown; it is one of %s", path, clip(value), quoteList(allowed))
+		c.doc.Fault(path, "%s = %q is unknown; it is one of %s", keyName(path), clip(value), quoteList(allowed))
 	}
 }
 
 func (c *Config) atLeast(path string, value, least int) {
-	if value < least {
-		c.doc.Fault(path, "%s is %d; it must be at least %d", path, value, least)
+	if value < least && c.doc.Clean(path) {
+		c.doc.Fault(path, "%s is %d; it must be at least %d", keyName(path), value, least)
 	}
+}
+
+// keyName is path as the documents write it: the line says which of several
+// sections is meant.
+func keyName(path string) string {
+	section, key, _ := strings.Cut(path, "[")
+	_, key, _ = strings.Cut(key, "]")
+	return section + key
 }
 
 func (c *Config) positive(path string, d tomlfile.Duration) {

@@ -20,17 +20,12 @@ func (c *Config) checkDKIM() {
 		for _, missing := range []struct{ key, value, example string }{
 			{"domain", k.Domain, "example.org"}, {"selector", k.Selector, "2026a"}, {"key", k.Key, "dkim/2026a.pem"},
 		} {
-			if missing.value == "" && c.doc.Clean(at) {
+			if missing.value == "" && c.doc.Lacks(at, missing.key) {
 				c.doc.Fault(at, "this [[dkim]] has no %s: write one like %[1]s = %q; `dawk dkim new` makes a key and all three lines", missing.key, missing.example)
 			}
 		}
-		if !c.doc.Clean(at) {
-			continue
-		}
-		norm, err := k.key().Normalize()
-		if err != nil {
-			word, _, _ := strings.Cut(err.Error(), " ")
-			c.doc.Fault(at+"."+word, "%v", err)
+		norm, sound := c.checkDKIMName(at, k)
+		if !sound {
 			continue
 		}
 		if first, ok := taken[norm.RecordName()]; ok {
@@ -39,6 +34,20 @@ func (c *Config) checkDKIM() {
 		}
 		taken[norm.RecordName()] = i
 	}
+}
+
+// checkDKIMName looks at domain and selector, each by itself.
+func (c *Config) checkDKIMName(at string, k *DKIMConfig) (norm dkim.Key, sound bool) {
+	sound = k.Domain != "" && k.Selector != ""
+	for key, one := range map[string]dkim.Key{"domain": {Domain: k.Domain, Selector: "a"}, "selector": {Domain: "a", Selector: k.Selector}} {
+		value := map[string]string{"domain": k.Domain, "selector": k.Selector}[key]
+		if _, err := one.Normalize(); err != nil && value != "" {
+			sound = false
+			c.doc.Fault(at+"."+key, "%v", err)
+		}
+	}
+	norm, err := k.key().Normalize()
+	return norm, sound && err == nil
 }
 
 // checkTLSReports: receivers of reports drop those without a signature (RFC
@@ -63,8 +72,8 @@ func (c *Config) checkTLSReports() {
 func (c *Config) checkDKIMFiles() {
 	for i := range c.DKIM {
 		at := fmt.Sprintf("dkim[%d]", i)
-		if !c.doc.Clean(at) {
-			continue
+		if c.DKIM[i].Key == "" {
+			continue // told already
 		}
 		if _, err := dkim.LoadKey(c.DKIM[i].Key); err != nil {
 			c.doc.Fault(at+".key", "key: %v", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +25,8 @@ type preset struct {
 	provider mx.Provider
 	open     bool // the host may know us without a login
 }
+
+var anyFlow = []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.RefreshToken, oauth.ServiceAccount}
 
 var googleFlows = []oauth.Flow{oauth.ServiceAccount, oauth.RefreshToken}
 
@@ -147,14 +151,22 @@ func (c *Config) checkLogin(at string, r *RouteConfig) {
 	if r.Type != "microsoft365" && r.Tenant != "" {
 		c.doc.Fault(at+".tenant", `tenant is for type = "microsoft365"`)
 	}
-	if !c.doc.Clean(at) {
+	if !slices.Contains(p.flows, oauth.Flow(r.Flow)) {
 		return
 	}
-	cfg, _ := c.login(r, nil)
+	whole := *r
+	whole.User = cmp.Or(r.User, "user") // that it is missing has been said
+	cfg, _ := c.login(&whole, nil)
 	for _, err := range unjoin(cfg.Validate()) {
 		place := at
-		if key := firstWord(err.Error(), oauthKeys); c.doc.Has(at + "." + key) {
-			place = at + "." + key
+		key := firstWord(err.Error(), oauthKeys)
+		if key == "token_url" && r.Type == "microsoft365" && !c.doc.Has(at+".token_url") {
+			continue // it is made of tenant, of which all has been said
+		}
+		if c.doc.Has(at + "." + key) {
+			if place = at + "." + key; !c.doc.Clean(place) {
+				continue
+			}
 		}
 		c.doc.Fault(place, "%v", err)
 	}

@@ -76,11 +76,8 @@ func (c *Config) checkProviders() {
 }
 
 func (c *Config) checkProvider(at string, p *ProviderConfig) {
-	if p.Name == "" {
-		if c.doc.Clean(at) {
-			c.doc.Fault(at, `this [[provider]] has no name: write that of a shipped rule, such as name = "google", or one of your own with its mx = [...]`)
-		}
-		return
+	if p.Name == "" && c.doc.Lacks(at, "name") {
+		c.doc.Fault(at, `this [[provider]] has no name: write that of a shipped rule, such as name = "google", or one of your own with its mx = [...]`)
 	}
 	for j, m := range p.MX {
 		if err := mx.ValidMXPattern(m); err != nil {

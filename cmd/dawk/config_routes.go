@@ -66,11 +66,7 @@ func (r *RouteConfig) name() string {
 }
 
 func (c *Config) checkRoute(at string, r *RouteConfig) {
-	if _, ok := presets[r.Type]; !ok {
-		c.oneOf(at+".type", r.Type, "smtp", "microsoft365", "gmail", "workspace_relay")
-		return
-	}
-	if len(r.To) == 0 && c.doc.Clean(at) {
+	if len(r.To) == 0 && c.doc.Lacks(at, "to") {
 		c.doc.Fault(at, `this [[route]] has no "to": write to = ["*"] for all mail, or the domains that it serves`)
 	}
 	if len(r.Via) == 0 && r.TLS == "" && r.IP == "" && len(r.Source) == 0 && c.doc.Clean(at) {
@@ -79,8 +75,18 @@ func (c *Config) checkRoute(at string, r *RouteConfig) {
 	if r.Name != "" && (len(r.Name) > 64 || relay.Sanitize(r.Name) != r.Name || strings.ContainsAny(r.Name, " \t")) {
 		c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", clip(r.Name))
 	}
-	c.checkLogin(at, r)
-	if r.User == "" && r.PasswordFile != "" {
+	if _, ok := presets[r.Type]; ok {
+		c.checkLogin(at, r)
+	} else {
+		c.oneOf(at+".type", r.Type, "smtp", "microsoft365", "gmail", "workspace_relay")
+		if r.Flow != "" {
+			c.oneOf(at+".flow", r.Flow, flowNames(anyFlow)...)
+		}
+	}
+	if !mx.ValidAuth(r.Auth) {
+		c.oneOf(at+".auth", r.Auth, mx.AuthPlain, mx.AuthLogin, mx.AuthSCRAM, mx.AuthExternal, mx.AuthXOAuth2, mx.AuthOAuthBearer)
+	}
+	if r.User == "" && r.PasswordFile != "" && c.doc.Clean(at+".user") {
 		c.doc.Fault(at+".password_file", "password_file needs user: the name to log in with")
 	}
 	if r.TLS != "" {
@@ -167,7 +173,7 @@ func (c *Config) route(r *RouteConfig) (mx.Route, error) {
 // belong to it; certificates and users are read by their own packages.
 func (c *Config) checkFiles() {
 	if c.needsUsers() {
-		if _, err := os.Stat(c.Users.File); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(c.Users.File); errors.Is(err, fs.ErrNotExist) && c.doc.Clean("users.file") {
 			place := "users.file"
 			if !c.doc.Has(place) {
 				place = c.firstWithUsers()
@@ -175,6 +181,7 @@ func (c *Config) checkFiles() {
 			c.doc.Fault(place, "users log in here, but the file of users %s does not exist: make it with `dawk user add NAME`", c.Users.File)
 		}
 	}
+	c.checkCertificate()
 	c.checkWords()
 	c.checkSecrets()
 	c.secrets.passwords = map[int]string{}

@@ -75,7 +75,9 @@ func (c *Config) checkNoticeRoute() {
 			if r.name() == name {
 				return
 			}
-			all = append(all, r.name())
+			if r.name() != "" {
+				all = append(all, r.name())
+			}
 		}
 	}
 	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is no route with via; it is %s`, clip(name), quoteList(append(all, mx.NoticesByMX)))

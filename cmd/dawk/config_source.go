@@ -30,7 +30,7 @@ func (c *Config) checkSources() {
 	for i := range c.Sources {
 		at, s := fmt.Sprintf("source[%d]", i), &c.Sources[i]
 		switch first, taken := names[s.Name]; {
-		case s.Name == "" && c.doc.Clean(at):
+		case s.Name == "" && c.doc.Lacks(at, "name"):
 			c.doc.Fault(at, `this [[source]] has no name: write one, as in name = "a"; source = ["a"] in [delivery] or a [[route]] then uses it`)
 		case len(s.Name) > 64 || relay.Sanitize(s.Name) != s.Name || strings.ContainsAny(s.Name, " \t"):
 			c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", clip(s.Name))
@@ -38,6 +38,9 @@ func (c *Config) checkSources() {
 			c.doc.Fault(at+".name", "the name %q is taken already in line %d", s.Name, c.doc.Line(fmt.Sprintf("source[%d]", first)))
 		}
 		names[s.Name] = i
+		if len(s.Addresses) == 0 && c.doc.Lacks(at, "addresses") {
+			c.doc.Fault(at, `this [[source]] has no addresses: write those that mail is to leave from, as in addresses = ["192.0.2.10", "2001:db8::10"]`)
+		}
 		c.checkSourceAddresses(at, s)
 		if s.EHLO != "" {
 			if _, err := relay.NormalizeDomain(s.EHLO); err != nil {
@@ -52,9 +55,6 @@ func (c *Config) checkSources() {
 }
 
 func (c *Config) checkSourceAddresses(at string, s *SourceConfig) {
-	if len(s.Addresses) == 0 && c.doc.Clean(at) {
-		c.doc.Fault(at, `this [[source]] has no addresses: write those that mail is to leave from, as in addresses = ["192.0.2.10", "2001:db8::10"]`)
-	}
 	var seen4, seen6 bool
 	for j, text := range s.Addresses {
 		place := fmt.Sprintf("%s.addresses[%d]", at, j)

@@ -135,7 +135,7 @@ func (l Listener) Validate() error {
 		errs = append(errs, fmt.Errorf("listener "+l.Address+": "+format, args...))
 	}
 	l = l.withDefaults()
-	host, _, err := net.SplitHostPort(l.Address)
+	host, port, err := net.SplitHostPort(l.Address)
 	if path, ok := strings.CutPrefix(l.Address, unixPrefix); ok {
 		if !filepath.IsAbs(path) || len(path) > maxSocketPath {
 			fail("the address of a unix socket is unix: and a path that begins with a slash, of at most %d octets", maxSocketPath)
@@ -147,6 +147,8 @@ func (l Listener) Validate() error {
 		fail("the address is not of the form host:port")
 	} else if _, err := netip.ParseAddr(host); host != "" && host != "localhost" && err != nil {
 		fail("%q is not an IP address", host)
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		fail("%q is not a port", port)
 	}
 	oneOf := func(key, value string, allowed ...string) {
 		if !slices.Contains(allowed, value) {

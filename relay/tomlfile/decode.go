@@ -43,6 +43,7 @@ func (d *Document) decodeTable(n *node, v reflect.Value, section string) {
 		child := n.table[key]
 		f, known := fields[key]
 		if !known {
+			n.stray = true
 			d.unknown(child, key, section, names)
 			continue
 		}

@@ -96,6 +96,14 @@ func (d *Document) Clean(path string) bool {
 	return !ok || !n.anyFault(d.faults)
 }
 
+// Lacks says whether the section at path is without key for all that can be
+// told: where it holds an unknown key, that one may be the key mistyped, and
+// where the key's value was refused, enough has been said of it.
+func (d *Document) Lacks(path, key string) bool {
+	n, ok := d.find(path)
+	return !(ok && n.stray) && d.Clean(path+"."+key)
+}
+
 // Err is an [*Error] with every fault so far, nil without any.
 func (d *Document) Err() error {
 	if len(d.faults) == 0 {

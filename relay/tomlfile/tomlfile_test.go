@@ -115,6 +115,9 @@ s.toml:14:1: unknown key "x" in [door]; known are address, colour, networks`
 	if diff := cmp.Diff(want, doc.Err().Error()); diff != "" {
 		t.Error(diff)
 	}
+	if doc.Lacks("door[0]", "address") || doc.Lacks("limits", "max_size") || !doc.Lacks("limits", "max_sum") {
+		t.Error("Lacks does not tell what is missing from what was mistyped")
+	}
 	if doc.Clean("limits") || doc.Clean("limits.max_size") || !doc.Clean("door[0].address") {
 		t.Error("Clean does not tell where faults are")
 	}

@@ -33,6 +33,7 @@ type node struct {
 	keys  []string
 	table map[string]*node
 	elems []*node
+	stray bool // it holds a key that is not known
 
 	from, to    int // of a text value, with its quotation marks: octets in the file
 	first, last int // lines of a section under a header of its own; 0: it has none
