@@ -149,7 +149,7 @@ var dialogues = []struct {
 		<- 552 5.3.4
 		-> MAIL FROM:<ü@example.org>
 		<- 553 5.6.7
-		-> MAIL FROM: <a@example.org> SIZE=1048576 BODY=8bitmime RET=hdrs ENVID=q+2Bq AUTH=<>
+		-> MAIL FROM: <a@example.org> SIZE=1048576 BODY=8bitmime RET=hdrs ENVID=q+2Bq
 		<- 250`, 0},
 	{"syntax of RCPT", hello + `
 		-> MAIL FROM:<a@example.org>

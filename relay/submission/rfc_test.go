@@ -171,6 +171,8 @@ var rules = []struct {
 		{"6 wrong", "AUTH PLAIN AGFsaWNlAHdyb25n\r\n", "535 5.7.8"},
 		{"5 AUTH on MAIL", "MAIL FROM:<a@example.org> AUTH=a+2Bb@example.org\r\n", "250"},
 		{"5 AUTH=<>", "MAIL FROM:<a@example.org> AUTH=<>\r\n", "250"},
+		{"5 AUTH=<> after HELO, which offers nothing", "HELO c\r\nMAIL FROM:<a@example.org> AUTH=<>\r\n", "555"},
+		{"5 AUTH=<> when logged in", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nEHLO c\r\nMAIL FROM:<a@example.org> AUTH=<>\r\n", "250"},
 		{"5 bad xtext", "MAIL FROM:<a@example.org> AUTH=a+b@example.org\r\n", "501"},
 	}},
 	{"RFC 3207", []rule{
@@ -243,6 +245,8 @@ func TestRulesWhereNothingIsOffered(t *testing.T) {
 			-> MAIL FROM:<a@example.org> REQUIRETLS
 			<- 555 5.5.4
 			-> MAIL FROM:<a@example.org> HOLDFOR=60
+			<- 555 5.5.4
+			-> MAIL FROM:<a@example.org> AUTH=<>
 			<- 555 5.5.4
 			-> QUIT
 			<- 221`)

@@ -131,14 +131,21 @@ func parsePath(s string, utf8OK bool) (relay.Path, *relay.Reply) {
 	return p, reply(501, "5.1.3", "that is not a valid address")
 }
 
+// standing is what a session has at the time of a MAIL command.
+type standing struct {
+	tls  bool
+	auth bool // AUTH was offered to it, or it has logged in
+	now  time.Time
+}
+
 // parseMail reads the argument of MAIL (RFC 5321 §4.1.1.2).
-func parseMail(arg string, cfg *Config, overTLS bool, now time.Time) (m Mail, bad *relay.Reply) {
+func parseMail(arg string, cfg *Config, at standing) (m Mail, bad *relay.Reply) {
 	path, params, bad := splitPath("FROM:", arg)
 	if bad != nil {
 		return m, bad
 	}
 	for _, p := range params {
-		if bad := m.set(p, cfg, overTLS, now); bad != nil {
+		if bad := m.set(p, cfg, at); bad != nil {
 			return m, bad
 		}
 	}
@@ -146,7 +153,7 @@ func parseMail(arg string, cfg *Config, overTLS bool, now time.Time) (m Mail, ba
 	return m, bad
 }
 
-func (m *Mail) set(p param, cfg *Config, overTLS bool, now time.Time) *relay.Reply {
+func (m *Mail) set(p param, cfg *Config, at standing) *relay.Reply {
 	switch p.key {
 	case "SIZE": // RFC 1870 §4: up to 20 digits
 		n, err := strconv.ParseUint(p.value, 10, 63)
@@ -175,6 +182,9 @@ func (m *Mail) set(p param, cfg *Config, overTLS bool, now time.Time) *relay.Rep
 	case "RET", "ENVID":
 		return m.setDSN(p)
 	case "AUTH": // RFC 4954 §5: who submitted it first. Nobody's word counts here, so it is checked and dropped
+		if !at.auth {
+			return unknownParam(p.key)
+		}
 		v, ok := decodeXtext(p.value)
 		if ok && v != "<>" {
 			_, err := relay.ParsePath(v)
@@ -190,12 +200,12 @@ func (m *Mail) set(p param, cfg *Config, overTLS bool, now time.Time) *relay.Rep
 		if p.given {
 			return reply(501, "5.5.4", "REQUIRETLS takes no value")
 		}
-		if !overTLS {
+		if !at.tls {
 			return reply(530, "5.7.10", "REQUIRETLS needs TLS: use STARTTLS first")
 		}
 		m.RequireTLS = true
 	case "HOLDFOR", "HOLDUNTIL":
-		return m.setHold(p, cfg, now)
+		return m.setHold(p, cfg, at.now)
 	default:
 		return unknownParam(p.key) // RFC 5321 §4.1.1.11
 	}

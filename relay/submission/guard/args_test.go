@@ -38,7 +38,7 @@ func TestParseMail(t *testing.T) {
 		{"FROM:<a@example.org> HOLDFOR=60", Mail{From: mustPath(t, "a@example.org"), NotBefore: noon.Add(time.Minute)}},
 		{"FROM:<a@example.org> HOLDUNTIL=2026-01-01T14:30:00+02:00", Mail{From: mustPath(t, "a@example.org"), NotBefore: noon.Add(30 * time.Minute)}},
 	} {
-		got, bad := parseMail(c.arg, cfg, true, noon)
+		got, bad := parseMail(c.arg, cfg, standing{true, true, noon})
 		if c.want == (Mail{}) && c.arg != "FROM:<>" {
 			if bad == nil {
 				t.Errorf("%s: accepted", c.arg)
@@ -89,7 +89,7 @@ func TestMailRefusals(t *testing.T) {
 		"FROM:<a@example.org>\u00a0SIZE=1":                             "501 5.5.4",
 		"FROM:<a@example.org> ORCPT=rfc822;b@example.org NOTIFY=NEVER": "555 5.5.4",
 	} {
-		if m, bad := parseMail(arg, cfg, false, noon); bad == nil || !strings.HasPrefix(bad.String(), want) {
+		if m, bad := parseMail(arg, cfg, standing{false, true, noon}); bad == nil || !strings.HasPrefix(bad.String(), want) {
 			t.Errorf("%s: %v (%+v), wanted %s", arg, bad, m, want)
 		}
 	}
@@ -156,7 +156,7 @@ func FuzzArgs(f *testing.F) {
 				}
 			}
 		}
-		if m, bad := parseMail(arg, cfg, true, noon); bad == nil {
+		if m, bad := parseMail(arg, cfg, standing{true, true, noon}); bad == nil {
 			check(m.From, m.EnvID)
 			if !m.SMTPUTF8 && !m.From.ASCII() {
 				t.Fatalf("%q needs SMTPUTF8", m.From)

@@ -213,7 +213,7 @@ func (g *Conn) mailCommand(arg string) (bool, int, error) {
 		return g.syntax(reply(501, "5.5.2", "that is not valid UTF-8"))
 	}
 	_, overTLS := g.TLS()
-	m, bad := parseMail(arg, &g.cfg, overTLS, time.Now())
+	m, bad := parseMail(arg, &g.cfg, standing{tls: overTLS, auth: g.sess.offered || g.sess.authed, now: time.Now()})
 	switch {
 	case bad != nil && bad.Code == 552:
 		return false, g.answer(ReasonSize, bad), nil

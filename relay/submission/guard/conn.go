@@ -64,6 +64,7 @@ type session struct {
 	helo     string // "" before HELO or EHLO
 	esmtp    bool
 	newHelo  string // of the command in progress
+	offered  bool   // AUTH, in the answer to EHLO
 	authed   bool
 	inAuth   bool // a 334 waits for its answer
 	badB64   bool

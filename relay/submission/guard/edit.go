@@ -46,6 +46,7 @@ func (g *Conn) edit(v verb, code int, answer []byte) string {
 	case (v == verbEhlo || v == verbHelo) && code == 250:
 		g.sess.helo, g.sess.esmtp = g.sess.newHelo, v == verbEhlo
 		g.sess.mail, g.sess.rcpts = nil, 0 // RFC 5321 §4.1.4: as if by RSET
+		g.sess.offered = false
 		if v == verbEhlo {
 			return g.extensions(answer)
 		}
@@ -111,6 +112,7 @@ func (g *Conn) extensions(answer []byte) string {
 		switch word {
 		case "PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "DSN", "AUTH":
 			keep = append(keep, line[4:])
+			g.sess.offered = g.sess.offered || word == "AUTH"
 		}
 	}
 	keep = append(keep, sizeKeyword(g.cfg.MaxSize))
