@@ -162,6 +162,8 @@ func describe(i int, p part) string {
 		return "What happened"
 	case strings.HasSuffix(p.mediaType, "delivery-status"):
 		return "Delivery report"
+	case strings.HasPrefix(p.mediaType, "text/plain"):
+		return "Text of the undeliverable notice"
 	}
 	return "Original message"
 }

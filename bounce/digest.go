@@ -40,7 +40,7 @@ type heldBack struct {
 	language string
 	status   [][]byte               // the fields of each recipient, and those of the message with them
 	groups   []textproto.MIMEHeader // the same, to be asked
-	quoted   []byte                 // what the notice said that a double bounce is about
+	quoted   []byte                 // "What the notice said: …", of a double bounce
 }
 
 // Digest writes it: a multipart/report whose text names every message, and
@@ -119,8 +119,7 @@ func digestText(c Config, l *language, r DigestReport, all []heldBack) []byte {
 			wrap(&b, "  ", l.say("details.queue_id", "value", clean(n.groups[0].Get("Final-Log-Id")), "host", c.Hostname))
 		}
 		if n.quoted != nil {
-			wrap(&b, "  ", l.say("said.notice"))
-			writeQuoted(&b, l, 6, bufio.NewReader(bytes.NewReader(n.quoted)), maxDigestQuoted/len(all))
+			writeQuoted(&b, l, 2, bufio.NewReader(bytes.NewReader(n.quoted)), maxDigestQuoted/len(all))
 		}
 	}
 	b.WriteString("\r\n")

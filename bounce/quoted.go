@@ -26,11 +26,13 @@ const (
 // status would be taken for that of the double bounce (see holdsReport), and
 // that of a digest is large.
 func writeNotice(b *bytes.Buffer, l *language, c relay.Content) {
-	text := noticeText(c)
-	if text == nil {
-		return
+	if text := noticeText(c); text != nil {
+		b.WriteString("\r\n")
+		writeSaidThen(b, l, text)
 	}
-	b.WriteString("\r\n")
+}
+
+func writeSaidThen(b *bytes.Buffer, l *language, text *bufio.Reader) {
 	wrap(b, "", l.say("said.notice"))
 	b.WriteString("\r\n")
 	writeQuoted(b, l, 4, text, maxQuoted)
@@ -44,7 +46,7 @@ func quotedPart(l *language, c relay.Content) (part, bool) {
 		return part{}, false
 	}
 	var b bytes.Buffer
-	writeQuoted(&b, l, 0, text, maxQuoted)
+	writeSaidThen(&b, l, text)
 	return textPart(b.Bytes(), l), true
 }
 
