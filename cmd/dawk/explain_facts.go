@@ -56,6 +56,13 @@ type explainedUser struct {
 	MayAll  bool            `json:"may_send_as_anybody,omitempty"`
 	Quotas  []identity.Left `json:"quotas,omitempty"`
 	Others  []string        `json:"others,omitempty"` // users who may send as From, where none was named
+
+	Listeners []explainedListener `json:"listeners,omitempty"` // that trust the address of a client without login
+}
+
+type explainedListener struct {
+	Address string          `json:"address"`
+	Quotas  []identity.Left `json:"quotas,omitempty"`
 }
 
 type signedBy struct {
@@ -153,34 +160,43 @@ const networkPrefix = "network:"
 
 // client is who stands for a client without login, by the first listener that
 // trusts its address and limits it; nil: nothing limits it, or a whole network
-// was asked for, whose addresses have quotas each of their own.
+// was asked for, whose addresses have quotas each of their own. Every listener
+// that trusts it is named: which one it comes to is its own choice.
 func (e *explainer) client(x *explanation, network string) *identity.User {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(network, "/64"))
 	if err != nil {
 		x.Who.Note = "a client without login; quotas go by address: ask for one, as in network:192.0.2.7"
 		return nil
 	}
-	trusted := false
+	var limited *identity.User
 	for i := range e.cfg.Listeners {
 		l := &e.cfg.Listeners[i]
 		if !slices.ContainsFunc(tomlfile.Prefixes(l.TrustedNetworks), func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) }) {
 			continue
 		}
-		trusted = true
+		at := explainedListener{Address: l.Address}
 		if policy := l.policy(); policy.Watched() {
 			u := identity.ForClient(addr, policy)
-			x.Who.Note, x.Who.Quotas = "a client without login, at listener "+l.Address, e.ledger.Left(u)
-			e.held(x, u)
-			return u
+			at.Quotas = e.ledger.Left(u)
+			if limited == nil {
+				limited, x.Who.Quotas = u, at.Quotas
+				e.held(x, u)
+			}
 		}
+		x.Who.Listeners = append(x.Who.Listeners, at)
 	}
 	x.Who.Note = "a client without login, which no quotas concern"
-	if !trusted {
+	switch {
+	case len(x.Who.Listeners) == 0:
 		x.Who.Note = "a client without login"
 		x.Refused = relay.Reply{Code: 550, Status: relay.Status{Class: 5, Subject: 7, Detail: 1},
 			Text: "no listener has this address in its trusted_networks"}
+	case limited != nil && len(x.Who.Listeners) == 1:
+		x.Who.Note = "a client without login, at listener " + x.Who.Listeners[0].Address
+	case limited != nil:
+		x.Who.Note = "a client without login; the verdict is that of the first listener with quotas"
 	}
-	return nil
+	return limited
 }
 
 const maxOthers = 10

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"dawk/mx"
 	"dawk/relay"
+	"dawk/relay/identity"
 )
 
 // explanation tells the story of a message that does not exist yet.
@@ -51,6 +53,13 @@ func (p *printer) fact(word, format string, args ...any) {
 	p.line("  %-12s %s", word, relay.Sanitize(fmt.Sprintf(format, args...)))
 }
 
+func quotaWords(quotas []identity.Left) (words []string) {
+	for _, q := range quotas {
+		words = append(words, fmt.Sprintf("%d of %d %s per %s are left", q.Left, q.Limit, q.What, q.Per))
+	}
+	return words
+}
+
 // identity says who sends, and what the rules of acceptance make of it.
 func (p *printer) identity(x *explanation) {
 	switch {
@@ -66,8 +75,14 @@ func (p *printer) identity(x *explanation) {
 	default:
 		p.fact("Identity", "%s, who may send as %s", x.Who.Name, strings.Join(x.Who.Senders, ", "))
 	}
-	for i, q := range x.Who.Quotas {
-		p.fact(only(i == 0, "Quotas"), "%d of %d %s per %s are left", q.Left, q.Limit, q.What, q.Per)
+	if len(x.Who.Listeners) > 1 {
+		for i, l := range x.Who.Listeners {
+			p.fact(only(i == 0, "Listeners"), "%s: %s", l.Address, cmp.Or(strings.Join(quotaWords(l.Quotas), ", "), "no quotas"))
+		}
+	} else {
+		for i, words := range quotaWords(x.Who.Quotas) {
+			p.fact(only(i == 0, "Quotas"), "%s", words)
+		}
 	}
 	if !x.Refused.IsZero() {
 		p.fact("Refused", "%s", x.Refused)
