@@ -29,6 +29,9 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 		return relay.Notice{}, err
 	}
 	c.Hostname, _ = relay.NormalizeDomain(c.Hostname)
+	if r.Kind != KindDoubleBounce { // that one is the postmaster's
+		r.Outcomes = outcomesForSender(r.Outcomes)
+	}
 	// A sender whose address needs SMTPUTF8 gets the internationalised forms
 	// of RFC 6533; everybody else gets ASCII, which every host passes on. Its
 	// status stays message/delivery-status where every address in it is ASCII,

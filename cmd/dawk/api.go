@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
@@ -141,11 +142,12 @@ func (r *instance) messageStatus(id relay.QueueID) (*httpapi.Status, error) {
 	return s, nil
 }
 
+// replyText is what a notice would tell the sender, and no more.
 func replyText(r relay.Reply) string {
 	if r.IsZero() {
 		return ""
 	}
-	return r.String()
+	return bounce.ForSender(r).String()
 }
 
 // newUserTokenCommand makes tokens for HTTP.
