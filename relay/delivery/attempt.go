@@ -172,7 +172,8 @@ func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) bool {
 // fateAfter is where an entry belongs after dec was committed.
 func (d *Dispatcher) fateAfter(w work, c *relay.Claim, dec decision) fate {
 	next := dec.settlement.Next
-	f := fate{gone: dec.gone, due: d.clockAt(next.Due), attempts: next.Attempts, held: next.Held, reason: dec.reason}
+	f := fate{gone: dec.gone, due: d.clockAt(next.Due), attempts: next.Attempts, held: next.Held, reason: dec.reason,
+		stopped: !next.Held && !next.HeldAt.IsZero()}
 	if dec.aside {
 		f = w.was
 		f.notice = 0

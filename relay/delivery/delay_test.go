@@ -362,3 +362,33 @@ func TestLastAttemptOfANoticeBetweenAttempts(t *testing.T) {
 		})
 	}
 }
+
+// The hold of a route ends after it stopped an attempt, and before the Delivery
+// is back on the schedule: it leaves at once like all the others.
+func TestHoldEndsWhileAnAttemptIsSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held := true
+		r := begin(t, delivery.Config{Retry: []time.Duration{time.Hour}}, func(r *rig) {
+			r.hop.script = func(_ context.Context, task relay.Task) relay.Result {
+				if !held {
+					return all(task, relayed)
+				}
+				res := all(task, relay.Failure(relay.StageAuth, relay.Status{Class: 4, Subject: 7, Detail: 8}, "the route is held"))
+				res.HeldSince = res.Began
+				return res
+			}
+			r.store.refuse = func(relay.Settlement) error { // the commit is under way
+				if held {
+					held = false
+					r.d.Wake("dest.test")
+				}
+				return nil
+			}
+		})
+		r.store.accept(mail("sender@example.org", "a@dest.test"))
+		pass(time.Second)
+		if n := r.ledger.count(relay.EventRelayed); n != 1 {
+			t.Errorf("%d relayed a second after the hold has ended", n)
+		}
+	})
+}

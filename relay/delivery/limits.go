@@ -80,7 +80,7 @@ func (s *scheduler) waits(d *destination) bool {
 }
 
 // Wake makes everything due now that waits for a destination after an attempt,
-// and ends its rest: what kept it from being reached is over.
+// or is about to, and ends its rest: what kept it from being reached is over.
 func (d *Dispatcher) Wake(destination string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -94,6 +94,9 @@ func (d *Dispatcher) Wake(destination string) {
 func (s *scheduler) wakeAll(num uint32, now int64) {
 	for r := ref(1); r <= s.used; r++ {
 		e := s.at(r)
+		if e.place == placeOut && e.dest == num {
+			s.woken[r] = true // it may come back from an attempt of before
+		}
 		if e.place != placeWaiting || e.dest != num || e.attempts == 0 {
 			continue
 		}

@@ -29,6 +29,7 @@ type scheduler struct {
 	idents      names
 	lanes       map[uint64]*lane // by destination and identity
 	shares      map[shareKey]*share
+	woken       map[ref]bool // entries in placeOut: see wakeAll
 	rests       restHeap
 	ringFirst   *provider // providers whose turn comes
 	ringLast    *provider
@@ -44,7 +45,7 @@ func newScheduler(maxFlying, perProvider int, sch schedule) *scheduler {
 	s := &scheduler{maxFlying: maxFlying, step: sch.step, shortest: slices.Min(sch.steps), limits: noLimits(perProvider),
 		table: newTable(), dests: newNames(), heldBy: make(map[uint32]int),
 		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
-		shares: make(map[shareKey]*share)}
+		shares: make(map[shareKey]*share), woken: make(map[ref]bool)}
 	s.due.t = &s.table
 	s.alarms = dueHeap{t: &s.table, notices: true}
 	return s
@@ -60,6 +61,7 @@ type fate struct {
 	reason   uint8
 	forced   bool
 	first    bool // due by then, it was ready before, and goes to the front of its lane
+	stopped  bool // the hold of its route stopped the attempt that it comes from
 }
 
 // fateOf is the fate that leaves r as it is.
@@ -102,6 +104,12 @@ func (s *scheduler) busy(num uint32) *destination {
 // put gives an entry that was out its next place, or forgets it.
 func (s *scheduler) put(r ref, f fate, now int64) {
 	e := s.at(r)
+	if s.woken[r] {
+		delete(s.woken, r)
+		if f.attempts > 0 && (f.stopped || f.due == e.due) {
+			f.due = now // that is over: it does not wait for its next time
+		}
+	}
 	s.out--
 	s.reasonCount[e.reason]--
 	if f.gone {
