@@ -36,11 +36,13 @@ func (c *session) data() error {
 	}
 	// Taken is what we answered 250 to; but a session that the script ends
 	// instead of answering has the message, too: the case of RFC 1047.
-	a := c.s.peek(EventDot, m.From)
-	if a.verb != "reply" || a.text[0] == '2' {
+	// What is said to it is decided before anybody sees the message: a rule that a
+	// test adds then is for the next one.
+	a := c.s.act(EventDot, m.From)
+	if a.takes() {
 		c.s.note(func() { c.s.messages = append(c.s.messages, *m) })
 	}
-	return c.answer(EventDot, m.From, "250 2.0.0 taken")
+	return unlessNo(c.perform(a, "250 2.0.0 taken"))
 }
 
 // deliver answers for each recipient (RFC 2033 §4.2), and keeps the message
@@ -48,16 +50,18 @@ func (c *session) data() error {
 func (c *session) deliver(m *Message) error {
 	all := m.Recipients
 	m.Recipients = nil
+	var answers []action
 	for _, r := range all {
-		if a := c.s.peek(EventDot, r.Path); a.verb != "reply" || a.text[0] == '2' {
+		a := c.s.act(EventDot, r.Path)
+		if answers = append(answers, a); a.takes() {
 			m.Recipients = append(m.Recipients, r)
 		}
 	}
 	if len(m.Recipients) > 0 {
 		c.s.note(func() { c.s.messages = append(c.s.messages, *m) })
 	}
-	for _, r := range all {
-		if err := c.answer(EventDot, r.Path, "250 2.1.5 in the mailbox"); err != nil {
+	for _, a := range answers {
+		if err := unlessNo(c.perform(a, "250 2.1.5 in the mailbox")); err != nil {
 			return err
 		}
 	}

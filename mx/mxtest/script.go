@@ -51,6 +51,9 @@ type action struct {
 	close bool          // after the reply
 }
 
+// takes says whether the message is the server's, if it acts so on the final dot.
+func (a action) takes() bool { return a.verb != "reply" || a.text[0] == '2' }
+
 // parseRule reads the arguments of Server.Script.
 func parseRule(match, act string, times int) (rule, error) {
 	r := rule{times: times}

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +65,7 @@ type Recipient struct {
 type Server struct {
 	cfg    Config
 	listen net.Listener
+	claim  io.Closer // of the port; nil: somebody else's
 	wg     sync.WaitGroup
 
 	mu         sync.Mutex
@@ -85,16 +88,11 @@ func NewServer(cfg Config) (*Server, error) {
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
 	}
-	network, addr := "tcp", cfg.Addr
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		network, addr = "unix", path
-	}
-	l, err := net.Listen(network, addr)
-	if err != nil {
+	s := Unlistened(cfg)
+	if err := s.listenOn(cfg.Addr); err != nil {
 		return nil, fmt.Errorf("SMTP server: %w", err)
 	}
-	s := Unlistened(cfg)
-	s.listen = l
+	l := s.listen
 	s.wg.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -105,6 +103,30 @@ func NewServer(cfg Config) (*Server, error) {
 		}
 	})
 	return s, nil
+}
+
+// listenOn listens. Tests listen on the same port of other addresses, as MX hosts
+// do, and on the same one again: so port 0 means one that stays theirs.
+func (s *Server) listenOn(addr string) (err error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		s.listen, err = net.Listen("unix", path)
+		return err
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	if port == "0" {
+		var free int
+		if free, s.claim, err = FreePort(); err != nil {
+			return err
+		}
+		addr = net.JoinHostPort(host, strconv.Itoa(free))
+	}
+	if s.listen, err = net.Listen("tcp", addr); err != nil && s.claim != nil {
+		s.claim.Close()
+	}
+	return err
 }
 
 // Unlistened is a server without a listener, for ServeConn.
@@ -138,6 +160,9 @@ func (s *Server) Close() error {
 	var err error
 	if s.listen != nil {
 		err = s.listen.Close()
+	}
+	if s.claim != nil {
+		s.claim.Close()
 	}
 	s.wg.Wait()
 	return err

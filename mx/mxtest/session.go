@@ -114,7 +114,11 @@ func (c *session) depart() {
 // answer does what the script says at an event, or gives the usual reply. It
 // returns errNo if the script's reply was a refusal.
 func (c *session) answer(e Event, mailbox, usual string) error {
-	err := c.scripted(e, mailbox, usual)
+	return unlessNo(c.scripted(e, mailbox, usual))
+}
+
+// unlessNo is err where the session ends with it.
+func unlessNo(err error) error {
 	if errors.Is(err, errNo) {
 		return nil
 	}
@@ -124,7 +128,11 @@ func (c *session) answer(e Event, mailbox, usual string) error {
 var errNo = errors.New("the script refused")
 
 func (c *session) scripted(e Event, mailbox, usual string) error {
-	a := c.s.act(e, mailbox)
+	return c.perform(c.s.act(e, mailbox), usual)
+}
+
+// perform does a, of which usual is the reply where it accepts.
+func (c *session) perform(a action, usual string) error {
 	if err := c.pause(a.delay); err != nil {
 		return err
 	}
