@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"dawk/queue"
 	"dawk/queue/queuetest"
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
-	checks := "12" // of the model test; -rapid.checks=1000 for a long run
+	checks := cmp.Or(os.Getenv("RAPID_CHECKS"), "12") // of the model test; -rapid.checks=1000 for a long run
 	flag.Visit(func(f *flag.Flag) {
 		if f.Name == "rapid.checks" {
 			checks = f.Value.String()
@@ -138,9 +140,15 @@ func (h *boltHarness) Check(queuetest.Store) error {
 }
 
 // memoryDir is a directory whose syncs cost nothing, where there is one: the
-// model test is about the rules, and makes thousands of commits.
+// model test is about the rules, and makes thousands of commits. It needs room
+// for all tests at once; a container often has 64 MiB there.
 func memoryDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "dawk-queue-test-")
+	const shared = "/dev/shm"
+	var st unix.Statfs_t
+	if err := unix.Statfs(shared, &st); err != nil || st.Bavail*uint64(st.Bsize) < 1<<30 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(shared, "dawk-queue-test-")
 	if err != nil {
 		return t.TempDir()
 	}

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -176,9 +177,7 @@ func TestFlippedBits(t *testing.T) {
 	}
 	unclean := copyOf(t, master)
 	edit(t, unclean, func(tx *bolt.Tx) error { return nil }) // the free list is not in the file any more
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 2))
+	rng := luck(t, 2)
 	scratch := memoryDir(t)
 	var opened, refusals, asDamaged int
 	for i := range 150 {
@@ -310,6 +309,17 @@ func TestOneMetaPage(t *testing.T) {
 			t.Errorf("log: %s", log.String())
 		}
 	}
+}
+
+// luck is random, but where DAWK_SEED says from which seed. The log of a failure
+// names the seed.
+func luck(t *testing.T, stream uint64) *rand.Rand {
+	seed, err := strconv.ParseUint(os.Getenv("DAWK_SEED"), 10, 64)
+	if err != nil {
+		seed = rand.Uint64()
+	}
+	t.Logf("DAWK_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, stream))
 }
 
 func pickOne(rng *rand.Rand, from []string) string { return from[rng.IntN(len(from))] }

@@ -3,7 +3,6 @@ package queue_test
 import (
 	"bufio"
 	"cmp"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 //
 // DAWK_POWER_CUTS is how many disks are tried; default 60; 0: the test is left
 // out, as under the race detector, where reading the record takes half a minute.
+// DAWK_SEED is where the draw begins; default: anywhere.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -61,9 +61,8 @@ func TestPowerCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seed := rand.Uint64()
-	t.Logf("%d calls, seed %d", len(calls), seed)
-	rng := rand.New(rand.NewPCG(seed, 3))
+	t.Logf("%d calls", len(calls))
+	rng := luck(t, 3)
 	at := make(map[int]int) // call → disks to try there
 	for range cuts {
 		at[rng.IntN(len(calls))]++
