@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 }
 
 // toyRelay hands every command to the sink and its answer back. Before the
-// answer to a message it syncs a file, if manner says so; a lossy one keeps
-// every tenth message to itself.
+// answer to a message it syncs a file, if its manner is "synced"; a lossy one
+// keeps every tenth message to itself.
 func toyRelay(dir, listen, sink, manner string) error {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
@@ -52,7 +52,7 @@ func toyRelay(dir, listen, sink, manner string) error {
 			return err
 		}
 		toySession(c, up, func() (swallow bool, err error) {
-			if count++; manner != "unsynced" {
+			if count++; manner == "synced" {
 				err = errors.Join(write(file), file.Sync())
 			}
 			return manner == "lossy" && count%10 == 0, err
@@ -183,13 +183,12 @@ func TestSyncCallsAreCounted(t *testing.T) {
 
 func TestRelayThatLosesMailIsReported(t *testing.T) {
 	c := toy(t, "lossy")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
 	w := &work{Messages: 40, Recipients: 1, Domains: 1, Size: "1KiB"}
 	if err := w.parse(); err != nil {
 		t.Fatal(err)
 	}
-	r, err := measure(ctx, c, w, t.TempDir(), plan{clients: 1, limit: 3 * time.Second})
+	// All of it is waited for: on what is missing, and for whom is slow.
+	r, err := measure(t.Context(), c, w, t.TempDir(), plan{clients: 1, limit: 6 * time.Second})
 	if err == nil || r == nil || r.Counts.Missing != 4 || !strings.Contains(err.Error(), "4 acknowledged copies never arrived") {
 		t.Errorf("%+v, %v: 4 messages were kept back", r, err)
 	}
@@ -261,8 +260,10 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestOwnTree(t *testing.T) {
+	// The two are read one after the other, and the kernel's count of the first is
+	// not exact: which is larger says nothing.
 	u := usageOf([]int{os.Getpid()}, true)
-	if u.procs < 1 || u.rss <= 0 || u.pss <= 0 || u.pss > u.rss {
+	if u.procs < 1 || u.rss <= 0 || u.pss <= 0 || u.pss > 4*u.rss {
 		t.Errorf("%+v", u)
 	}
 	if u := usageOf([]int{-5}, false); u != (usage{pss: -1}) {
