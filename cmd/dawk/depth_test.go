@@ -149,7 +149,7 @@ func firstDelivery(t *testing.T, dir, conf string, mx *mxtest.Server, depth, n i
 		t.Fatal(err)
 	}
 	defer p.end(syscall.SIGKILL)
-	if !p.log.waitFor(regexp.MustCompile(`msg=ready deliveries=(\d+)`), p.exited, 10*patience) {
+	if !p.log.waitFor(regexp.MustCompile(`msg=ready deliveries=(\d+)`), p.exited, 5*patience) {
 		t.Fatalf("it never got ready:\n%s", p.log.text())
 	}
 	loaded := regexp.MustCompile(`msg=ready deliveries=(\d+)`).FindStringSubmatch(p.log.text())[1]

@@ -115,7 +115,7 @@ func greeted(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 		t.Error(err)
 		return nil, nil
 	}
-	_ = c.SetDeadline(time.Now().Add(3 * patience))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	r := bufio.NewReaderSize(c, 1024)
 	talk(t, c, r, "", "220 ")
 	return c, r

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -42,11 +41,11 @@ trusted_networks = ["127.0.0.0/8"]
 [limits]
 max_connections_per_ip = 0
 [http]
-address = "127.0.0.1:%d"
+address = "127.0.0.1:0"
 [[route]]
 to = ["*"]
 via = [%q]
-`, freeTCPPort(tb), g.sink.Addr())
+`, g.sink.Addr())
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		tb.Fatal(err)
 	}
@@ -80,16 +79,6 @@ via = [%q]
 		log.Close()
 	})
 	return g
-}
-
-func freeTCPPort(tb testing.TB) int {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // send sends n messages through the relay and waits until they have arrived.
