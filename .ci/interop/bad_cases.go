@@ -2,7 +2,6 @@ package main
 
 import (
 	"strings"
-	"time"
 )
 
 // mistake is a dialogue that dawk must answer rightly, and after which nothing
@@ -174,14 +173,14 @@ func tooMany(t *T, w *world) {
 		}
 	}
 	open[0].close()
-	if !eventually(w.ctx, 5*time.Second, func() bool { return strings.HasPrefix(greeting(), "220 ") }) {
+	if !eventually(w.ctx, patience, func() bool { return strings.HasPrefix(greeting(), "220 ") }) {
 		t.Errorf("nobody is let in after a connection has ended")
 	}
 	for _, d := range open {
 		d.close()
 	}
 	open = nil
-	if !eventually(w.ctx, 10*time.Second, func() bool {
+	if !eventually(w.ctx, patience, func() bool {
 		page, _, err := w.house.get("/metrics")
 		return err == nil && strings.Contains(page, "\ndawk_client_connections 0\n")
 	}) {
@@ -228,7 +227,7 @@ func nothingArrived(t *T, w *world, used map[string]string) {
 func (w *world) emptyQueue(t *T, r *relay) {
 	var out string
 	var err error
-	if !eventually(w.ctx, arrivalLimit, func() bool {
+	if !eventually(w.ctx, patience, func() bool {
 		out, err = r.command("", "queue", "list", "--json")
 		return err == nil && countItems(out) == 0
 	}) {

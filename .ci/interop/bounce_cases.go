@@ -217,7 +217,7 @@ func retriedAfter450(t *T, w *world) {
 	marker := newMarker()
 	to := "defer-" + marker + "@" + postDomain
 	submit(t, w, userName, "", []string{to}, "", string(simpleMessage(marker)))
-	if !eventually(w.ctx, arrivalLimit, func() bool {
+	if !eventually(w.ctx, patience, func() bool {
 		return strings.Count(w.postfix.log(), "450 4.2.1 <"+to) >= 2
 	}) {
 		t.Fatalf("Postfix was not tried twice:\n%s", w.house.proc.out.tail(6))

@@ -37,7 +37,7 @@ func (e errand) password() string {
 
 func (e errand) login() bool { return e.mode != trusted && e.mode != strict }
 
-const clientLimit = 90 * time.Second
+const clientLimit = patience
 
 // client sends errand.input as its own program does. The result is what it
 // printed and whether it thought it had succeeded.

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 func diskCases() []testCase {
@@ -34,14 +33,14 @@ func syncFails(t *T, w *world, errno, when string, size int) {
 	t.must("start", r.up())
 	l := startLoad(w.ctx, r.addr(trusted), name, 4, size)
 	t.Cleanup(l.end)
-	if !eventually(w.ctx, 20*time.Second, func() bool { return l.ackedCount() > 100 }) {
+	if !eventually(w.ctx, patience, func() bool { return l.ackedCount() > 100 }) {
 		t.Fatalf("nobody is served:\n%s", r.proc.out.tail(5))
 	}
 	tracer, err := startProcess(exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-p", strconv.Itoa(r.proc.cmd.Process.Pid),
 		"-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error="+errno+when))
 	t.must("strace", err)
 	t.Cleanup(tracer.kill)
-	code, err := r.proc.wait(20 * time.Second)
+	code, err := r.proc.wait(patience)
 	if err != nil && !tracer.running() {
 		t.Skipf("strace may not attach here: %s", tracer.out.tail(2))
 	}
@@ -59,11 +58,11 @@ func syncFails(t *T, w *world, errno, when string, size int) {
 	if _, err := os.Stat(mark); err == nil {
 		t.Errorf("the mark is still there after the restart:\n%s", r.proc.out.tail(8))
 	}
-	if !eventually(w.ctx, 20*time.Second, func() bool { return l.ackedCount() > before }) {
+	if !eventually(w.ctx, patience, func() bool { return l.ackedCount() > before }) {
 		t.Fatalf("nobody is served after the restart:\n%s", r.proc.out.tail(5))
 	}
 	l.end()
-	_, lost := l.settled(w.ctx, s, time.Minute)
+	_, lost := l.settled(w.ctx, s, patience)
 	w.emptyQueue(t, r)
 	if len(lost) > 0 {
 		t.Errorf("LOST %d of %d acknowledged messages", len(lost), len(l.acked))
@@ -110,7 +109,7 @@ func fullOfMail(t *T, w *world) {
 	r, s := w.newSmall(t, "fulldisk")
 	l := startLoad(w.ctx, r.addr(trusted), "full", 4, 200_000, 2000, 500_000)
 	t.Cleanup(l.end)
-	full := eventually(w.ctx, 60*time.Second, func() bool {
+	full := eventually(w.ctx, patience, func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return l.refused["452 4.3.1"] > 20 || !r.proc.running()
@@ -130,12 +129,12 @@ func fullByOthers(t *T, w *world) {
 	r, s := w.newSmall(t, "filleddisk")
 	l := startLoad(w.ctx, r.addr(trusted), "fill", 4, 20_000, 400_000)
 	t.Cleanup(l.end)
-	if !eventually(w.ctx, 20*time.Second, func() bool { return l.ackedCount() > 50 }) {
+	if !eventually(w.ctx, patience, func() bool { return l.ackedCount() > 50 }) {
 		t.Fatalf("nobody is served:\n%s", r.proc.out.tail(5))
 	}
 	hog := filepath.Join(r.data(), "somebody-elses-file")
 	t.must("hog", fillDisk(hog))
-	full := eventually(w.ctx, 60*time.Second, func() bool {
+	full := eventually(w.ctx, patience, func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return l.refused["452 4.3.1"] > 20 || !r.proc.running()
@@ -176,18 +175,18 @@ func (w *world) drainAndResume(t *T, r *relay, s *sink, l *load, prefix string) 
 	}
 	t.must("smtp-sink", s.start(w))
 	t.Cleanup(s.close)
-	_, lost := l.settled(w.ctx, s, time.Minute)
+	_, lost := l.settled(w.ctx, s, patience)
 	if len(lost) > 0 {
 		t.Errorf("LOST %d of %d acknowledged messages", len(lost), len(l.acked))
 	}
 	w.emptyQueue(t, r)
 	again := startLoad(w.ctx, r.addr(trusted), prefix+"-again", 1, 2000)
 	defer again.end()
-	if !eventually(w.ctx, 30*time.Second, func() bool { return again.ackedCount() > 0 }) {
+	if !eventually(w.ctx, patience, func() bool { return again.ackedCount() > 0 }) {
 		t.Errorf("no mail is taken after the queue has drained: %s\n%s", again.refusals(), r.proc.out.tail(5))
 	}
 	again.end()
-	if _, lost := again.settled(w.ctx, s, time.Minute); len(lost) > 0 {
+	if _, lost := again.settled(w.ctx, s, patience); len(lost) > 0 {
 		t.Errorf("LOST %d messages of after the drain", len(lost))
 	}
 	t.Notef("%d acknowledged, %d lost", len(l.acked), len(lost))

@@ -76,7 +76,7 @@ func lmtpByAiosmtpd(t *T, w *world, kind string) {
 	if kind == "tcp" {
 		addr = "127.0.0.1:" + where
 	}
-	if !eventually(w.ctx, 20*time.Second, func() bool {
+	if !eventually(w.ctx, patience, func() bool {
 		nc, err := net.Dial(network, addr)
 		if err == nil {
 			nc.Close()
@@ -92,7 +92,7 @@ func lmtpByAiosmtpd(t *T, w *world, kind string) {
 	t.must("send", smtp.SendMail(r.addr(trusted), nil, userName, to, message))
 	for to, event := range map[string]string{"one": "delivered", "two": "delivered", "full": "delayed", "spam": "failed"} {
 		want := fmt.Sprintf("rcpt=<%s@boxes.test>", to)
-		if !eventually(w.ctx, arrivalLimit, func() bool { return logged(r, "msg="+event, want) }) {
+		if !eventually(w.ctx, patience, func() bool { return logged(r, "msg="+event, want) }) {
 			t.Fatalf("%s is not %s:\n%s", to, event, r.proc.out.tail(12))
 		}
 	}
@@ -194,7 +194,7 @@ func toSevenBit(t *T, w *world, c content) {
 	t.must("keep", os.WriteFile(sent, []byte(message), 0o600))
 	var out string
 	// smtp-sink writes while we read: a part of the message is no verdict yet.
-	eventually(w.ctx, 5*time.Second, func() bool {
+	eventually(w.ctx, patience, func() bool {
 		if all, aerr := sink.arrivals(contains(marker)); aerr == nil && len(all) == 1 {
 			got = all[0]
 		}

@@ -227,7 +227,7 @@ func (l *laboratory) startDNS(w *world) error {
 		out, err := runTool(w.ctx, 10*time.Second, nil, nil, "drill", "-p", strconv.Itoa(l.dns), "-D", "@127.0.0.1", "MX", "good."+daneDomain)
 		return err == nil && strings.Contains(out, "NOERROR") && regexp.MustCompile(`(?m)^;; flags:.*\bad\b`).MatchString(out)
 	}
-	if !eventually(w.ctx, 20*time.Second, ask) {
+	if !eventually(w.ctx, patience, ask) {
 		return fmt.Errorf("unbound does not validate the zone:\n%s\n%s", l.nsd.out.tail(8), l.unbound.out.tail(8))
 	}
 	return nil
@@ -295,7 +295,7 @@ func (l *laboratory) hand(t *T, mailParams string, rcpts []string, message strin
 func (l *laboratory) tells(t *T, id, what string) {
 	re := regexp.MustCompile(`(?m)^.*qid=` + regexp.QuoteMeta(id) + ` .*$`)
 	want := regexp.MustCompile(what)
-	ok := eventually(l.w.ctx, 20*time.Second, func() bool {
+	ok := eventually(l.w.ctx, patience, func() bool {
 		for _, line := range re.FindAllString(l.proc.out.String(), -1) {
 			if want.MatchString(line) {
 				return true

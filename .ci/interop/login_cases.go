@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 )
 
 var markers atomic.Int64
@@ -18,8 +17,6 @@ func simpleMessage(marker string) []byte {
 		"Message-ID: <%s@client.test>\r\nSubject: %s\r\n\r\nHello,\r\nthis is %s.\r\n", userName, sinkDomain, marker, marker, marker)
 }
 
-const arrivalLimit = 30 * time.Second
-
 // receiver stores mail in files.
 type receiver interface {
 	arrivals(keep func([]byte) bool) ([]arrival, error)
@@ -29,7 +26,7 @@ type receiver interface {
 func (w *world) arrived(t *T, from receiver, marker string, want int) []arrival {
 	var found []arrival
 	var err error
-	eventually(w.ctx, arrivalLimit, func() bool {
+	eventually(w.ctx, patience, func() bool {
 		found, err = from.arrivals(contains(marker))
 		return err == nil && len(found) >= want
 	})

@@ -62,7 +62,7 @@ func whyWaiting(t *T, w *world) {
 		t.Fatalf("swaks was not told a queue ID:\n%s", lastLines(out, 5))
 	}
 	var why string
-	if !eventually(w.ctx, arrivalLimit, func() bool {
+	if !eventually(w.ctx, patience, func() bool {
 		why, err = w.house.command("", "why", m[1])
 		return err == nil && strings.Contains(why, "refused")
 	}) {
@@ -101,11 +101,11 @@ func userAdded(t *T, w *world) {
 		return err == nil
 	}
 	command("bob's password\n", "user", "add", "bob")
-	if !eventually(w.ctx, 10*time.Second, login) {
+	if !eventually(w.ctx, patience, login) {
 		t.Errorf("bob cannot log in:\n%s", w.said())
 	}
 	command("", "user", "remove", "bob")
-	if !eventually(w.ctx, 10*time.Second, func() bool { return !login() }) {
+	if !eventually(w.ctx, patience, func() bool { return !login() }) {
 		t.Errorf("bob can still log in after his removal")
 	}
 }
@@ -135,7 +135,7 @@ func certificateReplaced(t *T, w *world) {
 	before := served()
 	_, err = newAuthority(dir)
 	t.must("certificate", err)
-	if !eventually(w.ctx, 15*time.Second, func() bool { return served() != before }) {
+	if !eventually(w.ctx, patience, func() bool { return served() != before }) {
 		t.Errorf("the old certificate is still served:\n%s", r.proc.out.tail(5))
 	}
 }
@@ -153,7 +153,7 @@ func bareServe(t *T, w *world) {
 	said := func() bool {
 		return strings.Contains(p.out.String(), "127.0.0.1:2525") && strings.Contains(p.out.String(), "127.0.0.1:8025")
 	}
-	ok := eventually(w.ctx, 10*time.Second, func() bool { return !p.running() || said() })
+	ok := eventually(w.ctx, patience, func() bool { return !p.running() || said() })
 	if !p.running() {
 		if !strings.Contains(p.out.String(), "already in use") {
 			t.Fatalf("it ended:\n%s", p.out.tail(5))

@@ -90,7 +90,7 @@ func (w *world) newPostfix() (*postfix, error) {
 	if out, err := runTool(w.ctx, time.Minute, nil, nil, "postfix", "-c", p.dir+"/conf", "start"); err != nil {
 		return nil, fmt.Errorf("%w\n%s%s", err, out, p.log())
 	}
-	if !eventually(w.ctx, 20*time.Second, func() bool { return greets(p.addr()) }) {
+	if !eventually(w.ctx, patience, func() bool { return greets(p.addr()) }) {
 		return p, fmt.Errorf("no greeting by Postfix on %s\n%s", p.addr(), p.log())
 	}
 	return p, nil

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"dawk/queue"
 	"dawk/queue/queuetest"
@@ -34,19 +33,19 @@ func powerCut(t *T, w *world) {
 	tracer, err := startProcess(exec.Command(strace, append(queuetest.StraceArgs(trace), "-p", strconv.Itoa(r.proc.cmd.Process.Pid))...))
 	t.must("strace", err)
 	t.Cleanup(tracer.kill)
-	if !eventually(w.ctx, 10*time.Second, func() bool { return strings.Contains(tracer.out.String(), "attached") || !tracer.running() }) || !tracer.running() {
+	if !eventually(w.ctx, patience, func() bool { return strings.Contains(tracer.out.String(), "attached") || !tracer.running() }) || !tracer.running() {
 		t.Skipf("strace may not attach here: %s", tracer.out.tail(2))
 	}
 	m, err := queuetest.NewMachine(r.data())
 	t.must("the data directory", err)
 	l := startLoad(w.ctx, r.addr(trusted), "power", 8, 2000, 2000, 2000, 300_000)
 	t.Cleanup(l.end)
-	if !eventually(w.ctx, 30*time.Second, func() bool { return l.ackedCount() > 200 }) {
+	if !eventually(w.ctx, patience, func() bool { return l.ackedCount() > 200 }) {
 		t.Fatalf("nobody is served:\n%s", r.proc.out.tail(5))
 	}
 	r.proc.kill()
 	l.end()
-	if _, err := tracer.wait(20 * time.Second); err != nil {
+	if _, err := tracer.wait(patience); err != nil {
 		t.Fatalf("strace does not end: %v", err)
 	}
 	calls, err := queuetest.ReadTrace(trace)

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"dawk/mx/mxtest"
 )
 
 // process is a program we started and alone may end.
@@ -108,25 +110,23 @@ func runTool(ctx context.Context, limit time.Duration, stdin []byte, env []strin
 	return string(out), err
 }
 
-// freePort finds a TCP port on loopback that nobody listens on, and gives it
-// only once.
+// freePort is a TCP port on loopback that stays this world's, whether or not
+// somebody listens on it: relays are killed and started again, and meanwhile
+// their clients try to connect.
 func (w *world) freePort() int {
-	for {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			panic(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		w.mu.Lock()
-		taken := w.ports[port]
-		w.ports[port] = true
-		w.mu.Unlock()
-		if !taken {
-			return port
-		}
+	port, claim, err := mxtest.FreePort()
+	if err != nil {
+		panic(err)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.claims = append(w.claims, claim)
+	return port
 }
+
+// patience is how long a case waits for what must happen. It bounds a hang, and
+// nothing is measured by it.
+const patience = 2 * time.Minute
 
 // eventually asks until ok or the limit; it gives false at the limit.
 func eventually(ctx context.Context, limit time.Duration, ok func() bool) bool {

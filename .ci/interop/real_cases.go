@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 )
 
 // content is a message that a client is handed as it is. MARK stands for its
@@ -93,7 +92,7 @@ func through(t *T, w *world, mode, mech string, send func(e errand, marker strin
 	for name, receiver := range map[string]receiver{"smtp-sink": w.sink, "Postfix": w.postfix} {
 		var got arrival
 		// smtp-sink writes while we read: a part of the message is no verdict yet.
-		eventually(w.ctx, 5*time.Second, func() bool {
+		eventually(w.ctx, patience, func() bool {
 			got = w.arrived(t, receiver, marker, 1)[0]
 			err = unchanged(sent, got.content)
 			return err == nil

@@ -39,7 +39,7 @@ func (s *sink) start(w *world) error {
 	if s.proc, err = startProcess(cmd); err != nil {
 		return err
 	}
-	if !eventually(w.ctx, 10*time.Second, func() bool { return greets(s.addr()) }) {
+	if !eventually(w.ctx, patience, func() bool { return greets(s.addr()) }) {
 		return fmt.Errorf("smtp-sink does not greet on %s: %s", s.addr(), s.proc.out)
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // startCases: what cannot work is refused at the start, in words that say what
@@ -122,7 +121,7 @@ func (r *relay) text(t *T) string {
 // than 0 and words that match.
 func (r *relay) refuses(t *T, patterns ...string) string {
 	t.must("start", r.start())
-	code, err := r.proc.wait(15 * time.Second)
+	code, err := r.proc.wait(patience)
 	out := r.proc.out.String()
 	if err != nil {
 		r.proc.kill()

@@ -156,7 +156,7 @@ func (r *unpacked) start(argv ...string) error {
 	if r.proc, err = startProcess(cmd); err != nil {
 		return err
 	}
-	if !eventually(context.Background(), 20*time.Second, func() bool { return !r.proc.running() || greets(r.addr()) }) || !r.proc.running() {
+	if !eventually(context.Background(), patience, func() bool { return !r.proc.running() || greets(r.addr()) }) || !r.proc.running() {
 		return fmt.Errorf("no greeting by %s on %s:\n%s", argv[0], r.addr(), r.proc.out.tail(12))
 	}
 	return nil

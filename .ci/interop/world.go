@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,8 +60,8 @@ type world struct {
 	frontDoor   *door // nil until a case needs it
 	fromPostfix int   // the port of the house's trusted listener, which Postfix sends to
 
-	mu    sync.Mutex
-	ports map[int]bool
+	mu     sync.Mutex
+	claims []io.Closer // of the ports
 }
 
 // newWorld starts everything, or takes down again what it has started.
@@ -72,7 +73,7 @@ func newWorld(ctx context.Context, set settings) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{ctx: ctx, set: set, dir: dir, ports: map[int]bool{}}
+	w := &world{ctx: ctx, set: set, dir: dir}
 	if err := w.setUp(); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -139,6 +140,9 @@ func (w *world) close() error {
 	}
 	if w.dns != nil {
 		errs = append(errs, w.dns.Close())
+	}
+	for _, c := range w.claims {
+		c.Close()
 	}
 	if w.set.keep {
 		fmt.Println("kept:", w.dir)
