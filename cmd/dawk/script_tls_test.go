@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -143,10 +145,21 @@ func (t *tlsWorld) policy(ip string, args []string) {
 func (t *tlsWorld) serve(ip, name string, answer http.HandlerFunc) {
 	cert, err := t.ca.Certificate(time.Hour, name)
 	t.ts.Check(err)
-	l, err := tls.Listen("tcp", net.JoinHostPort(ip, "443"), &tls.Config{Certificates: []tls.Certificate{cert}})
+	plain, err := listenIn(patience, net.JoinHostPort(ip, "443"))
 	t.ts.Check(err)
+	l := tls.NewListener(plain, &tls.Config{Certificates: []tls.Certificate{cert}})
 	t.hosts[ip] = &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: answer}
 	go t.hosts[ip].Serve(l) //nolint:errcheck // ends with Close
+}
+
+// listenIn listens within limit: where the port is given, another run of the
+// tests on this machine may have it for some seconds.
+func listenIn(limit time.Duration, addr string) (l net.Listener, err error) {
+	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+		if l, err = net.Listen("tcp", addr); !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+			return l, err
+		}
+	}
 }
 
 // post is one that an inbox got.
