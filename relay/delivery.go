@@ -107,6 +107,9 @@ type Settlement struct {
 	Split []Split
 	// Notices are enqueued in the same commit. Their ID is set (Queue.NextID).
 	Notices []Notice
+	// Replaces names earlier notices that Notices stand for. They end in the
+	// same commit; one that is gone already is passed over.
+	Replaces []QueueID
 }
 
 // State is the mutable state of a Delivery besides its open recipients.

@@ -47,7 +47,7 @@ func mailbox(local, domain string) relay.Path {
 }
 
 // drawSettlement decides something for each open recipient: an end, a reply,
-// a new route, or nothing.
+// a new route, or nothing. It may end notices too, wherever they are.
 func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	st := relay.Settlement{ID: d.ID, Job: d.Job, Next: d.State()}
@@ -84,6 +84,11 @@ func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
 	for range rapid.IntRange(0, 1).Draw(t, "notices") {
 		msg, content := drawMessage(t, s.store.NextID())
 		st.Notices = append(st.Notices, relay.Notice{Message: msg, Content: content})
+	}
+	for _, item := range s.model.Items() {
+		if item.Message.Notice && item.Message.ID != d.ID && rapid.IntRange(0, 3).Draw(t, "replaced") == 0 {
+			st.Replaces = append(st.Replaces, item.Message.ID)
+		}
 	}
 	return st
 }

@@ -119,6 +119,11 @@ func (m *Model) Settle(s relay.Settlement) ([]relay.Entry, error) {
 		}
 		parted = append(parted, n)
 	}
+	for _, id := range s.Replaces {
+		if r := m.messages[id]; r != nil && (!r.item.Message.Notice || id == s.ID) {
+			return nil, errInvalid
+		}
+	}
 	open := []relay.Open{}
 	for _, o := range d.Open {
 		if _, ok := where[o.Recipient]; ok {
@@ -142,6 +147,9 @@ func (m *Model) Settle(s relay.Settlement) ([]relay.Entry, error) {
 	var entries []relay.Entry
 	for _, p := range parted {
 		entries = append(entries, p.Entry)
+	}
+	for _, id := range s.Replaces {
+		delete(m.messages, id)
 	}
 	for _, n := range s.Notices {
 		entries = append(entries, m.Accept(n.Message, n.Content)...)
