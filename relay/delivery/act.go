@@ -56,6 +56,9 @@ func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error
 	if err := d.admit(ctx, id, verb); err != nil {
 		return err
 	}
+	if verb == VerbBounce {
+		defer d.Together(id)()
+	}
 	acted, seen := 0, map[uint16]bool{}
 	for { // again as long as Deliveries part from those acted upon
 		jobs := d.jobs(id, seen)
@@ -84,7 +87,8 @@ func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error
 //
 // Recipients, indexes into Message.Recipients, are those that VerbDelete and
 // VerbBounce end, nil for all; the others stay in the Delivery as they are. The
-// error is relay.ErrNotFound when none of them is open any more. The other
+// error is relay.ErrNotFound when none of them is open any more. Several bounces
+// of one message belong between [Dispatcher.Together] and its end. The other
 // verbs concern the Delivery as a whole, and want nil.
 func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb Verb) error {
 	if err := d.admit(ctx, id, verb); err != nil {
@@ -178,19 +182,9 @@ func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, re
 		d.release(w, w.was)
 		return nil
 	}
-	d.settler.write(claim, &dec)
-	done := make(chan error, 1)
-	d.queue.Settle(dec.settlement, func(err error) { done <- err })
-	select {
-	case err = <-done:
-	case <-d.giveUp:
-		err = relay.ErrClosed
-	}
+	err = d.conclude(claim, dec, d.commitOnce)
 	switch {
 	case err == nil:
-		for _, e := range dec.events {
-			d.observer.Observe(e)
-		}
 		f := w.was // as it stays for the recipients that were not picked
 		if dec.gone || recipients == nil {
 			f = d.fateAfter(w, claim, dec)
@@ -203,6 +197,19 @@ func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, re
 		d.release(w, w.was)
 	}
 	return err
+}
+
+// commitOnce is commit for what the operator can ask for again: it does not try
+// again by itself.
+func (d *Dispatcher) commitOnce(s relay.Settlement) error {
+	done := make(chan error, 1)
+	d.queue.Settle(s, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-d.giveUp:
+		return relay.ErrClosed
+	}
 }
 
 // retryNow makes an entry due. Nothing is written: the attempt follows at once,

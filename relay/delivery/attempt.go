@@ -150,13 +150,10 @@ func nothingDecided(r relay.Result) bool {
 // settle commits a decision, tells observers, and puts the entry where it
 // belongs now. It says whether the decision was committed.
 func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) bool {
-	d.settler.write(c, &dec)
-	err := d.commit(dec.settlement)
+	d.expireTogether(c.Message.ID, dec.settlement.Outcomes)
+	err := d.conclude(c, dec, d.commit)
 	switch {
 	case err == nil:
-		for _, e := range dec.events {
-			d.observer.Observe(e)
-		}
 		d.release(w, d.fateAfter(w, c, dec))
 		return true
 	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrCorrupt):

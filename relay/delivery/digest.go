@@ -147,15 +147,24 @@ func (d *Dispatcher) composeDigest(now time.Time, all []heldNotice, readErr erro
 
 // digested ends a notice that a digest lists.
 func (s *settler) digested(now time.Time, c *relay.Claim, in relay.QueueID) decision {
-	reply := relay.Failure(relay.StageRoute, relay.Status{Class: 2}, "listed in the notice %s", in)
 	dec := decision{gone: true, settlement: relay.Settlement{ID: c.Message.ID, Job: c.Delivery.Job,
-		Outcomes: outcomesFor(c.Delivery, relay.ActionDeleted, reply), Next: c.Delivery.State()}}
+		Outcomes: outcomesFor(c.Delivery, relay.ActionDeleted, listedIn(in)), Next: c.Delivery.State()}}
+	dec.events = listed(now, c, in, noticeDigest)
+	return dec
+}
+
+// listed tells that a notice ended because another one lists what it told.
+func listed(now time.Time, c *relay.Claim, in relay.QueueID, reason string) (events []relay.Event) {
 	for _, o := range c.Delivery.Open {
 		e := event(relay.EventDeleted, now, c)
-		e.Recipient, e.Reply, e.Reason = c.Message.Recipients[o.Recipient].Path, reply, noticeDigest
-		dec.events = append(dec.events, e)
+		e.Recipient, e.Reply, e.Reason = c.Message.Recipients[o.Recipient].Path, listedIn(in), reason
+		events = append(events, e)
 	}
-	return dec
+	return events
+}
+
+func listedIn(in relay.QueueID) relay.Reply {
+	return relay.Failure(relay.StageRoute, relay.Status{Class: 2}, "listed in the notice %s", in)
 }
 
 // single sends a held-back notice by itself: it gets the destination that

@@ -55,10 +55,12 @@ type Dispatcher struct {
 	clock    *clock
 	loaded   bool
 	stopping bool
-	armed    int64                   // when the loop looks again
-	watched  int64                   // when the watchdog looked last
-	noticing int                     // messages whose delay notice is being written
-	waiting  map[ref][]chan handover // operators' acts on entries that are out
+	armed    int64                    // when the loop looks again
+	watched  int64                    // when the watchdog looked last
+	noticing int                      // messages whose delay notice is being written
+	waiting  map[ref][]chan handover  // operators' acts on entries that are out
+	joints   map[relay.QueueID]*joint // by the message that they tell of
+	hushed   map[relay.QueueID]int64  // notices that are being committed, and until when they wait, µs
 	count    counters
 }
 
@@ -91,6 +93,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 		giveUp: make(chan struct{}), abort: make(chan struct{}), workers: make(chan work),
 		sched: newScheduler(cfg.MaxConnections, cfg.PerProvider, sch),
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[ref][]chan handover),
+		joints: make(map[relay.QueueID]*joint), hushed: make(map[relay.QueueID]int64),
 	}
 	d.sched.limit(cfg.Limits, d.clock)
 	d.attempts, d.cancelAttempts = context.WithCancel(context.Background())
@@ -162,7 +165,9 @@ func (d *Dispatcher) watch(entries []relay.Entry) {
 	defer d.mu.Unlock()
 	now := d.clock.now()
 	for _, e := range entries {
-		d.sched.add(e, d.fateOf(e), now)
+		f := d.fateOf(e)
+		f.due = max(f.due, d.hushed[e.ID])
+		d.sched.add(e, f, now)
 	}
 	d.pump()
 }
@@ -303,6 +308,7 @@ func (d *Dispatcher) release(w work, f fate) {
 	default:
 		d.sched.put(w.r, f, d.clock.now())
 	}
+	d.closeJoint(w.id)
 	d.pump()
 }
 

@@ -28,16 +28,18 @@ type store struct {
 	next map[relay.QueueID]uint16
 	body map[relay.QueueID][]byte // of notices; other messages are all alike
 
-	watch   func([]relay.Entry)
-	claims  int                // open ones
-	onClaim func()             // may be nil
-	settled []relay.Settlement // committed, in order
-	history map[jobKey][]relay.Attempt
-	refuse  func(relay.Settlement) error // a commit that fails
-	corrupt map[relay.QueueID]bool
-	unread  map[relay.QueueID]error // content that cannot be had
-	broken  map[relay.QueueID]error // records that Entries cannot read
-	closed  bool
+	watch     func([]relay.Entry)
+	claims    int                // open ones
+	onClaim   func()             // may be nil
+	settled   []relay.Settlement // committed, in order
+	history   map[jobKey][]relay.Attempt
+	refuse    func(relay.Settlement) error // a commit that fails
+	commits   sync.Mutex
+	committed func() // after each commit; may be nil
+	corrupt   map[relay.QueueID]bool
+	unread    map[relay.QueueID]error // content that cannot be had
+	broken    map[relay.QueueID]error // records that Entries cannot read
+	closed    bool
 }
 
 type jobKey struct {
@@ -196,6 +198,8 @@ func (s *store) Settle(st relay.Settlement, done func(error)) {
 }
 
 func (s *store) commit(st relay.Settlement) error {
+	s.commits.Lock() // one at a time, and all of it
+	defer s.commits.Unlock()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -252,11 +256,22 @@ func (s *store) commit(st relay.Settlement) error {
 		delete(s.jobs, jobKey{st.ID, st.Job})
 	}
 	s.mu.Unlock()
+	for _, id := range st.Replaces {
+		s.mu.Lock()
+		if m := s.msgs[id]; m == nil || !m.Notice || s.jobs[jobKey{id, 0}] == nil {
+			s.t.Errorf("%s is replaced, and is no notice that waits", id)
+		}
+		delete(s.jobs, jobKey{id, 0})
+		s.mu.Unlock()
+	}
 	for i := range st.Notices {
 		s.mu.Lock()
 		s.body[st.Notices[i].Message.ID] = st.Notices[i].Content
 		s.mu.Unlock()
 		entries = append(entries, s.enqueue(&st.Notices[i].Message)...)
+	}
+	if s.committed != nil {
+		s.committed()
 	}
 	if len(entries) > 0 {
 		s.watch(entries)

@@ -58,28 +58,39 @@ func (s *settler) attemptTimes(now time.Time, m *relay.Message, attempted []int,
 	return at
 }
 
-// write composes the notices that dec wants. A notice that cannot be composed
-// is written plainly instead: whatever happens, the sender is told in the
-// commit that ends the mail.
-func (s *settler) write(c *relay.Claim, dec *decision) {
+// write composes the notices that dec wants, in the place of those before that
+// tell of the same message. A notice that cannot be composed is written plainly
+// instead: whatever happens, the sender is told in the commit that ends the mail.
+func (s *settler) write(c *relay.Claim, dec *decision, before []told) {
 	for _, w := range dec.wanted {
-		notice, e := s.writeOne(dec.now, c, w, dec.attempted)
+		id, to := s.nextID(), bounce.To(s.bounce, w.Kind, c.Message)
+		e := event(relay.EventNotified, dec.now, c)
+		var until time.Time
+		if i := slices.IndexFunc(before, func(t told) bool { return t.want.Kind == w.Kind }); i >= 0 {
+			e.Rule = dec.replace(before[i], &w, id)
+		} else {
+			until = s.limit.take(to, dec.now)
+		}
+		notice := s.writeOne(dec.now, id, c, w, dec.attempted, until)
 		dec.settlement.Notices = append(dec.settlement.Notices, notice)
+		e.NoticeID, e.NoticeKind, e.Recipient, e.Count = id, string(w.Kind), to, len(w.Outcomes)
+		if until := notice.Message.NotBefore; !until.IsZero() {
+			e.Next, e.Rule = until, "held back for a digest: too many notices to this mailbox"
+		} else if together(w) {
+			dec.told = append(dec.told, told{notice: notice.Message, want: w, attempted: dec.attempted})
+		}
 		dec.events = append(dec.events, e)
 	}
 }
 
-// writeOne composes one notice, and tells of it.
-func (s *settler) writeOne(now time.Time, c *relay.Claim, w bounce.Want, attempted map[int]time.Time) (relay.Notice, relay.Event) {
+// writeOne composes one notice. Until says that it is held back till then.
+func (s *settler) writeOne(now time.Time, id relay.QueueID, c *relay.Claim, w bounce.Want, attempted map[int]time.Time, until time.Time) relay.Notice {
 	m := c.Message
-	r := bounce.Report{Kind: w.Kind, ID: s.nextID(), Message: m, Outcomes: w.Outcomes,
-		Attempted: attempted, Now: now, Content: c.Content}
+	r := bounce.Report{Kind: w.Kind, ID: id, Message: m, Outcomes: w.Outcomes,
+		Attempted: attempted, Now: now, Content: c.Content, Brief: !until.IsZero()}
 	if w.Kind == bounce.KindDelayed {
 		r.Until = now.Add(max(0, lifetime(m, s.maxAge)-age(now, m, c.Delivery)))
 	}
-	to := bounce.To(s.bounce, w.Kind, m)
-	until := s.limit.take(to, now)
-	r.Brief = !until.IsZero()
 	notice, err := s.composeSafely(r)
 	notice.Message.NotBefore = until
 	if err != nil {
@@ -88,13 +99,7 @@ func (s *settler) writeOne(now time.Time, c *relay.Claim, w bounce.Want, attempt
 		notice = plainNotice(s.bounce, r)
 	}
 	s.signSafely(&notice)
-	e := event(relay.EventNotified, now, c)
-	e.NoticeID, e.NoticeKind = r.ID, string(w.Kind)
-	e.Recipient, e.Count = to, len(w.Outcomes)
-	if until := notice.Message.NotBefore; !until.IsZero() {
-		e.Next, e.Rule = until, "held back for a digest: too many notices to this mailbox"
-	}
-	return notice, e
+	return notice
 }
 
 // composeSafely is compose, for which a panic is an error: what strangers

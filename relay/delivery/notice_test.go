@@ -36,7 +36,7 @@ func testSettler(compose func(bounce.Config, bounce.Report) (relay.Notice, error
 // settled is an attempt's settlement with its notices.
 func settled(s *settler, now time.Time, c *relay.Claim, a attempted) decision {
 	dec := s.settle(now, c, a)
-	s.write(c, &dec)
+	s.write(c, &dec, nil)
 	return dec
 }
 

@@ -45,6 +45,7 @@ type decision struct {
 	events     []relay.Event     // to be told after the commit
 	wanted     []bounce.Want     // notices that write is to add
 	attempted  map[int]time.Time // when the last attempt for the recipients of these ended
+	told       []told            // those that write added and others may replace
 	gone       bool              // no recipient remains in this Delivery
 	reason     uint8             // why the rest is delayed
 	noted      bool              // no delay notice is to come any more
