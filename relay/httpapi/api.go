@@ -127,6 +127,11 @@ func NewHandler(c Config) http.Handler {
 			fail(w, http.StatusMethodNotAllowed, "send a message with POST")
 			return
 		}
+		if id, ok := strings.CutPrefix(r.URL.Path, "/v1/messages/"); ok && id != "" && !strings.Contains(id, "/") {
+			w.Header().Set("Allow", "GET, HEAD")
+			fail(w, http.StatusMethodNotAllowed, "a message can only be asked for, with GET: what is to be done to it, the administrator does with dawk queue")
+			return
+		}
 		fail(w, http.StatusNotFound, "there is nothing here; messages go to POST /v1/messages")
 	})
 	return mux

@@ -229,7 +229,7 @@ func parseMessage(data []byte) (*message, error) {
 	dec.DisallowUnknownFields()
 	var q request
 	if err := dec.Decode(&q); err != nil {
-		return nil, bad("the JSON is not a message: %s", relay.Sanitize(err.Error()))
+		return nil, wrongJSON(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, bad("there is something behind the JSON of the message")
@@ -244,8 +244,8 @@ func (h *handler) submitRaw(r *http.Request, s *Submission, body io.Reader) (id 
 		return id, err
 	}
 	q := r.URL.Query()
-	if !q.Has("from") || len(q["to"]) == 0 {
-		return id, bad("a whole message needs its envelope in the address: ?from=…&to=…&to=…")
+	if err := rawEnvelope(q); err != nil {
+		return id, err
 	}
 	if s.From, err = parseEnvelopePath(q.Get("from")); err != nil {
 		return id, bad("from: %v", err)
