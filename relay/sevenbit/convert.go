@@ -64,10 +64,15 @@ type survey struct {
 
 func (s *survey) header(p *part, head []byte) error {
 	s.parts = append(s.parts, p)
-	if has8Bit(head) {
-		return refused("a header holds octets that are not ASCII, which no encoding of the body helps")
+	if !has8Bit(head) {
+		return nil
 	}
-	return nil
+	if p.parent != nil && p.parent.kind == multipart {
+		if _, p.names = asciiHeader(head); p.names {
+			return nil
+		}
+	}
+	return refused("a header holds octets that are not ASCII, which no encoding of the body helps")
 }
 
 func (s *survey) body(p *part, b []byte) error { p.count(b); return nil }
@@ -79,17 +84,19 @@ func (s *survey) between([]byte) error { return nil }
 // decide gives every part with 8-bit octets its new encoding.
 func (s *survey) decide() error {
 	for _, p := range s.parts {
-		if p.high == 0 {
+		if p.high == 0 && !p.names {
 			continue
 		}
-		if why := p.fixed(); why != "" {
-			return refused("%s", why)
-		}
-		p.encode = "base64"
-		// Quoted-printable takes two more octets for each that it encodes,
-		// base64 37 % more in all: of text, the shorter one.
-		if p.text && p.odd*2*100 <= p.size*37 {
-			p.encode = "quoted-printable"
+		if p.high > 0 {
+			if why := p.fixed(); why != "" {
+				return refused("%s", why)
+			}
+			p.encode = "base64"
+			// Quoted-printable takes two more octets for each that it encodes,
+			// base64 37 % more in all: of text, the shorter one.
+			if p.text && p.odd*2*100 <= p.size*37 {
+				p.encode = "quoted-printable"
+			}
 		}
 		for up := p.parent; up != nil; up = up.parent {
 			if why := up.fixed(); why != "" {
@@ -128,6 +135,9 @@ func (w *writer) header(_ *part, head []byte) error {
 // rewrite is a header with another encoding in it, and without our signature.
 func (w *writer) rewrite(head []byte) []byte {
 	p := w.now
+	if p.names {
+		head, _ = asciiHeader(head)
+	}
 	root := p.parent == nil
 	if !root && p.encode == "" {
 		return head

@@ -22,5 +22,8 @@
 //     in place of 8-bit octets.
 //   - A message without MIME fields becomes text/plain, in UTF-8 where it is
 //     that, else in "unknown-8bit" (RFC 1428 §3).
-//   - 8-bit octets in a header are beyond any encoding of the body.
+//   - File names and other parameters in the header of a part are written in
+//     the form of RFC 2231, its Content-Description in that of RFC 2047. Other
+//     8-bit octets in a header, of an enclosed message above all, are beyond
+//     any encoding of the body.
 package sevenbit

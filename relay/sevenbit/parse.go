@@ -32,6 +32,7 @@ type part struct {
 	mime     bool   // it says MIME-Version
 	plain    bool   // it says nothing of its type
 	text     bool
+	names    bool // its header has parameters to be written in ASCII
 
 	// Of a leaf's body.
 	size, high, odd int64 // octets; those above 127; those that quoted-printable encodes
