@@ -89,6 +89,7 @@ func (m *Set) zero() {
 	}
 	for _, s := range sessions {
 		m.attempts.WithLabelValues(s.tls, s.level)
+		m.visits.WithLabelValues(s.tls, s.level)
 	}
 	for _, policy := range tlsPolicies {
 		for _, result := range m.tlsResults() {

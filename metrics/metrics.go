@@ -101,7 +101,7 @@ type Set struct {
 
 	accepted, acceptedBytes, acceptedRecipients prometheus.Counter
 	connections, unknown, dropped               prometheus.Counter
-	refused, logins, attempts, outcomes         *prometheus.CounterVec
+	refused, logins, attempts, visits, outcomes *prometheus.CounterVec
 	notices, holds, identityHolds               *prometheus.CounterVec
 	tlsSessions                                 *prometheus.CounterVec
 	providerSlowed, providerOutcomes            *prometheus.CounterVec
@@ -132,6 +132,8 @@ func (m *Set) makeCounters() {
 	m.refused = m.counters("dawk_refused_total", "What clients were refused, by reason: connections, commands, recipients, messages.", "reason")
 	m.logins = m.counters("dawk_logins_total", "Logins of clients, by result.", "result")
 	m.connections = m.counter("dawk_connections_total", "Client connections accepted.")
+	m.visits = m.counters("dawk_delivery_sessions_total",
+		"Hosts that delivery attempts turned to, several an attempt where one was given up, by the same as dawk_attempts_total.", "tls", "level")
 	m.attempts = m.counters("dawk_attempts_total",
 		"Delivery attempts that ended, by the TLS version spoken (unreached: no server spoke), and by the level reached with the last host (none: no session came about).", "tls", "level")
 	m.outcomes = m.counters("dawk_outcomes_total",

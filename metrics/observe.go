@@ -22,8 +22,12 @@ func (m *Set) Observe(e relay.Event) {
 	case relay.EventConnected:
 		m.connections.Inc()
 	case relay.EventAttempted:
-		s := sessionOf(e)
+		s := sessionOf(e.Host != "", e.TLS, e.TLSLevel)
 		m.attempts.WithLabelValues(s.tls, s.level).Inc()
+		for _, v := range e.Visits {
+			s := sessionOf(v.Spoke(), v.TLS, v.TLSLevel)
+			m.visits.WithLabelValues(s.tls, s.level).Inc()
+		}
 		m.attemptSeconds.Observe(e.Took.Seconds())
 		if e.Unknown {
 			m.unknown.Inc()
@@ -64,10 +68,10 @@ func (m *Set) outcome(e relay.Event) {
 	}
 }
 
-// sessionOf is the TLS of an attempt as labels.
-func sessionOf(e relay.Event) session {
-	s := session{tls: cmp.Or(e.TLS, none), level: cmp.Or(string(e.TLSLevel), none)}
-	if e.Host == "" {
+// sessionOf is the TLS of a session as labels; spoke: the host answered.
+func sessionOf(spoke bool, tls string, level relay.TLSLevel) session {
+	s := session{tls: cmp.Or(tls, none), level: cmp.Or(string(level), none)}
+	if !spoke {
 		s = session{"unreached", none}
 	}
 	if !slices.Contains(sessions, s) {

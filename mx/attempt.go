@@ -142,6 +142,8 @@ type sessionResult struct {
 	progress bool        // at least one was
 	stale    bool        // an idle connection turned out dead: a fresh one may do
 	failure  relay.Reply // why those in rest were not; zero with progress or stale
+	said     relay.Reply // to recipients: the first that was not positive, else the first
+	spoke    bool        // a session came about
 }
 
 // session takes or makes a connection to a target and runs transactions on
@@ -183,7 +185,7 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 	}
 	a.res.Host, a.res.Addr, a.res.Reused = c.target.host, c.addr, reused
 	a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = c.tls, c.reached(p), c.noTLS
-	s := sessionResult{rest: rest}
+	s := sessionResult{rest: rest, spoke: true}
 	for len(s.rest) > 0 && !c.dead && s.failure.IsZero() && a.room(c) && a.afford(p, &s) {
 		a.transaction(c, &s, reused && !s.progress)
 	}
@@ -241,6 +243,9 @@ func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
 		}
 		a.judge(pos, r)
 		s.progress = true
+		if s.said.IsZero() || s.said.Positive() && !r.Positive() {
+			s.said = r
+		}
 		if r.Positive() {
 			a.relayed = true
 			a.onward = a.onward || !c.target.lmtp

@@ -30,6 +30,21 @@ func (a *attempt) turn() {
 	a.judged = false
 }
 
+// visited notes a host that the attempt turned to.
+func (a *attempt) visited(tg target, s sessionResult) {
+	v := relay.Visit{Host: tg.host, Reply: s.failure}
+	if v.Reply.IsZero() {
+		v.Reply = s.said
+	}
+	switch {
+	case s.spoke:
+		v.Addr, v.TLS, v.TLSLevel, v.TLSPolicy = a.res.Addr, a.res.TLS, a.res.TLSLevel, a.res.TLSPolicy
+	case tg.addr.IsValid():
+		v.Addr = tg.addr.Addr().String()
+	}
+	a.res.Visits = append(a.res.Visits, v)
+}
+
 // sentAs notes the mailbox that the mail of a transaction was sent as, if the
 // server took it.
 func (a *attempt) sentAs(tx *transaction) {

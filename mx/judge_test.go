@@ -1,7 +1,11 @@
 package mx_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"testing"
 
 	"dawk/mx"
@@ -51,6 +55,13 @@ func TestSessionOfEachRecipient(t *testing.T) {
 	}
 	second.Disconnect()
 	res = w.deliver(task(t, letter, to...))
+	visits := fmt.Sprint(len(res.Visits))
+	for _, v := range res.Visits {
+		visits += fmt.Sprintf(" %s [%s] %s %v %d", v.Host, v.Addr, v.TLS, v.Spoke(), v.Reply.Code)
+	}
+	if want := "2 mx1.test [127.0.0.1] TLS1.3 true 0 mx2.test [127.0.0.2]  true 421"; visits != want {
+		t.Errorf("it went to %s, want %s", visits, want)
+	}
 	if s := res.SessionOf(99); !res.Replies[99].Positive() || s.Host != "mx1.test" || s.TLS != "TLS1.3" {
 		t.Errorf("taken: %+v, %v", s, res.Replies[99])
 	}
@@ -97,5 +108,41 @@ func TestSessionsOfPartedRoutes(t *testing.T) {
 		if got != want {
 			t.Errorf("recipient %d: %+v, want %+v", i, got, want)
 		}
+	}
+}
+
+// Every host that an attempt turned to is told, with what came of it: also where
+// nobody answered, and where several addresses were tried at once.
+func TestVisits(t *testing.T) {
+	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) {
+		c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if !strings.HasPrefix(addr, "127.0.0.1:") {
+				return nil, errors.New("connection refused")
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}
+	})
+	if err := w.dns.Add("far.test. MX 10 gone.test.\nfar.test. MX 20 two.test.\nfar.test. MX 30 mx1.test.\n" +
+		"gone.test. A 127.0.0.3\ntwo.test. A 127.0.0.4\ntwo.test. A 127.0.0.5\nmx1.test. A 127.0.0.1"); err != nil {
+		t.Fatal(err)
+	}
+	w.script("rcpt:b@far.test", "550 5.1.1 no", 0)
+	res := w.deliver(task(t, letter, "a@far.test", "b@far.test"))
+	hosts := map[string]relay.Visit{}
+	for _, v := range res.Visits {
+		hosts[v.Addr] = v
+	}
+	for addr, host := range map[string]string{"127.0.0.3": "gone.test", "127.0.0.4": "two.test", "127.0.0.5": "two.test"} {
+		if v := hosts[addr]; v.Host != host || v.Spoke() || v.Reply.Stage != relay.StageConnect {
+			t.Errorf("%s: %+v", addr, v)
+		}
+	}
+	last := res.Visits[len(res.Visits)-1]
+	if len(res.Visits) != 4 || last.Host != "mx1.test" || !last.Spoke() || last.Reply.Code != 550 || last.TLSLevel != relay.TLSClear {
+		t.Errorf("%d visits, the last one %+v", len(res.Visits), last)
+	}
+	res = w.deliver(task(t, letter, "a@far.test"))
+	if n := len(res.Visits); n == 0 || res.Visits[n-1].Reply.Code != 250 {
+		t.Errorf("%+v", res.Visits)
 	}
 }

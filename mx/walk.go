@@ -53,6 +53,9 @@ func (a *attempt) step(r *compiled, w *walk, rest []int) []int {
 	if a.use.leave() {
 		a.t.pool.end(tg)
 	}
+	if !s.stale {
+		a.visited(tg, s)
+	}
 	if w.pol.route != "" {
 		a.learn(r, &s, rest)
 	}
@@ -121,6 +124,7 @@ func (a *attempt) connect(w *walk) {
 		} else {
 			gone[d.i] = a.given(w, d.bad, from)
 		}
+		a.visited(group[d.i], sessionResult{failure: d.bad})
 		if a.use.ctx.Err() == nil {
 			a.t.health.note(group[d.i], w.pol, sessionResult{failure: d.bad})
 		}

@@ -43,6 +43,8 @@ func sampleJob() *relay.Delivery {
 
 func sampleAttempt() *relay.Attempt {
 	return &relay.Attempt{N: 2, At: fromMicros(99), Took: time.Second, Route: "mx", Source: "out1", Host: "mx.example.com", Addr: "192.0.2.1", TLS: "TLS1.3",
+		Visits: []relay.Visit{{Host: "mx.example.com", Addr: "192.0.2.1", TLS: "TLS1.3", TLSLevel: relay.TLSVerified, TLSPolicy: "dane",
+			Reply: relay.Reply{Code: 421, Text: "busy"}}},
 		Outcomes: []relay.Outcome{{Recipient: 1, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Text: "ok"}}},
 		Next:     fromMicros(100), Rule: "r"}
 }

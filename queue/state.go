@@ -160,8 +160,11 @@ func encodeAttempt(key []byte, a *relay.Attempt) []byte {
 		e.str(string(o.Action))
 		e.reply(o.Reply)
 	}
-	if a.Source != "" { // else as it was before there were sources
+	if a.Source != "" || len(a.Visits) > 0 { // else as it was before there were these
 		e.str(a.Source)
+	}
+	if len(a.Visits) > 0 {
+		e.visits(a.Visits)
 	}
 	return seal(histVersion, key, e.b)
 }
@@ -194,5 +197,28 @@ func decodeAttempt(k, v []byte) (*relay.Attempt, error) {
 	if len(d.b) > 0 {
 		a.Source = d.str()
 	}
+	if len(d.b) > 0 {
+		a.Visits = d.visits()
+	}
 	return a, d.end()
+}
+
+func (e *enc) visits(all []relay.Visit) {
+	e.uint(uint64(len(all)))
+	for _, v := range all {
+		e.str(v.Host)
+		e.str(v.Addr)
+		e.str(v.TLS)
+		e.str(string(v.TLSLevel))
+		e.str(v.TLSPolicy)
+		e.reply(v.Reply)
+	}
+}
+
+func (d *dec) visits() []relay.Visit {
+	all := make([]relay.Visit, d.count())
+	for i := range all {
+		all[i] = relay.Visit{Host: d.str(), Addr: d.str(), TLS: d.str(), TLSLevel: relay.TLSLevel(d.str()), TLSPolicy: d.str(), Reply: d.reply()}
+	}
+	return all
 }

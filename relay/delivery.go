@@ -81,6 +81,7 @@ type Attempt struct {
 	Host     string        `json:"host,omitempty"`   // name of the server that spoke last; "" when none did
 	Addr     string        `json:"addr,omitempty"`   // its address
 	TLS      string        `json:"tls,omitempty"`    // see TLSWords; "" when no session came about
+	Visits   []Visit       `json:"visits,omitempty"` // where it turned to several hosts, the last MaxVisits of them, in order
 	Outcomes []Outcome     `json:"outcomes"`         // one for each recipient tried
 	Next     time.Time     `json:"next,omitzero"`    // when the open ones are tried again
 	Rule     string        `json:"rule,omitempty"`   // what set Next

@@ -64,7 +64,8 @@ type Event struct {
 	Took        time.Duration // of the attempt, or of acceptance
 	Age         time.Duration // since arrival
 	Reply       Reply
-	Unknown     bool // the final dot got no answer: it may be delivered twice
+	Visits      []Visit // of an attempt; see Result
+	Unknown     bool    // the final dot got no answer: it may be delivered twice
 	Next        time.Time
 	Rule        string
 	Reason      string // closed set a kind; a metric label

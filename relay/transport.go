@@ -58,6 +58,8 @@ type Result struct {
 	Earlier []Session
 	By      []int // for each of Replies, the index into Earlier; len(Earlier): the last session; nil without Earlier
 
+	Visits []Visit // every host that the attempt turned to, in order
+
 	Reused    bool      // the connection had served a message before
 	DSN       bool      // the server offered DSN and was given the parameters (RFC 3461 §5.2)
 	Delivered bool      // a final delivery (LMTP): ActionDelivered, not ActionRelayed
@@ -81,6 +83,22 @@ type Session struct {
 	TLSFailed string   // why TLS failed before the connection went on in the clear (opportunistic); "" otherwise
 	SentAs    Path     // the mailbox that a route sent it as, From and reverse-path; null: it went as it was
 }
+
+// Visit is one host that an attempt turned to, and what came of it.
+type Visit struct {
+	Host      string   `json:"host,omitempty"` // its name, also where nobody answered
+	Addr      string   `json:"addr,omitempty"`
+	TLS       string   `json:"tls,omitempty"`       // as in Session
+	TLSLevel  TLSLevel `json:"tls_level,omitempty"` // likewise
+	TLSPolicy string   `json:"tls_policy,omitempty"`
+	Reply     Reply    `json:"reply"` // why it was given up; else the first that was not positive, or the first
+}
+
+// Spoke says whether the host answered at all.
+func (v *Visit) Spoke() bool { return v.TLSLevel != "" || v.Reply.MTA != "" }
+
+// MaxVisits is how many Visits of an attempt the history keeps, the last ones.
+const MaxVisits = 8
 
 // SessionOf is the session in which Replies[i] was given.
 func (r *Result) SessionOf(i int) *Session {

@@ -76,7 +76,10 @@ func printItem(t *testing.T) *relay.Item {
 	}, Attempts: map[uint16][]relay.Attempt{0: {
 		{N: 1, At: m.Arrival, Took: 1200 * time.Millisecond, Route: "mx", Host: "mx1.example.net", Addr: "192.0.2.25", TLS: "TLS1.3", Outcomes: []relay.Outcome{
 			{Recipient: 0, Action: relay.ActionDelayed, Reply: full}, {Recipient: 1, Action: relay.ActionDelayed, Reply: full}, {Recipient: 4, Action: relay.ActionRelayed, Reply: relayed}}},
-		{N: 2, At: m.Arrival.Add(time.Hour), Took: 30 * time.Second, Route: "mx", Outcomes: []relay.Outcome{
+		{N: 2, At: m.Arrival.Add(time.Hour), Took: 30 * time.Second, Route: "mx", Visits: []relay.Visit{
+			{Host: "mx1.example.com\x1b[31m", Addr: "192.0.2.1", Reply: relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "no answer within 30s")},
+			{Host: "mx2.example.com", Addr: "192.0.2.2", TLS: "TLS1.3", TLSLevel: relay.TLSVerified, TLSPolicy: "dane",
+				Reply: relay.Reply{Code: 421, Status: relay.Status{Class: 4, Subject: 3, Detail: 2}, Text: "busy", Stage: relay.StageMail, MTA: "mx2.example.com"}}}, Outcomes: []relay.Outcome{
 			{Recipient: 0, Action: relay.ActionDelayed, Reply: relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "no host of example.com answers")}}},
 	}}}
 }

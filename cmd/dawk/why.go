@@ -280,6 +280,7 @@ func (p *printer) attempts(attempts []relay.Attempt, to []relay.Path) {
 	}
 	for _, a := range attempts {
 		p.line("   %2d  %s  %s", a.N, p.clock(a.At), p.attemptPlace(a))
+		p.visits(a.Visits)
 		for rest := a.Outcomes; len(rest) > 0; {
 			n := 1
 			for n < len(rest) && rest[n].Action == rest[0].Action && rest[n].Reply == rest[0].Reply {
@@ -288,6 +289,15 @@ func (p *printer) attempts(attempts []relay.Attempt, to []relay.Path) {
 			p.line("       %s: %s  %s", outcomeOf(rest[:n], to), rest[0].Action, p.reply(rest[0].Reply))
 			rest = rest[n:]
 		}
+	}
+}
+
+// visits writes the hosts that an attempt turned to, where they were several, and
+// what each said.
+func (p *printer) visits(all []relay.Visit) {
+	for _, v := range all {
+		tls := relay.TLSWords(v.TLS, v.TLSLevel, v.TLSPolicy)
+		p.line("       tried %s: %s", strings.TrimSpace(fmt.Sprintf("%s [%s] %s", relay.Sanitize(v.Host), relay.Sanitize(v.Addr), relay.Sanitize(tls))), p.reply(v.Reply))
 	}
 }
 

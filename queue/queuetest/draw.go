@@ -79,7 +79,7 @@ func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
 	if rapid.Bool().Draw(t, "attempt") {
 		st.Next.Attempts++
 		st.Attempt = &relay.Attempt{N: st.Next.Attempts, At: now, Took: time.Second, Route: "mx", Host: "mx.example.com",
-			TLS: "TLS1.3", Outcomes: slices.Clone(st.Outcomes), Next: st.Next.Due, Rule: st.Next.Rule}
+			TLS: "TLS1.3", Visits: drawVisits(t), Outcomes: slices.Clone(st.Outcomes), Next: st.Next.Due, Rule: st.Next.Rule}
 	}
 	for range rapid.IntRange(0, 1).Draw(t, "notices") {
 		msg, content := drawMessage(t, s.store.NextID())
@@ -91,4 +91,12 @@ func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
 		}
 	}
 	return st
+}
+
+func drawVisits(t *rapid.T) (all []relay.Visit) {
+	for i := range rapid.SampledFrom([]int{0, 0, 2, relay.MaxVisits}).Draw(t, "visits") {
+		all = append(all, relay.Visit{Host: fmt.Sprintf("mx%d.example.com", i), Addr: "192.0.2.25", TLS: "TLS1.2", TLSLevel: relay.TLSVerified, TLSPolicy: "dane",
+			Reply: relay.Reply{Code: 421, Status: relay.Status{Class: 4, Subject: 3, Detail: 2}, Text: "busy", Stage: relay.StageGreeting, MTA: "mx.example.com"}})
+	}
+	return all
 }

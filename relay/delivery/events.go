@@ -20,7 +20,7 @@ func (s *settler) attemptEvents(now time.Time, c *relay.Claim, a attempted, n in
 	if len(a.result.Replies) > 0 {
 		e.Reply = worst(a.result.Replies)
 	}
-	e.Unknown = a.result.Unknown
+	e.Unknown, e.Visits = a.result.Unknown, a.result.Visits
 	return []relay.Event{e}
 }
 

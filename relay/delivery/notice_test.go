@@ -182,6 +182,14 @@ func TestAttemptIsRecorded(t *testing.T) {
 		!at.Next.Equal(arrival.Add(3*time.Second+15*time.Minute)) || at.Rule != "retry step 3 of 6: 15m ±10 %" || at.Outcomes[0].Reply != defers {
 		t.Errorf("%+v", at)
 	}
+	if a.result.Visits = make([]relay.Visit, 1); settled(s, arrival, claim, a).settlement.Attempt.Visits != nil {
+		t.Error("one host is told of twice")
+	}
+	a.result.Visits = make([]relay.Visit, 20)
+	a.result.Visits[19].Host = "mx.dest.test"
+	if v := settled(s, arrival, claim, a).settlement.Attempt.Visits; len(v) != relay.MaxVisits || v[len(v)-1].Host != "mx.dest.test" {
+		t.Errorf("%d of 20 hosts are kept: %+v", len(v), v)
+	}
 }
 
 // Notices are signed; one that cannot be is sent all the same.

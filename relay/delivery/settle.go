@@ -173,6 +173,9 @@ func (s *settler) record(now time.Time, n int, out []relay.Outcome, r relay.Resu
 	if a.At.IsZero() {
 		a.At = now
 	}
+	if n := len(r.Visits); n > 1 { // one is what stands there already
+		a.Visits = r.Visits[max(0, n-relay.MaxVisits):]
+	}
 	return a
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	s.Observe(relay.Event{Kind: relay.EventAttempted, ID: want.ID, Time: want.Time}) // nothing of a recipient
 	s.Observe(event(t, 2, relay.EventFailed, "other@example.com"))
 	got, err := s.Of(want.ID)
-	if err != nil || len(got) != 1 || got[0] != want {
+	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 		t.Errorf("%v\n%+v, want\n%+v", err, got, want)
 	}
 	null := event(t, 3, relay.EventRelayed, "bob@example.com")
