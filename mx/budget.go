@@ -37,8 +37,9 @@ type budget struct {
 	next   int         // the oldest of them
 	until  time.Time   // a pause
 	day    [24 * 60]dayMinute
-	sum    dayMinute // of all in day that count
-	dirty  bool      // it differs from what is on disk
+	sum    dayMinute       // of all in day that count
+	dirty  bool            // it differs from what is on disk
+	news   chan<- struct{} // told of every change; nil: nobody listens
 }
 
 // dayMinute is what was sent in one minute of the last 24 hours.
@@ -107,7 +108,7 @@ func (b *budget) count(now time.Time, messages, recipients int) {
 		b.drop(slot)
 		slot.minute = m
 	}
-	b.dirty = true
+	b.changed()
 	slot.messages, slot.recipients = slot.messages+messages, slot.recipients+recipients
 	b.sum.messages, b.sum.recipients = b.sum.messages+messages, b.sum.recipients+recipients
 }
@@ -143,7 +144,17 @@ func (b *budget) pause(now time.Time, d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if end := now.Add(d); end.After(b.until) {
-		b.until, b.dirty = end, true
+		b.until = end
+		b.changed()
+	}
+}
+
+// changed has the change written, soon; nobody waits for a disk here.
+func (b *budget) changed() {
+	b.dirty = true
+	select {
+	case b.news <- struct{}{}:
+	default: // it is to be written already, or nowhere
 	}
 }
 

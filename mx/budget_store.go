@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -12,9 +13,14 @@ import (
 	"time"
 )
 
-// saveBudgets is how often counts of the day are written, if they have changed:
-// after a crash a mailbox has what it sent since then once more.
+// saveBudgets is how often counts of the day are synced, if they have changed:
+// after a power cut a mailbox may have what it sent since then once more. A
+// process that is killed forgets nothing: each change is written at once, without
+// a sync, to a second file beside the first.
 const saveBudgets = 10 * time.Second
+
+// latest is what the name of the second file has behind that of the first.
+const latest = ".latest"
 
 // keptBudget is what outlives a restart of one mailbox's budget.
 type keptBudget struct {
@@ -27,6 +33,7 @@ type keptBudget struct {
 type budgetBook struct {
 	file string
 	all  map[string]*budget // by mailbox
+	news chan struct{}      // something has changed; holds one
 	stop chan struct{}
 	wg   sync.WaitGroup
 }
@@ -51,26 +58,52 @@ func (t *Transport) openBudgets() {
 	if b.file = t.cfg.BudgetFile; b.file == "" || len(b.all) == 0 {
 		return
 	}
-	if err := b.read(time.Now()); err != nil {
+	b.read(b.file+latest, time.Now()) // after a power cut it may hold anything: it is not synced
+	if err := b.read(b.file, time.Now()); err != nil {
 		t.cfg.Log.Warn("what mailboxes have sent today is not known; their providers count on", "error", err)
 	}
-	b.stop = make(chan struct{})
-	b.wg.Go(func() {
-		tick := time.NewTicker(saveBudgets)
-		defer tick.Stop()
-		for failed := false; ; {
-			select {
-			case <-tick.C:
-			case <-b.stop:
-				return
-			}
-			err := b.save()
-			if err != nil && !failed { // once, not every ten seconds
-				t.cfg.Log.Warn("what mailboxes have sent today is not on disk; a restart forgets it", "error", err)
-			}
-			failed = err != nil
+	b.stop, b.news = make(chan struct{}), make(chan struct{}, 1)
+	for _, one := range b.all {
+		one.news = b.news
+	}
+	b.wg.Go(func() { b.keep(t.cfg.Log) })
+}
+
+// keep writes what changes until the book is closed.
+func (b *budgetBook) keep(log *slog.Logger) {
+	tick := time.NewTicker(saveBudgets)
+	defer tick.Stop()
+	for failed := false; ; {
+		select {
+		case <-b.news:
+			b.note()
+			continue
+		case <-tick.C:
+		case <-b.stop:
+			return
 		}
-	})
+		err := b.save()
+		if err != nil && !failed { // once, not every ten seconds
+			log.Warn("what mailboxes have sent today is not on disk; a restart forgets it", "error", err)
+		}
+		failed = err != nil
+	}
+}
+
+// note writes the latest counts for whoever starts after this process was
+// killed. What fails here the next save reports.
+func (b *budgetBook) note() {
+	kept := make(map[string]keptBudget, len(b.all))
+	for key, one := range b.all {
+		kept[key] = one.kept()
+	}
+	name := b.file + latest
+	data, err := json.Marshal(kept)
+	if err == nil {
+		if err = os.WriteFile(name+".new", data, 0o600); err == nil {
+			os.Rename(name+".new", name)
+		}
+	}
 }
 
 func (b *budgetBook) close() error {
@@ -79,11 +112,15 @@ func (b *budgetBook) close() error {
 	}
 	close(b.stop)
 	b.wg.Wait()
-	return b.save()
+	err := b.save()
+	if err == nil {
+		os.Remove(b.file + latest)
+	}
+	return err
 }
 
-func (b *budgetBook) read(now time.Time) error {
-	data, err := os.ReadFile(b.file)
+func (b *budgetBook) read(file string, now time.Time) error {
+	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -107,8 +144,8 @@ func (b *budgetBook) save() error {
 	changed := false
 	kept := make(map[string]keptBudget, len(b.all))
 	for key, one := range b.all {
-		k, dirty := one.kept()
-		kept[key], changed = k, changed || dirty
+		changed = one.saved() || changed // before it is read: what changes from now on is saved next time
+		kept[key] = one.kept()
 	}
 	if !changed {
 		return nil
@@ -126,10 +163,17 @@ func (b *budgetBook) save() error {
 	return nil
 }
 
-func (b *budget) kept() (k keptBudget, dirty bool) {
+// saved says whether b has changed since it was asked last.
+func (b *budget) saved() (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	dirty, b.dirty = b.dirty, false
+	changed, b.dirty = b.dirty, false
+	return changed
+}
+
+func (b *budget) kept() (k keptBudget) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	k.Until = b.until
 	for i := range b.minute {
 		if at := b.minute[(b.next+i)%len(b.minute)]; !at.IsZero() {
@@ -141,7 +185,7 @@ func (b *budget) kept() (k keptBudget, dirty bool) {
 			k.Day = append(k.Day, [3]int64{d.minute, int64(d.messages), int64(d.recipients)})
 		}
 	}
-	return k, dirty
+	return k
 }
 
 func (b *budget) unsaved() {
@@ -151,7 +195,8 @@ func (b *budget) unsaved() {
 }
 
 // restore takes back what was kept, unless it is older than a day or from the
-// future: a clock that was wrong must not stop the mail for longer.
+// future: a clock that was wrong must not stop the mail for longer. Of two files
+// the one that has counted further is right.
 func (b *budget) restore(now time.Time, k keptBudget) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -161,14 +206,17 @@ func (b *budget) restore(now time.Time, k keptBudget) {
 			continue
 		}
 		slot := &b.day[d[0]%int64(len(b.day))]
+		if slot.minute == d[0] {
+			d[1], d[2] = max(d[1], int64(slot.messages)), max(d[2], int64(slot.recipients))
+		}
 		b.drop(slot)
 		*slot = dayMinute{minute: d[0], messages: int(d[1]), recipients: int(d[2])}
 		b.sum.messages, b.sum.recipients = b.sum.messages+slot.messages, b.sum.recipients+slot.recipients
 	}
-	if n := len(k.Minute); n <= len(b.minute) && !slices.ContainsFunc(k.Minute, now.Before) {
+	if n := len(k.Minute); n > 0 && n <= len(b.minute) && !slices.ContainsFunc(k.Minute, now.Before) && !k.Minute[n-1].Before(b.minute[len(b.minute)-1]) {
 		copy(b.minute[len(b.minute)-n:], k.Minute) // the next is the first, and has no time
 	}
-	if k.Until.After(now) && k.Until.Before(now.Add(dailyPause+time.Minute)) {
+	if k.Until.After(now) && k.Until.After(b.until) && k.Until.Before(now.Add(dailyPause+time.Minute)) {
 		b.until = k.Until
 	}
 }

@@ -186,7 +186,7 @@ func TestBudgetOutlivesARestart(t *testing.T) {
 		}
 		tr.Reserve("route:a")
 		tr.Close()
-		if err := os.WriteFile(file, saved, 0o600); err != nil { // as after kill -9
+		if err := os.WriteFile(file, saved, 0o600); err != nil { // as after a power cut
 			t.Fatal(err)
 		}
 		tr = open()
@@ -218,4 +218,64 @@ func TestBudgetOutlivesARestart(t *testing.T) {
 		}
 		tr.Close()
 	})
+}
+
+// A process that is killed has counted everything that it began to send; a power
+// cut may leave what was written without a sync in any form.
+func TestBudgetOutlivesAKill(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		latest func([]byte) []byte // what is found of the second file
+		used   int
+	}{
+		{"killed", func(b []byte) []byte { return b }, 7},
+		{"killed before it was ever synced", nil, 7},
+		{"power cut", func([]byte) []byte { return nil }, 5},
+		{"power cut in the middle of it", func(b []byte) []byte { return b[:len(b)/2] }, 5},
+		{"power cut, and it is older", func([]byte) []byte { return []byte(`{}`) }, 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir, after := t.TempDir(), t.TempDir()
+				open := func(dir string) *mx.Transport {
+					tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, BudgetFile: filepath.Join(dir, "budgets.json"), Routes: []mx.Route{{
+						Name: "a", To: []string{"*"}, User: "one@example.org", Password: "x", Via: []mx.Hop{{Host: "127.0.0.1", Port: 25}},
+						Provider: mx.ProviderGoogle, Budget: mx.Budget{MessagesPerDay: 1000, PerMinute: 100}}}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return tr
+				}
+				tr := open(dir)
+				for range 5 {
+					tr.Reserve("route:a")
+				}
+				time.Sleep(11 * time.Second) // the bubble's clock: they are synced
+				tr.Reserve("route:a")
+				tr.Reserve("route:a")
+				synctest.Wait()
+				for _, name := range []string{"budgets.json", "budgets.json.latest"} {
+					b, err := os.ReadFile(filepath.Join(dir, name))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if name == "budgets.json" && c.latest == nil {
+						continue
+					}
+					if name != "budgets.json" && c.latest != nil {
+						b = c.latest(b)
+					}
+					if err := os.WriteFile(filepath.Join(after, name), b, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				tr.Close()
+				tr = open(after)
+				defer tr.Close()
+				if got := tr.Budgets()[0].Used; got.MessagesPerDay != c.used || got.PerMinute != c.used {
+					t.Errorf("%+v are counted, want %d", got, c.used)
+				}
+			})
+		})
+	}
 }
