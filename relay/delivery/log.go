@@ -15,9 +15,9 @@ type logObserver struct{ log *slog.Logger }
 // NewLogObserver writes one line an event to l: for what happens to mail one
 // line a recipient, with the queue ID, the addresses, the next hop's own words,
 // and when it is tried again. Keys that do not apply are left out; those that
-// appear keep their names and their order:
+// appear keep their names and their order; docs/operations.md says what each is:
 //
-//	qid from rcpt identity client listener session msgid size nrcpt dest route provider mx
+//	qid from rcpt identity client listener session msgid size nrcpt dest route source provider mx
 //	addr tls tls_level tls_policy tls_failed sent_as attempt took age code status reply unknown next rule reason notice kind
 //
 // session names the client's connection: with [log] level = "debug" the whole
