@@ -9,9 +9,8 @@ type lane struct {
 	n          int
 	dest       *destination
 	share      *share
-	inRing     bool // of the share
-	after      *lane
-	older      *lane // neighbours among the lanes of dest
+	seat       seat[*lane] // among those of the share
+	older      *lane       // neighbours among the lanes of dest
 	newer      *lane
 }
 
@@ -87,55 +86,14 @@ func (d *destination) open() bool {
 
 // share is the lanes of one identity for the destinations of one provider.
 type share struct {
-	ident       uint32
-	provider    *provider
-	lanes       int   // that are its own
-	first, last *lane // those whose turn comes
-	inRing      bool  // of the provider
-	after       *share
+	ident    uint32
+	provider *provider
+	lanes    int         // that are its own
+	turns    ring[*lane] // those whose turn comes
+	seat     seat[*share]
 }
 
 type shareKey struct {
 	provider *provider
 	ident    uint32
-}
-
-func (h *share) push(l *lane) {
-	l.inRing, l.after = true, nil
-	if h.last != nil {
-		h.last.after = l
-	} else {
-		h.first = l
-	}
-	h.last = l
-}
-
-// pop takes the lane whose turn it is out of the ring.
-func (h *share) pop() *lane {
-	l := h.first
-	if h.first = l.after; h.first == nil {
-		h.last = nil
-	}
-	l.inRing, l.after = false, nil
-	return l
-}
-
-// remove takes l out of the ring wherever it is: for what happens seldom.
-func (h *share) remove(l *lane) {
-	var before *lane
-	for o := h.first; o != nil; before, o = o, o.after {
-		if o != l {
-			continue
-		}
-		if before == nil {
-			h.first = l.after
-		} else {
-			before.after = l.after
-		}
-		if h.last == l {
-			h.last = before
-		}
-		l.inRing, l.after = false, nil
-		return
-	}
 }

@@ -61,10 +61,10 @@ func (s *scheduler) audit(out map[ref]bool) error {
 				s.shares[shareKey{d.provider, l.share.ident}] != l.share {
 				return fmt.Errorf("a lane of %s has %d, not %d, or is lost", s.dests.names[d.num], n, l.n)
 			}
-			if n > 0 && d.open() && (!l.inRing || !l.share.inRing || d.provider.open() && !d.provider.inRing) {
+			if n > 0 && d.open() && (!l.seat.taken || !l.share.seat.taken || d.provider.open() && !d.provider.seat.taken) {
 				return fmt.Errorf("%s could have a turn and is in no ring", s.dests.names[d.num])
 			}
-			if !l.inRing && n > 0 && !d.parked {
+			if !l.seat.taken && n > 0 && !d.parked {
 				return fmt.Errorf("a lane of %s would never be offered a turn", s.dests.names[d.num])
 			}
 			ready += n

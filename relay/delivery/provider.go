@@ -15,9 +15,8 @@ type provider struct {
 	ready   int    // entries of theirs that wait for their turn
 	flying  int    // attempts that may hold a connection
 
-	first, last *share // those whose turn comes
-	inRing      bool   // of all providers
-	after       *provider
+	turns ring[*share] // those whose turn comes
+	seat  seat[*provider]
 
 	rest       rest
 	messages   bucket
@@ -71,26 +70,6 @@ func (p *provider) open() bool { return p.rest.until == 0 && p.flying < p.width(
 
 // next is when the rates allow a message; what is not later than now is now.
 func (p *provider) next() int64 { return max(p.messages.next(), p.recipients.next()) }
-
-func (p *provider) push(h *share) {
-	h.inRing, h.after = true, nil
-	if p.last != nil {
-		p.last.after = h
-	} else {
-		p.first = h
-	}
-	p.last = h
-}
-
-// pop takes the share whose turn it is out of the ring.
-func (p *provider) pop() *share {
-	h := p.first
-	if p.first = h.after; p.first == nil {
-		p.last = nil
-	}
-	h.inRing, h.after = false, nil
-	return h
-}
 
 // succeeded: an attempt got in, and has given its connection back.
 func (p *provider) succeeded(now int64) {

@@ -32,9 +32,7 @@ func (s *scheduler) move(d *destination, p *provider) {
 	p.domains++
 	for l := d.lanes; l != nil; l = l.older {
 		h := l.share
-		if l.inRing {
-			h.remove(l)
-		}
+		h.turns.leave(&l.seat)
 		l.share = s.shareOf(p, h.ident)
 		l.share.lanes++
 		s.leaveShare(h)
@@ -59,7 +57,7 @@ func (s *scheduler) drop(p *provider) {
 }
 
 func (p *provider) idle() bool {
-	return p.domains == 0 && p.flying == 0 && p.rest.until == 0 && !p.inRing
+	return p.domains == 0 && p.flying == 0 && p.rest.until == 0 && !p.seat.taken
 }
 
 // sweep forgets what is old: slow-downs after an hour, rates that are full

@@ -31,13 +31,12 @@ type scheduler struct {
 	shares      map[shareKey]*share
 	woken       map[ref]bool // entries in placeOut: see wakeAll
 	rests       restHeap
-	ringFirst   *provider // providers whose turn comes
-	ringLast    *provider
-	flying      int // attempts that may hold a connection
-	out         int // entries in placeOut
-	ready       int // entries in placeReady
-	held        int // entries in placeHeld
-	deferred    int // entries in placeWaiting that were attempted before
+	turns       ring[*provider] // those whose turn comes
+	flying      int             // attempts that may hold a connection
+	out         int             // entries in placeOut
+	ready       int             // entries in placeReady
+	held        int             // entries in placeHeld
+	deferred    int             // entries in placeWaiting that were attempted before
 	reasonCount [maxReasons]int
 }
 

@@ -66,7 +66,7 @@ func (s *scheduler) shareOf(p *provider, ident uint32) *share {
 
 // dropLane forgets an empty lane that stands in no ring.
 func (s *scheduler) dropLane(l *lane) {
-	if l.n > 0 || l.inRing || l.dest == nil {
+	if l.n > 0 || l.seat.taken || l.dest == nil {
 		return
 	}
 	d := l.dest
@@ -85,7 +85,7 @@ func (s *scheduler) dropLane(l *lane) {
 
 // leaveShare is for a lane that leaves it.
 func (s *scheduler) leaveShare(h *share) {
-	if h.lanes--; h.lanes == 0 && !h.inRing {
+	if h.lanes--; h.lanes == 0 && !h.seat.taken {
 		delete(s.shares, shareKey{h.provider, h.ident})
 	}
 }
@@ -105,35 +105,28 @@ func (s *scheduler) offer(d *destination) {
 // offerLane puts l into the ring if it may have a turn.
 func (s *scheduler) offerLane(l *lane) {
 	switch {
-	case l.inRing || l.n == 0:
+	case l.seat.taken || l.n == 0:
 		return
 	case !l.dest.open():
 		l.dest.parked = true
 		return
 	}
-	l.share.push(l)
+	l.share.turns.join(&l.seat, l)
 	s.offerShare(l.share)
 }
 
 func (s *scheduler) offerShare(h *share) {
-	if !h.inRing && h.first != nil {
-		h.provider.push(h)
+	if !h.seat.taken && !h.turns.empty() {
+		h.provider.turns.join(&h.seat, h)
 	}
 	s.offerProvider(h.provider)
 }
 
 // offerProvider puts p into the ring if it may have a turn.
 func (s *scheduler) offerProvider(p *provider) {
-	if p.inRing || p.first == nil || !p.open() {
-		return
+	if !p.seat.taken && !p.turns.empty() && p.open() {
+		s.turns.join(&p.seat, p)
 	}
-	p.inRing, p.after = true, nil
-	if s.ringLast != nil {
-		s.ringLast.after = p
-	} else {
-		s.ringFirst = p
-	}
-	s.ringLast = p
 }
 
 // flight is one attempt's use of a connection.
@@ -147,13 +140,9 @@ type flight struct {
 
 // take is the attempt whose turn it is; ok is false when none may begin now.
 func (s *scheduler) take(now int64) (f flight, ok bool) {
-	for s.flying < s.maxFlying && s.ringFirst != nil {
-		p := s.ringFirst
-		if s.ringFirst = p.after; s.ringFirst == nil {
-			s.ringLast = nil
-		}
-		p.inRing, p.after = false, nil
-		if p.first == nil || !p.open() {
+	for s.flying < s.maxFlying && !s.turns.empty() {
+		p := s.turns.next()
+		if p.turns.empty() || !p.open() {
 			s.letGo(p)
 			continue // something changed while it waited for its turn
 		}
@@ -183,16 +172,16 @@ func (s *scheduler) take(now int64) (f flight, ok bool) {
 // turn is the lane of p whose turn it is, out of its ring; nil when it cannot
 // have one, and another may.
 func (s *scheduler) turn(p *provider) *lane {
-	h := p.pop()
-	if h.first == nil {
+	h := p.turns.next()
+	if h.turns.empty() {
 		if h.lanes == 0 {
 			delete(s.shares, shareKey{p, h.ident})
 		}
 		return nil
 	}
-	l := h.pop()
-	if h.first != nil {
-		p.push(h)
+	l := h.turns.next()
+	if !h.turns.empty() {
+		p.turns.join(&h.seat, h)
 	}
 	d := l.dest
 	switch {
@@ -223,7 +212,7 @@ func (s *scheduler) admit(f *flight, name string, recipients int, now int64) boo
 		return true
 	}
 	p := s.providerNamed(name)
-	others := p.first != nil
+	others := !p.turns.empty()
 	if d := s.active[s.at(f.r).dest]; first && d.provider != p {
 		s.move(d, p)
 	}
@@ -353,7 +342,7 @@ func (s *scheduler) forget(d *destination) {
 		return
 	}
 	for l := d.lanes; l != nil; l = l.older {
-		if l.inRing {
+		if l.seat.taken {
 			return // its turn will find it empty
 		}
 	}
@@ -373,7 +362,7 @@ func (s *scheduler) rescue() (stranded int) {
 		if l.n == 0 || !l.dest.open() {
 			continue
 		}
-		lost := !l.inRing || !l.share.inRing || l.share.provider.open() && !l.share.provider.inRing
+		lost := !l.seat.taken || !l.share.seat.taken || l.share.provider.open() && !l.share.provider.seat.taken
 		s.offerLane(l)
 		s.offerShare(l.share)
 		if lost {

@@ -1,0 +1,49 @@
+package delivery
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// A ring gives turns in the order of joining, whoever leaves from wherever.
+func TestRing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var r ring[int]
+		var seats [6]seat[int]
+		var want []int
+		t.Repeat(map[string]func(*rapid.T){
+			"join": func(t *rapid.T) {
+				if i := rapid.IntRange(0, len(seats)-1).Draw(t, "who"); !seats[i].taken {
+					r.join(&seats[i], i)
+					want = append(want, i)
+				}
+			},
+			"leave": func(t *rapid.T) {
+				i := rapid.IntRange(0, len(seats)-1).Draw(t, "who")
+				r.leave(&seats[i])
+				want = slices.DeleteFunc(want, func(o int) bool { return o == i })
+			},
+			"next": func(t *rapid.T) {
+				if r.empty() {
+					t.Skip()
+				}
+				if got := r.next(); got != want[0] {
+					t.Fatalf("it is the turn of %d, want %d of %v", got, want[0], want)
+				}
+				want = want[1:]
+			},
+			"": func(t *rapid.T) {
+				for i, s := range seats {
+					if s.taken != slices.Contains(want, i) {
+						t.Fatalf("%d has a seat: %v; in the ring are %v", i, s.taken, want)
+					}
+				}
+				if r.empty() != (len(want) == 0) || r.last != nil && r.last.who != want[len(want)-1] {
+					t.Fatalf("it ends wrongly: %v", want)
+				}
+			},
+		})
+	})
+}
