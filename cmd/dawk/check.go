@@ -55,8 +55,8 @@ func newCheckCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings and this machine before they are used",
-		Long: "Checks the configuration, certificate, users, disk, DNS, listeners, our name, DKIM records, port 25 and\n" +
-			"the smart hosts' logins. It changes nothing and sends no mail. Run it as the user that the relay runs as.\n" +
+		Long: "Checks the configuration, certificate, users, disk, DNS, listeners, our name, SPF and DKIM records,\n" +
+			"port 25 and the smart hosts' logins. It changes nothing and sends no mail. Run it as the user that the relay runs as.\n" +
 			"Exit status 1 if anything is wrong; warnings do not count.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), asJSON) },
@@ -106,7 +106,7 @@ func checkAll(ctx context.Context, path string) []finding {
 	}
 	c := &checker{cfg: cfg, running: dawkRuns(cfg), outbound6: outbound6}
 	checks := []func(context.Context) []finding{
-		c.configuration, c.tls, c.users, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.name, c.sources, c.shaping, c.dkim, c.port25, c.routes,
+		c.configuration, c.tls, c.users, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.name, c.sources, c.shaping, c.dkim, c.spf, c.port25, c.routes,
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()

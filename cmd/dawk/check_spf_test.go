@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"dawk/mx"
+)
+
+// spfZone is DNS for the checks of SPF: "TXT name", "A name" and "MX name".
+type spfZone map[string][]string
+
+func (z spfZone) get(typ, name string) ([]string, error) {
+	switch records, ok := z[typ+" "+name]; {
+	case !ok:
+		return nil, &mx.DNSError{Name: name, Type: typ, Trouble: mx.NXDomain}
+	case len(records) == 0:
+		return nil, &mx.DNSError{Name: name, Type: typ, Trouble: mx.ServFail}
+	default:
+		return records, nil
+	}
+}
+
+func (z spfZone) LookupTXT(_ context.Context, name string) (mx.Answer[string], error) {
+	records, err := z.get("TXT", name)
+	return mx.Answer[string]{Records: records}, err
+}
+
+func (z spfZone) LookupAddrs(_ context.Context, host, _ string) (a mx.Answer[netip.Addr], err error) {
+	records, err := z.get("A", host)
+	for _, r := range records {
+		a.Records = append(a.Records, netip.MustParseAddr(r))
+	}
+	return a, err
+}
+
+func (z spfZone) LookupMX(_ context.Context, domain string) (a mx.Answer[mx.MX], err error) {
+	records, err := z.get("MX", domain)
+	for _, r := range records {
+		a.Records = append(a.Records, mx.MX{Host: r})
+	}
+	return a, err
+}
+
+// RFC 7208, as far as an administrator's record goes.
+func TestSPF(t *testing.T) {
+	zone := spfZone{
+		"TXT other.test":  {"v=spf1 ip4:192.0.2.25 ~all"},
+		"TXT strict.test": {"v=spf1 -all"},
+		"TXT loop.test":   {"v=spf1 include:loop.test -all"},
+		"TXT none.test":   {"v=spf10 +all", "verification=1"},
+		"TXT lost.test":   {},
+		"A relay.test":    {"192.0.2.25", "2001:db8::25"},
+		"A a.test":        {"192.0.2.77"},
+		"MX a.test":       {"relay.test"},
+	}
+	for record, want := range map[string]string{
+		"v=spf1 ip4:192.0.2.25 -all":              "✔ the record of a.test allows 192.0.2.25",
+		"V=SPF1 ip4:192.0.2.0/24":                 "✔ the record of a.test allows",
+		"v=spf1 a -all":                           "! the record of a.test does not allow 192.0.2.25 (fail)",
+		"v=spf1 a/24 -all":                        "✔ the record of a.test allows",
+		"v=spf1 a:relay.test ~all":                "✔ the record of a.test allows",
+		"v=spf1 mx -all":                          "✔ the record of a.test allows",
+		"v=spf1 mx//64 ?all":                      "✔ the record of a.test allows",
+		"v=spf1 ip6:2001:db8::/32 ~all":           "! the record of a.test does not allow 192.0.2.25 (softfail)",
+		"v=spf1":                                  "! the record of a.test does not allow 192.0.2.25 (neutral)",
+		"v=spf1 -ip4:192.0.2.25 +all":             "! the record of a.test does not allow 192.0.2.25 (fail)",
+		"v=spf1 include:other.test -all":          "✔ the record of a.test allows",
+		"v=spf1 include:strict.test ?all":         "! the record of a.test does not allow 192.0.2.25 (neutral)",
+		"v=spf1 exp=why.%{d} redirect=other.test": "✔ the record of a.test allows",
+		"v=spf1 redirect=strict.test":             "! the record of a.test does not allow 192.0.2.25 (fail)",
+		"v=spf1 include:none.test -all":           "! a.test: its SPF record is not valid: none.test, which it names, has none",
+		"v=spf1 include:loop.test -all":           "! a.test: its SPF record is not valid: it needs more than 10 lookups",
+		"v=spf1 include:lost.test -all":           "! the SPF record of a.test could not be followed",
+		"v=spf1 ip4:none -all":                    `! a.test: its SPF record is not valid: "ip4:none" holds no address`,
+		"v=spf1 a/99 -all":                        `! a.test: its SPF record is not valid: "a/99" is no mechanism`,
+		"v=spf1 ipv4:192.0.2.25":                  `! a.test: its SPF record is not valid: "ipv4:192.0.2.25" is unknown`,
+		"v=spf1 exists:%{i}.x.test -all":          "✔ a.test has a record that is not followed here: it depends on the single mail",
+		"v=spf1 ip4:192.0.2.25 -all\nv=spf1 +all": "! a.test: its SPF record is not valid: there are 2",
+		"something else":                          "! a.test has no SPF record",
+	} {
+		zone["TXT a.test"] = strings.Split(record, "\n")
+		got := spfOf(t.Context(), zone, "a.test", []netip.Addr{netip.MustParseAddr("192.0.2.25")})
+		if len(got) != 1 {
+			t.Errorf("%s: %v", record, got)
+			continue
+		}
+		line := map[level]string{levelOK: "✔ ", levelWarning: "! "}[got[0].Level] + got[0].Message
+		if !strings.HasPrefix(line, want) {
+			t.Errorf("%s: %q, want %q", record, line, want)
+		}
+	}
+	zone["TXT a.test"] = []string{"v=spf1 a:relay.test -all"}
+	if got := spfOf(t.Context(), zone, "a.test", []netip.Addr{netip.MustParseAddr("2001:db8::25"), netip.MustParseAddr("2001:db8::26")}); len(got) != 2 ||
+		got[0].Level != levelOK || got[1].Level != levelWarning || got[1].Advice != "put ip6:2001:db8::26 into the record of a.test" {
+		t.Errorf("%+v", got)
+	}
+}
