@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"runtime/debug"
 	"testing"
 )
 
@@ -12,8 +13,13 @@ import (
 // that costs more raises them knowingly; docs/performance.md says what they
 // stand for.
 const (
-	maxAllocations = 325 // of about 310; source and sink included
+	maxAllocations = 325 // of about 313; source and sink included
 	maxAllocated   = 48 << 10
+
+	// What became of a message rides with the commit of the next one, or has its
+	// own where that comes later: it then costs this in addition.
+	commitAllocations = 100 // of about 93
+	commitAllocated   = 12 << 10
 
 	// What the whole relay keeps in memory when no mail waits; the collector
 	// doubles it. of about 1.5 MiB, source and sink included.
@@ -24,6 +30,9 @@ func TestCostOfAMessage(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates too")
 	}
+	// The collector empties the pools, the more often the more processors fill
+	// them: without it the counts are those of the code.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	const n = 500
 	g := newRig(t)
 	g.send(t, 200, 1)
@@ -33,9 +42,11 @@ func TestCostOfAMessage(t *testing.T) {
 	commits = g.instance.queue.Stats().Commits - commits
 
 	objects, octets := (after.Mallocs-before.Mallocs)/n, (after.TotalAlloc-before.TotalAlloc)/n
+	more := uint64(max(commits, n) - n) // commits of their own
+	mostObjects, mostOctets := maxAllocations+more*commitAllocations/n, maxAllocated+more*commitAllocated/n
 	t.Logf("%d allocations, %d octets, %.2f commits a message", objects, octets, float64(commits)/n)
-	if objects > maxAllocations || octets > maxAllocated {
-		t.Errorf("a message takes %d allocations of %d octets, more than %d of %d", objects, octets, maxAllocations, maxAllocated)
+	if objects > mostObjects || octets > mostOctets {
+		t.Errorf("a message takes %d allocations of %d octets, more than %d of %d", objects, octets, mostObjects, mostOctets)
 	}
 	// With one client each message is a commit, or the 250 was a lie; what
 	// became of it rides with the next one's, or waits 10 ms and has its own.
