@@ -1,11 +1,15 @@
 package mxtest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
+	"syscall"
+	"time"
 )
 
 // Ports that a test will listen on again, or on several addresses, must not be
@@ -35,14 +39,40 @@ func FreePort() (port int, claim io.Closer, err error) {
 	start := rand.IntN(span)
 	for i := range span {
 		port = firstPort + (start+i)%span
-		if claim, err = net.ListenPacket("udp4", fmt.Sprintf("%s:%d", guard, port)); err != nil {
+		if listenedOn(port) {
 			continue
 		}
-		var l net.Listener
-		if l, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			return port, claim, l.Close()
+		if claim, err = net.ListenPacket("udp4", fmt.Sprintf("%s:%d", guard, port)); err == nil {
+			return port, claim, nil
 		}
-		claim.Close()
 	}
 	return 0, nil, fmt.Errorf("no port is free: %w", err)
+}
+
+// listenedOn asks the kernel. To listen and to close would not do: a process
+// that is forked in between holds the port until it has become its program.
+func listenedOn(port int) bool {
+	local := fmt.Sprintf(":%04X", port)
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		b, _ := os.ReadFile(table) // elsewhere than on Linux nobody knows
+		for line := range strings.Lines(string(b)) {
+			f := strings.Fields(line) // number, local address, remote address, state
+			if len(f) > 3 && strings.HasSuffix(f[1], local) && f[3] == "0A" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// listen is net.Listen on a port that may have been ours a moment ago, when a
+// process was forked that has not become its program yet.
+func listen(addr string) (l net.Listener, err error) {
+	for range 500 {
+		if l, err = net.Listen("tcp", addr); !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return l, err
 }

@@ -123,7 +123,7 @@ func (s *Server) listenOn(addr string) (err error) {
 		}
 		addr = net.JoinHostPort(host, strconv.Itoa(free))
 	}
-	if s.listen, err = net.Listen("tcp", addr); err != nil && s.claim != nil {
+	if s.listen, err = listen(addr); err != nil && s.claim != nil {
 		s.claim.Close()
 	}
 	return err
