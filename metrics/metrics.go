@@ -66,9 +66,12 @@ type Queue struct {
 	SetAside  int64 // damaged records, put aside
 	FileBytes int64 // of the queue file
 	FreeBytes int64 // of its pages that hold nothing
-	DiskFree  int64 // of the file system
-	Room      int64 // for new mail
-	Limit     int64 // room below which new mail is refused
+	Journal   int64 // of records that the queue file lacks
+
+	Checkpoints uint64 // since the start
+	DiskFree    int64  // of the file system
+	Room        int64  // for new mail
+	Limit       int64  // room below which new mail is refused
 }
 
 // Delivery is the state of the scheduler. The states add up to all Deliveries.

@@ -32,7 +32,7 @@ func sources() metrics.Sources {
 	return metrics.Sources{
 		Version: "test",
 		Queue: func() metrics.Queue {
-			return metrics.Queue{Messages: 3, SetAside: 1, FileBytes: 4096, FreeBytes: 1024, DiskFree: 5e9, Room: 4e9, Limit: 1e9}
+			return metrics.Queue{Messages: 3, SetAside: 1, FileBytes: 4096, FreeBytes: 1024, Journal: 512, Checkpoints: 20, DiskFree: 5e9, Room: 4e9, Limit: 1e9}
 		},
 		Delivery: func() metrics.Delivery {
 			return metrics.Delivery{Delayed: map[string]int{"greylisted": 18, "odd": 1}, Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11}
@@ -60,6 +60,7 @@ func TestStatesAreAskedAtTheScrape(t *testing.T) {
 	m := metrics.New(sources())
 	expect(t, m, map[string]float64{
 		"dawk_queue_messages": 3, "dawk_corrupt_records": 1, "dawk_queue_file_bytes": 4096, "dawk_queue_free_bytes": 1024,
+		"dawk_queue_journal_bytes": 512, "dawk_queue_checkpoints_total": 20,
 		"dawk_disk_free_bytes": 5e9, "dawk_queue_room_bytes": 4e9, "dawk_queue_room_limit_bytes": 1e9,
 		`dawk_queue_deliveries{state="ready"}`: 1, `dawk_queue_deliveries{state="deferred"}`: 2, `dawk_queue_deliveries{state="future"}`: 3,
 		`dawk_queue_deliveries{state="held"}`: 4, `dawk_queue_deliveries{state="in_flight"}`: 5, "dawk_delivery_connections": 6,

@@ -30,7 +30,7 @@ func (q *Queue) Backup(ctx context.Context, w io.Writer) error {
 	defer cancel()
 	out := tar.NewWriter(&ctxWriter{ctx, w})
 	var missing error
-	err := q.view(func(tx *bolt.Tx) error {
+	err := q.viewAlone(func(tx *bolt.Tx) error {
 		if err := out.WriteHeader(&tar.Header{Name: fileName, Size: tx.Size(), Mode: 0o600, ModTime: stamp()}); err != nil {
 			return err
 		}

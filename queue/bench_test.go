@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,13 +25,13 @@ import (
 // BenchmarkCycle is the full life of a message: enqueue by so many producers,
 // each of which waits for the 250, and claim, read and settle by 16 consumers.
 // It prints messages a second, commits a message, octets written for each
-// octet of content, latency of Enqueue, and the share of this machine's raw
+// octet of content, CPU, latency of Enqueue, and the share of this machine's raw
 // group-sync limit, which is measured in the same run, before and after.
 //
 // Run it with -benchtime 20000x: that is the most messages of a cell; cells of
 // large bodies or of one producer stop earlier.
 func BenchmarkCycle(b *testing.B) {
-	for _, size := range []int{1 << 10, 4 << 10, 64 << 10, 256 << 10, 1 << 20, 5 << 20} {
+	for _, size := range []int{1 << 10, 4 << 10, 32 << 10, 64 << 10, 256 << 10, 1 << 20, 5 << 20} {
 		for _, producers := range []int{1, 16, 64, 256} {
 			b.Run(fmt.Sprintf("%dKiB/%d", size>>10, producers), func(b *testing.B) {
 				if b.N == 1 {
@@ -88,15 +89,17 @@ func parallel(n int, f func(worker int)) {
 }
 
 func cycle(b *testing.B, producers, size, n int) (rate float64) {
-	q := mustOpen(b, queue.Options{Dir: b.TempDir(), Reserve: -1, MinFree: 1})
+	journal, _ := strconv.ParseInt(os.Getenv("DAWK_BENCH_JOURNAL"), 10, 64) // MiB; -1: none
+	q := mustOpen(b, queue.Options{Dir: b.TempDir(), Reserve: -1, MinFree: 1, Journal: journal << 20})
 	content := make([]byte, size)
 	through(b, q, producers, content, min(n, 2000)) // the file has its size, as in a queue that lives
 	q.WaitTasks()
-	commits, octets := q.Stats().Commits, q.PageBytes()
-	began := time.Now()
+	commits, octets := q.Stats().Commits, q.Written()
+	cpu, began := cpuTime(), time.Now()
 	took := through(b, q, producers, content, n)
 	rate = float64(n) / time.Since(began).Seconds()
-	written := q.PageBytes() - octets
+	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(n), "cpu-us/msg")
+	written := q.Written() - octets
 	if size > 256<<10 { // a file of its own
 		written += int64(n * size)
 	}
@@ -105,6 +108,13 @@ func cycle(b *testing.B, producers, size, n int) (rate float64) {
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 	return rate
+}
+
+// cpuTime is what this process has used, producers and consumers included.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // through sends n messages through the queue and gives the sorted times that

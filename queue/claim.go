@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime/debug"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -65,7 +64,7 @@ func (q *Queue) claimStored(id relay.QueueID, job uint16) (*relay.Claim, error) 
 	var claim relay.Claim
 	var l layout
 	var head []byte
-	err := q.view(func(tx *bolt.Tx) error {
+	err := q.read(id.Key, func(tx *bolt.Tx) error {
 		key := jobKey(id.Key, job)
 		v := tx.Bucket(bucketSched).Get(key)
 		if v == nil {
@@ -178,7 +177,7 @@ func (q *Queue) Content(id relay.QueueID) (relay.Content, error) {
 	}
 	var l layout
 	var head []byte
-	err := q.view(func(tx *bolt.Tx) (err error) {
+	err := q.read(id.Key, func(tx *bolt.Tx) (err error) {
 		if tx.Bucket(bucketMsg).Get(idKey(id.Key)) == nil {
 			return relay.ErrNotFound
 		}
@@ -192,21 +191,4 @@ func (q *Queue) Content(id relay.QueueID) (relay.Content, error) {
 		}
 	}
 	return nil, fmt.Errorf("content of %s: %w", id, err)
-}
-
-// view runs f in a read transaction. It must be short, and nothing that f was
-// given may be kept. A damaged page is an error and not the end of the process.
-func (q *Queue) view(f func(*bolt.Tx) error) (err error) {
-	q.dbMu.RLock()
-	defer q.dbMu.RUnlock()
-	if q.db == nil {
-		return relay.ErrClosed
-	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = panicError(r)
-		}
-	}()
-	return q.db.View(f)
 }

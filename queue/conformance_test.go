@@ -36,9 +36,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// small are options that make small messages big and leave the disk alone.
+// small are options that make small messages big, the journal short, and leave
+// the disk alone.
 func small(dir string) queue.Options {
-	return queue.Options{Dir: dir, InlineLimit: 1000, MinFree: 1, Reserve: -1}
+	return queue.Options{Dir: dir, InlineLimit: 1000, MinFree: 1, Reserve: -1, Journal: 64 << 10}
 }
 
 func copyDir(from, to string) error {
@@ -87,7 +88,7 @@ type boltHarness struct {
 	gate *gate
 }
 
-// gate is held during a commit.
+// gate is held during a commit and during a checkpoint.
 type gate struct {
 	mu   sync.Mutex
 	shut bool
@@ -97,13 +98,13 @@ var errCrashed = errors.New("the process is gone")
 
 func (g *gate) hook(point string) error {
 	switch point {
-	case "commit":
+	case "commit", "checkpoint":
 		g.mu.Lock()
 		if g.shut {
 			g.mu.Unlock()
 			return errCrashed
 		}
-	case "committed":
+	case "committed", "checkpointed":
 		g.mu.Unlock()
 	}
 	return nil

@@ -231,8 +231,8 @@ func TestKillAtFailpoint(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a process for each failpoint")
 	}
-	for _, point := range []string{"draft.created", "draft.write", "draft.sync", "draft.synced", "names", "commit", "committed",
-		"answered", "unlink", "compact.copied", "compact.renamed"} {
+	for _, point := range []string{"draft.created", "draft.write", "draft.sync", "draft.synced", "names", "commit", "journal", "journaled",
+		"committed", "answered", "checkpoint", "checkpointed", "unlink", "compact.copied", "compact.renamed"} {
 		for _, nth := range []int{1, 7, 40} {
 			t.Run(fmt.Sprintf("%s/%d", point, nth), func(t *testing.T) {
 				t.Parallel()

@@ -80,7 +80,7 @@ func TestRefusedFiles(t *testing.T) {
 		if err := os.Truncate(filepath.Join(dir, "queue.db"), 0); err != nil {
 			t.Fatal(err)
 		}
-		refused(t, dir, queue.ErrDamaged, "is empty, 0 octets", "restore a backup, or move queue.db and spool away")
+		refused(t, dir, queue.ErrDamaged, "is empty, 0 octets", "restore a backup, or move queue.db, queue.journal and spool away")
 		if r, err := queue.VerifyDir(context.Background(), dir); err != nil || len(r.Problems) != 1 {
 			t.Errorf("verify: %v %v", err, r.Problems)
 		}
@@ -91,7 +91,7 @@ func TestRefusedFiles(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		refused(t, dir, queue.ErrDamaged, "is missing", "restore a backup, or move queue.db and spool away")
+		refused(t, dir, queue.ErrDamaged, "is missing", "restore a backup, or move queue.db, queue.journal and spool away")
 		if _, err := os.Stat(path); err == nil {
 			t.Error("it was made anew")
 		}
@@ -616,7 +616,7 @@ func TestExtraSpoolFiles(t *testing.T) {
 	}
 }
 
-// Starting empty means to move queue.db and spool away. When somebody puts the
+// Starting empty means to move queue.db, queue.journal and spool away. When somebody puts the
 // old spool back to look for mail in it, its files stay.
 func TestSpoolOutlivesItsFile(t *testing.T) {
 	dir, _ := filled(t, 3)

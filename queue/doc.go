@@ -1,10 +1,14 @@
 // Package queue is the persistent queue: what it acknowledged is on stable
-// storage. It owns the data directory's queue.db, queue.lock, spool, reserve
-// and suspect; it knows nothing of SMTP or of when a Delivery is due.
+// storage. It owns the data directory's queue.db, queue.journal, queue.lock,
+// spool, reserve and suspect; it knows nothing of SMTP or of when a Delivery is
+// due.
 //
 // The main functions are [Open], [Queue.Enqueue], [Queue.Claim] and
-// [Queue.Settle]. One goroutine, the writer, owns every write transaction and
-// commits what waits as one group.
+// [Queue.Settle]. One goroutine, the writer, owns the write transaction, which
+// stays open over many groups: what waits is put into it as one group, made
+// durable by one record of the journal (journal.go), and committed to queue.db
+// with many others by a checkpoint (checkpoint.go). After a crash the records
+// that queue.db lacks are done again (replay.go).
 //
 // # Buckets
 //
@@ -15,7 +19,8 @@
 //	         id, 0xffff                         the job number that the next split gets
 //	corrupt  'm', 's' or 'h', key               a row that could not be read: reason, 0, value
 //	sys      schema, dir, high, messages,       see txn.go; so small that it lives in
-//	         deliveries, set aside, clean       bbolt's root page
+//	         deliveries, set aside, clean,      bbolt's root page
+//	         journal
 //
 // An id is a [relay.QueueID]'s Key. Rows of sched and hist, and msg's header
 // and metadata, carry a version and a CRC-32C that covers the key as well.
@@ -26,12 +31,14 @@
 //
 // # The promise
 //
-// When Enqueue returns nil: the content is durable (in the same transaction,
-// or its file was synced by the session and the file's name by the writer
-// before the transaction), bbolt's data pages were synced, then its meta page.
-// When Settle's done is told nil, the same holds for all that it said. A
-// removal is committed before the file is unlinked.
+// When Enqueue returns nil: the content is durable (in the same record, or its
+// file was synced by the session and the file's name by the writer before), and
+// so is the record of the journal; or, where a group is too large for that or
+// finds no room, bbolt's data pages were synced, then its meta page. When
+// Settle's done is told nil, the same holds for all that it said. A removal is
+// durable before the file is unlinked. The journal begins again at its start
+// only when queue.db has all that is in it, durably, and says so.
 //
-// A commit that fails for want of space was rolled back. One that fails in any
-// other way has an unknown outcome, and the queue stops (docs/durability.md).
+// What fails for want of space was not done. What fails in any other way has an
+// unknown outcome, and the queue stops (docs/durability.md).
 package queue

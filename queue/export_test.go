@@ -1,10 +1,12 @@
 package queue
 
-// For tests: wait for the sweep and the removals under way, and look at the
-// disk now instead of within a second.
+import "errors"
+
+// For tests: wait for the sweep and the removals under way, and make the
+// checkpoint and look at the disk now instead of within a second.
 
 func (q *Queue) WaitTasks()   { q.tasks.Wait() }
-func (q *Queue) LookAtSpace() { q.space.look() }
+func (q *Queue) LookAtSpace() { q.Checkpoint(); q.space.look() }
 func (q *Queue) KeepReserve() { q.space.keepReserve() }
 func (q *Queue) DropCache()   { q.cache.forgetAll() }
 
@@ -16,10 +18,16 @@ func (c *cache) forgetAll() {
 	}
 }
 
-// PageBytes is what bbolt wrote: its pages, and one meta page a commit.
-func (q *Queue) PageBytes() int64 {
+// Written is what was written to the journal, and by bbolt: its pages, and one
+// meta page a commit.
+func (q *Queue) Written() int64 {
 	st := q.db.Stats().TxStats
-	return st.GetPageAlloc() + pageSize*q.counts.commits.Load()
+	return q.w.j.written.Load() + st.GetPageAlloc() + pageSize*q.counts.checkpoints.Load()
+}
+
+// Checkpoint commits what is in the journal.
+func (q *Queue) Checkpoint() (err error) {
+	return errors.Join(q.w.do(func() { err = q.w.tidy(true) }), err)
 }
 
 // Handed is how many operations wait for the writer.

@@ -53,6 +53,8 @@ func TestFailedSync(t *testing.T) {
 		{"commit", syscall.EIO, false},
 		{"commit", full("fdatasync"), false}, // no space from a sync is not "full"
 		{"committed", syscall.EIO, true},     // as when the sync of the meta page fails
+		{"journal", syscall.EIO, false},
+		{"journaled", syscall.EIO, true}, // as when the sync of the journal fails
 		{"names", syscall.EIO, false},
 		{"draft.sync", syscall.EIO, false},
 	} {

@@ -34,11 +34,16 @@ func (q *Queue) Entries() iter.Seq2[relay.Entry, error] {
 			return s
 		}
 		batch := make([]relay.Entry, 0, entriesAtOnce)
+		view, err := q.upToDate()
+		if err != nil {
+			yield(relay.Entry{}, fmt.Errorf("read the queue: %w", err))
+			return
+		}
 		unreadable := false
 		for from := []byte(nil); ; {
 			batch = batch[:0]
 			var damaged []uint64
-			next, err := q.scan(bucketSched, from, entriesAtOnce, func(k, v []byte) {
+			next, err := scan(view, bucketSched, from, entriesAtOnce, func(k, v []byte) {
 				e, _, _, err := decodeEntry(k, v, q.dirID, text)
 				if err == nil {
 					batch = append(batch, e)
@@ -95,7 +100,7 @@ func containsEntry(all []relay.Entry, e relay.Entry) bool {
 }
 
 func (q *Queue) entriesOf(id uint64) (all []relay.Entry) {
-	q.view(func(tx *bolt.Tx) error {
+	q.read(id, func(tx *bolt.Tx) error {
 		eachPrefix(tx.Bucket(bucketSched), idKey(id), func(k, v []byte) bool {
 			if e, _, _, err := decodeEntry(k, v, q.dirID, copied); err == nil {
 				all = append(all, e)
@@ -109,8 +114,8 @@ func (q *Queue) entriesOf(id uint64) (all []relay.Entry) {
 
 // scan gives up to limit rows of a bucket, beginning at from, to f in one read
 // transaction. next is where to go on; nil at the end.
-func (q *Queue) scan(bucket, from []byte, limit int, f func(k, v []byte)) (next []byte, err error) {
-	err = q.view(func(tx *bolt.Tx) error {
+func scan(view func(func(*bolt.Tx) error) error, bucket, from []byte, limit int, f func(k, v []byte)) (next []byte, err error) {
+	err = view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucket).Cursor()
 		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
 			if limit == 0 {
@@ -129,7 +134,7 @@ func (q *Queue) scan(bucket, from []byte, limit int, f func(k, v []byte)) (next 
 // relay.ErrNotFound or relay.ErrCorrupt.
 func (q *Queue) Item(id relay.QueueID) (*relay.Item, error) {
 	var item *relay.Item
-	err := q.view(func(tx *bolt.Tx) error {
+	err := q.read(id.Key, func(tx *bolt.Tx) error {
 		key := idKey(id.Key)
 		v := tx.Bucket(bucketMsg).Get(key)
 		if v == nil || id.Dir != q.dirID {
@@ -184,10 +189,15 @@ func (q *Queue) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
 		err  error
 	}
 	return func(yield func(*relay.Item, error) bool) {
+		view, err := q.upToDate()
+		if err != nil {
+			yield(nil, fmt.Errorf("list the queue: %w", err))
+			return
+		}
 		for from := []byte(nil); ; {
 			var batch []result
 			var next []byte
-			err := q.view(func(tx *bolt.Tx) error {
+			err := view(func(tx *bolt.Tx) error {
 				c := tx.Bucket(bucketMsg).Cursor()
 				for k, v := c.Seek(from); k != nil; k, v = c.Next() {
 					if len(batch) == itemsAtOnce {

@@ -14,6 +14,9 @@ import (
 // lookForLost counts the rows of sched, once, beside the work. Where the count
 // is wrong, or rows could not be read, it looks at every message.
 func (q *Queue) lookForLost(unreadable bool) {
+	if q.checkpointed() != nil {
+		return // the next start looks again
+	}
 	var found, kept int64
 	err := q.view(func(tx *bolt.Tx) error {
 		found, kept = countRows(tx.Bucket(bucketSched)), int64(getUint(tx.Bucket(bucketSys), sysDeliveries))

@@ -30,7 +30,7 @@ const walkBelow = 1 << 30
 const compactTx = 8 << 20
 
 // whatToDo ends every refusal of a damaged file.
-const whatToDo = "nothing was changed; restore a backup, or move queue.db and spool away, together, to start empty (`dawk queue verify` says more)"
+const whatToDo = "nothing was changed; restore a backup, or move queue.db, queue.journal and spool away, together, to start empty (`dawk queue verify` says more)"
 
 // openTrusted opens the file after it was looked at as closely as its end
 // requires. late is not nil when its pages are still to be walked.
@@ -137,7 +137,9 @@ func rewriteSuspect(opt Options, db *bolt.DB, log *slog.Logger) (*bolt.DB, error
 		db.Close()
 		return nil, fmt.Errorf("%w: %s; %s", ErrDamaged, problems[0], whatToDo)
 	}
-	fresh, err := replace(opt, db)
+	// What the journal has goes into the new file only: the old one stays as it
+	// is until that is in place.
+	fresh, err := replace(opt, db, func(fresh *bolt.DB) error { return catchUpFile(opt.Dir, fresh) })
 	db.Close()
 	if err != nil {
 		return nil, fmt.Errorf("the disk failed under the queue, and it cannot be written anew: %w", err)
@@ -202,7 +204,7 @@ func diskFree(dir string) int64 {
 }
 
 func compactAtStart(opt Options, db *bolt.DB, log *slog.Logger) (*bolt.DB, error) {
-	fresh, err := replace(opt, db)
+	fresh, err := replace(opt, db, nil)
 	if err == nil {
 		db.Close()
 		log.Info("the queue file was mostly empty and was compacted")
@@ -222,8 +224,9 @@ var errReplaced = errors.New("the new queue file is in place, but its name could
 
 // replace copies what is in use of db into a new file, syncs it and puts it in
 // the place of the old one, which the caller closes. On an error db is still
-// in place, unless the error wraps errReplaced.
-func replace(opt Options, db *bolt.DB) (fresh *bolt.DB, err error) {
+// in place, unless the error wraps errReplaced. And, which may be nil, changes
+// the copy before it is synced.
+func replace(opt Options, db *bolt.DB, and func(*bolt.DB) error) (fresh *bolt.DB, err error) {
 	path, tmp := filepath.Join(opt.Dir, fileName), filepath.Join(opt.Dir, newName)
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -234,6 +237,9 @@ func replace(opt Options, db *bolt.DB) (fresh *bolt.DB, err error) {
 	}
 	fresh.NoSync = true // synced once, as a whole
 	err = bolt.Compact(fresh, db, compactTx)
+	if err == nil && and != nil {
+		err = and(fresh)
+	}
 	if err == nil {
 		err = opt.hook("compact.copied")
 	}
@@ -279,15 +285,16 @@ func (q *Queue) Compact(ctx context.Context) error {
 
 // compact runs in the writer.
 func (q *Queue) compact(ctx context.Context) error {
-	if err := errors.Join(ctx.Err(), q.closedError()); err != nil {
+	if err := errors.Join(ctx.Err(), q.closedError(), q.w.tidy(true)); err != nil {
 		return err
 	}
+	q.w.rollback() // a transaction that is open would keep the old file open
 	size, free := q.fileUse()
 	if have, need := diskFree(q.opt.Dir), size-free; have < need {
 		return fmt.Errorf("compaction needs %s of free disk beside the queue, there are %s", sizeText(need), sizeText(have))
 	}
 	old := q.db
-	fresh, err := replace(q.opt, old)
+	fresh, err := replace(q.opt, old, nil)
 	if fresh == nil {
 		return err
 	}

@@ -1,15 +1,12 @@
 package queue
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -28,8 +25,9 @@ const (
 	spoolName   = "spool"
 )
 
-// schema is the version of the file's layout. A higher one is refused.
-const schema = 1
+// schema is the version of the file's layout. A higher one is refused. 1 had no
+// journal; it is taken over.
+const schema = 2
 
 const lockWait = 2 * time.Second
 
@@ -57,7 +55,7 @@ func Open(opt Options) (*Queue, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	q := &Queue{opt: opt, log: opt.Log, ending: make(chan struct{}), swept: make(chan struct{}),
-		cache: newCache(opt.Cache)}
+		cache: newCache(opt.Cache), spoolGoing: make(map[uint64]bool)}
 	q.w, q.space = newWriter(q), newSpace(q)
 	if err := prepareDir(opt.Dir, q.log); err != nil {
 		return nil, err
@@ -68,6 +66,7 @@ func Open(opt Options) (*Queue, error) {
 	}
 	q.lock = lock
 	if err := q.start(); err != nil {
+		q.w.j.close()
 		if q.db != nil {
 			q.db.Close()
 		}
@@ -105,9 +104,13 @@ func (q *Queue) start() (err error) {
 		return fmt.Errorf("the spool cannot be made: %w", err)
 	}
 	q.space.look()
+	view := q.view
+	if q.w.j.seq > 0 { // the disk was too full for the first commit
+		view = q.viewOpen
+	}
 	go q.w.run()
 	go q.space.run()
-	q.tasks.Go(q.sweep)
+	q.tasks.Go(func() { q.sweep(view) })
 	if late != nil {
 		q.upkeep.Lock()
 		q.tasks.Go(func() { q.walkLate(opened, *late) })
@@ -139,12 +142,18 @@ func prepareDir(dir string, log *slog.Logger) error {
 	return nil
 }
 
-// wasUsed says whether a queue was ever opened in dir. The spool is made after
-// queue.db, whose content and name are durable by then: a spool beside no
-// queue.db, or beside one of 0 octets, means that mail is missing.
-func wasUsed(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, spoolName))
-	return err == nil
+// wasUsed says what shows that a queue was once opened in dir; "": nothing. The
+// spool is made after queue.db, whose content and name are durable by then: a
+// spool beside no queue.db, or beside one of 0 octets, means that mail is
+// missing, and so does a journal that was ever written to.
+func wasUsed(dir string) string {
+	if _, err := os.Lstat(filepath.Join(dir, spoolName)); err == nil {
+		return "the directory spool"
+	}
+	if info, err := os.Stat(journalPath(dir)); err == nil && info.Size() > journalBlock {
+		return journalName
+	}
+	return ""
 }
 
 // takeLock takes the lock of the directory. bbolt's own lock is on the file,
@@ -197,121 +206,6 @@ func openBolt(path string, maxSize int64) (*bolt.DB, error) {
 	}
 }
 
-// load makes the buckets of a new file and reads what the old one remembers.
-func (q *Queue) load() (err error) {
-	var last uint64
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			q.db = nil // its locks may be held for ever
-			err = fmt.Errorf("%w: %w; %s", ErrDamaged, panicError(r), whatToDo)
-		}
-	}()
-	err = q.db.Update(func(tx *bolt.Tx) error {
-		isNew, err := makeBuckets(tx)
-		if err != nil {
-			return err
-		}
-		sys := tx.Bucket(bucketSys)
-		if err := checkSys(sys, isNew); err != nil {
-			return err
-		}
-		if q.dirID, err = directoryID(sys); err != nil {
-			return err
-		}
-		if last = getUint(sys, sysHigh); sys.Get(sysBorn) == nil {
-			last = q.ids.next()
-			if err := sys.Put(sysBorn, binary.BigEndian.AppendUint64(nil, last)); err != nil {
-				return err
-			}
-		}
-		if k, _ := tx.Bucket(bucketMsg).Cursor().Last(); len(k) == 8 {
-			last = max(last, binary.BigEndian.Uint64(k))
-		}
-		q.counts.messages.Store(int64(getUint(sys, sysMessages)))
-		q.counts.deliveries.Store(int64(getUint(sys, sysDeliveries)))
-		q.counts.setAside.Store(int64(getUint(sys, sysCorrupt)))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	q.ids.last.Store(last)
-	q.first = q.ids.next()
-	return syncDir(q.opt.Dir)
-}
-
-// makeBuckets makes the buckets of a new file. In an old one all of them must
-// be there: one that is missing would look like a queue that is empty.
-func makeBuckets(tx *bolt.Tx) (isNew bool, err error) {
-	isNew = true
-	err = tx.ForEach(func([]byte, *bolt.Bucket) error { isNew = false; return nil })
-	if err != nil {
-		return false, damaged("%v", err)
-	}
-	for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketSys} {
-		if isNew {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return true, err
-			}
-		} else if tx.Bucket(name) == nil {
-			return false, fmt.Errorf("%w; %s", damaged("the bucket %q is missing", name), whatToDo)
-		}
-	}
-	return isNew, nil
-}
-
-// maxKey is the highest key that a queue ID can show, relay.QueueID's 55 bits,
-// with room to count on.
-const maxKey = 1<<55 - 1<<40
-
-// checkSys writes the schema of a new file and checks that of an old one.
-func checkSys(sys *bolt.Bucket, isNew bool) error {
-	if isNew {
-		return sys.Put(sysSchema, binary.BigEndian.AppendUint32(nil, schema))
-	}
-	v := sys.Get(sysSchema)
-	if len(v) != 4 || len(sys.Get(sysDir)) != 4 || getUint(sys, sysHigh) > maxKey {
-		return fmt.Errorf("%w; %s", damaged("its bucket sys cannot be read"), whatToDo)
-	}
-	if n := binary.BigEndian.Uint32(v); n > schema {
-		return fmt.Errorf("it was %w (layout %d, this one knows %d): use that version, or another data_dir", ErrNewer, n, schema)
-	}
-	return nil
-}
-
-// directoryID is the random half of this directory's queue IDs.
-func directoryID(sys *bolt.Bucket) (uint32, error) {
-	if v := sys.Get(sysDir); len(v) == 4 {
-		return binary.BigEndian.Uint32(v), nil
-	}
-	var b [4]byte
-	rand.Read(b[:])
-	id := binary.BigEndian.Uint32(b[:]) & (1<<20 - 1)
-	return id, sys.Put(sysDir, binary.BigEndian.AppendUint32(nil, id))
-}
-
-// markClean makes the last commit: the mark, and the free list, so that the
-// next open reads it instead of walking the whole file.
-func markClean(q *Queue) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			q.w.panicked = true
-			err = panicError(r)
-		}
-	}()
-	q.db.NoFreelistSync = false
-	defer func() { q.db.NoFreelistSync = true }()
-	if err := q.hook("close"); err != nil {
-		return err
-	}
-	return q.db.Update(func(tx *bolt.Tx) error {
-		t := newTxn(q, tx)
-		t.book()
-		return t.sys.Put(sysClean, binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMicro())))
-	})
-}
-
 // writeSuspect leaves the mark, as well as a failing disk lets us.
 func writeSuspect(dir string, why error) error {
 	f, err := os.OpenFile(filepath.Join(dir, suspectName), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -327,7 +221,8 @@ func writeSuspect(dir string, why error) error {
 // older than this run are looked at, so that it may run beside new mail, and
 // none older than the file queue.db: when an operator moved a damaged one away,
 // the content of its messages must not go too.
-func (q *Queue) sweep() {
+// View shows at least what this run found.
+func (q *Queue) sweep(view func(func(*bolt.Tx) error) error) {
 	defer close(q.swept)
 	root := filepath.Join(q.opt.Dir, spoolName)
 	dirs, err := os.ReadDir(root)
@@ -345,7 +240,7 @@ func (q *Queue) sweep() {
 			continue
 		}
 		var orphans []uint64
-		err = q.view(func(tx *bolt.Tx) error {
+		err = view(func(tx *bolt.Tx) error {
 			born := getUint(tx.Bucket(bucketSys), sysBorn)
 			for _, f := range files {
 				id, ok := parseSpoolName(dir.Name(), f.Name())

@@ -57,8 +57,8 @@ func readMeta(dir string) (m fileMeta, ok bool, err error) {
 	path := filepath.Join(dir, fileName)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if wasUsed(dir) {
-			err = damaged("%s is missing, but the directory spool beside it shows that there was one", path)
+		if what := wasUsed(dir); what != "" {
+			err = damaged("%s is missing, but %s beside it shows that there was one", path, what)
 		} else {
 			err = nil
 		}
@@ -69,8 +69,8 @@ func readMeta(dir string) (m fileMeta, ok bool, err error) {
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err == nil && info.Size() == 0 && wasUsed(dir) {
-		err = damaged("%s is empty, 0 octets, but the directory spool beside it shows that it was in use", path)
+	if what := wasUsed(dir); err == nil && info.Size() == 0 && what != "" {
+		err = damaged("%s is empty, 0 octets, but %s beside it shows that it was in use", path, what)
 	}
 	if err != nil || info.Size() == 0 {
 		return m, false, err

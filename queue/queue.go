@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type Options struct {
 	MaxSize        int64  // hard limit of the bbolt file; 0: none
 	MinFree        int64  // room below which new mail is refused; 0: the lesser of 1 GiB and a tenth of the file system
 	MaxMessageSize int64  // new mail also needs twice this much room
+	Journal        int64  // records of the journal after which they go into the bbolt file; 0: 16 MiB, negative: there is no journal
 	Cache          int    // memory for mail that was just accepted; 0: 8 MiB, negative: none
 	Reserve        int64  // size of the reserve file; 0: 64 MiB or a sixteenth of the file system, negative: none
 
@@ -64,21 +66,23 @@ type Queue struct {
 	space  *space
 	counts counts
 
-	spoolDirs spoolDirs
-	spoolMu   sync.Mutex
-	spoolPins int // while above 0 no spool file is removed
-	spoolLate []uint64
-	tasks     sync.WaitGroup
-	lostOnce  sync.Once
-	swept     chan struct{} // closed when the orphans of the last run are gone
-	ending    chan struct{}
-	ended     error
-	endOnce   sync.Once
+	spoolDirs  spoolDirs
+	spoolMu    sync.Mutex
+	spoolPins  int // while above 0 no spool file is removed
+	spoolLate  []uint64
+	spoolGoing map[uint64]bool // a task is about to remove these
+	tasks      sync.WaitGroup
+	lostOnce   sync.Once
+	swept      chan struct{} // closed when the orphans of the last run are gone
+	ending     chan struct{}
+	ended      error
+	endOnce    sync.Once
 }
 
 type counts struct {
 	messages, deliveries, setAside atomic.Int64
 	commits, operations            atomic.Int64
+	checkpoints                    atomic.Int64
 }
 
 // Stats is a snapshot for metrics. It scans nothing.
@@ -87,10 +91,12 @@ type Stats struct {
 	SetAside             int64 // rows in the bucket corrupt
 	FileBytes            int64 // of the bbolt file
 	FreeBytes            int64 // of its pages that hold nothing
+	JournalBytes         int64 // of records that the bbolt file lacks
 	DiskFree             int64 // of the file system, octets
 	Room                 int64 // for new mail, octets
 	Limit                int64 // room below which new mail is refused
 	Commits, Operations  int64
+	Checkpoints          int64 // commits of the bbolt file
 	CacheBytes           int64
 	Waiting              int // settlements that wait for a commit
 }
@@ -105,6 +111,7 @@ func (q *Queue) Stats() Stats {
 		Messages: q.counts.messages.Load(), Deliveries: q.counts.deliveries.Load(), SetAside: q.counts.setAside.Load(),
 		FileBytes: st.fileSize, FreeBytes: st.free, DiskFree: st.disk, Room: st.room, Limit: st.limit,
 		Commits: q.counts.commits.Load(), Operations: q.counts.operations.Load(),
+		JournalBytes: q.w.j.length.Load(), Checkpoints: q.counts.checkpoints.Load(),
 		CacheBytes: int64(cached), Waiting: q.w.waiting(),
 	}
 }
@@ -117,12 +124,18 @@ func (q *Queue) Watch(f func([]relay.Entry)) { q.watch = f }
 
 // fileUse is the size of the bbolt file, and what of it is free: the pages that
 // were given back, and the end that bbolt has grown the file by and not used yet.
+// What the last commit gave back counts unless somebody else reads: the next
+// commit can use it.
 func (q *Queue) fileUse() (size, free int64) {
 	q.view(func(tx *bolt.Tx) error {
 		if info, err := os.Stat(q.path()); err == nil {
 			size = info.Size()
 		}
-		free = int64(tx.DB().Stats().FreePageN) * pageSize
+		st := tx.DB().Stats()
+		free = int64(st.FreePageN) * pageSize
+		if st.OpenTxN <= 1 { // ourselves
+			free += int64(st.PendingPageN) * pageSize
+		}
 		free += max(0, size-tx.Size()) // Size is the end of the last page in use
 		return nil
 	})
@@ -195,18 +208,11 @@ func (q *Queue) close() error {
 	q.tasks.Wait()
 	q.dbMu.Lock()
 	defer q.dbMu.Unlock()
-	var err error
-	if q.failed.Load() == nil {
-		if err = markClean(q); err != nil && !isFull(err) {
-			writeSuspect(q.opt.Dir, err)
-		} else {
-			err = nil // on a full disk the next start walks the file: slower, nothing else
-		}
-	}
+	err := q.w.end()
 	if !q.w.panicked { // else bbolt's locks may be held for ever
 		err = errors.Join(err, q.db.Close())
 	}
-	err = errors.Join(err, q.lock.Close())
+	err = errors.Join(err, q.w.j.close(), q.lock.Close())
 	q.db = nil
 	if err != nil {
 		return fmt.Errorf("close the queue in %s: %w", q.opt.Dir, err)
@@ -226,14 +232,28 @@ func (q *Queue) spoolGone(ids []uint64) {
 		q.spoolLate = append(q.spoolLate, ids...)
 		return
 	}
+	for _, id := range ids {
+		q.spoolGoing[id] = true
+	}
 	q.tasks.Go(func() {
 		if q.hook("unlink") != nil {
 			return
 		}
 		for _, id := range ids {
 			q.unlink(id)
+			q.spoolMu.Lock()
+			delete(q.spoolGoing, id)
+			q.spoolMu.Unlock()
 		}
 	})
+}
+
+// leaving says whether the file of a message that left the store is still to be
+// removed.
+func (q *Queue) leaving(id uint64) bool {
+	q.spoolMu.Lock()
+	defer q.spoolMu.Unlock()
+	return q.spoolGoing[id] || slices.Contains(q.spoolLate, id)
 }
 
 // task runs f beside the work, and Close waits for it.

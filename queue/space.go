@@ -91,7 +91,8 @@ func (s *space) look() {
 	now.fileSize, now.free = s.q.fileUse()
 	now.limit = s.limit(int64(st.Blocks) * st.Bsize)
 	spare := now.free - now.free/8
-	now.room = now.disk + spare
+	owed := s.q.w.j.length.Load() // to the bbolt file
+	now.room = now.disk + spare - owed
 	wasFull := s.full.Swap(false)
 	if wasFull {
 		now.refusal, now.noFiles = old.refusal, old.noFiles // a write failed since: it said why
@@ -103,7 +104,7 @@ func (s *space) look() {
 	}
 	if maxSize := s.q.opt.MaxSize; maxSize > 0 {
 		slack := maxSizeSlack(maxSize)
-		left := maxSize - slack - now.fileSize + spare
+		left := maxSize - slack - now.fileSize + spare - owed
 		if left <= 0 || old.refusal != nil && left < slack/2 {
 			now.refusal = fmt.Errorf("%w: the queue file has reached its max_size of %s", relay.ErrNoSpace, sizeText(maxSize))
 		}

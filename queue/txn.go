@@ -22,6 +22,7 @@ var (
 // The keys of sys.
 var (
 	sysSchema     = []byte("schema")     // u32
+	sysJournal    = []byte("journal")    // which records of queue.journal are not in here: journal.go
 	sysDir        = []byte("dir")        // u32: the data directory's half of a queue ID
 	sysHigh       = []byte("high")       // u64: no ID up to here is ever given again
 	sysBorn       = []byte("born")       // u64: the first ID; older spool files were never ours
@@ -34,13 +35,56 @@ var (
 // appendFill is how full a page gets where keys only grow.
 const appendFill = 0.95
 
-// txn is one write transaction and what is to happen once it is durable.
-type txn struct {
-	q                              *Queue
+// tables are the buckets of one transaction.
+type tables struct {
 	tx                             *bolt.Tx
 	msg, sched, hist, corrupt, sys *bolt.Bucket
+}
+
+func openTables(tx *bolt.Tx) tables {
+	t := tables{tx: tx, msg: tx.Bucket(bucketMsg), sched: tx.Bucket(bucketSched), hist: tx.Bucket(bucketHist),
+		corrupt: tx.Bucket(bucketCorrupt), sys: tx.Bucket(bucketSys)}
+	t.msg.FillPercent, t.sched.FillPercent = appendFill, appendFill
+	return t
+}
+
+// byNumber is the table that a journal's record names.
+func (t tables) byNumber(n byte) *bolt.Bucket {
+	switch n {
+	case tableMsg:
+		return t.msg
+	case tableSched:
+		return t.sched
+	case tableHist:
+		return t.hist
+	case tableCorrupt:
+		return t.corrupt
+	}
+	return nil
+}
+
+func (t tables) numberOf(b *bolt.Bucket) byte {
+	switch b {
+	case t.msg:
+		return tableMsg
+	case t.sched:
+		return tableSched
+	case t.hist:
+		return tableHist
+	}
+	return tableCorrupt
+}
+
+// txn is one group, in the write transaction that is open, and what is to
+// happen once it is durable.
+type txn struct {
+	tables
+	q                              *Queue
 	dirty                          bool
 	messages, deliveries, setAside int64 // changes of the counts
+
+	rec     *draftRecord // the group's changes, for the journal; nil: it is committed at once
+	touched []uint64     // the messages whose rows changed
 
 	fresh   []*fresh
 	entries []relay.Entry
@@ -59,29 +103,36 @@ type jobRef struct {
 // whole transaction.
 type systemError struct{ err error }
 
-func newTxn(q *Queue, tx *bolt.Tx) *txn {
-	t := &txn{q: q, tx: tx}
-	t.msg = tx.Bucket(bucketMsg)
-	t.sched = tx.Bucket(bucketSched)
-	t.hist = tx.Bucket(bucketHist)
-	t.corrupt = tx.Bucket(bucketCorrupt)
-	t.sys = tx.Bucket(bucketSys)
-	t.msg.FillPercent, t.sched.FillPercent = appendFill, appendFill
-	return t
-}
-
-// put hands key and value to bbolt, which refers to them until the commit.
+// put hands key and value to bbolt, which refers to them until the checkpoint.
 func (t *txn) put(b *bolt.Bucket, k, v []byte) {
-	t.dirty = true
+	t.changed(b, k, v, false)
 	if err := b.Put(k, v); err != nil {
 		panic(systemError{fmt.Errorf("put: %w", err)})
 	}
 }
 
 func (t *txn) delete(b *bolt.Bucket, k []byte) {
-	t.dirty = true
+	t.changed(b, k, nil, true)
 	if err := b.Delete(k); err != nil {
 		panic(systemError{fmt.Errorf("delete: %w", err)})
+	}
+}
+
+// changed notes a change for the journal and for those who read.
+func (t *txn) changed(b *bolt.Bucket, k, v []byte, removed bool) {
+	t.dirty = true
+	if t.rec != nil {
+		if t.rec.length+len(k)+len(v) > maxRecord { // readHead leaves room for more
+			t.rec = nil
+		} else {
+			t.rec.change(t.numberOf(b), k, v, removed)
+		}
+	}
+	if b == t.corrupt {
+		k = k[1:] // behind the table that the row came from
+	}
+	if id, ok := idOf(k); ok && (len(t.touched) == 0 || t.touched[len(t.touched)-1] != id) {
+		t.touched = append(t.touched, id)
 	}
 }
 
@@ -110,27 +161,36 @@ func eachPrefix(b *bolt.Bucket, prefix []byte, f func(k, v []byte) bool) {
 	}
 }
 
-// book writes the counts and the high-water mark. The bucket sys is so small
-// that bbolt keeps it in the root page, which changes in every commit anyway.
-func (t *txn) book() {
+// totals are the counts and the high-water mark with the group done.
+func (t *txn) totals() totals {
 	c := &t.q.counts
-	t.putUint(sysHigh, t.q.ids.last.Load())
-	t.putCount(sysMessages, c.messages.Load(), t.messages)
-	t.putCount(sysDeliveries, c.deliveries.Load(), t.deliveries)
-	t.putCount(sysCorrupt, c.setAside.Load(), t.setAside)
+	return totals{t.q.ids.last.Load(), uint64(c.messages.Load() + t.messages), uint64(c.deliveries.Load() + t.deliveries),
+		uint64(c.setAside.Load() + t.setAside)}
+}
+
+// book writes the totals, and what of the journal is not in the file. The
+// bucket sys is so small that bbolt keeps it in the root page, which changes in
+// every commit anyway.
+func (t tables) book(now totals, j jotted) {
+	for _, p := range [...]struct {
+		key   []byte
+		value uint64
+	}{{sysHigh, now.high}, {sysMessages, now.messages}, {sysDeliveries, now.deliveries}, {sysCorrupt, now.setAside}} {
+		t.setSys(p.key, binary.BigEndian.AppendUint64(nil, p.value))
+	}
+	t.setSys(sysSchema, binary.BigEndian.AppendUint32(nil, schema))
+	t.setSys(sysJournal, j.encode())
 	if t.sys.Get(sysClean) != nil {
-		t.delete(t.sys, sysClean)
+		if err := t.sys.Delete(sysClean); err != nil {
+			panic(systemError{fmt.Errorf("delete: %w", err)})
+		}
 	}
 }
 
-func (t *txn) putCount(key []byte, now, change int64) {
-	if change != 0 {
-		t.putUint(key, uint64(now+change))
+func (t tables) setSys(key, value []byte) {
+	if err := t.sys.Put(key, value); err != nil {
+		panic(systemError{fmt.Errorf("put: %w", err)})
 	}
-}
-
-func (t *txn) putUint(key []byte, v uint64) {
-	t.put(t.sys, key, binary.BigEndian.AppendUint64(nil, v))
 }
 
 func getUint(b *bolt.Bucket, key []byte) uint64 {
@@ -138,6 +198,14 @@ func getUint(b *bolt.Bucket, key []byte) uint64 {
 		return binary.BigEndian.Uint64(v)
 	}
 	return 0
+}
+
+// idOf is the message that a row belongs to.
+func idOf(k []byte) (uint64, bool) {
+	if len(k) < 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(k), true
 }
 
 // committed does what waits for durability, but for the answers.

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -59,52 +58,11 @@ func (q *Queue) Verify(ctx context.Context) (Report, error) {
 	}
 	// Files of messages that end meanwhile must stay as long as the snapshot.
 	defer q.pinSpool()()
-	v := &verifier{ctx: ctx, dir: q.opt.Dir, first: q.first}
+	if err := q.checkpointed(); err != nil {
+		return Report{}, err
+	}
+	v := &verifier{ctx: ctx, dir: q.opt.Dir, first: q.first, leaving: q.leaving}
 	err := q.view(v.run)
-	return v.report, err
-}
-
-// VerifyDir checks the queue of a directory that no dawk uses, down to every
-// page of the file. It changes nothing.
-func VerifyDir(ctx context.Context, dir string) (report Report, err error) {
-	path := filepath.Join(dir, fileName)
-	if _, err := os.Stat(path); err != nil && !wasUsed(dir) {
-		return report, fmt.Errorf("there is no queue in %s: %w", dir, err)
-	}
-	lock, err := takeLock(dir)
-	if err != nil {
-		return report, err
-	}
-	defer lock.Close()
-	meta, ok, err := readMeta(dir)
-	if err == nil && ok {
-		prewarm(path)
-		err = checkPages(path, meta, ctx.Done())
-	}
-	if errors.Is(err, ErrDamaged) {
-		report.problem("%v", err)
-		return report, nil
-	}
-	if err != nil || !ok {
-		return report, err
-	}
-	if _, err := os.Stat(filepath.Join(dir, suspectName)); err == nil {
-		report.problem("the disk failed under it: the next start will write it anew")
-	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: lockWait})
-	if err != nil {
-		return report, fmt.Errorf("open %s: %w", path, err)
-	}
-	defer db.Close()
-	report.Problems = append(report.Problems, boltProblems(db, maxProblems)...)
-	v := &verifier{ctx: ctx, dir: dir, report: report, first: ^uint64(0)}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = panicError(r)
-		}
-	}()
-	err = db.View(v.run)
 	return v.report, err
 }
 
@@ -123,10 +81,13 @@ func (q *Queue) untilClosed(ctx context.Context) (context.Context, func()) {
 
 // verifier goes once through msg, with sched and hist beside it.
 type verifier struct {
-	ctx    context.Context
-	dir    string
-	first  uint64 // files from here on may belong to messages that are being accepted
-	dirID  uint32
+	ctx   context.Context
+	dir   string
+	first uint64 // files from here on may belong to messages that are being accepted
+	dirID uint32
+	// leaving, which may be nil, are files that are kept for us or about to go.
+	leaving func(id uint64) bool
+
 	report Report
 	tx     *bolt.Tx
 }
@@ -320,7 +281,7 @@ func (v *verifier) extraFiles() error {
 			switch {
 			case !ok:
 				v.report.problem("the spool holds %s/%s, which is not ours", dir.Name(), f.Name())
-			case id >= v.first || ownsFile(v.tx, id):
+			case id >= v.first || ownsFile(v.tx, id) || v.left(id):
 			case id < born:
 				v.report.problem("%s: a file in the spool is older than this queue.db, no message owns it; it is kept", v.name(id))
 			default:
@@ -329,6 +290,18 @@ func (v *verifier) extraFiles() error {
 		}
 	}
 	return nil
+}
+
+// left says whether a file is about to be removed, or just was.
+func (v *verifier) left(id uint64) bool {
+	if v.leaving == nil {
+		return false
+	}
+	if v.leaving(id) {
+		return true
+	}
+	_, err := os.Lstat(spoolFile(v.dir, id))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // ownsFile says whether a message, queued or set aside, needs the spool file.

@@ -56,6 +56,14 @@ type writer struct {
 	fits    int       // settlements a commit, while the disk is full; 0: it is not
 	dead    bool      // the disk is not trusted any more
 
+	open       tables // the transaction that the next groups go into; zero: begin begins one
+	j          journal
+	runID      uint64      // of our generations
+	rows       int64       // messages that came since the last checkpoint and are still there
+	rec        draftRecord // of the group under way
+	stuckUntil time.Time   // a checkpoint found the disk full; zero: none did
+	touched    touched
+
 	panicked bool // inside bbolt, which may hold its locks for ever
 }
 
@@ -67,48 +75,8 @@ func newWriter(q *Queue) *writer {
 		wake: make(chan struct{}, 1),
 		quit: make(chan struct{}),
 		idle: make(chan struct{}),
+		j:    journal{hook: q.hook},
 	}
-}
-
-// later adds a lazy operation: it rides with the next commit, or makes one
-// itself after lazyWait. Enqueues never wait for it.
-func (w *writer) later(o *op) {
-	w.mu.Lock()
-	w.lazy = append(w.lazy, o)
-	n := len(w.lazy)
-	w.mu.Unlock()
-	if n == 1 || n == lazyShare {
-		w.nudge()
-	}
-}
-
-func (w *writer) nudge() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-// takeLazy takes up to limit lazy operations, oldest first.
-func (w *writer) takeLazy(limit int) []*op {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := min(limit, len(w.lazy))
-	taken := slices.Clone(w.lazy[:n])
-	w.lazy = slices.Delete(w.lazy, 0, n)
-	return taken
-}
-
-func (w *writer) putBack(ops []*op) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.lazy = append(ops, w.lazy...)
-}
-
-func (w *writer) waiting() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.lazy)
 }
 
 func (w *writer) run() {
@@ -116,9 +84,10 @@ func (w *writer) run() {
 	// A page of a damaged file can point anywhere: a fault becomes a panic,
 	// which ends the transaction and not the process.
 	debug.SetPanicOnFault(true)
-	timer := time.NewTimer(time.Hour)
+	timer, tidy := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	timer.Stop()
-	armed := false
+	tidy.Stop()
+	armed, tidying := false, false
 	for {
 		select {
 		case o := <-w.in:
@@ -128,6 +97,10 @@ func (w *writer) run() {
 		case <-timer.C:
 			armed = false
 			w.group(nil)
+		case <-tidy.C:
+			tidying = false
+			w.tidy(true)
+			w.rec = draftRecord{} // it is as large as the largest group
 		case <-w.wake:
 		case <-w.quit:
 			w.drain()
@@ -146,6 +119,10 @@ func (w *writer) run() {
 		case !armed:
 			timer.Reset(lazyWait)
 			armed = true
+		}
+		if w.grown(); w.j.seq > 0 && !tidying && !w.dead {
+			tidy.Reset(max(checkpointAfter, time.Until(w.stuckUntil)))
+			tidying = true
 		}
 	}
 }
@@ -207,33 +184,48 @@ func (w *writer) arrived() []*op {
 // commit tries all together. On a full disk the enqueues are refused and the
 // settlements, which free space, go on alone.
 func (w *writer) commit(lazies []*op) {
-	began := time.Now()
-	err := w.try(lazies, w.arrived)
+	began, more := time.Now(), w.arrived
+	if !w.stuckUntil.IsZero() {
+		w.refuse(fmt.Errorf("%w: what is in the journal does not fit queue.db", relay.ErrNoSpace))
+		if more = none; len(lazies) == 0 {
+			return
+		}
+	}
+	err := w.try(lazies, more)
 	took := time.Since(began)
 	switch {
 	case err == nil:
 		w.fitted(len(lazies))
 	case isFull(err):
 		w.q.space.setFull(err)
-		refusal := fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
-		for _, o := range w.ops {
-			o.done(refusal)
-		}
-		w.settleFull(lazies, len(w.ops) == 0, took)
+		w.settleFull(lazies, w.refuse(fmt.Errorf("%w: %w", relay.ErrNoSpace, err)) == 0, took)
 	case errors.Is(err, errNames):
-		for _, o := range w.ops {
-			o.done(err)
-		}
+		w.refuse(err)
 		w.settleFull(lazies, false, 0)
 	default:
 		w.fail(append(w.ops, lazies...), err)
 	}
 }
 
+// refuse tells those of the group who are not settlements, and says how many
+// they were.
+func (w *writer) refuse(err error) (n int) {
+	for _, o := range w.ops {
+		o.done(err)
+	}
+	n = len(w.ops)
+	clear(w.ops)
+	w.ops = w.ops[:0]
+	return n
+}
+
 // fail is the end: the outcome of the transaction is unknown, and after a
 // failed sync nothing on this file can be trusted, so nothing is tried again.
 func (w *writer) fail(ops []*op, err error) {
 	w.dead = true
+	if !w.panicked {
+		w.rollback()
+	}
 	w.q.distrust(err)
 	err = fmt.Errorf("%w: %w", relay.ErrClosed, err)
 	for _, o := range ops {
@@ -271,23 +263,23 @@ func (w *writer) try(ops []*op, more func() []*op) (err error) {
 
 func none() []*op { return nil }
 
-// transact applies ops, adds and applies what more gives, and commits. Names
-// of spool files come before the commit: a record must never be durable before
-// the file that it names.
+// transact applies ops, adds and applies what more gives, and makes it durable.
+// Names of spool files come before that: a record must never be durable before
+// the file that it names. After an error nothing of it is in the open transaction.
 func (w *writer) transact(ops *[]*op, more func() []*op) (t *txn, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			w.panicked = true
+			w.panicked, w.open = true, tables{}
 			err = panicError(r)
+		} else if err != nil {
+			w.rollback()
 		}
 	}()
 	q := w.q
-	tx, err := q.db.Begin(true)
-	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
+	if err := w.begin(); err != nil {
+		return nil, err
 	}
-	defer tx.Rollback() // after a commit, failed or not, it does nothing
-	t = newTxn(q, tx)
+	t = w.newTxn()
 	all := slices.Clone(*ops)
 	for batch := all; ; {
 		slices.SortStableFunc(batch, func(a, b *op) int {
@@ -310,12 +302,11 @@ func (w *writer) transact(ops *[]*op, more func() []*op) (t *txn, err error) {
 	if !t.dirty {
 		return t, nil
 	}
-	t.book()
 	if err := q.hook("commit"); err != nil {
 		return nil, err
 	}
-	if err := tx.Commit(); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
+	if err := w.keep(t); err != nil {
+		return nil, err
 	}
 	return t, q.hook("committed")
 }

@@ -54,6 +54,7 @@ func (r *instance) newMetrics() *metrics.Set {
 func (r *instance) queueMetrics() metrics.Queue {
 	s := r.queue.Stats()
 	return metrics.Queue{Messages: int64(s.Messages), SetAside: int64(s.SetAside), FileBytes: s.FileBytes, FreeBytes: s.FreeBytes,
+		Journal: s.JournalBytes, Checkpoints: uint64(s.Checkpoints),
 		DiskFree: s.DiskFree, Room: s.Room, Limit: s.Limit}
 }
 

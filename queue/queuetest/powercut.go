@@ -44,7 +44,7 @@ type nameChange struct {
 // its power can fail at any moment of it: of what no sync covered, any part may
 // then be on the disk, in any order, sector by sector.
 type Machine struct {
-	Root string // the data directory; of it, queue.db and the spool are followed
+	Root string // the data directory; of it, queue.db, its journal and the spool are followed
 	// Heard is told what was written to a descriptor that is no file of ours, as
 	// soon as the write began.
 	Heard func(fd int64, text string)
@@ -79,7 +79,7 @@ func NewMachine(root string) (*Machine, error) {
 // ours says whether the queue keeps its mail there.
 func (m *Machine) ours(p string) bool {
 	in := strings.TrimPrefix(p, m.Root)
-	return p == m.Root || strings.HasPrefix(in, "/queue.db") || in == "/spool" || strings.HasPrefix(in, "/spool/")
+	return p == m.Root || strings.HasPrefix(in, "/queue.db") || in == "/queue.journal" || in == "/spool" || strings.HasPrefix(in, "/spool/")
 }
 
 // Born says whether queue.db was ever durable: from then on it must be found.

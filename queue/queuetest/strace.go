@@ -11,7 +11,7 @@ import (
 
 // StraceArgs make strace record what a Machine follows, to the file trace.
 func StraceArgs(trace string) []string {
-	return []string{"-f", "-y", "-xx", "-s", "1048576", "-o", trace, "-e", "signal=none", "-e",
+	return []string{"-f", "-y", "-xx", "-s", "33554432", "-o", trace, "-e", "signal=none", "-e",
 		"trace=openat,write,pwrite64,ftruncate,fallocate,fdatasync,fsync,unlinkat,renameat,renameat2,mkdirat"}
 }
 

@@ -1,0 +1,199 @@
+package queue
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// load makes the buckets of a new file, or reads what the old one and its
+// journal remember, and begins a generation of our own.
+func (q *Queue) load() (err error) {
+	w := q.w
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			q.db = nil // its locks may be held for ever
+			err = fmt.Errorf("%w: %w; %s", ErrDamaged, panicError(r), whatToDo)
+		} else if err != nil {
+			w.rollback()
+		}
+	}()
+	tx, err := q.db.Begin(true)
+	if err != nil {
+		return err
+	}
+	w.open.tx = tx
+	isNew, err := makeBuckets(tx)
+	if err != nil {
+		return err
+	}
+	w.open = openTables(tx)
+	if err := checkSys(w.open.sys, isNew); err != nil {
+		return err
+	}
+	if q.dirID, err = directoryID(w.open.sys); err != nil {
+		return err
+	}
+	now, err := w.j.catchUp(w.open, q.opt.Dir, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	if w.j.seq > 0 {
+		q.log.Info("the journal was replayed", "groups", w.j.seq, "octets", w.j.length.Load())
+	}
+	if err := q.hook("replayed"); err != nil {
+		return err
+	}
+	if w.open.sys.Get(sysBorn) == nil {
+		now.high = q.ids.next()
+		w.open.setSys(sysBorn, binary.BigEndian.AppendUint64(nil, now.high))
+	}
+	if k, _ := w.open.msg.Cursor().Last(); len(k) == 8 {
+		now.high = max(now.high, binary.BigEndian.Uint64(k))
+	}
+	q.counts.messages.Store(int64(now.messages))
+	q.counts.deliveries.Store(int64(now.deliveries))
+	q.counts.setAside.Store(int64(now.setAside))
+	q.ids.last.Store(now.high)
+	q.first = q.ids.next()
+	now.high = q.first
+	return w.firstCommit(now, isNew)
+}
+
+// firstCommit makes what a start found the state of queue.db. Where the disk is
+// too full for that, records stay in the journal and it goes on all the same.
+func (w *writer) firstCommit(now totals, isNew bool) error {
+	var b [8]byte
+	rand.Read(b[:])
+	w.runID = binary.BigEndian.Uint64(b[:])
+	err := syncDir(w.q.opt.Dir)
+	if err == nil && w.q.opt.Journal >= 0 {
+		err = w.j.ready(w.q.opt.Dir)
+	}
+	if err == nil || isFull(err) && !isNew {
+		err = w.commitFile(now, true)
+	}
+	if err != nil && isFull(err) && !isNew {
+		w.q.space.setFull(err)
+		return nil
+	}
+	return err
+}
+
+// catchUp brings the journal's records into a transaction of the queue.db
+// beside it, and gives the totals with them. j keeps the file open.
+func (j *journal) catchUp(t tables, dir string, flags int) (now totals, err error) {
+	if j.now, err = readJotted(t.sys); err != nil {
+		return now, fmt.Errorf("%w; %s", err, whatToDo)
+	}
+	if j.f, err = openJournal(dir, flags); err != nil {
+		return now, err
+	}
+	if err = j.replay(t); err != nil {
+		return now, err
+	}
+	if j.seq > 0 {
+		return j.tail, nil
+	}
+	return totals{getUint(t.sys, sysHigh), getUint(t.sys, sysMessages), getUint(t.sys, sysDeliveries), getUint(t.sys, sysCorrupt)}, nil
+}
+
+// catchUpFile makes a copy of queue.db the whole queue.
+func catchUpFile(dir string, db *bolt.DB) error {
+	return db.Update(func(tx *bolt.Tx) error {
+		if tx.Bucket(bucketSys) == nil {
+			return nil // a first start that was interrupted
+		}
+		if _, err := makeBuckets(tx); err != nil {
+			return err
+		}
+		t, j := openTables(tx), &journal{}
+		defer j.close()
+		if err := checkSys(t.sys, false); err != nil {
+			return err
+		}
+		now, err := j.catchUp(t, dir, os.O_RDONLY)
+		if err == nil {
+			t.book(now, jotted{generation{j.now.run, j.now.number + 1}, false})
+		}
+		return err
+	})
+}
+
+// makeBuckets makes the buckets of a new file. In an old one all of them must
+// be there: one that is missing would look like a queue that is empty.
+func makeBuckets(tx *bolt.Tx) (isNew bool, err error) {
+	isNew = true
+	err = tx.ForEach(func([]byte, *bolt.Bucket) error { isNew = false; return nil })
+	if err != nil {
+		return false, damaged("%v", err)
+	}
+	for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketSys} {
+		if isNew {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return true, err
+			}
+		} else if tx.Bucket(name) == nil {
+			return false, fmt.Errorf("%w; %s", damaged("the bucket %q is missing", name), whatToDo)
+		}
+	}
+	return isNew, nil
+}
+
+// maxKey is the highest key that a queue ID can show, relay.QueueID's 55 bits,
+// with room to count on.
+const maxKey = 1<<55 - 1<<40
+
+// checkSys writes the schema of a new file and checks that of an old one.
+func checkSys(sys *bolt.Bucket, isNew bool) error {
+	if isNew {
+		return sys.Put(sysSchema, binary.BigEndian.AppendUint32(nil, schema))
+	}
+	v := sys.Get(sysSchema)
+	if len(v) != 4 || len(sys.Get(sysDir)) != 4 || getUint(sys, sysHigh) > maxKey {
+		return fmt.Errorf("%w; %s", damaged("its bucket sys cannot be read"), whatToDo)
+	}
+	if n := binary.BigEndian.Uint32(v); n > schema {
+		return fmt.Errorf("it was %w (layout %d, this one knows %d): use that version, or another data_dir", ErrNewer, n, schema)
+	}
+	return nil
+}
+
+// directoryID is the random half of this directory's queue IDs.
+func directoryID(sys *bolt.Bucket) (uint32, error) {
+	if v := sys.Get(sysDir); len(v) == 4 {
+		return binary.BigEndian.Uint32(v), nil
+	}
+	var b [4]byte
+	rand.Read(b[:])
+	id := binary.BigEndian.Uint32(b[:]) & (1<<20 - 1)
+	return id, sys.Put(sysDir, binary.BigEndian.AppendUint32(nil, id))
+}
+
+// markClean makes the last commit: the mark, and the free list, so that the
+// next open reads it instead of walking the whole file.
+func (w *writer) markClean() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.panicked = true
+			err = panicError(r)
+		}
+	}()
+	q := w.q
+	q.db.NoFreelistSync = false
+	defer func() { q.db.NoFreelistSync = true }()
+	if err := q.hook("close"); err != nil {
+		return err
+	}
+	return q.db.Update(func(tx *bolt.Tx) error {
+		t := openTables(tx)
+		t.book((&txn{q: q}).totals(), w.j.now)
+		return t.sys.Put(sysClean, binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMicro())))
+	})
+}

@@ -1,0 +1,139 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dawk/relay"
+)
+
+// bbolt shows readers the last checkpoint. Who wants what came since asks the
+// writer, in whose open transaction it is, or has a checkpoint made first.
+
+// view runs f in a read transaction, which shows the last checkpoint. It must be
+// short, and nothing that f was given may be kept. A damaged page is an error
+// and not the end of the process.
+func (q *Queue) view(f func(*bolt.Tx) error) (err error) {
+	return q.viewWith(func() (*bolt.Tx, error) { return q.db.Begin(false) }, f)
+}
+
+func (q *Queue) viewWith(begin func() (*bolt.Tx, error), f func(*bolt.Tx) error) (err error) {
+	q.dbMu.RLock()
+	defer q.dbMu.RUnlock()
+	if q.db == nil {
+		return relay.ErrClosed
+	}
+	tx, err := begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicError(r)
+		}
+	}()
+	return f(tx)
+}
+
+// touched are the messages that queue.db does not show as they are.
+type touched struct {
+	mu  sync.RWMutex
+	ids map[uint64]struct{}
+}
+
+func (s *touched) add(ids []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ids == nil {
+		s.ids = make(map[uint64]struct{})
+	}
+	for _, id := range ids {
+		s.ids[id] = struct{}{}
+	}
+}
+
+func (s *touched) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.ids)
+}
+
+func (s *touched) has(id uint64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.ids[id]
+	return ok
+}
+
+// read runs f in a transaction that shows one message as it is: in the file,
+// or, if it changed since the last checkpoint, in the writer's transaction.
+func (q *Queue) read(id uint64, f func(*bolt.Tx) error) error {
+	if !q.w.touched.has(id) {
+		return q.view(f)
+	}
+	return q.viewOpen(f)
+}
+
+// viewOpen runs f, which must be short, between two groups.
+func (q *Queue) viewOpen(f func(*bolt.Tx) error) (err error) {
+	ended := q.w.do(func() {
+		defer func() {
+			if r := recover(); r != nil {
+				err = panicError(r)
+			}
+		}()
+		switch {
+		case q.w.dead:
+			err = fmt.Errorf("%w: %w", relay.ErrClosed, errDistrusted)
+		case q.w.begin() != nil:
+			err = relay.ErrClosed // the next group finds out why
+		default:
+			err = f(q.w.open.tx)
+		}
+	})
+	return errors.Join(ended, err)
+}
+
+// checkpointed sees to it that queue.db shows all that was done before.
+func (q *Queue) checkpointed() (err error) {
+	ended := q.w.do(func() {
+		switch w := q.w; {
+		case w.dead:
+			err = fmt.Errorf("%w: %w", relay.ErrClosed, errDistrusted)
+		case w.j.seq > 0 && time.Now().Before(w.stuckUntil):
+			err = fmt.Errorf("%w: what is in the journal does not fit queue.db", relay.ErrNoSpace)
+		default:
+			err = w.tidy(true)
+		}
+	})
+	return errors.Join(ended, err)
+}
+
+// upToDate gives what runs read transactions that show all that was done
+// before. On a full disk that is the writer.
+func (q *Queue) upToDate() (view func(func(*bolt.Tx) error) error, err error) {
+	err = q.checkpointed()
+	if errors.Is(err, relay.ErrNoSpace) {
+		return q.viewOpen, nil
+	}
+	return q.view, err
+}
+
+// viewAlone runs f on a snapshot that needs no journal: a copy of it is a queue.
+func (q *Queue) viewAlone(f func(*bolt.Tx) error) error {
+	return q.viewWith(func() (tx *bolt.Tx, err error) {
+		ended := q.w.do(func() {
+			if err = q.w.tidy(false); err == nil {
+				tx, err = q.db.Begin(false)
+			}
+		})
+		return tx, errors.Join(ended, err)
+	}, f)
+}

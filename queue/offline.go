@@ -1,0 +1,97 @@
+package queue
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// VerifyDir checks the queue of a directory that no dawk uses, down to every
+// page of the file. It changes nothing.
+func VerifyDir(ctx context.Context, dir string) (report Report, err error) {
+	path := filepath.Join(dir, fileName)
+	if _, err := os.Stat(path); err != nil && wasUsed(dir) == "" {
+		return report, fmt.Errorf("there is no queue in %s: %w", dir, err)
+	}
+	lock, err := takeLock(dir)
+	if err != nil {
+		return report, err
+	}
+	defer lock.Close()
+	meta, ok, err := readMeta(dir)
+	if err == nil && ok {
+		prewarm(path)
+		err = checkPages(path, meta, ctx.Done())
+	}
+	if errors.Is(err, ErrDamaged) {
+		report.problem("%v", err)
+		return report, nil
+	}
+	if err != nil || !ok {
+		return report, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, suspectName)); err == nil {
+		report.problem("the disk failed under it: the next start will write it anew")
+	}
+	db, err := openBolt(path, 0)
+	if err != nil {
+		return report, err
+	}
+	defer db.Close()
+	report.Problems = append(report.Problems, boltProblems(db, maxProblems)...)
+	v := &verifier{ctx: ctx, dir: dir, report: report, first: ^uint64(0)}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicError(r)
+		}
+	}()
+	// What the journal has is verified with the rest, in a transaction that is
+	// never committed.
+	tx, err := db.Begin(true)
+	if err != nil {
+		return report, err
+	}
+	defer tx.Rollback()
+	if v.hasBuckets(tx) {
+		err = v.catchUp(tx)
+	}
+	if err == nil {
+		err = v.run(tx)
+	}
+	return v.report, err
+}
+
+// catchUp does what a start does with the journal.
+func (v *verifier) catchUp(tx *bolt.Tx) error {
+	t, j := openTables(tx), &journal{}
+	defer j.close()
+	if s := t.sys.Get(sysSchema); len(s) == 4 && binary.BigEndian.Uint32(s) > schema {
+		return nil // run says so
+	}
+	now, err := j.catchUp(t, v.dir, os.O_RDONLY)
+	if errors.Is(err, ErrDamaged) {
+		v.report.problem("%v", err)
+		return nil
+	}
+	if err == nil {
+		t.book(now, j.now)
+	}
+	return err
+}
+
+// hasBuckets says whether nothing is missing.
+func (v *verifier) hasBuckets(tx *bolt.Tx) bool {
+	for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketSys} {
+		if tx.Bucket(name) == nil {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,170 @@
+package queue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+// record is one group of changes, read back.
+type record struct {
+	generation
+	seq uint64
+	totals
+	head    [recordHeader]byte
+	changes []byte
+	size    int64 // in the file, octets
+}
+
+// readHead reads the beginning of the record at off. ok is false where none is,
+// or one that is longer than the file.
+func readHead(f io.ReaderAt, off, size int64) (r record, crc uint32, ok bool) {
+	var head [recordHeader]byte
+	if n, _ := f.ReadAt(head[:], off); n < len(head) || binary.BigEndian.Uint32(head[:]) != recordMagic {
+		return r, 0, false
+	}
+	word := func(i int) uint64 { return binary.BigEndian.Uint64(head[8+8*i:]) }
+	length := word(3)
+	if length > 2*maxRecord || int64(length) > size-off-recordHeader || (recordHeader+length)%journalBlock != 0 {
+		return r, 0, false
+	}
+	r = record{generation: generation{word(0), word(1)}, seq: word(2), head: head, totals: totals{word(4), word(5), word(6), word(7)}}
+	r.size = recordHeader + int64(length)
+	return r, binary.BigEndian.Uint32(head[4:]), true
+}
+
+// readRecord reads the record at off, if one is there that is whole.
+func readRecord(f io.ReaderAt, off, size int64) (r record, ok bool) {
+	r, crc, ok := readHead(f, off, size)
+	if !ok {
+		return r, false
+	}
+	r.changes = make([]byte, binary.BigEndian.Uint64(r.head[32:]))
+	if n, _ := f.ReadAt(r.changes, off+recordHeader); n < len(r.changes) {
+		return r, false
+	}
+	return r, crc == crc32.Update(crc32.Checksum(r.head[8:], castagnoli), castagnoli, r.changes)
+}
+
+// journalToDo ends every refusal of a journal that does not fit its queue.db.
+const journalToDo = "nothing was changed; put the right files back, restore a backup into an empty directory, or move queue.db, queue.journal and spool away, together, to start empty"
+
+// replay applies the records that queue.db, whose open transaction t is, lacks.
+// It leaves j behind the last one.
+//
+// The first record that does not fit is where a crash tore the last write,
+// which nobody was told of. A record is begun only when the one before it is
+// durable: so a later one of the same generation proves that this one was whole
+// once, and what it held was acknowledged. A first record that is newer proves
+// that queue.db is older than it should be. Then nothing may go on.
+//
+// Behind the first record anything may look like one: mail is hostile. But
+// nobody knows the generation.
+func (j *journal) replay(t tables) error {
+	j.restart(j.now)
+	size, err := j.usable()
+	if err != nil || size == 0 {
+		return err
+	}
+	first, ok := readRecord(j.f, j.end, size)
+	if ok && first.generation != j.now.generation && first.number >= j.now.number || ok && !j.now.armed && first.generation == j.now.generation {
+		return fmt.Errorf("%w; %s", damaged("%s holds mail that is newer than queue.db beside it, or belongs to another queue", j.f.Name()), journalToDo)
+	}
+	if !j.now.armed {
+		return nil
+	}
+	for {
+		r, ok := readRecord(j.f, j.end, size)
+		if !ok || r.generation != j.now.generation || r.seq != j.seq+1 {
+			break
+		}
+		if err := t.redo(r.changes, true); err != nil {
+			return err
+		}
+		j.pass(r)
+	}
+	for off := j.end; off < size; off += journalBlock {
+		if r, _, ok := readHead(j.f, off, size); !ok || r.generation != j.now.generation {
+			continue
+		}
+		if r, ok := readRecord(j.f, off, size); ok {
+			return fmt.Errorf("%w; %s", damaged("record %d of %s is damaged, and what it held was acknowledged: record %d behind it is whole",
+				j.seq+1, j.f.Name(), r.seq), journalToDo)
+		}
+	}
+	return nil
+}
+
+// again applies the records of this run a second time: a transaction that had
+// them was rolled back. bodies false: it leaves new messages out.
+func (j *journal) again(t tables, bodies bool) error {
+	last := j.seq
+	for j.seq, j.end = 0, journalBlock; j.seq < last; {
+		r, ok := readRecord(j.f, j.end, 1<<62)
+		if !ok || r.generation != j.now.generation || r.seq != j.seq+1 {
+			return damaged("record %d of %s cannot be read back", j.seq+1, j.f.Name())
+		}
+		if err := t.redo(r.changes, bodies); err != nil {
+			return err
+		}
+		j.pass(r)
+	}
+	return nil
+}
+
+func (j *journal) pass(r record) {
+	j.seq, j.tail = r.seq, r.totals
+	j.end += r.size
+	j.length.Store(j.end - journalBlock)
+}
+
+// usable is the size of the file; 0: there is nothing in it. A journal that
+// queue.db counts on and that is not there may have held mail.
+func (j *journal) usable() (size int64, err error) {
+	if j.f != nil && titled(j.f) {
+		info, err := j.f.Stat()
+		if err != nil {
+			return 0, fmt.Errorf("the queue's journal cannot be read: %w", err)
+		}
+		return info.Size(), nil
+	}
+	if j.now.armed {
+		return 0, fmt.Errorf("%w; %s", damaged("queue.journal is missing or empty, but queue.db was not closed and counts on it: mail that was acknowledged last may be in it"), journalToDo)
+	}
+	return 0, nil
+}
+
+var errChanges = errors.New("its changes cannot be read")
+
+// redo makes the changes of one record, with or without new messages.
+func (t tables) redo(changes []byte, bodies bool) error {
+	d := dec{b: changes}
+	for len(d.b) > 0 {
+		kind := d.u8()
+		if kind == 0 {
+			return nil // behind the last
+		}
+		b := t.byNumber(kind &^ changeRemoves)
+		key := d.bytes()
+		var err error
+		switch {
+		case d.bad || b == nil || len(key) == 0:
+			return fmt.Errorf("%w; %s", damaged("a record of queue.journal is whole, but %v", errChanges), journalToDo)
+		case kind&changeRemoves != 0:
+			err = b.Delete(key)
+		default:
+			if value := d.bytes(); !d.bad && (bodies || b != t.msg) {
+				err = b.Put(key, value)
+			}
+		}
+		if d.bad {
+			return fmt.Errorf("%w; %s", damaged("a record of queue.journal is whole, but %v", errChanges), journalToDo)
+		}
+		if err != nil {
+			return fmt.Errorf("replay the queue's journal: %w", err)
+		}
+	}
+	return nil
+}
