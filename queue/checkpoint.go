@@ -28,13 +28,14 @@ func (w *writer) begin() error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	w.open, w.rows = openTables(tx), 0
+	t := openTables(tx)
 	if w.j.seq > 0 {
-		if err := w.j.again(w.open, true); err != nil {
-			w.rollback()
+		if err := w.j.again(t, true); err != nil {
+			tx.Rollback()
 			return err
 		}
 	}
+	w.open, w.rows = t, 0 // only now: half of it must never be committed
 	return nil
 }
 
@@ -94,7 +95,7 @@ func (w *writer) commitFile(now totals, armed bool) error {
 // checkpoint commits what is in the open transaction, if there is anything.
 // armed false: the file shall be the whole queue, also when nothing is to do.
 func (w *writer) checkpoint(armed bool) (err error) {
-	if w.dead {
+	if w.dead || w.q.failed.Load() != nil { // the journal has it, and queue.db stays as it is
 		return errDistrusted
 	}
 	if w.j.seq == 0 && (armed || !w.j.now.armed) {
@@ -175,7 +176,7 @@ func (w *writer) tidy(armed bool) error {
 // removes the journal. On a full disk both stay as they are: the next start is
 // slower, nothing else.
 func (w *writer) end() error {
-	if w.dead {
+	if w.dead || w.q.failed.Load() != nil {
 		w.rollback()
 		return nil
 	}

@@ -55,6 +55,7 @@ func TestFailedSync(t *testing.T) {
 		{"committed", syscall.EIO, true},     // as when the sync of the meta page fails
 		{"journal", syscall.EIO, false},
 		{"journaled", syscall.EIO, true}, // as when the sync of the journal fails
+		{"journaled", full("fdatasync"), true},
 		{"names", syscall.EIO, false},
 		{"draft.sync", syscall.EIO, false},
 	} {

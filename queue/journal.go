@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,6 +98,7 @@ type journal struct {
 	end  int64  // where the next one begins
 	tail totals // of the last record
 	made bool   // the file and its name are durable
+	torn bool   // a replay found a record at its end that is not whole
 
 	length  atomic.Int64 // octets of records that are no history yet
 	written atomic.Int64 // octets since the start
@@ -237,12 +239,15 @@ func (j *journal) ready(dir string) (err error) {
 			return err
 		}
 	}
-	if !titled(j.f) {
-		title := make([]byte, journalBlock)
-		copy(title, journalTitle)
-		if _, err = j.f.WriteAt(title, 0); err == nil {
-			err = datasync(j.f)
-		}
+	// Also where it is there: a run that was killed may have written it and not
+	// synced it, or its sync failed, and a power cut would take it away again.
+	title := make([]byte, journalBlock)
+	copy(title, journalTitle)
+	if _, err = j.f.WriteAt(title, 0); err == nil {
+		err = j.hook("journal.title")
+	}
+	if err == nil {
+		err = datasync(j.f)
 	}
 	if err == nil {
 		err = syncDir(dir)
@@ -262,7 +267,7 @@ func (j *journal) close() error {
 }
 
 // titled says whether f begins like a journal.
-func titled(f *os.File) bool {
+func titled(f io.ReaderAt) bool {
 	var b [len(journalTitle)]byte
 	n, _ := f.ReadAt(b[:], 0)
 	return n == len(b) && string(b[:]) == journalTitle

@@ -40,12 +40,22 @@ func (q *Queue) load() (err error) {
 	if q.dirID, err = directoryID(w.open.sys); err != nil {
 		return err
 	}
-	now, err := w.j.catchUp(w.open, q.opt.Dir, os.O_RDWR)
+	// Before the replay: in a table that is emptied in an open transaction,
+	// bbolt's Last never returns. What the journal brings is below its own high.
+	var last uint64
+	if k, _ := w.open.msg.Cursor().Last(); len(k) == 8 {
+		last = binary.BigEndian.Uint64(k)
+	}
+	now, err := w.j.catchUp(w.open, q.opt.Dir, os.O_RDWR, w.touched.add)
 	if err != nil {
 		return err
 	}
 	if w.j.seq > 0 {
 		q.log.Info("the journal was replayed", "groups", w.j.seq, "octets", w.j.length.Load())
+	}
+	if w.j.torn {
+		q.log.Warn("the last record of the journal is not whole; unless the power failed just now, or the process was killed while it wrote, what was accepted last may be missing",
+			"file", journalPath(q.opt.Dir), "record", w.j.seq+1)
 	}
 	if err := q.hook("replayed"); err != nil {
 		return err
@@ -54,9 +64,7 @@ func (q *Queue) load() (err error) {
 		now.high = q.ids.next()
 		w.open.setSys(sysBorn, binary.BigEndian.AppendUint64(nil, now.high))
 	}
-	if k, _ := w.open.msg.Cursor().Last(); len(k) == 8 {
-		now.high = max(now.high, binary.BigEndian.Uint64(k))
-	}
+	now.high = max(now.high, last)
 	q.counts.messages.Store(int64(now.messages))
 	q.counts.deliveries.Store(int64(now.deliveries))
 	q.counts.setAside.Store(int64(now.setAside))
@@ -74,9 +82,11 @@ func (w *writer) firstCommit(now totals, isNew bool) error {
 	w.runID = binary.BigEndian.Uint64(b[:])
 	err := syncDir(w.q.opt.Dir)
 	if err == nil && w.q.opt.Journal >= 0 {
-		err = w.j.ready(w.q.opt.Dir)
+		if err = w.j.ready(w.q.opt.Dir); err != nil && isFullErrno(err) && !isNew {
+			err = nil // this run has none
+		}
 	}
-	if err == nil || isFull(err) && !isNew {
+	if err == nil {
 		err = w.commitFile(now, true)
 	}
 	if err != nil && isFull(err) && !isNew {
@@ -87,15 +97,16 @@ func (w *writer) firstCommit(now totals, isNew bool) error {
 }
 
 // catchUp brings the journal's records into a transaction of the queue.db
-// beside it, and gives the totals with them. j keeps the file open.
-func (j *journal) catchUp(t tables, dir string, flags int) (now totals, err error) {
+// beside it, and gives the totals with them. j keeps the file open. Touched,
+// which may be nil, is told whose rows they changed.
+func (j *journal) catchUp(t tables, dir string, flags int, touched func([]uint64)) (now totals, err error) {
 	if j.now, err = readJotted(t.sys); err != nil {
 		return now, fmt.Errorf("%w; %s", err, whatToDo)
 	}
 	if j.f, err = openJournal(dir, flags); err != nil {
 		return now, err
 	}
-	if err = j.replay(t); err != nil {
+	if err = j.replay(t, touched); err != nil {
 		return now, err
 	}
 	if j.seq > 0 {
@@ -105,7 +116,7 @@ func (j *journal) catchUp(t tables, dir string, flags int) (now totals, err erro
 }
 
 // catchUpFile makes a copy of queue.db the whole queue.
-func catchUpFile(dir string, db *bolt.DB) error {
+func catchUpFile(opt *Options, db *bolt.DB) error {
 	return db.Update(func(tx *bolt.Tx) error {
 		if tx.Bucket(bucketSys) == nil {
 			return nil // a first start that was interrupted
@@ -113,12 +124,12 @@ func catchUpFile(dir string, db *bolt.DB) error {
 		if _, err := makeBuckets(tx); err != nil {
 			return err
 		}
-		t, j := openTables(tx), &journal{}
+		t, j := openTables(tx), &journal{hook: opt.hook}
 		defer j.close()
 		if err := checkSys(t.sys, false); err != nil {
 			return err
 		}
-		now, err := j.catchUp(t, dir, os.O_RDONLY)
+		now, err := j.catchUp(t, opt.Dir, os.O_RDONLY, nil)
 		if err == nil {
 			t.book(now, jotted{generation{j.now.run, j.now.number + 1}, false})
 		}

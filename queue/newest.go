@@ -85,16 +85,18 @@ func (q *Queue) read(id uint64, f func(*bolt.Tx) error) error {
 func (q *Queue) viewOpen(f func(*bolt.Tx) error) (err error) {
 	ended := q.w.do(func() {
 		defer func() {
+			began := q.w.open.tx != nil
 			if r := recover(); r != nil {
-				err = panicError(r)
+				err, q.w.panicked = panicError(r), !began
+			}
+			if err != nil && !began && !q.w.dead { // what is durable cannot be had back
+				q.w.fail(nil, err)
+				err = fmt.Errorf("%w: %w", relay.ErrClosed, err)
 			}
 		}()
-		switch {
-		case q.w.dead:
+		if q.w.dead {
 			err = fmt.Errorf("%w: %w", relay.ErrClosed, errDistrusted)
-		case q.w.begin() != nil:
-			err = relay.ErrClosed // the next group finds out why
-		default:
+		} else if err = q.w.begin(); err == nil {
 			err = f(q.w.open.tx)
 		}
 	})

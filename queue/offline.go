@@ -70,12 +70,12 @@ func VerifyDir(ctx context.Context, dir string) (report Report, err error) {
 
 // catchUp does what a start does with the journal.
 func (v *verifier) catchUp(tx *bolt.Tx) error {
-	t, j := openTables(tx), &journal{}
+	t, j := openTables(tx), &journal{hook: (&Options{}).hook}
 	defer j.close()
 	if s := t.sys.Get(sysSchema); len(s) == 4 && binary.BigEndian.Uint32(s) > schema {
 		return nil // run says so
 	}
-	now, err := j.catchUp(t, v.dir, os.O_RDONLY)
+	now, err := j.catchUp(t, v.dir, os.O_RDONLY, nil)
 	if errors.Is(err, ErrDamaged) {
 		v.report.problem("%v", err)
 		return nil

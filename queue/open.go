@@ -104,6 +104,7 @@ func (q *Queue) start() (err error) {
 		return fmt.Errorf("the spool cannot be made: %w", err)
 	}
 	q.space.look()
+	q.space.findReserve()
 	view := q.view
 	if q.w.j.seq > 0 { // the disk was too full for the first commit
 		view = q.viewOpen

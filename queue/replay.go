@@ -2,7 +2,6 @@ package queue
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -16,6 +15,23 @@ type record struct {
 	head    [recordHeader]byte
 	changes []byte
 	size    int64 // in the file, octets
+}
+
+// reading notes a read that failed: what the disk does not give is not what a
+// crash tore.
+type reading struct {
+	*journal
+	err error
+}
+
+func (r *reading) ReadAt(b []byte, off int64) (n int, err error) {
+	if err = r.hook("journal.read"); err == nil {
+		n, err = r.f.ReadAt(b, off)
+	}
+	if n < len(b) && err != io.EOF {
+		r.err = fmt.Errorf("the queue's journal cannot be read: %w", err)
+	}
+	return n, err
 }
 
 // readHead reads the beginning of the record at off. ok is false where none is,
@@ -62,13 +78,19 @@ const journalToDo = "nothing was changed; put the right files back, restore a ba
 //
 // Behind the first record anything may look like one: mail is hostile. But
 // nobody knows the generation.
-func (j *journal) replay(t tables) error {
+//
+// Touched, which may be nil, is told whose rows the records changed.
+func (j *journal) replay(t tables, touched func([]uint64)) error {
 	j.restart(j.now)
-	size, err := j.usable()
+	f := &reading{journal: j}
+	size, err := j.usable(f)
 	if err != nil || size == 0 {
 		return err
 	}
-	first, ok := readRecord(j.f, j.end, size)
+	first, ok := readRecord(f, j.end, size)
+	if f.err != nil {
+		return f.err
+	}
 	if ok && first.generation != j.now.generation && first.number >= j.now.number || ok && !j.now.armed && first.generation == j.now.generation {
 		return fmt.Errorf("%w; %s", damaged("%s holds mail that is newer than queue.db beside it, or belongs to another queue", j.f.Name()), journalToDo)
 	}
@@ -76,37 +98,45 @@ func (j *journal) replay(t tables) error {
 		return nil
 	}
 	for {
-		r, ok := readRecord(j.f, j.end, size)
+		r, ok := readRecord(f, j.end, size)
 		if !ok || r.generation != j.now.generation || r.seq != j.seq+1 {
 			break
 		}
-		if err := t.redo(r.changes, true); err != nil {
+		if err := t.redo(r.changes, true, touched); err != nil {
 			return err
 		}
 		j.pass(r)
 	}
+	if f.err != nil {
+		return f.err
+	}
 	for off := j.end; off < size; off += journalBlock {
-		if r, _, ok := readHead(j.f, off, size); !ok || r.generation != j.now.generation {
+		r, _, ok := readHead(f, off, size)
+		if !ok || r.generation != j.now.generation {
 			continue
 		}
-		if r, ok := readRecord(j.f, off, size); ok {
+		j.torn = j.torn || off == j.end
+		if r, ok := readRecord(f, off, size); ok {
 			return fmt.Errorf("%w; %s", damaged("record %d of %s is damaged, and what it held was acknowledged: record %d behind it is whole",
 				j.seq+1, j.f.Name(), r.seq), journalToDo)
 		}
 	}
-	return nil
+	return f.err
 }
 
 // again applies the records of this run a second time: a transaction that had
 // them was rolled back. bodies false: it leaves new messages out.
 func (j *journal) again(t tables, bodies bool) error {
-	last := j.seq
+	last, f := j.seq, &reading{journal: j}
 	for j.seq, j.end = 0, journalBlock; j.seq < last; {
-		r, ok := readRecord(j.f, j.end, 1<<62)
+		r, ok := readRecord(f, j.end, 1<<62)
+		if f.err != nil {
+			return f.err
+		}
 		if !ok || r.generation != j.now.generation || r.seq != j.seq+1 {
 			return damaged("record %d of %s cannot be read back", j.seq+1, j.f.Name())
 		}
-		if err := t.redo(r.changes, bodies); err != nil {
+		if err := t.redo(r.changes, bodies, nil); err != nil {
 			return err
 		}
 		j.pass(r)
@@ -122,13 +152,16 @@ func (j *journal) pass(r record) {
 
 // usable is the size of the file; 0: there is nothing in it. A journal that
 // queue.db counts on and that is not there may have held mail.
-func (j *journal) usable() (size int64, err error) {
-	if j.f != nil && titled(j.f) {
+func (j *journal) usable(f *reading) (size int64, err error) {
+	if j.f != nil && titled(f) {
 		info, err := j.f.Stat()
 		if err != nil {
 			return 0, fmt.Errorf("the queue's journal cannot be read: %w", err)
 		}
 		return info.Size(), nil
+	}
+	if f.err != nil {
+		return 0, f.err
 	}
 	if j.now.armed {
 		return 0, fmt.Errorf("%w; %s", damaged("queue.journal is missing or empty, but queue.db was not closed and counts on it: mail that was acknowledged last may be in it"), journalToDo)
@@ -136,35 +169,37 @@ func (j *journal) usable() (size int64, err error) {
 	return 0, nil
 }
 
-var errChanges = errors.New("its changes cannot be read")
-
-// redo makes the changes of one record, with or without new messages.
-func (t tables) redo(changes []byte, bodies bool) error {
+// redo makes the changes of one record, with or without new messages. Touched,
+// which may be nil, is told whose rows they are.
+func (t tables) redo(changes []byte, bodies bool, touched func([]uint64)) error {
 	d := dec{b: changes}
-	for len(d.b) > 0 {
+	var ids []uint64
+	for len(d.b) > 0 && d.b[0] != 0 { // zeros: behind the last
 		kind := d.u8()
-		if kind == 0 {
-			return nil // behind the last
-		}
 		b := t.byNumber(kind &^ changeRemoves)
 		key := d.bytes()
+		removed := kind&changeRemoves != 0
+		var value []byte
+		if !removed {
+			value = d.bytes()
+		}
+		if d.bad || b == nil || len(key) == 0 {
+			return fmt.Errorf("%w; %s", damaged("a record of queue.journal is whole, but its changes cannot be read"), journalToDo)
+		}
 		var err error
 		switch {
-		case d.bad || b == nil || len(key) == 0:
-			return fmt.Errorf("%w; %s", damaged("a record of queue.journal is whole, but %v", errChanges), journalToDo)
-		case kind&changeRemoves != 0:
+		case removed:
 			err = b.Delete(key)
-		default:
-			if value := d.bytes(); !d.bad && (bodies || b != t.msg) {
-				err = b.Put(key, value)
-			}
-		}
-		if d.bad {
-			return fmt.Errorf("%w; %s", damaged("a record of queue.journal is whole, but %v", errChanges), journalToDo)
+		case bodies || b != t.msg:
+			err = b.Put(key, value)
 		}
 		if err != nil {
 			return fmt.Errorf("replay the queue's journal: %w", err)
 		}
+		ids = t.owner(ids, b, key)
+	}
+	if touched != nil {
+		touched(ids)
 	}
 	return nil
 }

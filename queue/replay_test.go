@@ -65,7 +65,7 @@ func TestRecordRoundTrip(t *testing.T) {
 	}
 	tables := scratchTables(t)
 	for range 2 { // once more changes nothing
-		if err := tables.redo(r.changes, true); err != nil {
+		if err := tables.redo(r.changes, true, nil); err != nil {
 			t.Fatal(err)
 		}
 		if tables.msg.Get(idKey(1)) != nil || len(tables.msg.Get(idKey(2))) != 5*largeAbove || string(tables.sched.Get(jobKey(2, 0))) != "state" {
@@ -100,7 +100,7 @@ func FuzzRecord(f *testing.F) {
 		if !ok {
 			t.Fatal("a whole record is not seen")
 		}
-		if err := tables.redo(r.changes, true); err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, bolterrors.ErrKeyTooLarge) {
+		if err := tables.redo(r.changes, true, nil); err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, bolterrors.ErrKeyTooLarge) {
 			t.Fatal(err)
 		}
 	})

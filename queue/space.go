@@ -172,20 +172,8 @@ func (s *space) reservePath() string { return filepath.Join(s.q.opt.Dir, "reserv
 // is room. On a full disk its space lets settlements go on, since bbolt needs
 // free pages even to delete.
 func (s *space) keepReserve() {
-	want := s.q.opt.Reserve
-	st := s.state.Load()
-	if want < 0 || s.reserve.Load() || st.refusal != nil {
-		return
-	}
-	if want == 0 {
-		want = defaultReserve
-		var fs unix.Statfs_t
-		if unix.Statfs(s.q.opt.Dir, &fs) == nil {
-			want = min(want, int64(fs.Blocks)*fs.Bsize/16)
-		}
-	}
-	if info, err := os.Stat(s.reservePath()); err == nil && info.Size() >= want {
-		s.reserve.Store(true)
+	want, st := s.reserveSize(), s.state.Load()
+	if want < 0 || s.findReserve() || st.refusal != nil {
 		return
 	}
 	if st.disk < st.limit+2*want { // else it would come and go
@@ -199,6 +187,37 @@ func (s *space) keepReserve() {
 		return
 	}
 	s.reserve.Store(true)
+}
+
+// reserveSize is how large the reserve is to be, in octets; negative: there is none.
+func (s *space) reserveSize() int64 {
+	want := s.q.opt.Reserve
+	if want == 0 {
+		want = defaultReserve
+		var fs unix.Statfs_t
+		if unix.Statfs(s.q.opt.Dir, &fs) == nil {
+			want = min(want, int64(fs.Blocks)*fs.Bsize/16)
+		}
+	}
+	return want
+}
+
+// findReserve says whether the reserve is there: ours, or an earlier run's, which
+// a start on a full disk needs at once.
+func (s *space) findReserve() bool {
+	if s.reserve.Load() {
+		return true
+	}
+	want := s.reserveSize()
+	if want < 0 {
+		return false
+	}
+	info, err := os.Stat(s.reservePath())
+	if err != nil || info.Size() < want {
+		return false
+	}
+	s.reserve.Store(true)
+	return true
 }
 
 func (s *space) writeReserve(want int64) error {

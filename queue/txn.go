@@ -128,12 +128,18 @@ func (t *txn) changed(b *bolt.Bucket, k, v []byte, removed bool) {
 			t.rec.change(t.numberOf(b), k, v, removed)
 		}
 	}
+	t.touched = t.owner(t.touched, b, k)
+}
+
+// owner appends the message that a row belongs to.
+func (t tables) owner(ids []uint64, b *bolt.Bucket, k []byte) []uint64 {
 	if b == t.corrupt {
 		k = k[1:] // behind the table that the row came from
 	}
-	if id, ok := idOf(k); ok && (len(t.touched) == 0 || t.touched[len(t.touched)-1] != id) {
-		t.touched = append(t.touched, id)
+	if id, ok := idOf(k); ok && (len(ids) == 0 || ids[len(ids)-1] != id) {
+		ids = append(ids, id)
 	}
+	return ids
 }
 
 // deletePrefix removes all rows of b whose keys begin with prefix.
