@@ -26,9 +26,21 @@ import (
 // At the n-th time that it reaches its failpoint it kills itself.
 func child(point string) {
 	nth, _ := strconv.ParseInt(os.Getenv("DAWK_QUEUE_NTH"), 10, 64)
+	if point == "cycles" {
+		cycles(nth)
+	}
 	opt := small(os.Getenv("DAWK_QUEUE_DIR"))
-	var reached atomic.Int64
+	most, _ := strconv.ParseInt(os.Getenv("DAWK_QUEUE_MOST"), 10, 64)
+	var reached, answered atomic.Int64
+	enough := make(chan struct{})
 	opt.Hook = func(p string) error {
+		if p == "answered" && answered.Add(1) == most {
+			fmt.Println("error the child never came to its failpoint", point)
+			os.Exit(1)
+		}
+		if point == "stop" && p == "answered" && reached.Add(1) == nth {
+			close(enough)
+		}
 		if p == point && reached.Add(1) == nth {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -55,6 +67,15 @@ func child(point string) {
 	for i := range 6 {
 		go produce(q, i, say)
 	}
+	if point == "stop" {
+		go func() {
+			<-enough
+			if err := q.Close(); err != nil {
+				say("error %v", err)
+			}
+			os.Exit(0)
+		}()
+	}
 	if strings.HasPrefix(point, "compact") {
 		go func() {
 			for q.Compact(context.Background()) == nil {
@@ -62,6 +83,24 @@ func child(point string) {
 		}()
 	}
 	consume(q, entries, say)
+}
+
+// cycles runs children one after the other in the same directory, and dies.
+func cycles(nth int64) {
+	for _, point := range []string{"journal.title", "journaled", "replayed", "loaded", "journal", "stop", "checkpoint", "journal.title",
+		"checkpointed", "stop", "compact.renamed", "stop"} {
+		n := nth
+		switch point {
+		case "journal.title", "replayed", "loaded", "compact.renamed", "checkpoint", "checkpointed":
+			n = 1
+		}
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "DAWK_QUEUE_CHILD="+point, fmt.Sprint("DAWK_QUEUE_NTH=", n), "DAWK_QUEUE_MOST=1000")
+		cmd.Stdout = os.Stdout
+		cmd.Run()
+	}
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
 }
 
 func produce(q *queue.Queue, worker int, say func(string, ...any)) {

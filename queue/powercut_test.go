@@ -3,6 +3,7 @@ package queue_test
 import (
 	"bufio"
 	"cmp"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,15 @@ import (
 // out, as under the race detector, where reading the record takes half a minute.
 // DAWK_SEED is where the draw begins; default: anywhere.
 func TestPowerCut(t *testing.T) {
+	for _, c := range []struct {
+		point string
+		nth   int
+	}{{"answered", 60}, {"cycles", 9}} {
+		t.Run(c.point, func(t *testing.T) { testPowerCut(t, c.point, c.nth) })
+	}
+}
+
+func testPowerCut(t *testing.T, point string, nth int) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("traces a process")
@@ -43,7 +53,7 @@ func TestPowerCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(strace, append(queuetest.StraceArgs(trace), os.Args[0])...)
-	cmd.Env = append(os.Environ(), "DAWK_QUEUE_CHILD=answered", "DAWK_QUEUE_DIR="+data, "DAWK_QUEUE_NTH=60")
+	cmd.Env = append(os.Environ(), "DAWK_QUEUE_CHILD="+point, "DAWK_QUEUE_DIR="+data, fmt.Sprint("DAWK_QUEUE_NTH=", nth))
 	said, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -63,9 +73,19 @@ func TestPowerCut(t *testing.T) {
 	}
 	t.Logf("%d calls", len(calls))
 	rng := luck(t, 3)
+	var syncs []int // calls with a sync behind them
+	for i := range calls[1:] {
+		if calls[i+1].Syncs() {
+			syncs = append(syncs, i)
+		}
+	}
 	at := make(map[int]int) // call → disks to try there
-	for range cuts {
-		at[rng.IntN(len(calls))]++
+	for n := range cuts {
+		if n%2 == 0 {
+			at[syncs[rng.IntN(len(syncs))]]++
+		} else {
+			at[rng.IntN(len(calls))]++
+		}
 	}
 	if err := os.RemoveAll(data); err != nil { // it is followed from nothing
 		t.Fatal(err)

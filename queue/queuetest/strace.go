@@ -24,6 +24,9 @@ type Call struct {
 
 func (c Call) String() string { return fmt.Sprintf("%s %.80q", c.name, c.args) }
 
+// Syncs says whether the record of a sync begins here: before it most is at stake.
+func (c Call) Syncs() bool { return c.begins && (c.name == "fdatasync" || c.name == "fsync") }
+
 var (
 	callLine    = regexp.MustCompile(`^(\d+) +(\w+)\((.*)$`)
 	resumedLine = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>.*= (-?\d+)`)
