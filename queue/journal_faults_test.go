@@ -8,7 +8,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -96,6 +98,46 @@ func TestUnreadableJournal(t *testing.T) {
 			t.Errorf("%d messages are there", n)
 		}
 	}
+}
+
+// A refusal names a way on for those to whom queue.db, with all that waits in it,
+// is worth more than the last moments; and it is a way.
+func TestOnWithoutTheJournal(t *testing.T) {
+	dir, ids := crashed(t, 6)
+	t.Run("cut", func(t *testing.T) {
+		dir := copyOf(t, dir)
+		journalOf(t, dir, func(b []byte) []byte { b[3*block+100] ^= 1; return b }) // block 1 is record 1
+		_, err := queue.Open(small(dir))
+		wantErr(t, err, queue.ErrDamaged)
+		found := regexp.MustCompile("`truncate -s ([0-9]+) (.*?)`").FindStringSubmatch(err.Error())
+		if found == nil {
+			t.Fatal(err)
+		}
+		size, _ := strconv.ParseInt(found[1], 10, 64)
+		if err := os.Truncate(found[2], size); err != nil {
+			t.Fatal(err)
+		}
+		q := mustOpen(t, small(dir))
+		sound(t, q)
+		if n := has(t, q, ids); n != 3 { // the one that was checkpointed, and two records
+			t.Errorf("%d messages are there", n)
+		}
+	})
+	t.Run("anew", func(t *testing.T) {
+		dir := copyOf(t, dir)
+		path := filepath.Join(dir, "queue.journal")
+		os.Remove(path)
+		_, err := queue.Open(small(dir))
+		wantErr(t, err, queue.ErrDamaged, `"dawk queue journal 1"`)
+		if err := os.WriteFile(path, []byte("dawk queue journal 1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		q := mustOpen(t, small(dir))
+		sound(t, q)
+		if n := has(t, q, ids); n != 1 {
+			t.Errorf("%d messages are there", n)
+		}
+	})
 }
 
 // A start on a full disk cannot bring queue.db up to date: what the journal says

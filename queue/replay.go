@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strings"
 )
 
 // record is one group of changes, read back.
@@ -117,8 +118,8 @@ func (j *journal) replay(t tables, touched func([]uint64)) error {
 		}
 		j.torn = j.torn || off == j.end
 		if r, ok := readRecord(f, off, size); ok {
-			return fmt.Errorf("%w; %s", damaged("record %d of %s is damaged, and what it held was acknowledged: record %d behind it is whole",
-				j.seq+1, j.f.Name(), r.seq), journalToDo)
+			return fmt.Errorf("%w; %s; or keep a copy of all and cut the journal there, `truncate -s %d %s`, to go on without what was accepted from then on", damaged("record %d of %s is damaged, and what it held was acknowledged: record %d behind it is whole",
+				j.seq+1, j.f.Name(), r.seq), journalToDo, j.end, j.f.Name())
 		}
 	}
 	return f.err
@@ -164,7 +165,8 @@ func (j *journal) usable(f *reading) (size int64, err error) {
 		return 0, f.err
 	}
 	if j.now.armed {
-		return 0, fmt.Errorf("%w; %s", damaged("queue.journal is missing or empty, but queue.db was not closed and counts on it: mail that was acknowledged last may be in it"), journalToDo)
+		return 0, fmt.Errorf("%w; %s; or, where it is gone for good, make a queue.journal of the one line %q, to go on without what was accepted last",
+			damaged("queue.journal is missing or empty, but queue.db was not closed and counts on it: mail that was acknowledged last may be in it"), journalToDo, strings.TrimSpace(journalTitle))
 	}
 	return 0, nil
 }
