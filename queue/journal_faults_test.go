@@ -230,6 +230,36 @@ func TestFullStartShowsTheNewest(t *testing.T) {
 	}
 }
 
+// A start that finds no room for a journal, of which nothing is left after an
+// orderly end, does without.
+func TestNoRoomForTheJournal(t *testing.T) {
+	for _, op := range []string{"write", "fdatasync"} {
+		dir, ids := filled(t, 5)
+		opt := small(dir)
+		opt.Hook = func(point string) error {
+			if point == "journal.title" {
+				return full(op)
+			}
+			return nil
+		}
+		for range 2 {
+			q := mustOpen(t, opt)
+			mustPut(t, q, body("x", 300), "a@example.org")
+			if st := q.Stats(); st.JournalBytes != 0 {
+				t.Errorf("%+v", st)
+			}
+			if n := has(t, q, ids); n != 5 {
+				t.Errorf("%d messages are there", n)
+			}
+			copied := copyOf(t, dir)
+			if err := q.Close(); err != nil {
+				t.Fatal(err)
+			}
+			sound(t, mustOpen(t, small(copied)))
+		}
+	}
+}
+
 // When what is durable cannot be had back after a group that failed, nothing
 // goes on, least of all a checkpoint of half of it.
 func TestJournalCannotBeReadBack(t *testing.T) {

@@ -83,7 +83,8 @@ func (w *writer) firstCommit(now totals, isNew bool) error {
 	err := syncDir(w.q.opt.Dir)
 	if err == nil && w.q.opt.Journal >= 0 {
 		if err = w.j.ready(w.q.opt.Dir); err != nil && isFullErrno(err) && !isNew {
-			err = nil // this run has none
+			w.q.log.Warn("there is no room for the journal: until the next start all goes into queue.db at once, which is slower", "error", err)
+			err = nil
 		}
 	}
 	if err == nil {
