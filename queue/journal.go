@@ -62,12 +62,14 @@ type generation struct{ run, number uint64 }
 // jotted is what sys says of the journal.
 type jotted struct {
 	generation
-	armed bool // records of this generation may exist: queue.db alone is not all
+	armed bool   // records of this generation may exist: queue.db alone is not all
+	used  uint64 // the last number of which there were records: the first in the journal is not older
 }
 
 func (j jotted) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, j.run)
 	b = binary.BigEndian.AppendUint64(b, j.number)
+	b = binary.BigEndian.AppendUint64(b, j.used)
 	if j.armed {
 		return append(b, 1)
 	}
@@ -80,10 +82,10 @@ func readJotted(sys *bolt.Bucket) (j jotted, err error) {
 	switch {
 	case v == nil:
 		return j, nil
-	case len(v) != 17 || v[16] > 1:
+	case len(v) != 25 || v[24] > 1:
 		return j, damaged("its bucket sys cannot be read")
 	}
-	return jotted{generation{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}, v[16] == 1}, nil
+	return jotted{generation{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}, v[24] == 1, binary.BigEndian.Uint64(v[16:])}, nil
 }
 
 // totals are what sys keeps beside the rows, as of the end of a group.

@@ -217,6 +217,28 @@ func TestForeignJournal(t *testing.T) {
 		})
 		refused(t, old, queue.ErrDamaged, "newer than queue.db beside it")
 	})
+	t.Run("an older one than queue.db counts on", func(t *testing.T) {
+		live, killed := copyOf(t, dir), filepath.Join(t.TempDir(), "killed")
+		synctest.Test(t, func(t *testing.T) {
+			opt := small(live)
+			opt.Journal = 1 << 20
+			q := mustOpen(t, opt)
+			for range 2 {
+				mustPut(t, q, body("new", 100), "a@example.org")
+				q.Checkpoint()
+			}
+			mustPut(t, q, body("last", 100), "a@example.org")
+			if err := copyDir(live, killed); err != nil {
+				t.Fatal(err)
+			}
+		})
+		whole := copyOf(t, killed)
+		move(journal(dir), journal(killed))
+		refused(t, killed, queue.ErrDamaged, "is older than queue.db beside it")
+		if st := mustOpen(t, small(whole)).Stats(); st.Messages != 7 {
+			t.Errorf("%+v", st)
+		}
+	})
 	t.Run("of an earlier state", func(t *testing.T) {
 		dir, old := copyOf(t, dir), copyOf(t, dir)
 		if err := mustOpen(t, small(dir)).Close(); err != nil {

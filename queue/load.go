@@ -132,7 +132,7 @@ func catchUpFile(opt *Options, db *bolt.DB) error {
 		}
 		now, err := j.catchUp(t, opt.Dir, os.O_RDONLY, nil)
 		if err == nil {
-			t.book(now, jotted{generation{j.now.run, j.now.number + 1}, false})
+			t.book(now, jotted{generation{j.now.run, j.now.number + 1}, false, j.now.used})
 		}
 		return err
 	})

@@ -75,7 +75,8 @@ const journalToDo = "nothing was changed; put the right files back, restore a ba
 // which nobody was told of. A record is begun only when the one before it is
 // durable: so a later one of the same generation proves that this one was whole
 // once, and what it held was acknowledged. A first record that is newer proves
-// that queue.db is older than it should be. Then nothing may go on.
+// that queue.db is older than it should be, and one that is older than those that
+// queue.db has seen, that the journal is. Then nothing may go on.
 //
 // Behind the first record anything may look like one: mail is hostile. But
 // nobody knows the generation.
@@ -97,6 +98,9 @@ func (j *journal) replay(t tables, touched func([]uint64)) error {
 	}
 	if !j.now.armed {
 		return nil
+	}
+	if ok && first.number < j.now.used {
+		return fmt.Errorf("%w; %s", damaged("%s is older than queue.db beside it, which counts on a newer one", j.f.Name()), journalToDo)
 	}
 	for {
 		r, ok := readRecord(f, j.end, size)

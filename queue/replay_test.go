@@ -23,7 +23,7 @@ func sampleRecord(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	j := &journal{f: f, hook: noHook, now: jotted{generation{7, 9}, true}}
+	j := &journal{f: f, hook: noHook, now: jotted{generation: generation{7, 9}, armed: true}}
 	r := new(draftRecord)
 	r.reset()
 	r.change(tableMsg, idKey(1), []byte("small"), false)
