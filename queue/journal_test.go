@@ -138,6 +138,24 @@ func TestDamagedRecord(t *testing.T) {
 	}
 }
 
+// The head of a record proves that the one in front of it was acknowledged, also
+// where a crash tore the rest of it.
+func TestDamagedBeforeTorn(t *testing.T) {
+	dir, _ := crashed(t, 6)
+	journalOf(t, dir, func(b []byte) []byte {
+		var heads []int
+		for p := block; p < len(b); p += block {
+			if binary.BigEndian.Uint32(b[p:]) == 0x64774A52 {
+				heads = append(heads, p)
+			}
+		}
+		b[heads[3]+5] ^= 0x10
+		b[heads[4]+block-1] ^= 0x10
+		return b
+	})
+	refused(t, dir, queue.ErrDamaged, "record 4 of", "record 5 behind it was begun", "nothing was changed")
+}
+
 // Whatever was acknowledged can be read back, however long its record is.
 func TestLongestRecord(t *testing.T) {
 	opt := small(memoryDir(t))

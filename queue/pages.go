@@ -230,6 +230,11 @@ func (w *walker) tree(id uint64, depth int, low, high []byte) error {
 	if flags == pageBranch && count == 0 {
 		return damaged("page %d is an empty branch", id)
 	}
+	// Only a bucket's root, which has no bounds, may list nothing: bbolt takes out
+	// any other page that is emptied. So it hides rows that were there.
+	if flags == pageLeaf && count == 0 && low != nil {
+		return damaged("page %d lists nothing", id)
+	}
 	base := int64(id) * pageSize
 	get := func(at, n int64) ([]byte, error) {
 		if at+n <= int64(len(b)) {

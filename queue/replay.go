@@ -73,8 +73,8 @@ const journalToDo = "nothing was changed; put the right files back, restore a ba
 //
 // The first record that does not fit is where a crash tore the last write,
 // which nobody was told of. A record is begun only when the one before it is
-// durable: so a later one of the same generation proves that this one was whole
-// once, and what it held was acknowledged. A first record that is newer proves
+// durable: so the head of a later one of the same generation, whole or not, proves
+// that this one was whole once, and what it held was acknowledged. A first record that is newer proves
 // that queue.db is older than it should be, and one that is older than those that
 // queue.db has seen, that the journal is. Then nothing may go on.
 //
@@ -121,10 +121,14 @@ func (j *journal) replay(t tables, touched func([]uint64)) error {
 			continue
 		}
 		j.torn = j.torn || off == j.end
-		if r, ok := readRecord(f, off, size); ok {
-			return fmt.Errorf("%w; %s; or keep a copy of all and cut the journal there, `truncate -s %d %s`, to go on without what was accepted from then on", damaged("record %d of %s is damaged, and what it held was acknowledged: record %d behind it is whole",
-				j.seq+1, j.f.Name(), r.seq), journalToDo, j.end, j.f.Name())
+		proof := "was begun" // and is torn or damaged itself
+		if _, whole := readRecord(f, off, size); whole {
+			proof = "is whole"
+		} else if off == j.end {
+			continue
 		}
+		return fmt.Errorf("%w; %s; or keep a copy of all and cut the journal there, `truncate -s %d %s`, to go on without what was accepted from then on", damaged("record %d of %s is damaged, and what it held was acknowledged: record %d behind it %s",
+			j.seq+1, j.f.Name(), r.seq, proof), journalToDo, j.end, j.f.Name())
 	}
 	return f.err
 }
