@@ -78,10 +78,7 @@ func (w *writer) keep(t *txn) error {
 // history; not armed: none follow until the next commit, queue.db alone is the
 // queue.
 func (w *writer) commitFile(now totals, armed bool) error {
-	next := jotted{generation{w.runID, w.j.now.number + 1}, armed && w.j.made, w.j.now.used}
-	if w.j.seq > 0 {
-		next.used = w.j.now.number
-	}
+	next := w.j.next(w.runID, armed && w.j.made)
 	w.open.book(now, next)
 	tx := w.open.tx
 	w.open = tables{} // whatever comes of it

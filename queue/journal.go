@@ -215,6 +215,15 @@ func (j *journal) seal(r *draftRecord, t totals) {
 	binary.BigEndian.PutUint32(head[4:], crc)
 }
 
+// next is what sys says of the journal once all its records are history.
+func (j *journal) next(run uint64, armed bool) jotted {
+	next := jotted{generation{run, j.now.number + 1}, armed, j.now.used}
+	if j.seq > 0 {
+		next.used = j.now.number
+	}
+	return next
+}
+
 // restart makes all records history. queue.db must say so already, and durably.
 func (j *journal) restart(now jotted) {
 	j.now, j.seq, j.end, j.tail = now, 0, journalBlock, totals{}

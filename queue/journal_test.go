@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -348,6 +349,49 @@ func TestReplayAfterFailedSync(t *testing.T) {
 		if n := has(t, q, ids); n != 5 {
 			t.Errorf("%d messages are there", n)
 		}
+	}
+}
+
+// Written anew, the queue says and knows of its journal what it does otherwise.
+func TestJournalOfRewrittenQueue(t *testing.T) {
+	root := t.TempDir()
+	early, killed := filepath.Join(root, "early"), filepath.Join(root, "killed")
+	suspect := func(dir string) {
+		if err := os.WriteFile(filepath.Join(dir, "suspect"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		live, late := filepath.Join(root, "live"), filepath.Join(root, "late")
+		q := mustOpen(t, small(live))
+		for _, dir := range []string{early, late} {
+			mustPut(t, q, body("x", 100), "a@example.org")
+			if err := copyDir(live, dir); err != nil {
+				t.Fatal(err)
+			}
+			q.Checkpoint()
+		}
+		suspect(late)
+		q = mustOpen(t, small(late))
+		mustPut(t, q, body("last", 100), "a@example.org")
+		if err := copyDir(late, killed); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := os.Rename(filepath.Join(early, "queue.journal"), filepath.Join(killed, "queue.journal")); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, killed, queue.ErrDamaged, "is older than queue.db beside it")
+
+	torn, _ := crashed(t, 2)
+	suspect(torn)
+	journalOf(t, torn, func(b []byte) []byte { b[2*block-1] ^= 0x10; return b })
+	var log bytes.Buffer
+	opt := small(torn)
+	opt.Log = slog.New(slog.NewTextHandler(&log, nil))
+	mustOpen(t, opt).Close()
+	if !strings.Contains(log.String(), "record of the journal is not whole") {
+		t.Errorf("the log does not say that a record was left out:\n%s", &log)
 	}
 }
 

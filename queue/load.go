@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime/debug"
 	"time"
@@ -53,10 +54,7 @@ func (q *Queue) load() (err error) {
 	if w.j.seq > 0 {
 		q.log.Info("the journal was replayed", "groups", w.j.seq, "octets", w.j.length.Load())
 	}
-	if w.j.torn {
-		q.log.Warn("the last record of the journal is not whole; unless the power failed just now, or the process was killed while it wrote, what was accepted last may be missing",
-			"file", journalPath(q.opt.Dir), "record", w.j.seq+1)
-	}
+	w.j.warnTorn(q.log)
 	if err := q.hook("replayed"); err != nil {
 		return err
 	}
@@ -117,7 +115,7 @@ func (j *journal) catchUp(t tables, dir string, flags int, touched func([]uint64
 }
 
 // catchUpFile makes a copy of queue.db the whole queue.
-func catchUpFile(opt *Options, db *bolt.DB) error {
+func catchUpFile(opt *Options, db *bolt.DB, log *slog.Logger) error {
 	return db.Update(func(tx *bolt.Tx) error {
 		if tx.Bucket(bucketSys) == nil {
 			return nil // a first start that was interrupted
@@ -132,7 +130,8 @@ func catchUpFile(opt *Options, db *bolt.DB) error {
 		}
 		now, err := j.catchUp(t, opt.Dir, os.O_RDONLY, nil)
 		if err == nil {
-			t.book(now, jotted{generation{j.now.run, j.now.number + 1}, false, j.now.used})
+			j.warnTorn(log)
+			t.book(now, j.next(j.now.run, false))
 		}
 		return err
 	})

@@ -139,7 +139,7 @@ func rewriteSuspect(opt Options, db *bolt.DB, log *slog.Logger) (*bolt.DB, error
 	}
 	// What the journal has goes into the new file only: the old one stays as it
 	// is until that is in place.
-	fresh, err := replace(opt, db, func(fresh *bolt.DB) error { return catchUpFile(&opt, fresh) })
+	fresh, err := replace(opt, db, func(fresh *bolt.DB) error { return catchUpFile(&opt, fresh, log) })
 	db.Close()
 	if err != nil {
 		return nil, fmt.Errorf("the disk failed under the queue, and it cannot be written anew: %w", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
 	"strings"
 )
 
@@ -131,6 +132,14 @@ func (j *journal) replay(t tables, touched func([]uint64)) error {
 			j.seq+1, j.f.Name(), r.seq, proof), journalToDo, j.end, j.f.Name())
 	}
 	return f.err
+}
+
+// warnTorn tells of what a replay left out.
+func (j *journal) warnTorn(log *slog.Logger) {
+	if j.torn {
+		log.Warn("the last record of the journal is not whole; unless the power failed just now, or the process was killed while it wrote, what was accepted last may be missing",
+			"file", j.f.Name(), "record", j.seq+1)
+	}
 }
 
 // again applies the records of this run a second time: a transaction that had
