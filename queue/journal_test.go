@@ -157,6 +157,25 @@ func TestDamagedBeforeTorn(t *testing.T) {
 	refused(t, dir, queue.ErrDamaged, "record 4 of", "record 5 behind it was begun", "nothing was changed")
 }
 
+// A record that the end of the file cuts is told of like any other that is torn.
+func TestCutJournal(t *testing.T) {
+	dir, ids := crashed(t, 2)
+	if err := os.Truncate(filepath.Join(dir, "queue.journal"), block+100); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	opt := small(dir)
+	opt.Log = slog.New(slog.NewTextHandler(&log, nil))
+	q := mustOpen(t, opt)
+	if n := has(t, q, ids); n != 1 {
+		t.Errorf("%d messages are there", n)
+	}
+	q.Close()
+	if !strings.Contains(log.String(), "record of the journal is not whole") {
+		t.Errorf("the log does not say that a record was left out:\n%s", &log)
+	}
+}
+
 // Whatever was acknowledged can be read back, however long its record is.
 func TestLongestRecord(t *testing.T) {
 	opt := small(memoryDir(t))

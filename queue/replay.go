@@ -117,7 +117,7 @@ func (j *journal) replay(t tables, touched func([]uint64)) error {
 		return f.err
 	}
 	for off := j.end; off < size; off += journalBlock {
-		r, _, ok := readHead(f, off, size)
+		r, _, ok := readHead(f, off, 1<<62) // also where the file ends before it does
 		if !ok || r.generation != j.now.generation {
 			continue
 		}
