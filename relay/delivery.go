@@ -108,6 +108,12 @@ type Settlement struct {
 	Split []Split
 	// Notices are enqueued in the same commit. Their ID is set (Queue.NextID).
 	Notices []Notice
+	// Rows are kept in the same commit, to be told of in a later list.
+	Rows []DigestRow
+	// Listed names the rows that Notices tell of: they go in the same commit,
+	// one that is gone already is passed over. A Settlement that lists rows may
+	// settle no Delivery: its ID is zero then.
+	Listed []QueueID
 	// Replaces names earlier notices that Notices stand for. They end in the
 	// same commit; one that is gone already is passed over.
 	Replaces []QueueID
