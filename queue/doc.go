@@ -40,5 +40,5 @@
 // only when queue.db has all that is in it, durably, and says so.
 //
 // What fails for want of space was not done. What fails in any other way has an
-// unknown outcome, and the queue stops (docs/durability.md).
+// unknown outcome, and the queue stops (docs/internals/durability.md).
 package queue

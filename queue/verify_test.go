@@ -95,9 +95,9 @@ func TestVerifyFinds(t *testing.T) {
 	}
 }
 
-// Every test that docs/durability.md names is there.
+// Every test that docs/internals/durability.md names is there.
 func TestDurabilityRows(t *testing.T) {
-	page, err := os.ReadFile("../docs/durability.md")
+	page, err := os.ReadFile("../docs/internals/durability.md")
 	if err != nil {
 		t.Fatal(err)
 	}

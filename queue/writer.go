@@ -13,7 +13,7 @@ import (
 	"dawk/relay"
 )
 
-// Measured (docs/queue.md): larger groups gain nothing and delay small
+// Measured (docs/internals/queue.md): larger groups gain nothing and delay small
 // messages behind big ones; more lazy operations a commit slow the enqueues.
 const (
 	maxGroup      = 1024

@@ -10,7 +10,7 @@ import (
 // last reply. These are counts and not timings: they are the same on each
 // machine, but for the few that are spread over many messages (a commit's, a
 // new connection's), for which there is a little room. Whoever adds a feature
-// that costs more raises them knowingly; docs/performance.md says what they
+// that costs more raises them knowingly; docs/internals/performance.md says what they
 // stand for.
 const (
 	maxAllocations = 325 // of about 313; source and sink included

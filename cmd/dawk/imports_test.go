@@ -14,7 +14,7 @@ import (
 
 // mayImport is the architecture: what of dawk each package may import, and
 // which third-party modules. Arrows run strictly downward; packages of one
-// level never import each other. See docs/architecture.md.
+// level never import each other. See docs/internals/architecture.md.
 var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay": {nil, []string{"golang.org/x/net/idna"}},
 
@@ -69,7 +69,7 @@ func TestImportsRunDownward(t *testing.T) {
 		}
 		allowed, known := mayImport[pkg]
 		if !known {
-			t.Errorf("%s: package %s has no place in the architecture: give it one here and in docs/architecture.md", rel, pkg)
+			t.Errorf("%s: package %s has no place in the architecture: give it one here and in docs/internals/architecture.md", rel, pkg)
 			return nil
 		}
 		seen[pkg] = true

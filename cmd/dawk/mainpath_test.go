@@ -10,23 +10,23 @@ import (
 	"testing"
 )
 
-// The path of a message, as docs/architecture.md tells a newcomer to step
+// The path of a message, as docs/internals/architecture.md tells a newcomer to step
 // through it, exists as it is told and stays short enough to be read.
 func TestMainPathIsAsDocumented(t *testing.T) {
 	const maxFunctions, maxFiles, maxLines = 20, 14, 900
-	page, err := os.ReadFile("../../docs/architecture.md")
+	page, err := os.ReadFile("../../docs/internals/architecture.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	rows := regexp.MustCompile("(?m)^\\|[^|]*\\| `([A-Za-z.]+)` \\| `([a-z/]+\\.go)` \\|$").FindAllStringSubmatch(string(page), -1)
 	if len(rows) < 12 {
-		t.Fatalf("only %d steps found in docs/architecture.md", len(rows))
+		t.Fatalf("only %d steps found in docs/internals/architecture.md", len(rows))
 	}
 	files, lines := map[string]bool{}, 0
 	for _, row := range rows {
 		n := functionLines(t, "../../"+row[2], row[1])
 		if n == 0 {
-			t.Errorf("docs/architecture.md: %s has no function %s", row[2], row[1])
+			t.Errorf("docs/internals/architecture.md: %s has no function %s", row[2], row[1])
 		}
 		files[row[2]] = true
 		lines += n

@@ -1,6 +1,6 @@
 // Command dawkbench measures relays on this machine, side by side on the same
 // work: how fast they accept and deliver, and what they pay for it. See
-// docs/performance.md.
+// docs/internals/performance.md.
 package main
 
 import (
