@@ -3,7 +3,6 @@ package relay
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -72,14 +71,14 @@ var filterFields = []filterField{
 	{"route", nil, textOps, "route=office", texts(func(_ *Message, d *Delivery, f func(string) bool) bool {
 		return f(routeOf(d))
 	})},
-	{"age", nil, rangeOps, "'age>1h'", numbers(parseAge, func(m *Message, _ *Delivery, now time.Time, f func(time.Duration) bool) bool {
-		return f(now.Sub(m.Arrival))
+	{"age", nil, rangeOps, "'age>1h'", numbers(ParseDuration, func(m *Message, _ *Delivery, now time.Time, f func(Duration) bool) bool {
+		return f(Duration(now.Sub(m.Arrival)))
 	})},
-	{"due", nil, rangeOps, "'due<10m'", numbers(parseAge, func(_ *Message, d *Delivery, now time.Time, f func(time.Duration) bool) bool {
-		return f(max(0, d.Due.Sub(now)))
+	{"due", nil, rangeOps, "'due<10m'", numbers(ParseDuration, func(_ *Message, d *Delivery, now time.Time, f func(Duration) bool) bool {
+		return f(Duration(max(0, d.Due.Sub(now))))
 	})},
-	{"size", nil, rangeOps, "'size>1MiB'", numbers(parseSize, func(m *Message, _ *Delivery, _ time.Time, f func(int64) bool) bool {
-		return f(m.Size)
+	{"size", nil, rangeOps, "'size>1MiB'", numbers(ParseSize, func(m *Message, _ *Delivery, _ time.Time, f func(Size) bool) bool {
+		return f(Size(m.Size))
 	})},
 	{"attempts", []string{"tries"}, orderOps, "'attempts>=3'", numbers(strconv.Atoi, func(_ *Message, d *Delivery, _ time.Time, f func(int) bool) bool {
 		return f(d.Attempts)
@@ -298,41 +297,4 @@ func truth(of func(*Message, *Delivery) bool) termMaker {
 		}
 		return func(m *Message, d *Delivery, _ time.Time) bool { return of(m, d) == want }, nil
 	}
-}
-
-// parseAge reads Go durations and days: "90m", "5d", "1d12h".
-func parseAge(s string) (time.Duration, error) {
-	days, rest, ok := strings.Cut(s, "d")
-	var total time.Duration
-	if ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil {
-			return 0, err
-		}
-		if total = time.Duration(n) * 24 * time.Hour; rest == "" {
-			return total, nil
-		}
-	} else {
-		rest = s
-	}
-	d, err := time.ParseDuration(rest)
-	if err != nil || d < 0 || d > math.MaxInt64-total {
-		return 0, fmt.Errorf("not a duration: %q", clip(s))
-	}
-	return total + d, nil
-}
-
-// parseSize reads bytes, KiB, MiB and GiB.
-func parseSize(s string) (int64, error) {
-	shift := 0
-	for i, unit := range []string{"KiB", "MiB", "GiB"} {
-		if len(s) > 3 && strings.EqualFold(s[len(s)-3:], unit) {
-			s, shift = s[:len(s)-3], 10*(i+1)
-		}
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 || n > math.MaxInt64>>shift {
-		return 0, fmt.Errorf("not a size: %q", clip(s))
-	}
-	return n << shift, nil
 }

@@ -29,20 +29,12 @@ func ParseRate(s string) (Rate, error) {
 	if unit != "" && strings.Trim(unit[:1], "0123456789") != "" {
 		unit = "1" + unit
 	}
-	days := 1
-	if rest, ok := strings.CutSuffix(unit, "d"); ok {
-		n, err := strconv.Atoi(rest)
-		if err != nil || n < 1 || n > 366 {
-			return Rate{}, fmt.Errorf("%q %w", s, errRate)
-		}
-		days, unit = n, "24h"
-	}
 	n, err := strconv.Atoi(number)
-	per, err2 := time.ParseDuration(unit)
-	if err != nil || err2 != nil || n < 1 || n > maxRate || per < time.Millisecond || per > 366*24*time.Hour {
+	per, err2 := ParseDuration(unit)
+	if err != nil || err2 != nil || n < 1 || n > maxRate || per < Duration(time.Millisecond) || per > Duration(366*day) {
 		return Rate{}, fmt.Errorf("%q %w", s, errRate)
 	}
-	return Rate{n, per * time.Duration(days)}, nil
+	return Rate{n, time.Duration(per)}, nil
 }
 
 // String is the form that ParseRate reads; "" for the zero value.
@@ -54,7 +46,7 @@ func (r Rate) String() string {
 	for _, u := range []struct {
 		d    time.Duration
 		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
 		if r.Per%u.d != 0 {
 			continue
 		}
@@ -70,11 +62,10 @@ func (r Rate) String() string {
 func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // UnmarshalText is ParseRate; an empty text is the zero value.
-func (r *Rate) UnmarshalText(b []byte) (err error) {
+func (r *Rate) UnmarshalText(b []byte) error {
 	if len(b) == 0 {
 		*r = Rate{}
 		return nil
 	}
-	*r, err = ParseRate(string(b))
-	return err
+	return unmarshal(r, b, ParseRate)
 }

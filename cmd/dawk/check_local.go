@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dawk/relay"
 	"dawk/relay/identity"
 	"dawk/relay/tomlfile"
 )
@@ -245,7 +246,7 @@ func (c *checker) trust(context.Context) []finding {
 				}
 			}
 		}
-		if !l.policy().Watched() && slices.ContainsFunc(l.TrustedNetworks, func(n tomlfile.Network) bool { return !n.Prefix().Addr().IsLoopback() }) {
+		if !l.policy().Watched() && slices.ContainsFunc(l.TrustedNetworks, func(n relay.Network) bool { return !n.Prefix().Addr().IsLoopback() }) {
 			f := good("trust", "listener %s lets clients of its trusted networks send without limits", l.Address)
 			f.Advice = "per_hour and hold_copies in that [[listener]] would stop a machine that somebody has taken over"
 			all = append(all, f)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"dawk/mx/mxtest"
-	"dawk/relay/tomlfile"
+	"dawk/relay"
 )
 
 // pemPair writes a certificate and its key.
@@ -189,11 +189,11 @@ func TestCheckTrust(t *testing.T) {
 	if got := (&checker{cfg: cfg}).trust(context.Background()); len(got) > 0 {
 		t.Errorf("the local listener: %q", lines(got))
 	}
-	var n tomlfile.Network
+	var n relay.Network
 	if err := n.UnmarshalText([]byte(own[0].String() + "/24")); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Listeners[0].Address, cfg.Listeners[0].TrustedNetworks = "0.0.0.0:25", []tomlfile.Network{n}
+	cfg.Listeners[0].Address, cfg.Listeners[0].TrustedNetworks = "0.0.0.0:25", []relay.Network{n}
 	cfg.Listeners[0].PerHour = 30
 	got := (&checker{cfg: cfg}).trust(context.Background())
 	if len(got) != 1 || got[0].Level != levelWarning || !strings.Contains(got[0].Message, own[0].String()) {
@@ -204,12 +204,12 @@ func TestCheckTrust(t *testing.T) {
 // A trusted network that may send all night is worth a word, not a warning.
 func TestCheckLimitsOfTrustedNetworks(t *testing.T) {
 	cfg := defaultConfig()
-	var n tomlfile.Network
+	var n relay.Network
 	if err := n.UnmarshalText([]byte("192.0.2.64/28")); err != nil {
 		t.Fatal(err)
 	}
 	l := &cfg.Listeners[0]
-	l.Address, l.TrustedNetworks = "0.0.0.0:25", []tomlfile.Network{n}
+	l.Address, l.TrustedNetworks = "0.0.0.0:25", []relay.Network{n}
 	got := (&checker{cfg: cfg}).trust(context.Background())
 	if len(got) != 1 || got[0].Level != levelOK || !strings.Contains(got[0].Advice, "per_hour") {
 		t.Errorf("%q", lines(got))

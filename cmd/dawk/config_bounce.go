@@ -11,7 +11,6 @@ import (
 
 	"dawk/bounce"
 	"dawk/relay"
-	"dawk/relay/tomlfile"
 )
 
 // BounceConfig is [bounce]: what senders are told, and how much of it.
@@ -21,12 +20,12 @@ type BounceConfig struct {
 	Limit      string `toml:"limit"`     // notices to one mailbox; "0": no limit
 	DelayEnded bool   `toml:"delay_ended"`
 
-	NoticeRoute string            `toml:"notice_route"` // "": see docs/bounces.md
-	HeldNotice  tomlfile.Duration `toml:"held_notice"`
+	NoticeRoute string         `toml:"notice_route"` // "": see docs/bounces.md
+	HeldNotice  relay.Duration `toml:"held_notice"`
 }
 
 func newBounceConfig() BounceConfig {
-	return BounceConfig{Language: bounce.DefaultLanguage, Limit: "100/h", HeldNotice: tomlfile.Duration(15 * time.Minute)}
+	return BounceConfig{Language: bounce.DefaultLanguage, Limit: "100/h", HeldNotice: relay.Duration(15 * time.Minute)}
 }
 
 func (c *Config) checkBounce() {

@@ -12,7 +12,6 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/submission"
-	"dawk/relay/tomlfile"
 )
 
 // check finds every value and every combination that cannot be meant. The
@@ -227,7 +226,7 @@ func (c *Config) checkQueue() {
 	if c.doc.Clean("queue") && c.doc.Has("queue.delay_notice") && q.MaxAge > 0 && q.DelayNotice >= q.MaxAge {
 		c.doc.Fault("queue.delay_notice", `queue.delay_notice (%s) is not shorter than queue.max_age (%s), so no notice would ever go out: shorten it, or write "0" for none`, q.DelayNotice, q.MaxAge)
 	}
-	if least := tomlfile.Size(64 << 20); q.MaxSize > 0 && q.MaxSize < least {
+	if least := relay.Size(64 << 20); q.MaxSize > 0 && q.MaxSize < least {
 		c.doc.Fault("queue.max_size", `queue.max_size (%s) leaves no room for mail beside what the file keeps for itself: give at least %s, or "0" for no limit`, q.MaxSize, least)
 	} else if q.MaxSize > 0 && q.MaxSize < c.Limits.MaxMessageSize {
 		c.doc.Fault("queue.max_size", "queue.max_size (%s) is smaller than one message may be (limits.max_message_size = %s)", q.MaxSize, c.Limits.MaxMessageSize)
@@ -291,7 +290,7 @@ func keyName(path string) string {
 	return section + key
 }
 
-func (c *Config) positive(path string, d tomlfile.Duration) {
+func (c *Config) positive(path string, d relay.Duration) {
 	if d <= 0 && c.doc.Clean(path) {
 		name, _, _ := strings.Cut(path, "[")
 		c.doc.Fault(path, "%s must be longer than 0", name)
@@ -353,7 +352,7 @@ func clip(s string) string {
 	return s
 }
 
-func durations(list []tomlfile.Duration) []time.Duration {
+func durations(list []relay.Duration) []time.Duration {
 	out := make([]time.Duration, len(list))
 	for i, d := range list {
 		out[i] = time.Duration(d)

@@ -12,7 +12,6 @@ import (
 	"dawk/relay"
 	"dawk/relay/delivery"
 	"dawk/relay/submission"
-	"dawk/relay/tomlfile"
 )
 
 // These methods give each package its own small Config. They are called on a
@@ -22,10 +21,10 @@ import (
 func (l *ListenerConfig) submission() submission.Listener {
 	return submission.Listener{
 		Address: l.Address, TLS: l.TLS, Auth: l.Auth,
-		TrustedNetworks: tomlfile.Prefixes(l.TrustedNetworks),
+		TrustedNetworks: relay.Prefixes(l.TrustedNetworks),
 		RequireTLS:      l.RequireTLS, AuthWithoutTLS: l.AuthWithoutTLS, MinTLS: l.MinTLS,
 		BareNewline: l.BareNewline, LongLines: l.LongLines, ReceivedClient: l.ReceivedClient,
-		Profile: l.Profile, Ciphers: l.Ciphers, Proxies: tomlfile.Prefixes(l.Proxies), SocketMode: l.SocketMode,
+		Profile: l.Profile, Ciphers: l.Ciphers, Proxies: relay.Prefixes(l.Proxies), SocketMode: l.SocketMode,
 		PerClient: l.policy(),
 	}
 }
@@ -155,7 +154,7 @@ func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
 		Shaping:       shaping,
 		Hostname:      c.Hostname,
 		Port:          c.Delivery.Port,
-		AllowNetworks: tomlfile.Prefixes(c.Delivery.AllowNetworks),
+		AllowNetworks: relay.Prefixes(c.Delivery.AllowNetworks),
 		TLS:           level,
 		DANE:          c.Delivery.DANE,
 		MTASTS:        c.Delivery.MTASTS,

@@ -5,18 +5,18 @@ import (
 	"path/filepath"
 	"time"
 
+	"dawk/relay"
 	"dawk/relay/history"
-	"dawk/relay/tomlfile"
 )
 
 // HistoryConfig is [history]: what stays answerable of mail that has left.
 type HistoryConfig struct {
-	Keep    tomlfile.Duration `toml:"keep"`     // 0: no history on disk
-	MaxSize tomlfile.Size     `toml:"max_size"` // of all its files
+	Keep    relay.Duration `toml:"keep"`     // 0: no history on disk
+	MaxSize relay.Size     `toml:"max_size"` // of all its files
 }
 
 func newHistoryConfig() HistoryConfig {
-	return HistoryConfig{Keep: tomlfile.Duration(7 * 24 * time.Hour), MaxSize: 256 << 20}
+	return HistoryConfig{Keep: relay.Duration(7 * 24 * time.Hour), MaxSize: 256 << 20}
 }
 
 func (c *Config) checkHistory() {

@@ -5,6 +5,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/mx"
+	"dawk/relay"
 	"dawk/relay/tomlfile"
 )
 
@@ -42,22 +43,22 @@ type Config struct {
 
 // ListenerConfig is one [[listener]].
 type ListenerConfig struct {
-	Address         string             `toml:"address"`
-	TLS             string             `toml:"tls"`
-	Auth            string             `toml:"auth"`
-	TrustedNetworks []tomlfile.Network `toml:"trusted_networks"`
-	RequireTLS      bool               `toml:"require_tls"`
-	AuthWithoutTLS  bool               `toml:"auth_without_tls"`
-	MinTLS          string             `toml:"min_tls"`
-	BareNewline     string             `toml:"bare_newline"`
-	LongLines       string             `toml:"long_lines"`
-	ReceivedClient  string             `toml:"received_client"`
-	Profile         string             `toml:"profile"`
-	Ciphers         []string           `toml:"ciphers"`
-	ClientCA        string             `toml:"client_ca"`
-	Proxies         []tomlfile.Network `toml:"proxies"`
-	SocketMode      string             `toml:"socket_mode"`
-	QuotaConfig                        // of each trusted address without a login
+	Address         string          `toml:"address"`
+	TLS             string          `toml:"tls"`
+	Auth            string          `toml:"auth"`
+	TrustedNetworks []relay.Network `toml:"trusted_networks"`
+	RequireTLS      bool            `toml:"require_tls"`
+	AuthWithoutTLS  bool            `toml:"auth_without_tls"`
+	MinTLS          string          `toml:"min_tls"`
+	BareNewline     string          `toml:"bare_newline"`
+	LongLines       string          `toml:"long_lines"`
+	ReceivedClient  string          `toml:"received_client"`
+	Profile         string          `toml:"profile"`
+	Ciphers         []string        `toml:"ciphers"`
+	ClientCA        string          `toml:"client_ca"`
+	Proxies         []relay.Network `toml:"proxies"`
+	SocketMode      string          `toml:"socket_mode"`
+	QuotaConfig                     // of each trusted address without a login
 }
 
 // SetDefaults is called for each [[listener]] before its keys.
@@ -78,22 +79,22 @@ type UsersConfig struct {
 
 // LimitsConfig is [limits].
 type LimitsConfig struct {
-	MaxMessageSize      tomlfile.Size     `toml:"max_message_size"`
-	MaxRecipients       int               `toml:"max_recipients"`
-	MaxConnections      int               `toml:"max_connections"`
-	MaxConnectionsPerIP int               `toml:"max_connections_per_ip"`
-	CommandTimeout      tomlfile.Duration `toml:"command_timeout"`
-	DataTimeout         tomlfile.Duration `toml:"data_timeout"`
-	AuthFailuresPerIP   int               `toml:"auth_failures_per_ip"`
+	MaxMessageSize      relay.Size     `toml:"max_message_size"`
+	MaxRecipients       int            `toml:"max_recipients"`
+	MaxConnections      int            `toml:"max_connections"`
+	MaxConnectionsPerIP int            `toml:"max_connections_per_ip"`
+	CommandTimeout      relay.Duration `toml:"command_timeout"`
+	DataTimeout         relay.Duration `toml:"data_timeout"`
+	AuthFailuresPerIP   int            `toml:"auth_failures_per_ip"`
 }
 
 // QueueConfig is [queue].
 type QueueConfig struct {
-	Retry       []tomlfile.Duration `toml:"retry"`
-	MaxAge      tomlfile.Duration   `toml:"max_age"`
-	DelayNotice tomlfile.Duration   `toml:"delay_notice"`
-	MinFree     tomlfile.Size       `toml:"min_free"` // 0: the lesser of 1 GiB and 10 % of the file system
-	MaxSize     tomlfile.Size       `toml:"max_size"`
+	Retry       []relay.Duration `toml:"retry"`
+	MaxAge      relay.Duration   `toml:"max_age"`
+	DelayNotice relay.Duration   `toml:"delay_notice"`
+	MinFree     relay.Size       `toml:"min_free"` // 0: the lesser of 1 GiB and 10 % of the file system
+	MaxSize     relay.Size       `toml:"max_size"`
 }
 
 // DNSConfig is [dns].
@@ -104,29 +105,29 @@ type DNSConfig struct {
 
 // DeliveryConfig is [delivery].
 type DeliveryConfig struct {
-	Port                   int                `toml:"port"`
-	MaxConnections         int                `toml:"max_connections"`
-	AllowNetworks          []tomlfile.Network `toml:"allow_networks"`
-	TLS                    string             `toml:"tls"`
-	DANE                   bool               `toml:"dane"`
-	MTASTS                 bool               `toml:"mta_sts"`
-	TLSReports             bool               `toml:"tls_reports"`
-	ConnectionsPerProvider int                `toml:"connections_per_provider"`
-	IP                     string             `toml:"ip"`
-	Source                 []string           `toml:"source"` // empty: what the system chooses
-	CAFile                 string             `toml:"ca_file"`
-	Timeouts               TimeoutsConfig     `toml:"timeouts"`
+	Port                   int             `toml:"port"`
+	MaxConnections         int             `toml:"max_connections"`
+	AllowNetworks          []relay.Network `toml:"allow_networks"`
+	TLS                    string          `toml:"tls"`
+	DANE                   bool            `toml:"dane"`
+	MTASTS                 bool            `toml:"mta_sts"`
+	TLSReports             bool            `toml:"tls_reports"`
+	ConnectionsPerProvider int             `toml:"connections_per_provider"`
+	IP                     string          `toml:"ip"`
+	Source                 []string        `toml:"source"` // empty: what the system chooses
+	CAFile                 string          `toml:"ca_file"`
+	Timeouts               TimeoutsConfig  `toml:"timeouts"`
 }
 
 // TimeoutsConfig is [delivery.timeouts].
 type TimeoutsConfig struct {
-	Connect  tomlfile.Duration `toml:"connect"`
-	Greeting tomlfile.Duration `toml:"greeting"`
-	Command  tomlfile.Duration `toml:"command"`
-	Data     tomlfile.Duration `toml:"data"`
-	Block    tomlfile.Duration `toml:"block"`
-	FinalDot tomlfile.Duration `toml:"final_dot"`
-	Session  tomlfile.Duration `toml:"session"`
+	Connect  relay.Duration `toml:"connect"`
+	Greeting relay.Duration `toml:"greeting"`
+	Command  relay.Duration `toml:"command"`
+	Data     relay.Duration `toml:"data"`
+	Block    relay.Duration `toml:"block"`
+	FinalDot relay.Duration `toml:"final_dot"`
+	Session  relay.Duration `toml:"session"`
 }
 
 // RouteConfig is one [[route]].
@@ -185,9 +186,9 @@ type LogConfig struct {
 // newConfig is a Config that holds every default of a configuration file.
 func newConfig() *Config {
 	const m, h, d = time.Minute, time.Hour, 24 * time.Hour
-	dur := func(v ...time.Duration) (list []tomlfile.Duration) {
+	dur := func(v ...time.Duration) (list []relay.Duration) {
 		for _, each := range v {
-			list = append(list, tomlfile.Duration(each))
+			list = append(list, relay.Duration(each))
 		}
 		return list
 	}
@@ -196,14 +197,14 @@ func newConfig() *Config {
 		Users:   UsersConfig{File: "users.toml"},
 		Limits: LimitsConfig{MaxMessageSize: 50 << 20, MaxRecipients: 1000,
 			MaxConnections: 2000, MaxConnectionsPerIP: 50,
-			CommandTimeout: tomlfile.Duration(5 * m), DataTimeout: tomlfile.Duration(3 * m), AuthFailuresPerIP: 20},
+			CommandTimeout: relay.Duration(5 * m), DataTimeout: relay.Duration(3 * m), AuthFailuresPerIP: 20},
 		Queue: QueueConfig{Retry: dur(m, 5*m, 15*m, 30*m, h, 2*h),
-			MaxAge: tomlfile.Duration(5 * d), DelayNotice: tomlfile.Duration(4 * h)},
+			MaxAge: relay.Duration(5 * d), DelayNotice: relay.Duration(4 * h)},
 		Delivery: DeliveryConfig{Port: 25, MaxConnections: 500, ConnectionsPerProvider: mx.DefaultConnections, TLS: "opportunistic", DANE: true, MTASTS: true, IP: "both",
 			Timeouts: TimeoutsConfig{ // RFC 5321 §4.5.3.2
-				Connect: tomlfile.Duration(30 * time.Second), Greeting: tomlfile.Duration(5 * m),
-				Command: tomlfile.Duration(5 * m), Data: tomlfile.Duration(2 * m), Block: tomlfile.Duration(3 * m),
-				FinalDot: tomlfile.Duration(10 * m), Session: tomlfile.Duration(30 * m)}},
+				Connect: relay.Duration(30 * time.Second), Greeting: relay.Duration(5 * m),
+				Command: relay.Duration(5 * m), Data: relay.Duration(2 * m), Block: relay.Duration(3 * m),
+				FinalDot: relay.Duration(10 * m), Session: relay.Duration(30 * m)}},
 		Bounce:   newBounceConfig(),
 		History:  newHistoryConfig(),
 		Sendmail: defaultSendmail(),
@@ -219,7 +220,7 @@ func localListener() ListenerConfig {
 	l.SetDefaults()
 	l.Address, l.TLS, l.Auth = "127.0.0.1:2525", "off", "off"
 	for _, n := range []string{"127.0.0.0/8", "::1"} {
-		var network tomlfile.Network
+		var network relay.Network
 		if err := network.UnmarshalText([]byte(n)); err != nil {
 			panic(err)
 		}

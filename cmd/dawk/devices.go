@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/relay"
 	"dawk/relay/admin"
-	"dawk/relay/tomlfile"
 )
 
 func newDevicesCommand(a *app) *cobra.Command {
@@ -75,5 +75,5 @@ func ago(now, then time.Time) string {
 	if d == 0 {
 		return "just now"
 	}
-	return tomlfile.Duration(d).String() + " ago"
+	return relay.Duration(d).String() + " ago"
 }

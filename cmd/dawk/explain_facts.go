@@ -15,7 +15,6 @@ import (
 	"dawk/relay/dkim"
 	"dawk/relay/identity"
 	"dawk/relay/submission"
-	"dawk/relay/tomlfile"
 )
 
 // explanation is the answer of `dawk explain`.
@@ -171,7 +170,7 @@ func (e *explainer) client(x *explanation, network string) *identity.User {
 	var limited *identity.User
 	for i := range e.cfg.Listeners {
 		l := &e.cfg.Listeners[i]
-		if !slices.ContainsFunc(tomlfile.Prefixes(l.TrustedNetworks), func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) }) {
+		if !slices.ContainsFunc(relay.Prefixes(l.TrustedNetworks), func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) }) {
 			continue
 		}
 		at := explainedListener{Address: l.Address}
@@ -221,7 +220,7 @@ func (e *explainer) schedule(x *explanation, m *relay.Message) {
 	}
 	life := e.cfg.Queue.MaxAge
 	if m.MaxAge > 0 {
-		life = tomlfile.Duration(m.MaxAge)
+		life = relay.Duration(m.MaxAge)
 	}
 	x.MaxAge = life.String()
 	if d := e.cfg.Queue.DelayNotice; d > 0 && !m.NoDelayNotes && !m.From.IsNull() {

@@ -15,7 +15,6 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/identity"
-	"dawk/relay/tomlfile"
 )
 
 // newUserCommand edits the file of users. It needs no running relay: one that
@@ -196,7 +195,7 @@ func newUserJSON(u *identity.User) userJSON {
 		j.Redirect = p.Redirect.String()
 	}
 	if u.MaxAge > 0 {
-		j.MaxAge = tomlfile.Duration(u.MaxAge).String()
+		j.MaxAge = relay.Duration(u.MaxAge).String()
 	}
 	return j
 }

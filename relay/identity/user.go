@@ -120,13 +120,13 @@ func (u *User) mayComeFrom(client netip.Addr) bool {
 // fileUser is a [[user]] as it is written. What is tagged `later` is refused:
 // a rule that nobody keeps would be worse than none.
 type fileUser struct {
-	Name           string             `toml:"name"`
-	Password       string             `toml:"password"`
-	Senders        []string           `toml:"senders"`
-	Networks       []tomlfile.Network `toml:"networks"`
-	MaxMessageSize tomlfile.Size      `toml:"max_message_size"`
-	MaxAge         tomlfile.Duration  `toml:"max_age"`
-	Certificates   []string           `toml:"certificates"`
+	Name           string          `toml:"name"`
+	Password       string          `toml:"password"`
+	Senders        []string        `toml:"senders"`
+	Networks       []relay.Network `toml:"networks"`
+	MaxMessageSize relay.Size      `toml:"max_message_size"`
+	MaxAge         relay.Duration  `toml:"max_age"`
+	Certificates   []string        `toml:"certificates"`
 
 	PerHour           int    `toml:"per_hour"`
 	PerDay            int    `toml:"per_day"`
@@ -192,7 +192,7 @@ func parse(name string, data []byte) (*table, error) {
 
 // check turns a [[user]] into a User and reports what is wrong with it.
 func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
-	u := &User{Name: f.Name, Networks: tomlfile.Prefixes(f.Networks), MaxMessageSize: int64(f.MaxMessageSize), MaxAge: time.Duration(f.MaxAge), Certificates: f.Certificates}
+	u := &User{Name: f.Name, Networks: relay.Prefixes(f.Networks), MaxMessageSize: int64(f.MaxMessageSize), MaxAge: time.Duration(f.MaxAge), Certificates: f.Certificates}
 	switch {
 	case f.Name == "" && doc.Clean(at):
 		doc.Fault(at, "this [[user]] has no name")

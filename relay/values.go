@@ -1,4 +1,4 @@
-package tomlfile
+package relay
 
 import (
 	"errors"
@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// Duration is a length of time as files write it: a Go duration ("90s",
+// Duration is a length of time as people write it: a Go duration ("90s",
 // "1h30m") to which "d" adds days ("5d", "1d12h"). Never negative.
 type Duration time.Duration
 
 const day = 24 * time.Hour
 
-// ParseDuration reads the form of Duration; "0" needs no unit.
-func ParseDuration(s string) (time.Duration, error) {
+// ParseDuration reads the form of Duration; "0" needs no unit. Its error
+// quotes s.
+func ParseDuration(s string) (Duration, error) {
 	if s == "0" {
 		return 0, nil
 	}
@@ -31,16 +32,13 @@ func ParseDuration(s string) (time.Duration, error) {
 	days, rest, ok := strings.Cut(s, "d")
 	if !ok {
 		days, rest = "0", s
-		if s == "" {
-			return 0, bad
-		}
 	}
 	n, err := strconv.ParseUint(days, 10, 32)
 	if err != nil {
 		return 0, bad
 	}
 	total := time.Duration(0)
-	if rest != "" {
+	if rest != "" || !ok {
 		if total, err = time.ParseDuration(rest); err != nil || total < 0 {
 			return 0, bad
 		}
@@ -48,47 +46,45 @@ func ParseDuration(s string) (time.Duration, error) {
 	if n > uint64((math.MaxInt64-total)/day) {
 		return 0, fmt.Errorf("the duration %q is too long", clip(s))
 	}
-	return time.Duration(n)*day + total, nil
+	return Duration(time.Duration(n)*day + total), nil
 }
 
 // UnmarshalText is ParseDuration.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := ParseDuration(string(b))
-	if err == nil {
-		*d = Duration(v)
-	}
-	return err
-}
+func (d *Duration) UnmarshalText(b []byte) error { return unmarshal(d, b, ParseDuration) }
 
 // String is the shortest form that reads back: "5d", "1h30m", "0".
 func (d Duration) String() string {
-	v := time.Duration(d)
-	if v == 0 {
-		return "0"
+	days, rest := time.Duration(d)/day, time.Duration(d)%day
+	s := ""
+	if days > 0 {
+		s = strconv.FormatInt(int64(days), 10) + "d"
 	}
-	var s string
-	if n := v / day; n > 0 {
-		s = strconv.FormatInt(int64(n), 10) + "d"
-		v %= day
+	switch {
+	case rest != 0:
+		s += shortest(rest)
+	case days == 0:
+		s = "0"
 	}
-	if v == 0 {
-		return s
+	return s
+}
+
+// shortest is time.Duration's String without the units that are 0 at its end.
+func shortest(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
 	}
-	rest := v.String()
-	if strings.HasSuffix(rest, "m0s") {
-		rest = strings.TrimSuffix(rest, "0s")
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
 	}
-	if strings.HasSuffix(rest, "h0m") {
-		rest = strings.TrimSuffix(rest, "0m")
-	}
-	return s + rest
+	return s
 }
 
 // MarshalText is String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// Size is a number of octets as files write it: "50MiB", "1GiB", "64KiB", or
-// a bare number of octets. Never negative.
+// Size is a number of octets as people write it: "50MiB", "1GiB", "64KiB", in
+// capitals or not, or a bare number of octets. Never negative.
 type Size int64
 
 var sizeUnits = []struct {
@@ -96,12 +92,12 @@ var sizeUnits = []struct {
 	shift uint
 }{{"KiB", 10}, {"MiB", 20}, {"GiB", 30}}
 
-// ParseSize reads the form of Size.
-func ParseSize(s string) (int64, error) {
+// ParseSize reads the form of Size. Its error quotes s.
+func ParseSize(s string) (Size, error) {
 	digits, shift := s, uint(0)
 	for _, u := range sizeUnits {
-		if d, ok := strings.CutSuffix(s, u.name); ok {
-			digits, shift = strings.TrimRight(d, " "), u.shift
+		if n := len(s) - len(u.name); n > 0 && strings.EqualFold(s[n:], u.name) {
+			digits, shift = strings.TrimRight(s[:n], " "), u.shift
 		}
 	}
 	n, err := strconv.ParseUint(digits, 10, 63)
@@ -113,17 +109,11 @@ func ParseSize(s string) (int64, error) {
 	case err != nil:
 		return 0, fmt.Errorf("%q is not a size: write it like \"64KiB\", \"50MiB\" or \"1GiB\"", clip(s))
 	}
-	return int64(n << shift), nil
+	return Size(n << shift), nil
 }
 
 // UnmarshalText is ParseSize.
-func (z *Size) UnmarshalText(b []byte) error {
-	v, err := ParseSize(string(b))
-	if err == nil {
-		*z = Size(v)
-	}
-	return err
-}
+func (z *Size) UnmarshalText(b []byte) error { return unmarshal(z, b, ParseSize) }
 
 // String is the shortest form that reads back: "50MiB", "1000".
 func (z Size) String() string {
@@ -138,29 +128,29 @@ func (z Size) String() string {
 // MarshalText is String.
 func (z Size) MarshalText() ([]byte, error) { return []byte(z.String()), nil }
 
-// Network is a range of addresses as files write it: "192.0.2.0/24",
+// Network is a range of addresses as people write it: "192.0.2.0/24",
 // "2001:db8::/32", or one address. The bits behind the prefix are dropped.
 type Network netip.Prefix
 
-// UnmarshalText reads the form of Network.
-func (n *Network) UnmarshalText(b []byte) error {
-	s := string(b)
+// ParseNetwork reads the form of Network. Its error quotes s.
+func ParseNetwork(s string) (Network, error) {
 	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 		a = a.Unmap()
-		*n = Network(netip.PrefixFrom(a, a.BitLen()))
-		return nil
+		return Network(netip.PrefixFrom(a, a.BitLen())), nil
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return fmt.Errorf("%q is not a network: write it like \"192.0.2.0/24\" or \"2001:db8::/32\"", clip(s))
+		return Network{}, fmt.Errorf("%q is not a network: write it like \"192.0.2.0/24\" or \"2001:db8::/32\"", clip(s))
 	}
 	if p.Addr().Is4In6() {
 		// A prefix of ::ffff:0:0/96 would never match: addresses are compared unmapped.
-		return fmt.Errorf("%q is an IPv4 network in IPv6 form: write it as IPv4", clip(s))
+		return Network{}, fmt.Errorf("%q is an IPv4 network in IPv6 form: write it as IPv4", clip(s))
 	}
-	*n = Network(p.Masked())
-	return nil
+	return Network(p.Masked()), nil
 }
+
+// UnmarshalText is ParseNetwork.
+func (n *Network) UnmarshalText(b []byte) error { return unmarshal(n, b, ParseNetwork) }
 
 // Prefix is n for package netip.
 func (n Network) Prefix() netip.Prefix { return netip.Prefix(n) }
@@ -178,4 +168,13 @@ func Prefixes(list []Network) []netip.Prefix {
 		p[i] = n.Prefix()
 	}
 	return p
+}
+
+// unmarshal puts what parse makes of b into v; an error leaves v as it was.
+func unmarshal[T any](v *T, b []byte, parse func(string) (T, error)) error {
+	t, err := parse(string(b))
+	if err == nil {
+		*v = t
+	}
+	return err
 }
