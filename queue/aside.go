@@ -12,9 +12,10 @@ import (
 
 // Where a row of corrupt came from: the first octet of its key.
 const (
-	asideMsg   = 'm'
-	asideSched = 's'
-	asideHist  = 'h'
+	asideMsg    = 'm'
+	asideSched  = 's'
+	asideHist   = 'h'
+	asideDigest = 'd'
 )
 
 // repair deals with a message that has an unreadable record. When its envelope
@@ -185,7 +186,7 @@ func (t *txn) remade(m *relay.Message, open []relay.Open, job uint16, attempts i
 // SetAside is a row that could not be read and was kept.
 type SetAside struct {
 	ID     relay.QueueID
-	Kind   string // "message", "delivery" or "attempt"
+	Kind   string // "message", "delivery", "attempt" or "notice"
 	Reason string
 	Octets int
 }
@@ -199,7 +200,7 @@ func readAside(k, v []byte, dir uint32) SetAside {
 	if len(k) >= 9 {
 		d := dec{b: k[1:9]}
 		s.ID = relay.QueueID{Key: uint64(d.u32())<<32 | uint64(d.u32()), Dir: dir}
-		s.Kind = map[byte]string{asideMsg: "message", asideSched: "delivery", asideHist: "attempt"}[k[0]]
+		s.Kind = map[byte]string{asideMsg: "message", asideSched: "delivery", asideHist: "attempt", asideDigest: "notice"}[k[0]]
 	}
 	s.Octets = len(v)
 	for i, c := range v {

@@ -17,12 +17,13 @@
 //	sched    id, job (2 octets)                 the mutable state of one Delivery (state.go)
 //	hist     id, job, number (4 octets)         one attempt of a Delivery
 //	         id, 0xffff                         the job number that the next split gets
-//	corrupt  'm', 's' or 'h', key               a row that could not be read: reason, 0, value
+//	digest   id of the row                      what a later list tells a sender (digest.go)
+//	corrupt  'm', 's', 'h' or 'd', key          a row that could not be read: reason, 0, value
 //	sys      schema, dir, high, messages,       see txn.go; so small that it lives in
 //	         deliveries, set aside, clean,      bbolt's root page
 //	         journal
 //
-// An id is a [relay.QueueID]'s Key. Rows of sched and hist, and msg's header
+// An id is a [relay.QueueID]'s Key. Rows of sched, hist and digest, and msg's header
 // and metadata, carry a version and a CRC-32C that covers the key as well.
 //
 // Larger content is in spool/xx/<id, 16 hex digits>, where xx are bits 26 to

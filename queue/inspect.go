@@ -229,7 +229,10 @@ func (q *Queue) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
 	}
 }
 
-func (q *Queue) keyName(k []byte) relay.QueueID {
+func (q *Queue) keyName(k []byte) relay.QueueID { return q.name(keyOf(k)) }
+
+// keyOf is the ID at the front of a key; 0 when it is too short to have one.
+func keyOf(k []byte) uint64 {
 	d := dec{b: k}
-	return q.name(uint64(d.u32())<<32 | uint64(d.u32()))
+	return uint64(d.u32())<<32 | uint64(d.u32())
 }

@@ -290,5 +290,6 @@ const (
 	tableSched
 	tableHist
 	tableCorrupt
+	tableDigest
 	changeRemoves = 1 << 7
 )

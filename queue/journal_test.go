@@ -319,17 +319,30 @@ func TestForeignJournal(t *testing.T) {
 	})
 }
 
-// A queue of layout 1 is taken over; what has a journal is of layout 2, so that
-// an older dawk refuses it and does not lose what is in there.
+// A queue of an older layout is taken over; what has a journal and a bucket
+// digest is of layout 3, so that an older dawk refuses it and does not lose what
+// is in there.
 func TestOlderLayout(t *testing.T) {
+	for _, from := range []byte{1, 2} {
+		t.Run(fmt.Sprint(from), func(t *testing.T) { testOlderLayout(t, from) })
+	}
+}
+
+func testOlderLayout(t *testing.T, from byte) {
 	dir, ids := filled(t, 5)
 	edit(t, dir, func(tx *bolt.Tx) error {
 		sys := tx.Bucket([]byte("sys"))
-		if n := binary.BigEndian.Uint32(sys.Get([]byte("schema"))); n != 2 {
+		if n := binary.BigEndian.Uint32(sys.Get([]byte("schema"))); n != 3 {
 			t.Errorf("layout %d", n)
 		}
-		return errors.Join(sys.Delete([]byte("journal")), sys.Put([]byte("schema"), []byte{0, 0, 0, 1}))
+		if from == 1 {
+			sys.Delete([]byte("journal"))
+		}
+		return errors.Join(tx.DeleteBucket([]byte("digest")), sys.Put([]byte("schema"), []byte{0, 0, 0, from}))
 	})
+	if r, err := queue.VerifyDir(context.Background(), dir); err != nil || len(r.Problems) > 0 {
+		t.Errorf("verified before it is taken over: %v %v", err, r.Problems)
+	}
 	q := mustOpen(t, small(dir))
 	if has(t, q, ids) != 5 {
 		t.Error("messages are missing")
@@ -338,7 +351,7 @@ func TestOlderLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	edit(t, dir, func(tx *bolt.Tx) error {
-		if n := binary.BigEndian.Uint32(tx.Bucket([]byte("sys")).Get([]byte("schema"))); n != 2 {
+		if n := binary.BigEndian.Uint32(tx.Bucket([]byte("sys")).Get([]byte("schema"))); n != 3 {
 			t.Errorf("layout %d", n)
 		}
 		return nil

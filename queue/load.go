@@ -145,16 +145,39 @@ func makeBuckets(tx *bolt.Tx) (isNew bool, err error) {
 	if err != nil {
 		return false, damaged("%v", err)
 	}
-	for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketSys} {
-		if isNew {
+	if isNew {
+		for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketDigest, bucketCorrupt, bucketSys} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return true, err
 			}
-		} else if tx.Bucket(name) == nil {
-			return false, fmt.Errorf("%w; %s", damaged("the bucket %q is missing", name), whatToDo)
+		}
+		return true, nil
+	}
+	if name := missingBucket(tx); name != nil {
+		return false, fmt.Errorf("%w; %s", damaged("the bucket %q is missing", name), whatToDo)
+	}
+	if schemaOf(tx) < 3 {
+		_, err = tx.CreateBucketIfNotExists(bucketDigest)
+	}
+	return false, err
+}
+
+// missingBucket is a bucket that a file of its layout must have and has not.
+func missingBucket(tx *bolt.Tx) []byte {
+	for _, name := range [][]byte{bucketSys, bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketDigest} {
+		if tx.Bucket(name) == nil && (string(name) != "digest" || schemaOf(tx) >= 3) {
+			return name
 		}
 	}
-	return isNew, nil
+	return nil
+}
+
+// schemaOf is the layout of a file; 0: it does not say.
+func schemaOf(tx *bolt.Tx) uint32 {
+	if v := tx.Bucket(bucketSys).Get(sysSchema); len(v) == 4 {
+		return binary.BigEndian.Uint32(v)
+	}
+	return 0
 }
 
 // maxKey is the highest key that a queue ID can show, relay.QueueID's 55 bits,

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -59,7 +58,7 @@ func VerifyDir(ctx context.Context, dir string) (report Report, err error) {
 		return report, err
 	}
 	defer tx.Rollback()
-	if v.hasBuckets(tx) {
+	if missingBucket(tx) == nil {
 		err = v.catchUp(tx)
 	}
 	if err == nil {
@@ -70,11 +69,14 @@ func VerifyDir(ctx context.Context, dir string) (report Report, err error) {
 
 // catchUp does what a start does with the journal.
 func (v *verifier) catchUp(tx *bolt.Tx) error {
-	t, j := openTables(tx), &journal{hook: (&Options{}).hook}
-	defer j.close()
-	if s := t.sys.Get(sysSchema); len(s) == 4 && binary.BigEndian.Uint32(s) > schema {
+	if schemaOf(tx) > schema {
 		return nil // run says so
 	}
+	if _, err := makeBuckets(tx); err != nil {
+		return err
+	}
+	t, j := openTables(tx), &journal{hook: (&Options{}).hook}
+	defer j.close()
 	now, err := j.catchUp(t, v.dir, os.O_RDONLY, nil)
 	if errors.Is(err, ErrDamaged) {
 		v.report.problem("%v", err)
@@ -84,14 +86,4 @@ func (v *verifier) catchUp(tx *bolt.Tx) error {
 		t.book(now, j.now)
 	}
 	return err
-}
-
-// hasBuckets says whether nothing is missing.
-func (v *verifier) hasBuckets(tx *bolt.Tx) bool {
-	for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketSys} {
-		if tx.Bucket(name) == nil {
-			return false
-		}
-	}
-	return true
 }

@@ -25,9 +25,9 @@ const (
 	spoolName   = "spool"
 )
 
-// schema is the version of the file's layout. A higher one is refused. 1 had no
-// journal; it is taken over.
-const schema = 2
+// schema is the version of the file's layout. A higher one is refused, a lower
+// one is taken over: 1 had no journal, 2 had no bucket digest.
+const schema = 3
 
 const lockWait = 2 * time.Second
 

@@ -14,6 +14,8 @@ const (
 	msgVersion   = 1
 	schedVersion = 1
 	histVersion  = 1
+
+	digestVersion = 1
 )
 
 // maxRecipients is the most that fit the 16-bit job numbers of one message.

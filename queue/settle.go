@@ -36,7 +36,7 @@ func (q *Queue) Settle(s relay.Settlement, done func(error)) {
 	}
 	notices, err := q.prepareNotices(&s)
 	if err == nil {
-		err = checkSettlement(&s)
+		err = errors.Join(checkSettlement(&s), q.checkRows(&s))
 	}
 	if err != nil {
 		answer(err)
@@ -45,6 +45,9 @@ func (q *Queue) Settle(s relay.Settlement, done func(error)) {
 	size := 0
 	for _, n := range notices {
 		size += len(n.value)
+	}
+	for _, r := range s.Rows {
+		size += len(r.Data)
 	}
 	q.settleLater(&op{id: s.ID.Key, job: s.Job, bytes: size, done: answer,
 		apply: func(t *txn) error { return t.settle(&s, notices) }})
@@ -120,6 +123,13 @@ func checkSettlement(s *relay.Settlement) error {
 
 // settle applies s. Everything is read and checked before the first write.
 func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
+	if s.ID == (relay.QueueID{}) { // it settles no Delivery
+		for _, n := range notices {
+			t.insert(n)
+		}
+		t.digestRows(s)
+		return nil
+	}
 	key := jobKey(s.ID.Key, s.Job)
 	v := t.sched.Get(key)
 	if v == nil || s.ID.Dir != t.q.dirID {
@@ -167,6 +177,7 @@ func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
 		}
 		t.remove(id)
 	}
+	t.digestRows(s)
 	t.settled = append(t.settled, jobRef{s.ID.Key, s.Job})
 	return nil
 }

@@ -15,6 +15,7 @@ var (
 	bucketMsg     = []byte("msg")
 	bucketSched   = []byte("sched")
 	bucketHist    = []byte("hist")
+	bucketDigest  = []byte("digest")
 	bucketCorrupt = []byte("corrupt")
 	bucketSys     = []byte("sys")
 )
@@ -37,13 +38,13 @@ const appendFill = 0.95
 
 // tables are the buckets of one transaction.
 type tables struct {
-	tx                             *bolt.Tx
-	msg, sched, hist, corrupt, sys *bolt.Bucket
+	tx                                     *bolt.Tx
+	msg, sched, hist, digest, corrupt, sys *bolt.Bucket
 }
 
 func openTables(tx *bolt.Tx) tables {
 	t := tables{tx: tx, msg: tx.Bucket(bucketMsg), sched: tx.Bucket(bucketSched), hist: tx.Bucket(bucketHist),
-		corrupt: tx.Bucket(bucketCorrupt), sys: tx.Bucket(bucketSys)}
+		digest: tx.Bucket(bucketDigest), corrupt: tx.Bucket(bucketCorrupt), sys: tx.Bucket(bucketSys)}
 	t.msg.FillPercent, t.sched.FillPercent = appendFill, appendFill
 	return t
 }
@@ -59,6 +60,8 @@ func (t tables) byNumber(n byte) *bolt.Bucket {
 		return t.hist
 	case tableCorrupt:
 		return t.corrupt
+	case tableDigest:
+		return t.digest
 	}
 	return nil
 }
@@ -71,6 +74,8 @@ func (t tables) numberOf(b *bolt.Bucket) byte {
 		return tableSched
 	case t.hist:
 		return tableHist
+	case t.digest:
+		return tableDigest
 	}
 	return tableCorrupt
 }

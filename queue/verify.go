@@ -94,14 +94,12 @@ type verifier struct {
 
 func (v *verifier) run(tx *bolt.Tx) error {
 	v.tx = tx
-	for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketSys} {
-		if tx.Bucket(name) == nil {
-			v.report.problem("the bucket %q is missing", name)
-			return nil
-		}
+	if name := missingBucket(tx); name != nil {
+		v.report.problem("the bucket %q is missing", name)
+		return nil
 	}
 	sys := tx.Bucket(bucketSys)
-	if s := sys.Get(sysSchema); len(s) == 4 && binary.BigEndian.Uint32(s) > schema {
+	if schemaOf(tx) > schema {
 		return fmt.Errorf("the queue was %w", ErrNewer)
 	}
 	if d := sys.Get(sysDir); len(d) == 4 {
@@ -123,6 +121,7 @@ func (v *verifier) run(tx *bolt.Tx) error {
 	if high := getUint(sys, sysHigh); last > high {
 		v.report.problem("the high-water mark %d is below message %s", high, v.name(last))
 	}
+	v.digest()
 	v.aside()
 	v.count(sys, sysMessages, v.report.Messages, "messages")
 	v.count(sys, sysDeliveries, v.report.Deliveries, "Deliveries")
@@ -252,6 +251,16 @@ func (v *verifier) file(id relay.QueueID, l layout) {
 		v.report.problem("%s: its file %s has %d octets instead of %d", id, path, n, l.file)
 	case h.Sum32() != l.fileCRC:
 		v.report.problem("%s: its file %s has another checksum", id, path)
+	}
+}
+
+// digest checks what senders are still to be told.
+func (v *verifier) digest() {
+	c := v.tx.Bucket(bucketDigest).Cursor()
+	for k, val := c.First(); k != nil; k, val = c.Next() {
+		if _, err := decodeDigest(k, val, v.dirID); err != nil {
+			v.report.problem("%s: a row of digest cannot be read", v.name(keyOf(k)))
+		}
 	}
 }
 

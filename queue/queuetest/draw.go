@@ -85,12 +85,26 @@ func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
 		msg, content := drawMessage(t, s.store.NextID())
 		st.Notices = append(st.Notices, relay.Notice{Message: msg, Content: content})
 	}
+	for range rapid.IntRange(0, 2).Draw(t, "rows") {
+		st.Rows = append(st.Rows, relay.DigestRow{ID: s.store.NextID(), Data: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "row")})
+	}
+	st.Listed = s.drawListed(t)
 	for _, item := range s.model.Items() {
 		if item.Message.Notice && item.Message.ID != d.ID && rapid.IntRange(0, 3).Draw(t, "replaced") == 0 {
 			st.Replaces = append(st.Replaces, item.Message.ID)
 		}
 	}
 	return st
+}
+
+// drawListed are some of the rows, and one that is gone.
+func (s *run) drawListed(t *rapid.T) (ids []relay.QueueID) {
+	for _, r := range s.model.Rows() {
+		if rapid.Bool().Draw(t, "listed") {
+			ids = append(ids, r.ID)
+		}
+	}
+	return append(ids, s.store.NextID())
 }
 
 func drawVisits(t *rapid.T) (all []relay.Visit) {

@@ -100,6 +100,20 @@ func (m *Memory) Settle(s relay.Settlement, done func(error)) {
 	}
 }
 
+// DigestRows streams what senders are still to be told.
+func (m *Memory) DigestRows() iter.Seq2[relay.DigestRow, error] {
+	return func(yield func(relay.DigestRow, error) bool) {
+		m.mu.Lock()
+		all := m.model.Rows()
+		m.mu.Unlock()
+		for _, r := range all {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
 // Content opens the content of a message.
 func (m *Memory) Content(id relay.QueueID) (relay.Content, error) {
 	m.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 type Model struct {
 	Destination func(*relay.Message, relay.Path) string // nil: the domain
 	messages    map[relay.QueueID]*kept
+	rows        map[relay.QueueID][]byte // of digests
 }
 
 type kept struct {
@@ -28,7 +30,9 @@ type kept struct {
 var errInvalid = errors.New("not a valid settlement")
 
 // NewModel is an empty queue.
-func NewModel() *Model { return &Model{messages: make(map[relay.QueueID]*kept)} }
+func NewModel() *Model {
+	return &Model{messages: make(map[relay.QueueID]*kept), rows: make(map[relay.QueueID][]byte)}
+}
 
 // Accept enqueues a message.
 func (m *Model) Accept(msg relay.Message, content []byte) []relay.Entry {
@@ -79,6 +83,12 @@ func micro(t time.Time) time.Time {
 
 // Settle applies s as a whole, or nothing of it, and gives the new Deliveries.
 func (m *Model) Settle(s relay.Settlement) ([]relay.Entry, error) {
+	if s.ID == (relay.QueueID{}) {
+		if len(s.Outcomes) > 0 {
+			return nil, errInvalid
+		}
+		return m.tell(s), nil
+	}
 	k := m.messages[s.ID]
 	if k == nil {
 		return nil, relay.ErrNotFound
@@ -151,10 +161,30 @@ func (m *Model) Settle(s relay.Settlement) ([]relay.Entry, error) {
 	for _, id := range s.Replaces {
 		delete(m.messages, id)
 	}
+	return append(entries, m.tell(s)...), nil
+}
+
+// tell does what a settlement has for senders.
+func (m *Model) tell(s relay.Settlement) (entries []relay.Entry) {
 	for _, n := range s.Notices {
 		entries = append(entries, m.Accept(n.Message, n.Content)...)
 	}
-	return entries, nil
+	for _, r := range s.Rows {
+		m.rows[r.ID] = r.Data
+	}
+	for _, id := range s.Listed {
+		delete(m.rows, id)
+	}
+	return entries
+}
+
+// Rows are the rows that no list has told of, oldest first.
+func (m *Model) Rows() (all []relay.DigestRow) {
+	for id, data := range m.rows {
+		all = append(all, relay.DigestRow{ID: id, Data: data})
+	}
+	slices.SortFunc(all, func(a, b relay.DigestRow) int { return cmp.Compare(a.ID.Key, b.ID.Key) })
+	return all
 }
 
 // Item is one message, or nil. It is not to be changed.
@@ -197,7 +227,7 @@ func (m *Model) Entries() []relay.Entry {
 // clone is a copy that shares nothing that Settle changes.
 func (m *Model) clone() *Model {
 	c := NewModel()
-	c.Destination = m.Destination
+	c.Destination, c.rows = m.Destination, maps.Clone(m.rows)
 	for id, k := range m.messages {
 		n := *k
 		n.item.Deliveries = slices.Clone(k.item.Deliveries)

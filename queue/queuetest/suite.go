@@ -31,6 +31,7 @@ type Store interface {
 	Enqueue(context.Context, relay.Draft, *relay.Message) error
 	Claim(relay.QueueID, uint16) (*relay.Claim, error)
 	Settle(relay.Settlement, func(error))
+	DigestRows() iter.Seq2[relay.DigestRow, error]
 	Item(relay.QueueID) (*relay.Item, error)
 	Items(context.Context) iter.Seq2[*relay.Item, error]
 	Content(relay.QueueID) (relay.Content, error)
@@ -72,6 +73,7 @@ func Run(t *testing.T, fresh func() Harness) {
 			"settle":         s.settle,
 			"settle more":    s.settle,
 			"settle wrongly": s.settleWrongly,
+			"list":           s.list,
 			"crash":          s.crash,
 			"crash settling": s.crashSettling,
 			"close":          s.close,
@@ -148,6 +150,7 @@ func (s *run) check(t *rapid.T) {
 	if d := differ(s.model.Entries(), entries); d != "" {
 		t.Fatalf("entries (-want +got):\n%s", d)
 	}
+	s.checkRows(t)
 	want := s.model.Items()
 	i := 0
 	for item, err := range s.store.Items(context.Background()) {
@@ -249,6 +252,34 @@ func (s *run) settle(t *rapid.T) {
 	s.settled = append(s.settled, st)
 }
 
+// list tells of the rows, all or some, in a settlement of no Delivery.
+func (s *run) list(t *rapid.T) {
+	msg, content := drawMessage(t, s.store.NextID())
+	st := relay.Settlement{Listed: s.drawListed(t), Notices: []relay.Notice{{Message: msg, Content: content}}}
+	want, err := s.model.Settle(st)
+	if err != nil {
+		t.Fatalf("the model refuses: %v", err)
+	}
+	if err := await(s.store, st); err != nil {
+		t.Fatalf("settle without a Delivery: %v", err)
+	}
+	s.hear(t, want)
+}
+
+// checkRows compares what senders are still to be told.
+func (s *run) checkRows(t fataler) {
+	var rows []relay.DigestRow
+	for r, err := range s.store.DigestRows() {
+		if err != nil {
+			t.Fatalf("rows: %v", err)
+		}
+		rows = append(rows, r)
+	}
+	if d := differ(s.model.Rows(), rows); d != "" {
+		t.Fatalf("rows (-want +got):\n%s", d)
+	}
+}
+
 func await(store Store, st relay.Settlement) error {
 	done := make(chan error, 1)
 	store.Settle(st, func(err error) { done <- err })
@@ -258,7 +289,14 @@ func await(store Store, st relay.Settlement) error {
 // settleWrongly tries what must change nothing.
 func (s *run) settleWrongly(t *rapid.T) {
 	d := s.pick(t)
-	switch rapid.IntRange(0, 2).Draw(t, "wrong") {
+	switch rapid.IntRange(0, 3).Draw(t, "wrong") {
+	case 3:
+		st := s.drawSettlement(t, d)
+		st.ID = relay.QueueID{}
+		if st.Outcomes = append(st.Outcomes, relay.Outcome{Action: relay.ActionRelayed}); await(s.store, st) == nil {
+			t.Fatalf("a settlement of a Delivery that it does not name was taken")
+		}
+		return
 	case 0:
 		st := s.drawSettlement(t, d)
 		st.Outcomes = append(st.Outcomes, relay.Outcome{Recipient: 77, Action: relay.ActionRelayed})
@@ -331,7 +369,15 @@ func (s *run) crashSettling(t *rapid.T) {
 		entries = append(entries, e)
 	}
 	item, _ := s.store.Item(st.ID)
-	if cmp.Equal(after.Entries(), entries, compare) && cmp.Equal(after.Item(st.ID), item, compare) {
+	// A Delivery may look the same before and after; the rows do not.
+	var rows []relay.DigestRow
+	for r, err := range s.store.DigestRows() {
+		if err != nil {
+			t.Fatalf("rows: %v", err)
+		}
+		rows = append(rows, r)
+	}
+	if cmp.Equal(after.Entries(), entries, compare) && cmp.Equal(after.Rows(), rows, compare) && cmp.Equal(after.Item(st.ID), item, compare) {
 		s.model = after // check compares the rest
 	}
 }
