@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,6 +92,3 @@ func sameAddress(has net.Addr, network, address string) bool {
 	is := t.AddrPort().Addr().Unmap()
 	return host == "" && is.IsUnspecified() || err == nil && (want.Unmap() == is || want.IsUnspecified() && is.IsUnspecified())
 }
-
-// isUnix says whether an address in the configuration is a unix socket.
-func isUnix(address string) bool { return strings.HasPrefix(address, "unix:") }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -20,30 +18,6 @@ import (
 	"dawk/relay/identity"
 	"dawk/relay/submission"
 )
-
-// apiOffered says whether mail is taken over HTTP: from this machine, or over
-// TLS. A token in the clear on a network would be everybody's.
-func (c *Config) apiOffered() bool {
-	if c.HTTP.Address == "" || c.HTTP.TLS == "implicit" {
-		return c.HTTP.Address != ""
-	}
-	host, _, err := net.SplitHostPort(c.HTTP.Address)
-	if err != nil {
-		return false
-	}
-	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
-}
-
-// wantsUsers says whether the file of users is read: where somebody may log
-// in, and for tokens where there is a file.
-func (c *Config) wantsUsers() bool {
-	if c.needsUsers() {
-		return true
-	}
-	_, err := os.Stat(c.Users.File)
-	return c.apiOffered() && err == nil
-}
 
 // httpListener is l with bounds on its connections, and TLS where it is set.
 func (r *instance) httpListener(l net.Listener) net.Listener {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"dawk/mx"
-	"dawk/relay"
 )
 
 // Domains with MX hosts that answer from everywhere, to find out whether
@@ -213,73 +211,4 @@ func greeted(ctx context.Context, address string) error {
 	}
 	fmt.Fprint(nc, "QUIT\r\n")
 	return nil
-}
-
-// routes opens a session to each smart host, up to the login.
-func (c *checker) routes(ctx context.Context) []finding {
-	if len(c.cfg.Routes) == 0 {
-		return nil
-	}
-	cfg, err := c.cfg.mxConfig(slog.New(slog.DiscardHandler))
-	if err != nil {
-		return []finding{bad("route", "", "%v", err)}
-	}
-	if cfg.Resolver, err = mx.NewResolver(c.cfg.resolverConfig()); err != nil {
-		return nil // told by dns
-	}
-	l, err := c.cfg.logins(&cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return []finding{bad("route", "", "%v", err)}
-	}
-	defer l.close()
-	t, err := mx.NewTransport(cfg)
-	if err != nil {
-		return []finding{bad("route", "", "%v", err)}
-	}
-	defer t.Close()
-	all := append(c.noticeWay(t), c.senders()...)
-	for _, p := range t.Probe(ctx) {
-		where := "route " + p.Route
-		if p.Host != "" {
-			where += ": " + p.Host
-		}
-		switch {
-		case !p.Reply.IsZero():
-			advice := routeAdvice(p.Reply)
-			p.Reply.Text = strings.TrimSuffix(p.Reply.Text, " → "+advice)
-			all = append(all, bad("route", advice, "%s: %s", where, p.Reply))
-			for _, lacks := range l.missing(p) {
-				all = append(all, finding{Check: "route", Level: levelError, Message: lacks})
-			}
-		case p.Login != "":
-			all = append(all, good("route", "%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
-		default:
-			all = append(all, good("route", "%s answers (%s)", where, orClear(p.TLS)))
-		}
-	}
-	return all
-}
-
-func orClear(tls string) string {
-	if tls == "" {
-		return "in the clear"
-	}
-	return tls
-}
-
-func routeAdvice(r relay.Reply) string {
-	switch r.Stage {
-	case relay.StageDNS:
-		return "check the name in via"
-	case relay.StageConnect, relay.StageGreeting:
-		return "check host and port in via, and firewalls on the way"
-	case relay.StageTLS:
-		return "check the name in via, and delivery.ca_file if the host has a private authority"
-	case relay.StageAuth:
-		if _, fix, found := strings.Cut(r.Text, " → "); found {
-			return fix
-		}
-		return "check user and password_file; some providers want an app password"
-	}
-	return ""
 }

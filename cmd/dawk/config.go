@@ -163,3 +163,10 @@ type secrets struct {
 	roots     *x509.CertPool         // of delivery.ca_file; nil: the system's
 	clientCAs map[int]*x509.CertPool // of listeners, by index
 }
+
+// loadRoots reads delivery.ca_file. It is for commands, which do not check the
+// files that a configuration names.
+func (c *Config) loadRoots() (err error) {
+	c.secrets.roots, err = readRoots(c.Delivery.CAFile)
+	return err
+}

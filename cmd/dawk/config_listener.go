@@ -3,6 +3,9 @@ package main
 import (
 	"crypto/x509"
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
 	"slices"
 	"strings"
 )
@@ -46,3 +49,30 @@ func (c *Config) checkClientCAs() {
 		}
 	}
 }
+
+// apiOffered says whether mail is taken over HTTP: from this machine, or over
+// TLS. A token in the clear on a network would be everybody's.
+func (c *Config) apiOffered() bool {
+	if c.HTTP.Address == "" || c.HTTP.TLS == "implicit" {
+		return c.HTTP.Address != ""
+	}
+	host, _, err := net.SplitHostPort(c.HTTP.Address)
+	if err != nil {
+		return false
+	}
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
+// wantsUsers says whether the file of users is read: where somebody may log
+// in, and for tokens where there is a file.
+func (c *Config) wantsUsers() bool {
+	if c.needsUsers() {
+		return true
+	}
+	_, err := os.Stat(c.Users.File)
+	return c.apiOffered() && err == nil
+}
+
+// isUnix says whether an address in the configuration is a unix socket.
+func isUnix(address string) bool { return strings.HasPrefix(address, "unix:") }

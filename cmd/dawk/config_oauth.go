@@ -256,3 +256,25 @@ func resolvingDial(lookup mx.Lookup, ip string) func(context.Context, string, st
 		return nil, errors.Join(errs...)
 	}
 }
+
+// secretFile is where the secret of a route's flow is kept, and what it is
+// called; "" for the device code flow.
+func (c *Config) secretFile(name string) (file, what string) {
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		if r.name() != name {
+			continue
+		}
+		switch oauth.Flow(r.Flow) {
+		case "":
+			return r.PasswordFile, "password of " + r.User
+		case oauth.ClientCredentials:
+			return r.ClientSecretFile, "client secret (its Value)"
+		case oauth.RefreshToken:
+			return r.RefreshTokenFile, "refresh token"
+		case oauth.ServiceAccount:
+			return r.ServiceAccountFile, "JSON key of the service account"
+		}
+	}
+	return "", ""
+}

@@ -135,7 +135,7 @@ func (a *app) explainOffline(ctx context.Context, q question) (explanation, erro
 		return explanation{}, err
 	}
 	e := explainer{cfg: cfg}
-	if e.transport, err = cfg.lookingTransport(); err != nil {
+	if e.transport, err = lookingTransport(cfg); err != nil {
 		return explanation{}, err
 	}
 	defer e.transport.Close()

@@ -90,7 +90,7 @@ func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*i
 	r.metrics = r.newMetrics()
 	// The log comes after the counts: what a line tells has been counted by then.
 	seen := relay.Observers{r.metrics, r.history, delivery.NewLogObserver(log)}
-	if r.devices = cfg.devices(); r.devices != nil {
+	if r.devices = newDevices(cfg.Listeners); r.devices != nil {
 		seen = append(relay.Observers{r.devices}, seen...)
 	}
 	r.observer = append(seen, observers...)
@@ -358,4 +358,12 @@ func (r *instance) close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// signAnew signs content that was changed for a route.
+func (r *instance) signAnew(route string, content relay.Content) ([]byte, error) {
+	if r.cfg.unsigned(mx.RoutePrefix + route) {
+		return nil, nil
+	}
+	return r.signer.Sign(content)
 }

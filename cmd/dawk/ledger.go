@@ -83,10 +83,10 @@ func (r *instance) releaseUser(name string) (admin.UserHold, error) {
 	return userHold(h), nil
 }
 
-// devices is the table for listeners of profile "device"; nil without any.
-func (c *Config) devices() *admin.Devices {
+// newDevices is the table for listeners of profile "device"; nil without any.
+func newDevices(listeners []ListenerConfig) *admin.Devices {
 	var names []string
-	for _, l := range c.Listeners {
+	for _, l := range listeners {
 		if l.Profile == "device" {
 			names = append(names, l.Address)
 		}

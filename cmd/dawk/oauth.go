@@ -80,7 +80,7 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 			return lerr
 		}
 		defer offline.close()
-		all = offline.status()
+		all = loginStatuses(offline)
 	} else if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (a *app) testOffline(ctx context.Context, route string) (loginTest, error) 
 	if err != nil {
 		return loginTest{}, err
 	}
-	mc, l, err := cfg.routesOffline(slog.New(slog.DiscardHandler))
+	mc, l, err := routesOffline(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return loginTest{}, err
 	}
@@ -187,27 +187,12 @@ func (a *app) testOffline(ctx context.Context, route string) (loginTest, error) 
 	return testLogin(ctx, t, l, route)
 }
 
-// routesOffline is what a Transport of a command needs.
-func (c *Config) routesOffline(log *slog.Logger) (mx.Config, logins, error) {
-	mc, err := c.mxConfig(log)
-	if err != nil {
-		return mx.Config{}, nil, err
-	}
-	resolver, err := mx.NewResolver(c.resolverConfig())
-	if err != nil {
-		return mx.Config{}, nil, fmt.Errorf("dns: %w", err)
-	}
-	mc.Resolver = resolver
-	l, err := c.logins(&mc, log)
-	return mc, l, err
-}
-
 func (a *app) offlineLogins() (logins, error) {
 	cfg, err := loadClientConfig(a.configPath)
 	if err != nil {
 		return nil, err
 	}
-	_, l, err := cfg.routesOffline(slog.New(slog.DiscardHandler))
+	_, l, err := routesOffline(cfg, slog.New(slog.DiscardHandler))
 	return l, err
 }
 
@@ -220,10 +205,8 @@ func (a *app) oauthLogin(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if roots, err := readRoots(cfg.Delivery.CAFile); err == nil {
-		cfg.secrets.roots = roots
-	}
-	_, all, err := cfg.routesOffline(slog.New(slog.DiscardHandler))
+	_ = cfg.loadRoots() // a login over a host with a private authority fails, and says so
+	_, all, err := routesOffline(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
@@ -259,28 +242,6 @@ func (a *app) walkThrough(ctx context.Context, s *oauth.Source) error {
 		fmt.Fprintln(a.stdout, "✔ Logged in; the token is stored.")
 	}
 	return err
-}
-
-// secretFile is where the secret of a route's flow is kept, and what it is
-// called; "" for the device code flow.
-func (c *Config) secretFile(name string) (file, what string) {
-	for i := range c.Routes {
-		r := &c.Routes[i]
-		if r.name() != name {
-			continue
-		}
-		switch oauth.Flow(r.Flow) {
-		case "":
-			return r.PasswordFile, "password of " + r.User
-		case oauth.ClientCredentials:
-			return r.ClientSecretFile, "client secret (its Value)"
-		case oauth.RefreshToken:
-			return r.RefreshTokenFile, "refresh token"
-		case oauth.ServiceAccount:
-			return r.ServiceAccountFile, "JSON key of the service account"
-		}
-	}
-	return "", ""
 }
 
 // keepSecret asks for a secret and puts it into its file. What is not typed at
@@ -323,4 +284,19 @@ func orBackground(ctx context.Context) context.Context {
 		return context.Background()
 	}
 	return ctx
+}
+
+// routesOffline is what a Transport of a command needs.
+func routesOffline(c *Config, log *slog.Logger) (mx.Config, logins, error) {
+	mc, err := c.mxConfig(log)
+	if err != nil {
+		return mx.Config{}, nil, err
+	}
+	resolver, err := mx.NewResolver(c.resolverConfig())
+	if err != nil {
+		return mx.Config{}, nil, fmt.Errorf("dns: %w", err)
+	}
+	mc.Resolver = resolver
+	l, err := c.logins(&mc, log)
+	return mc, l, err
 }

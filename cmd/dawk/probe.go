@@ -87,31 +87,7 @@ func (a *app) offlineTransport() (*mx.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cfg.lookingTransport()
-}
-
-// lookingTransport logs in nowhere, keeps no policy, and counts nothing.
-func (c *Config) lookingTransport() (*mx.Transport, error) {
-	if c.Hostname == "" {
-		c.Hostname = machineName()
-	}
-	var err error
-	if c.secrets.roots, err = readRoots(c.Delivery.CAFile); err != nil {
-		return nil, err
-	}
-	cfg, err := c.mxConfig(slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
-	}
-	if cfg.Resolver, err = mx.NewResolver(c.resolverConfig()); err != nil {
-		return nil, fmt.Errorf("dns: %w", err)
-	}
-	cfg.Own = c.ownAddresses()
-	dir := filepath.Join(c.DataDir, "mta-sts")
-	if _, err := os.Stat(dir); err == nil { // else it would be made
-		cfg.PolicyDir = dir
-	}
-	return mx.NewTransport(cfg)
+	return lookingTransport(cfg)
 }
 
 // probeVerdict is one sentence on the whole.
@@ -336,4 +312,27 @@ func tookWords(v *mx.SessionView) string {
 		}
 	}
 	return strings.Join(words, ", ")
+}
+
+// lookingTransport logs in nowhere, keeps no policy, and counts nothing.
+func lookingTransport(c *Config) (*mx.Transport, error) {
+	if c.Hostname == "" {
+		c.Hostname = machineName()
+	}
+	if err := c.loadRoots(); err != nil {
+		return nil, err
+	}
+	cfg, err := c.mxConfig(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Resolver, err = mx.NewResolver(c.resolverConfig()); err != nil {
+		return nil, fmt.Errorf("dns: %w", err)
+	}
+	cfg.Own = c.ownAddresses()
+	dir := filepath.Join(c.DataDir, "mta-sts")
+	if _, err := os.Stat(dir); err == nil { // else it would be made
+		cfg.PolicyDir = dir
+	}
+	return mx.NewTransport(cfg)
 }

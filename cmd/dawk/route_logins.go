@@ -76,7 +76,7 @@ type loginStatus struct {
 	Why       string    `json:"why,omitempty"` // what the last login brought
 }
 
-func (l logins) status() []loginStatus {
+func loginStatuses(l logins) []loginStatus {
 	var all []loginStatus
 	for _, s := range l {
 		all = append(all, loginStatus{Status: s.Status()})
@@ -104,7 +104,7 @@ func testLogin(ctx context.Context, t *mx.Transport, l logins, route string) (lo
 		switch {
 		case !p.Reply.IsZero():
 			out.Findings = append(out.Findings, fmt.Sprintf("%s: %s", where, p.Reply))
-			out.Missing = append(out.Missing, l.missing(p)...)
+			out.Missing = append(out.Missing, missing(l, p)...)
 		case p.Login != "":
 			out.OK = true
 			out.Findings = append(out.Findings, fmt.Sprintf("%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
@@ -117,7 +117,7 @@ func testLogin(ctx context.Context, t *mx.Transport, l logins, route string) (lo
 }
 
 // missing says what a login that was refused lacks.
-func (l logins) missing(p mx.Probed) []string {
+func missing(l logins, p mx.Probed) []string {
 	if s := l[p.Route]; s != nil && p.Reply.Stage == relay.StageAuth && p.Reply.Code/100 == 5 {
 		return s.Missing()
 	}
@@ -128,7 +128,7 @@ func (l logins) missing(p mx.Probed) []string {
 func (r *instance) loginHandler(next http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/oauth", func(w http.ResponseWriter, _ *http.Request) {
-		all := r.logins.status()
+		all := loginStatuses(r.logins)
 		for i := range all {
 			all[i].HeldSince, all[i].Why = r.routeHeld(all[i].Route)
 		}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"dawk/mx"
+	"dawk/relay"
+)
+
+// noticeWay says which way bounces go, where there are routes. The postmaster
+// stands for whoever gets one.
+func (c *checker) noticeWay(t *mx.Transport) []finding {
+	to := c.cfg.postmasterPath()
+	if to.IsNull() {
+		return nil // told by postmaster
+	}
+	route, mailbox, fallback := t.NoticeWay(to)
+	switch {
+	case mailbox != "":
+		return []finding{good("notices", "bounces and notices to %s go by route %s from its mailbox %s, which gets the answers, with NOTIFY=NEVER", to, route, mailbox)}
+	case route != "":
+		return []finding{good("notices", "bounces and notices to %s go by route %s", to, route)}
+	case fallback != "":
+		return []finding{good("notices", "bounces and notices to %s go by MX; where no MX host takes them, from the mailbox %s with NOTIFY=NEVER; bounce.notice_route chooses another way", to, fallback)}
+	}
+	return []finding{good("notices", "bounces and notices to %s go by MX", to)}
+}
+
+// senders says what happens to mail that is not From the mailbox of a route.
+func (c *checker) senders() []finding {
+	var all []finding
+	for i := range c.cfg.Routes {
+		r := &c.cfg.Routes[i]
+		if presets[r.Type].provider == mx.ProviderOther || r.User == "" {
+			continue
+		}
+		what := "is left to the provider to judge; send_as and rewrite_from say otherwise"
+		switch {
+		case r.RewriteFrom == "always":
+			what = "gets that From, and its own as Reply-To"
+		case r.RewriteFrom == "denied":
+			what = "gets that From where the provider refuses it, and its own as Reply-To"
+		case r.SendAs != nil:
+			what = "is refused at submission"
+		}
+		but := ""
+		if len(r.SendAs) > 0 {
+			but = " or " + names(r.SendAs)
+		}
+		all = append(all, good("senders", "route %s: mail that is not From %s%s %s", r.name(), r.User, but, what))
+	}
+	return all
+}
+
+// routes opens a session to each smart host, up to the login.
+func (c *checker) routes(ctx context.Context) []finding {
+	if len(c.cfg.Routes) == 0 {
+		return nil
+	}
+	cfg, err := c.cfg.mxConfig(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return []finding{bad("route", "", "%v", err)}
+	}
+	if cfg.Resolver, err = mx.NewResolver(c.cfg.resolverConfig()); err != nil {
+		return nil // told by dns
+	}
+	l, err := c.cfg.logins(&cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return []finding{bad("route", "", "%v", err)}
+	}
+	defer l.close()
+	t, err := mx.NewTransport(cfg)
+	if err != nil {
+		return []finding{bad("route", "", "%v", err)}
+	}
+	defer t.Close()
+	all := append(c.noticeWay(t), c.senders()...)
+	for _, p := range t.Probe(ctx) {
+		where := "route " + p.Route
+		if p.Host != "" {
+			where += ": " + p.Host
+		}
+		switch {
+		case !p.Reply.IsZero():
+			advice := routeAdvice(p.Reply)
+			p.Reply.Text = strings.TrimSuffix(p.Reply.Text, " → "+advice)
+			all = append(all, bad("route", advice, "%s: %s", where, p.Reply))
+			for _, lacks := range missing(l, p) {
+				all = append(all, finding{Check: "route", Level: levelError, Message: lacks})
+			}
+		case p.Login != "":
+			all = append(all, good("route", "%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
+		default:
+			all = append(all, good("route", "%s answers (%s)", where, orClear(p.TLS)))
+		}
+	}
+	return all
+}
+
+func orClear(tls string) string {
+	if tls == "" {
+		return "in the clear"
+	}
+	return tls
+}
+
+func routeAdvice(r relay.Reply) string {
+	switch r.Stage {
+	case relay.StageDNS:
+		return "check the name in via"
+	case relay.StageConnect, relay.StageGreeting:
+		return "check host and port in via, and firewalls on the way"
+	case relay.StageTLS:
+		return "check the name in via, and delivery.ca_file if the host has a private authority"
+	case relay.StageAuth:
+		if _, fix, found := strings.Cut(r.Text, " → "); found {
+			return fix
+		}
+		return "check user and password_file; some providers want an app password"
+	}
+	return ""
+}
