@@ -27,7 +27,7 @@ import (
 )
 
 func (c *checker) configuration(context.Context) []finding {
-	where := c.cfg.file
+	where := c.cfg.File()
 	if where == "" {
 		where = "no file: built-in defaults, for programs of this machine only"
 	}

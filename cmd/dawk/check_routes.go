@@ -33,7 +33,7 @@ func (c *checker) senders() []finding {
 	var all []finding
 	for i := range c.cfg.Routes {
 		r := &c.cfg.Routes[i]
-		if presets[r.Type].provider == mx.ProviderOther || r.User == "" {
+		if r.Provider() == mx.ProviderOther || r.User == "" {
 			continue
 		}
 		what := "is left to the provider to judge; send_as and rewrite_from say otherwise"

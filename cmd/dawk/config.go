@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"dawk/bounce"
 	"dawk/mx/oauth"
 	"dawk/relay"
 	"dawk/relay/tomlfile"
@@ -170,3 +171,23 @@ func (c *Config) loadRoots() (err error) {
 	c.secrets.roots, err = readRoots(c.Delivery.CAFile)
 	return err
 }
+
+// File is where the configuration was read; "": the built-in defaults.
+func (c *Config) File() string { return c.file }
+
+// Dir is the directory that relative paths count from.
+func (c *Config) Dir() string { return c.dir }
+
+// Line is the line of a key or section in the file; 0 for one that is not there.
+func (c *Config) Line(path string) int {
+	if c.doc == nil {
+		return 0
+	}
+	return c.doc.Line(path)
+}
+
+// Clean says whether a section has no fault.
+func (c *Config) Clean(path string) bool { return c.doc == nil || c.doc.Clean(path) }
+
+// Languages are those of notices.
+func (c *Config) Languages() *bounce.Languages { return c.languages }

@@ -68,6 +68,9 @@ func (r *RouteConfig) complete() {
 	}
 }
 
+// Provider is who runs the smart host.
+func (r *RouteConfig) Provider() mx.Provider { return presets[r.Type].provider }
+
 // budget is what the provider documents for one mailbox.
 // https://learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements,
 // https://support.google.com/a/answer/166852 and /mail/answer/22839; for the

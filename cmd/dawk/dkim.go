@@ -55,7 +55,7 @@ func (a *app) dkimNew(k dkim.Key, kind string) error {
 		if err != nil {
 			return err
 		}
-		k.File = filepath.Join(c.dir, "dkim", k.Domain+"."+k.Selector+".pem")
+		k.File = filepath.Join(c.Dir(), "dkim", k.Domain+"."+k.Selector+".pem")
 		if err := os.MkdirAll(filepath.Dir(k.File), 0o700); err != nil {
 			return fmt.Errorf("make the directory for the key: %w", err)
 		}

@@ -236,9 +236,7 @@ func (e *explainer) route(d *mx.Destination) explainedRoute {
 	}
 	r := &e.cfg.Routes[d.Route]
 	out.Name, out.Via, out.User = d.RouteName, r.Via, r.User
-	if e.cfg.doc != nil {
-		out.Line = e.cfg.doc.Line(fmt.Sprintf("route[%d]", d.Route))
-	}
+	out.Line = e.cfg.Line(fmt.Sprintf("route[%d]", d.Route))
 	for _, h := range e.transport.HeldRoutes() {
 		if h.Route == d.RouteName {
 			out.HeldSince, out.HeldWhy = h.Since, h.Reply.String()

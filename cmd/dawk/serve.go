@@ -98,7 +98,7 @@ func (r *instance) announce(a *app) {
 	if r.http != nil {
 		r.log.Info("listening", "address", r.httpAddr(), "for", "metrics and health")
 	}
-	if r.cfg.file != "" || len(r.server.Addrs()) == 0 {
+	if r.cfg.File() != "" || len(r.server.Addrs()) == 0 {
 		return
 	}
 	fmt.Fprintf(a.stderr, `

@@ -68,8 +68,8 @@ func (a *app) usersFile() (identity.Editor, error) {
 	if err != nil {
 		return identity.Editor{}, err
 	}
-	if c.doc != nil && !c.doc.Clean("users") || c.Users.File == "" {
-		return identity.Editor{}, fmt.Errorf("%s does not say where the users are: mend [users] file", c.file)
+	if !c.Clean("users") || c.Users.File == "" {
+		return identity.Editor{}, fmt.Errorf("%s does not say where the users are: correct [users] file", c.File())
 	}
 	return identity.Editor{Path: c.Users.File}, nil
 }
