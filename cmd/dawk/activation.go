@@ -1,6 +1,7 @@
 package main
 
 import (
+	"dawk/cmd/dawk/internal/config"
 	"errors"
 	"fmt"
 	"net"
@@ -32,7 +33,7 @@ func inheritSockets() (*inherited, error) {
 	}
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 0 || n > 1000 {
-		return nil, fmt.Errorf("LISTEN_FDS=%q: not a number of sockets", clip(count))
+		return nil, fmt.Errorf("LISTEN_FDS=%q: not a number of sockets", config.Clip(count))
 	}
 	for fd := firstInherited; fd < firstInherited+n; fd++ {
 		unix.CloseOnExec(fd)
@@ -40,7 +41,7 @@ func inheritSockets() (*inherited, error) {
 		ln, err := net.FileListener(f)
 		_ = f.Close() // ln has its own
 		if err != nil {
-			i.close()
+			i.Close()
 			return nil, fmt.Errorf("inherited socket %d does not listen: give dawk stream sockets only (ListenStream=, Accept=no): %w", fd, err)
 		}
 		i.open = append(i.open, ln)
@@ -69,7 +70,7 @@ func (i *inherited) rest() error {
 	return errors.Join(errs...)
 }
 
-func (i *inherited) close() {
+func (i *inherited) Close() {
 	for _, ln := range i.open {
 		_ = ln.Close()
 	}

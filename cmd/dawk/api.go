@@ -31,7 +31,7 @@ func (r *instance) httpListener(l net.Listener) net.Listener {
 // apiHandler is what answers below /v1/.
 func (r *instance) apiHandler() http.Handler {
 	switch {
-	case !r.cfg.apiOffered():
+	case !r.cfg.ApiOffered():
 		return sayJSON(http.StatusForbidden, "mail is not taken over HTTP on this address without TLS: set [http] tls")
 	case r.users == nil:
 		return sayJSON(http.StatusServiceUnavailable, "mail is not taken over HTTP: there are no users; dawk user add NAME, dawk user token NAME, and a restart change that")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"dawk/cmd/dawk/internal/config"
 	"errors"
 	"fmt"
 	"io"
@@ -60,7 +61,7 @@ func newRootCommand(a *app) *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", "",
-		"configuration file (default "+defaultConfigFile+" if it exists, else built-in defaults)")
+		"configuration file (default "+config.DefaultFile+" if it exists, else built-in defaults)")
 	root.AddCommand(
 		newServeCommand(a),
 		newDemoCommand(a),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/tomlfile"
@@ -44,7 +45,7 @@ type finding struct {
 // checks; they change nothing but for a file that is made and removed in the
 // data directory.
 type checker struct {
-	cfg     *Config
+	cfg     *config.Config
 	running bool // a dawk with this data directory runs
 
 	outbound6 func() netip.Addr // see there; nil: not looked at
@@ -100,13 +101,13 @@ func (a *app) check(ctx context.Context, asJSON bool) error {
 
 // checkAll makes every check, several at a time, and keeps their order.
 func checkAll(ctx context.Context, path string) []finding {
-	cfg, err := loadConfig(path)
+	cfg, err := config.Load(path)
 	if err != nil {
 		return configFindings(err)
 	}
 	c := &checker{cfg: cfg, running: dawkRuns(cfg), outbound6: outbound6}
 	checks := []func(context.Context) []finding{
-		c.configuration, c.tls, c.users, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.name, c.sources, c.shaping, c.dkim, c.spf, c.port25, c.routes,
+		c.configuration, c.tls, c.users, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.RouteName, c.sources, c.Shaping, c.dkim, c.spf, c.port25, c.routes,
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
@@ -138,7 +139,7 @@ func configFindings(err error) []finding {
 }
 
 // dawkRuns says whether somebody answers on the socket of the data directory.
-func dawkRuns(cfg *Config) bool {
+func dawkRuns(cfg *config.Config) bool {
 	nc, err := net.DialTimeout("unix", filepath.Join(cfg.DataDir, admin.SocketName), time.Second)
 	if err == nil {
 		nc.Close()

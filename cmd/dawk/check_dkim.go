@@ -11,11 +11,11 @@ import (
 // dkim compares each key with the record that should publish it: a signature
 // that does not verify is worse than none.
 func (c *checker) dkim(ctx context.Context) []finding {
-	keys := c.cfg.dkimKeys()
+	keys := c.cfg.DkimKeys()
 	if len(keys) == 0 {
 		return nil
 	}
-	r, err := mx.NewResolver(c.cfg.resolverConfig())
+	r, err := mx.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/identity"
 	"dawk/relay/tomlfile"
@@ -54,7 +55,7 @@ const certificateSoon = 14 * 24 * time.Hour
 func (c *checker) tls(context.Context) []finding {
 	t := c.cfg.TLS
 	switch {
-	case !c.cfg.needsTLS():
+	case !c.cfg.NeedsTLS():
 		return []finding{good("certificate", `not needed: every listener has tls = "off"`)}
 	case t.Certificate == "":
 		return []finding{warn("certificate", "set [tls] certificate and key to files from a certificate authority",
@@ -114,7 +115,7 @@ func chainProblem(pair tls.Certificate) string {
 
 func (c *checker) users(context.Context) []finding {
 	path := c.cfg.Users.File
-	if !c.cfg.needsUsers() {
+	if !c.cfg.NeedsUsers() {
 		return []finding{good("users", `not needed: every listener has auth = "off"`)}
 	}
 	u, err := identity.Open(path, nil)
@@ -198,7 +199,7 @@ func (c *checker) space(dir string) []finding {
 func (c *checker) listeners(ctx context.Context) []finding {
 	var all []finding
 	for _, l := range c.cfg.Listeners {
-		if isUnix(l.Address) {
+		if config.IsUnix(l.Address) {
 			continue // what is in its way is told at the start
 		}
 		all = append(all, c.bind(ctx, "listener", l.Address))
@@ -246,7 +247,7 @@ func (c *checker) trust(context.Context) []finding {
 				}
 			}
 		}
-		if !l.policy().Watched() && slices.ContainsFunc(l.TrustedNetworks, func(n relay.Network) bool { return !n.Prefix().Addr().IsLoopback() }) {
+		if !l.Policy().Watched() && slices.ContainsFunc(l.TrustedNetworks, func(n relay.Network) bool { return !n.Prefix().Addr().IsLoopback() }) {
 			f := good("trust", "listener %s lets clients of its trusted networks send without limits", l.Address)
 			f.Advice = "per_hour and hold_copies in that [[listener]] would stop a machine that somebody has taken over"
 			all = append(all, f)
@@ -283,5 +284,5 @@ func (c *checker) postmaster(context.Context) []finding {
 		return []finding{warn("postmaster", `set postmaster = "postmaster@…" to a mailbox that somebody reads`,
 			"none is set: bounces that cannot be delivered themselves are logged and dropped")}
 	}
-	return []finding{good("postmaster", "%s", c.cfg.postmasterPath())}
+	return []finding{good("postmaster", "%s", c.cfg.PostmasterPath())}
 }

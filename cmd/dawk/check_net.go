@@ -20,7 +20,7 @@ var wellKnownDomains = []string{"gmail.com", "outlook.com", "yahoo.com"}
 
 // dns asks each server by itself something that only the world can answer.
 func (c *checker) dns(ctx context.Context) []finding {
-	cfg := c.cfg.resolverConfig()
+	cfg := c.cfg.ResolverConfig()
 	all := mx.ResolverConfig{Servers: cfg.Servers}
 	r, err := mx.NewResolver(all)
 	if err != nil {
@@ -59,14 +59,14 @@ func (c *checker) byMX() bool {
 	return true
 }
 
-// name looks whether our hostname, its addresses and their names agree
+// RouteName looks whether our hostname, its addresses and their names agree
 // (RFC 1912 §2.1): receivers of direct mail insist on it.
-func (c *checker) name(ctx context.Context) []finding {
+func (c *checker) RouteName(ctx context.Context) []finding {
 	host := c.cfg.Hostname
 	if !strings.Contains(host, ".") {
 		return []finding{warn("hostname", `set hostname = "relay.example.org" to this machine's full name in DNS`, "%q is no full name; receivers refuse mail from such a host", host)}
 	}
-	r, err := mx.NewResolver(c.cfg.resolverConfig())
+	r, err := mx.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}
@@ -134,7 +134,7 @@ func (c *checker) port25(ctx context.Context) []finding {
 	if !c.byMX() {
 		return []finding{good(check, "not needed: all mail goes by routes")}
 	}
-	r, err := mx.NewResolver(c.cfg.resolverConfig())
+	r, err := mx.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}

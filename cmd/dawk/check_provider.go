@@ -8,9 +8,9 @@ import (
 	"dawk/mx"
 )
 
-// shaping shows what the configuration changes about the limits by provider.
-func (c *checker) shaping(context.Context) []finding {
-	rules, err := c.cfg.shaping()
+// Shaping shows what the configuration changes about the limits by provider.
+func (c *checker) Shaping(context.Context) []finding {
+	rules, err := c.cfg.Shaping()
 	if err != nil { // told with its place already
 		return nil
 	}

@@ -12,7 +12,7 @@ import (
 // noticeWay says which way bounces go, where there are routes. The postmaster
 // stands for whoever gets one.
 func (c *checker) noticeWay(t *mx.Transport) []finding {
-	to := c.cfg.postmasterPath()
+	to := c.cfg.PostmasterPath()
 	if to.IsNull() {
 		return nil // told by postmaster
 	}
@@ -49,7 +49,7 @@ func (c *checker) senders() []finding {
 		if len(r.SendAs) > 0 {
 			but = " or " + names(r.SendAs)
 		}
-		all = append(all, good("senders", "route %s: mail that is not From %s%s %s", r.name(), r.User, but, what))
+		all = append(all, good("senders", "route %s: mail that is not From %s%s %s", r.RouteName(), r.User, but, what))
 	}
 	return all
 }
@@ -59,18 +59,18 @@ func (c *checker) routes(ctx context.Context) []finding {
 	if len(c.cfg.Routes) == 0 {
 		return nil
 	}
-	cfg, err := c.cfg.mxConfig(slog.New(slog.DiscardHandler))
+	cfg, err := c.cfg.MxConfig(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return []finding{bad("route", "", "%v", err)}
 	}
-	if cfg.Resolver, err = mx.NewResolver(c.cfg.resolverConfig()); err != nil {
+	if cfg.Resolver, err = mx.NewResolver(c.cfg.ResolverConfig()); err != nil {
 		return nil // told by dns
 	}
-	l, err := c.cfg.logins(&cfg, slog.New(slog.DiscardHandler))
+	l, err := c.cfg.Logins(&cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return []finding{bad("route", "", "%v", err)}
 	}
-	defer l.close()
+	defer l.Close()
 	t, err := mx.NewTransport(cfg)
 	if err != nil {
 		return []finding{bad("route", "", "%v", err)}

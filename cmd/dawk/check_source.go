@@ -6,19 +6,20 @@ import (
 	"net/netip"
 	"slices"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
 )
 
 // sources looks at the faces that mail goes out with: whether this machine has
 // the addresses, and whether their names agree with what is said in EHLO.
 func (c *checker) sources(ctx context.Context) []finding {
-	r, err := mx.NewResolver(c.cfg.resolverConfig())
+	r, err := mx.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}
 	var all []finding
 	for i := range c.cfg.Sources {
-		s := c.cfg.Sources[i].source()
+		s := c.cfg.Sources[i].Source()
 		if !c.used(s.Name) {
 			all = append(all, warn("source", "name it in [delivery] source or in a [[route]], or remove it", "%s is used nowhere", s.Name))
 		}
@@ -39,7 +40,7 @@ func (c *checker) used(name string) bool {
 	if slices.Contains(c.cfg.Delivery.Source, name) {
 		return true
 	}
-	return slices.ContainsFunc(c.cfg.Routes, func(r RouteConfig) bool { return slices.Contains(r.Source, name) })
+	return slices.ContainsFunc(c.cfg.Routes, func(r config.RouteConfig) bool { return slices.Contains(r.Source, name) })
 }
 
 func (c *checker) sourceAddress(ctx context.Context, r *mx.Resolver, s mx.Source, a netip.Addr) finding {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx/mxtest"
 )
 
@@ -29,7 +30,7 @@ func TestCheckIPv6(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer dns.Close()
-			cfg := defaultConfig()
+			cfg := config.Default()
 			cfg.Hostname, cfg.DNS.Servers, cfg.Delivery.IP = "relay.test", []string{dns.Addr()}, c.ip
 			address := netip.MustParseAddr("2001:db8::25")
 			got := (&checker{cfg: cfg, outbound6: func() netip.Addr { return address }}).sources(context.Background())

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
 	"dawk/relay"
 	"dawk/relay/identity"
@@ -18,11 +19,11 @@ import (
 // with the addresses that it leaves from, as far as the configuration and DNS
 // tell both. Mail that goes by a smart host is the smart host's to allow.
 func (c *checker) spf(ctx context.Context) []finding {
-	r, err := mx.NewResolver(c.cfg.resolverConfig())
+	r, err := mx.NewResolver(c.cfg.ResolverConfig())
 	if err != nil || !c.byMX() {
 		return nil // the first is told by dns
 	}
-	addrs := c.ownAddresses(ctx, r)
+	addrs := c.OwnAddresses(ctx, r)
 	var all []finding
 	for _, domain := range c.senderDomains() {
 		all = append(all, spfOf(ctx, r, domain, addrs)...)
@@ -40,12 +41,12 @@ func (c *checker) spf(ctx context.Context) []finding {
 	return all
 }
 
-// ownAddresses are those that receivers see, as far as is known.
-func (c *checker) ownAddresses(ctx context.Context, r *mx.Resolver) (all []netip.Addr) {
+// OwnAddresses are those that receivers see, as far as is known.
+func (c *checker) OwnAddresses(ctx context.Context, r *mx.Resolver) (all []netip.Addr) {
 	found, _ := r.LookupAddrs(ctx, c.cfg.Hostname, "both") // trouble is told by hostname
 	all = slices.Clone(found.Records)
 	for i := range c.cfg.Sources {
-		s := c.cfg.Sources[i].source()
+		s := c.cfg.Sources[i].Source()
 		all = append(all, s.Addr4, s.Addr6)
 	}
 	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return !a.IsValid() || unroutable(a) != "" })
@@ -66,7 +67,7 @@ func (c *checker) senderDomains() (domains []string) {
 	for _, k := range c.cfg.DKIM {
 		add(k.Domain)
 	}
-	if !c.cfg.wantsUsers() {
+	if !c.cfg.WantsUsers() {
 		return domains
 	}
 	users, err := identity.Open(c.cfg.Users.File, nil)
@@ -92,7 +93,7 @@ func spfOf(ctx context.Context, r spfLookups, domain string, addrs []netip.Addr)
 	case err != nil:
 		return []finding{warn("spf", "try again when DNS answers", "the SPF record of %s could not be read: %v", domain, err)}
 	case len(addrs) == 0:
-		return []finding{good("spf", "%s has the record %q; which address of ours receivers see is not known", domain, clip(record))}
+		return []finding{good("spf", "%s has the record %q; which address of ours receivers see is not known", domain, config.Clip(record))}
 	}
 	for _, a := range addrs {
 		e := spfCheck{lookups: r, addr: a}
@@ -204,7 +205,7 @@ func (e *spfCheck) inner(ctx context.Context, domain string) (byte, error) {
 	}
 	result, err := e.domain(ctx, domain)
 	if errors.Is(err, errNoSPF) {
-		err = fmt.Errorf("%w: %s, which it names, has none", errSPFRecord, clip(domain))
+		err = fmt.Errorf("%w: %s, which it names, has none", errSPFRecord, config.Clip(domain))
 	}
 	return result, err
 }
@@ -215,7 +216,7 @@ func (e *spfCheck) ask(domain string) error {
 		return fmt.Errorf("%w: it needs more than %d lookups", errSPFRecord, maxSPFLookups)
 	}
 	if strings.Contains(domain, "%") {
-		return fmt.Errorf("%w the single mail (%s)", errSPFUnclear, clip(domain))
+		return fmt.Errorf("%w the single mail (%s)", errSPFUnclear, config.Clip(domain))
 	}
 	return nil
 }
@@ -236,9 +237,9 @@ func (e *spfCheck) mechanism(ctx context.Context, domain, term string) (bool, er
 	case "a", "mx":
 		return e.hosts(ctx, name, domain, rest, term)
 	case "exists", "ptr":
-		return false, fmt.Errorf("%w the single mail (%s)", errSPFUnclear, clip(term))
+		return false, fmt.Errorf("%w the single mail (%s)", errSPFUnclear, config.Clip(term))
 	}
-	return false, fmt.Errorf("%w: %q is unknown", errSPFRecord, clip(term))
+	return false, fmt.Errorf("%w: %q is unknown", errSPFRecord, config.Clip(term))
 }
 
 func (e *spfCheck) network(term, text string) (bool, error) {
@@ -246,7 +247,7 @@ func (e *spfCheck) network(term, text string) (bool, error) {
 	if err != nil {
 		a, err := netip.ParseAddr(text)
 		if err != nil {
-			return false, fmt.Errorf("%w: %q holds no address", errSPFRecord, clip(term))
+			return false, fmt.Errorf("%w: %q holds no address", errSPFRecord, config.Clip(term))
 		}
 		p = netip.PrefixFrom(a, a.BitLen())
 	}
@@ -267,7 +268,7 @@ func (e *spfCheck) hosts(ctx context.Context, name, domain, rest, term string) (
 	if text := map[bool]string{true: bits4, false: bits6}[e.addr.Is4()]; text != "" {
 		n, err := strconv.Atoi(strings.TrimPrefix(text, "/"))
 		if err != nil || n < 0 || n > bits {
-			return false, fmt.Errorf("%w: %q is no mechanism", errSPFRecord, clip(term))
+			return false, fmt.Errorf("%w: %q is no mechanism", errSPFRecord, config.Clip(term))
 		}
 		bits = n
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx/mxtest"
 	"dawk/relay"
 )
@@ -71,7 +72,7 @@ func TestCheckCertificate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cfg := defaultConfig()
+			cfg := config.Default()
 			cfg.Hostname = "relay.test"
 			cfg.Listeners[0].TLS = "starttls"
 			cfg.TLS.Certificate, cfg.TLS.Key = pemPair(t, t.TempDir(), pair)
@@ -95,7 +96,7 @@ func TestCheckCertificate(t *testing.T) {
 	}
 	one, _ := ca.Certificate(time.Hour, "a.test")
 	two, _ := ca.Certificate(time.Hour, "a.test")
-	cfg := defaultConfig()
+	cfg := config.Default()
 	cfg.Listeners[0].TLS = "implicit"
 	cfg.TLS.Certificate, _ = pemPair(t, t.TempDir(), one)
 	_, cfg.TLS.Key = pemPair(t, t.TempDir(), two)
@@ -153,7 +154,7 @@ name = "name"
 to = ["c.test"]
 via = ["wrong.test:%[2]d"]
 `, zone.Addr(), host.Port()))
-	cfg, err := loadConfig(path)
+	cfg, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +186,7 @@ func TestCheckTrust(t *testing.T) {
 	if len(own) == 0 {
 		t.Skip("this machine has no default route")
 	}
-	cfg := defaultConfig()
+	cfg := config.Default()
 	if got := (&checker{cfg: cfg}).trust(context.Background()); len(got) > 0 {
 		t.Errorf("the local listener: %q", lines(got))
 	}
@@ -203,7 +204,7 @@ func TestCheckTrust(t *testing.T) {
 
 // A trusted network that may send all night is worth a word, not a warning.
 func TestCheckLimitsOfTrustedNetworks(t *testing.T) {
-	cfg := defaultConfig()
+	cfg := config.Default()
 	var n relay.Network
 	if err := n.UnmarshalText([]byte("192.0.2.64/28")); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ func (c *checker) dane(ctx context.Context) []finding {
 	if !c.cfg.Delivery.DANE || !c.byMX() {
 		return nil
 	}
-	r, err := mx.NewResolver(c.cfg.resolverConfig())
+	r, err := mx.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay/admin"
 )
 
@@ -30,7 +31,7 @@ var errNotRunning = errors.New("dawk is not running")
 // dataDir reads where the data directory is. A fault elsewhere in the file
 // must not lock the operator out of a relay that runs: it is only told.
 func (a *app) dataDir() (string, error) {
-	c, err := loadClientConfig(a.configPath)
+	c, err := config.LoadClient(a.configPath)
 	if err == nil {
 		return c.DataDir, nil
 	}

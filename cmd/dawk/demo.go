@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx/mxtest"
 	"dawk/relay/identity"
 )
@@ -103,7 +104,7 @@ func setStage(ctx context.Context, screen *screen) (s *stage, err error) {
 		return s, err
 	}
 	if err := s.relay.listen(); err != nil {
-		err = errors.Join(err, s.relay.close())
+		err = errors.Join(err, s.relay.Close())
 		s.relay = nil
 		return s, err
 	}
@@ -138,7 +139,7 @@ const demoUser = "scanner@office.test"
 
 // writeConfig writes a configuration as an administrator would, and loads it
 // the way that `dawk serve` does.
-func (s *stage) writeConfig() (*Config, error) {
+func (s *stage) writeConfig() (*config.Config, error) {
 	hash, err := identity.HashPassword(s.password) // as `dawk user add` would
 	if err != nil {
 		return nil, err
@@ -176,7 +177,7 @@ address = "127.0.0.1:0"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	return loadConfig(path)
+	return config.Load(path)
 }
 
 // strike takes the stage down again.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay/dkim"
 )
 
@@ -51,7 +52,7 @@ func (a *app) dkimNew(k dkim.Key, kind string) error {
 		return err
 	}
 	if k.File == "" {
-		c, err := readConfig(a.configPath)
+		c, err := config.Read(a.configPath)
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
 	"dawk/relay"
 	"dawk/relay/admin"
@@ -130,7 +131,7 @@ func (r *instance) explainHandler(next http.Handler) http.Handler {
 
 // explainOffline makes the answer from the files.
 func (a *app) explainOffline(ctx context.Context, q question) (explanation, error) {
-	cfg, err := loadClientConfig(a.configPath)
+	cfg, err := config.LoadClient(a.configPath)
 	if err != nil {
 		return explanation{}, err
 	}
@@ -139,7 +140,7 @@ func (a *app) explainOffline(ctx context.Context, q question) (explanation, erro
 		return explanation{}, err
 	}
 	defer e.transport.Close()
-	if cfg.wantsUsers() {
+	if cfg.WantsUsers() {
 		e.users, err = identity.Open(cfg.Users.File, nil)
 		if err != nil && !errors.Is(err, fs.ErrPermission) {
 			return explanation{}, err
@@ -147,7 +148,7 @@ func (a *app) explainOffline(ctx context.Context, q question) (explanation, erro
 		e.usersUnread = err != nil
 	}
 	e.ledger = savedLedger(filepath.Join(cfg.DataDir, ledgerFile))
-	rules := cfg.acceptorConfig(slog.New(slog.DiscardHandler))
+	rules := cfg.AcceptorConfig(slog.New(slog.DiscardHandler))
 	rules.Ledger = e.ledger
 	if e.acceptor, err = submission.NewAcceptor(rules, nil, nil); err != nil {
 		return explanation{}, err
@@ -167,7 +168,7 @@ func savedLedger(path string) *identity.Ledger {
 
 // explainer knows what an explanation needs.
 type explainer struct {
-	cfg         *Config
+	cfg         *config.Config
 	acceptor    *submission.Acceptor
 	transport   *mx.Transport
 	users       *identity.Users // nil: nobody can log in, or the file may not be read

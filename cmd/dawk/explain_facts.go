@@ -174,7 +174,7 @@ func (e *explainer) client(x *explanation, network string) *identity.User {
 			continue
 		}
 		at := explainedListener{Address: l.Address}
-		if policy := l.policy(); policy.Watched() {
+		if policy := l.Policy(); policy.Watched() {
 			u := identity.ForClient(addr, policy)
 			at.Quotas = e.ledger.Left(u)
 			if limited == nil {
@@ -252,11 +252,11 @@ func (e *explainer) sign(x *explanation, m *relay.Message) {
 	if domain == "" {
 		domain = e.cfg.Hostname
 	}
-	if x.Route.Name != "" && e.cfg.unsigned(mx.RoutePrefix+x.Route.Name) {
+	if x.Route.Name != "" && e.cfg.Unsigned(mx.RoutePrefix+x.Route.Name) {
 		x.Unsigned = "the route takes its mail unsigned (dkim)"
 		return
 	}
-	for _, k := range e.cfg.dkimKeys() {
+	for _, k := range e.cfg.DkimKeys() {
 		k, err := k.Normalize()
 		if err != nil || k.Domain != domain {
 			continue
@@ -283,7 +283,7 @@ func keyKind(k dkim.Key) string {
 func (e *explainer) bounce(ctx context.Context, x *explanation) {
 	to := x.SendFrom
 	if to.IsNull() {
-		if to = e.cfg.postmasterPath(); to.IsNull() {
+		if to = e.cfg.PostmasterPath(); to.IsNull() {
 			x.Bounce.Note = "nobody is told: the reverse-path is null, and no postmaster is set"
 			return
 		}

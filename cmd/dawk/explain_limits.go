@@ -18,7 +18,7 @@ func (e *explainer) limits(x *explanation) {
 		if !x.Destination.ByMX {
 			e.now(x, mx.RoutePrefix+x.Route.Name, say)
 		}
-		b, _ := e.cfg.Routes[i].budget()
+		b, _ := e.cfg.Routes[i].Budget()
 		for _, l := range []struct {
 			n    int
 			what string

@@ -38,7 +38,7 @@ type heldRoute struct {
 }
 
 func (r *instance) newHeldNotices() *heldNotices {
-	return &heldNotices{after: time.Duration(r.cfg.Bounce.HeldNotice), hostname: r.cfg.Hostname, to: r.cfg.postmasterPath(),
+	return &heldNotices{after: time.Duration(r.cfg.Bounce.HeldNotice), hostname: r.cfg.Hostname, to: r.cfg.PostmasterPath(),
 		accept: func(ctx context.Context, s *submission.Submission) (relay.QueueID, error) {
 			return r.acceptor.Accept(ctx, s)
 		},
@@ -120,7 +120,7 @@ func headerWord(s string) string {
 	return string(b)
 }
 
-func (n *heldNotices) close() {
+func (n *heldNotices) Close() {
 	if n == nil {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/history"
@@ -33,7 +34,7 @@ func newHistoryCommand(a *app) *cobra.Command {
 }
 
 func (a *app) history(terms []string, limit int, asJSON bool) error {
-	cfg, err := loadClientConfig(a.configPath)
+	cfg, err := config.LoadClient(a.configPath)
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func (a *app) history(terms []string, limit int, asJSON bool) error {
 		p.record(&r)
 		return p.err
 	}
-	err = history.Read(cfg.historyDir(), q, func(r history.Record) error {
+	err = history.Read(cfg.HistoryDir(), q, func(r history.Record) error {
 		seen++
 		switch {
 		case limit <= 0:

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/metrics"
 	"dawk/mx"
 	"dawk/queue"
@@ -44,13 +45,13 @@ const (
 // nothing yet; listen opens its doors; run serves until its context ends and
 // closes it all again.
 type instance struct {
-	cfg *Config
+	cfg *config.Config
 	log *slog.Logger
 
 	queue      *queue.Queue
 	resolver   *mx.Resolver
 	transport  *mx.Transport
-	logins     logins // of routes
+	logins     config.Logins // of routes
 	heldRoutes *heldNotices
 	signer     *dkim.Signer
 	reports    *tlsReports       // nil: neither DANE nor MTA-STS
@@ -81,7 +82,7 @@ type instance struct {
 
 // newInstance builds a relay from the bottom up: store, transport, scheduler,
 // front door. observers see every event, after the log and the metrics.
-func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*instance, error) {
+func newInstance(cfg *config.Config, log *slog.Logger, observers ...relay.Observer) (*instance, error) {
 	r := &instance{cfg: cfg, log: log, began: time.Now(), history: admin.NewHistory(admin.DefaultHistory), distrusted: make(chan error, 1)}
 	var err error
 	if r.inherited, err = inheritSockets(); err != nil {
@@ -101,14 +102,14 @@ func newInstance(cfg *Config, log *slog.Logger, observers ...relay.Observer) (*i
 	r.openHistory()
 	for _, step := range []func() error{r.openTransport, r.openTLSReports, r.openSigner, r.openUsers, r.openLedger, r.openDispatcher, r.openServer} {
 		if err := step(); err != nil {
-			return nil, errors.Join(err, r.close())
+			return nil, errors.Join(err, r.Close())
 		}
 	}
 	return r, nil
 }
 
 func (r *instance) openQueue() (err error) {
-	opt := r.cfg.queueOptions(r.log)
+	opt := r.cfg.QueueOptions(r.log)
 	opt.Destination = func(m *relay.Message, to relay.Path) string {
 		if destination, ok := delivery.HeldBack(m); ok {
 			return destination
@@ -126,7 +127,7 @@ func (r *instance) openHistory() {
 	if r.cfg.History.Keep == 0 {
 		return
 	}
-	records, err := history.Open(r.cfg.historyOptions(r.log))
+	records, err := history.Open(r.cfg.HistoryOptions(r.log))
 	if err != nil {
 		r.log.Warn("no history is kept; mail is not affected", "error", err)
 		return
@@ -137,18 +138,18 @@ func (r *instance) openHistory() {
 }
 
 func (r *instance) openTransport() (err error) {
-	if r.resolver, err = mx.NewResolver(r.cfg.resolverConfig()); err != nil {
+	if r.resolver, err = mx.NewResolver(r.cfg.ResolverConfig()); err != nil {
 		return fmt.Errorf("dns: %w", err)
 	}
-	cfg, err := r.cfg.mxConfig(r.log)
+	cfg, err := r.cfg.MxConfig(r.log)
 	if err != nil {
 		return err
 	}
-	cfg.Resolver, cfg.Own, cfg.OnHold = r.resolver, r.cfg.ownAddresses(), r.onHold
+	cfg.Resolver, cfg.Own, cfg.OnHold = r.resolver, r.cfg.OwnAddresses(), r.onHold
 	cfg.BudgetFile, cfg.Sign = filepath.Join(r.cfg.DataDir, "budgets.json"), r.signAnew
 	cfg.SevenBit = r.sevenBit
 	cfg.PolicyDir, cfg.OnTLS = filepath.Join(r.cfg.DataDir, "mta-sts"), r.tlsSeen
-	if r.logins, err = r.cfg.logins(&cfg, r.log); err != nil {
+	if r.logins, err = r.cfg.Logins(&cfg, r.log); err != nil {
 		return err
 	}
 	if r.transport, err = mx.NewTransport(cfg); err != nil {
@@ -161,7 +162,7 @@ func (r *instance) openTransport() (err error) {
 }
 
 func (r *instance) openSigner() (err error) {
-	r.signer, err = dkim.Open(r.cfg.dkimKeys(), r.log)
+	r.signer, err = dkim.Open(r.cfg.DkimKeys(), r.log)
 	return err
 }
 
@@ -184,7 +185,7 @@ func (r *instance) hasSevenBit(content relay.Content) bool {
 // routes whose provider signs itself.
 func (r *instance) sign(m *relay.Message, content relay.Content) ([]byte, error) {
 	for _, rcpt := range m.Recipients {
-		if !r.cfg.unsigned(r.transport.Destination(m, rcpt.Path)) {
+		if !r.cfg.Unsigned(r.transport.Destination(m, rcpt.Path)) {
 			return r.signer.Sign(content)
 		}
 	}
@@ -192,14 +193,14 @@ func (r *instance) sign(m *relay.Message, content relay.Content) ([]byte, error)
 }
 
 func (r *instance) openUsers() (err error) {
-	if r.cfg.wantsUsers() {
+	if r.cfg.WantsUsers() {
 		r.users, err = identity.Open(r.cfg.Users.File, r.log)
 	}
 	return err
 }
 
 func (r *instance) openDispatcher() (err error) {
-	cfg := r.cfg.deliveryConfig(r.log)
+	cfg := r.cfg.DeliveryConfig(r.log)
 	cfg.Grace = drainAttempts
 	cfg.Limits = delivery.Limits{Reserve: r.transport.Reserve, Provider: r.transport.Provider,
 		Allowance: func(provider string) delivery.Allowance {
@@ -212,17 +213,17 @@ func (r *instance) openDispatcher() (err error) {
 }
 
 func (r *instance) openServer() error {
-	cfg := r.cfg.submissionConfig(r.log)
+	cfg := r.cfg.SubmissionConfig(r.log)
 	r.backoff = identity.NewBackoff(cfg.AuthFailuresPerIP)
 	cfg.Listen, cfg.Backoff = r.inherited.listen, r.backoff
-	if r.cfg.needsTLS() {
+	if r.cfg.NeedsTLS() {
 		certs, err := r.certificates()
 		if err != nil {
 			return err
 		}
 		r.certs, cfg.GetCertificate = certs, certs.Get
 	}
-	rules := r.cfg.acceptorConfig(r.log)
+	rules := r.cfg.AcceptorConfig(r.log)
 	rules.Sign, rules.Ledger, rules.Refuses = r.sign, r.ledger.Ledger, r.transport.Refuses
 	acceptor, err := submission.NewAcceptor(rules, r.queue, r.observer)
 	if err != nil {
@@ -296,7 +297,7 @@ func (r *instance) run(ctx context.Context) error {
 		r.reports.start(r.acceptor)
 		r.log.Info("ready", "deliveries", r.dispatcher.Stats(0).Queued, "start_took", time.Since(r.began).Round(time.Millisecond))
 	case err := <-dispatched:
-		return errors.Join(err, r.close())
+		return errors.Join(err, r.Close())
 	case <-ctx.Done():
 	}
 
@@ -316,16 +317,16 @@ func (r *instance) run(ctx context.Context) error {
 	if err := r.server.Shutdown(drain); err != nil {
 		r.log.Warn("clients were cut off; what they were sending was not acknowledged", "err", err)
 	}
-	failed = errors.Join(failed, <-dispatched, r.close())
+	failed = errors.Join(failed, <-dispatched, r.Close())
 	if failed == nil {
 		r.log.Info("stopped; the queue is closed")
 	}
 	return failed
 }
 
-// close closes what newInstance and listen opened, except connections and
+// Close closes what newInstance and listen opened, except connections and
 // attempts, which run has ended.
-func (r *instance) close() error {
+func (r *instance) Close() error {
 	if r.http != nil {
 		r.http.Close()
 	} else if r.httpL != nil {
@@ -337,15 +338,15 @@ func (r *instance) close() error {
 	if r.socketL != nil {
 		r.socketL.Close()
 	}
-	r.local.close()
+	r.local.Close()
 	if r.keys != nil {
 		r.keys.Close()
 	}
-	r.ledger.close()
-	r.heldRoutes.close()
-	r.reports.close()
+	r.ledger.Close()
+	r.heldRoutes.Close()
+	r.reports.Close()
 	var errs []error
-	r.logins.close()
+	r.logins.Close()
 	if r.transport != nil {
 		errs = append(errs, r.transport.Close())
 	}
@@ -362,7 +363,7 @@ func (r *instance) close() error {
 
 // signAnew signs content that was changed for a route.
 func (r *instance) signAnew(route string, content relay.Content) ([]byte, error) {
-	if r.cfg.unsigned(mx.RoutePrefix + route) {
+	if r.cfg.Unsigned(mx.RoutePrefix + route) {
 		return nil, nil
 	}
 	return r.signer.Sign(content)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/identity"
@@ -51,7 +52,7 @@ func (r *instance) keepLedger() {
 	}
 }
 
-func (l *ledger) close() {
+func (l *ledger) Close() {
 	if l != nil {
 		close(l.stop)
 		<-l.stopped
@@ -84,7 +85,7 @@ func (r *instance) releaseUser(name string) (admin.UserHold, error) {
 }
 
 // newDevices is the table for listeners of profile "device"; nil without any.
-func newDevices(listeners []ListenerConfig) *admin.Devices {
+func newDevices(listeners []config.ListenerConfig) *admin.Devices {
 	var names []string
 	for _, l := range listeners {
 		if l.Profile == "device" {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/identity"
@@ -27,7 +28,7 @@ type localDoor struct {
 // listenLocal opens the socket and makes the folder.
 func (r *instance) listenLocal() error {
 	s := r.cfg.Sendmail
-	if r.cfg.wanted("sendmail.socket", s.Socket) {
+	if r.cfg.Wanted("sendmail.socket", s.Socket) {
 		if err := os.MkdirAll(filepath.Dir(s.Socket), 0o755); err != nil {
 			return fmt.Errorf("sendmail.socket: %w", err)
 		}
@@ -36,17 +37,17 @@ func (r *instance) listenLocal() error {
 			return err
 		}
 		r.local.socket = l
-		r.server.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: s.policy()})
+		r.server.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: s.Policy()})
 		r.log.Info("listening", "socket", s.Socket, "for", "dawk sendmail")
 	}
-	if r.cfg.wanted("sendmail.drop", s.Drop) {
+	if r.cfg.Wanted("sendmail.drop", s.Drop) {
 		if err := os.MkdirAll(filepath.Dir(s.Drop), 0o755); err != nil {
 			return fmt.Errorf("sendmail.drop: %w", err)
 		}
 		if err := sendmail.MakeDrop(s.Drop); err != nil {
 			return fmt.Errorf("sendmail.drop: %w", err)
 		}
-		r.local.lost.most, r.local.lost.span, _ = parseNoticeLimit(r.cfg.Bounce.Limit) // checked
+		r.local.lost.most, r.local.lost.span, _ = config.ParseNoticeLimit(r.cfg.Bounce.Limit) // checked
 		r.local.collector = &sendmail.Collector{Dir: s.Drop, Accept: r.acceptDropped, Most: r.mostDropped,
 			Permanent: permanent, Personal: overQuota, Tell: r.tellOfLost, Log: r.log}
 	}
@@ -60,7 +61,7 @@ func (r *instance) acceptDropped(ctx context.Context, s *sendmail.Submission) (r
 	dropped := &submission.Submission{
 		Envelope: s.Envelope, Content: s.Content, Identity: s.Identity, Listener: "drop", Protocol: "ESMTP", HideClient: true,
 	}
-	if policy := r.cfg.Sendmail.policy(); policy.Watched() {
+	if policy := r.cfg.Sendmail.Policy(); policy.Watched() {
 		dropped.User = identity.ForProgram(s.Identity, policy)
 	}
 	return r.acceptor.Accept(context.WithoutCancel(ctx), dropped)
@@ -86,8 +87,8 @@ func (d *localDoor) collect(ctx context.Context) {
 	}
 }
 
-// close waits for the collector, whose context has ended.
-func (d *localDoor) close() {
+// Close waits for the collector, whose context has ended.
+func (d *localDoor) Close() {
 	d.collected.Wait()
 	if d.socket != nil {
 		d.socket.Close()

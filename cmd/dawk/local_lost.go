@@ -54,7 +54,7 @@ func (r *instance) tellOfLost(ctx context.Context, l *sendmail.Lost) error {
 // lostMail is the notice about a message that the rules refused; nil if there
 // is nobody to tell.
 func (r *instance) lostMail(l *sendmail.Lost, now time.Time) *relay.Notice {
-	cfg := bounce.Config{Hostname: r.cfg.Hostname, Postmaster: r.cfg.postmasterPath(), Languages: r.cfg.Languages(), Language: r.cfg.Bounce.Language, SevenBit: r.hasSevenBit}
+	cfg := bounce.Config{Hostname: r.cfg.Hostname, Postmaster: r.cfg.PostmasterPath(), Languages: r.cfg.Languages(), Language: r.cfg.Bounce.Language, SevenBit: r.hasSevenBit}
 	m := &relay.Message{ID: r.queue.NextID(), Envelope: l.Envelope, Arrival: now, Identity: l.Identity}
 	m.Size = l.Message.Size()
 	reply := relay.Reply{Code: 554, Status: relay.Status{Class: 5, Subject: 6}}
@@ -82,7 +82,7 @@ func (r *instance) lostMail(l *sendmail.Lost, now time.Time) *relay.Notice {
 
 // lostFile tells the postmaster of a file that is no mail; nil without one.
 func (r *instance) lostFile(l *sendmail.Lost) *relay.Notice {
-	to := r.cfg.postmasterPath()
+	to := r.cfg.PostmasterPath()
 	if to.IsNull() {
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
 	"dawk/mx/oauth"
 	"dawk/relay"
@@ -79,7 +80,7 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 		if lerr != nil {
 			return lerr
 		}
-		defer offline.close()
+		defer offline.Close()
 		all = loginStatuses(offline)
 	} else if err != nil {
 		return err
@@ -170,7 +171,7 @@ func (a *app) oauthTest(ctx context.Context, route string, asJSON bool) error {
 
 // testOffline tests a login without a relay that runs.
 func (a *app) testOffline(ctx context.Context, route string) (loginTest, error) {
-	cfg, err := loadConfig(a.configPath)
+	cfg, err := config.Load(a.configPath)
 	if err != nil {
 		return loginTest{}, err
 	}
@@ -178,7 +179,7 @@ func (a *app) testOffline(ctx context.Context, route string) (loginTest, error) 
 	if err != nil {
 		return loginTest{}, err
 	}
-	defer l.close()
+	defer l.Close()
 	t, err := mx.NewTransport(mc)
 	if err != nil {
 		return loginTest{}, err
@@ -187,8 +188,8 @@ func (a *app) testOffline(ctx context.Context, route string) (loginTest, error) 
 	return testLogin(ctx, t, l, route)
 }
 
-func (a *app) offlineLogins() (logins, error) {
-	cfg, err := loadClientConfig(a.configPath)
+func (a *app) offlineLogins() (config.Logins, error) {
+	cfg, err := config.LoadClient(a.configPath)
 	if err != nil {
 		return nil, err
 	}
@@ -201,21 +202,21 @@ func (a *app) offlineLogins() (logins, error) {
 func (a *app) oauthLogin(ctx context.Context, name string) error {
 	ctx, stop := signal.NotifyContext(orBackground(ctx), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	cfg, err := loadClientConfig(a.configPath)
+	cfg, err := config.LoadClient(a.configPath)
 	if err != nil {
 		return err
 	}
-	_ = cfg.loadRoots() // a login over a host with a private authority fails, and says so
+	_ = cfg.LoadRoots() // a login over a host with a private authority fails, and says so
 	_, all, err := routesOffline(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	defer all.close()
+	defer all.Close()
 	s := all[name]
 	if s == nil {
-		return fmt.Errorf("there is no route %q with a login; dawk oauth status lists them", clip(name))
+		return fmt.Errorf("there is no route %q with a login; dawk oauth status lists them", config.Clip(name))
 	}
-	if file, what := cfg.secretFile(name); file != "" {
+	if file, what := cfg.SecretFile(name); file != "" {
 		err = a.keepSecret(name, file, what)
 	} else {
 		err = a.walkThrough(ctx, s)
@@ -287,16 +288,16 @@ func orBackground(ctx context.Context) context.Context {
 }
 
 // routesOffline is what a Transport of a command needs.
-func routesOffline(c *Config, log *slog.Logger) (mx.Config, logins, error) {
-	mc, err := c.mxConfig(log)
+func routesOffline(c *config.Config, log *slog.Logger) (mx.Config, config.Logins, error) {
+	mc, err := c.MxConfig(log)
 	if err != nil {
 		return mx.Config{}, nil, err
 	}
-	resolver, err := mx.NewResolver(c.resolverConfig())
+	resolver, err := mx.NewResolver(c.ResolverConfig())
 	if err != nil {
 		return mx.Config{}, nil, fmt.Errorf("dns: %w", err)
 	}
 	mc.Resolver = resolver
-	l, err := c.logins(&mc, log)
+	l, err := c.Logins(&mc, log)
 	return mc, l, err
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
 	"dawk/relay"
 )
@@ -83,7 +84,7 @@ func (a *app) probe(ctx context.Context, subject string, limit time.Duration, as
 // offlineTransport is one for commands that look at the world by themselves.
 // It opens no file of secrets and writes nothing.
 func (a *app) offlineTransport() (*mx.Transport, error) {
-	cfg, err := loadClientConfig(a.configPath)
+	cfg, err := config.LoadClient(a.configPath)
 	if err != nil {
 		return nil, err
 	}
@@ -315,21 +316,21 @@ func tookWords(v *mx.SessionView) string {
 }
 
 // lookingTransport logs in nowhere, keeps no policy, and counts nothing.
-func lookingTransport(c *Config) (*mx.Transport, error) {
+func lookingTransport(c *config.Config) (*mx.Transport, error) {
 	if c.Hostname == "" {
-		c.Hostname = machineName()
+		c.Hostname = config.MachineName()
 	}
-	if err := c.loadRoots(); err != nil {
+	if err := c.LoadRoots(); err != nil {
 		return nil, err
 	}
-	cfg, err := c.mxConfig(slog.New(slog.DiscardHandler))
+	cfg, err := c.MxConfig(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Resolver, err = mx.NewResolver(c.resolverConfig()); err != nil {
+	if cfg.Resolver, err = mx.NewResolver(c.ResolverConfig()); err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
-	cfg.Own = c.ownAddresses()
+	cfg.Own = c.OwnAddresses()
 	dir := filepath.Join(c.DataDir, "mta-sts")
 	if _, err := os.Stat(dir); err == nil { // else it would be made
 		cfg.PolicyDir = dir

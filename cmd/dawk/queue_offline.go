@@ -9,13 +9,14 @@ import (
 	"os"
 	"path/filepath"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/queue"
 	"dawk/relay/admin"
 )
 
 // verifyOffline checks the store of a relay that does not run. It changes
 // nothing.
-func verifyOffline(ctx context.Context, cfg *Config, _ *slog.Logger) (*admin.Report, error) {
+func verifyOffline(ctx context.Context, cfg *config.Config, _ *slog.Logger) (*admin.Report, error) {
 	r, err := queue.VerifyDir(ctx, cfg.DataDir)
 	if err != nil {
 		return nil, err
@@ -26,12 +27,12 @@ func verifyOffline(ctx context.Context, cfg *Config, _ *slog.Logger) (*admin.Rep
 
 // compactOffline opens the store as the relay would, with all that a start
 // mends.
-func compactOffline(ctx context.Context, cfg *Config, log *slog.Logger) (*admin.Report, error) {
+func compactOffline(ctx context.Context, cfg *config.Config, log *slog.Logger) (*admin.Report, error) {
 	// Open would make a new queue where there is none.
 	if entries, err := os.ReadDir(cfg.DataDir); errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil, fmt.Errorf("there is no queue in %s", filepath.Clean(cfg.DataDir))
 	}
-	q, err := queue.Open(cfg.queueOptions(log))
+	q, err := queue.Open(cfg.QueueOptions(log))
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/admin"
 )
@@ -76,7 +77,7 @@ func newQueueCompactCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) maintain(ctx context.Context, path string, offline func(context.Context, *Config, *slog.Logger) (*admin.Report, error)) (*admin.Report, error) {
+func (a *app) maintain(ctx context.Context, path string, offline func(context.Context, *config.Config, *slog.Logger) (*admin.Report, error)) (*admin.Report, error) {
 	c, err := a.client()
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func (a *app) maintain(ctx context.Context, path string, offline func(context.Co
 	if !errors.Is(err, errNotRunning) {
 		return &r, err
 	}
-	cfg, err := loadClientConfig(a.configPath)
+	cfg, err := config.LoadClient(a.configPath)
 	if err != nil {
 		return nil, err
 	}

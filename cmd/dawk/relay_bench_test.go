@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"dawk/cmd/dawk/internal/config"
 	bench "dawk/cmd/dawkbench/load"
 )
 
@@ -49,7 +50,7 @@ via = [%q]
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		tb.Fatal(err)
 	}
-	cfg, err := loadConfig(file)
+	cfg, err := config.Load(file)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
 	"dawk/mx/oauth"
 	"dawk/relay"
@@ -59,8 +60,8 @@ func (r *instance) routesHeld() map[string]bool {
 		return all
 	}
 	for i := range r.cfg.Routes {
-		if r.cfg.Routes[i].logsIn() {
-			all[r.cfg.Routes[i].name()] = false
+		if r.cfg.Routes[i].LogsIn() {
+			all[r.cfg.Routes[i].RouteName()] = false
 		}
 	}
 	for _, h := range r.transport.HeldRoutes() {
@@ -76,7 +77,7 @@ type loginStatus struct {
 	Why       string    `json:"why,omitempty"` // what the last login brought
 }
 
-func loginStatuses(l logins) []loginStatus {
+func loginStatuses(l config.Logins) []loginStatus {
 	var all []loginStatus
 	for _, s := range l {
 		all = append(all, loginStatus{Status: s.Status()})
@@ -93,7 +94,7 @@ type loginTest struct {
 }
 
 // testLogin logs in at a route as a delivery would, and sends nothing.
-func testLogin(ctx context.Context, t *mx.Transport, l logins, route string) (loginTest, error) {
+func testLogin(ctx context.Context, t *mx.Transport, l config.Logins, route string) (loginTest, error) {
 	probed, ok := t.ProbeRoute(ctx, route)
 	if !ok {
 		return loginTest{}, fmt.Errorf("there is no route %q with a smart host", route)
@@ -117,7 +118,7 @@ func testLogin(ctx context.Context, t *mx.Transport, l logins, route string) (lo
 }
 
 // missing says what a login that was refused lacks.
-func missing(l logins, p mx.Probed) []string {
+func missing(l config.Logins, p mx.Probed) []string {
 	if s := l[p.Route]; s != nil && p.Reply.Stage == relay.StageAuth && p.Reply.Code/100 == 5 {
 		return s.Missing()
 	}

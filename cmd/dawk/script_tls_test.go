@@ -68,7 +68,7 @@ func tlsCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(w.dns.Add(fmt.Sprintf("_%d._tcp.%s. TLSA 3 1 1 %s", w.port, args[2], hex.EncodeToString(sum[:]))))
 	case "policy":
 		w.need(args, 3, "tls policy IP DOMAIN MODE MX …")
-		t.policy(args[1], args[2:])
+		t.Policy(args[1], args[2:])
 	case "inbox":
 		t.inbox(args[1], args[len(args)-1])
 	case "posted":
@@ -116,7 +116,7 @@ func tlsOf(ts *testscript.TestScript) *tlsWorld {
 	return t
 }
 
-func (t *tlsWorld) policy(ip string, args []string) {
+func (t *tlsWorld) Policy(ip string, args []string) {
 	if args[0] == "stop" {
 		t.ts.Check(t.hosts[ip].Close())
 		delete(t.hosts, ip)

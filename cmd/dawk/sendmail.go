@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay/sendmail"
 	"dawk/relay/submission"
 )
@@ -94,24 +95,24 @@ func (a *app) sendmail(argv []string) error {
 // sendmailConfig is [sendmail], complete. A user who may not read the
 // configuration, which is common, gets the default places: the mail of a cron
 // job must not depend on it.
-func (a *app) sendmailConfig(path string) (SendmailConfig, error) {
+func (a *app) sendmailConfig(path string) (config.SendmailConfig, error) {
 	if path == "" {
 		path = a.configPath
 	}
-	c, err := readConfig(path)
+	c, err := config.Read(path)
 	switch {
 	case err == nil:
 	case path == "":
-		c = builtinConfig()
+		c = config.Builtin()
 	default:
-		return SendmailConfig{}, err
+		return config.SendmailConfig{}, err
 	}
 	s := c.Sendmail
 	if s.Domain == "" {
 		s.Domain = c.Hostname
 	}
 	if s.Domain == "" {
-		s.Domain = machineName()
+		s.Domain = config.MachineName()
 	}
 	return s, nil
 }
@@ -127,7 +128,7 @@ func caller(domain string) sendmail.Sender {
 }
 
 // handIn takes m to the relay, or else to the drop folder.
-func (a *app) handIn(cfg SendmailConfig, m *sendmail.Message, verbose bool) error {
+func (a *app) handIn(cfg config.SendmailConfig, m *sendmail.Message, verbose bool) error {
 	said, err := submitLocal(cfg.Socket, m)
 	var no *sendmail.Refused
 	switch {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"dawk/cmd/dawk/internal/config"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,7 +32,7 @@ Without a configuration file it serves this machine only: SMTP on
 
 // serve runs the relay with the configuration that a names.
 func serve(ctx context.Context, a *app) error {
-	cfg, err := loadConfig(a.configPath)
+	cfg, err := config.Load(a.configPath)
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func serve(ctx context.Context, a *app) error {
 		return err
 	}
 	if err := r.listen(); err != nil {
-		return errors.Join(err, r.close())
+		return errors.Join(err, r.Close())
 	}
 	r.announce(a)
 	return r.run(ctx)
@@ -90,7 +91,7 @@ func (r *instance) announce(a *app) {
 	for i, addr := range r.server.Addrs() {
 		l := r.cfg.Listeners[i]
 		name := addr.String()
-		if isUnix(l.Address) {
+		if config.IsUnix(l.Address) {
 			name = l.Address
 		}
 		r.log.Info("listening", "address", name, "tls", l.TLS, "auth", l.Auth)

@@ -17,7 +17,7 @@ func (r *instance) newMetrics() *metrics.Set {
 		categories = append(categories, string(c))
 	}
 	var names []string
-	if rules, err := r.cfg.shaping(); err == nil { // checked
+	if rules, err := r.cfg.Shaping(); err == nil { // checked
 		names = rules.Names()
 	}
 	return metrics.New(metrics.Sources{

@@ -52,7 +52,7 @@ func (r *instance) openTLSReports() error {
 		return nil
 	}
 	contact := "postmaster@" + r.cfg.Hostname
-	if p := r.cfg.postmasterPath(); !p.IsNull() {
+	if p := r.cfg.PostmasterPath(); !p.IsNull() {
 		contact = p.String()
 	}
 	r.reports = &tlsReports{counters: counters, send: r.cfg.Delivery.TLSReports, resolver: r.resolver, post: r.transport.PostReport, log: r.log,
@@ -94,7 +94,7 @@ func (t *tlsReports) start(a *submission.Acceptor) {
 	})
 }
 
-func (t *tlsReports) close() {
+func (t *tlsReports) Close() {
 	if t == nil {
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/identity"
 )
@@ -64,7 +65,7 @@ func oneName(cmd *cobra.Command, args []string) error {
 // elsewhere in the configuration do not matter here: one of them may be that
 // there is no file of users yet.
 func (a *app) usersFile() (identity.Editor, error) {
-	c, err := readConfig(a.configPath)
+	c, err := config.Read(a.configPath)
 	if err != nil {
 		return identity.Editor{}, err
 	}

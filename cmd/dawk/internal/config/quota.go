@@ -1,4 +1,4 @@
-package main
+package config
 
 import "dawk/relay/identity"
 
@@ -14,7 +14,7 @@ type QuotaConfig struct {
 	HoldNewRecipients int `toml:"hold_new_recipients"`
 }
 
-func (q QuotaConfig) policy() identity.Policy {
+func (q QuotaConfig) Policy() identity.Policy {
 	return identity.Policy{PerHour: q.PerHour, PerDay: q.PerDay, Burst: q.Burst, RecipientsPerHour: q.RecipientsPerHour,
 		RecipientsPerDay: q.RecipientsPerDay, HoldCopies: q.HoldCopies, HoldNewRecipients: q.HoldNewRecipients}
 }

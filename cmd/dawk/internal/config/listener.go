@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"crypto/x509"
@@ -50,9 +50,9 @@ func (c *Config) checkClientCAs() {
 	}
 }
 
-// apiOffered says whether mail is taken over HTTP: from this machine, or over
+// ApiOffered says whether mail is taken over HTTP: from this machine, or over
 // TLS. A token in the clear on a network would be everybody's.
-func (c *Config) apiOffered() bool {
+func (c *Config) ApiOffered() bool {
 	if c.HTTP.Address == "" || c.HTTP.TLS == "implicit" {
 		return c.HTTP.Address != ""
 	}
@@ -64,15 +64,15 @@ func (c *Config) apiOffered() bool {
 	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
 }
 
-// wantsUsers says whether the file of users is read: where somebody may log
+// WantsUsers says whether the file of users is read: where somebody may log
 // in, and for tokens where there is a file.
-func (c *Config) wantsUsers() bool {
-	if c.needsUsers() {
+func (c *Config) WantsUsers() bool {
+	if c.NeedsUsers() {
 		return true
 	}
 	_, err := os.Stat(c.Users.File)
-	return c.apiOffered() && err == nil
+	return c.ApiOffered() && err == nil
 }
 
-// isUnix says whether an address in the configuration is a unix socket.
-func isUnix(address string) bool { return strings.HasPrefix(address, "unix:") }
+// IsUnix says whether an address in the configuration is a unix socket.
+func IsUnix(address string) bool { return strings.HasPrefix(address, "unix:") }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"crypto/tls"
@@ -43,7 +43,7 @@ func (c *Config) checkNames() {
 	switch {
 	case c.Hostname == "" && !c.doc.Has("hostname"): // a client command: see loadClientConfig
 	case err != nil || strings.HasPrefix(name, "["):
-		c.doc.Fault("hostname", "hostname %q is not a host name: write it like \"relay.example.org\"", clip(c.Hostname))
+		c.doc.Fault("hostname", "hostname %q is not a host name: write it like \"relay.example.org\"", Clip(c.Hostname))
 	case strings.Trim(name, "0123456789.") == "":
 		c.doc.Fault("hostname", "hostname %q is an address; it must be a name, like \"relay.example.org\"", name)
 	}
@@ -140,7 +140,7 @@ func (c *Config) checkListenerCombination(at string, l *ListenerConfig) {
 	if ap, err := netip.ParseAddrPort(l.Address); err == nil {
 		loopbackOnly = ap.Addr().Unmap().IsLoopback()
 	} else if host, _, err := net.SplitHostPort(l.Address); err == nil {
-		loopbackOnly = host == "localhost" || isUnix(l.Address)
+		loopbackOnly = host == "localhost" || IsUnix(l.Address)
 	}
 	if l.TLS == "off" && l.Auth == "required" && !l.AuthWithoutTLS && len(l.TrustedNetworks) == 0 && !loopbackOnly {
 		fault("tls", `with tls = "off" only this machine may log in: set tls = "starttls", or auth_without_tls = true if passwords may cross the network in the clear`)
@@ -188,7 +188,7 @@ func (c *Config) checkTLS() {
 
 // checkCertificate reads the pair, where anything uses it.
 func (c *Config) checkCertificate() {
-	if c.TLS.Certificate == "" || c.TLS.Key == "" || !c.needsTLS() {
+	if c.TLS.Certificate == "" || c.TLS.Key == "" || !c.NeedsTLS() {
 		return
 	}
 	for key, file := range map[string]string{"tls.certificate": c.TLS.Certificate, "tls.key": c.TLS.Key} {
@@ -248,7 +248,7 @@ func dnsServer(s string) (string, error) {
 	}
 	ap, err := netip.ParseAddrPort(s)
 	if err != nil || ap.Port() == 0 {
-		return "", fmt.Errorf("%q is not the address of a server: write it like \"127.0.0.1:53\"", clip(s))
+		return "", fmt.Errorf("%q is not the address of a server: write it like \"127.0.0.1:53\"", Clip(s))
 	}
 	return ap.String(), nil
 }
@@ -266,13 +266,13 @@ func (c *Config) checkHTTP() {
 		_, err = netip.ParseAddr(host)
 	}
 	if err != nil {
-		c.doc.Fault("http.address", "http.address %q is not an address: write it like \"127.0.0.1:8025\"", clip(c.HTTP.Address))
+		c.doc.Fault("http.address", "http.address %q is not an address: write it like \"127.0.0.1:8025\"", Clip(c.HTTP.Address))
 	}
 }
 
 func (c *Config) oneOf(path, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
-		c.doc.Fault(path, "%s = %q is unknown; it is one of %s", keyName(path), clip(value), quoteList(allowed))
+		c.doc.Fault(path, "%s = %q is unknown; it is one of %s", keyName(path), Clip(value), quoteList(allowed))
 	}
 }
 
@@ -345,7 +345,7 @@ func firstWord(message string, words []string) (first string) {
 	return first
 }
 
-func clip(s string) string {
+func Clip(s string) string {
 	if len(s) > 80 {
 		return strings.ToValidUTF8(s[:80], "") + "…"
 	}

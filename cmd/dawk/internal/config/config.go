@@ -1,4 +1,7 @@
-package main
+// Package config reads the configuration file: every section with its defaults,
+// checks and meaning, and all faults at once with their places. It gives each
+// package below its own small Config. It has no goroutines. Begin reading at Load.
+package config
 
 import (
 	"context"
@@ -18,25 +21,25 @@ import (
 	"dawk/relay/tomlfile"
 )
 
-// defaultConfigFile is read when -c names no other and it exists.
-const defaultConfigFile = "/etc/dawk/dawk.toml"
+// DefaultFile is read when -c names no other and it exists.
+const DefaultFile = "/etc/dawk/dawk.toml"
 
 // maxConfigSize bounds what is read as a configuration, in octets.
 const maxConfigSize = 1 << 20
 
-// loadConfig reads and checks a configuration file. "" stands for
+// Load reads and checks a configuration file. "" stands for
 // defaultConfigFile if that exists, else for defaultConfig.
 //
 // Its error is a *tomlfile.Error with everything that is wrong, the files that
 // the configuration names included, each with line and column; or a plain
 // error when the file cannot be read.
-func loadConfig(path string) (*Config, error) {
-	c, err := readConfig(path)
+func Load(path string) (*Config, error) {
+	c, err := Read(path)
 	if err != nil {
 		return nil, err
 	}
 	if c.Hostname == "" {
-		c.Hostname = machineName()
+		c.Hostname = MachineName()
 	}
 	if c.doc == nil {
 		return c, nil
@@ -46,11 +49,11 @@ func loadConfig(path string) (*Config, error) {
 	return c, c.doc.Err()
 }
 
-// loadClientConfig is loadConfig for commands that only look for a running
+// LoadClient is loadConfig for commands that only look for a running
 // relay: it does not open the files that the configuration names, which their
 // user may not be allowed to read, and it asks no DNS for our hostname.
-func loadClientConfig(path string) (*Config, error) {
-	c, err := readConfig(path)
+func LoadClient(path string) (*Config, error) {
+	c, err := Read(path)
 	if err != nil || c.doc == nil {
 		return c, err
 	}
@@ -58,14 +61,14 @@ func loadClientConfig(path string) (*Config, error) {
 	return c, c.doc.Err()
 }
 
-// readConfig reads the file into a Config; unless the syntax is wrong, faults
+// Read reads the file into a Config; unless the syntax is wrong, faults
 // wait in c.doc.
-func readConfig(path string) (*Config, error) {
+func Read(path string) (*Config, error) {
 	if path == "" {
-		if _, err := os.Stat(defaultConfigFile); errors.Is(err, fs.ErrNotExist) {
-			return builtinConfig(), nil
+		if _, err := os.Stat(DefaultFile); errors.Is(err, fs.ErrNotExist) {
+			return Builtin(), nil
 		}
-		path = defaultConfigFile
+		path = DefaultFile
 	}
 	data, err := readBounded(path, maxConfigSize)
 	if err != nil {
@@ -113,8 +116,8 @@ func (c *Config) complete() {
 	}
 }
 
-// machineName is the machine's fully qualified name, or the best at hand.
-func machineName() string {
+// MachineName is the machine's fully qualified name, or the best at hand.
+func MachineName() string {
 	name, err := os.Hostname()
 	if err != nil {
 		return "localhost"
@@ -165,9 +168,9 @@ type secrets struct {
 	clientCAs map[int]*x509.CertPool // of listeners, by index
 }
 
-// loadRoots reads delivery.ca_file. It is for commands, which do not check the
+// LoadRoots reads delivery.ca_file. It is for commands, which do not check the
 // files that a configuration names.
-func (c *Config) loadRoots() (err error) {
+func (c *Config) LoadRoots() (err error) {
 	c.secrets.roots, err = readRoots(c.Delivery.CAFile)
 	return err
 }

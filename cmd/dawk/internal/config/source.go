@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -33,7 +33,7 @@ func (c *Config) checkSources() {
 		case s.Name == "" && c.doc.Lacks(at, "name"):
 			c.doc.Fault(at, `this [[source]] has no name: write one, as in name = "a"; source = ["a"] in [delivery] or a [[route]] then uses it`)
 		case len(s.Name) > 64 || relay.Sanitize(s.Name) != s.Name || strings.ContainsAny(s.Name, " \t"):
-			c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", clip(s.Name))
+			c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", Clip(s.Name))
 		case taken && s.Name != "":
 			c.doc.Fault(at+".name", "the name %q is taken already in line %d", s.Name, c.doc.Line(fmt.Sprintf("source[%d]", first)))
 		}
@@ -61,7 +61,7 @@ func (c *Config) checkSourceAddresses(at string, s *SourceConfig) {
 		a, err := netip.ParseAddr(text)
 		switch a = a.Unmap(); {
 		case err != nil || a.Zone() != "":
-			c.doc.Fault(place, "%q is not an IP address", clip(text))
+			c.doc.Fault(place, "%q is not an IP address", Clip(text))
 		case a.IsUnspecified() || a.IsMulticast():
 			c.doc.Fault(place, "no mail can leave from %s: write one address of this machine", a)
 		case a.Is4() && seen4, a.Is6() && seen6:
@@ -78,11 +78,11 @@ func (c *Config) checkPool(at string, pool []string, ip string) {
 		i := slices.IndexFunc(c.Sources, func(s SourceConfig) bool { return s.Name == name })
 		switch {
 		case i < 0:
-			c.doc.Fault(place, "there is no [[source]] with the name %q", clip(name))
+			c.doc.Fault(place, "there is no [[source]] with the name %q", Clip(name))
 		case slices.Contains(pool[:j], name):
 			c.doc.Fault(place, "%q is named twice: give it a greater weight instead", name)
 		default:
-			s := c.Sources[i].source()
+			s := c.Sources[i].Source()
 			if ip == "4" && !s.Addr4.IsValid() || ip == "6" && !s.Addr6.IsValid() {
 				c.doc.Fault(place, "the source %q has no IPv%s address, and ip = %q allows no other", name, ip, ip)
 			}
@@ -90,8 +90,8 @@ func (c *Config) checkPool(at string, pool []string, ip string) {
 	}
 }
 
-// source is s for package mx; addresses that are none are left out.
-func (s *SourceConfig) source() mx.Source {
+// Source is s for package mx; addresses that are none are left out.
+func (s *SourceConfig) Source() mx.Source {
 	out := mx.Source{Name: s.Name, EHLO: s.EHLO, Weight: s.Weight}
 	if name, err := relay.NormalizeDomain(s.EHLO); err == nil && s.EHLO != "" {
 		out.EHLO = name
@@ -112,7 +112,7 @@ func (s *SourceConfig) source() mx.Source {
 func (c *Config) sources() []mx.Source {
 	var out []mx.Source
 	for i := range c.Sources {
-		out = append(out, c.Sources[i].source())
+		out = append(out, c.Sources[i].Source())
 	}
 	return out
 }

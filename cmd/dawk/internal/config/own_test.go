@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"net/netip"
@@ -21,7 +21,7 @@ func TestOwnAddresses(t *testing.T) {
 			addrs = append(addrs, netip.MustParseAddrPort(w))
 		}
 		c := &Config{Listeners: []ListenerConfig{{Address: address}}}
-		if got := c.ownAddresses(); !slices.Equal(got, addrs) {
+		if got := c.OwnAddresses(); !slices.Equal(got, addrs) {
 			t.Errorf("%s: %v, want %v", address, got, addrs)
 		}
 	}

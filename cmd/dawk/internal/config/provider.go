@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -32,9 +32,9 @@ func ownRate(s string) relay.Rate {
 	return r
 }
 
-// shaping is the rules as they are applied. It is pure: what it says of a host
+// Shaping is the rules as they are applied. It is pure: what it says of a host
 // is what mail is sent by.
-func (c *Config) shaping() (*mx.Shaping, error) {
+func (c *Config) Shaping() (*mx.Shaping, error) {
 	var own []mx.ShapingRule
 	for i := range c.Providers {
 		own = append(own, c.Providers[i].rule())
@@ -50,7 +50,7 @@ func (c *Config) checkProviders() {
 		at, p := fmt.Sprintf("provider[%d]", i), &c.Providers[i]
 		c.checkProvider(at, p)
 		if first, taken := names[p.Name]; taken && p.Name != "" {
-			c.doc.Fault(at, "provider %q is in line %d already: write all that concerns it there", clip(p.Name), c.doc.Line(fmt.Sprintf("provider[%d]", first)))
+			c.doc.Fault(at, "provider %q is in line %d already: write all that concerns it there", Clip(p.Name), c.doc.Line(fmt.Sprintf("provider[%d]", first)))
 		} else {
 			names[p.Name] = i
 		}
@@ -64,7 +64,7 @@ func (c *Config) checkProviders() {
 	defer func() { c.Providers = whole }()
 	for i := range whole {
 		c.Providers = whole[:i+1]
-		if _, err := c.shaping(); err != nil {
+		if _, err := c.Shaping(); err != nil {
 			at := fmt.Sprintf("provider[%d]", i)
 			if c.doc.Has(at + ".mx") {
 				at += ".mx"

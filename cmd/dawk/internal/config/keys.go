@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"time"
@@ -229,16 +229,16 @@ func localListener() ListenerConfig {
 	return l
 }
 
-// defaultConfig is what runs without a configuration file: loopback only, and
+// Default is what runs without a configuration file: loopback only, and
 // everything in ./dawk-data.
-func defaultConfig() *Config {
-	c := builtinConfig()
-	c.Hostname = machineName()
+func Default() *Config {
+	c := Builtin()
+	c.Hostname = MachineName()
 	return c
 }
 
-// builtinConfig is defaultConfig without our hostname, which may need DNS.
-func builtinConfig() *Config {
+// Builtin is defaultConfig without our hostname, which may need DNS.
+func Builtin() *Config {
 	c := newConfig()
 	c.dir = "."
 	c.DataDir = "dawk-data"

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"cmp"
@@ -71,12 +71,12 @@ func (r *RouteConfig) complete() {
 // Provider is who runs the smart host.
 func (r *RouteConfig) Provider() mx.Provider { return presets[r.Type].provider }
 
-// budget is what the provider documents for one mailbox.
+// Budget is what the provider documents for one mailbox.
 // https://learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements,
 // https://support.google.com/a/answer/166852 and /mail/answer/22839; for the
 // Workspace relay https://support.google.com/a/answer/2956491: it counts by
 // sender and by organisation, which only Google knows.
-func (r *RouteConfig) budget() (b mx.Budget, recipientsPerMessage int) {
+func (r *RouteConfig) Budget() (b mx.Budget, recipientsPerMessage int) {
 	switch r.Type {
 	case "microsoft365":
 		return mx.Budget{Connections: 3, PerMinute: 30, RecipientsPerDay: 10_000}, 500
@@ -106,7 +106,7 @@ func (c *Config) login(r *RouteConfig, log *slog.Logger) (cfg oauth.Config, ok b
 		return oauth.Config{}, false
 	}
 	t := c.Delivery.Timeouts
-	cfg = oauth.Config{Route: r.name(), User: r.User, Flow: flow, Provider: oauth.Provider(presets[r.Type].provider),
+	cfg = oauth.Config{Route: r.RouteName(), User: r.User, Flow: flow, Provider: oauth.Provider(presets[r.Type].provider),
 		TokenURL: r.TokenURL, ClientID: r.ClientID, Scope: r.Scope,
 		SecretFile: secret, RefreshTokenFile: r.RefreshTokenFile, ServiceAccountFile: r.ServiceAccountFile,
 		Dir: filepath.Join(c.DataDir, "oauth"), RootCAs: c.secrets.roots,
@@ -141,7 +141,7 @@ func (c *Config) checkLogin(at string, r *RouteConfig) {
 	}
 	c.oneOf(at+".flow", r.Flow, flowNames(p.flows)...)
 	if r.User == "" {
-		c.doc.Fault(at, "flow = %q needs user: the mailbox that sends", clip(r.Flow))
+		c.doc.Fault(at, "flow = %q needs user: the mailbox that sends", Clip(r.Flow))
 	}
 	if r.PasswordFile != "" {
 		c.doc.Fault(at+".password_file", "password_file and flow exclude each other: with a flow there is no password")
@@ -149,7 +149,7 @@ func (c *Config) checkLogin(at string, r *RouteConfig) {
 	if r.Type == "microsoft365" && r.Tenant == "" && !c.doc.Has(at+".token_url") {
 		c.doc.Fault(at, `type = "microsoft365" needs tenant: the Directory (tenant) ID in Entra`)
 	} else if strings.ContainsAny(r.Tenant, "/?#% \t\r\n\\") {
-		c.doc.Fault(at+".tenant", "tenant %q is neither an ID nor a domain", clip(r.Tenant))
+		c.doc.Fault(at+".tenant", "tenant %q is neither an ID nor a domain", Clip(r.Tenant))
 	}
 	if r.Type != "microsoft365" && r.Tenant != "" {
 		c.doc.Fault(at+".tenant", `tenant is for type = "microsoft365"`)
@@ -198,14 +198,14 @@ func (c *Config) checkSecrets() {
 	}
 }
 
-// logins are the sources of the secrets that may change while the relay runs,
+// Logins are the sources of the secrets that may change while the relay runs,
 // by the name of their route.
-type logins map[string]*oauth.Source
+type Logins map[string]*oauth.Source
 
-// logins makes a source for each route that has one, and gives it to its route
+// Logins makes a source for each route that has one, and gives it to its route
 // in cfg. The caller closes them.
-func (c *Config) logins(cfg *mx.Config, log *slog.Logger) (logins, error) {
-	all := logins{}
+func (c *Config) Logins(cfg *mx.Config, log *slog.Logger) (Logins, error) {
+	all := Logins{}
 	for i := range c.Routes {
 		o, ok := c.login(&c.Routes[i], log)
 		if !ok {
@@ -214,7 +214,7 @@ func (c *Config) logins(cfg *mx.Config, log *slog.Logger) (logins, error) {
 		o.Dial = resolvingDial(cfg.Resolver, c.Delivery.IP)
 		s, err := oauth.NewSource(o)
 		if err != nil {
-			all.close()
+			all.Close()
 			return nil, fmt.Errorf("route %q: %w", o.Route, err)
 		}
 		all[o.Route] = s
@@ -223,7 +223,7 @@ func (c *Config) logins(cfg *mx.Config, log *slog.Logger) (logins, error) {
 	return all, nil
 }
 
-func (l logins) close() {
+func (l Logins) Close() {
 	for _, s := range l {
 		s.Close()
 	}
@@ -260,12 +260,12 @@ func resolvingDial(lookup mx.Lookup, ip string) func(context.Context, string, st
 	}
 }
 
-// secretFile is where the secret of a route's flow is kept, and what it is
+// SecretFile is where the secret of a route's flow is kept, and what it is
 // called; "" for the device code flow.
-func (c *Config) secretFile(name string) (file, what string) {
+func (c *Config) SecretFile(name string) (file, what string) {
 	for i := range c.Routes {
 		r := &c.Routes[i]
-		if r.name() != name {
+		if r.RouteName() != name {
 			continue
 		}
 		switch oauth.Flow(r.Flow) {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -39,21 +39,21 @@ func (c *Config) checkRoutes() {
 	for i := range c.Routes {
 		at := fmt.Sprintf("route[%d]", i)
 		c.checkRoute(at, &c.Routes[i])
-		name := c.Routes[i].name()
+		name := c.Routes[i].RouteName()
 		if first, taken := names[name]; taken && name != "" {
 			c.doc.Fault(at, "this route is called %q, like the one in line %d: give one of them a name = \"…\" of its own",
-				clip(name), c.doc.Line(fmt.Sprintf("route[%d]", first)))
+				Clip(name), c.doc.Line(fmt.Sprintf("route[%d]", first)))
 			continue
 		}
 		names[name] = i
 	}
 }
 
-// logsIn says whether the hosts of the route hear AUTH.
-func (r *RouteConfig) logsIn() bool { return r.User != "" || r.Auth == mx.AuthExternal }
+// LogsIn says whether the hosts of the route hear AUTH.
+func (r *RouteConfig) LogsIn() bool { return r.User != "" || r.Auth == mx.AuthExternal }
 
-// name is what commands call the route.
-func (r *RouteConfig) name() string {
+// RouteName is what commands call the route.
+func (r *RouteConfig) RouteName() string {
 	switch {
 	case r.Name != "":
 		return r.Name
@@ -73,7 +73,7 @@ func (c *Config) checkRoute(at string, r *RouteConfig) {
 		c.doc.Fault(at, `this [[route]] changes nothing: write where its mail goes, as in via = ["smtp.example.net:587"]`)
 	}
 	if r.Name != "" && (len(r.Name) > 64 || relay.Sanitize(r.Name) != r.Name || strings.ContainsAny(r.Name, " \t")) {
-		c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", clip(r.Name))
+		c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", Clip(r.Name))
 	}
 	if _, ok := presets[r.Type]; ok {
 		c.checkLogin(at, r)
@@ -121,7 +121,7 @@ func (c *Config) checkRouteParts(at string, r *RouteConfig) {
 		try(fmt.Sprintf("%s.send_as[%d]", at, j), mx.Route{SendAs: []string{p}})
 	}
 	for j, s := range r.Via {
-		if _, err := mx.ParseHop(s, r.logsIn()); err != nil {
+		if _, err := mx.ParseHop(s, r.LogsIn()); err != nil {
 			sound = false
 			c.doc.Fault(fmt.Sprintf("%s.via[%d]", at, j), "%v", err)
 		}
@@ -152,15 +152,15 @@ func (c *Config) route(r *RouteConfig) (mx.Route, error) {
 	if err != nil {
 		return mx.Route{}, err
 	}
-	out := mx.Route{Name: r.name(), To: r.To, From: r.From, Identity: r.Identity, TLS: level, IP: r.IP, User: r.User,
+	out := mx.Route{Name: r.RouteName(), To: r.To, From: r.From, Identity: r.Identity, TLS: level, IP: r.IP, User: r.User,
 		Auth: r.Auth, Token: r.Flow != "", Provider: presets[r.Type].provider}
-	out.Budget, out.RecipientsPerMessage = r.budget()
+	out.Budget, out.RecipientsPerMessage = r.Budget()
 	out.SendAs, out.SendAsKnown = r.SendAs, r.SendAs != nil
 	if out.Rewrite, err = mx.ParseRewrite(r.RewriteFrom); err != nil {
 		return mx.Route{}, err
 	}
 	for _, s := range r.Via {
-		hop, err := mx.ParseHop(s, r.logsIn())
+		hop, err := mx.ParseHop(s, r.LogsIn())
 		if err != nil {
 			return mx.Route{}, err
 		}
@@ -172,7 +172,7 @@ func (c *Config) route(r *RouteConfig) (mx.Route, error) {
 // checkFiles opens the files that the configuration names, as far as they
 // belong to it; certificates and users are read by their own packages.
 func (c *Config) checkFiles() {
-	if c.needsUsers() {
+	if c.NeedsUsers() {
 		if _, err := os.Stat(c.Users.File); errors.Is(err, fs.ErrNotExist) && c.doc.Clean("users.file") {
 			place := "users.file"
 			if !c.doc.Has(place) {
@@ -221,8 +221,8 @@ func readRoots(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// needsUsers says whether any listener lets users log in.
-func (c *Config) needsUsers() bool { return c.firstWithUsers() != "" }
+// NeedsUsers says whether any listener lets users log in.
+func (c *Config) NeedsUsers() bool { return c.firstWithUsers() != "" }
 
 func (c *Config) firstWithUsers() string {
 	for i, l := range c.Listeners {

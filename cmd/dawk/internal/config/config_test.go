@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"os"
@@ -22,7 +22,7 @@ func load(t *testing.T, config string, files ...string) (*Config, string) {
 			t.Fatal(err)
 		}
 	}
-	c, err := loadConfig(filepath.Join(dir, "dawk.toml"))
+	c, err := Load(filepath.Join(dir, "dawk.toml"))
 	if err != nil {
 		return nil, strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), "")
 	}
@@ -65,12 +65,12 @@ password_file = "secret"
 	if msg != "" {
 		t.Fatal(msg)
 	}
-	s := c.submissionConfig(nil)
+	s := c.SubmissionConfig(nil)
 	if len(s.Listeners) != 3 || s.Listeners[0].Auth != "required" || s.Listeners[2].TLS != "starttls" ||
 		s.Listeners[2].TrustedNetworks[0].String() != "192.0.2.64/28" || s.MaxMessageSize != 50<<20 {
 		t.Errorf("listeners: %+v", s)
 	}
-	m, err := c.mxConfig(nil)
+	m, err := c.MxConfig(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,24 +81,24 @@ password_file = "secret"
 	if err := m.Validate(); err != nil {
 		t.Error(err)
 	}
-	d := c.deliveryConfig(nil)
+	d := c.DeliveryConfig(nil)
 	if d.MaxAge != 72*time.Hour || len(d.Retry) != 1 || d.Retry[0] != 90*time.Second || d.DelayNotice != 4*time.Hour {
 		t.Errorf("delivery: %+v", d)
 	}
-	if o := c.queueOptions(nil); o.Dir != filepath.Join(filepath.Dir(c.file), "data") || o.MinFree != 0 {
+	if o := c.QueueOptions(nil); o.Dir != filepath.Join(filepath.Dir(c.file), "data") || o.MinFree != 0 {
 		t.Errorf("queue: %+v", o)
 	}
 }
 
 func TestDefaultsAreSafe(t *testing.T) {
-	for name, c := range map[string]*Config{"no file": defaultConfig(), "empty file": func() *Config {
+	for name, c := range map[string]*Config{"no file": Default(), "empty file": func() *Config {
 		c, msg := load(t, "")
 		if msg != "" {
 			t.Fatal(msg)
 		}
 		return c
 	}()} {
-		s := c.submissionConfig(nil)
+		s := c.SubmissionConfig(nil)
 		if len(s.Listeners) != 1 || s.Listeners[0].Address != "127.0.0.1:2525" || s.Listeners[0].Auth != "off" {
 			t.Fatalf("%s: %+v", name, s.Listeners)
 		}
@@ -110,14 +110,14 @@ func TestDefaultsAreSafe(t *testing.T) {
 		if err := s.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		m, err := c.mxConfig(nil)
+		m, err := c.MxConfig(nil)
 		if err == nil {
 			err = m.Validate()
 		}
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := c.deliveryConfig(nil).Validate(); err != nil {
+		if err := c.DeliveryConfig(nil).Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if c.HTTP.Address != "127.0.0.1:8025" || c.Hostname == "" {
@@ -139,7 +139,7 @@ func TestDelayNoticeOfAShortLifetime(t *testing.T) {
 			t.Errorf("%s: %s", queue, msg)
 			continue
 		}
-		if got := c.deliveryConfig(nil).DelayNotice; got != want {
+		if got := c.DeliveryConfig(nil).DelayNotice; got != want {
 			t.Errorf("%s: the delay notice is at %v, want %v", queue, got, want)
 		}
 	}
@@ -262,11 +262,11 @@ dawk.toml:7:2: unknown section "listn"; did you mean "listener"?`
 // What the documents show as dawk.toml loads, but for files that are not here.
 func TestExamplesInDocumentsLoad(t *testing.T) {
 	blocks := regexp.MustCompile("(?s)```toml\n(.*?)```")
-	pages, err := filepath.Glob("../../docs/*.md")
+	pages, err := filepath.Glob("../../../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append(pages, "../../README.md") {
+	for _, file := range append(pages, "../../../../README.md") {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -302,20 +302,20 @@ func FuzzConfig(f *testing.F) {
 		if c.doc.Err() != nil {
 			return
 		}
-		s := c.submissionConfig(nil)
+		s := c.SubmissionConfig(nil)
 		for _, l := range s.Listeners {
 			if err := l.Validate(); err != nil {
 				t.Errorf("loads, but: %v", err)
 			}
 		}
-		m, err := c.mxConfig(nil)
+		m, err := c.MxConfig(nil)
 		if err == nil {
 			err = m.Validate()
 		}
 		if err != nil {
 			t.Errorf("loads, but: %v", err)
 		}
-		if err := c.deliveryConfig(nil).Validate(); err != nil {
+		if err := c.DeliveryConfig(nil).Validate(); err != nil {
 			t.Errorf("loads, but: %v", err)
 		}
 	})

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"log/slog"
@@ -26,9 +26,9 @@ func (c *Config) checkHistory() {
 	}
 }
 
-// historyDir is where the history is, whether one is kept or not.
-func (c *Config) historyDir() string { return filepath.Join(c.DataDir, "history") }
+// HistoryDir is where the history is, whether one is kept or not.
+func (c *Config) HistoryDir() string { return filepath.Join(c.DataDir, "history") }
 
-func (c *Config) historyOptions(log *slog.Logger) history.Options {
-	return history.Options{Dir: c.historyDir(), Keep: time.Duration(c.History.Keep), MaxBytes: int64(c.History.MaxSize), Log: log}
+func (c *Config) HistoryOptions(log *slog.Logger) history.Options {
+	return history.Options{Dir: c.HistoryDir(), Keep: time.Duration(c.History.Keep), MaxBytes: int64(c.History.MaxSize), Log: log}
 }

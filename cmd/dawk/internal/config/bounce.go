@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func newBounceConfig() BounceConfig {
 }
 
 func (c *Config) checkBounce() {
-	if _, _, err := parseNoticeLimit(c.Bounce.Limit); err != nil {
+	if _, _, err := ParseNoticeLimit(c.Bounce.Limit); err != nil {
 		c.doc.Fault("bounce.limit", "bounce.limit %v", err)
 	}
 	c.checkNoticeRoute()
@@ -38,11 +38,11 @@ func (c *Config) checkBounce() {
 // maxNoticeSpan bounds how long a notice may be held back.
 const maxNoticeSpan = 24 * time.Hour
 
-// parseNoticeLimit reads "100/h" or "20/10m". "0" is no limit.
-func parseNoticeLimit(s string) (most int, span time.Duration, err error) {
+// ParseNoticeLimit reads "100/h" or "20/10m". "0" is no limit.
+func ParseNoticeLimit(s string) (most int, span time.Duration, err error) {
 	r, err := relay.ParseRate(s)
 	if err != nil || r.Per > maxNoticeSpan {
-		return 0, 0, fmt.Errorf(`= %q is not a number of notices in a time of at most a day: write it like "100/h" or "20/10m", or "0" for no limit`, clip(s))
+		return 0, 0, fmt.Errorf(`= %q is not a number of notices in a time of at most a day: write it like "100/h" or "20/10m", or "0" for no limit`, Clip(s))
 	}
 	return r.N, r.Per, nil
 }
@@ -68,7 +68,7 @@ func (c *Config) checkWords() {
 	}
 	if !c.languages.Has(c.Bounce.Language) {
 		c.doc.Fault("bounce.language", "bounce.language = %q is unknown; it is one of %s, or of bounce.templates",
-			clip(c.Bounce.Language), quoteList(c.languages.Tags()))
+			Clip(c.Bounce.Language), quoteList(c.languages.Tags()))
 	}
 }
 

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"os"
@@ -18,7 +18,7 @@ import (
 // that is like none.
 func TestEveryKeyIsDocumentedAndNoOther(t *testing.T) {
 	const stranger = "qqqqqqqqqqqqqqqqqqqq"
-	page, err := os.ReadFile("../../docs/configuration.md")
+	page, err := os.ReadFile("../../../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -81,8 +81,8 @@ func (c *Config) checkDKIMFiles() {
 	}
 }
 
-// dkimKeys are the keys of a checked configuration.
-func (c *Config) dkimKeys() []dkim.Key {
+// DkimKeys are the keys of a checked configuration.
+func (c *Config) DkimKeys() []dkim.Key {
 	keys := make([]dkim.Key, len(c.DKIM))
 	for i := range c.DKIM {
 		keys[i] = c.DKIM[i].key()
@@ -90,16 +90,16 @@ func (c *Config) dkimKeys() []dkim.Key {
 	return keys
 }
 
-// unsigned says whether a destination takes its mail unsigned: Microsoft 365
+// Unsigned says whether a destination takes its mail unsigned: Microsoft 365
 // and Gmail change what passes through and sign it themselves, so that our
 // signature would arrive broken.
-func (c *Config) unsigned(destination string) bool {
+func (c *Config) Unsigned(destination string) bool {
 	name, ok := strings.CutPrefix(destination, mx.RoutePrefix)
 	if !ok {
 		return false
 	}
 	for i := range c.Routes {
-		if r := &c.Routes[i]; r.name() == name {
+		if r := &c.Routes[i]; r.RouteName() == name {
 			if r.DKIM != nil {
 				return !*r.DKIM
 			}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"log/slog"
@@ -25,12 +25,12 @@ func (l *ListenerConfig) submission() submission.Listener {
 		RequireTLS:      l.RequireTLS, AuthWithoutTLS: l.AuthWithoutTLS, MinTLS: l.MinTLS,
 		BareNewline: l.BareNewline, LongLines: l.LongLines, ReceivedClient: l.ReceivedClient,
 		Profile: l.Profile, Ciphers: l.Ciphers, Proxies: relay.Prefixes(l.Proxies), SocketMode: l.SocketMode,
-		PerClient: l.policy(),
+		PerClient: l.Policy(),
 	}
 }
 
-// needsTLS says whether any listener needs a certificate.
-func (c *Config) needsTLS() bool {
+// NeedsTLS says whether any listener needs a certificate.
+func (c *Config) NeedsTLS() bool {
 	if c.HTTP.Address != "" && c.HTTP.TLS == "implicit" {
 		return true
 	}
@@ -42,8 +42,8 @@ func (c *Config) needsTLS() bool {
 	return false
 }
 
-// submissionConfig lacks GetCertificate, which the caller sets when needsTLS.
-func (c *Config) submissionConfig(log *slog.Logger) submission.Config {
+// SubmissionConfig lacks GetCertificate, which the caller sets when needsTLS.
+func (c *Config) SubmissionConfig(log *slog.Logger) submission.Config {
 	out := submission.Config{
 		Hostname:            c.Hostname,
 		MaxMessageSize:      int64(c.Limits.MaxMessageSize),
@@ -65,19 +65,19 @@ func (c *Config) submissionConfig(log *slog.Logger) submission.Config {
 	return out
 }
 
-// acceptorConfig is for the rules of acceptance.
-func (c *Config) acceptorConfig(log *slog.Logger) submission.AcceptorConfig {
+// AcceptorConfig is for the rules of acceptance.
+func (c *Config) AcceptorConfig(log *slog.Logger) submission.AcceptorConfig {
 	return submission.AcceptorConfig{
 		Hostname:       c.Hostname,
-		Postmaster:     c.postmasterPath(),
+		Postmaster:     c.PostmasterPath(),
 		MaxMessageSize: int64(c.Limits.MaxMessageSize),
 		MaxRecipients:  c.Limits.MaxRecipients,
 		Log:            log,
 	}
 }
 
-// postmasterPath is the zero Path without one; a bare "postmaster" is ours.
-func (c *Config) postmasterPath() relay.Path {
+// PostmasterPath is the zero Path without one; a bare "postmaster" is ours.
+func (c *Config) PostmasterPath() relay.Path {
 	p, err := relay.ParsePath(c.Postmaster)
 	if err != nil || p.IsNull() || p.Domain() != "" {
 		return p
@@ -88,8 +88,8 @@ func (c *Config) postmasterPath() relay.Path {
 	return p
 }
 
-// queueOptions lacks Destination, Fatal and Hook.
-func (c *Config) queueOptions(log *slog.Logger) queue.Options {
+// QueueOptions lacks Destination, Fatal and Hook.
+func (c *Config) QueueOptions(log *slog.Logger) queue.Options {
 	return queue.Options{
 		Dir:            c.DataDir,
 		MaxSize:        int64(c.Queue.MaxSize),
@@ -108,8 +108,8 @@ func (c *Config) delayNotice() time.Duration {
 	return time.Duration(c.Queue.DelayNotice)
 }
 
-func (c *Config) deliveryConfig(log *slog.Logger) delivery.Config {
-	limit, span, _ := parseNoticeLimit(c.Bounce.Limit) // checked
+func (c *Config) DeliveryConfig(log *slog.Logger) delivery.Config {
+	limit, span, _ := ParseNoticeLimit(c.Bounce.Limit) // checked
 	return delivery.Config{
 		Languages:      c.languages,
 		Language:       c.Bounce.Language,
@@ -117,7 +117,7 @@ func (c *Config) deliveryConfig(log *slog.Logger) delivery.Config {
 		NoticeLimit:    limit,
 		NoticeSpan:     span,
 		Hostname:       c.Hostname,
-		Postmaster:     c.postmasterPath(),
+		Postmaster:     c.PostmasterPath(),
 		Retry:          durations(c.Queue.Retry),
 		MaxAge:         time.Duration(c.Queue.MaxAge),
 		DelayNotice:    c.delayNotice(),
@@ -127,8 +127,8 @@ func (c *Config) deliveryConfig(log *slog.Logger) delivery.Config {
 	}
 }
 
-// resolverConfig names the DNS servers; the caller makes the one Resolver.
-func (c *Config) resolverConfig() mx.ResolverConfig {
+// ResolverConfig names the DNS servers; the caller makes the one Resolver.
+func (c *Config) ResolverConfig() mx.ResolverConfig {
 	out := mx.ResolverConfig{Trusted: c.DNS.Trusted}
 	for _, s := range c.DNS.Servers {
 		if full, err := dnsServer(s); err == nil { // checked
@@ -138,15 +138,15 @@ func (c *Config) resolverConfig() mx.ResolverConfig {
 	return out
 }
 
-// mxConfig lacks PolicyDir, OnTLS, and Own, which is known once the listeners are open, and
+// MxConfig lacks PolicyDir, OnTLS, and Own, which is known once the listeners are open, and
 // Resolver.
-func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
+func (c *Config) MxConfig(log *slog.Logger) (mx.Config, error) {
 	level, err := mx.ParseLevel(c.Delivery.TLS)
 	if err != nil {
 		return mx.Config{}, err
 	}
 	t := c.Delivery.Timeouts
-	shaping, err := c.shaping()
+	shaping, err := c.Shaping()
 	if err != nil {
 		return mx.Config{}, err
 	}
@@ -186,9 +186,9 @@ func (c *Config) mxConfig(log *slog.Logger) (mx.Config, error) {
 	return out, nil
 }
 
-// ownAddresses are the addresses that the listeners take, as configured: mail
+// OwnAddresses are the addresses that the listeners take, as configured: mail
 // by MX never goes there. No host means every address, of both families.
-func (c *Config) ownAddresses() []netip.AddrPort {
+func (c *Config) OwnAddresses() []netip.AddrPort {
 	var own []netip.AddrPort
 	for _, l := range c.Listeners {
 		host, port, err := net.SplitHostPort(l.Address)

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"os"
@@ -31,7 +31,7 @@ func defaultSendmail() SendmailConfig {
 func (c *Config) checkSendmail() {
 	if c.Sendmail.Domain != "" {
 		if _, err := relay.NormalizeDomain(c.Sendmail.Domain); err != nil {
-			c.doc.Fault("sendmail.domain", "sendmail.domain %q is not a domain: write it like \"example.org\"", clip(c.Sendmail.Domain))
+			c.doc.Fault("sendmail.domain", "sendmail.domain %q is not a domain: write it like \"example.org\"", Clip(c.Sendmail.Domain))
 		}
 	}
 	c.checkQuota("sendmail", c.Sendmail.QuotaConfig)
@@ -40,9 +40,9 @@ func (c *Config) checkSendmail() {
 	}
 }
 
-// wanted says whether a place of [sendmail] is to be used: written in the
+// Wanted says whether a place of [sendmail] is to be used: written in the
 // file, or the default where the system is prepared for it.
-func (c *Config) wanted(key, path string) bool {
+func (c *Config) Wanted(key, path string) bool {
 	if path == "" {
 		return false
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"crypto/tls"
@@ -59,7 +59,7 @@ func (r *RouteConfig) certificate(log *slog.Logger) (func() (*tls.Certificate, e
 	}
 	pair, err := submission.LoadCertificates(r.ClientCertificate, r.ClientKey, log)
 	if err != nil {
-		return nil, fmt.Errorf("route %q: %w", r.name(), err)
+		return nil, fmt.Errorf("route %q: %w", r.RouteName(), err)
 	}
 	return func() (*tls.Certificate, error) { return pair.Get(nil) }, nil
 }
@@ -72,13 +72,13 @@ func (c *Config) checkNoticeRoute() {
 	var all []string
 	for i := range c.Routes {
 		if r := &c.Routes[i]; len(r.Via) > 0 {
-			if r.name() == name {
+			if r.RouteName() == name {
 				return
 			}
-			if r.name() != "" {
-				all = append(all, r.name())
+			if r.RouteName() != "" {
+				all = append(all, r.RouteName())
 			}
 		}
 	}
-	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is no route with via; it is %s`, clip(name), quoteList(append(all, mx.NoticesByMX)))
+	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is no route with via; it is %s`, Clip(name), quoteList(append(all, mx.NoticesByMX)))
 }
