@@ -7,26 +7,13 @@ import (
 	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"dawk/relay"
 )
-
-// TLSA is a record of RFC 6698.
-type TLSA struct {
-	Usage, Selector, Matching uint8
-	Data                      []byte
-}
-
-// String is the record as a zone file has it.
-func (r TLSA) String() string {
-	return fmt.Sprintf("%d %d %d %s", r.Usage, r.Selector, r.Matching, hex.EncodeToString(r.Data))
-}
 
 // The usages that count for SMTP. The PKIX ones are unusable: nobody knows
 // which authorities a stranger trusts (RFC 7672 §3.1.3).
@@ -35,8 +22,8 @@ const (
 	usageEE = 3 // DANE-EE: the host's own key
 )
 
-// usable says whether the record could match a certificate.
-func (r TLSA) usable() bool {
+// usable says whether a record could match a certificate.
+func usable(r TLSA) bool {
 	if r.Usage != usageTA && r.Usage != usageEE || r.Selector > 1 {
 		return false
 	}
@@ -64,14 +51,14 @@ func (r TLSA) usable() bool {
 func usableOf(records []TLSA) []TLSA {
 	type key struct{ usage, selector uint8 }
 	strongest := map[key]uint8{} // SHA2-512 has the higher number of the two
-	var usable []TLSA
+	var good []TLSA
 	for _, r := range records {
-		if r.usable() {
-			usable = append(usable, r)
+		if usable(r) {
+			good = append(good, r)
 			strongest[key{r.Usage, r.Selector}] = max(strongest[key{r.Usage, r.Selector}], r.Matching)
 		}
 	}
-	return slices.DeleteFunc(usable, func(r TLSA) bool {
+	return slices.DeleteFunc(good, func(r TLSA) bool {
 		return r.Matching != 0 && r.Matching < strongest[key{r.Usage, r.Selector}]
 	})
 }
@@ -82,7 +69,7 @@ func (d *dane) use(r TLSA) string {
 	switch {
 	case slices.ContainsFunc(d.usable, same):
 		return useful
-	case r.usable():
+	case usable(r):
 		return "passed over: a stronger digest stands beside it (RFC 7671 §9)"
 	case r.Usage < usageTA:
 		return "not usable: usages 0 and 1 do not count for mail (RFC 7672 §3.1.3)"
@@ -92,7 +79,7 @@ func (d *dane) use(r TLSA) string {
 
 const useful = "usable"
 
-func (r TLSA) matches(c *x509.Certificate) bool {
+func matches(r TLSA, c *x509.Certificate) bool {
 	data := c.Raw
 	if r.Selector == 1 {
 		data = c.RawSubjectPublicKeyInfo
@@ -171,7 +158,7 @@ func (d *dane) verify(cs tls.ConnectionState) error {
 	for _, r := range d.usable {
 		switch r.Usage {
 		case usageEE:
-			if r.matches(chain[0]) {
+			if matches(r, chain[0]) {
 				return nil
 			}
 		case usageTA:
@@ -195,7 +182,7 @@ func (d *dane) verify(cs tls.ConnectionState) error {
 func (d *dane) authorities(r TLSA, chain []*x509.Certificate) []*x509.Certificate {
 	var list []*x509.Certificate
 	for _, c := range chain[1:] {
-		if r.matches(c) {
+		if matches(r, c) {
 			list = append(list, c)
 		}
 	}

@@ -3,6 +3,7 @@ package mx
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -105,6 +106,17 @@ type Answer[T any] struct {
 type MX struct {
 	Host       string // lower case, no final dot
 	Preference uint16
+}
+
+// TLSA is a record of RFC 6698.
+type TLSA struct {
+	Usage, Selector, Matching uint8
+	Data                      []byte
+}
+
+// String is the record as a zone file has it.
+func (r TLSA) String() string {
+	return fmt.Sprintf("%d %d %d %s", r.Usage, r.Selector, r.Matching, hex.EncodeToString(r.Data))
 }
 
 // Trouble is what kind of non-answer DNS gave: the DSN codes differ.

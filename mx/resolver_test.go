@@ -31,6 +31,25 @@ m.test.       MX 10 Mx.A.test.
 1.2.0.192.in-addr.arpa. PTR host.test.
 `
 
+func startDNS(t testing.TB, records string) *mxtest.DNS {
+	t.Helper()
+	d, err := mxtest.NewDNS(records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func startResolver(t testing.TB, d *mxtest.DNS) *mx.Resolver {
+	t.Helper()
+	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func trouble(err error) mx.Trouble {
 	var e *mx.DNSError
 	if errors.As(err, &e) {
@@ -40,8 +59,8 @@ func trouble(err error) mx.Trouble {
 }
 
 func TestLookups(t *testing.T) {
-	d := newDNS(t, records)
-	r := newResolver(t, d)
+	d := startDNS(t, records)
+	r := startResolver(t, d)
 	ctx := context.Background()
 	if a, err := r.LookupMX(ctx, "M.test."); err != nil || len(a.Records) != 1 || a.Records[0] != (mx.MX{Host: "mx.a.test", Preference: 10}) {
 		t.Errorf("MX: %+v, %v", a, err)
@@ -68,7 +87,7 @@ func TestLookups(t *testing.T) {
 }
 
 func TestTroubles(t *testing.T) {
-	d := newDNS(t, records)
+	d := startDNS(t, records)
 	for name, f := range map[string]mxtest.Fault{"sf.test": mxtest.ServFail, "refused.test": mxtest.Refused, "silent.test": mxtest.Silent,
 		"referral.test": mxtest.Referral, "empty.test": mxtest.EmptyReply} {
 		d.Fault(name, "", f)
@@ -103,9 +122,9 @@ func TestTroubles(t *testing.T) {
 // TestForged: packets that answer another question are passed over, not taken.
 func TestForged(t *testing.T) {
 	for _, f := range []mxtest.Fault{mxtest.WrongID, mxtest.WrongName, mxtest.Extra, mxtest.NoEDNS, mxtest.Truncate} {
-		d := newDNS(t, records)
+		d := startDNS(t, records)
 		d.Fault("a.test", "", f)
-		a, err := newResolver(t, d).LookupAddrs(context.Background(), "a.test", "4")
+		a, err := startResolver(t, d).LookupAddrs(context.Background(), "a.test", "4")
 		if err != nil || len(a.Records) != 1 || a.Records[0] != netip.MustParseAddr("192.0.2.1") {
 			t.Errorf("%s: %+v, %v", f, a, err)
 		}
@@ -114,8 +133,8 @@ func TestForged(t *testing.T) {
 
 // TestBigAnswer comes over TCP.
 func TestBigAnswer(t *testing.T) {
-	d := newDNS(t, strings.Repeat(`big.test. TXT "`+strings.Repeat("x", 200)+"\"\n", 1)+many("big.test.", 60))
-	a, err := newResolver(t, d).LookupTXT(context.Background(), "big.test")
+	d := startDNS(t, strings.Repeat(`big.test. TXT "`+strings.Repeat("x", 200)+"\"\n", 1)+many("big.test.", 60))
+	a, err := startResolver(t, d).LookupTXT(context.Background(), "big.test")
 	if err != nil || len(a.Records) != 61 {
 		t.Errorf("%d records, %v", len(a.Records), err)
 	}
@@ -131,7 +150,7 @@ func many(name string, n int) string {
 
 // TestFailover: a dead server costs its time-out once.
 func TestFailover(t *testing.T) {
-	dead, broken, good := newDNS(t, ""), newDNS(t, ""), newDNS(t, records+"b.test. A 192.0.2.2\n")
+	dead, broken, good := startDNS(t, ""), startDNS(t, ""), startDNS(t, records+"b.test. A 192.0.2.2\n")
 	dead.Fault("", "", mxtest.Silent)
 	broken.Fault("", "", mxtest.ServFail)
 	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{dead.Addr(), broken.Addr(), good.Addr()}, Timeout: 100 * time.Millisecond})
@@ -149,7 +168,7 @@ func TestFailover(t *testing.T) {
 }
 
 func TestAuthenticData(t *testing.T) {
-	d := newDNS(t, records)
+	d := startDNS(t, records)
 	d.Authentic(true)
 	yes, no := true, false
 	for _, c := range []struct {
@@ -170,7 +189,7 @@ func TestAuthenticData(t *testing.T) {
 		t.Errorf("a server elsewhere is trusted by default: %v", err)
 	}
 	d.Authentic(false)
-	if a, err := newResolver(t, d).LookupMX(context.Background(), "m.test"); err != nil || a.Secure {
+	if a, err := startResolver(t, d).LookupMX(context.Background(), "m.test"); err != nil || a.Secure {
 		t.Errorf("without AD: %+v, %v", a, err)
 	}
 	if _, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{"not an address"}}); err == nil {
@@ -277,7 +296,7 @@ func TestSingleflight(t *testing.T) {
 
 // TestCacheBound: the cache stays within its size.
 func TestCacheBound(t *testing.T) {
-	d := newDNS(t, "*.test. 300 A 192.0.2.1\none.test. 300 A 192.0.2.1\ntwo.test. 300 A 192.0.2.1\nthree.test. 300 A 192.0.2.1\n")
+	d := startDNS(t, "*.test. 300 A 192.0.2.1\none.test. 300 A 192.0.2.1\ntwo.test. 300 A 192.0.2.1\nthree.test. 300 A 192.0.2.1\n")
 	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}, Size: 2})
 	if err != nil {
 		t.Fatal(err)

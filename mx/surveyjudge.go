@@ -23,7 +23,7 @@ func (t *Transport) judge(c *conn, v *SessionView, tg target, p policy, state *t
 		if untrusted != nil {
 			v.PKIX = clipText(certWords(untrusted))
 		}
-		v.DANE = matches(tg.dane, state)
+		v.DANE = matchAll(tg.dane, state)
 		if p.dane != nil {
 			unnamed = p.dane.verify(*state)
 		}
@@ -80,8 +80,8 @@ func certWords(err error) string {
 	return strings.TrimPrefix(err.Error(), "x509: ")
 }
 
-// matches holds each TLSA record by itself against what the host sent.
-func matches(d *dane, state *tls.ConnectionState) []Match {
+// matchAll holds each TLSA record by itself against what the host sent.
+func matchAll(d *dane, state *tls.ConnectionState) []Match {
 	if d == nil {
 		return nil
 	}
@@ -91,7 +91,7 @@ func matches(d *dane, state *tls.ConnectionState) []Match {
 			break
 		}
 		m := Match{TLSAView: TLSAView{Record: clipText(r.String()), Use: d.use(r)}}
-		if r.usable() {
+		if usable(r) {
 			alone := &dane{base: d.base, names: d.names, usable: []TLSA{r}}
 			m.Matches = alone.verify(*state) == nil
 		}
