@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 	"dawk/relay"
 )
@@ -72,11 +73,11 @@ func smartHost(t *testing.T, cfg mxtest.Config, r mx.Route, probe time.Duration)
 
 type failingLookup struct{}
 
-func (failingLookup) LookupMX(context.Context, string) (a mx.Answer[mx.MX], err error) {
+func (failingLookup) LookupMX(context.Context, string) (a dns.Answer[dns.MX], err error) {
 	return a, errors.New("not asked")
 }
 
-func (failingLookup) LookupAddrs(context.Context, string, string) (a mx.Answer[netip.Addr], err error) {
+func (failingLookup) LookupAddrs(context.Context, string, string) (a dns.Answer[netip.Addr], err error) {
 	return a, errors.New("not asked")
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 )
 
 // nullReceiver answers yes to everything and forgets it. Its answers take a
@@ -74,8 +75,8 @@ func delayed(w io.Writer, trip time.Duration) chan<- string {
 // here is a Lookup for which every host is on this machine.
 type here struct{ oneHost }
 
-func (here) LookupAddrs(context.Context, string, string) (mx.Answer[netip.Addr], error) {
-	return mx.Answer[netip.Addr]{Records: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}, nil
+func (here) LookupAddrs(context.Context, string, string) (dns.Answer[netip.Addr], error) {
+	return dns.Answer[netip.Addr]{Records: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}, nil
 }
 
 // BenchmarkClient sends 4 KiB to one recipient over real sockets, one message

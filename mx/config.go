@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"dawk/mx/dns"
 	"dawk/relay"
 )
 
@@ -79,14 +80,14 @@ type Config struct {
 // Lookup is what the router asks of DNS; *Resolver is the one in use. Errors
 // are *DNSError.
 type Lookup interface {
-	LookupMX(ctx context.Context, domain string) (Answer[MX], error)
-	LookupAddrs(ctx context.Context, host, ip string) (Answer[netip.Addr], error)
+	LookupMX(ctx context.Context, domain string) (dns.Answer[dns.MX], error)
+	LookupAddrs(ctx context.Context, host, ip string) (dns.Answer[netip.Addr], error)
 }
 
 // SecuredLookup is what DANE and MTA-STS ask of DNS.
 type SecuredLookup interface {
-	LookupTXT(ctx context.Context, name string) (Answer[string], error)
-	LookupTLSA(ctx context.Context, host string, port uint16) (Answer[TLSA], error)
+	LookupTXT(ctx context.Context, name string) (dns.Answer[string], error)
+	LookupTLSA(ctx context.Context, host string, port uint16) (dns.Answer[dns.TLSA], error)
 }
 
 // Timeouts are the limits of a conversation (RFC 5321 §4.5.3.2). Only Block

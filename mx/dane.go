@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"dawk/mx/dns"
 	"dawk/relay"
 )
 
@@ -23,7 +24,7 @@ const (
 )
 
 // usable says whether a record could match a certificate.
-func usable(r TLSA) bool {
+func usable(r dns.TLSA) bool {
 	if r.Usage != usageTA && r.Usage != usageEE || r.Selector > 1 {
 		return false
 	}
@@ -48,24 +49,24 @@ func usable(r TLSA) bool {
 // digests of one usage and selector only the strongest kind does, so that
 // whoever breaks the weaker one gains nothing while both are published. What
 // stands whole in a record is no digest, and always counts.
-func usableOf(records []TLSA) []TLSA {
+func usableOf(records []dns.TLSA) []dns.TLSA {
 	type key struct{ usage, selector uint8 }
 	strongest := map[key]uint8{} // SHA2-512 has the higher number of the two
-	var good []TLSA
+	var good []dns.TLSA
 	for _, r := range records {
 		if usable(r) {
 			good = append(good, r)
 			strongest[key{r.Usage, r.Selector}] = max(strongest[key{r.Usage, r.Selector}], r.Matching)
 		}
 	}
-	return slices.DeleteFunc(good, func(r TLSA) bool {
+	return slices.DeleteFunc(good, func(r dns.TLSA) bool {
 		return r.Matching != 0 && r.Matching < strongest[key{r.Usage, r.Selector}]
 	})
 }
 
 // use is whether a record counts, or why it does not, for people.
-func (d *dane) use(r TLSA) string {
-	same := func(o TLSA) bool { return o.String() == r.String() }
+func (d *dane) use(r dns.TLSA) string {
+	same := func(o dns.TLSA) bool { return o.String() == r.String() }
 	switch {
 	case slices.ContainsFunc(d.usable, same):
 		return useful
@@ -79,7 +80,7 @@ func (d *dane) use(r TLSA) string {
 
 const useful = "usable"
 
-func matches(r TLSA, c *x509.Certificate) bool {
+func matches(r dns.TLSA, c *x509.Certificate) bool {
 	data := c.Raw
 	if r.Selector == 1 {
 		data = c.RawSubjectPublicKeyInfo
@@ -98,11 +99,11 @@ func matches(r TLSA, c *x509.Certificate) bool {
 // dane is what DNS says of a host's certificate. It exists only where the MX
 // and address records are secure; nil: there is nothing.
 type dane struct {
-	base    string   // the TLSA base domain: SNI, and a name that the certificate may have
-	names   []string // other names it may have (RFC 7672 §3.2.2)
-	records []TLSA   // as published
-	usable  []TLSA   // none: TLS is a must, authentication impossible (RFC 7672 §2.2)
-	err     error    // the records could not be had: the host is not used now (RFC 7672 §2.1)
+	base    string     // the TLSA base domain: SNI, and a name that the certificate may have
+	names   []string   // other names it may have (RFC 7672 §3.2.2)
+	records []dns.TLSA // as published
+	usable  []dns.TLSA // none: TLS is a must, authentication impossible (RFC 7672 §2.2)
+	err     error      // the records could not be had: the host is not used now (RFC 7672 §2.1)
 }
 
 // fingerprint tells sets of records apart.
@@ -121,16 +122,16 @@ func (d *dane) fingerprint() string {
 // daneFor looks the records of an MX host up. addrs is the secure answer that
 // its addresses came from. RFC 7672 §2.2.2: where the name is an alias, the
 // name it stands for is asked first.
-func (t *Transport) daneFor(ctx context.Context, h *host, addrs Answer[netip.Addr]) *dane {
+func (t *Transport) daneFor(ctx context.Context, h *host, addrs dns.Answer[netip.Addr]) *dane {
 	names := []string{h.name}
 	if addrs.Name != "" && addrs.Name != h.name {
 		names = []string{addrs.Name, h.name}
 	}
 	for _, base := range names {
 		answer, err := t.secured.LookupTLSA(ctx, base, h.port)
-		var e *DNSError
+		var e *dns.Error
 		switch {
-		case errors.As(err, &e) && (e.Trouble == NXDomain || e.Trouble == NoData):
+		case errors.As(err, &e) && (e.Trouble == dns.NXDomain || e.Trouble == dns.NoData):
 			continue
 		case err != nil:
 			return &dane{base: base, err: err}
@@ -179,7 +180,7 @@ func (d *dane) verify(cs tls.ConnectionState) error {
 
 // authorities are the certificates that r makes trust anchors: one of the
 // chain, or one that stands whole in the record.
-func (d *dane) authorities(r TLSA, chain []*x509.Certificate) []*x509.Certificate {
+func (d *dane) authorities(r dns.TLSA, chain []*x509.Certificate) []*x509.Certificate {
 	var list []*x509.Certificate
 	for _, c := range chain[1:] {
 		if matches(r, c) {

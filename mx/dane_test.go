@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 )
 
@@ -236,23 +237,23 @@ func TestRequireTLSByDANE(t *testing.T) {
 
 // doubt is a resolver whose answers of one type are not secure.
 type doubt struct {
-	*mx.Resolver
+	*dns.Resolver
 	typ string
 }
 
-func (d doubt) LookupMX(ctx context.Context, name string) (mx.Answer[mx.MX], error) {
+func (d doubt) LookupMX(ctx context.Context, name string) (dns.Answer[dns.MX], error) {
 	a, err := d.Resolver.LookupMX(ctx, name)
 	a.Secure = a.Secure && d.typ != "MX"
 	return a, err
 }
 
-func (d doubt) LookupAddrs(ctx context.Context, host, ip string) (mx.Answer[netip.Addr], error) {
+func (d doubt) LookupAddrs(ctx context.Context, host, ip string) (dns.Answer[netip.Addr], error) {
 	a, err := d.Resolver.LookupAddrs(ctx, host, ip)
 	a.Secure = a.Secure && d.typ != "A"
 	return a, err
 }
 
-func (d doubt) LookupTLSA(ctx context.Context, host string, port uint16) (mx.Answer[mx.TLSA], error) {
+func (d doubt) LookupTLSA(ctx context.Context, host string, port uint16) (dns.Answer[dns.TLSA], error) {
 	a, err := d.Resolver.LookupTLSA(ctx, host, port)
 	a.Secure = a.Secure && d.typ != "TLSA"
 	return a, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 	"dawk/relay"
 
@@ -77,9 +78,9 @@ func newServer(t testing.TB, cfg mxtest.Config) *mxtest.Server {
 	return s
 }
 
-func newResolver(t testing.TB, d *mxtest.DNS) *mx.Resolver {
+func newResolver(t testing.TB, d *mxtest.DNS) *dns.Resolver {
 	t.Helper()
-	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}})
+	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}})
 	if err != nil {
 		t.Fatal(err)
 	}

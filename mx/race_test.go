@@ -13,18 +13,19 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 )
 
 // twoFamilies is a Lookup for which every host has these addresses, in order.
 type twoFamilies []string
 
-func (twoFamilies) LookupMX(_ context.Context, domain string) (mx.Answer[mx.MX], error) {
-	return mx.Answer[mx.MX]{Records: []mx.MX{{Host: "mx." + domain, Preference: 10}}}, nil
+func (twoFamilies) LookupMX(_ context.Context, domain string) (dns.Answer[dns.MX], error) {
+	return dns.Answer[dns.MX]{Records: []dns.MX{{Host: "mx." + domain, Preference: 10}}}, nil
 }
 
-func (l twoFamilies) LookupAddrs(context.Context, string, string) (mx.Answer[netip.Addr], error) {
-	var a mx.Answer[netip.Addr]
+func (l twoFamilies) LookupAddrs(context.Context, string, string) (dns.Answer[netip.Addr], error) {
+	var a dns.Answer[netip.Addr]
 	for _, s := range l {
 		a.Records = append(a.Records, netip.MustParseAddr(s))
 	}

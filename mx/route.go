@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"dawk/mx/dns"
 	"dawk/relay"
 )
 
@@ -127,7 +128,7 @@ func (t *Transport) family(r *compiled) string {
 func (t *Transport) literalHost(a netip.Addr, ip string) *host {
 	h := &host{name: a.String(), port: uint16(t.cfg.Port), addrs: []netip.Addr{a}}
 	if (ip == "4" || ip == "6") && (ip == "4") != a.Unmap().Is4() {
-		h.err = &DNSError{Name: h.name, Type: "address", Trouble: NoData, Detail: "ip = \"" + ip + "\" leaves its family out"}
+		h.err = &dns.Error{Name: h.name, Type: "address", Trouble: dns.NoData, Detail: "ip = \"" + ip + "\" leaves its family out"}
 	}
 	return h
 }
@@ -176,12 +177,12 @@ func (t *Transport) planMX(ctx context.Context, domain, ip string) plan {
 // domain itself where it has none (the implicit MX).
 func (t *Transport) mxHosts(ctx context.Context, domain, ip string) ([]*host, relay.Reply) {
 	answer, err := t.cfg.Resolver.LookupMX(ctx, domain)
-	var dnsErr *DNSError
+	var dnsErr *dns.Error
 	switch {
 	case err == nil:
-	case errors.As(err, &dnsErr) && dnsErr.Trouble == NoData:
+	case errors.As(err, &dnsErr) && dnsErr.Trouble == dns.NoData:
 		return []*host{{name: domain, port: uint16(t.cfg.Port), ip: ip, domain: ifSecure(domain, dnsErr.Secure)}}, relay.Reply{}
-	case errors.As(err, &dnsErr) && dnsErr.Trouble == NXDomain:
+	case errors.As(err, &dnsErr) && dnsErr.Trouble == dns.NXDomain:
 		return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 5, Subject: 1, Detail: 2},
 			"the domain %s does not exist (NXDOMAIN)", domain)
 	default: // a failed lookup never means "no MX"
@@ -190,13 +191,13 @@ func (t *Transport) mxHosts(ctx context.Context, domain, ip string) ([]*host, re
 	}
 	records := slices.Clone(answer.Records)
 	// RFC 7505: a null MX stands alone; beside other records it means nothing.
-	records = slices.DeleteFunc(records, func(m MX) bool { return m.Host == "" })
+	records = slices.DeleteFunc(records, func(m dns.MX) bool { return m.Host == "" })
 	if len(records) == 0 {
 		return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 5, Subject: 1, Detail: 10},
 			"the domain %s accepts no mail (null MX, RFC 7505)", domain)
 	}
 	rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
-	slices.SortStableFunc(records, func(a, b MX) int { return int(a.Preference) - int(b.Preference) })
+	slices.SortStableFunc(records, func(a, b dns.MX) int { return int(a.Preference) - int(b.Preference) })
 	var hosts []*host
 	for _, m := range records {
 		if len(hosts) == maxHosts {
@@ -207,7 +208,7 @@ func (t *Transport) mxHosts(ctx context.Context, domain, ip string) ([]*host, re
 		}
 		h := &host{name: m.Host, port: uint16(t.cfg.Port), rank: int(m.Preference), ip: ip, domain: ifSecure(domain, answer.Secure)}
 		if _, err := netip.ParseAddr(m.Host); err == nil { // RFC 1035 §3.3.9: a name it must be
-			h.err = &DNSError{Name: m.Host, Type: "A", Trouble: NXDomain, Detail: "an address where a name belongs"}
+			h.err = &dns.Error{Name: m.Host, Type: "A", Trouble: dns.NXDomain, Detail: "an address where a name belongs"}
 		}
 		hosts = append(hosts, h)
 	}
@@ -240,7 +241,7 @@ func (t *Transport) resolveHost(ctx context.Context, h *host) {
 		return
 	}
 	if _, err := relay.NormalizeDomain(h.name); err != nil {
-		h.err = &DNSError{Name: h.name, Type: "A", Trouble: NXDomain, Detail: "not a host name"}
+		h.err = &dns.Error{Name: h.name, Type: "A", Trouble: dns.NXDomain, Detail: "not a host name"}
 		return
 	}
 	answer, err := t.cfg.Resolver.LookupAddrs(ctx, h.name, cmp.Or(h.ip, t.cfg.IP))
@@ -311,7 +312,7 @@ func (h *host) vouched(domain string) bool {
 // hostFailure is the verdict on a host without addresses. It is final only if
 // all hosts of the domain end so.
 func hostFailure(h *host, of string) relay.Reply {
-	if Temporary(h.err) {
+	if dns.Temporary(h.err) {
 		return relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3},
 			"cannot look up the address of %s: %v", h.name, h.err)
 	}

@@ -12,25 +12,26 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 )
 
 // names answers every question about b.test, without sockets.
 type names struct{}
 
-func (names) LookupMX(context.Context, string) (mx.Answer[mx.MX], error) {
-	return mx.Answer[mx.MX]{Records: []mx.MX{{Host: "mx.b.test", Preference: 10}}}, nil
+func (names) LookupMX(context.Context, string) (dns.Answer[dns.MX], error) {
+	return dns.Answer[dns.MX]{Records: []dns.MX{{Host: "mx.b.test", Preference: 10}}}, nil
 }
 
-func (names) LookupAddrs(context.Context, string, string) (mx.Answer[netip.Addr], error) {
-	return mx.Answer[netip.Addr]{Records: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, nil
+func (names) LookupAddrs(context.Context, string, string) (dns.Answer[netip.Addr], error) {
+	return dns.Answer[netip.Addr]{Records: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, nil
 }
 
-func (names) LookupTXT(context.Context, string) (mx.Answer[string], error) {
-	return mx.Answer[string]{Records: []string{"v=STSv1; id=1;"}}, nil
+func (names) LookupTXT(context.Context, string) (dns.Answer[string], error) {
+	return dns.Answer[string]{Records: []string{"v=STSv1; id=1;"}}, nil
 }
 
-func (names) LookupTLSA(context.Context, string, uint16) (mx.Answer[mx.TLSA], error) {
-	return mx.Answer[mx.TLSA]{}, &mx.DNSError{Trouble: mx.NoData}
+func (names) LookupTLSA(context.Context, string, uint16) (dns.Answer[dns.TLSA], error) {
+	return dns.Answer[dns.TLSA]{}, &dns.Error{Trouble: dns.NoData}
 }
 
 // A policy host that takes the connection and says nothing, or next to nothing,

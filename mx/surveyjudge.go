@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"dawk/mx/dns"
 	"dawk/relay"
 )
 
@@ -92,7 +93,7 @@ func matchAll(d *dane, state *tls.ConnectionState) []Match {
 		}
 		m := Match{TLSAView: TLSAView{Record: clipText(r.String()), Use: d.use(r)}}
 		if usable(r) {
-			alone := &dane{base: d.base, names: d.names, usable: []TLSA{r}}
+			alone := &dane{base: d.base, names: d.names, usable: []dns.TLSA{r}}
 			m.Matches = alone.verify(*state) == nil
 		}
 		all = append(all, m)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 	"dawk/relay"
 )
@@ -19,12 +20,12 @@ import (
 // oneHost is a Lookup that knows one host of every domain.
 type oneHost struct{}
 
-func (oneHost) LookupMX(_ context.Context, domain string) (mx.Answer[mx.MX], error) {
-	return mx.Answer[mx.MX]{Records: []mx.MX{{Host: "mx." + domain, Preference: 10}}}, nil
+func (oneHost) LookupMX(_ context.Context, domain string) (dns.Answer[dns.MX], error) {
+	return dns.Answer[dns.MX]{Records: []dns.MX{{Host: "mx." + domain, Preference: 10}}}, nil
 }
 
-func (oneHost) LookupAddrs(context.Context, string, string) (mx.Answer[netip.Addr], error) {
-	return mx.Answer[netip.Addr]{Records: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, nil
+func (oneHost) LookupAddrs(context.Context, string, string) (dns.Answer[netip.Addr], error) {
+	return dns.Answer[netip.Addr]{Records: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, nil
 }
 
 // bubble runs a delivery under fake time over pipes to a scripted server.

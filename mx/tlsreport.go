@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 
+	"dawk/mx/dns"
 	"dawk/relay"
 )
 
@@ -133,7 +134,7 @@ func (t *Transport) reportRefused(tg target, p policy, bad relay.Reply) {
 // impersonal is an error for strangers: without the addresses of our resolver
 // and our own that errors of DNS and of the network hold.
 func impersonal(err error) string {
-	var d *DNSError
+	var d *dns.Error
 	var op *net.OpError
 	switch {
 	case errors.As(err, &d):

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/relay/dkim"
 )
 
@@ -15,7 +15,7 @@ func (c *checker) dkim(ctx context.Context) []finding {
 	if len(keys) == 0 {
 		return nil
 	}
-	r, err := mx.NewResolver(c.cfg.ResolverConfig())
+	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}
@@ -29,7 +29,7 @@ func (c *checker) dkim(ctx context.Context) []finding {
 	return all
 }
 
-func dkimRecord(ctx context.Context, r *mx.Resolver, k dkim.Key) finding {
+func dkimRecord(ctx context.Context, r *dns.Resolver, k dkim.Key) finding {
 	k, err := k.Normalize()
 	if err != nil {
 		return bad("dkim", "", "%v", err)
@@ -42,7 +42,7 @@ func dkimRecord(ctx context.Context, r *mx.Resolver, k dkim.Key) finding {
 	publish := "publish " + name + ` TXT "` + dkim.Record(private) + `"`
 	answer, err := r.LookupTXT(ctx, name)
 	switch {
-	case mx.Temporary(err):
+	case dns.Temporary(err):
 		return warn("dkim", "try again when DNS answers", "the record %s could not be read: %v", name, err)
 	case err != nil:
 		return bad("dkim", publish, "the record %s is missing; receivers take our signature for a forgery", name)

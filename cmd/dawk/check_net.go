@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"dawk/mx"
+	"dawk/mx/dns"
 )
 
 // Domains with MX hosts that answer from everywhere, to find out whether
@@ -21,8 +21,8 @@ var wellKnownDomains = []string{"gmail.com", "outlook.com", "yahoo.com"}
 // dns asks each server by itself something that only the world can answer.
 func (c *checker) dns(ctx context.Context) []finding {
 	cfg := c.cfg.ResolverConfig()
-	all := mx.ResolverConfig{Servers: cfg.Servers}
-	r, err := mx.NewResolver(all)
+	all := dns.Config{Servers: cfg.Servers}
+	r, err := dns.NewResolver(all)
 	if err != nil {
 		return []finding{bad("dns", "set [dns] servers", "no DNS servers: %v", err)}
 	}
@@ -30,11 +30,11 @@ func (c *checker) dns(ctx context.Context) []finding {
 	found := make([]finding, 0, len(servers))
 	answers := 0
 	for _, server := range servers {
-		one, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{server}, Rounds: 1})
+		one, err := dns.NewResolver(dns.Config{Servers: []string{server}, Rounds: 1})
 		if err == nil {
 			_, err = one.LookupMX(ctx, wellKnownDomains[0])
 		}
-		if mx.Temporary(err) { // "no such name" is an answer, too
+		if dns.Temporary(err) { // "no such name" is an answer, too
 			found = append(found, warn("dns", "correct [dns] servers, or /etc/resolv.conf", "server %s gives no answer: %v", server, err))
 			continue
 		}
@@ -66,13 +66,13 @@ func (c *checker) RouteName(ctx context.Context) []finding {
 	if !strings.Contains(host, ".") {
 		return []finding{warn("hostname", `set hostname = "relay.example.org" to this machine's full name in DNS`, "%q is no full name; receivers refuse mail from such a host", host)}
 	}
-	r, err := mx.NewResolver(c.cfg.ResolverConfig())
+	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}
 	addrs, err := r.LookupAddrs(ctx, host, "both")
 	switch {
-	case mx.Temporary(err):
+	case dns.Temporary(err):
 		return []finding{warn("hostname", "try again when DNS answers", "the address of %s could not be tested: %v", host, err)}
 	case err != nil:
 		return []finding{c.nameTrouble("add an A or AAAA record for it, or correct hostname", "%s has no address in DNS", host)}
@@ -85,7 +85,7 @@ func (c *checker) RouteName(ctx context.Context) []finding {
 		}
 		ptr, err := r.LookupPTR(ctx, a)
 		switch {
-		case mx.Temporary(err):
+		case dns.Temporary(err):
 			all = append(all, warn("hostname", "try again when DNS answers", "the name of %s could not be tested: %v", a, err))
 		case err != nil:
 			all = append(all, c.nameTrouble("ask whoever gives you the address to set its PTR record to "+host, "%s (of %s) has no name (PTR)", a, host))
@@ -134,7 +134,7 @@ func (c *checker) port25(ctx context.Context) []finding {
 	if !c.byMX() {
 		return []finding{good(check, "not needed: all mail goes by routes")}
 	}
-	r, err := mx.NewResolver(c.cfg.ResolverConfig())
+	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}
@@ -167,13 +167,13 @@ type unreachable struct {
 
 func (u *unreachable) Error() string { return fmt.Sprintf("%s does not answer: %v", u.host, u.err) }
 
-func (c *checker) anyMX(ctx context.Context, r *mx.Resolver, domain string) (string, netip.Addr, error) {
+func (c *checker) anyMX(ctx context.Context, r *dns.Resolver, domain string) (string, netip.Addr, error) {
 	hosts, err := r.LookupMX(ctx, domain)
 	if err != nil {
 		return "", netip.Addr{}, err
 	}
 	for _, h := range hosts.Records {
-		var addrs mx.Answer[netip.Addr]
+		var addrs dns.Answer[netip.Addr]
 		if addrs, err = r.LookupAddrs(ctx, h.Host, c.cfg.Delivery.IP); err == nil {
 			for _, a := range addrs.Records {
 				if a.Is4() { // many machines have IPv6 addresses that lead nowhere

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/relay"
 )
 
@@ -63,7 +64,7 @@ func (c *checker) routes(ctx context.Context) []finding {
 	if err != nil {
 		return []finding{bad("route", "", "%v", err)}
 	}
-	if cfg.Resolver, err = mx.NewResolver(c.cfg.ResolverConfig()); err != nil {
+	if cfg.Resolver, err = dns.NewResolver(c.cfg.ResolverConfig()); err != nil {
 		return nil // told by dns
 	}
 	l, err := c.cfg.Logins(&cfg, slog.New(slog.DiscardHandler))

@@ -8,12 +8,13 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
+	"dawk/mx/dns"
 )
 
 // sources looks at the faces that mail goes out with: whether this machine has
 // the addresses, and whether their names agree with what is said in EHLO.
 func (c *checker) sources(ctx context.Context) []finding {
-	r, err := mx.NewResolver(c.cfg.ResolverConfig())
+	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}
@@ -43,7 +44,7 @@ func (c *checker) used(name string) bool {
 	return slices.ContainsFunc(c.cfg.Routes, func(r config.RouteConfig) bool { return slices.Contains(r.Source, name) })
 }
 
-func (c *checker) sourceAddress(ctx context.Context, r *mx.Resolver, s mx.Source, a netip.Addr) finding {
+func (c *checker) sourceAddress(ctx context.Context, r *dns.Resolver, s mx.Source, a netip.Addr) finding {
 	// The system knows best what it may send from: addresses that it merely
 	// routes to itself count, too.
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
@@ -60,11 +61,11 @@ func (c *checker) sourceAddress(ctx context.Context, r *mx.Resolver, s mx.Source
 
 // reverse looks whether an address that mail leaves from is called what is
 // said in EHLO, and that name leads back (RFC 1912 §2.1).
-func (c *checker) reverse(ctx context.Context, r *mx.Resolver, check, prefix string, a netip.Addr, ehlo string) finding {
+func (c *checker) reverse(ctx context.Context, r *dns.Resolver, check, prefix string, a netip.Addr, ehlo string) finding {
 	advice := "ask whoever gives you the address to set its PTR record to " + ehlo
 	ptr, err := r.LookupPTR(ctx, a)
 	switch {
-	case mx.Temporary(err):
+	case dns.Temporary(err):
 		return warn(check, "try again when DNS answers", "%sthe name of %s could not be tested: %v", prefix, a, err)
 	case err != nil:
 		return warn(check, advice, "%s%s has no name (PTR); many receivers refuse mail from there", prefix, a)
@@ -73,7 +74,7 @@ func (c *checker) reverse(ctx context.Context, r *mx.Resolver, check, prefix str
 	}
 	addrs, err := r.LookupAddrs(ctx, ehlo, "both")
 	switch {
-	case mx.Temporary(err):
+	case dns.Temporary(err):
 		return warn(check, "try again when DNS answers", "%sthe address of %s could not be tested: %v", prefix, ehlo, err)
 	case err != nil || !slices.Contains(addrs.Records, a):
 		return warn(check, "add an A or AAAA record for it", "%s%s is called %s (PTR), but that name does not lead back to it; many receivers refuse such mail", prefix, a, ehlo)
@@ -83,7 +84,7 @@ func (c *checker) reverse(ctx context.Context, r *mx.Resolver, check, prefix str
 
 // ipv6 looks at the address that the system would send from over IPv6: large
 // providers refuse mail from one without a name, and take it over IPv4.
-func (c *checker) ipv6(ctx context.Context, r *mx.Resolver) []finding {
+func (c *checker) ipv6(ctx context.Context, r *dns.Resolver) []finding {
 	if c.cfg.Delivery.IP == "4" || len(c.cfg.Delivery.Source) > 0 || !c.byMX() || c.outbound6 == nil {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"dawk/cmd/dawk/internal/config"
-	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/relay"
 	"dawk/relay/identity"
 )
@@ -19,7 +19,7 @@ import (
 // with the addresses that it leaves from, as far as the configuration and DNS
 // tell both. Mail that goes by a smart host is the smart host's to allow.
 func (c *checker) spf(ctx context.Context) []finding {
-	r, err := mx.NewResolver(c.cfg.ResolverConfig())
+	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil || !c.byMX() {
 		return nil // the first is told by dns
 	}
@@ -42,7 +42,7 @@ func (c *checker) spf(ctx context.Context) []finding {
 }
 
 // OwnAddresses are those that receivers see, as far as is known.
-func (c *checker) OwnAddresses(ctx context.Context, r *mx.Resolver) (all []netip.Addr) {
+func (c *checker) OwnAddresses(ctx context.Context, r *dns.Resolver) (all []netip.Addr) {
 	found, _ := r.LookupAddrs(ctx, c.cfg.Hostname, "both") // trouble is told by hostname
 	all = slices.Clone(found.Records)
 	for i := range c.cfg.Sources {
@@ -136,15 +136,15 @@ var (
 
 // spfLookups is what of the resolver SPF needs.
 type spfLookups interface {
-	LookupTXT(ctx context.Context, name string) (mx.Answer[string], error)
-	LookupAddrs(ctx context.Context, host, ip string) (mx.Answer[netip.Addr], error)
-	LookupMX(ctx context.Context, domain string) (mx.Answer[mx.MX], error)
+	LookupTXT(ctx context.Context, name string) (dns.Answer[string], error)
+	LookupAddrs(ctx context.Context, host, ip string) (dns.Answer[netip.Addr], error)
+	LookupMX(ctx context.Context, domain string) (dns.Answer[dns.MX], error)
 }
 
 // spfRecord is the one record of domain (§4.5).
 func spfRecord(ctx context.Context, r spfLookups, domain string) (string, error) {
 	answer, err := r.LookupTXT(ctx, domain)
-	if mx.Temporary(err) {
+	if dns.Temporary(err) {
 		return "", err
 	}
 	found := slices.DeleteFunc(slices.Clone(answer.Records), func(s string) bool {
@@ -275,7 +275,7 @@ func (e *spfCheck) hosts(ctx context.Context, name, domain, rest, term string) (
 	hosts := []string{domain}
 	if name == "mx" {
 		answer, err := e.lookups.LookupMX(ctx, domain)
-		if mx.Temporary(err) {
+		if dns.Temporary(err) {
 			return false, err
 		}
 		hosts = nil
@@ -285,7 +285,7 @@ func (e *spfCheck) hosts(ctx context.Context, name, domain, rest, term string) (
 	}
 	for _, h := range hosts[:min(len(hosts), maxSPFLookups)] {
 		answer, err := e.lookups.LookupAddrs(ctx, h, "both")
-		if mx.Temporary(err) {
+		if dns.Temporary(err) {
 			return false, err
 		}
 		for _, a := range answer.Records {

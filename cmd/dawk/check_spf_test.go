@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"dawk/mx"
+	"dawk/mx/dns"
 )
 
 // spfZone is DNS for the checks of SPF: "TXT name", "A name" and "MX name".
@@ -15,20 +15,20 @@ type spfZone map[string][]string
 func (z spfZone) get(typ, name string) ([]string, error) {
 	switch records, ok := z[typ+" "+name]; {
 	case !ok:
-		return nil, &mx.DNSError{Name: name, Type: typ, Trouble: mx.NXDomain}
+		return nil, &dns.Error{Name: name, Type: typ, Trouble: dns.NXDomain}
 	case len(records) == 0:
-		return nil, &mx.DNSError{Name: name, Type: typ, Trouble: mx.ServFail}
+		return nil, &dns.Error{Name: name, Type: typ, Trouble: dns.ServFail}
 	default:
 		return records, nil
 	}
 }
 
-func (z spfZone) LookupTXT(_ context.Context, name string) (mx.Answer[string], error) {
+func (z spfZone) LookupTXT(_ context.Context, name string) (dns.Answer[string], error) {
 	records, err := z.get("TXT", name)
-	return mx.Answer[string]{Records: records}, err
+	return dns.Answer[string]{Records: records}, err
 }
 
-func (z spfZone) LookupAddrs(_ context.Context, host, _ string) (a mx.Answer[netip.Addr], err error) {
+func (z spfZone) LookupAddrs(_ context.Context, host, _ string) (a dns.Answer[netip.Addr], err error) {
 	records, err := z.get("A", host)
 	for _, r := range records {
 		a.Records = append(a.Records, netip.MustParseAddr(r))
@@ -36,10 +36,10 @@ func (z spfZone) LookupAddrs(_ context.Context, host, _ string) (a mx.Answer[net
 	return a, err
 }
 
-func (z spfZone) LookupMX(_ context.Context, domain string) (a mx.Answer[mx.MX], err error) {
+func (z spfZone) LookupMX(_ context.Context, domain string) (a dns.Answer[dns.MX], err error) {
 	records, err := z.get("MX", domain)
 	for _, r := range records {
-		a.Records = append(a.Records, mx.MX{Host: r})
+		a.Records = append(a.Records, dns.MX{Host: r})
 	}
 	return a, err
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"dawk/mx"
+	"dawk/mx/dns"
 )
 
 // signedDomain has had DNSSEC for long: a server that validates says so of it.
@@ -15,7 +15,7 @@ func (c *checker) dane(ctx context.Context) []finding {
 	if !c.cfg.Delivery.DANE || !c.byMX() {
 		return nil
 	}
-	r, err := mx.NewResolver(c.cfg.ResolverConfig())
+	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}

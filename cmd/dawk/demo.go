@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/config"
-	"dawk/mx/mxtest"
 	"dawk/relay/identity"
 )
 
@@ -44,8 +44,8 @@ only if all three happened.`,
 // stage is the world of the demo: receivers, DNS and a relay between.
 type stage struct {
 	dir       string
-	receivers *mxtest.Server
-	dns       *mxtest.DNS
+	receivers *receiver
+	dns       *zone
 	relay     *instance
 	screen    *screen
 	password  string
@@ -84,18 +84,13 @@ func setStage(ctx context.Context, screen *screen) (s *stage, err error) {
 	if s.dir, err = os.MkdirTemp("", "dawk-demo-"); err != nil {
 		return s, err
 	}
-	if s.receivers, err = mxtest.NewServer(mxtest.Config{Hostname: "mail.receivers.test"}); err != nil {
+	if s.receivers, err = newReceiver("mail.receivers.test"); err != nil {
 		return s, err
 	}
-	if s.dns, err = mxtest.NewDNS(demoZone); err != nil {
+	if s.dns, err = newZone(demoZone); err != nil {
 		return s, err
 	}
-	if err := s.writeScript(); err != nil {
-		return s, err
-	}
-	if s.password, err = makePassword(); err != nil {
-		return s, err
-	}
+	s.password = strings.ToLower(rand.Text())
 	cfg, err := s.writeConfig()
 	if err != nil {
 		return s, err
@@ -124,16 +119,6 @@ stuck.test.     MX 10 mail.receivers.test.
 office.test.    MX 10 mail.receivers.test.
 mail.receivers.test. A 127.0.0.1
 `
-
-// writeScript makes the receiver greylist one domain, refuse everybody of a
-// second, and be out of order for a third.
-func (s *stage) writeScript() error {
-	return errors.Join(
-		s.receivers.Script("rcpt:@greylist.test", "450 4.7.1 Greylisted, please come back in a moment", 1),
-		s.receivers.Script("rcpt:@strict.test", "550 5.1.1 There is nobody by that name here", 0),
-		s.receivers.Script("rcpt:@stuck.test", "451 4.3.0 Our disk is full, somebody is looking at it", 0),
-	)
-}
 
 const demoUser = "scanner@office.test"
 
@@ -173,7 +158,7 @@ allow_networks = ["127.0.0.0/8"]       # and on loopback, where no MX should poi
 
 [http]
 address = "127.0.0.1:0"
-`, s.dns.Addr(), s.receivers.Port())
+`, s.dns.addr(), s.receivers.addr().Port())
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -190,10 +175,10 @@ func (s *stage) strike() error {
 		}
 	}
 	if s.receivers != nil {
-		s.receivers.Close()
+		s.receivers.close()
 	}
 	if s.dns != nil {
-		s.dns.Close()
+		s.dns.close()
 	}
 	if s.dir != "" {
 		errs = append(errs, os.RemoveAll(s.dir))

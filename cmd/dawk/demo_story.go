@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,8 +12,6 @@ import (
 	"net/mail"
 	"net/smtp"
 	"strings"
-
-	"dawk/mx/mxtest"
 )
 
 // letter is one of the demo's messages and what must become of it.
@@ -29,7 +26,7 @@ type letter struct {
 // to have. Each step is checked at the far end, not in our own log.
 func (s *stage) tell(ctx context.Context) error {
 	s.screen.printf("%s\n%s\n\n", s.screen.bold("dawk demo"),
-		"a relay on "+s.relay.server.Addrs()[0].String()+", receivers on "+s.receivers.Addr()+", DNS on "+s.dns.Addr()+"; nothing leaves this machine")
+		"a relay on "+s.relay.server.Addrs()[0].String()+", receivers on "+s.receivers.addr().String()+", DNS on "+s.dns.addr()+"; nothing leaves this machine")
 	letters := []*letter{
 		{number: 1, to: "reader@good.test", subject: "Minutes of the meeting"},
 		{number: 2, to: "reader@greylist.test", subject: "Quarterly report"},
@@ -43,7 +40,7 @@ func (s *stage) tell(ctx context.Context) error {
 		l.id = id
 	}
 	// Two letters and one bounce.
-	got, err := s.receivers.Wait(ctx, 3)
+	got, err := s.receivers.wait(ctx, 3)
 	if err != nil {
 		return fmt.Errorf("the receivers got %d of 3 messages: %w", len(got), err)
 	}
@@ -123,13 +120,13 @@ func (s *stage) send(ctx context.Context, number int, to, subject string) (id st
 
 // arrivedIn looks for l among what the receivers took, and compares the body
 // octet by octet.
-func (l *letter) arrivedIn(got []mxtest.Message) error {
+func (l *letter) arrivedIn(got []received) error {
 	_, want, _ := bytes.Cut(l.message(), []byte("\r\n\r\n"))
 	for _, m := range got {
-		if len(m.Recipients) != 1 || m.Recipients[0].Path != l.to {
+		if len(m.to) != 1 || m.to[0] != l.to {
 			continue
 		}
-		if _, body, _ := bytes.Cut(m.Data, []byte("\r\n\r\n")); !bytes.Equal(body, want) {
+		if _, body, _ := bytes.Cut(m.data, []byte("\r\n\r\n")); !bytes.Equal(body, want) {
 			return fmt.Errorf("message %d arrived changed: %q", l.number, body)
 		}
 		return nil
@@ -145,12 +142,12 @@ type notice struct {
 
 // bounceIn finds the delivery status notification and takes it apart with a
 // parser that is not ours.
-func bounceIn(got []mxtest.Message) (*notice, error) {
+func bounceIn(got []received) (*notice, error) {
 	for _, m := range got {
-		if m.From != "" || len(m.Recipients) != 1 || m.Recipients[0].Path != demoUser {
+		if m.from != "" || len(m.to) != 1 || m.to[0] != demoUser {
 			continue
 		}
-		msg, err := mail.ReadMessage(bytes.NewReader(m.Data))
+		msg, err := mail.ReadMessage(bytes.NewReader(m.data))
 		if err != nil {
 			return nil, fmt.Errorf("the bounce cannot be parsed: %w", err)
 		}
@@ -196,6 +193,3 @@ func (s *stage) showBounce(n *notice) {
 	indent(&out, b.String(), s.screen.grey("  │ "))
 	s.screen.printf("%s", out.String())
 }
-
-// makePassword is a random one, good for as long as the demo runs.
-func makePassword() (string, error) { return strings.ToLower(rand.Text()), nil }

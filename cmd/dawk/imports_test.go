@@ -20,7 +20,8 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/queue":           {[]string{"dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
 	"dawk/queue/queuetest": {[]string{"dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support
-	"dawk/mx":              {[]string{"dawk/relay"}, []string{"github.com/miekg/dns", "golang.org/x/net/idna", "golang.org/x/net/publicsuffix", "golang.org/x/sync/singleflight"}},
+	"dawk/mx":              {[]string{"dawk/relay", "dawk/mx/dns"}, []string{"golang.org/x/net/publicsuffix", "golang.org/x/sync/singleflight"}},
+	"dawk/mx/dns":          {nil, []string{"github.com/miekg/dns", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/oauth":        {[]string{"dawk/relay"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/mxtest":       {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
 	"dawk/bounce":          {[]string{"dawk/relay"}, nil},
@@ -45,7 +46,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 // One file each imports these, so that it can be replaced.
 var onlyIn = map[string]string{
-	"github.com/miekg/dns":           "mx/dns.go",
+	"github.com/miekg/dns":           "mx/dns/wire.go",
 	"github.com/pires/go-proxyproto": "relay/submission/proxy.go",
 }
 
@@ -105,4 +106,40 @@ func TestImportsRunDownward(t *testing.T) {
 			t.Errorf("package %s is in the table but not in the tree", pkg)
 		}
 	}
+}
+
+// TestNoTestPackageIsLinked holds that the program has no package that exists
+// for tests.
+func TestNoTestPackageIsLinked(t *testing.T) {
+	seen := map[string]bool{}
+	var visit func(pkg string)
+	visit = func(pkg string) {
+		if seen[pkg] {
+			return
+		}
+		seen[pkg] = true
+		if strings.HasSuffix(pkg, "test") {
+			t.Errorf("cmd/dawk links %s", pkg)
+		}
+		dir := filepath.Join("../..", strings.TrimPrefix(pkg, "dawk/"))
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("package %s: %d files, %v", pkg, len(files), err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, im := range f.Imports {
+				if p, _ := strconv.Unquote(im.Path.Value); strings.HasPrefix(p, "dawk/") {
+					visit(p)
+				}
+			}
+		}
+	}
+	visit("dawk/cmd/dawk")
 }

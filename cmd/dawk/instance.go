@@ -13,6 +13,7 @@ import (
 	"dawk/cmd/dawk/internal/config"
 	"dawk/metrics"
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/queue"
 	"dawk/relay"
 	"dawk/relay/admin"
@@ -49,7 +50,7 @@ type instance struct {
 	log *slog.Logger
 
 	queue      *queue.Queue
-	resolver   *mx.Resolver
+	resolver   *dns.Resolver
 	transport  *mx.Transport
 	logins     config.Logins // of routes
 	heldRoutes *heldNotices
@@ -138,7 +139,7 @@ func (r *instance) openHistory() {
 }
 
 func (r *instance) openTransport() (err error) {
-	if r.resolver, err = mx.NewResolver(r.cfg.ResolverConfig()); err != nil {
+	if r.resolver, err = dns.NewResolver(r.cfg.ResolverConfig()); err != nil {
 		return fmt.Errorf("dns: %w", err)
 	}
 	cfg, err := r.cfg.MxConfig(r.log)

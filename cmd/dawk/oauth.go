@@ -21,6 +21,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/mx/oauth"
 	"dawk/relay"
 )
@@ -293,7 +294,7 @@ func routesOffline(c *config.Config, log *slog.Logger) (mx.Config, config.Logins
 	if err != nil {
 		return mx.Config{}, nil, err
 	}
-	resolver, err := mx.NewResolver(c.ResolverConfig())
+	resolver, err := dns.NewResolver(c.ResolverConfig())
 	if err != nil {
 		return mx.Config{}, nil, fmt.Errorf("dns: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/relay"
 )
 
@@ -327,7 +328,7 @@ func lookingTransport(c *config.Config) (*mx.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Resolver, err = mx.NewResolver(c.ResolverConfig()); err != nil {
+	if cfg.Resolver, err = dns.NewResolver(c.ResolverConfig()); err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
 	cfg.Own = c.OwnAddresses()

@@ -9,7 +9,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"dawk/mx"
+	"dawk/mx/dns"
 )
 
 // dkimVerifyCommand checks the DKIM signatures of the message in FILE by
@@ -21,7 +21,7 @@ func dkimVerifyCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: [!] dkimverify FILE")
 	}
-	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{ts.Getenv("DNS")}})
+	r, err := dns.NewResolver(dns.Config{Servers: []string{ts.Getenv("DNS")}})
 	ts.Check(err)
 	lookup := func(name string) ([]string, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/relay"
 	"dawk/relay/submission"
 	"dawk/relay/tlsrpt"
@@ -30,7 +31,7 @@ type tlsReports struct {
 	counters *tlsrpt.Counters
 	from     tlsrpt.Sender
 	send     bool
-	resolver *mx.Resolver
+	resolver *dns.Resolver
 	post     func(ctx context.Context, to string, packed []byte) error
 	accept   func(context.Context, *submission.Submission) (relay.QueueID, error)
 	log      *slog.Logger
@@ -147,7 +148,7 @@ func (t *tlsReports) delay() time.Duration {
 func (t *tlsReports) reportTo(ctx context.Context, date, domain string) bool {
 	answer, err := t.resolver.LookupTXT(ctx, tlsrpt.RecordName(domain))
 	if err != nil {
-		return !mx.Temporary(err)
+		return !dns.Temporary(err)
 	}
 	to := tlsrpt.ParseRecord(answer.Records)
 	if to.None() {

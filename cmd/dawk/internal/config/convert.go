@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/queue"
 	"dawk/relay"
 	"dawk/relay/delivery"
@@ -128,8 +129,8 @@ func (c *Config) DeliveryConfig(log *slog.Logger) delivery.Config {
 }
 
 // ResolverConfig names the DNS servers; the caller makes the one Resolver.
-func (c *Config) ResolverConfig() mx.ResolverConfig {
-	out := mx.ResolverConfig{Trusted: c.DNS.Trusted}
+func (c *Config) ResolverConfig() dns.Config {
+	out := dns.Config{Trusted: c.DNS.Trusted}
 	for _, s := range c.DNS.Servers {
 		if full, err := dnsServer(s); err == nil { // checked
 			out.Servers = append(out.Servers, full)

@@ -1,7 +1,7 @@
-package mx
+package dns
 
-// The only file that knows the DNS library: its first version sees fixes only
-// and the second lives elsewhere, so one file is what a move would cost.
+// This is the only file that knows the DNS library. Its first version gets fixes
+// only and its second has another import path, so a move costs one file.
 
 import (
 	"context"
@@ -59,7 +59,7 @@ func reverseName(a netip.Addr) string {
 // TCP when the answer was cut.
 func (r *Resolver) try(ctx context.Context, q question, server string) result {
 	fail := func(t Trouble, format string, args ...any) result {
-		return result{err: &DNSError{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: fmt.Sprintf(format, args...)}}
+		return result{err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: fmt.Sprintf(format, args...)}}
 	}
 	if _, ok := dns.IsDomainName(q.name); !ok || q.name == "" {
 		return fail(NXDomain, "not a domain name")
@@ -86,7 +86,7 @@ func (r *Resolver) try(ctx context.Context, q question, server string) result {
 	return fail(ServFail, "%s: %s", server, dns.RcodeToString[reply.Rcode])
 }
 
-// noEDNS says whether a server choked on EDNS0 (RFC 6891 §7).
+// noEDNS says whether a server refused the query for its EDNS0 (RFC 6891 §7).
 func noEDNS(m *dns.Msg) bool {
 	return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented || m.Rcode == dns.RcodeBadVers
 }
@@ -198,7 +198,7 @@ func answers(query, reply *dns.Msg) bool {
 func (r *Resolver) read(q question, m *dns.Msg) result {
 	res := result{name: q.name, secure: r.Trusted() && m.AuthenticatedData, ttl: maxTTL}
 	bad := func(t Trouble, detail string) result {
-		return result{ttl: failureTTL, err: &DNSError{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: detail, Secure: res.secure}}
+		return result{ttl: failureTTL, err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: detail, Secure: res.secure}}
 	}
 	for range maxCNAMEs {
 		i := slices.IndexFunc(m.Answer, func(rr dns.RR) bool {

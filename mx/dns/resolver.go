@@ -1,4 +1,4 @@
-package mx
+package dns
 
 import (
 	"cmp"
@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// ResolverConfig configures a Resolver; the zero value is useful.
-type ResolverConfig struct {
+// Config configures a Resolver; the zero value is useful.
+type Config struct {
 	Servers []string      // "host:port" or "ip"; empty: those of File
 	File    string        // a resolv.conf, read again when it changes; "": /etc/resolv.conf
 	Trusted *bool         // believe the AD bit; nil: only if every server is on a loopback address
@@ -56,7 +56,7 @@ const (
 )
 
 // NewResolver reads resolv.conf when cfg names no server.
-func NewResolver(cfg ResolverConfig) (*Resolver, error) {
+func NewResolver(cfg Config) (*Resolver, error) {
 	r := &Resolver{trusted: cfg.Trusted, timeout: cfg.Timeout, rounds: cfg.Rounds, dial: cfg.Dial, slots: make(chan struct{}, maxInFlight)}
 	var err error
 	if r.servers, err = newServers(cfg.Servers, cmp.Or(cfg.File, resolvConf)); err != nil {
@@ -130,15 +130,15 @@ const (
 	Timeout  Trouble = "timeout"  // no server answered
 )
 
-// DNSError is any answer without records.
-type DNSError struct {
+// Error is any answer without records.
+type Error struct {
 	Name, Type string
 	Trouble    Trouble
 	Secure     bool   // of NXDOMAIN and NODATA
 	Detail     string // more for people; may be ""
 }
 
-func (e *DNSError) Error() string {
+func (e *Error) Error() string {
 	s := fmt.Sprintf("DNS: %s for %s %s", e.Trouble, e.Name, e.Type)
 	if e.Detail != "" {
 		s += " (" + e.Detail + ")"
@@ -146,15 +146,15 @@ func (e *DNSError) Error() string {
 	return s
 }
 
-// Temporary says whether asking again later may help. What is not a DNSError
+// Temporary says whether asking again later may help. What is not a Error
 // is temporary, too.
 func Temporary(err error) bool {
-	var e *DNSError
+	var e *Error
 	return err != nil && (!errors.As(err, &e) || e.Trouble == ServFail || e.Trouble == Timeout)
 }
 
-// question and result are dns.go's side of a lookup; data holds strings,
-// netip.Addr or MX by type.
+// question and result are a lookup as wire.go sees it. A result has records of
+// the type that was asked for only.
 type question struct {
 	name string // lower case, no final dot
 	typ  uint16
@@ -168,7 +168,7 @@ type result struct {
 	tlsa   []TLSA
 	secure bool
 	ttl    time.Duration
-	err    *DNSError
+	err    *Error
 }
 
 // LookupMX asks for MX records, in no order. No record is a NoData error; the
@@ -250,7 +250,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (result,
 	case got := <-ch:
 		return got.Val.(result).answer()
 	case <-ctx.Done():
-		return result{}, &DNSError{Name: q.name, Type: typeName(typ), Trouble: Timeout, Detail: "the lookup was stopped"}
+		return result{}, &Error{Name: q.name, Type: typeName(typ), Trouble: Timeout, Detail: "the lookup was stopped"}
 	}
 }
 

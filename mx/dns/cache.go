@@ -1,4 +1,4 @@
-package mx
+package dns
 
 import (
 	"container/list"

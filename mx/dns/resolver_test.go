@@ -1,4 +1,4 @@
-package mx_test
+package dns_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 )
 
@@ -41,17 +41,17 @@ func startDNS(t testing.TB, records string) *mxtest.DNS {
 	return d
 }
 
-func startResolver(t testing.TB, d *mxtest.DNS) *mx.Resolver {
+func startResolver(t testing.TB, d *mxtest.DNS) *dns.Resolver {
 	t.Helper()
-	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}})
+	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func trouble(err error) mx.Trouble {
-	var e *mx.DNSError
+func trouble(err error) dns.Trouble {
+	var e *dns.Error
 	if errors.As(err, &e) {
 		return e.Trouble
 	}
@@ -62,7 +62,7 @@ func TestLookups(t *testing.T) {
 	d := startDNS(t, records)
 	r := startResolver(t, d)
 	ctx := context.Background()
-	if a, err := r.LookupMX(ctx, "M.test."); err != nil || len(a.Records) != 1 || a.Records[0] != (mx.MX{Host: "mx.a.test", Preference: 10}) {
+	if a, err := r.LookupMX(ctx, "M.test."); err != nil || len(a.Records) != 1 || a.Records[0] != (dns.MX{Host: "mx.a.test", Preference: 10}) {
 		t.Errorf("MX: %+v, %v", a, err)
 	}
 	for ip, want := range map[string]string{"4": "192.0.2.1", "6": "2001:db8::1", "both": "2001:db8::1 192.0.2.1", "": "2001:db8::1 192.0.2.1"} {
@@ -92,21 +92,21 @@ func TestTroubles(t *testing.T) {
 		"referral.test": mxtest.Referral, "empty.test": mxtest.EmptyReply} {
 		d.Fault(name, "", f)
 	}
-	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}, Timeout: 50 * time.Millisecond})
+	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Timeout: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]mx.Trouble{
-		"nowhere.test": mx.NXDomain, "a.test": mx.NoData, "lost.test": mx.NXDomain, "bare.test": mx.NoData, "loop1.test": mx.ServFail,
-		"sf.test": mx.ServFail, "refused.test": mx.ServFail, "referral.test": mx.ServFail, "silent.test": mx.Timeout,
-		"empty.test": mx.NoData, "": mx.NXDomain, strings.Repeat("x", 64) + ".test": mx.NXDomain,
+	for name, want := range map[string]dns.Trouble{
+		"nowhere.test": dns.NXDomain, "a.test": dns.NoData, "lost.test": dns.NXDomain, "bare.test": dns.NoData, "loop1.test": dns.ServFail,
+		"sf.test": dns.ServFail, "refused.test": dns.ServFail, "referral.test": dns.ServFail, "silent.test": dns.Timeout,
+		"empty.test": dns.NoData, "": dns.NXDomain, strings.Repeat("x", 64) + ".test": dns.NXDomain,
 	} {
 		_, err := r.LookupMX(context.Background(), name)
 		if trouble(err) != want {
 			t.Errorf("%q: %v, want %s", name, err, want)
 		}
-		if mx.Temporary(err) != (want == mx.ServFail || want == mx.Timeout) {
-			t.Errorf("%q: temporary %v", name, mx.Temporary(err))
+		if dns.Temporary(err) != (want == dns.ServFail || want == dns.Timeout) {
+			t.Errorf("%q: temporary %v", name, dns.Temporary(err))
 		}
 	}
 	d.Fault("a.test", "AAAA", mxtest.ServFail)
@@ -114,7 +114,7 @@ func TestTroubles(t *testing.T) {
 		t.Errorf("one family failed: %+v, %v", a, err)
 	}
 	d.Fault("x.test", "AAAA", mxtest.ServFail) // A: NXDOMAIN, by a server that contradicts itself
-	if _, err := r.LookupAddrs(context.Background(), "x.test", "both"); trouble(err) != mx.ServFail {
+	if _, err := r.LookupAddrs(context.Background(), "x.test", "both"); trouble(err) != dns.ServFail {
 		t.Errorf("one family may still have addresses: %v", err)
 	}
 }
@@ -153,7 +153,7 @@ func TestFailover(t *testing.T) {
 	dead, broken, good := startDNS(t, ""), startDNS(t, ""), startDNS(t, records+"b.test. A 192.0.2.2\n")
 	dead.Fault("", "", mxtest.Silent)
 	broken.Fault("", "", mxtest.ServFail)
-	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{dead.Addr(), broken.Addr(), good.Addr()}, Timeout: 100 * time.Millisecond})
+	r, err := dns.NewResolver(dns.Config{Servers: []string{dead.Addr(), broken.Addr(), good.Addr()}, Timeout: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestAuthenticData(t *testing.T) {
 		trusted *bool
 		want    bool
 	}{{nil, true}, {&yes, true}, {&no, false}} { // nil: a server on loopback
-		r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}, Trusted: c.trusted})
+		r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Trusted: c.trusted})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +184,7 @@ func TestAuthenticData(t *testing.T) {
 			t.Errorf("%+v, %v", a, err)
 		}
 	}
-	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{"127.0.0.1", "192.0.2.53:53"}})
+	r, err := dns.NewResolver(dns.Config{Servers: []string{"127.0.0.1", "192.0.2.53:53"}})
 	if err != nil || r.Trusted() {
 		t.Errorf("a server elsewhere is trusted by default: %v", err)
 	}
@@ -192,7 +192,7 @@ func TestAuthenticData(t *testing.T) {
 	if a, err := startResolver(t, d).LookupMX(context.Background(), "m.test"); err != nil || a.Secure {
 		t.Errorf("without AD: %+v, %v", a, err)
 	}
-	if _, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{"not an address"}}); err == nil {
+	if _, err := dns.NewResolver(dns.Config{Servers: []string{"not an address"}}); err == nil {
 		t.Error("a server that is none was accepted")
 	}
 }
@@ -225,7 +225,7 @@ nosoa.example. 300 A 192.0.2.4
 		}
 		d.Fault("fail.test", "", mxtest.ServFail)
 		d.Fault("empty.example", "", mxtest.EmptyReply)
-		r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{"192.0.2.53"}, Dial: pipeDNS(d)})
+		r, err := dns.NewResolver(dns.Config{Servers: []string{"192.0.2.53"}, Dial: pipeDNS(d)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +266,7 @@ func TestSingleflight(t *testing.T) {
 			time.Sleep(time.Second)
 			return pipeDNS(d)(ctx, network, addr)
 		}
-		r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{"192.0.2.53"}, Dial: slow})
+		r, err := dns.NewResolver(dns.Config{Servers: []string{"192.0.2.53"}, Dial: slow})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,7 +297,7 @@ func TestSingleflight(t *testing.T) {
 // TestCacheBound: the cache stays within its size.
 func TestCacheBound(t *testing.T) {
 	d := startDNS(t, "*.test. 300 A 192.0.2.1\none.test. 300 A 192.0.2.1\ntwo.test. 300 A 192.0.2.1\nthree.test. 300 A 192.0.2.1\n")
-	r, err := mx.NewResolver(mx.ResolverConfig{Servers: []string{d.Addr()}, Size: 2})
+	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Size: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +325,7 @@ func TestResolvConf(t *testing.T) {
 	}
 	write("search example.org\nnameserver 127.0.0.1\n", time.Hour)
 	synctest.Test(t, func(t *testing.T) {
-		r, err := mx.NewResolver(mx.ResolverConfig{File: file})
+		r, err := dns.NewResolver(dns.Config{File: file})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -347,7 +347,7 @@ func TestResolvConf(t *testing.T) {
 			}
 		}
 	})
-	if r, err := mx.NewResolver(mx.ResolverConfig{File: file + ".missing"}); err != nil || len(r.Servers()) != 1 {
+	if r, err := dns.NewResolver(dns.Config{File: file + ".missing"}); err != nil || len(r.Servers()) != 1 {
 		t.Errorf("without the file: %v", err)
 	}
 }
