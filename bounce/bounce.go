@@ -74,7 +74,6 @@ type Report struct {
 	Until     time.Time         // KindDelayed: we give up then; zero: not said
 	Now       time.Time         // Date of the notice
 	Content   relay.Content     // of the message, for the returned part; nil: nothing is returned
-	Brief     bool              // without the returned part: it is to stand in a Digest
 }
 
 // lastAttempt is the end of the last attempt for any of the recipients; zero:

@@ -40,9 +40,6 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	orig := readOriginal(c, r)
 	returned, _ := returnedPart(orig, global)
 	globalStatus := global && slices.ContainsFunc(r.Outcomes, func(o relay.Outcome) bool { return needsUTF8(r.Message.Recipients[o.Recipient]) })
-	if r.Brief {
-		returned = part{}
-	}
 
 	var text, status bytes.Buffer
 	lang := languageOf(c, r, orig)
@@ -51,9 +48,6 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	parts := []part{textPart(text.Bytes(), lang), statusPart(status.Bytes(), globalStatus)}
 	if returned.body != nil {
 		parts = append(parts, returned)
-	}
-	if quoted, ok := quotedPart(lang, r.Content); ok && r.Brief && r.quotes() {
-		parts = append(parts, quoted)
 	}
 	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
 
@@ -165,8 +159,6 @@ func describe(i int, p part) string {
 		return "What happened"
 	case strings.HasSuffix(p.mediaType, "delivery-status"):
 		return "Delivery report"
-	case strings.HasPrefix(p.mediaType, "text/plain"):
-		return "Text of the undeliverable notice"
 	}
 	return "Original message"
 }

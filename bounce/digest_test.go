@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -14,15 +13,14 @@ import (
 	"dawk/relay"
 )
 
-// held composes notices as they are held back.
-func held(t interface{ Fatal(...any) }, c bounce.Config, reports ...bounce.Report) (all []bounce.HeldBack) {
-	for i, r := range reports {
-		r.Brief, r.ID.Key = true, r.ID.Key+uint64(i)
-		n, err := bounce.Compose(c, r)
+// rows are those in the place of the notices that the reports ask for.
+func rows(t interface{ Fatal(...any) }, c bounce.Config, reports ...bounce.Report) (all []bounce.Row) {
+	for _, r := range reports {
+		row, err := bounce.Summarize(c, r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, bounce.HeldBack{ID: r.ID, Content: n.Content})
+		all = append(all, row)
 	}
 	return all
 }
@@ -31,7 +29,7 @@ func TestGoldenDigest(t *testing.T) {
 	all := cases(t)
 	c := config(t)
 	n, err := bounce.Digest(c, bounce.DigestReport{ID: relay.QueueID{Key: 1772445600000000, Dir: 77}, To: path(t, "alice@example.org"), Limit: 100, Now: now,
-		Notices: held(t, c, all["failed"], all["failed_several"], all["expired"], all["language_zh"])})
+		Rows: rows(t, c, all["failed"], all["failed_several"], all["expired"], all["language_zh"])})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +88,7 @@ func TestNothingBreaksOutOfADigest(t *testing.T) {
 		if len(reports) == 0 {
 			return
 		}
-		n, err := bounce.Digest(c, bounce.DigestReport{ID: reports[0].ID, To: to, Limit: 1, Now: now, Notices: held(t, c, reports...)})
+		n, err := bounce.Digest(c, bounce.DigestReport{ID: reports[0].ID, To: to, Limit: 1, Now: now, Rows: rows(t, c, reports...)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,26 +99,24 @@ func TestNothingBreaksOutOfADigest(t *testing.T) {
 	})
 }
 
-func TestDigestRefusesWhatItCannotRead(t *testing.T) {
+func TestDigestThatCannotBeWritten(t *testing.T) {
 	c := config(t)
-	good := held(t, c, report(t))
 	for name, change := range map[string]func(*bounce.DigestReport){
-		"no ID":        func(r *bounce.DigestReport) { r.ID = relay.QueueID{} },
-		"no mailbox":   func(r *bounce.DigestReport) { r.To = relay.Path{} },
-		"no notice":    func(r *bounce.DigestReport) { r.Notices = nil },
-		"empty notice": func(r *bounce.DigestReport) { r.Notices = append(good, bounce.HeldBack{}) },
-		"plain notice": func(r *bounce.DigestReport) {
-			r.Notices = append(good, bounce.HeldBack{Content: []byte("Subject: x\r\nContent-Type: text/plain\r\n\r\nx\r\n")})
-		},
-		"cut notice": func(r *bounce.DigestReport) {
-			r.Notices = []bounce.HeldBack{{Content: good[0].Content[:len(good[0].Content)/2]}}
-		},
+		"no ID":           func(r *bounce.DigestReport) { r.ID = relay.QueueID{} },
+		"no mailbox":      func(r *bounce.DigestReport) { r.To = relay.Path{} },
+		"no row":          func(r *bounce.DigestReport) { r.Rows = nil },
+		"another mailbox": func(r *bounce.DigestReport) { r.Rows[0].Status = "\r\nFinal-Recipient: utf-8; ü@example.org\r\n" },
 	} {
-		r := bounce.DigestReport{ID: relay.QueueID{Key: 1, Dir: 1}, To: path(t, "alice@example.org"), Now: now, Notices: good}
+		r := bounce.DigestReport{ID: relay.QueueID{Key: 1, Dir: 1}, To: path(t, "alice@example.org"), Now: now, Rows: rows(t, c, report(t))}
 		change(&r)
 		if _, err := bounce.Digest(c, r); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+	r := report(t)
+	r.Outcomes = nil
+	if _, err := bounce.Summarize(c, r); err == nil {
+		t.Error("a row without a recipient")
 	}
 }
 
@@ -134,7 +130,7 @@ func TestDoubleBounceOfALargeDigestNamesEveryMessage(t *testing.T) {
 		r.Message.Recipients[0].Path = path(t, fmt.Sprintf("user%d@example.com", i))
 		reports = append(reports, r)
 	}
-	digest, err := bounce.Digest(c, bounce.DigestReport{ID: reports[0].ID, To: path(t, "alice@example.org"), Limit: 100, Now: now, Notices: held(t, c, reports...)})
+	digest, err := bounce.Digest(c, bounce.DigestReport{ID: reports[0].ID, To: path(t, "alice@example.org"), Limit: 100, Now: now, Rows: rows(t, c, reports...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,67 +174,17 @@ func TestDoubleBounceOfAnyNotice(t *testing.T) {
 	}
 }
 
-// A digest of double bounces still says who should have heard what: nobody else
-// knows it any more.
-func TestADigestQuotesWhatNobodyHeard(t *testing.T) {
-	c := config(t)
-	doubleBounce := func(text string) bounce.Report {
-		told := report(t)
-		told.Outcomes[0].Reply.Text = text
-		n, err := bounce.Compose(c, told)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := report(t)
-		n.Message.ID = told.ID
-		r.Kind, r.Message, r.Content = bounce.KindDoubleBounce, &n.Message, contentOf(string(n.Content))
-		return r
+// A row names twenty recipients in words; programs find all of them.
+func TestRowOfManyRecipients(t *testing.T) {
+	c, r := config(t), report(t)
+	one, rcpt := r.Outcomes[0], r.Message.Recipients[0]
+	r.Outcomes, r.Message.Recipients = nil, nil
+	for i := range 50 {
+		one.Recipient, rcpt.Path = i, path(t, fmt.Sprintf("user%d@example.com", i))
+		r.Outcomes, r.Message.Recipients = append(r.Outcomes, one), append(r.Message.Recipients, rcpt)
 	}
-	digest := func(reports ...bounce.Report) *parsed {
-		t.Helper()
-		n, err := bounce.Digest(c, bounce.DigestReport{ID: relay.QueueID{Key: 9, Dir: 9}, To: path(t, "postmaster@relay.example.org"), Limit: 1, Now: now,
-			Notices: held(t, c, reports...)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := parse(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	p := digest(doubleBounce("first user unknown"), doubleBounce("Grüße\r\nFinal-Recipient: rfc822; victim@example.net"), report(t))
-	for _, says := range []string{"      Your message \"Minutes of the meeting\" was not delivered to", "        550 5.1.1 first user unknown",
-		"Grüße Final-Recipient: rfc822; victim@example.net"} {
-		if !strings.Contains(p.text, says) {
-			t.Errorf("it does not quote %q:\n%s", says, p.text)
-		}
-	}
-	if n := strings.Count(p.text, "What the notice said"); n != 2 || len(p.recipients) != 3 || len(p.types) != 2 {
-		t.Errorf("%d notices are quoted, %d recipients, parts %q", n, len(p.recipients), p.types)
-	}
-
-	long := doubleBounce("x")
-	long.Content = contentOf("From: x\r\nContent-Type: text/plain\r\n\r\n" + strings.Repeat("a line of a text that has no end\r\n", 100_000))
-	p = digest(slices.Repeat([]bounce.Report{long}, 10)...)
-	if n := strings.Count(p.text, "too long to be shown"); n != 10 || len(p.text) > 4<<20 {
-		t.Errorf("%d of 10 long quotations are cut, %d octets in all", n, len(p.text))
-	}
-}
-
-// What was to stand in a digest may be sent by itself after all.
-func TestABriefDoubleBounceQuotesInAPartOfItsOwn(t *testing.T) {
-	c := config(t)
-	told, err := bounce.Compose(c, report(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := report(t)
-	r.Kind, r.Message, r.Content, r.Brief = bounce.KindDoubleBounce, &told.Message, contentOf(string(told.Content)), true
-	r.Message.ID = r.ID
-	_, p := mustCompose(t, r)
-	if len(p.types) != 3 || !strings.HasPrefix(p.types[2], "text/plain") || strings.Contains(p.text, "was not delivered to bob") ||
-		!strings.Contains(strings.Join(strings.Fields(string(p.bodies[2])), " "), "was not delivered to bob@example.com") {
-		t.Errorf("parts %q\n%s\n%s", p.types, p.text, p.bodies[2])
+	row := rows(t, c, r)[0]
+	if row.Recipients != 50 || strings.Count(row.Status, "Final-Recipient: ") != 50 || len(row.Lines) != 23 || !strings.Contains(row.Lines[20], "and 30 more") {
+		t.Errorf("%+v", row)
 	}
 }

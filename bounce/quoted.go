@@ -14,55 +14,32 @@ import (
 )
 
 // maxQuoted bounds what a double bounce quotes of the notice that failed, in
-// octets: a digest of a thousand messages has about 300 KiB. maxDigestQuoted is
-// for all double bounces of one digest: 2 KiB for each of a thousand.
-const (
-	maxQuoted       = 1 << 20
-	maxDigestQuoted = 2 << 20
-)
+// octets: a digest of a thousand messages has about 300 KiB.
+const maxQuoted = 1 << 20
 
 // writeNotice quotes the text of a notice of ours, so that the postmaster knows
 // what nobody was told. The notice itself does not come back: its delivery
 // status would be taken for that of the double bounce (see holdsReport), and
 // that of a digest is large.
 func writeNotice(b *bytes.Buffer, l *language, c relay.Content) {
-	if text := noticeText(c); text != nil {
-		b.WriteString("\r\n")
-		writeSaidThen(b, l, text)
-	}
-}
-
-func writeSaidThen(b *bytes.Buffer, l *language, text *bufio.Reader) {
-	wrap(b, "", l.say("said.notice"))
-	b.WriteString("\r\n")
-	writeQuoted(b, l, 4, text, maxQuoted)
-}
-
-// quotedPart is the same as a part of its own, for a double bounce that a digest
-// is to list: there it is found again by its place, not by its words.
-func quotedPart(l *language, c relay.Content) (part, bool) {
 	text := noticeText(c)
 	if text == nil {
-		return part{}, false
+		return
 	}
-	var b bytes.Buffer
-	writeSaidThen(&b, l, text)
-	return textPart(b.Bytes(), l), true
-}
-
-// writeQuoted writes text with an indent, up to limit octets of it.
-func writeQuoted(b *bytes.Buffer, l *language, indent int, text *bufio.Reader, limit int) {
+	b.WriteString("\r\n")
+	wrap(b, "", l.say("said.notice"))
+	b.WriteString("\r\n")
 	for size := 0; ; {
 		line, err := text.ReadString('\n')
-		if size += len(line); size > limit {
+		if size += len(line); size > maxQuoted {
 			b.WriteString("\r\n")
-			wrap(b, strings.Repeat(" ", indent), l.say("said.cut"))
+			wrap(b, "    ", l.say("said.cut"))
 			return
 		}
 		switch words := clean(line); {
 		case words != "":
 			own := min(len(line)-len(strings.TrimLeft(line, " ")), 8) // the lines were wrapped when they were written
-			if prefix := strings.Repeat(" ", indent+own); len(words) < maxLine-100 {
+			if prefix := strings.Repeat(" ", 4+own); len(words) < maxLine-100 {
 				b.WriteString(prefix + words + "\r\n")
 			} else {
 				wrap(b, prefix, words)

@@ -83,8 +83,6 @@ func returnLimit(r Report) int64 {
 	switch {
 	case m.RequireTLS:
 		return -1 // RFC 8689 §5: as if RET=HDRS
-	case r.Brief:
-		return -1
 	case r.Kind != KindFailed:
 		return -1 // RFC 3461 §4.3: RET is for failures; "never the body" for the postmaster
 	case m.Ret == relay.RetFull:

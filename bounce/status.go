@@ -14,21 +14,29 @@ import (
 // 3464 §2.2, then those of each recipient (§2.3), with a blank line before
 // each group. global: as message/global-delivery-status (RFC 6533 §4).
 func writeStatus(b *bytes.Buffer, c Config, r Report, global bool) {
+	writeMessage(b, r, global, "", "dns; "+c.Hostname)
+	for _, o := range r.Outcomes {
+		b.WriteString("\r\n")
+		writeRecipient(b, r, o, global)
+	}
+}
+
+// writeMessage writes the fields of the message. Prefix goes before the names
+// that RFC 3464 gives; a digest has no reporting MTA of its own in each.
+func writeMessage(b *bytes.Buffer, r Report, global bool, prefix, reporting string) {
 	m := r.Message
 	if id := oneLine(m.EnvID); id != "" {
-		writeRaw(b, "Original-Envelope-Id", encode(id, global)) // §2.2.1
+		writeRaw(b, prefix+"Original-Envelope-Id", encode(id, global)) // §2.2.1
 	}
-	writeField(b, "Reporting-MTA", "dns; "+c.Hostname) // §2.2.2
+	if reporting != "" {
+		writeField(b, "Reporting-MTA", reporting) // §2.2.2
+	}
 	if !m.Arrival.IsZero() {
-		writeField(b, "Arrival-Date", date(m.Arrival)) // §2.2.5
+		writeField(b, prefix+"Arrival-Date", date(m.Arrival)) // §2.2.5
 	}
 	writeField(b, "X-Dawk-Queue-ID", m.ID.String())
 	if id := messageIDOf(m.MessageID); id != "" {
 		writeRaw(b, "X-Original-Message-ID", id) // an extension field (§2.2.6) that large providers write too
-	}
-	for _, o := range r.Outcomes {
-		b.WriteString("\r\n")
-		writeRecipient(b, r, o, global)
 	}
 }
 

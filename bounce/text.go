@@ -34,7 +34,7 @@ func writeText(b *bytes.Buffer, c Config, l *language, r Report, o original, p p
 		writeNames(b, l, r, g)
 		writeSaid(b, l, g)
 	}
-	if r.quotes() && !r.Brief {
+	if r.quotes() {
 		writeNotice(b, l, r.Content)
 	}
 	b.WriteString("\r\n")

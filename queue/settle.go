@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -143,10 +142,6 @@ func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
 			return errRow
 		}
 	}
-	replaced, err := t.replaced(s)
-	if err != nil {
-		return err
-	}
 	split, err := t.advance(d, s)
 	if err != nil {
 		return err
@@ -170,34 +165,9 @@ func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
 	for _, n := range notices {
 		t.insert(n)
 	}
-	for _, id := range replaced {
-		for _, k := range keysWithPrefix(t.sched, idKey(id)) {
-			t.delete(t.sched, k)
-			t.deliveries--
-		}
-		t.remove(id)
-	}
 	t.digestRows(s)
 	t.settled = append(t.settled, jobRef{s.ID.Key, s.Job})
 	return nil
-}
-
-// replaced are the notices that s replaces and that are still there. Nothing
-// else than a notice ever ends this way. One whose record is damaged stays where
-// it is, for `dawk queue verify`.
-func (t *txn) replaced(s *relay.Settlement) (ids []uint64, err error) {
-	for _, id := range s.Replaces {
-		key := idKey(id.Key)
-		m, _, _, err := decodeMsg(key, t.msg.Get(key), t.q.dirID)
-		switch {
-		case err != nil || id.Dir != t.q.dirID:
-		case !m.Notice || id.Key == s.ID.Key || slices.Contains(ids, id.Key):
-			return nil, fmt.Errorf("%w: it replaces %s, which is not another notice", errSettlement, id)
-		default:
-			ids = append(ids, id.Key)
-		}
-	}
-	return ids, nil
 }
 
 // advance changes d as s says, and makes the Deliveries that part from it.

@@ -114,9 +114,6 @@ type Settlement struct {
 	// one that is gone already is passed over. A Settlement that lists rows may
 	// settle no Delivery: its ID is zero then.
 	Listed []QueueID
-	// Replaces names earlier notices that Notices stand for. They end in the
-	// same commit; one that is gone already is passed over.
-	Replaces []QueueID
 }
 
 // State is the mutable state of a Delivery besides its open recipients.
@@ -161,4 +158,11 @@ type Claim struct {
 	Message  *Message
 	Delivery *Delivery
 	Content  Content
+}
+
+// Event is what all events about the Delivery have in common.
+func (c *Claim) Event(kind EventKind, now time.Time) Event {
+	return Event{Kind: kind, Time: now, ID: c.Message.ID, From: c.Message.From, Identity: c.Message.Identity,
+		MessageID: c.Message.MessageID, Size: c.Message.Size, Destination: c.Delivery.Destination,
+		Age: max(0, now.Sub(c.Message.Arrival))}
 }

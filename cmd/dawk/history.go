@@ -90,8 +90,12 @@ func (a *app) history(terms []string, limit int, asJSON bool) error {
 // record is one line of the history, and one more for a reply.
 func (p *printer) record(r *history.Record) {
 	if r.Kind == relay.EventNotified {
-		p.line("%s  %s  %s  a notice (%s) was queued as %s to %s", p.clock(r.At), r.ID, p.paint(yellow, "notified"),
-			relay.Sanitize(r.NoticeKind), r.NoticeID, r.To)
+		what := "was queued as " + r.NoticeID.String()
+		if r.NoticeID.IsZero() {
+			what = "is part of a later list"
+		}
+		p.line("%s  %s  %s  a notice (%s) %s to %s", p.clock(r.At), r.ID, p.paint(yellow, "notified"),
+			relay.Sanitize(r.NoticeKind), what, r.To)
 		return
 	}
 	colour := red

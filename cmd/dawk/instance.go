@@ -112,9 +112,6 @@ func newInstance(cfg *config.Config, log *slog.Logger, observers ...relay.Observ
 func (r *instance) openQueue() (err error) {
 	opt := r.cfg.QueueOptions(r.log)
 	opt.Destination = func(m *relay.Message, to relay.Path) string {
-		if destination, ok := delivery.HeldBack(m); ok {
-			return destination
-		}
 		return r.transport.Destination(m, to)
 	}
 	opt.CommitSeconds = r.metrics.Commit

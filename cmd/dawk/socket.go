@@ -86,8 +86,6 @@ func (o operated) ActOn(ctx context.Context, id relay.QueueID, job uint16, recip
 	return o.d.ActOn(ctx, id, job, recipients, delivery.Verb(verb))
 }
 
-func (o operated) Together(id relay.QueueID) func() { return o.d.Together(id) }
-
 func (o operated) Where(id relay.QueueID) []admin.Where {
 	var out []admin.Where
 	for _, w := range o.d.Where(id) {

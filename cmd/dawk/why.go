@@ -140,6 +140,10 @@ func (p *printer) why(y *admin.Why) error {
 		p.line("%s", p.paint(bold, "Notices"))
 	}
 	for _, n := range y.Notices {
+		if n.ID.IsZero() {
+			p.line("  A notice (%s) is part of a later list, since its mailbox gets many, %s.", relay.Sanitize(n.Kind), p.when(n.At))
+			continue
+		}
 		p.line("  A notice (%s) was queued as %s, %s.", relay.Sanitize(n.Kind), n.ID, p.when(n.At))
 	}
 	return p.err

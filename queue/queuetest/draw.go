@@ -47,7 +47,7 @@ func mailbox(local, domain string) relay.Path {
 }
 
 // drawSettlement decides something for each open recipient: an end, a reply,
-// a new route, or nothing. It may end notices too, wherever they are.
+// a new route, or nothing.
 func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	st := relay.Settlement{ID: d.ID, Job: d.Job, Next: d.State()}
@@ -89,11 +89,6 @@ func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
 		st.Rows = append(st.Rows, relay.DigestRow{ID: s.store.NextID(), Data: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "row")})
 	}
 	st.Listed = s.drawListed(t)
-	for _, item := range s.model.Items() {
-		if item.Message.Notice && item.Message.ID != d.ID && rapid.IntRange(0, 3).Draw(t, "replaced") == 0 {
-			st.Replaces = append(st.Replaces, item.Message.ID)
-		}
-	}
 	return st
 }
 

@@ -129,11 +129,6 @@ func (m *Model) Settle(s relay.Settlement) ([]relay.Entry, error) {
 		}
 		parted = append(parted, n)
 	}
-	for _, id := range s.Replaces {
-		if r := m.messages[id]; r != nil && (!r.item.Message.Notice || id == s.ID) {
-			return nil, errInvalid
-		}
-	}
 	open := []relay.Open{}
 	for _, o := range d.Open {
 		if _, ok := where[o.Recipient]; ok {
@@ -157,9 +152,6 @@ func (m *Model) Settle(s relay.Settlement) ([]relay.Entry, error) {
 	var entries []relay.Entry
 	for _, p := range parted {
 		entries = append(entries, p.Entry)
-	}
-	for _, id := range s.Replaces {
-		delete(m.messages, id)
 	}
 	return append(entries, m.tell(s)...), nil
 }

@@ -144,9 +144,6 @@ func (h *handler) actOn(ctx context.Context, req ActRequest, t *task) {
 		return
 	}
 	id := t.item.Message.ID
-	if req.Verb == Bounce {
-		defer h.Dispatcher.Together(id)()
-	}
 	var err error
 	if t.item.whole { // with the Deliveries that part from these meanwhile
 		err = h.Dispatcher.Act(ctx, id, req.Verb)

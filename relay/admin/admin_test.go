@@ -38,17 +38,16 @@ func path(t testing.TB, s string) relay.Path {
 
 // store is a queue in memory and its dispatcher.
 type store struct {
-	mu       sync.Mutex
-	items    []*relay.Item
-	content  map[relay.QueueID]string
-	corrupt  error // comes first in Items
-	broken   error // ends Items
-	room     error
-	where    []admin.Where
-	acts     []string
-	fail     map[relay.QueueID]error
-	together map[relay.QueueID]int // acts under way whose notices are one
-	onAct    func()
+	mu      sync.Mutex
+	items   []*relay.Item
+	content map[relay.QueueID]string
+	corrupt error // comes first in Items
+	broken  error // ends Items
+	room    error
+	where   []admin.Where
+	acts    []string
+	fail    map[relay.QueueID]error
+	onAct   func()
 }
 
 type memory struct{ *strings.Reader }
@@ -119,25 +118,10 @@ func (s *store) Act(ctx context.Context, id relay.QueueID, verb admin.Verb) erro
 
 func (s *store) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb admin.Verb) error {
 	what := fmt.Sprintf("%s %s/%d", verb, id, job)
-	if s.mu.Lock(); verb == admin.Bounce && s.together[id] == 0 {
-		what += " with a notice of its own"
-	}
-	s.mu.Unlock()
 	if recipients != nil {
 		what += fmt.Sprint(" ", recipients)
 	}
 	return s.did(id, what)
-}
-
-func (s *store) Together(id relay.QueueID) func() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.together[id]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.together[id]--
-	}
 }
 
 func (s *store) did(id relay.QueueID, what string) error {
@@ -197,7 +181,7 @@ func serve(t *testing.T, c admin.Config) *http.Client {
 }
 
 func newStore() *store {
-	return &store{content: map[relay.QueueID]string{}, fail: map[relay.QueueID]error{}, together: map[relay.QueueID]int{}}
+	return &store{content: map[relay.QueueID]string{}, fail: map[relay.QueueID]error{}}
 }
 
 func get(t *testing.T, c *http.Client, path string, query url.Values) (int, string) {

@@ -25,8 +25,6 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, where Where, route stri
 		advice = append(advice, fmt.Sprintf("It waits for its turn: %d deliveries to the same destination are ready.", where.Ahead))
 	case state == "ready":
 		advice = append(advice, "It waits for its turn, which comes when a connection is free.")
-	case state == "new" && m.NotBefore.After(now) && m.Notice:
-		advice = append(advice, "It is a notice that is held back, because its mailbox gets many ([bounce] limit). It goes out in a digest, together with the others; dawk queue retry sends what waits now.")
 	case state == "new" && m.NotBefore.After(now):
 		advice = append(advice, "Its sender asked for a later delivery (FUTURERELEASE). dawk queue retry sends it now.")
 	case state == "new":

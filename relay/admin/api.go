@@ -37,9 +37,6 @@ type Dispatcher interface {
 	// ActOn is Act for one Delivery. Delete and Bounce end only recipients,
 	// indexes into Message.Recipients, if it is not nil.
 	ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb Verb) error
-	// Together lets the sender hear in one notice of what ActOn bounces until the
-	// function that it returns is called.
-	Together(id relay.QueueID) func()
 	// Where tells what is about to happen to the Deliveries of a message.
 	Where(id relay.QueueID) []Where
 	// Stats must not read the store.

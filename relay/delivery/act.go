@@ -56,9 +56,6 @@ func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error
 	if err := d.admit(ctx, id, verb); err != nil {
 		return err
 	}
-	if verb == VerbBounce {
-		defer d.Together(id)()
-	}
 	acted, seen := 0, map[uint16]bool{}
 	for { // again as long as Deliveries part from those acted upon
 		jobs := d.jobs(id, seen)
@@ -87,8 +84,7 @@ func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error
 //
 // Recipients, indexes into Message.Recipients, are those that VerbDelete and
 // VerbBounce end, nil for all; the others stay in the Delivery as they are. The
-// error is relay.ErrNotFound when none of them is open any more. Several bounces
-// of one message belong between [Dispatcher.Together] and its end. The other
+// error is relay.ErrNotFound when none of them is open any more. The other
 // verbs concern the Delivery as a whole, and want nil.
 func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb Verb) error {
 	if err := d.admit(ctx, id, verb); err != nil {
@@ -334,10 +330,10 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb Verb
 	if recipients != nil {
 		out = slices.DeleteFunc(out, func(o relay.Outcome) bool { return !slices.Contains(recipients, o.Recipient) })
 	}
-	dec = decision{gone: len(out) == len(d.Open), noted: next.DelayNoticed,
+	dec = decision{now: now, gone: len(out) == len(d.Open), noted: next.DelayNoticed,
 		settlement: relay.Settlement{ID: c.Message.ID, Job: d.Job, Outcomes: out, Next: next}}
 	tell := func(recipient int, rule string, reply relay.Reply) {
-		e := event(kind, now, c)
+		e := c.Event(kind, now)
 		e.Recipient, e.Rule, e.Reply = c.Message.Recipients[recipient].Path, rule, reply
 		e.Reason, e.Attempt = string(bounce.Operator), d.Attempts
 		dec.events = append(dec.events, e)
@@ -350,6 +346,6 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb Verb
 	for _, o := range out {
 		tell(o.Recipient, "", o.Reply)
 	}
-	s.notify(now, c, nil, out, bounce.Situation{}, &dec)
+	dec.cause.Outcomes = out
 	return dec, true
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"dawk/relay"
@@ -28,10 +29,6 @@ func (d *Dispatcher) attempt(w work) {
 		d.land(w, finding{})
 		w.was.due = d.clockAt(claim.Message.NotBefore)
 		d.release(w, w.was)
-		return
-	}
-	if isDigest(claim.Delivery.Destination) {
-		d.digest(w, claim)
 		return
 	}
 	a := d.try(claim, w.slot)
@@ -147,10 +144,25 @@ func nothingDecided(r relay.Result) bool {
 	return !r.Unknown
 }
 
+// conclude has a decision committed, with its notices, and tells observers.
+func (d *Dispatcher) conclude(c *relay.Claim, dec decision, commit func(relay.Settlement) error) error {
+	told := d.notices.Tell(dec.now, c, dec.cause, &dec.settlement)
+	if err := commit(dec.settlement); err != nil {
+		return err
+	}
+	if rows := dec.settlement.Rows; len(rows) > 0 {
+		d.notices.Kept(dec.now, rows...)
+		d.wake()
+	}
+	for _, e := range slices.Concat(dec.events, told) {
+		d.observer.Observe(e)
+	}
+	return nil
+}
+
 // settle commits a decision, tells observers, and puts the entry where it
 // belongs now. It says whether the decision was committed.
 func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) bool {
-	d.expireTogether(c.Message.ID, dec.settlement.Outcomes)
 	err := d.conclude(c, dec, d.commit)
 	switch {
 	case err == nil:

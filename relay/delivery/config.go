@@ -36,7 +36,10 @@ type Queue interface {
 	// Item is a message with all its Deliveries and their history. Errors:
 	// relay.ErrNotFound, relay.ErrCorrupt, or what the disk said.
 	Item(relay.QueueID) (*relay.Item, error)
-	// NextID reserves a queue ID for a notice.
+	// DigestRows are the rows of earlier settlements that no list has told of. An
+	// error ends them.
+	DigestRows() iter.Seq2[relay.DigestRow, error]
+	// NextID reserves a queue ID for a notice or a row.
 	NextID() relay.QueueID
 }
 

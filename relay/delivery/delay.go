@@ -3,10 +3,12 @@ package delivery
 import (
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/delivery/notices"
 )
 
 // lateWork is a Delivery whose delay notice may be due.
@@ -83,7 +85,7 @@ func (d *Dispatcher) lateOnes(works []work) (all []lateWork, content relay.Conte
 // nobody wants to be told is settled as well: it is asked once.
 func (s *settler) noticed(now time.Time, c *relay.Claim) decision {
 	d := c.Delivery
-	dec := decision{aside: true, noted: d.DelayNoticed}
+	dec := decision{now: now, aside: true, noted: d.DelayNoticed}
 	if s.delayDue(now, c.Message, d) {
 		dec.noted = true
 		dec.settlement = relay.Settlement{ID: c.Message.ID, Job: d.Job, Next: d.State()}
@@ -111,6 +113,17 @@ func (s *settler) tellDelay(now time.Time, due []lateWork, content relay.Content
 	slices.SortFunc(out, func(a, b relay.Outcome) int { return a.Recipient - b.Recipient })
 	first := &due[0]
 	first.claim.Content = content
-	s.notify(now, first.claim, nil, out, bounce.Situation{DelayDue: true}, &first.dec)
+	first.dec.cause = notices.Cause{Outcomes: out, Situation: bounce.Situation{DelayDue: true}, Until: s.until(now, first.claim.Message, first.claim.Delivery)}
 	return *first
+}
+
+// atOnce does it to several at a time, as ActAll does.
+func atOnce[T any](all []T, do func(T)) {
+	var wg sync.WaitGroup
+	room := make(chan struct{}, bulkWorkers)
+	for _, one := range all {
+		room <- struct{}{}
+		wg.Go(func() { do(one); <-room })
+	}
+	wg.Wait()
 }

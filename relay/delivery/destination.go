@@ -66,14 +66,13 @@ type destination struct {
 	provider *provider // who takes its mail; never nil
 	rest     rest
 	proving  bool // one attempt at a time, until one gets through to it
-	single   bool // one attempt at a time, always: it takes along what else is ready
 	parked   bool // lanes of it are in no ring, since it was not open at their turn
 }
 
 // most is how many attempts may run at once, as far as that is its own affair:
 // the provider's limit stands beside it.
 func (d *destination) most() int {
-	if d.proving || d.single {
+	if d.proving {
 		return 1
 	}
 	return math.MaxInt

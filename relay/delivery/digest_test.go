@@ -41,8 +41,8 @@ func (b *inbox) mail() []string {
 	return append([]string(nil), b.got...)
 }
 
-// Beyond the limit notices wait for the end of the span and come as one, which
-// lists every message; the next span begins anew; others are not concerned.
+// What is beyond the limit is told at the end of the span in one list, which
+// names every message; the next span begins anew; others are not concerned.
 func TestTooManyNoticesBecomeADigest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, delivery.Config{NoticeLimit: 2})
@@ -56,8 +56,8 @@ func TestTooManyNoticesBecomeADigest(t *testing.T) {
 		if got := box.mail(); len(got) != 3 {
 			t.Fatalf("%d notices before the span ended, want 2 and 1", len(got))
 		}
-		if n := r.store.queued(); n != 5 {
-			t.Fatalf("%d wait, want 5", n)
+		if n := r.store.waiting(); n != 5 || r.store.queued() != 0 {
+			t.Fatalf("%d rows wait, want 5; %d are queued", n, r.store.queued())
 		}
 		pass(31 * time.Minute)
 		got := box.mail()
@@ -79,14 +79,19 @@ func TestTooManyNoticesBecomeADigest(t *testing.T) {
 		if got := box.mail(); len(got) != 5 || !strings.Contains(got[4], "later@dest.test") {
 			t.Errorf("the next span did not begin anew: %d notices", len(got))
 		}
-		if n := r.ledger.count(relay.EventDeleted); n != 5 {
-			t.Errorf("%d notices ended in the digest, want 5", n)
+		r.ledger.mu.Lock()
+		defer r.ledger.mu.Unlock()
+		for _, e := range r.ledger.events {
+			if e.NoticeKind == "digest" && (e.Count != 5 || e.NoticeID.IsZero() || e.Recipient != path("sender@example.org")) {
+				t.Errorf("%+v", e)
+			}
 		}
 	})
 }
 
-// One that was held back alone goes as it is.
-func TestOneHeldBackGoesByItself(t *testing.T) {
+// A list of one is a list all the same, with the subject of the notice that it
+// stands for.
+func TestListOfOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, delivery.Config{NoticeLimit: 1, NoticeSpan: time.Minute})
 		var box inbox
@@ -94,13 +99,13 @@ func TestOneHeldBackGoesByItself(t *testing.T) {
 		r.store.accept(mail("sender@example.org", "one@dest.test"))
 		r.store.accept(mail("sender@example.org", "two@dest.test"))
 		pass(3 * time.Minute)
-		if got := box.mail(); len(got) != 2 || !strings.Contains(got[1], "multipart/report") || r.store.queued() != 0 {
+		if got := box.mail(); len(got) != 2 || !strings.Contains(got[1], "@dest.test: 550 5.1.1 no such user\r\n") || !strings.Contains(got[1], "\r\nSubject: Not delivered: ") || r.store.queued() != 0 {
 			t.Errorf("%d notices, %d left", len(got), r.store.queued())
 		}
 	})
 }
 
-// A digest that cannot be committed is made later; what it would have listed
+// A list that cannot be committed is made later; what it would have listed
 // is neither lost nor told twice.
 func TestDigestThatCannotBeCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -131,8 +136,8 @@ func TestDigestThatCannotBeCommitted(t *testing.T) {
 	})
 }
 
-// What a crash leaves of a digest is told once more rather than never.
-func TestHeldBackNoticesSurviveARestart(t *testing.T) {
+// What was not told singly before a restart is told after it, when its time comes.
+func TestRowsSurviveARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, delivery.Config{NoticeLimit: 1})
 		r.hop.script = new(inbox).answer
@@ -143,13 +148,17 @@ func TestHeldBackNoticesSurviveARestart(t *testing.T) {
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
 		}
-		if n := r.store.queued(); n != 3 {
-			t.Fatalf("%d wait in the store, want 3", n)
+		if n := r.store.waiting(); n != 3 {
+			t.Fatalf("%d rows are in the store, want 3", n)
 		}
 		again := begin(t, delivery.Config{NoticeLimit: 1}, func(next *rig) { next.store = r.store })
 		var box inbox
 		again.hop.answer(box.answer)
-		pass(time.Hour)
+		pass(49 * time.Minute)
+		if got := box.mail(); len(got) != 0 {
+			t.Errorf("%d lists before the span has ended", len(got))
+		}
+		pass(2 * time.Minute)
 		if got := box.mail(); len(got) != 1 || strings.Count(got[0], "\r\nFinal-Recipient: ") != 3 || r.store.queued() != 0 {
 			t.Errorf("%d notices, %d left", len(got), r.store.queued())
 		}
@@ -198,4 +207,26 @@ func TestLateNotice(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A notice that an older version held back goes out when it is due, to where its
+// mailbox is.
+func TestNoticeHeldBackByAnOlderVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := mail("", "sender@example.org")
+		m.Notice, m.NotBefore, m.Identity = true, time.Now().Add(time.Hour), "dawk"
+		var box inbox
+		r := begin(t, delivery.Config{NoticeLimit: 1}, func(r *rig) {
+			r.hop.script = box.answer
+			r.store.jobs[jobKey{r.store.enqueue(m)[0].ID, 0}].Destination = "digest:sender@example.org"
+		})
+		pass(59 * time.Minute)
+		if got := box.mail(); len(got) != 0 {
+			t.Errorf("%d notices before it is due", len(got))
+		}
+		pass(2 * time.Minute)
+		if got := box.mail(); len(got) != 1 || r.store.queued() != 0 || len(r.hop.attempts("example.org")) != 1 {
+			t.Errorf("%d notices, %d left", len(got), r.store.queued())
+		}
+	})
 }

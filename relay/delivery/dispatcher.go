@@ -11,6 +11,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/delivery/notices"
 )
 
 const (
@@ -37,6 +38,7 @@ type Dispatcher struct {
 	transport Transport
 	observer  relay.Observer
 	settler   settler
+	notices   *notices.Notices
 
 	ready    chan struct{} // closed when the store is loaded
 	wakeup   chan struct{} // of the loop in Run; holds one
@@ -55,12 +57,11 @@ type Dispatcher struct {
 	clock    *clock
 	loaded   bool
 	stopping bool
-	armed    int64                    // when the loop looks again
-	watched  int64                    // when the watchdog looked last
-	noticing int                      // messages whose delay notice is being written
-	waiting  map[ref][]chan handover  // operators' acts on entries that are out
-	joints   map[relay.QueueID]*joint // by the message that they tell of
-	hushed   map[relay.QueueID]int64  // notices that are being committed, and until when they wait, µs
+	armed    int64                   // when the loop looks again
+	watched  int64                   // when the watchdog looked last
+	noticing int                     // messages whose delay notice is being written
+	waiting  map[ref][]chan handover // operators' acts on entries that are out
+	listing  bool                    // lists of what was not told singly are being written
 	count    counters
 }
 
@@ -85,15 +86,14 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 	sch := schedule{steps: cfg.Retry, rand: cfg.Rand}
 	d := &Dispatcher{
 		cfg: cfg, queue: q, transport: t, observer: observer,
-		settler: settler{schedule: sch, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice, compose: bounce.Compose,
-			bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster, Languages: cfg.Languages,
-				Language: cfg.Language, TellLate: cfg.TellLate, SevenBit: cfg.SevenBit},
-			limit: &noticeLimit{most: cfg.NoticeLimit, span: cfg.NoticeSpan}, sign: cfg.Sign, nextID: q.NextID, item: q.Item, log: cfg.Log},
+		settler: settler{schedule: sch, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice},
+		notices: notices.New(notices.Config{Limit: cfg.NoticeLimit, Span: cfg.NoticeSpan, Item: q.Item, NextID: q.NextID, Sign: cfg.Sign, Log: cfg.Log,
+			Bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster, Languages: cfg.Languages,
+				Language: cfg.Language, TellLate: cfg.TellLate, SevenBit: cfg.SevenBit}}),
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
 		giveUp: make(chan struct{}), abort: make(chan struct{}), workers: make(chan work),
 		sched: newScheduler(cfg.MaxConnections, cfg.PerProvider, sch),
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[ref][]chan handover),
-		joints: make(map[relay.QueueID]*joint), hushed: make(map[relay.QueueID]int64),
 	}
 	d.sched.limit(cfg.Limits, d.clock)
 	d.attempts, d.cancelAttempts = context.WithCancel(context.Background())
@@ -153,9 +153,28 @@ func (d *Dispatcher) load(ctx context.Context) error {
 		d.sched.add(e, d.fateOf(e), now)
 		d.mu.Unlock()
 	}
+	if err := d.LoadRows(ctx); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	d.loaded = true
 	d.mu.Unlock()
+	return nil
+}
+
+// LoadRows learns from the store who is still to be told of what in a list. Run
+// begins with it; it is also for a store that has taken over rows of another.
+func (d *Dispatcher) LoadRows(ctx context.Context) error {
+	now := time.Now().Round(0)
+	for row, err := range d.queue.DigestRows() {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("load what senders are still to be told: %w", err)
+		}
+		d.notices.Kept(now, row)
+	}
 	return nil
 }
 
@@ -165,9 +184,7 @@ func (d *Dispatcher) watch(entries []relay.Entry) {
 	defer d.mu.Unlock()
 	now := d.clock.now()
 	for _, e := range entries {
-		f := d.fateOf(e)
-		f.due = max(f.due, d.hushed[e.ID])
-		d.sched.add(e, f, now)
+		d.sched.add(e, d.fateOf(e), now)
 	}
 	d.pump()
 }
@@ -212,7 +229,15 @@ func (d *Dispatcher) tick() time.Duration {
 	d.armed = math.MinInt64 // the loop is awake: pump need not wake it
 	d.pump()
 	now := d.clock.now()
-	wait := time.Duration(min(max(d.sched.nextEvent(d.noticing < maxNoticing)-now, 0), longestWait.Microseconds())) * time.Microsecond
+	next := d.sched.nextEvent(d.noticing < maxNoticing)
+	if at := d.notices.Next(d.clock.wall); !at.IsZero() && !d.listing && d.loaded && !d.stopping {
+		if next = min(next, d.clock.at(at)); !at.After(d.clock.wall) {
+			d.listing = true
+			d.wg.Add(1)
+			go d.list()
+		}
+	}
+	wait := time.Duration(min(max(next-now, 0), longestWait.Microseconds())) * time.Microsecond
 	d.armed = now + wait.Microseconds()
 	return wait
 }
@@ -264,10 +289,7 @@ func (d *Dispatcher) pump() {
 		d.start(w)
 	}
 	if d.sched.nextEvent(d.noticing < maxNoticing) < d.armed {
-		select {
-		case d.wakeup <- struct{}{}:
-		default: // it is awake already
-		}
+		d.wake()
 	}
 }
 
@@ -308,8 +330,36 @@ func (d *Dispatcher) release(w work, f fate) {
 	default:
 		d.sched.put(w.r, f, d.clock.now())
 	}
-	d.closeJoint(w.id)
 	d.pump()
+}
+
+// list has lists written of what was not told singly.
+func (d *Dispatcher) list() {
+	defer d.wg.Done()
+	defer func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.listing = false
+		d.wake()
+	}()
+	for l, err := range d.notices.Lists(time.Now().Round(0), d.queue.DigestRows()) {
+		if err == nil {
+			err = d.commit(l.Settlement)
+		}
+		if err != nil {
+			d.cfg.Log.Error("a list of notices cannot be written; trying again", "error", err)
+			break
+		}
+		d.observer.Observe(l.Event)
+	}
+}
+
+// wake has the loop of Run look again, if it is not awake.
+func (d *Dispatcher) wake() {
+	select {
+	case d.wakeup <- struct{}{}:
+	default:
+	}
 }
 
 // Abort makes a stop immediate: running attempts are told to end at once. It

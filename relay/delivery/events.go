@@ -6,13 +6,6 @@ import (
 	"dawk/relay"
 )
 
-// event is what all events about a Delivery have in common.
-func event(kind relay.EventKind, now time.Time, c *relay.Claim) relay.Event {
-	return relay.Event{Kind: kind, Time: now, ID: c.Message.ID, From: c.Message.From, Identity: c.Message.Identity,
-		MessageID: c.Message.MessageID, Size: c.Message.Size, Destination: c.Delivery.Destination,
-		Age: max(0, now.Sub(c.Message.Arrival))}
-}
-
 // attemptEvents tells of the attempt as a whole.
 func (s *settler) attemptEvents(now time.Time, c *relay.Claim, a attempted, n int, next relay.State) []relay.Event {
 	e := resultEvent(relay.EventAttempted, now, c, &a.result.Session, n, a.result.Took)
@@ -36,7 +29,7 @@ func worst(replies []relay.Reply) relay.Reply {
 }
 
 func resultEvent(kind relay.EventKind, now time.Time, c *relay.Claim, s *relay.Session, n int, took time.Duration) relay.Event {
-	e := event(kind, now, c)
+	e := c.Event(kind, now)
 	e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = s.Route, s.Host, s.Addr, s.TLS, n, took
 	e.TLSPolicy, e.TLSLevel, e.TLSFailed, e.Provider = s.TLSPolicy, s.TLSLevel, s.TLSFailed, s.Provider
 	e.Source, e.SentAs = s.Source, s.SentAs

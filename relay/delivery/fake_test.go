@@ -2,6 +2,7 @@ package delivery_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type store struct {
 	claims    int                // open ones
 	onClaim   func()             // may be nil
 	settled   []relay.Settlement // committed, in order
+	rows      map[relay.QueueID][]byte
 	history   map[jobKey][]relay.Attempt
 	refuse    func(relay.Settlement) error // a commit that fails
 	commits   sync.Mutex
@@ -48,7 +50,7 @@ type jobKey struct {
 }
 
 func newStore(t testing.TB) *store {
-	return &store{t: t, msgs: map[relay.QueueID]*relay.Message{}, jobs: map[jobKey]*relay.Delivery{},
+	return &store{t: t, rows: map[relay.QueueID][]byte{}, msgs: map[relay.QueueID]*relay.Message{}, jobs: map[jobKey]*relay.Delivery{},
 		next: map[relay.QueueID]uint16{}, body: map[relay.QueueID][]byte{}, history: map[jobKey][]relay.Attempt{}, corrupt: map[relay.QueueID]bool{}, unread: map[relay.QueueID]error{}, broken: map[relay.QueueID]error{}}
 }
 
@@ -80,9 +82,6 @@ func (s *store) enqueue(m *relay.Message) []relay.Entry {
 	at := map[string]*relay.Delivery{}
 	for i, r := range m.Recipients {
 		dest := r.Path.Domain()
-		if held, ok := delivery.HeldBack(m); ok {
-			dest = held
-		}
 		d := at[dest]
 		if d == nil {
 			d = &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: s.next[m.ID], Destination: dest, Identity: m.Identity,
@@ -193,6 +192,19 @@ func (s *store) Item(id relay.QueueID) (*relay.Item, error) {
 	return nil, fmt.Errorf("item: %w", relay.ErrNotFound)
 }
 
+func (s *store) DigestRows() iter.Seq2[relay.DigestRow, error] {
+	return func(yield func(relay.DigestRow, error) bool) {
+		s.mu.Lock()
+		rows := maps.Clone(s.rows)
+		s.mu.Unlock()
+		for _, id := range slices.SortedFunc(maps.Keys(rows), func(a, b relay.QueueID) int { return cmp.Compare(a.Key, b.Key) }) {
+			if !yield(relay.DigestRow{ID: id, Data: rows[id]}, nil) {
+				return
+			}
+		}
+	}
+}
+
 func (s *store) Settle(st relay.Settlement, done func(error)) {
 	go func() { done(s.commit(st)) }()
 }
@@ -212,6 +224,9 @@ func (s *store) commit(st relay.Settlement) error {
 		}
 	}
 	d := s.jobs[jobKey{st.ID, st.Job}]
+	if st.ID.IsZero() {
+		d = &relay.Delivery{Open: []relay.Open{{}}} // which is not there
+	}
 	if d == nil {
 		s.mu.Unlock()
 		s.t.Errorf("settled twice: %s/%d", st.ID, st.Job)
@@ -255,15 +270,16 @@ func (s *store) commit(st relay.Settlement) error {
 	if len(d.Open) == 0 {
 		delete(s.jobs, jobKey{st.ID, st.Job})
 	}
-	s.mu.Unlock()
-	for _, id := range st.Replaces {
-		s.mu.Lock()
-		if m := s.msgs[id]; m == nil || !m.Notice || s.jobs[jobKey{id, 0}] == nil {
-			s.t.Errorf("%s is replaced, and is no notice that waits", id)
-		}
-		delete(s.jobs, jobKey{id, 0})
-		s.mu.Unlock()
+	for _, r := range st.Rows {
+		s.rows[r.ID] = r.Data
 	}
+	for _, id := range st.Listed {
+		if s.rows[id] == nil {
+			s.t.Errorf("%s is listed, and is no row", id)
+		}
+		delete(s.rows, id)
+	}
+	s.mu.Unlock()
 	for i := range st.Notices {
 		s.mu.Lock()
 		s.body[st.Notices[i].Message.ID] = st.Notices[i].Content
@@ -277,6 +293,13 @@ func (s *store) commit(st relay.Settlement) error {
 		s.watch(entries)
 	}
 	return nil
+}
+
+// waiting is how many rows are in no list yet.
+func (s *store) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.rows)
 }
 
 func (s *store) queued() int {

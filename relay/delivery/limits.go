@@ -100,7 +100,9 @@ func (s *scheduler) wakeAll(num uint32, now int64) {
 		if e.place != placeWaiting || e.dest != num || e.attempts == 0 {
 			continue
 		}
-		s.hasten(r, now)
+		s.leave(r)
+		e.due = now
+		s.makeReady(r, false, now)
 	}
 	if d := s.active[num]; d != nil {
 		d.proving = false

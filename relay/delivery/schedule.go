@@ -72,6 +72,11 @@ func lifetime(m *relay.Message, maxAge time.Duration) time.Duration {
 	return maxAge
 }
 
+// until is when we give up trying for d.
+func (s *settler) until(now time.Time, m *relay.Message, d *relay.Delivery) time.Time {
+	return now.Add(max(0, lifetime(m, s.maxAge)-age(now, m, d)))
+}
+
 // expired says whether d's time is up. It is asked only after an attempt, so
 // that a long outage of ours or a jump of the clock bounces nothing untried.
 func expired(now time.Time, m *relay.Message, d *relay.Delivery, maxAge time.Duration) bool {

@@ -90,7 +90,7 @@ func (s *scheduler) busy(num uint32) *destination {
 	d := s.active[num]
 	if d == nil {
 		name := s.dests.names[num]
-		d = &destination{num: num, single: isDigest(name)}
+		d = &destination{num: num}
 		d.rest.dest = d
 		d.provider = s.providerNamed(s.providerOf(name))
 		d.provider.domains++

@@ -2,12 +2,12 @@ package delivery
 
 import (
 	"errors"
-	"log/slog"
 	"slices"
 	"time"
 
 	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/delivery/notices"
 )
 
 // routeChanged is the Rule of recipients whose route is another one than at
@@ -15,18 +15,11 @@ import (
 const routeChanged = "its route has changed"
 
 // settler turns what happened to a Delivery into the Settlement that records
-// it. It is pure but for the IDs of notices: time comes as an argument.
+// it, but for its notices. It is pure: time comes as an argument.
 type settler struct {
 	schedule    schedule
 	maxAge      time.Duration
 	delayNotice time.Duration // 0: never
-	bounce      bounce.Config
-	compose     func(bounce.Config, bounce.Report) (relay.Notice, error) // bounce.Compose
-	sign        func(*relay.Message, relay.Content) ([]byte, error)      // nil: notices go unsigned
-	limit       *noticeLimit                                             // nil: none
-	item        func(relay.QueueID) (*relay.Item, error)                 // a message with its history; nil: none is known
-	nextID      func() relay.QueueID
-	log         *slog.Logger
 }
 
 // attempted is one attempt as it ended.
@@ -38,18 +31,17 @@ type attempted struct {
 	lost       bool          // the content of the message is lost: no attempt can be made any more
 }
 
-// decision is a Settlement with what follows once it is committed.
+// decision is a Settlement, without its notices, with what follows once it is
+// committed.
 type decision struct {
 	now        time.Time
 	settlement relay.Settlement
-	events     []relay.Event     // to be told after the commit
-	wanted     []bounce.Want     // notices that write is to add
-	attempted  map[int]time.Time // when the last attempt for the recipients of these ended
-	told       []told            // those that write added and others may replace
-	gone       bool              // no recipient remains in this Delivery
-	reason     uint8             // why the rest is delayed
-	noted      bool              // no delay notice is to come any more
-	aside      bool              // it does not touch the next attempt: the entry goes back to its place
+	cause      notices.Cause
+	events     []relay.Event // to be told after the commit
+	gone       bool          // no recipient remains in this Delivery
+	reason     uint8         // why the rest is delayed
+	noted      bool          // no delay notice is to come any more
+	aside      bool          // it does not touch the next attempt: the entry goes back to its place
 }
 
 // settle decides what an attempt means: for each recipient, for the Delivery,
@@ -71,7 +63,7 @@ func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 		next.Attempts = d.Attempts
 		next.Due, next.Rule = now, routeChanged
 	}
-	dec := decision{gone: !delayed, reason: reasonOf(out)}
+	dec := decision{now: now, gone: !delayed, reason: reasonOf(out)}
 	dec.settlement = relay.Settlement{ID: m.ID, Job: d.Job, Outcomes: out, Split: a.split,
 		Attempt: s.record(now, n, out, a.result)}
 	if delayed {
@@ -86,7 +78,7 @@ func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 	}
 	dec.settlement.Next = next
 	dec.noted = next.DelayNoticed
-	s.notify(now, c, a.recipients, tell, situation, &dec)
+	dec.cause = notices.Cause{Attempted: a.recipients, Outcomes: tell, Situation: situation, Until: s.until(now, m, d)}
 	return dec
 }
 
@@ -218,5 +210,5 @@ func reasonOf(out []relay.Outcome) uint8 {
 func (s *settler) part(now time.Time, c *relay.Claim, split []relay.Split) decision {
 	next := c.Delivery.State()
 	next.Due, next.Rule = now, routeChanged
-	return decision{gone: true, settlement: relay.Settlement{ID: c.Message.ID, Job: c.Delivery.Job, Next: next, Split: split}}
+	return decision{now: now, gone: true, settlement: relay.Settlement{ID: c.Message.ID, Job: c.Delivery.Job, Next: next, Split: split}}
 }

@@ -308,18 +308,6 @@ func (s *scheduler) rested(r *rest) {
 	s.letGo(r.provider)
 }
 
-// readyWith is what else is ready for the destination of r, which is out: at
-// most so many.
-func (s *scheduler) readyWith(r ref, most int) (refs []ref) {
-	d := s.active[s.at(r).dest]
-	for l := d.lanes; l != nil; l = l.older {
-		for e := l.head; e != 0 && len(refs) < most; e = s.at(e).next {
-			refs = append(refs, e)
-		}
-	}
-	return refs
-}
-
 // wake ends the rest of r's destination: somebody wants to know now. Budgets
 // and rates are no matter of wishes.
 func (s *scheduler) wake(r ref) {

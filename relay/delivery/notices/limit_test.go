@@ -1,4 +1,4 @@
-package delivery
+package notices
 
 import (
 	"fmt"
@@ -8,7 +8,8 @@ import (
 
 func TestNoticeLimit(t *testing.T) {
 	alice, bob := mustPath(t, "alice@example.org"), mustPath(t, "bob@example.org")
-	l := &noticeLimit{most: 2, span: time.Hour}
+	l, _ := testNotices(t)
+	l.Limit = 2
 	at := func(d time.Duration) time.Time { return arrival.Add(d) }
 	for i, c := range []struct {
 		after time.Duration
@@ -36,7 +37,7 @@ func TestNoticeLimit(t *testing.T) {
 			t.Errorf("notice %d: held back until %v, want %v", i+1, got, want)
 		}
 	}
-	off := &noticeLimit{span: time.Hour}
+	off, _ := testNotices(t)
 	for range 1000 {
 		if got := off.take(alice, arrival); !got.IsZero() {
 			t.Fatal("held back without a limit")
@@ -46,11 +47,12 @@ func TestNoticeLimit(t *testing.T) {
 
 // Senders of former spans are forgotten.
 func TestNoticeLimitForgets(t *testing.T) {
-	l := &noticeLimit{most: 1, span: time.Minute}
+	l, _ := testNotices(t)
+	l.Limit, l.Span = 1, time.Minute
 	for i := range 20_000 {
 		l.take(mustPath(t, fmt.Sprintf("user%d@example.org", i)), arrival.Add(time.Duration(i)*time.Second))
 	}
-	if n := len(l.windows); n > 2048 {
+	if n := len(l.mailboxes); n > 2048 {
 		t.Errorf("%d senders are remembered; 60 have a span", n)
 	}
 }

@@ -1,0 +1,103 @@
+package notices
+
+import (
+	"time"
+
+	"dawk/relay"
+)
+
+// mailbox is somebody who gets notices.
+type mailbox struct {
+	began time.Time // of the span
+	n     int       // notices in it
+	list  time.Time // when the rows that are kept for it are told; zero: there are none
+}
+
+// over says whether a span has ended, or lies in the future because the clock
+// was set back.
+func (n *Notices) over(b mailbox, now time.Time) bool {
+	return now.Before(b.began) || !now.Before(b.began.Add(n.Span))
+}
+
+// take counts one notice to a mailbox. The time is when it is told: zero for at
+// once.
+func (n *Notices) take(to relay.Path, now time.Time) time.Time {
+	if n.Limit == 0 {
+		return time.Time{}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b, known := n.mailboxes[to]
+	if !known || n.over(b, now) {
+		n.forget(now)
+		b.began, b.n = now, 0
+	}
+	b.n++
+	n.mailboxes[to] = b
+	if b.n <= n.Limit {
+		return time.Time{}
+	}
+	return b.began.Add(n.Span)
+}
+
+// forget drops spans that have ended when there are many, so that the map stays
+// as small as the senders of one span are.
+func (n *Notices) forget(now time.Time) {
+	if len(n.mailboxes) < max(n.sweep, 1024) {
+		return
+	}
+	for to, b := range n.mailboxes {
+		if n.over(b, now) && b.list.IsZero() {
+			delete(n.mailboxes, to)
+		}
+	}
+	n.sweep = 2 * len(n.mailboxes)
+}
+
+// due notes that there are rows for a mailbox, to be told at that time.
+func (n *Notices) due(to relay.Path, now, at time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b := n.mailboxes[to]
+	b.list = n.sooner(b.list, n.sooner(at, now.Add(n.Span))) // the clock may have been set back
+	n.mailboxes[to] = b
+	n.next = n.sooner(n.next, b.list)
+}
+
+// sooner is the earlier of two times; a zero one is none.
+func (n *Notices) sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// Next is when Lists has something to do; zero: never, as far as is known.
+func (n *Notices) Next(now time.Time) time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.next.After(now.Add(n.Span)) {
+		return now
+	}
+	return n.next
+}
+
+// takeDue are the mailboxes whose list is due, which it is no more.
+func (n *Notices) takeDue(now time.Time) map[relay.Path]bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	due := make(map[relay.Path]bool)
+	n.next = time.Time{}
+	for to, b := range n.mailboxes {
+		switch {
+		case b.list.IsZero():
+		case now.Before(b.list) && !b.list.After(now.Add(n.Span)):
+			n.next = n.sooner(n.next, b.list)
+		default:
+			due[to] = true
+			b.list = time.Time{}
+			n.mailboxes[to] = b
+		}
+	}
+	return due
+}

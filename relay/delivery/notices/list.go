@@ -1,0 +1,132 @@
+package notices
+
+import (
+	"cmp"
+	"encoding/json"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"dawk/bounce"
+	"dawk/relay"
+)
+
+// Bounds of one list; what is beyond them goes into the next one.
+const (
+	maxList      = 1000    // recipients
+	maxListBytes = 4 << 20 // octets of rows
+)
+
+// retryList is how long a list waits that could not be read or committed.
+const retryList = time.Minute
+
+// kept is a row as the store has it.
+type kept struct {
+	To    string    `json:"to"`
+	Until time.Time `json:"until"` // when its list is due
+	bounce.Row
+}
+
+func encode(k kept) []byte {
+	b, err := json.Marshal(k)
+	if err != nil {
+		panic(err) // it has no value that JSON cannot have
+	}
+	return b
+}
+
+func (n *Notices) decode(r relay.DigestRow) (k kept, to relay.Path, ok bool) {
+	err := json.Unmarshal(r.Data, &k)
+	if err == nil {
+		to, err = relay.ParsePath(k.To)
+	}
+	if err != nil || to.IsNull() {
+		n.Log.Error("a row of a digest cannot be understood; it stays in the queue", "row", r.ID, "error", err)
+		return k, to, false
+	}
+	return k, to, true
+}
+
+// Kept hears of rows that are in the store: of those that were just committed,
+// and at the start of all.
+func (n *Notices) Kept(now time.Time, rows ...relay.DigestRow) {
+	for _, r := range rows {
+		if k, to, ok := n.decode(r); ok {
+			n.due(to, now, k.Until)
+		}
+	}
+}
+
+// List is one list, to be committed.
+type List struct {
+	Settlement relay.Settlement // it settles no Delivery
+	Event      relay.Event      // to be told after the commit
+}
+
+// Lists gives the lists that are due, out of all rows of the store; there is
+// one pass at a time. Whoever ends it early has them given again later; after an
+// error it ends by itself.
+func (n *Notices) Lists(now time.Time, rows iter.Seq2[relay.DigestRow, error]) iter.Seq2[List, error] {
+	return func(yield func(List, error) bool) {
+		due := n.takeDue(now)
+		if len(due) > 0 && !n.lists(now, due, rows, yield) {
+			for to := range due {
+				n.due(to, now, now.Add(retryList))
+			}
+		}
+	}
+}
+
+// draft is a list that is being collected.
+type draft struct {
+	to                relay.Path
+	rows              []bounce.Row
+	ids               []relay.QueueID
+	recipients, bytes int
+}
+
+// lists says whether everything was given and taken.
+func (n *Notices) lists(now time.Time, due map[relay.Path]bool, rows iter.Seq2[relay.DigestRow, error], yield func(List, error) bool) bool {
+	drafts := make(map[relay.Path]*draft)
+	for r, err := range rows {
+		if err != nil {
+			yield(List{}, err)
+			return false
+		}
+		k, to, ok := n.decode(r)
+		if !ok || !due[to] {
+			continue
+		}
+		l := drafts[to]
+		if l != nil && (l.recipients+k.Recipients > maxList || l.bytes+len(r.Data) > maxListBytes) {
+			if !yield(n.finish(now, l), nil) {
+				return false
+			}
+			l = nil
+		}
+		if l == nil {
+			l = &draft{to: to}
+			drafts[to] = l
+		}
+		l.rows, l.ids = append(l.rows, k.Row), append(l.ids, r.ID)
+		l.recipients, l.bytes = l.recipients+k.Recipients, l.bytes+len(r.Data)
+	}
+	rest := slices.SortedFunc(maps.Values(drafts), func(a, b *draft) int { return cmp.Compare(a.ids[0].Key, b.ids[0].Key) })
+	for _, l := range rest {
+		if !yield(n.finish(now, l), nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (n *Notices) finish(now time.Time, l *draft) List {
+	notice := n.list(now, l.to, l.rows)
+	return List{Settlement: relay.Settlement{Notices: []relay.Notice{notice}, Listed: l.ids},
+		Event: relay.Event{Kind: relay.EventNotified, Time: now, ID: notice.Message.ID, NoticeID: notice.Message.ID,
+			NoticeKind: KindDigest, Identity: bounce.Identity, Recipient: l.to, Count: len(l.rows)}}
+}
+
+// KindDigest is the NoticeKind of a list.
+const KindDigest = "digest"
