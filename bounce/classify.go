@@ -69,15 +69,16 @@ func subjectDetail(s relay.Status) string {
 type rule struct {
 	category Category
 	stages   []relay.Stage
-	own      bool     // no server spoke
-	codes    []int    // one of these
-	status   []string // one of these, without the class: "1.1", or "7." for a whole subject
-	text     []string // contains one of these; lower case
-	not      []string // contains none of these
+	cause    relay.Cause // what we make of it
+	own      bool        // no server spoke
+	codes    []int       // one of these
+	status   []string    // one of these, without the class: "1.1", or "7." for a whole subject
+	text     []string    // contains one of these; lower case
+	not      []string    // contains none of these
 }
 
 func (u *rule) fits(r relay.Reply, status, text string) bool {
-	return (!u.own || r.Code == 0) &&
+	return (!u.own || r.Code == 0) && (u.cause == "" || u.cause == r.Cause) &&
 		(u.stages == nil || slices.Contains(u.stages, r.Stage)) &&
 		(u.codes == nil || slices.Contains(u.codes, r.Code)) &&
 		(u.status == nil || status != "" && slices.ContainsFunc(u.status, func(p string) bool { return matchStatus(p, status) })) &&

@@ -41,7 +41,8 @@ func readReplies(t testing.TB) (all []realReply) {
 				t.Fatalf("%s:%d: %q", file, n+1, line)
 			}
 			r.want = bounce.Category(col[0])
-			r.reply = relay.Reply{Code: code, Status: status, Text: relay.Sanitize(col[4]), Stage: relay.Stage(col[1])}
+			stage, cause, _ := strings.Cut(col[1], "/")
+			r.reply = relay.Reply{Code: code, Status: status, Text: relay.Sanitize(col[4]), Stage: relay.Stage(stage), Cause: relay.Cause(cause)}
 			all = append(all, r)
 		}
 	}

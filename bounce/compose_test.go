@@ -140,7 +140,7 @@ func cases(t testing.TB) map[string]bounce.Report {
 		r.Outcomes[0].Reply.Text = "没有此用户 no such user"
 	})
 	add("damaged", func(r *bounce.Report) {
-		r.Outcomes[0].Reply = relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3}, bounce.OwnDisk+" damaged the message after it was accepted")
+		r.Outcomes[0].Reply = relay.Decision(relay.CauseDamage, relay.Status{Class: 4, Subject: 3}, "the disk of this relay damaged the message after it was accepted")
 		r.Content = nil
 	})
 	add("returns_no_report", func(r *bounce.Report) {

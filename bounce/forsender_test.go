@@ -20,7 +20,7 @@ func TestNoticesKeepTheRelaysOwnTrouble(t *testing.T) {
 		"our login": {relay.Failure(relay.StageAuth, relay.Status{Class: 4, Subject: 7}, "client_secret_file: %s cannot be read", secret),
 			"cannot log in at the server that its mail goes through"},
 		"our disk": {relay.Failure(relay.StageRoute, own, "read %s: input/output error", secret), "this relay has trouble of its own"},
-		"a hold":   {relay.Failure(relay.StageRoute, own, "on hold, by the administrator of this relay"), ""},
+		"a hold":   {relay.Decision(relay.CauseOperator, own, "on hold, by the administrator of this relay"), ""},
 		"a server": {relay.Reply{Code: 451, Status: own, Stage: relay.StageRcpt, Text: "cannot open " + secret}, ""},
 		"a host":   {relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "cannot connect to mx.example.com"), ""},
 	} {

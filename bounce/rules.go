@@ -2,10 +2,6 @@ package bounce
 
 import "dawk/relay"
 
-// OwnDisk stands in every reply about a message that our own disk has damaged or
-// cannot give: Classify knows them by it.
-const OwnDisk = "the disk of this relay"
-
 // rules are tried in order. Four bands, from the surest sign to the vaguest:
 // where it happened; words so particular that receivers send them with any
 // status; statuses that mean one thing (RFC 3463, RFC 7372, RFC 8689 and the
@@ -17,8 +13,9 @@ var rules = []rule{
 	// Where it happened.
 	{category: Login, stages: []relay.Stage{relay.StageAuth}},
 	{category: TLS, stages: []relay.Stage{relay.StageTLS}},
-	{category: Operator, own: true, text: []string{"by the operator", "by the administrator of this relay"}},
-	{category: Damaged, own: true, text: []string{OwnDisk}},
+	{category: Operator, cause: relay.CauseOperator},
+	{category: Damaged, cause: relay.CauseDamage},
+	{category: RateLimited, cause: relay.CauseThrottle},
 	{category: Loop, own: true, status: []string{"4.6"}},
 	{category: BadDomain, own: true, status: []string{"1.2", "1.10", "4.4"}},
 	{category: DNS, own: true, stages: []relay.Stage{relay.StageDNS}},

@@ -26,7 +26,15 @@ func (e *RefusedError) Error() string {
 	if e.Self {
 		return fmt.Sprintf("%s is our own listener: the mail would loop", e.Addr)
 	}
-	return fmt.Sprintf("%s is %s, to which mail by MX is refused (delivery.allow_networks)", e.Addr, e.Kind)
+	return fmt.Sprintf("%s is %s, to which mail by MX is refused", e.Addr, e.Kind)
+}
+
+// Remedy is what lets mail go there.
+func (e *RefusedError) Remedy() string {
+	if e.Self {
+		return ""
+	}
+	return "if mail is to go there, put its network into delivery.allow_networks"
 }
 
 // refused are the networks of this machine and of the site it stands in.

@@ -61,7 +61,7 @@ func (a *attempt) admitted(tg target) bool {
 // connect. If nothing was connected to before, it ends: it is no attempt.
 func (a *attempt) passBy(w *walk) {
 	tg := w.queue[0]
-	busy := relay.Failure(relay.StageRoute, statusBusy,
+	busy := relay.Decision(relay.CauseBudget, statusBusy,
 		"%s was not tried: all connections to provider %s are in use", tg.host, tg.provider)
 	w.failures = slices.Insert(w.failures, 0, busy) // the last one is what people are told first
 	w.queue, w.fresh = slices.DeleteFunc(w.queue, func(o target) bool { return o.provider == tg.provider }), false

@@ -336,20 +336,30 @@ func summary(failures []relay.Reply) relay.Reply {
 	if len(failures) == 1 {
 		return best
 	}
-	texts := []string{best.Text}
+	texts, said := []string{best.Text}, best
+	var fixes []string
 	if best.Text == "" {
 		texts[0] = best.MTA + " refused"
 	}
 	for _, f := range failures {
-		if f == best {
+		if f == said {
 			continue
 		}
 		who := ""
 		if f.MTA != "" {
 			who = f.MTA + ": "
 		}
+		if f.Own() && !best.Own() { // the administrator's alone
+			fixes = append(fixes, who+f.Advised())
+			continue
+		}
 		texts = append(texts, who+f.String())
+		best.Remedy = cmp.Or(best.Remedy, f.Remedy)
 	}
 	best.Text = relay.Sanitize(strings.Join(texts, "; also "))
+	if best.Remedy != "" {
+		fixes = append(fixes, best.Remedy)
+	}
+	best.Remedy = relay.Sanitize(strings.Join(fixes, "; also "))
 	return best
 }

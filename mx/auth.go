@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -117,10 +118,14 @@ func (c *conn) login(p policy) relay.Reply {
 	if problem != "" {
 		reply.Text = relay.Sanitize(reply.Text + " " + problem)
 	}
-	if remedy := wrongPassword(p.provider, reply); !p.token && remedy != "" {
-		reply.Text = relay.Sanitize(reply.Text + " → " + remedy)
+	reply.Cause = relay.CauseLogin
+	if !p.token {
+		reply.Remedy = wrongPassword(p.provider, reply)
 	}
-	return explained(p.provider, reply)
+	if s := find(p.provider, reply); s != nil && reply.Code != 0 {
+		reply.Remedy = cmp.Or(reply.Remedy, s.remedy)
+	}
+	return reply
 }
 
 // errMechanism: the server does not keep to the mechanism.

@@ -135,7 +135,7 @@ func TestGmailRefusalIsDecodedAndExplained(t *testing.T) {
 	cfg := mxtest.Gmail(isGood)
 	cfg.AuthNeedsTLS = false
 	tr, _, _ := smartHost(t, cfg, mx.Route{Token: true, Credential: &secret{token: "bad"}, Provider: mx.ProviderGoogle}, 0)
-	got := tr.Deliver(t.Context(), task(t, letter, "b@b.test")).Replies[0].String()
+	got := tr.Deliver(t.Context(), task(t, letter, "b@b.test")).Replies[0].Advised()
 	for _, want := range []string{"535 5.7.8 Username and Password not accepted", "(the server says status 400", " → user is not the mailbox"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q lacks %q", got, want)
@@ -155,7 +155,7 @@ func TestRefusedPasswordIsExplained(t *testing.T) {
 	} {
 		c.cfg.AuthNeedsTLS = false
 		tr, _, _ := smartHost(t, c.cfg, mx.Route{Credential: &secret{token: "pw"}, Provider: c.provider}, 0)
-		got := tr.Deliver(t.Context(), task(t, letter, "b@b.test")).Replies[0].String()
+		got := tr.Deliver(t.Context(), task(t, letter, "b@b.test")).Replies[0].Advised()
 		if !strings.Contains(got, c.want) || strings.Count(got, " → ") != 1 || strings.Contains(got, "token") {
 			t.Errorf("%q lacks %q", got, c.want)
 		}
@@ -217,7 +217,7 @@ func TestRepliesAboutTheLoginAreNoVerdictOnMail(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := tr.Deliver(t.Context(), task(t, letter, "b@b.test"))
-		if reply := r.Replies[0]; reply.Permanent() || reply.Positive() || r.HeldSince.IsZero() == c.held || !strings.Contains(reply.Text, " → ") {
+		if reply := r.Replies[0]; reply.Permanent() || reply.Positive() || r.HeldSince.IsZero() == c.held || reply.Remedy == "" || strings.Contains(reply.Text, reply.Remedy) {
 			t.Errorf("%s: %+v, held since %v", c.reply, reply, r.HeldSince)
 		}
 		if until := tr.Reserve("route:office"); until.IsZero() == c.wait {

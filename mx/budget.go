@@ -194,7 +194,7 @@ func (a *attempt) afford(p policy, s *sessionResult) bool {
 		return true
 	}
 	for _, i := range s.rest {
-		a.judge(i, relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 2},
+		a.judge(i, relay.Decision(relay.CauseBudget, relay.Status{Class: 4, Subject: 3, Detail: 2},
 			"the budget of route %q is used up until %s", r.Name, until.UTC().Format(time.RFC3339)))
 	}
 	s.rest, s.progress = nil, true

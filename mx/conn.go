@@ -217,21 +217,23 @@ func (c *conn) failure(stage relay.Stage, waiting string, err error) relay.Reply
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe):
 		text = "the server closed the connection while " + waiting
 	default:
-		text = "lost the connection while " + waiting + ": " + hinted(cause(err))
+		text = "lost the connection while " + waiting + ": " + cause(err)
 	}
 	r := relay.Failure(stage, status, "%s", text)
+	r.Remedy = hint(err)
 	r.MTA, r.Addr = c.target.host, c.addr
 	return r
 }
 
-// hinted adds what to do about an alert by which a server asks for another
+// hint is what to do about an alert by which a server asks for another
 // certificate of ours (RFC 8446 §6.2); with TLS 1.3 it comes after the
-// handshake.
-func hinted(cause string) string {
-	if strings.HasPrefix(cause, "tls: ") && strings.HasSuffix(cause, "certificate") || cause == "tls: certificate required" || cause == "tls: unknown certificate authority" {
-		cause += " → the server knows its clients by certificates: set client_certificate and client_key of the route to a pair that it accepts"
+// handshake. The words are those of crypto/tls, which exports no type for them.
+func hint(err error) string {
+	says := cause(err)
+	if strings.HasPrefix(says, "tls: ") && strings.HasSuffix(says, "certificate") || says == "tls: certificate required" || says == "tls: unknown certificate authority" {
+		return "the server knows its clients by certificates: set client_certificate and client_key of the route to a pair that it accepts"
 	}
-	return cause
+	return ""
 }
 
 // cause is the innermost reason of a network error: addresses and operations

@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"cmp"
 	"strings"
 
 	"dawk/relay"
@@ -127,14 +128,6 @@ func wrongPassword(p Provider, r relay.Reply) string {
 	return ""
 }
 
-// explained adds the remedy to a server's words, marked as ours.
-func explained(p Provider, r relay.Reply) relay.Reply {
-	if s := find(p, r); s != nil && r.Code != 0 && !strings.Contains(r.Text, " → ") {
-		r.Text = relay.Sanitize(strings.TrimRight(r.Text, " ") + " → " + s.remedy)
-	}
-	return r
-}
-
 // reread gives a reply that a smart host gave to mail the stage that it is
 // about: "you are not logged in" is no verdict on the message that met it, and
 // neither is "enough for today". What was permanent is so no longer.
@@ -143,12 +136,14 @@ func reread(p Provider, r relay.Reply) (relay.Reply, meaning) {
 	if s == nil || r.Code < 400 {
 		return r, meansNothing
 	}
-	r = explained(p, r)
+	r.Remedy = cmp.Or(r.Remedy, s.remedy)
 	switch s.means { // to stages where a 5yz is temporary: see relay.Reply.Permanent
 	case meansLogin:
-		r.Stage = relay.StageAuth
+		r.Stage, r.Cause = relay.StageAuth, relay.CauseLogin
 	case meansBudget, meansLater:
-		r.Stage = relay.StageRoute
+		r.Stage, r.Cause = relay.StageRoute, relay.CauseThrottle
+	case meansSender:
+		r.Cause = relay.CauseSender
 	}
 	return r, s.means
 }

@@ -103,6 +103,9 @@ func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn,
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		why = fmt.Sprintf("no answer within %v", t.cfg.Timeouts.Connect)
 	}
-	return nil, relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1},
-		"cannot connect to %s: %s", tg, why)
+	bad := relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "cannot connect to %s: %s", tg, why)
+	if tg.socket != "" { // of this machine
+		bad.Cause = relay.CauseLocal
+	}
+	return nil, bad
 }

@@ -276,7 +276,7 @@ func (t *Transport) dropSelf(domain string, hosts []*host) ([]*host, relay.Reply
 		}
 		better := slices.DeleteFunc(slices.Clone(hosts), func(o *host) bool { return o.rank >= h.rank })
 		if len(better) == 0 {
-			return nil, relay.Failure(relay.StageRoute, relay.Status{Class: 5, Subject: 4, Detail: 6},
+			return nil, relay.Decision(relay.CausePolicy, relay.Status{Class: 5, Subject: 4, Detail: 6},
 				"the best MX host of %s, %s, is this relay itself: the mail would loop", domain, h.name)
 		}
 		return better, relay.Reply{}

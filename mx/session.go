@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 
@@ -49,7 +50,7 @@ func (t *Transport) open(u *use, tg target, p policy) (*conn, relay.Reply) {
 	for logins := 1; ; logins++ {
 		secret, err := p.credential.Token(u.ctx)
 		if err != nil {
-			return nil, relay.Failure(relay.StageAuth, statusNoLogin, "%v", err)
+			return nil, relay.FailureOf(relay.StageAuth, statusNoLogin, err)
 		}
 		p.password = secret
 		c, bad := t.openAs(u, tg, p)
@@ -131,7 +132,9 @@ func refusal(tg target, err error) relay.Reply {
 	if errors.As(err, &e) && e.Self {
 		status.Detail = 6 // RFC 3463: routing loop detected
 	}
-	return relay.Failure(relay.StageRoute, status, "%s: %v", tg.host, err)
+	r := relay.Decision(relay.CausePolicy, status, "%s: %v", tg.host, err)
+	r.Remedy = relay.RemedyOf(err)
+	return r
 }
 
 func (c *conn) greeting() relay.Reply {
@@ -218,7 +221,7 @@ func (c *conn) secure(cfg *tls.Config) relay.Reply {
 		return relay.Reply{}
 	}
 	c.use.tlsWhy = tlsResult(err)
-	status, text := statusTLS, "TLS handshake failed: "+hinted(cause(err))
+	status, text := statusTLS, "TLS handshake failed: "+cause(err)
 	var cert *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, errInjected):
@@ -230,8 +233,16 @@ func (c *conn) secure(cfg *tls.Config) relay.Reply {
 	case c.use.ctx.Err() != nil:
 		text = "the attempt was stopped during the TLS handshake"
 	}
-	return c.named(relay.Failure(relay.StageTLS, status, "%s", text))
+	r := relay.Failure(relay.StageTLS, status, "%s", text)
+	r.Remedy = hint(err)
+	if errors.Is(err, errOwnCertificate) {
+		r.Cause = relay.CauseLocal
+	}
+	return c.named(r)
 }
+
+// errOwnCertificate: our own certificate for the host cannot be had.
+var errOwnCertificate = errors.New("client_certificate")
 
 func certCause(e *tls.CertificateVerificationError) string {
 	var unknown x509.UnknownAuthorityError
@@ -255,7 +266,13 @@ func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
 		// A session that was begun with another certificate, or none, would be
 		// resumed as that client.
 		cfg.ClientSessionCache = nil
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.certificate() }
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := p.certificate()
+			if err != nil {
+				err = fmt.Errorf("%w: %w", errOwnCertificate, err)
+			}
+			return pair, err
+		}
 	}
 	if d := p.dane; d != nil {
 		// RFC 7672 §8.1: the TLSA base domain is the SNI. Resumed sessions come
@@ -278,8 +295,11 @@ func (t *Transport) admit(c *conn, p policy) relay.Reply {
 		return c.named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 7, Detail: 30},
 			"the message requires REQUIRETLS, which the server does not offer"))
 	case p.level >= LevelRequired && c.tls == "":
-		return c.named(relay.Failure(relay.StageTLS, statusNoTLS,
-			"the server does not offer STARTTLS, and %s", p.demand()))
+		r := relay.Failure(relay.StageTLS, statusNoTLS, "the server does not offer STARTTLS, and %s", p.demand())
+		if p.by != byDANE && p.by != bySTS {
+			r.Remedy = fmt.Sprintf("tls = %q asks for it: its operator has to offer STARTTLS, or tls has to be lowered", p.level)
+		}
+		return c.named(r)
 	}
 	return relay.Reply{}
 }

@@ -2,7 +2,6 @@ package mx
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"dawk/relay"
@@ -128,5 +127,5 @@ func (p policy) demand() string {
 	case bySTS:
 		return "the MTA-STS policy of the domain demands it"
 	}
-	return fmt.Sprintf("tls = %q asks for it", p.level)
+	return "this relay demands it"
 }

@@ -358,7 +358,7 @@ func (t *transaction) bodyFailure(err error) relay.Reply {
 	c := t.c
 	switch {
 	case errors.Is(err, errContent):
-		return relay.Failure(relay.StageRoute, relay.Status{Class: 5, Subject: 6, Detail: 0}, "%v", err)
+		return relay.Decision(relay.CauseContent, relay.Status{Class: 5, Subject: 6, Detail: 0}, "%v", err)
 	case errors.Is(err, errRead):
 		return relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "%v", err)
 	}

@@ -198,7 +198,7 @@ func (t *Transport) viewHosts(ctx context.Context, d *Destination, hosts []*host
 		case h.err != nil:
 			v.Trouble = hostFailure(h, of)
 		case !slices.Contains(kept, h):
-			v.Trouble = relay.Failure(relay.StageRoute, relay.Status{Class: 5, Subject: 4, Detail: 6},
+			v.Trouble = relay.Decision(relay.CausePolicy, relay.Status{Class: 5, Subject: 4, Detail: 6},
 				"%s is this relay itself, or no better than it: mail that went there could only come back", h.name)
 		}
 		tg := target{host: h.name, implicit: h.implicit, dane: h.dane, domain: d.Domain, vouched: h.vouched(d.Domain)}
@@ -222,7 +222,7 @@ func (t *Transport) viewAddrs(v *HostView, h *host, guarded bool) {
 		one := AddrView{Addr: a.Unmap()}
 		switch err := t.addresses.Check(netip.AddrPortFrom(one.Addr, h.port)); {
 		case guarded && err != nil:
-			one.Refused, refused = err.Error(), err
+			one.Refused, refused = relay.Advised(err.Error(), relay.RemedyOf(err)), err
 		case i >= maxAddrsPerHost:
 			one.Refused = fmt.Sprintf("not tried: of a host's addresses the first %d are", maxAddrsPerHost)
 		}

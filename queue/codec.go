@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"strings"
 	"time"
 
 	"dawk/relay"
@@ -33,8 +34,9 @@ func (e *enc) time(t time.Time) { e.int(micros(t)) }
 // dec takes values off a record. After the first failure bad is set and
 // everything reads as zero, so that only the end needs a check.
 type dec struct {
-	b   []byte
-	bad bool
+	b       []byte
+	bad     bool
+	version byte // of the row
 }
 
 func (d *dec) fail() { d.bad, d.b = true, nil }
@@ -160,10 +162,14 @@ func (e *enc) reply(r relay.Reply) {
 	e.str(string(r.Stage))
 	e.str(r.MTA)
 	e.str(r.Addr)
+	e.str(string(r.Cause))
+	e.str(r.Remedy)
 }
 
+// reply reads one of this version, or of the first, whose text held the remedy
+// behind an arrow.
 func (d *dec) reply() relay.Reply {
-	return relay.Reply{
+	r := relay.Reply{
 		Code:   d.short(),
 		Status: relay.Status{Class: d.short(), Subject: d.short(), Detail: d.short()},
 		Text:   d.str(),
@@ -171,6 +177,15 @@ func (d *dec) reply() relay.Reply {
 		MTA:    d.str(),
 		Addr:   d.str(),
 	}
+	if d.version > 1 {
+		r.Cause, r.Remedy = relay.Cause(d.str()), d.str()
+		return r
+	}
+	r.Text, r.Remedy, _ = strings.Cut(r.Text, " → ")
+	if r.Code == 0 && !r.IsZero() {
+		r.Cause = relay.CauseAt(r.Stage)
+	}
+	return r
 }
 
 // short is a signed number of at most 16 bits: codes and their parts.

@@ -17,7 +17,7 @@ func decodeDigest(k, v []byte, dir uint32) (r relay.DigestRow, err error) {
 	if !ok || len(k) != 8 {
 		return r, errRecord
 	}
-	return relay.DigestRow{ID: relay.QueueID{Key: keyOf(k), Dir: dir}, Data: append([]byte(nil), data...)}, nil
+	return relay.DigestRow{ID: relay.QueueID{Key: keyOf(k), Dir: dir}, Data: append([]byte(nil), data.b...)}, nil
 }
 
 // checkRows is what can be said of a settlement's rows without the store.

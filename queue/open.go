@@ -26,7 +26,8 @@ const (
 )
 
 // schema is the version of the file's layout. A higher one is refused, a lower
-// one is taken over: 1 had no journal, 2 had no bucket digest.
+// one is taken over: 1 had no journal, 2 had no bucket digest and no causes in
+// replies.
 const schema = 3
 
 const lockWait = 2 * time.Second

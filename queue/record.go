@@ -12,8 +12,8 @@ import (
 // a whole at Open, so a record with another version is damage.
 const (
 	msgVersion   = 1
-	schedVersion = 1
-	histVersion  = 1
+	schedVersion = 2 // 1 had replies without a cause and a remedy
+	histVersion  = 2 // likewise
 
 	digestVersion = 1
 )

@@ -32,7 +32,8 @@ func sampleMessage() *relay.Message {
 
 func sampleJob() *relay.Delivery {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 8000, time.UTC)
-	r := relay.Reply{Code: 451, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Text: "wait", Stage: relay.StageRcpt, MTA: "mx.example.com", Addr: "192.0.2.1"}
+	r := relay.Reply{Code: 451, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Text: "wait", Stage: relay.StageRcpt, MTA: "mx.example.com", Addr: "192.0.2.1",
+		Cause: relay.CauseThrottle, Remedy: "send less"}
 	return &relay.Delivery{
 		Entry: relay.Entry{ID: relay.QueueID{Key: 5, Dir: 77}, Job: 3, Destination: "route:office", Identity: "app",
 			Arrival: at, Due: at.Add(time.Minute), Attempts: 4, Held: true, DelayNoticed: true},
@@ -198,5 +199,49 @@ func TestIsFull(t *testing.T) {
 		if got := isFull(c.err); got != c.want {
 			t.Errorf("isFull(%v) = %v", c.err, got)
 		}
+	}
+}
+
+// A row that a dawk of layout 2 wrote: no cause, and the remedy in the text.
+func TestFirstReplies(t *testing.T) {
+	e := enc{b: make([]byte, rowHeader)}
+	for range 3 { // flags, arrival, due, attempts, destination, identity, held for, held at, rule: all zero
+		e.b = append(e.b, 0, 0, 0)
+	}
+	e.uint(3)
+	for _, r := range []relay.Reply{
+		{Status: relay.Status{Class: 4, Subject: 7}, Stage: relay.StageAuth, Text: "no token → log in again"},
+		{Code: 451, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Stage: relay.StageRcpt, Text: "wait", MTA: "mx.example.com"},
+		{},
+	} {
+		for _, n := range []int{r.Code, r.Status.Class, r.Status.Subject, r.Status.Detail} {
+			e.int(int64(n))
+		}
+		for _, s := range []string{r.Text, string(r.Stage), r.MTA, r.Addr} {
+			e.str(s)
+		}
+	}
+	e.uint(3)
+	for i := range 3 {
+		e.uint(uint64(i))
+		e.uint(uint64(i))
+	}
+	key := jobKey(5, 3)
+	d, err := decodeJob(key, seal(1, key, e.b), 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []relay.Reply{
+		{Status: relay.Status{Class: 4, Subject: 7}, Stage: relay.StageAuth, Text: "no token", Cause: relay.CauseLogin, Remedy: "log in again"},
+		{Code: 451, Status: relay.Status{Class: 4, Subject: 7, Detail: 1}, Stage: relay.StageRcpt, Text: "wait", MTA: "mx.example.com"},
+		{},
+	}
+	for i, o := range d.Open {
+		if o.Last != want[i] {
+			t.Errorf("%+v, want %+v", o.Last, want[i])
+		}
+	}
+	if again, err := decodeJob(key, encodeJob(key, d), 7); err != nil || !reflect.DeepEqual(again, d) {
+		t.Errorf("written anew: %+v, %v", again, err)
 	}
 }

@@ -26,13 +26,14 @@ func seal(version byte, key, row []byte) []byte {
 	return row
 }
 
-// unseal checks both and gives what lies behind them.
-func unseal(version byte, key, row []byte) ([]byte, bool) {
-	if len(row) < rowHeader || row[0] != version ||
+// unseal checks both and gives what lies behind them. A row of an older version
+// is read as well.
+func unseal(version byte, key, row []byte) (dec, bool) {
+	if len(row) < rowHeader || row[0] < 1 || row[0] > version ||
 		binary.BigEndian.Uint32(row[1:]) != checksum(key, row[rowHeader:]) {
-		return nil, false
+		return dec{}, false
 	}
-	return row[rowHeader:], true
+	return dec{b: row[rowHeader:], version: row[0]}, true
 }
 
 // encodeJob is the value of sched for d. What the scheduler loads at start
@@ -83,11 +84,10 @@ func encodeJob(key []byte, d *relay.Delivery) []byte {
 // a scan of a million rows shares those that it has seen.
 func decodeEntry(k, v []byte, dir uint32, text func([]byte) string) (entry relay.Entry, rest dec, flags byte, err error) {
 	id, job, ok := splitJobKey(k)
-	b, sealed := unseal(schedVersion, k, v)
+	d, sealed := unseal(schedVersion, k, v)
 	if !ok || len(k) != 10 || !sealed {
 		return entry, rest, 0, errRecord
 	}
-	d := dec{b: b}
 	flags = d.u8()
 	entry = relay.Entry{
 		ID:          relay.QueueID{Key: id, Dir: dir},
@@ -170,11 +170,10 @@ func encodeAttempt(key []byte, a *relay.Attempt) []byte {
 }
 
 func decodeAttempt(k, v []byte) (*relay.Attempt, error) {
-	b, ok := unseal(histVersion, k, v)
+	d, ok := unseal(histVersion, k, v)
 	if !ok {
 		return nil, errRecord
 	}
-	d := dec{b: b}
 	a := &relay.Attempt{
 		N:     d.small(math.MaxInt32),
 		At:    d.time(),

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -86,6 +87,51 @@ const (
 	StageBody     Stage = "body" // content up to the final dot and its reply
 )
 
+// Cause is the class of what we make of a Reply. Where a server spoke it is
+// empty, unless the reply is known to be about our account there.
+type Cause string
+
+// The causes.
+const (
+	CauseDNS      Cause = "dns"      // a lookup gave no usable answer
+	CauseConnect  Cause = "connect"  // no connection, or no greeting
+	CauseSession  Cause = "session"  // the dialogue broke, or the mail and the server's extensions do not fit
+	CauseTLS      Cause = "tls"      // no encryption, or not what the policy demands
+	CauseLogin    Cause = "login"    // our login at the server, or what it needs
+	CauseSender   Cause = "sender"   // our account may not send as this sender
+	CauseThrottle Cause = "throttle" // the server takes no more from our account for now
+	CauseBudget   Cause = "budget"   // this relay sends no more there for now
+	CauseContent  Cause = "content"  // the message cannot be sent as it is
+	CausePolicy   Cause = "policy"   // a rule of this relay
+	CauseLocal    Cause = "local"    // trouble of this relay: its configuration, machine or disk
+	CauseDamage   Cause = "damage"   // our disk lost or spoilt the message, or cannot give it
+	CauseOperator Cause = "operator" // a person decided it
+)
+
+// Own says whether a reply without a server's word tells of this relay's own
+// trouble, which concerns its administrator alone: its Text may name keys,
+// files and accounts.
+func (r Reply) Own() bool {
+	return r.Code == 0 && (r.Cause == CauseLogin || r.Cause == CauseLocal)
+}
+
+// CauseAt is the Cause of what happened at a stage without a server's word.
+func CauseAt(s Stage) Cause {
+	switch s {
+	case StageRoute:
+		return CauseLocal
+	case StageDNS:
+		return CauseDNS
+	case StageConnect, StageGreeting:
+		return CauseConnect
+	case StageTLS:
+		return CauseTLS
+	case StageAuth:
+		return CauseLogin
+	}
+	return CauseSession
+}
+
 // MaxReplyText is the most of a server's words that a Reply keeps, in octets.
 const MaxReplyText = 1024
 
@@ -99,6 +145,8 @@ type Reply struct {
 	Stage  Stage  `json:"stage,omitempty"`
 	MTA    string `json:"mta,omitempty"`  // the server's host name; "" when none was reached
 	Addr   string `json:"addr,omitempty"` // its address
+	Cause  Cause  `json:"cause,omitempty"`
+	Remedy string `json:"remedy,omitempty"` // what an administrator can do; senders never see it
 }
 
 // IsZero says whether there is no reply.
@@ -173,9 +221,50 @@ func (r Reply) String() string {
 	return strings.Join(parts, " ")
 }
 
-// Failure makes a Reply for what happened without a server's word.
+// Advised is String with the remedy behind it, for administrators.
+func (r Reply) Advised() string { return Advised(r.String(), r.Remedy) }
+
+// Advised joins what happened and what an administrator can do.
+func Advised(words, remedy string) string {
+	if remedy == "" {
+		return words
+	}
+	return strings.TrimRight(words, ". ") + " → " + remedy
+}
+
+// Failure makes a Reply for what happened without a server's word. Its Cause
+// follows from the stage.
 func Failure(stage Stage, status Status, format string, args ...any) Reply {
-	return Reply{Status: status, Stage: stage, Text: Sanitize(fmt.Sprintf(format, args...))}
+	return Reply{Status: status, Stage: stage, Cause: CauseAt(stage), Text: Sanitize(fmt.Sprintf(format, args...))}
+}
+
+// Decision makes a Reply for what this relay decided before it asked a server.
+func Decision(cause Cause, status Status, format string, args ...any) Reply {
+	r := Failure(StageRoute, status, format, args...)
+	r.Cause = cause
+	return r
+}
+
+// Remedied is an error with what an administrator can do about it.
+type Remedied interface {
+	error
+	Remedy() string
+}
+
+// FailureOf is Failure for an error, with the remedy that it carries.
+func FailureOf(stage Stage, status Status, err error) Reply {
+	r := Failure(stage, status, "%v", err)
+	r.Remedy = RemedyOf(err)
+	return r
+}
+
+// RemedyOf is the remedy that an error carries, or "".
+func RemedyOf(err error) string {
+	var e Remedied
+	if !errors.As(err, &e) {
+		return ""
+	}
+	return Sanitize(e.Remedy())
 }
 
 // Sanitize makes hostile text fit for one line of a log, a reply or a notice:

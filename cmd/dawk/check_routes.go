@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
-	"strings"
 
 	"dawk/mx"
 	"dawk/mx/dns"
@@ -85,9 +85,7 @@ func (c *checker) routes(ctx context.Context) []finding {
 		}
 		switch {
 		case !p.Reply.IsZero():
-			advice := routeAdvice(p.Reply)
-			p.Reply.Text = strings.TrimSuffix(p.Reply.Text, " → "+advice)
-			all = append(all, bad("route", advice, "%s: %s", where, p.Reply))
+			all = append(all, bad("route", cmp.Or(p.Reply.Remedy, routeAdvice(p.Reply)), "%s: %s", where, p.Reply))
 			for _, lacks := range missing(l, p) {
 				all = append(all, finding{Check: "route", Level: levelError, Message: lacks})
 			}
@@ -116,9 +114,6 @@ func routeAdvice(r relay.Reply) string {
 	case relay.StageTLS:
 		return "check the name in via, and delivery.ca_file if the host has a private authority"
 	case relay.StageAuth:
-		if _, fix, found := strings.Cut(r.Text, " → "); found {
-			return fix
-		}
 		return "check user and password_file; some providers want an app password"
 	}
 	return ""

@@ -239,7 +239,7 @@ func (e *explainer) route(d *mx.Destination) explainedRoute {
 	out.Line = e.cfg.Line(fmt.Sprintf("route[%d]", d.Route))
 	for _, h := range e.transport.HeldRoutes() {
 		if h.Route == d.RouteName {
-			out.HeldSince, out.HeldWhy = h.Since, h.Reply.String()
+			out.HeldSince, out.HeldWhy = h.Since, h.Reply.Advised()
 		}
 	}
 	return out

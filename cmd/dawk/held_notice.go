@@ -82,7 +82,7 @@ func (n *heldNotices) tell(route string) {
 	text := fmt.Sprintf("The relay %s cannot log in at the smart host of route %q since\n%s. What it heard:\n\n%s\n\n"+
 		"The mail of this route waits and nothing is lost; time on hold does not count towards its lifetime. "+
 		"It goes on by itself when the login works. See:\n\n    dawk oauth status\n    dawk oauth test %s\n    dawk queue list\n",
-		n.hostname, route, h.since.UTC().Format(time.RFC1123), relay.Sanitize(h.why.String()), route)
+		n.hostname, route, h.since.UTC().Format(time.RFC1123), relay.Sanitize(h.why.Advised()), route)
 	n.mu.Unlock()
 	n.send(fmt.Sprintf("Route %s is held: its mail waits", route), text)
 }

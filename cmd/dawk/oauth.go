@@ -127,9 +127,9 @@ func printLogins(w io.Writer, all []loginStatus, running bool) {
 	tw.Flush()
 	for _, l := range all {
 		if !l.HeldSince.IsZero() {
-			fmt.Fprintf(w, "✘ %s is held since %s: %s\n", l.Route, l.HeldSince.Local().Format("2006-01-02 15:04:05 MST"), relay.Sanitize(l.Why))
+			fmt.Fprintf(w, "✘ %s is held since %s: %s\n", l.Route, l.HeldSince.Local().Format("2006-01-02 15:04:05 MST"), relay.Sanitize(relay.Advised(l.Why, l.Remedy)))
 		} else if l.Error != "" {
-			fmt.Fprintf(w, "✘ %s: %s\n", l.Route, relay.Sanitize(l.Error))
+			fmt.Fprintf(w, "✘ %s: %s\n", l.Route, relay.Sanitize(relay.Advised(l.Error, l.Remedy)))
 		}
 	}
 	if !running {
@@ -223,7 +223,7 @@ func (a *app) oauthLogin(ctx context.Context, name string) error {
 		err = a.walkThrough(ctx, s)
 	}
 	if err != nil {
-		return err
+		return errors.New(relay.Advised(err.Error(), relay.RemedyOf(err)))
 	}
 	return a.oauthTest(ctx, name, false)
 }

@@ -113,9 +113,9 @@ func probeVerdict(s *mx.Survey) string {
 	}
 	why := s.Failure()
 	if why.Permanent() {
-		return fmt.Sprintf("%s would go back to its sender: %s", what, relay.Sanitize(why.String()))
+		return fmt.Sprintf("%s would go back to its sender: %s", what, relay.Sanitize(why.Advised()))
 	}
-	return fmt.Sprintf("%s would wait and be tried again: %s", what, relay.Sanitize(why.String()))
+	return fmt.Sprintf("%s would wait and be tried again: %s", what, relay.Sanitize(why.Advised()))
 }
 
 // survey prints what was seen, host by host.

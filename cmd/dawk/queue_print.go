@@ -84,7 +84,7 @@ func recipients(m *relay.Message, d *relay.Delivery) string {
 func lastReply(d *relay.Delivery) string {
 	for _, o := range d.Open {
 		if !o.Last.IsZero() {
-			return relay.Sanitize(o.Last.String())
+			return relay.Sanitize(o.Last.Advised())
 		}
 	}
 	return ""

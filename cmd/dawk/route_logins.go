@@ -43,13 +43,13 @@ func (r *instance) runLogins(ctx context.Context) {
 }
 
 // routeHeld is for `dawk why`.
-func (r *instance) routeHeld(route string) (since time.Time, why string) {
+func (r *instance) routeHeld(route string) (since time.Time, why relay.Reply) {
 	for _, h := range r.transport.HeldRoutes() {
 		if h.Route == route {
-			return h.Since, h.Reply.String()
+			return h.Since, h.Reply
 		}
 	}
-	return time.Time{}, ""
+	return time.Time{}, relay.Reply{}
 }
 
 // routesHeld is for the metrics: every route with a login, and whether it is
@@ -104,7 +104,7 @@ func testLogin(ctx context.Context, t *mx.Transport, l config.Logins, route stri
 		where := cmp.Or(p.Host, "route "+p.Route)
 		switch {
 		case !p.Reply.IsZero():
-			out.Findings = append(out.Findings, fmt.Sprintf("%s: %s", where, p.Reply))
+			out.Findings = append(out.Findings, where+": "+p.Reply.Advised())
 			out.Missing = append(out.Missing, missing(l, p)...)
 		case p.Login != "":
 			out.OK = true
@@ -131,7 +131,9 @@ func (r *instance) loginHandler(next http.Handler) http.Handler {
 	mux.HandleFunc("GET /v1/oauth", func(w http.ResponseWriter, _ *http.Request) {
 		all := loginStatuses(r.logins)
 		for i := range all {
-			all[i].HeldSince, all[i].Why = r.routeHeld(all[i].Route)
+			if since, why := r.routeHeld(all[i].Route); !since.IsZero() {
+				all[i].HeldSince, all[i].Why, all[i].Remedy = since, why.String(), why.Remedy
+			}
 		}
 		writeJSON(w, http.StatusOK, all)
 	})

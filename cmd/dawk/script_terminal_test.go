@@ -86,7 +86,7 @@ func troubleCommand(ts *testscript.TestScript, _ bool, args []string) {
 	w.startRelay(false)
 	sendCommand(ts, false, []string{"scanner@example.org", "reader@example.com", "message"})
 	line := regexp.MustCompile(`(?m)^.*(route held|msg=delayed).*`)
-	if !w.relay.log.wait(line, w.relay.exited) || !inOne(want, strings.ReplaceAll(line.FindString(w.relay.log.text()), `\"`, `"`)) {
+	if !w.relay.log.wait(line, w.relay.exited) || !inOne(want, strings.NewReplacer(`\"`, `"`, `" remedy="`, " → ").Replace(line.FindString(w.relay.log.text()))) {
 		ts.Fatalf("the log does not say %q:\n%s", want, w.relay.log.text())
 	}
 	if strings.Contains(w.relay.log.text(), "msg=failed") {

@@ -248,7 +248,7 @@ func (p *printer) lastReply(r relay.Reply) {
 
 // reply is one reply with who gave it, when.
 func (p *printer) reply(r relay.Reply) string {
-	s := relay.Sanitize(r.String())
+	s := relay.Sanitize(r.Advised())
 	switch {
 	case r.Positive():
 		s = p.paint(green, s)

@@ -27,17 +27,17 @@ type Error struct {
 	Temporary bool   // it may well pass by itself
 }
 
-// Error is the words, then the remedy.
+// Error is the words, with the code.
 func (e *Error) Error() string {
 	s := e.Words
 	if e.Code != "" && !strings.Contains(s, e.Code) {
 		s = e.Code + ": " + s
 	}
-	if e.Fix != "" {
-		s = strings.TrimRight(s, ". ") + " → " + e.Fix
-	}
 	return relay.Sanitize(s)
 }
+
+// Remedy is Fix, for relay.Remedied.
+func (e *Error) Remedy() string { return e.Fix }
 
 // maxWords bounds what is kept of a provider's description, in octets: behind
 // the first sentence come trace numbers.

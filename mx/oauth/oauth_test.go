@@ -22,6 +22,7 @@ import (
 
 	"dawk/mx/mxtest"
 	"dawk/mx/oauth"
+	"dawk/relay"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -214,7 +215,7 @@ func TestTroubleIsOneSentence(t *testing.T) {
 			cfg, _ := byClient(t, e)
 			_, err := source(t, cfg).Token(t.Context())
 			var told *oauth.Error
-			if !errors.As(err, &told) || !strings.Contains(err.Error(), c.want) {
+			if !errors.As(err, &told) || !strings.Contains(relay.Advised(err.Error(), relay.RemedyOf(err)), c.want) {
 				t.Fatalf("%v", err)
 			}
 			if s := err.Error(); strings.ContainsAny(s, "\r\n\x1b") || strings.Contains(s, "the-secret") || strings.Contains(s, "Trace ID") {

@@ -216,7 +216,7 @@ func (s *Source) Run(ctx context.Context) {
 				continue
 			}
 			if ctx.Err() == nil {
-				s.cfg.Log.Warn("no token for a route; its mail waits", "route", s.cfg.Route, "error", err)
+				s.cfg.Log.Warn("no token for a route; its mail waits", "route", s.cfg.Route, "error", err, "remedy", relay.RemedyOf(err))
 			}
 			next, wait = now.Add(wait), min(2*wait, 15*time.Minute)
 		}
@@ -233,6 +233,7 @@ type Status struct {
 	LastUse     time.Time `json:"last_use,omitzero"`
 	Stored      bool      `json:"stored,omitempty"` // a refresh token is in the data directory
 	Error       string    `json:"error,omitempty"`  // of the last request
+	Remedy      string    `json:"remedy,omitempty"` // what to do about it
 }
 
 // Status tells how things are; it makes no request.
@@ -244,7 +245,7 @@ func (s *Source) Status() Status {
 		st.Expiry = s.access.until
 	}
 	if s.failed != nil {
-		st.Error = s.failed.Error()
+		st.Error, st.Remedy = s.failed.Error(), s.failed.Fix
 	}
 	if s.store != nil {
 		kept, err := s.store.load()

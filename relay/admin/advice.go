@@ -66,7 +66,7 @@ func adviseReply(r relay.Reply, route string) string {
 
 // adviseSilence explains what happened without a server's word.
 func adviseSilence(r relay.Reply, route string) string {
-	if fix := remedy(r); fix != "" {
+	if fix := strings.TrimSuffix(r.Remedy, "."); r.Stage == relay.StageAuth && fix != "" {
 		return fmt.Sprintf("Logging in at the smart host of route %q failed: %s.", route, fix)
 	}
 	switch r.Stage {
@@ -87,15 +87,6 @@ func adviseSilence(r relay.Reply, route string) string {
 	return "The connection broke or stood still in the middle of the dialogue. One such failure means nothing; if it repeats at the same stage, a firewall or a scanner on the way is the usual cause."
 }
 
-// remedy is what dawk itself added to a reply about a login: its cause and fix.
-func remedy(r relay.Reply) string {
-	if r.Stage != relay.StageAuth {
-		return ""
-	}
-	_, fix, _ := strings.Cut(r.Text, " → ")
-	return strings.TrimSuffix(fix, ".")
-}
-
 // adviseServer explains what a server said. What it said in words decides
 // before its codes, which many servers use loosely.
 func adviseServer(r relay.Reply, route string) string {
@@ -109,7 +100,7 @@ func adviseServer(r relay.Reply, route string) string {
 		return false
 	}
 	s := r.Status
-	fix := remedy(r)
+	fix := strings.TrimSuffix(r.Remedy, ".")
 	switch {
 	case r.Stage == relay.StageRoute:
 		return "The smart host has had enough from us for now; dawk waits and goes on by itself."

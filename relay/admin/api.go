@@ -83,7 +83,7 @@ type Config struct {
 
 	// RouteHeld says since when a route is held for trouble with its login, and
 	// what that is; zero: it is not.
-	RouteHeld func(route string) (since time.Time, why string)
+	RouteHeld func(route string) (since time.Time, why relay.Reply)
 	Providers func() []Provider // those that are busy, or were slowed lately
 
 	Ready   func() error                           // nil: mail is accepted and dispatched; else why not yet, or why no more

@@ -164,7 +164,7 @@ func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts 
 		if since, why := h.RouteHeld(y.Route); !since.IsZero() {
 			y.RouteHeldSince, y.Expires = since, time.Time{}
 			y.Advice = append([]string{fmt.Sprintf("Route %q is held since %s for trouble with its login: %s. Its mail waits and does not bounce meanwhile. After mending it: dawk oauth test %s",
-				y.Route, since.UTC().Format(time.RFC3339), why, y.Route)}, y.Advice...)
+				y.Route, since.UTC().Format(time.RFC3339), why.Advised(), y.Route)}, y.Advice...)
 		}
 	}
 	return y

@@ -39,7 +39,6 @@ func ParseVerb(s string) (Verb, error) {
 // ErrHeld: a held message is released, not retried.
 var ErrHeld = errors.New("the message is on hold: release it to have it attempted")
 
-// byAdministrator is what bounce.Classify knows the operator by.
 const byAdministrator = "by the administrator of this relay"
 
 // bulkWorkers is how many messages ActAll has in hand at once: settlements
@@ -321,11 +320,11 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb Verb
 		next.Held, next.HeldAt, next.Due, next.Rule = false, time.Time{}, now, "released "+byAdministrator
 	case VerbDelete:
 		kind = relay.EventDeleted
-		out = outcomesFor(d, relay.ActionDeleted, relay.Failure(relay.StageRoute, relay.Status{Class: 5}, "deleted %s", byAdministrator))
+		out = outcomesFor(d, relay.ActionDeleted, relay.Decision(relay.CauseOperator, relay.Status{Class: 5}, "deleted %s", byAdministrator))
 	case VerbBounce:
 		kind = relay.EventFailed
 		out = outcomesFor(d, relay.ActionFailed,
-			relay.Failure(relay.StageRoute, relay.Status{Class: 5, Subject: 3, Detail: 0}, "returned to its sender %s", byAdministrator))
+			relay.Decision(relay.CauseOperator, relay.Status{Class: 5, Subject: 3, Detail: 0}, "returned to its sender %s", byAdministrator))
 	}
 	if recipients != nil {
 		out = slices.DeleteFunc(out, func(o relay.Outcome) bool { return !slices.Contains(recipients, o.Recipient) })

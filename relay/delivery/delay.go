@@ -105,7 +105,7 @@ func (s *settler) tellDelay(now time.Time, due []lateWork, content relay.Content
 		}
 		if d.Held {
 			out = append(out, outcomesFor(d, relay.ActionDelayed,
-				relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "on hold, %s", byAdministrator))...)
+				relay.Decision(relay.CauseOperator, relay.Status{Class: 4, Subject: 3, Detail: 0}, "on hold, %s", byAdministrator))...)
 			continue
 		}
 		out = append(out, stillOpen(d, []relay.Split{{Recipients: d.Recipients()}})...)

@@ -167,6 +167,7 @@ func (a *attrs) reply(e relay.Event) {
 		a.num("code", int64(e.Reply.Code))
 		a.str("status", status(e).String())
 		a.str("reply", relay.Sanitize(e.Reply.Text))
+		a.str("remedy", relay.Sanitize(e.Reply.Remedy))
 	}
 	if e.Unknown {
 		*a = append(*a, slog.Bool("unknown", true))

@@ -118,7 +118,7 @@ func (s *settler) unread(now time.Time, c *relay.Claim, err error) attempted {
 	}
 	for range a.recipients {
 		a.result.Replies = append(a.result.Replies,
-			relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "%s %s", bounce.OwnDisk, words))
+			relay.Decision(relay.CauseDamage, relay.Status{Class: 4, Subject: 3, Detail: 0}, "the disk of this relay %s", words))
 	}
 	return a
 }
@@ -136,7 +136,7 @@ func stillOpen(d *relay.Delivery, split []relay.Split) []relay.Outcome {
 				o.Reply = d.Open[i].Last
 			}
 			if o.Reply.IsZero() {
-				o.Reply = relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 4, Detail: 0}, "not attempted yet")
+				o.Reply = relay.Decision(relay.CausePolicy, relay.Status{Class: 4, Subject: 4, Detail: 0}, "not attempted yet")
 			}
 			out = append(out, o)
 		}
