@@ -23,7 +23,8 @@ const (
 
 // pauseFor is how long a route is left alone after a reply about its budget.
 func pauseFor(r relay.Reply) time.Duration {
-	if r.Code/100 == 5 || strings.Contains(strings.ToLower(r.Text), "daily") {
+	says := strings.ToLower(r.Text)
+	if r.Code/100 == 5 || strings.Contains(says, "daily") || strings.Contains(says, "submissionquotaexceeded") {
 		return dailyPause
 	}
 	return throttlePause

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
-	"strings"
 	"time"
 
 	"dawk/relay"
@@ -166,8 +165,7 @@ func (e *enc) reply(r relay.Reply) {
 	e.str(r.Remedy)
 }
 
-// reply reads one of this version, or of the first, whose text held the remedy
-// behind an arrow.
+// reply reads one of this version, or of the first.
 func (d *dec) reply() relay.Reply {
 	r := relay.Reply{
 		Code:   d.short(),
@@ -181,11 +179,7 @@ func (d *dec) reply() relay.Reply {
 		r.Cause, r.Remedy = relay.Cause(d.str()), d.str()
 		return r
 	}
-	r.Text, r.Remedy, _ = strings.Cut(r.Text, " → ")
-	if r.Code == 0 && !r.IsZero() {
-		r.Cause = relay.CauseAt(r.Stage)
-	}
-	return r
+	return r.Parted()
 }
 
 // short is a signed number of at most 16 bits: codes and their parts.

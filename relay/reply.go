@@ -115,8 +115,8 @@ func (r Reply) Own() bool {
 	return r.Code == 0 && (r.Cause == CauseLogin || r.Cause == CauseLocal)
 }
 
-// CauseAt is the Cause of what happened at a stage without a server's word.
-func CauseAt(s Stage) Cause {
+// causeAt is the Cause of what happened at a stage without a server's word.
+func causeAt(s Stage) Cause {
 	switch s {
 	case StageRoute:
 		return CauseLocal
@@ -235,13 +235,36 @@ func Advised(words, remedy string) string {
 // Failure makes a Reply for what happened without a server's word. Its Cause
 // follows from the stage.
 func Failure(stage Stage, status Status, format string, args ...any) Reply {
-	return Reply{Status: status, Stage: stage, Cause: CauseAt(stage), Text: Sanitize(fmt.Sprintf(format, args...))}
+	return Reply{Status: status, Stage: stage, Cause: causeAt(stage), Text: Sanitize(fmt.Sprintf(format, args...))}
 }
 
 // Decision makes a Reply for what this relay decided before it asked a server.
 func Decision(cause Cause, status Status, format string, args ...any) Reply {
 	r := Failure(StageRoute, status, format, args...)
 	r.Cause = cause
+	return r
+}
+
+// Parted is a reply that was stored before there were causes: what its stage and
+// status tell of the cause, and the remedy, which stood behind an arrow.
+func (r Reply) Parted() Reply {
+	r.Text, r.Remedy, _ = strings.Cut(r.Text, " → ")
+	if r.Code != 0 || r.IsZero() {
+		return r
+	}
+	r.Cause = causeAt(r.Stage)
+	if s := r.Status; r.Stage == StageRoute {
+		switch {
+		case s == Status{5, 0, 0}, s == Status{5, 3, 0}:
+			r.Cause = CauseOperator
+		case s.Class == 5 && s.Subject == 6:
+			r.Cause = CauseContent
+		case s.Class == 5, s == Status{4, 4, 0}, s.Class == 2:
+			r.Cause = CausePolicy
+		case s == Status{4, 3, 2}:
+			r.Cause = CauseBudget
+		}
+	}
 	return r
 }
 

@@ -87,6 +87,22 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	}
 }
 
+// What was written before replies had a cause still says whose trouble it was:
+// that decides what a sender may hear of it.
+func TestRepliesWithoutCause(t *testing.T) {
+	s := open(t, history.Options{Dir: t.TempDir()})
+	e := event(t, 1, relay.EventExpired, "bob@example.com")
+	e.Reply = relay.Reply{Status: relay.Status{Class: 4, Subject: 7}, Stage: relay.StageAuth, Text: "no token → log in again"}
+	s.Observe(e)
+	got, err := s.Of(e.ID)
+	if err != nil || len(got) != 1 {
+		t.Fatal(got, err)
+	}
+	if r := got[0].Reply; r.Cause != relay.CauseLogin || r.Text != "no token" || r.Remedy != "log in again" {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestQueries(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, history.Options{Dir: dir})

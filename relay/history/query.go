@@ -222,6 +222,9 @@ func readFile(path string, q Query, each func(Record) error) error {
 		}
 		var rec Record
 		if (sign == nil || bytes.Contains(line, sign)) && json.Unmarshal(line, &rec) == nil && q.Match(&rec) {
+			if p := &rec.Reply; p.Code == 0 && p.Stage != "" && p.Cause == "" { // written before there were causes
+				*p = p.Parted()
+			}
 			if err := each(rec); err != nil {
 				return err
 			}
