@@ -117,7 +117,7 @@ func mapKeys(m map[string]float64) []string {
 func TestRefusalReasonsAreKnown(t *testing.T) {
 	series := values(t, metrics.New(sources()))
 	n := 0
-	for _, file := range []string{"../relay/submission/replies.go", "../relay/submission/guard/config.go"} {
+	for _, file := range []string{"../relay/accept/refusal.go", "../relay/submission/guard/config.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -14,9 +14,9 @@ import (
 
 	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
-	"dawk/relay/submission"
 )
 
 // httpListener is l with bounds on its connections, and TLS where it is set.
@@ -59,7 +59,7 @@ func sayJSON(code int, sentence string) http.Handler {
 }
 
 // httpAcceptor shows the rules to package httpapi, which does not know them.
-type httpAcceptor struct{ a *submission.Acceptor }
+type httpAcceptor struct{ a *accept.Acceptor }
 
 func (h httpAcceptor) Room(size int64) error { return httpRefusal(h.a.Room(size)) }
 
@@ -70,15 +70,14 @@ func (h httpAcceptor) Accept(ctx context.Context, s *httpapi.Submission) (relay.
 	}
 	// A client that goes away must not stop a commit: it will ask again, and
 	// be given the same ID when it used a key.
-	id, err := h.a.Accept(context.WithoutCancel(ctx), &submission.Submission{
-		Envelope: s.Envelope, Content: s.Content, User: s.User, Identity: s.User.Name,
-		Client: s.Client, Listener: "http", Protocol: protocol, TLS: s.TLS, HideClient: true,
+	id, err := h.a.Submit(context.WithoutCancel(ctx), accept.Submission{Envelope: s.Envelope, Content: s.Content,
+		Submitter: accept.Submitter{User: s.User, Identity: s.User.Name, Client: s.Client, Listener: "http", Protocol: protocol, TLS: s.TLS, HideClient: true},
 	})
 	return id, httpRefusal(err)
 }
 
 func httpRefusal(err error) error {
-	var r *submission.Refusal
+	var r *accept.Refusal
 	if errors.As(err, &r) {
 		return &httpapi.Refusal{Reply: r.Reply}
 	}

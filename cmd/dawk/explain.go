@@ -20,9 +20,9 @@ import (
 	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/admin"
 	"dawk/relay/identity"
-	"dawk/relay/submission"
 )
 
 // explainTime bounds the look-ups of one explanation.
@@ -150,7 +150,7 @@ func (a *app) explainOffline(ctx context.Context, q question) (explanation, erro
 	e.ledger = savedLedger(filepath.Join(cfg.DataDir, ledgerFile))
 	rules := cfg.AcceptorConfig(slog.New(slog.DiscardHandler))
 	rules.Ledger = e.ledger
-	if e.acceptor, err = submission.NewAcceptor(rules, nil, nil); err != nil {
+	if e.acceptor, err = accept.New(rules, nil, nil); err != nil {
 		return explanation{}, err
 	}
 	return e.explain(ctx, q)
@@ -169,7 +169,7 @@ func savedLedger(path string) *identity.Ledger {
 // explainer knows what an explanation needs.
 type explainer struct {
 	cfg         *config.Config
-	acceptor    *submission.Acceptor
+	acceptor    *accept.Acceptor
 	transport   *mx.Transport
 	users       *identity.Users // nil: nobody can log in, or the file may not be read
 	usersUnread bool

@@ -12,9 +12,9 @@ import (
 
 	"dawk/mx"
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/dkim"
 	"dawk/relay/identity"
-	"dawk/relay/submission"
 )
 
 // explanation is the answer of `dawk explain`.
@@ -96,11 +96,19 @@ func (e *explainer) explain(ctx context.Context, q question) (explanation, error
 		return x, err
 	}
 	m := &relay.Message{Identity: q.identity, Envelope: relay.Envelope{From: q.from, Recipients: []relay.Recipient{{Path: q.to}}}}
-	var no *submission.Refusal
-	if err := e.acceptor.Preview(user, m); errors.As(err, &no) && x.Refused.IsZero() {
-		x.Refused = no.Reply
-	} else if err != nil && no == nil {
+	decision, err := e.acceptor.Decide(accept.Submission{Submitter: accept.Submitter{User: user}, Envelope: relay.Envelope{From: q.from}}, 0)
+	if err == nil {
+		err = decision.Add(relay.Recipient{Path: q.to})
+	}
+	var no *accept.Refusal
+	switch {
+	case err == nil:
+		decision.Apply(m)
+		m.Identity = q.identity
+	case !errors.As(err, &no):
 		return x, err
+	case x.Refused.IsZero():
+		x.Refused = no.Reply
 	}
 	x.SendFrom, x.SendTo = m.From, m.Recipients[0].Path
 	e.schedule(&x, m)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"dawk/relay"
-	"dawk/relay/submission"
+	"dawk/relay/accept"
 )
 
 // heldAgain is how often the postmaster is reminded of a route that is held.
@@ -22,7 +22,7 @@ type heldNotices struct {
 	after    time.Duration // on hold; 0: nobody is told
 	hostname string
 	to       relay.Path // null: nobody
-	accept   func(context.Context, *submission.Submission) (relay.QueueID, error)
+	accept   func(context.Context, accept.Submission) (relay.QueueID, error)
 	log      *slog.Logger
 
 	mu     sync.Mutex
@@ -39,8 +39,8 @@ type heldRoute struct {
 
 func (r *instance) newHeldNotices() *heldNotices {
 	return &heldNotices{after: time.Duration(r.cfg.Bounce.HeldNotice), hostname: r.cfg.Hostname, to: r.cfg.PostmasterPath(),
-		accept: func(ctx context.Context, s *submission.Submission) (relay.QueueID, error) {
-			return r.acceptor.Accept(ctx, s)
+		accept: func(ctx context.Context, s accept.Submission) (relay.QueueID, error) {
+			return r.acceptor.Submit(ctx, s)
 		},
 		log: r.log, held: map[string]*heldRoute{}}
 }
@@ -100,7 +100,7 @@ func (n *heldNotices) send(subject, text string) {
 	w := quotedprintable.NewWriter(&b)
 	w.Write([]byte(text)) //nolint:errcheck // into memory
 	w.Close()             //nolint:errcheck // likewise
-	s := &submission.Submission{Identity: "dawk", Listener: "route", Protocol: "ESMTP", HideClient: true,
+	s := accept.Submission{Submitter: accept.Submitter{Identity: "dawk", Listener: "route", Protocol: "ESMTP"},
 		Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: n.to, Notify: relay.NotifyNever}}},
 		Content:  bytes.NewReader(b.Bytes())}
 	if _, err := n.accept(context.Background(), s); err != nil {

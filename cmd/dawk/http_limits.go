@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/identity"
-	"dawk/relay/submission"
 )
 
 // maxHTTPConnections bounds what HTTP clients can take of us, all together; a
@@ -87,7 +87,7 @@ func (l *limitedListener) turnAway(c net.Conn, client netip.Addr, why string) {
 	_, _ = io.WriteString(c, "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n{\"error\":\""+why+"\"}\n")
 	_ = c.Close()
 	l.observer.Observe(relay.Event{Kind: relay.EventRefused, Time: time.Now(), Client: client.String(), Listener: l.Addr().String(),
-		Reply: relay.Reply{Code: 503, Text: why}, Reason: string(submission.ReasonConnections)})
+		Reply: relay.Reply{Code: 503, Text: why}, Reason: string(accept.ReasonConnections)})
 }
 
 // countedConn is counted out when it closes.

@@ -16,6 +16,7 @@ import (
 	"dawk/mx/dns"
 	"dawk/queue"
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
 	"dawk/relay/dkim"
@@ -28,7 +29,7 @@ import (
 
 // The wiring, in six lines: who stands behind the interfaces.
 var (
-	_ submission.Queue         = (*queue.Queue)(nil)
+	_ accept.Queue             = (*queue.Queue)(nil)
 	_ submission.Authenticator = (*identity.Users)(nil)
 	_ delivery.Queue           = (*queue.Queue)(nil)
 	_ delivery.Transport       = (*mx.Transport)(nil)
@@ -76,9 +77,9 @@ type instance struct {
 	socketL    net.Listener
 	distrusted chan error // the queue no longer trusts its disk
 
-	local    localDoor            // for programs of this machine
-	acceptor *submission.Acceptor // the rules for new messages
-	keys     *httpapi.Keys        // nil: mail is not taken over HTTP
+	local    localDoor        // for programs of this machine
+	acceptor *accept.Acceptor // the rules for new messages
+	keys     *httpapi.Keys    // nil: mail is not taken over HTTP
 }
 
 // newInstance builds a relay from the bottom up: store, transport, scheduler,
@@ -223,7 +224,7 @@ func (r *instance) openServer() error {
 	}
 	rules := r.cfg.AcceptorConfig(r.log)
 	rules.Sign, rules.Ledger, rules.Refuses = r.sign, r.ledger.Ledger, r.transport.Refuses
-	acceptor, err := submission.NewAcceptor(rules, r.queue, r.observer)
+	acceptor, err := accept.New(rules, r.queue, r.observer)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/admin"
 	"dawk/relay/identity"
 	"dawk/relay/sendmail"
@@ -58,13 +59,12 @@ func (r *instance) listenLocal() error {
 func (r *instance) acceptDropped(ctx context.Context, s *sendmail.Submission) (relay.QueueID, error) {
 	// A commit that is on its way is waited for: to give it up would leave the
 	// file for the next start, and send it twice.
-	dropped := &submission.Submission{
-		Envelope: s.Envelope, Content: s.Content, Identity: s.Identity, Listener: "drop", Protocol: "ESMTP", HideClient: true,
-	}
+	dropped := accept.Submission{Envelope: s.Envelope, Content: s.Content,
+		Submitter: accept.Submitter{Identity: s.Identity, Listener: "drop", Protocol: "ESMTP"}}
 	if policy := r.cfg.Sendmail.Policy(); policy.Watched() {
 		dropped.User = identity.ForProgram(s.Identity, policy)
 	}
-	return r.acceptor.Accept(context.WithoutCancel(ctx), dropped)
+	return r.acceptor.Submit(context.WithoutCancel(ctx), dropped)
 }
 
 // mostDropped is how many recipients a message of the drop folder may have.

@@ -10,14 +10,14 @@ import (
 
 	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/sendmail"
-	"dawk/relay/submission"
 )
 
 // overQuota says whether nothing but its sender's quota keeps a message back.
 func overQuota(err error) bool {
-	var r *submission.Refusal
-	return errors.As(err, &r) && r.Reason == submission.ReasonQuota
+	var r *accept.Refusal
+	return errors.As(err, &r) && r.Reason == accept.ReasonQuota
 }
 
 // tellOfLost sends a notice about a file of the drop folder that will never be
@@ -38,8 +38,8 @@ func (r *instance) tellOfLost(ctx context.Context, l *sendmail.Lost) error {
 		return nil
 	}
 	to := notice.Message.Recipients[0].Path
-	id, err := r.acceptor.Accept(context.WithoutCancel(ctx), &submission.Submission{Envelope: notice.Message.Envelope,
-		Content: bytes.NewReader(notice.Content), Identity: bounce.Identity, Listener: "drop", Protocol: "ESMTP", HideClient: true})
+	id, err := r.acceptor.Submit(context.WithoutCancel(ctx), accept.Submission{Envelope: notice.Message.Envelope, Content: bytes.NewReader(notice.Content),
+		Submitter: accept.Submitter{Identity: bounce.Identity, Listener: "drop", Protocol: "ESMTP"}})
 	switch {
 	case err != nil && permanent(err):
 		r.log.Error("the notice about a file in the drop folder that cannot be sent was refused", "file", l.File, "to", to, "err", err)
@@ -58,7 +58,7 @@ func (r *instance) lostMail(l *sendmail.Lost, now time.Time) *relay.Notice {
 	m := &relay.Message{ID: r.queue.NextID(), Envelope: l.Envelope, Arrival: now, Identity: l.Identity}
 	m.Size = l.Message.Size()
 	reply := relay.Reply{Code: 554, Status: relay.Status{Class: 5, Subject: 6}}
-	var refused *submission.Refusal
+	var refused *accept.Refusal
 	if errors.As(l.Why, &refused) {
 		reply = refused.Reply
 	}

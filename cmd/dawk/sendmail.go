@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/config"
+	"dawk/relay/accept"
 	"dawk/relay/sendmail"
-	"dawk/relay/submission"
 )
 
 // newSendmailCommand is sendmail(1). Its options are not cobra's: they stand
@@ -200,6 +200,6 @@ func (a *app) sendmailSMTP(socket string) error {
 
 // permanent says whether the rules refused a message for good.
 func permanent(err error) bool {
-	var r *submission.Refusal
+	var r *accept.Refusal
 	return errors.As(err, &r) && r.Reply.Code/100 == 5
 }

@@ -12,7 +12,7 @@ import (
 	"dawk/mx"
 	"dawk/mx/dns"
 	"dawk/relay"
-	"dawk/relay/submission"
+	"dawk/relay/accept"
 	"dawk/relay/tlsrpt"
 )
 
@@ -33,7 +33,7 @@ type tlsReports struct {
 	send     bool
 	resolver *dns.Resolver
 	post     func(ctx context.Context, to string, packed []byte) error
-	accept   func(context.Context, *submission.Submission) (relay.QueueID, error)
+	accept   func(context.Context, accept.Submission) (relay.QueueID, error)
 	log      *slog.Logger
 
 	cancel context.CancelFunc
@@ -70,13 +70,13 @@ func (t *tlsReports) add(s mx.TLSReport) {
 }
 
 // start saves counters and sends reports until close.
-func (t *tlsReports) start(a *submission.Acceptor) {
+func (t *tlsReports) start(a *accept.Acceptor) {
 	if t == nil {
 		return
 	}
 	var ctx context.Context
 	ctx, t.cancel = context.WithCancel(context.Background())
-	t.accept = a.Accept
+	t.accept = a.Submit
 	t.wg.Go(func() {
 		save, report := time.NewTicker(tlsSaveEvery), time.NewTicker(tlsReportEvery)
 		defer save.Stop()
@@ -185,7 +185,7 @@ func (t *tlsReports) mailReport(ctx context.Context, r *tlsrpt.Report, to []rela
 	for _, p := range to {
 		// The null reverse-path and NOTIFY=NEVER: nobody is to hear of a
 		// report that cannot be delivered.
-		s := &submission.Submission{Identity: "dawk", Listener: "tlsrpt", Protocol: "ESMTP", HideClient: true,
+		s := accept.Submission{Submitter: accept.Submitter{Identity: "dawk", Listener: "tlsrpt", Protocol: "ESMTP"},
 			Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: p, Notify: relay.NotifyNever}}},
 			Content:  bytes.NewReader(r.Message(t.from, p))}
 		if _, err := t.accept(ctx, s); err != nil {

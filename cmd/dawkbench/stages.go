@@ -19,7 +19,7 @@ type stage struct {
 // In the order of a message's life.
 var stages = []stage{
 	{"take commands and content off the wire, answer", []string{"dawk/relay/submission/guard", "github.com/emersion/go-smtp", "dawk/relay/submission.(*conn)"}},
-	{"rules of acceptance, Received, header scan", []string{"dawk/relay/submission", "dawk/relay/identity", "dawk/relay/dkim", "dawk/relay/mailtext"}},
+	{"rules of acceptance, Received, header scan", []string{"dawk/relay/accept", "dawk/relay/submission", "dawk/relay/identity", "dawk/relay/dkim", "dawk/relay/mailtext"}},
 	{"commit, of the message and of its outcome", []string{"dawk/queue", "go.etcd.io/bbolt"}},
 	{"schedule", []string{"dawk/relay/delivery"}},
 	{"resolve: route, MX, policy", []string{"dawk/mx.(*Resolver)", "dawk/mx.(*Router)", "dawk/mx.(*plan)", "dawk/mx.(*Transport).plan", "dawk/mx.(*attempt).walk",

@@ -165,7 +165,7 @@ func (m *message) ownFields() error {
 		lower := strings.ToLower(name)
 		key, ours := taken[lower]
 		switch {
-		case !fieldName(name):
+		case !mailtext.FieldName(name) || len(name) > maxFieldName:
 			return bad("headers: %q is not the name of a header field", relay.Sanitize(name))
 		case key != "":
 			return bad("headers: give %s as the key %q", name, key)
@@ -188,18 +188,7 @@ func (m *message) ownFields() error {
 	return nil
 }
 
-// fieldName is ftext of RFC 5322 §3.6.8, of a sensible length.
-func fieldName(s string) bool {
-	if s == "" || len(s) > 70 {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' || s[i] == ':' {
-			return false
-		}
-	}
-	return true
-}
+const maxFieldName = 70 // octets: a sensible length
 
 // parseMailbox reads "user@example.org" or "Name <user@example.org>".
 func parseMailbox(s string) (mailtext.Mailbox, error) {

@@ -1,6 +1,7 @@
 package mailtext
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -135,4 +136,26 @@ func words(s string) []string {
 			return out
 		}
 	}
+}
+
+// SplitField splits the first line of a header field, with or without its line
+// end, into name and value. Spaces before the colon are obsolete syntax that
+// must be understood (RFC 5322 §4.5).
+func SplitField(line []byte) (name string, value []byte, ok bool) {
+	i := bytes.IndexByte(line, ':')
+	if i <= 0 {
+		return "", nil, false
+	}
+	name = string(bytes.TrimRight(line[:i], " \t"))
+	return name, line[i+1:], FieldName(name)
+}
+
+// FieldName says whether s can name a header field (RFC 5322 §3.6.8).
+func FieldName(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' || s[i] == ':' {
+			return false
+		}
+	}
+	return s != ""
 }

@@ -126,11 +126,11 @@ func readHeader(head []byte, more bool) (*header, error) {
 			return h, nil
 		}
 		n := fieldEnd(rest)
-		name, value, ok := bytes.Cut(rest[:n], []byte(":"))
-		if !ok || !isFieldName(bytes.TrimRight(name, " \t")) {
+		name, value, ok := mailtext.SplitField(rest[:n])
+		if !ok {
 			return h, nil // the body begins without the empty line
 		}
-		h.field(strings.ToLower(string(bytes.TrimRight(name, " \t"))), string(value), rest[:n])
+		h.field(strings.ToLower(name), string(value), rest[:n])
 		h.length += n
 		rest = rest[n:]
 	}
@@ -169,10 +169,6 @@ func fieldEnd(b []byte) int {
 			return n
 		}
 	}
-}
-
-func isFieldName(name []byte) bool {
-	return len(name) > 0 && bytes.IndexFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) < 0
 }
 
 // address makes the envelope.

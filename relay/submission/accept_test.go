@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/identity"
-	"dawk/relay/submission"
 )
 
 func path(t testing.TB, s string) relay.Path {
@@ -23,23 +23,24 @@ func path(t testing.TB, s string) relay.Path {
 	return p
 }
 
-func acceptor(t testing.TB, q *memQueue, change func(*submission.AcceptorConfig)) (*submission.Acceptor, *recorder) {
+func acceptor(t testing.TB, q *memQueue, change func(*accept.Config)) (*accept.Acceptor, *recorder) {
 	t.Helper()
-	cfg := submission.AcceptorConfig{Hostname: hostname, MaxMessageSize: 100000, MaxRecipients: 3}
+	cfg := accept.Config{Hostname: hostname, MaxMessageSize: 100000, MaxRecipients: 3}
 	if change != nil {
 		change(&cfg)
 	}
 	seen := &recorder{}
-	a, err := submission.NewAcceptor(cfg, q, seen)
+	a, err := accept.New(cfg, q, seen)
 	check(t, err)
 	return a, seen
 }
 
-func submit(t testing.TB, content io.WriterTo) *submission.Submission {
-	return &submission.Submission{
+func submit(t testing.TB, content io.WriterTo) accept.Submission {
+	return accept.Submission{
 		Envelope: relay.Envelope{From: path(t, "a@example.org"), Recipients: []relay.Recipient{{Path: path(t, "b@example.com")}}},
-		Content:  content, Identity: "alice", Client: netip.MustParseAddr("192.0.2.9"), Listener: ":587", Helo: "pc.example.org", Protocol: "ESMTPSA",
-		TLS: "TLS1.3 TLS_AES_128_GCM_SHA256",
+		Content:  content,
+		Submitter: accept.Submitter{Identity: "alice", Client: netip.MustParseAddr("192.0.2.9"), Listener: ":587", Helo: "pc.example.org", Protocol: "ESMTPSA",
+			TLS: "TLS1.3 TLS_AES_128_GCM_SHA256"},
 	}
 }
 
@@ -104,7 +105,7 @@ func TestContent(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					q := &memQueue{}
 					a, _ := acceptor(t, q, nil)
-					id, err := a.Accept(t.Context(), submit(t, pieces{c.in, n}))
+					id, err := a.Submit(t.Context(), submit(t, pieces{c.in, n}))
 					check(t, err)
 					got := q.messages()[0]
 					head, rest, _ := strings.Cut(got.content, "+0000\r\n")
@@ -128,21 +129,21 @@ func TestContent(t *testing.T) {
 func TestReceived(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		change func(*submission.Submission)
+		change func(*accept.Submission)
 		want   string
 	}{
 		{"one recipient", nil, "from pc.example.org ([192.0.2.9])\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007\r\n\tfor <b@example.com>; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
-		{"two recipients, in the clear, IPv6", func(s *submission.Submission) {
+		{"two recipients, in the clear, IPv6", func(s *accept.Submission) {
 			s.Recipients = append(s.Recipients, relay.Recipient{Path: path(t, "c@example.com")})
 			s.TLS, s.Protocol, s.Client, s.Helo = "", "SMTP", netip.MustParseAddr("2001:db8::1"), "[IPv6:2001:DB8::1]"
 		}, "from [IPv6:2001:db8::1] ([IPv6:2001:db8::1])\r\n\tby relay.example.org (dawk) with SMTP\r\n\tid 00000000001-0007; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
-		{"hidden", func(s *submission.Submission) { s.HideClient = true },
+		{"hidden", func(s *accept.Submission) { s.HideClient = true },
 			"from hidden.invalid\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007\r\n\tfor <b@example.com>; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
-		{"a name that is none, v4-mapped", func(s *submission.Submission) { s.Helo, s.Client = "my(pc)", netip.MustParseAddr("::ffff:192.0.2.9") },
+		{"a name that is none, v4-mapped", func(s *accept.Submission) { s.Helo, s.Client = "my(pc)", netip.MustParseAddr("::ffff:192.0.2.9") },
 			"from unknown ([192.0.2.9])\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007\r\n\tfor <b@example.com>; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
-		{"a recipient outside ASCII", func(s *submission.Submission) { s.Recipients[0].Path = path(t, "ü@example.com") },
+		{"a recipient outside ASCII", func(s *accept.Submission) { s.Recipients[0].Path = path(t, "ü@example.com") },
 			"from pc.example.org ([192.0.2.9])\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
-		{"a quoted recipient", func(s *submission.Submission) { s.Recipients[0].Path = path(t, `"a>; b"@example.com`) },
+		{"a quoted recipient", func(s *accept.Submission) { s.Recipients[0].Path = path(t, `"a>; b"@example.com`) },
 			"from pc.example.org ([192.0.2.9])\r\n\tby relay.example.org (dawk) with ESMTPSA (TLS1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 00000000001-0007\r\n\tfor <\"a>; b\"@example.com>; Sat, 01 Jan 2000 00:00:00 +0000\r\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -151,9 +152,9 @@ func TestReceived(t *testing.T) {
 				a, _ := acceptor(t, q, nil)
 				s := submit(t, pieces{"\r\n", 9})
 				if c.change != nil {
-					c.change(s)
+					c.change(&s)
 				}
-				_, err := a.Accept(t.Context(), s)
+				_, err := a.Submit(t.Context(), s)
 				check(t, err)
 				if got := q.messages()[0].content; !strings.HasPrefix(got, "Received: "+c.want+"Date:") {
 					t.Errorf("\ngot  %q\nwant %q", got, c.want)
@@ -166,10 +167,10 @@ func TestReceived(t *testing.T) {
 func TestPostmaster(t *testing.T) {
 	for configured, want := range map[string]string{"": "postmaster@relay.example.org", "admin@example.org": "admin@example.org"} {
 		q := &memQueue{}
-		a, _ := acceptor(t, q, func(c *submission.AcceptorConfig) { c.Postmaster = path(t, configured) })
+		a, _ := acceptor(t, q, func(c *accept.Config) { c.Postmaster = path(t, configured) })
 		s := submit(t, pieces{"\r\n", 9})
 		s.From, s.Recipients[0].Path = path(t, "postmaster"), path(t, "PostMaster")
-		_, err := a.Accept(t.Context(), s)
+		_, err := a.Submit(t.Context(), s)
 		check(t, err)
 		if m := q.messages()[0]; m.Recipients[0].Path.String() != want || m.From.String() != want {
 			t.Errorf("%+v", m.Message)
@@ -186,32 +187,32 @@ func TestRefusals(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		q      *memQueue
-		change func(*submission.Submission)
+		change func(*accept.Submission)
 		in     io.WriterTo
 		reply  string
-		reason submission.Reason
+		reason accept.Reason
 	}{
-		{"no draft for want of room", &memQueue{draft: full}, nil, simple, "452 4.3.1", submission.ReasonNoSpace},
-		{"no draft", &memQueue{draft: secret}, nil, simple, "451 4.3.0", submission.ReasonInternal},
-		{"closed", &memQueue{draft: relay.ErrClosed}, nil, simple, "451 4.3.0", submission.ReasonInternal},
-		{"full while writing", &memQueue{write: full}, nil, simple, "452 4.3.1", submission.ReasonNoSpace},
-		{"broken while writing", &memQueue{write: secret}, nil, simple, "451 4.3.0", submission.ReasonInternal},
-		{"full at the commit", &memQueue{enqueue: full}, nil, simple, "452 4.3.1", submission.ReasonNoSpace},
-		{"broken at the commit", &memQueue{enqueue: secret}, nil, simple, "451 4.3.0", submission.ReasonInternal},
-		{"too big", &memQueue{}, nil, pieces{strings.Repeat("x", 100001), 1000}, "552 5.3.4", submission.ReasonSize},
-		{"too big for the login", &memQueue{}, func(s *submission.Submission) { s.User = &identity.User{Name: "a", MaxMessageSize: 10} }, pieces{strings.Repeat("x", 11), 1000}, "552 5.3.4", submission.ReasonSize},
-		{"a big header", &memQueue{}, func(s *submission.Submission) {}, pieces{strings.Repeat("X: y\r\n", 300<<10/6), 1000}, "552 5.3.4", submission.ReasonSize},
-		{"nobody to send to", &memQueue{}, func(s *submission.Submission) { s.Recipients = nil }, simple, "554 5.5.1", submission.ReasonRecipients},
-		{"too many to send to", &memQueue{}, func(s *submission.Submission) { s.Recipients = make([]relay.Recipient, 4) }, simple, "452 4.5.3", submission.ReasonRecipients},
+		{"no draft for want of room", &memQueue{draft: full}, nil, simple, "452 4.3.1", accept.ReasonNoSpace},
+		{"no draft", &memQueue{draft: secret}, nil, simple, "451 4.3.0", accept.ReasonInternal},
+		{"closed", &memQueue{draft: relay.ErrClosed}, nil, simple, "451 4.3.0", accept.ReasonInternal},
+		{"full while writing", &memQueue{write: full}, nil, simple, "452 4.3.1", accept.ReasonNoSpace},
+		{"broken while writing", &memQueue{write: secret}, nil, simple, "451 4.3.0", accept.ReasonInternal},
+		{"full at the commit", &memQueue{enqueue: full}, nil, simple, "452 4.3.1", accept.ReasonNoSpace},
+		{"broken at the commit", &memQueue{enqueue: secret}, nil, simple, "451 4.3.0", accept.ReasonInternal},
+		{"too big", &memQueue{}, nil, pieces{strings.Repeat("x", 100001), 1000}, "552 5.3.4", accept.ReasonSize},
+		{"too big for the login", &memQueue{}, func(s *accept.Submission) { s.User = &identity.User{Name: "a", MaxMessageSize: 10} }, pieces{strings.Repeat("x", 11), 1000}, "552 5.3.4", accept.ReasonSize},
+		{"a big header", &memQueue{}, func(s *accept.Submission) {}, pieces{strings.Repeat("X: y\r\n", 300<<10/6), 1000}, "552 5.3.4", accept.ReasonSize},
+		{"nobody to send to", &memQueue{}, func(s *accept.Submission) { s.Recipients = nil }, simple, "554 5.5.1", accept.ReasonRecipients},
+		{"too many to send to", &memQueue{}, func(s *accept.Submission) { s.Recipients = make([]relay.Recipient, 4) }, simple, "452 4.5.3", accept.ReasonRecipients},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, seen := acceptor(t, c.q, nil)
 			s := submit(t, c.in)
 			if c.change != nil {
-				c.change(s)
+				c.change(&s)
 			}
-			_, err := a.Accept(t.Context(), s)
-			var r *submission.Refusal
+			_, err := a.Submit(t.Context(), s)
+			var r *accept.Refusal
 			if !errors.As(err, &r) || !strings.HasPrefix(r.Reply.String(), c.reply) || r.Reason != c.reason {
 				t.Fatalf("%#v", err)
 			}
@@ -232,10 +233,10 @@ func TestRefusals(t *testing.T) {
 func TestHeaderLimit(t *testing.T) {
 	for _, in := range []string{strings.Repeat("X: y\r\n", 300<<10/6), "X: " + strings.Repeat("y", 300<<10)} {
 		q := &memQueue{}
-		a, _ := acceptor(t, q, func(c *submission.AcceptorConfig) { c.MaxMessageSize = 0 })
-		_, err := a.Accept(t.Context(), submit(t, pieces{in, 1000}))
-		var r *submission.Refusal
-		if !errors.As(err, &r) || r.Reason != submission.ReasonHeader {
+		a, _ := acceptor(t, q, func(c *accept.Config) { c.MaxMessageSize = 0 })
+		_, err := a.Submit(t.Context(), submit(t, pieces{in, 1000}))
+		var r *accept.Refusal
+		if !errors.As(err, &r) || r.Reason != accept.ReasonHeader {
 			t.Errorf("%v", err)
 		}
 	}
@@ -298,7 +299,7 @@ func FuzzContent(f *testing.F) {
 			a, _ := acceptor(t, q, nil)
 			s := submit(t, pieces{in, n})
 			s.HideClient = true
-			_, err := a.Accept(t.Context(), s)
+			_, err := a.Submit(t.Context(), s)
 			if err != nil {
 				return stored{}, err
 			}

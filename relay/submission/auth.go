@@ -13,6 +13,7 @@ import (
 	"github.com/emersion/go-sasl"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/identity"
 )
 
@@ -27,7 +28,7 @@ type Authenticator interface {
 	Certificate(names []string, client netip.Addr) (*identity.User, error)
 }
 
-// Failed logins (DESIGN §9).
+// Failed logins.
 const (
 	loginDelay    = time.Second // before the answer to a wrong password
 	loginFailures = 3           // in a session; the last one ends it
@@ -38,7 +39,7 @@ const (
 // has no TLS.
 func (s *session) AuthMechanisms() []string {
 	rules := s.listener.rules
-	if rules.Auth == authOff || s.server.auth == nil || s.user != nil {
+	if rules.Auth == authOff || s.server.auth == nil || s.loggedIn {
 		return nil
 	}
 	state, overTLS := s.TLS()
@@ -57,11 +58,11 @@ func (s *session) Auth(mech string) (sasl.Server, error) {
 	offered := s.AuthMechanisms()
 	switch {
 	case len(offered) == 0 && !overTLS && s.listener.rules.TLS == tlsStart && s.listener.rules.Auth != authOff:
-		return nil, s.loginRefused("tls", refuse(ReasonTLS, 538, "5.7.11", "logins need TLS here; send STARTTLS first"))
+		return nil, s.loginRefused("tls", accept.Refuse(accept.ReasonTLS, 538, "5.7.11", "logins need TLS here; send STARTTLS first"))
 	case len(offered) == 0:
-		return nil, s.loginRefused("off", refuse(ReasonAuth, 503, "5.5.1", "AUTH is not offered here"))
+		return nil, s.loginRefused("off", accept.Refuse(accept.ReasonAuth, 503, "5.5.1", "AUTH is not offered here"))
 	case s.server.backoff.Blocked(s.client):
-		return nil, s.loginRefused("blocked", refuse(ReasonAuth, 421, "4.7.0", "too many failed logins from your address, try again later"))
+		return nil, s.loginRefused("blocked", accept.Refuse(accept.ReasonAuth, 421, "4.7.0", "too many failed logins from your address, try again later"))
 	}
 	switch mech {
 	case sasl.Plain:
@@ -72,9 +73,9 @@ func (s *session) Auth(mech string) (sasl.Server, error) {
 		if slices.Contains(offered, mech) {
 			return &externalLogin{s}, nil
 		}
-		return nil, s.loginRefused("mechanism", refuse(ReasonAuth, 504, "5.5.4", "EXTERNAL needs a client certificate that this server trusts"))
+		return nil, s.loginRefused("mechanism", accept.Refuse(accept.ReasonAuth, 504, "5.5.4", "EXTERNAL needs a client certificate that this server trusts"))
 	}
-	return nil, s.loginRefused("mechanism", refuse(ReasonAuth, 504, "5.5.4", "that mechanism is not known here; use PLAIN or LOGIN")) // RFC 4954 §4
+	return nil, s.loginRefused("mechanism", accept.Refuse(accept.ReasonAuth, 504, "5.5.4", "that mechanism is not known here; use PLAIN or LOGIN")) // RFC 4954 §4
 }
 
 // login checks a name and password, and answers.
@@ -83,14 +84,14 @@ func (s *session) login(name, password string) error {
 		return s.loginFailed(name)
 	}
 	user, err := s.server.auth.Authenticate(s.server.ctx, name, password, s.client)
-	return s.loggedIn(name, user, err)
+	return s.checked(name, user, err)
 }
 
-// loggedIn answers a login with what the Authenticator said of it.
-func (s *session) loggedIn(name string, user *identity.User, err error) error {
+// checked answers a login with what the Authenticator said of it.
+func (s *session) checked(name string, user *identity.User, err error) error {
 	switch {
 	case err == nil && user != nil:
-		s.user = user
+		s.identity, s.user, s.loggedIn = user.Name, user, true
 		s.Trust()
 		s.loginEvent(user.Name, "ok", relay.Reply{})
 		return nil
@@ -98,7 +99,7 @@ func (s *session) loggedIn(name string, user *identity.User, err error) error {
 		return s.loginFailed(name)
 	}
 	s.server.log.Error("login could not be checked", "err", err, "session", s.id, "client", s.client)
-	return s.loginRefused("temporary", refuse(ReasonInternal, 454, "4.7.0", "logins cannot be checked now, try again later"))
+	return s.loginRefused("temporary", accept.Refuse(accept.ReasonInternal, 454, "4.7.0", "logins cannot be checked now, try again later"))
 }
 
 // loginFailed answers a wrong name or password: late, and the third time for
@@ -112,17 +113,17 @@ func (s *session) loginFailed(name string) error {
 	case <-delay.C:
 	case <-s.server.draining:
 	}
-	r := refuse(ReasonAuth, 535, "5.7.8", "the user name or password is wrong")
+	r := accept.Refuse(accept.ReasonAuth, 535, "5.7.8", "the user name or password is wrong")
 	if s.failures >= loginFailures {
-		r = refuse(ReasonAuth, 421, "4.7.0", "too many failed logins, closing the connection")
+		r = accept.Refuse(accept.ReasonAuth, 421, "4.7.0", "too many failed logins, closing the connection")
 	}
 	s.loginEvent(name, "credentials", r.Reply)
-	return r.smtpError()
+	return smtpError(r)
 }
 
-func (s *session) loginRefused(reason string, r *Refusal) error {
+func (s *session) loginRefused(reason string, r *accept.Refusal) error {
 	s.loginEvent("", reason, r.Reply)
-	return r.smtpError()
+	return smtpError(r)
 }
 
 // loginEvent tells of a login; reason is "ok", "credentials", "blocked",
@@ -134,7 +135,7 @@ func (s *session) loginEvent(name, reason string, r relay.Reply) {
 }
 
 func (s *session) loginSyntax() error {
-	return s.loginRefused("syntax", refuse(ReasonAuth, 501, "5.5.2", "the response does not have the form of the mechanism"))
+	return s.loginRefused("syntax", accept.Refuse(accept.ReasonAuth, 501, "5.5.2", "the response does not have the form of the mechanism"))
 }
 
 // plainLogin is the server's side of PLAIN (RFC 4616).
@@ -171,7 +172,7 @@ func (x *externalLogin) Next(response []byte) (challenge []byte, done bool, err 
 	if err == nil && len(response) > 0 && !strings.EqualFold(string(response), user.Name) {
 		user, err = nil, identity.ErrCredentials
 	}
-	err = x.loggedIn(strings.Join(names, " "), user, err)
+	err = x.checked(strings.Join(names, " "), user, err)
 	return nil, err == nil, err
 }
 

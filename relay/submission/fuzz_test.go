@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"dawk/relay"
-	"dawk/relay/submission"
+	"dawk/relay/accept"
 )
 
 // scripted is a client without a network: what it says comes in the pieces
@@ -184,7 +184,7 @@ func FuzzSession(f *testing.F) {
 // refusedHeader says whether a message was refused for its header.
 func refusedHeader(f *fixture) bool {
 	for _, e := range f.seen.of(relay.EventRefused) {
-		if e.Reason == string(submission.ReasonHeader) || e.Reason == string(submission.ReasonLoop) {
+		if e.Reason == string(accept.ReasonHeader) || e.Reason == string(accept.ReasonLoop) {
 			return true
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/submission"
 )
 
@@ -194,7 +195,7 @@ type fixture struct {
 type options struct {
 	listener submission.Listener
 	config   func(*submission.Config)
-	accept   func(*submission.AcceptorConfig)
+	accept   func(*accept.Config)
 	queue    *memQueue
 	users    *users // nil: newUsers
 	pipes    bool   // no sockets: for synctest bubbles, and clients of any address
@@ -228,11 +229,11 @@ func start(t testing.TB, o options) *fixture {
 	if o.config != nil {
 		o.config(&cfg)
 	}
-	acfg := submission.AcceptorConfig{Hostname: hostname, MaxMessageSize: cfg.MaxMessageSize, MaxRecipients: cfg.MaxRecipients}
+	acfg := accept.Config{Hostname: hostname, MaxMessageSize: cfg.MaxMessageSize, MaxRecipients: cfg.MaxRecipients}
 	if o.accept != nil {
 		o.accept(&acfg)
 	}
-	acceptor, err := submission.NewAcceptor(acfg, f.q, f.seen)
+	acceptor, err := accept.New(acfg, f.q, f.seen)
 	check(t, err)
 	if o.pipes {
 		f.pipes = &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/accept"
+	"dawk/relay/identity"
 	"dawk/relay/submission/guard"
 )
 
@@ -35,9 +37,36 @@ type conn struct {
 	listener *listener
 	id       string // names the connection in events and in the transcript
 	client   netip.Addr
-	trusted  netip.Prefix // the trusted network that the client is in
-	inTrust  bool
-	local    string // who a program of this machine runs as; see Local
+	limits   clientKey
+
+	identity string         // who may relay, as relay.Message wants it; "" for a stranger
+	user     *identity.User // whose rules hold; nil: no rules
+	loggedIn bool
+}
+
+// clientKey is what limits count by.
+type clientKey struct {
+	addr  netip.Addr // see identity.LimitKey; zero for programs of this machine
+	local string     // their identity
+}
+
+// Local is a door for programs of this machine, a unix socket as a rule. They
+// need no login: whoever runs them is known. They are no mail programs but
+// scripts, so stray newlines and long lines are mended, not refused.
+type Local struct {
+	Listener net.Listener
+	Name     string // what logs and events call it
+	// Identify names who is at the other end, as relay.Message wants it. An
+	// error closes the connection.
+	Identify func(net.Conn) (identity string, err error)
+	PerUser  identity.Policy // quotas and anomaly holds of each of them
+}
+
+// AddLocal opens a door beside those of Config, before Serve. Shutdown closes
+// it.
+func (s *Server) AddLocal(l Local) {
+	rules := Listener{Address: l.Name, TLS: tlsOff, Auth: authOff, BareNewline: newlineNormalize, LongLines: linesFold, PerClient: l.PerUser}.withDefaults()
+	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, identify: l.Identify})
 }
 
 func newListener(s *Server, l Listener) *listener {
@@ -114,18 +143,13 @@ func clientOf(raw net.Conn) netip.Addr {
 // admit counts a client in, or sends it away and gives nil.
 func (s *Server) admit(l *listener, raw net.Conn, client netip.Addr) *conn {
 	c := &conn{server: s, listener: l, id: s.run + "-" + strconv.FormatUint(s.opened.Add(1), 36), client: client}
-	c.trusted, c.inTrust = l.rules.trusts(c.client)
-	if l.identify != nil {
-		name, err := l.identify(raw)
-		if err != nil { // the program has gone, as a rule
-			s.log.Warn("a program of this machine could not be told", "err", err, "listener", l.name())
-			_ = raw.Close()
-			return nil
-		}
-		c.local, c.inTrust = name, true
+	if err := c.identify(raw); err != nil { // the program has gone, as a rule
+		s.log.Warn("it is unknown who runs a program of this machine; its connection is closed", "err", err, "listener", l.name())
+		_ = raw.Close()
+		return nil
 	}
 	c.Conn = guard.New(raw, s.guardConfig(c))
-	if c.inTrust {
+	if c.identity != "" {
 		c.Trust()
 	}
 	if r := s.countIn(c); r != nil {
@@ -137,26 +161,43 @@ func (s *Server) admit(l *listener, raw net.Conn, client netip.Addr) *conn {
 	return c
 }
 
-func (s *Server) countIn(c *conn) *Refusal {
-	key := c.limitKey()
+// identify says who the client is before it logs in.
+func (c *conn) identify(raw net.Conn) (err error) {
+	rules := &c.listener.rules
+	c.limits.addr = identity.LimitKey(c.client)
+	if c.listener.identify != nil {
+		if c.identity, err = c.listener.identify(raw); err != nil {
+			return err
+		}
+		c.user, c.limits = identity.ForProgram(c.identity, rules.PerClient), clientKey{local: c.identity}
+	} else if network, ok := rules.trusts(c.client); ok {
+		c.identity, c.user = "network:"+network.String(), identity.ForClient(c.client, rules.PerClient)
+	}
+	if !rules.PerClient.Watched() {
+		c.user = nil
+	}
+	return nil
+}
+
+func (s *Server) countIn(c *conn) *accept.Refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.isDraining():
-		return refuse(guard.ReasonShutdown, 421, "4.3.2", "%s is shutting down, try again later", s.cfg.Hostname)
+		return accept.Refuse(guard.ReasonShutdown, 421, "4.3.2", "%s is shutting down, try again later", s.cfg.Hostname)
 	case s.cfg.MaxConnections > 0 && len(s.conns) >= s.cfg.MaxConnections:
-		return refuse(ReasonConnections, 421, "4.3.2", "too many connections, try again later")
-	case s.cfg.MaxConnectionsPerIP > 0 && s.perClient[key] >= s.cfg.MaxConnectionsPerIP:
-		return refuse(ReasonConnections, 421, "4.7.0", "too many connections from your address, try again later")
+		return accept.Refuse(accept.ReasonConnections, 421, "4.3.2", "too many connections, try again later")
+	case s.cfg.MaxConnectionsPerIP > 0 && s.perClient[c.limits] >= s.cfg.MaxConnectionsPerIP:
+		return accept.Refuse(accept.ReasonConnections, 421, "4.7.0", "too many connections from your address, try again later")
 	}
 	s.conns[c] = struct{}{}
-	s.perClient[key]++
+	s.perClient[c.limits]++
 	return nil
 }
 
 // turnAway says why and closes. It runs in the accept loop: a fresh socket has
 // room for one line, and a client that has none does not get it.
-func turnAway(raw net.Conn, r *Refusal) {
+func turnAway(raw net.Conn, r *accept.Refusal) {
 	_ = raw.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 	_, _ = io.WriteString(raw, r.Reply.String()+"\r\n")
 	_ = raw.Close()
@@ -200,17 +241,25 @@ func (c *conn) Read(p []byte) (n int, err error) {
 	return c.Conn.Read(p)
 }
 
-// event is one of this connection, to be completed.
-func (c *conn) event(kind relay.EventKind) relay.Event {
-	e := relay.Event{Kind: kind, Time: time.Now(), Client: clientText(c.client), Listener: c.listener.name(), Session: c.id}
-	e.Helo, _ = c.Helo()
+// submitter is what is known now of who is at the other end.
+func (c *conn) submitter() accept.Submitter {
+	s := accept.Submitter{Identity: c.identity, User: c.user, Client: c.client, Listener: c.listener.name(), Session: c.id}
+	s.Helo, _ = c.Helo()
 	if state, ok := c.TLS(); ok {
-		e.TLS = tlsText(state)
+		s.TLS = tlsText(state)
 	}
+	return s
+}
+
+// event makes an event of this connection, to be completed.
+func (c *conn) event(kind relay.EventKind) relay.Event {
+	s := c.submitter()
+	e := s.Event(kind)
+	e.Identity = "" // told with logins and messages only
 	return e
 }
 
-func (c *conn) refusedEvent(reason Reason, r relay.Reply) {
+func (c *conn) refusedEvent(reason accept.Reason, r relay.Reply) {
 	e := c.event(relay.EventRefused)
 	e.From, e.Reply, e.Reason = c.Mail().From, r, string(reason)
 	c.server.seen.Observe(e)

@@ -6,12 +6,12 @@ import (
 	"testing"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/identity"
-	"dawk/relay/submission"
 )
 
 // accepts submits one message of u and gives it as stored.
-func accepts(t *testing.T, a *submission.Acceptor, q *memQueue, u *identity.User, content string, to ...string) stored {
+func accepts(t *testing.T, a *accept.Acceptor, q *memQueue, u *identity.User, content string, to ...string) stored {
 	t.Helper()
 	s := submit(t, pieces{content, 50})
 	s.User = u
@@ -21,7 +21,7 @@ func accepts(t *testing.T, a *submission.Acceptor, q *memQueue, u *identity.User
 	for _, r := range to {
 		s.Recipients = append(s.Recipients, relay.Recipient{Path: path(t, r)})
 	}
-	_, err := a.Accept(t.Context(), s)
+	_, err := a.Submit(t.Context(), s)
 	check(t, err)
 	all := q.messages()
 	return all[len(all)-1]
@@ -52,7 +52,7 @@ func TestRewriteFrom(t *testing.T) {
 	}
 	s := submit(t, pieces{"\r\n", 9})
 	s.User, s.From = u, relay.Path{}
-	_, err := a.Accept(t.Context(), s)
+	_, err := a.Submit(t.Context(), s)
 	check(t, err)
 	if m := q.messages()[2]; !m.From.IsNull() || !strings.Contains(m.header(), "From: <scan@example.org>") {
 		t.Errorf("a receipt: %v %q", m.From, m.content)
@@ -92,7 +92,7 @@ func TestHoldAll(t *testing.T) {
 func TestFloodOfCopiesIsHeld(t *testing.T) {
 	q := &memQueue{}
 	ledger := identity.NewLedger()
-	a, seen := acceptor(t, q, func(c *submission.AcceptorConfig) { c.Ledger = ledger })
+	a, seen := acceptor(t, q, func(c *accept.Config) { c.Ledger = ledger })
 	u := &identity.User{Name: "alice", Policy: identity.Policy{HoldCopies: 3}}
 	text := func(id, body string) string { return lines("Message-ID: <"+id+"@x>", "Subject: hi", "", body) }
 	for i, c := range []struct {
@@ -121,23 +121,25 @@ func TestQuotaIsToldWithItsEnd(t *testing.T) {
 	u := &identity.User{Name: "app", Policy: identity.Policy{PerHour: 2, RecipientsPerHour: 3}}
 	s := submit(t, pieces{"\r\n", 9})
 	s.User = u
-	if _, err := a.Accept(t.Context(), s); err == nil {
+	if _, err := a.Submit(t.Context(), s); err == nil {
 		t.Fatal("accepted")
 	}
 	q.enqueue = nil // what was not accepted costs nothing
 	accepts(t, a, q, u, "\r\n", "a@example.com", "b@example.com")
-	check(t, a.AnotherRecipient(u, 0))
-	if err := a.AnotherRecipient(u, 1); err == nil || !strings.HasPrefix(err.Error(), "452 4.7.28 this login may send 3 recipients per hour; try again in ") {
+	d, err := a.Decide(accept.Submission{Submitter: accept.Submitter{User: u}}, 0)
+	check(t, err)
+	check(t, d.Add(relay.Recipient{Path: path(t, "c@example.com")}))
+	if err := d.Add(relay.Recipient{Path: path(t, "d@example.com")}); err == nil || !strings.HasPrefix(err.Error(), "452 4.7.28 this login may send 3 recipients per hour; try again in ") {
 		t.Errorf("%v", err)
 	}
 	accepts(t, a, q, u, "\r\n", "a@example.com")
-	if err := a.Sender(u, path(t, "a@example.org"), 0); err == nil || !strings.HasPrefix(err.Error(), "452 4.7.28 this login may send 2 messages per hour; try again in ") {
+	if _, err := a.Decide(accept.Submission{Submitter: accept.Submitter{User: u}}, 0); err == nil || !strings.HasPrefix(err.Error(), "452 4.7.28 this login may send 2 messages per hour; try again in ") {
 		t.Errorf("%v", err)
 	}
 	s = submit(t, pieces{"\r\n", 9})
 	s.User = u
-	var r *submission.Refusal
-	if _, err := a.Accept(t.Context(), s); !errors.As(err, &r) || r.Reason != submission.ReasonQuota {
+	var r *accept.Refusal
+	if _, err := a.Submit(t.Context(), s); !errors.As(err, &r) || r.Reason != accept.ReasonQuota {
 		t.Errorf("%v", err)
 	}
 	if e := seen.of(relay.EventRefused); e[len(e)-1].Reason != "quota" {
@@ -155,9 +157,9 @@ func TestMoreRecipientsThanTheQuotaHas(t *testing.T) {
 	for _, to := range []string{"a@b.test", "c@b.test", "d@b.test"} {
 		s.Recipients = append(s.Recipients, relay.Recipient{Path: path(t, to)})
 	}
-	_, err := a.Accept(t.Context(), s)
-	var r *submission.Refusal
-	if !errors.As(err, &r) || r.Reason != submission.ReasonRecipients || r.Reply.Code != 452 || !strings.Contains(r.Reply.Text, "2 recipients per hour") {
+	_, err := a.Submit(t.Context(), s)
+	var r *accept.Refusal
+	if !errors.As(err, &r) || r.Reason != accept.ReasonRecipients || r.Reply.Code != 452 || !strings.Contains(r.Reply.Text, "2 recipients per hour") {
 		t.Errorf("%v", err)
 	}
 }
@@ -181,7 +183,7 @@ func TestMissingFromOfDevices(t *testing.T) {
 		if c.from != "" {
 			s.From = path(t, c.from)
 		}
-		_, err := a.Accept(t.Context(), s)
+		_, err := a.Submit(t.Context(), s)
 		check(t, err)
 		all := q.messages()
 		got := ""

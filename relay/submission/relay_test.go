@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"dawk/relay/accept"
 	"dawk/relay/submission"
 )
 
@@ -151,7 +152,7 @@ func TestConfigErrors(t *testing.T) {
 
 func TestListenErrors(t *testing.T) {
 	f := start(t, options{listener: trusted()})
-	a, err := submission.NewAcceptor(submission.AcceptorConfig{Hostname: hostname}, f.q, nil)
+	a, err := accept.New(accept.Config{Hostname: hostname}, f.q, nil)
 	check(t, err)
 	l := trusted()
 	l.Address = f.addr

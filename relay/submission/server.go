@@ -1,3 +1,9 @@
+// Package submission is the SMTP door: listeners, logins, who may relay, and
+// the replies. The rules for messages are in package accept; the octets of a
+// connection are package guard's. Begin reading at session.go.
+//
+// Each connection has one goroutine, which go-smtp starts. Server.mu guards
+// the set of connections and their counts by client.
 package submission
 
 import (
@@ -18,15 +24,16 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/identity"
 	"dawk/relay/submission/guard"
 )
 
 // Server is the SMTP front door: listeners, limits and shutdown. What is said
-// on a connection is in session.go, what becomes of a message in accept.go.
+// on a connection is in session.go.
 type Server struct {
 	cfg       Config
-	acceptor  *Acceptor
+	acceptor  *accept.Acceptor
 	auth      Authenticator // nil: nobody can log in
 	seen      relay.Observer
 	log       *slog.Logger
@@ -49,7 +56,7 @@ type Server struct {
 }
 
 // NewServer makes a server; Listen and Serve start it.
-func NewServer(cfg Config, a *Acceptor, auth Authenticator, seen relay.Observer) (*Server, error) {
+func NewServer(cfg Config, a *accept.Acceptor, auth Authenticator, seen relay.Observer) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -226,9 +233,8 @@ func (s *Server) isDraining() bool {
 func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
-	key := c.limitKey()
-	if s.perClient[key]--; s.perClient[key] <= 0 {
-		delete(s.perClient, key)
+	if s.perClient[c.limits]--; s.perClient[c.limits] <= 0 {
+		delete(s.perClient, c.limits)
 	}
 	if len(s.conns) == 0 && s.isDraining() {
 		close(s.empty)
@@ -266,6 +272,6 @@ func (s *Server) refusedByGuard(c *conn) func(string, relay.Reply) {
 		if reason == guard.ReasonShutdown {
 			return
 		}
-		c.refusedEvent(Reason(reason), r)
+		c.refusedEvent(accept.Reason(reason), r)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"dawk/relay"
-	"dawk/relay/submission"
+	"dawk/relay/accept"
 )
 
 // What is signed is the message as it leaves, but for Received: Bcc is gone,
@@ -18,14 +18,14 @@ func TestSigning(t *testing.T) {
 	q := &memQueue{}
 	var signed string
 	var fail error
-	a, _ := acceptor(t, q, func(c *submission.AcceptorConfig) {
+	a, _ := acceptor(t, q, func(c *accept.Config) {
 		c.Sign = func(m *relay.Message, content relay.Content) ([]byte, error) {
 			b, err := io.ReadAll(io.NewSectionReader(content, 0, content.Size()))
 			signed = string(b)
 			return []byte("DKIM-Signature: x\r\n"), errors.Join(fail, err)
 		}
 	})
-	_, err := a.Accept(context.Background(), submit(t, pieces{lines("From: a@example.org", "Bcc: c@example.org", "", "body"), 7}))
+	_, err := a.Submit(context.Background(), submit(t, pieces{lines("From: a@example.org", "Bcc: c@example.org", "", "body"), 7}))
 	check(t, err)
 	content := q.messages()[0].content
 	received, rest, _ := strings.Cut(content, "DKIM-Signature: x\r\n")
@@ -37,8 +37,8 @@ func TestSigning(t *testing.T) {
 		t.Errorf("size %d of %d", m.Size, len(content))
 	}
 	fail = errors.New("disk trouble at /secret")
-	_, err = a.Accept(context.Background(), submit(t, pieces{lines("From: a@example.org", "", "body"), 7}))
-	var r *submission.Refusal
+	_, err = a.Submit(context.Background(), submit(t, pieces{lines("From: a@example.org", "", "body"), 7}))
+	var r *accept.Refusal
 	if !errors.As(err, &r) || r.Reply.Code != 451 || strings.Contains(r.Reply.Text, "secret") || len(q.messages()) != 1 {
 		t.Errorf("%v", err)
 	}

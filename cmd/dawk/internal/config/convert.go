@@ -11,6 +11,7 @@ import (
 	"dawk/mx/dns"
 	"dawk/queue"
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/delivery"
 	"dawk/relay/submission"
 )
@@ -67,8 +68,8 @@ func (c *Config) SubmissionConfig(log *slog.Logger) submission.Config {
 }
 
 // AcceptorConfig is for the rules of acceptance.
-func (c *Config) AcceptorConfig(log *slog.Logger) submission.AcceptorConfig {
-	return submission.AcceptorConfig{
+func (c *Config) AcceptorConfig(log *slog.Logger) accept.Config {
+	return accept.Config{
 		Hostname:       c.Hostname,
 		Postmaster:     c.PostmasterPath(),
 		MaxMessageSize: int64(c.Limits.MaxMessageSize),

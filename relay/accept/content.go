@@ -1,7 +1,8 @@
-package submission
+package accept
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"hash"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"dawk/relay/identity"
+	"dawk/relay/mailtext"
 )
 
 // maxHeader bounds the header, in octets: what more is there is no header but
@@ -22,16 +24,17 @@ type header struct {
 	fromValue []byte // of From, where a policy replaces it
 	replyTo   bool
 	date      bool
-	messageID string // the first Message-ID; "" without one
 	hasID     bool
+	messageID []byte        // value of the first Message-ID
 	tlsNo     bool          // "TLS-Required: No" (RFC 8689 §5)
 	text      identity.Text // of Subject and body, where it is needed
 	eightBit  bool          // in the header as it was passed on
 	body8Bit  bool
 }
 
-// scanner reads a message as it goes by, and passes on everything but the
-// fields that must not leave. It holds no more than one line.
+// scanner is the one reader of headers in acceptance. It reads a message as it
+// goes by, and passes on everything but the fields that must not leave. It
+// holds no more than one line.
 type scanner struct {
 	dst      io.Writer
 	maxSize  int64 // octets as they came; 0: no limit
@@ -42,21 +45,32 @@ type scanner struct {
 	size   int64 // octets as they came
 	hdr    header
 	inBody bool
-	line   []byte // an unfinished line of the header
-	drop   bool   // the field that we are in does not leave
-	isID   bool   // the field that we are in is the first Message-ID
-	isFrom bool   // the field that we are in is the From that a policy replaces
-	value  []byte // of the Message-ID so far
-	any    bool   // a field was seen: a continuation line has something to continue
-	seen   int64  // octets of header so far
-	last   byte   // octet that was passed on last
+	line   []byte  // an unfinished line of the header
+	drop   bool    // the field that we are in does not leave
+	value  *[]byte // where the value of the field that we are in is kept; nil: nowhere
+	any    bool    // a field was seen: a continuation line has something to continue
+	seen   int64   // octets of header so far
+	last   byte    // octet that was passed on last
+}
+
+// read streams the content into the draft: it is never whole in memory here.
+func (d *Decision) read(draft io.Writer) (*header, error) {
+	u := d.User
+	s := scanner{dst: draft, maxSize: d.maxSize, maxHops: d.acceptor.cfg.MaxHops, keepFrom: !u.RewriteFrom.IsNull()}
+	if u.HoldCopies > 0 || u.HoldNewRecipients > 0 {
+		s.text = sha256.New()
+	}
+	if _, err := d.Content.WriteTo(&s); err != nil {
+		return nil, err
+	}
+	return &s.hdr, s.finish()
 }
 
 // Write takes any piece of the message.
 func (s *scanner) Write(p []byte) (int, error) {
 	s.size += int64(len(p))
 	if s.maxSize > 0 && s.size > s.maxSize {
-		return 0, refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets", s.maxSize)
+		return 0, Refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets", s.maxSize)
 	}
 	total := len(p)
 	for len(p) > 0 && !s.inBody {
@@ -114,7 +128,7 @@ func (s *scanner) finish() error {
 }
 
 func (s *scanner) headerTooBig() error {
-	return refuse(ReasonHeader, 552, "5.3.4", "the header of the message is larger than the limit of %d octets", maxHeader)
+	return Refuse(ReasonHeader, 552, "5.3.4", "the header of the message is larger than the limit of %d octets", maxHeader)
 }
 
 // headerLine decides about one line of the header, with its CRLF.
@@ -129,16 +143,13 @@ func (s *scanner) headerLine(line []byte) error {
 		return s.pass(line)
 	case line[0] == ' ' || line[0] == '\t':
 		if s.any {
-			if s.isID {
-				s.value = append(s.value, line...)
-			}
-			if s.isFrom && len(s.hdr.fromValue) < maxFrom {
-				s.hdr.fromValue = append(s.hdr.fromValue, line...)
+			if s.value != nil {
+				*s.value = append(*s.value, line...)
 			}
 			return s.passField(line)
 		}
 	default:
-		if name, value, ok := splitField(line); ok {
+		if name, value, ok := mailtext.SplitField(line); ok {
 			s.any = true
 			return s.field(name, value, line)
 		}
@@ -164,14 +175,14 @@ func (s *scanner) field(name string, value, line []byte) error {
 	case strings.EqualFold(name, "Received"):
 		s.hdr.received++
 		if s.maxHops > 0 && s.hdr.received > s.maxHops {
-			return refuse(ReasonLoop, 554, "5.4.6", "the message has passed more than %d relays: it goes round in a loop", s.maxHops)
+			return Refuse(ReasonLoop, 554, "5.4.6", "the message has passed more than %d relays: it goes round in a loop", s.maxHops)
 		}
 	case strings.EqualFold(name, "From"):
 		if s.hdr.from++; s.hdr.from > 1 {
-			return refuse(ReasonHeader, 550, "5.6.0", "the message has more than one From field (RFC 5322 section 3.6)")
+			return Refuse(ReasonHeader, 550, "5.6.0", "the message has more than one From field (RFC 5322 section 3.6)")
 		}
 		if s.keepFrom {
-			s.isFrom, s.hdr.fromValue = true, append([]byte(nil), value...)
+			s.keep(&s.hdr.fromValue, value)
 			return s.renamed("X-Original-From", value)
 		}
 	case strings.EqualFold(name, "Reply-To"):
@@ -183,9 +194,10 @@ func (s *scanner) field(name string, value, line []byte) error {
 	case strings.EqualFold(name, "Date"):
 		s.hdr.date = true
 	case strings.EqualFold(name, "Message-ID"):
-		s.isID = !s.hdr.hasID
-		s.hdr.hasID = true
-		s.value = append(s.value[:0], value...)
+		if !s.hdr.hasID {
+			s.hdr.hasID = true
+			s.keep(&s.hdr.messageID, value)
+		}
 	case strings.EqualFold(name, "TLS-Required"):
 		s.hdr.tlsNo = strings.EqualFold(string(bytes.TrimSpace(value)), "No")
 	case strings.EqualFold(name, "Bcc"), strings.EqualFold(name, "Resent-Bcc"), // RFC 5322 §3.6.3
@@ -195,13 +207,14 @@ func (s *scanner) field(name string, value, line []byte) error {
 	return s.passField(line)
 }
 
-// endField ends the field that we are in.
-func (s *scanner) endField() {
-	if s.isID {
-		s.hdr.messageID = cleanID(s.value)
-	}
-	s.drop, s.isID, s.isFrom = false, false, false
+// keep keeps the value of the field that we are in.
+func (s *scanner) keep(in *[]byte, value []byte) {
+	s.value = in
+	*in = append(*in, value...)
 }
+
+// endField ends the field that we are in.
+func (s *scanner) endField() { s.drop, s.value = false, nil }
 
 func (s *scanner) passField(line []byte) error {
 	if s.drop {
@@ -228,22 +241,6 @@ func (s *scanner) pass(p []byte) error {
 	return err
 }
 
-// splitField splits "Name: value CRLF". Spaces before the colon are obsolete
-// syntax that must be understood (RFC 5322 §4.5).
-func splitField(line []byte) (name string, value []byte, ok bool) {
-	i := bytes.IndexByte(line, ':')
-	if i <= 0 {
-		return "", nil, false
-	}
-	field := bytes.TrimRight(line[:i], " \t")
-	for _, c := range field {
-		if c <= ' ' || c > '~' { // RFC 5322 §3.6.8 ftext
-			return "", nil, false
-		}
-	}
-	return string(field), line[i+1:], len(field) > 0
-}
-
 // cleanID gives a Message-ID as one word in angle brackets, or "" if it is
 // none that could be quoted in a log or a notice.
 func cleanID(v []byte) string {
@@ -260,9 +257,6 @@ func cleanID(v []byte) string {
 }
 
 const maxMessageID = 998
-
-// maxFrom bounds how much of a From field is looked at, in octets.
-const maxFrom = 1000
 
 // has8Bit says whether p has octets above 127, eight at a time.
 func has8Bit(p []byte) bool {

@@ -1,0 +1,244 @@
+// Package accept holds the rules for new messages, whatever door they come
+// by. Begin reading at [Acceptor.Accept].
+//
+// A door says who sends what ([Submission]) and gets a [Decision]: one value
+// that holds all that users.toml and the configuration say about this message.
+// SMTP asks for it at MAIL and adds a recipient at each RCPT; the other doors
+// hand a whole message to [Acceptor.Submit].
+//
+// The package has no goroutines and no locks of its own. The counters of users
+// are in identity.Ledger.
+package accept
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/identity"
+)
+
+// Queue takes what was accepted. In production it is *queue.Queue.
+type Queue interface {
+	// NewDraft gives an error that wraps relay.ErrNoSpace or ErrClosed.
+	NewDraft() (relay.Draft, error)
+	// Enqueue returns nil once the message is on stable storage. The draft
+	// ends either way.
+	Enqueue(context.Context, relay.Draft, *relay.Message) error
+	// Room says, cheaply, whether new mail would be taken.
+	Room() error
+}
+
+// Config is what the rules need to know.
+type Config struct {
+	Hostname       string     // in Received and Message-ID
+	Postmaster     relay.Path // whom "postmaster" without a domain means; null: postmaster@Hostname
+	MaxMessageSize int64      // octets; 0: no limit. A message of exactly this is taken
+	MaxRecipients  int        // of a message; 0: no limit
+	MaxHops        int        // Received fields; 0: 50
+	// Ledger keeps the quotas and holds of users; nil: one in memory.
+	Ledger *identity.Ledger
+	// Sign makes the header fields that sign a message whose content is
+	// complete but for the Received field; nil: mail is not signed. An error
+	// is temporary.
+	Sign func(*relay.Message, relay.Content) ([]byte, error)
+	// Refuses says in a sentence why the smart host of a message would refuse
+	// its sender; "": nothing is known of that. nil: nothing is looked up.
+	Refuses func(*relay.Message, relay.Content) (string, error)
+	Log     *slog.Logger
+}
+
+const defaultMaxHops = 50
+
+// Acceptor holds the rules for new messages. It is safe for concurrent use.
+type Acceptor struct {
+	cfg   Config
+	queue Queue
+	seen  relay.Observer
+	log   *slog.Logger
+}
+
+// Submission is a message that somebody wants sent.
+type Submission struct {
+	Submitter
+	relay.Envelope
+	NotBefore time.Time
+	Content   io.WriterTo // strict CRLF lines
+}
+
+// New makes an Acceptor that tells seen what it accepts and refuses.
+func New(cfg Config, q Queue, seen relay.Observer) (*Acceptor, error) {
+	host, err := relay.NormalizeDomain(cfg.Hostname)
+	if err != nil {
+		return nil, fmt.Errorf("hostname: %w", err)
+	}
+	cfg.Hostname = host
+	if cfg.MaxHops == 0 {
+		cfg.MaxHops = defaultMaxHops
+	}
+	if cfg.Postmaster.Domain() == "" {
+		if cfg.Postmaster, err = relay.NewPath("postmaster", host); err != nil {
+			return nil, fmt.Errorf("postmaster: %w", err)
+		}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if seen == nil {
+		seen = relay.Observers{}
+	}
+	if cfg.Ledger == nil {
+		cfg.Ledger = identity.NewLedger()
+	}
+	return &Acceptor{cfg: cfg, queue: q, seen: seen, log: cfg.Log}, nil
+}
+
+// Room says whether a message of size octets (0: unknown) would be taken now.
+func (a *Acceptor) Room(size int64) error {
+	if a.cfg.MaxMessageSize > 0 && size > a.cfg.MaxMessageSize {
+		return Refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets", a.cfg.MaxMessageSize)
+	}
+	return a.queue.Room()
+}
+
+// path completes an address: "postmaster" without a domain is ours (RFC 5321
+// §4.5.1).
+func (a *Acceptor) path(p relay.Path) relay.Path {
+	if !p.IsNull() && p.Domain() == "" {
+		return a.cfg.Postmaster
+	}
+	return p
+}
+
+// Submit takes a message whose envelope is complete: Decide and Accept in one.
+func (a *Acceptor) Submit(ctx context.Context, s Submission) (relay.QueueID, error) {
+	d, err := a.Decide(s, 0)
+	if err != nil {
+		return relay.QueueID{}, s.refused(a, err)
+	}
+	return a.Accept(ctx, d)
+}
+
+// Accept takes the content of a message and puts it into the queue. When it
+// returns nil, the message is on stable storage under the ID given, and ours to
+// deliver or to bounce. Every error is a *Refusal.
+func (a *Acceptor) Accept(ctx context.Context, d *Decision) (relay.QueueID, error) {
+	m, err := a.accept(ctx, d)
+	if err != nil {
+		return relay.QueueID{}, d.refused(a, err)
+	}
+	return m.ID, nil
+}
+
+func (a *Acceptor) accept(ctx context.Context, d *Decision) (_ *relay.Message, err error) {
+	now := time.Now()
+	if err := d.take(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.giveBack()
+		}
+	}()
+	draft, err := a.queue.NewDraft()
+	if err != nil {
+		return nil, fmt.Errorf("new draft: %w", err)
+	}
+	defer draft.Discard() // does nothing after Enqueue
+	hdr, err := d.read(draft)
+	if err != nil {
+		return nil, err
+	}
+	m := &relay.Message{ID: draft.ID(), Arrival: now}
+	d.Apply(m)
+	hdr.describe(m, a.cfg.Hostname)
+	why, reason := d.hold(m.ID, hdr.text)
+	m.Hold = why
+	draft.Prepend(d.fields(m, hdr))
+	if err := a.sign(m, draft); err != nil {
+		return nil, err
+	}
+	draft.Prepend(d.received(m))
+	m.Size = draft.Size()
+	if err := a.queue.Enqueue(ctx, draft, m); err != nil {
+		return nil, fmt.Errorf("enqueue %s: %w", m.ID, err)
+	}
+	d.accepted(m, reason)
+	return m, nil
+}
+
+// describe puts what the header says of a message into m.
+func (h *header) describe(m *relay.Message, hostname string) {
+	// Octets above 127 in the header of a message that was not declared
+	// SMTPUTF8 are what old programs send. They need a clean 8-bit path as
+	// those of a body do, but no host would take them better for SMTPUTF8.
+	m.EightBit, m.UTF8Header = h.body8Bit || h.eightBit, h.eightBit && m.SMTPUTF8
+	m.TLSOptional = h.tlsNo && !m.RequireTLS // RFC 8689 §5: REQUIRETLS beats it
+	m.MessageID = cleanID(h.messageID)
+	if !h.hasID {
+		m.MessageID = "<" + m.ID.String() + "@" + strings.Trim(hostname, "[]") + ">"
+	}
+}
+
+// sign looks whether the smart host would refuse the sender, so that whoever
+// sends the message learns it now, and puts signatures in front of the content.
+// They are made once, here, and not at each attempt: an RSA signature costs
+// more than all the rest of a delivery.
+func (a *Acceptor) sign(m *relay.Message, draft relay.Draft) error {
+	if a.cfg.Refuses != nil {
+		why, err := a.cfg.Refuses(m, draft.Content())
+		switch {
+		case err != nil:
+			return fmt.Errorf("look at the sender of %s: %w", m.ID, err)
+		case why != "":
+			return Refuse(ReasonSender, 550, "5.7.1", "%s", why) // RFC 6409 §6.1
+		}
+	}
+	if a.cfg.Sign == nil {
+		return nil
+	}
+	fields, err := a.cfg.Sign(m, draft.Content())
+	if err != nil {
+		return fmt.Errorf("sign %s: %w", m.ID, err)
+	}
+	draft.Prepend(fields)
+	return nil
+}
+
+// Refused turns an error into a Refusal and tells of it by e, an event that
+// says who was refused what.
+func (a *Acceptor) Refused(e relay.Event, err error) *Refusal {
+	r := RefusalOf(err)
+	if r.Reason == ReasonInternal {
+		a.log.Error("message not accepted", "err", r.Err, "session", e.Session, "from", e.From.String(), "identity", e.Identity, "client", e.Client)
+	}
+	e.Reply, e.Reason = r.Reply, string(r.Reason)
+	a.seen.Observe(e)
+	return r
+}
+
+func (s *Submission) refused(a *Acceptor, err error) *Refusal {
+	e := s.event(relay.EventRefused)
+	e.Count = len(s.Recipients)
+	return a.Refused(e, err)
+}
+
+// accepted tells of a message that is in the queue, and of its hold.
+func (d *Decision) accepted(m *relay.Message, reason string) {
+	e := d.event(relay.EventAccepted)
+	e.ID, e.From, e.MessageID = m.ID, m.From, m.MessageID
+	e.Size, e.Count, e.Took = m.Size, len(m.Recipients), e.Time.Sub(m.Arrival)
+	d.acceptor.seen.Observe(e)
+	if m.Hold == "" {
+		return
+	}
+	for i := range m.Recipients {
+		e := d.event(relay.EventHeld)
+		e.ID, e.From, e.Recipient, e.Rule, e.Reason = m.ID, m.From, m.Recipients[i].Path, m.Hold, reason
+		d.acceptor.seen.Observe(e)
+	}
+}

@@ -1,0 +1,223 @@
+package accept
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/identity"
+)
+
+// Submitter is who hands in a message, and by which door. It is the same for
+// all messages of a session.
+type Submitter struct {
+	Identity string         // who it is: see relay.Message; "" for a stranger
+	User     *identity.User // whose rules hold: of the login, or of the client's address or uid; nil: no rules
+
+	Client   netip.Addr
+	Listener string // the door
+	Session  string // see relay.Event
+	Helo     string // as the client said it
+	Protocol string // RFC 3848
+	TLS      string // for people: "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
+
+	HideClient bool // keep Client and Helo out of the Received field
+	AddFrom    bool // add a From field where there is none (devices)
+}
+
+// Event makes an event about the submitter, to be completed.
+func (s *Submitter) Event(kind relay.EventKind) relay.Event {
+	return relay.Event{Kind: kind, Time: time.Now(), Identity: s.Identity, Client: clientText(s.Client),
+		Listener: s.Listener, Session: s.Session, Helo: s.Helo, TLS: s.TLS}
+}
+
+func clientText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.Unmap().String()
+}
+
+// Decision is who sends a message and what holds for it. It is made before the
+// content is read and applied once each to the content (read), the envelope
+// and the schedule (Apply), the header (fields, received) and the events.
+type Decision struct {
+	Submission // as the client wants it, with a domain in every address; User is set
+
+	acceptor *Acceptor
+	maxSize  int64 // octets; 0: no limit
+}
+
+// Decide says what holds for a message, whose recipients may come later by
+// Add. The announced size is in octets; 0: unknown. Its error is a refusal.
+// Nothing is counted yet.
+func (a *Acceptor) Decide(s Submission, size int64) (*Decision, error) {
+	if s.User == nil {
+		s.User = new(identity.User) // no rules
+	}
+	d := &Decision{Submission: s, acceptor: a, maxSize: a.cfg.MaxMessageSize}
+	d.From = a.path(d.From)
+	for i := range d.Recipients {
+		d.Recipients[i].Path = a.path(d.Recipients[i].Path)
+	}
+	u := d.User
+	if u.MaxMessageSize > 0 && (d.maxSize == 0 || u.MaxMessageSize < d.maxSize) {
+		d.maxSize = u.MaxMessageSize
+	}
+	switch {
+	case u.RewriteFrom.IsNull() && !u.MaySend(d.From):
+		return nil, Refuse(ReasonSender, 550, "5.7.1", "this login may not send as %s", d.From.Wire()) // RFC 6409 §6.1
+	case u.MaxMessageSize > 0 && size > u.MaxMessageSize:
+		return nil, Refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets for this login", u.MaxMessageSize)
+	}
+	if err := a.cfg.Ledger.Check(u, 1, 0); err != nil {
+		return nil, overQuota(u, err)
+	}
+	return d, nil
+}
+
+// Add adds a recipient, unless it is there already. Its error is a refusal.
+func (d *Decision) Add(r relay.Recipient) error {
+	r.Path = d.acceptor.path(r.Path)
+	for i := range d.Recipients {
+		if d.Recipients[i].Path == r.Path {
+			return nil
+		}
+	}
+	n := len(d.Recipients) + 1
+	if err := d.acceptor.mayHave(n); err != nil {
+		return err
+	}
+	if err := d.acceptor.cfg.Ledger.Check(d.User, 1, n); err != nil {
+		return overQuota(d.User, err)
+	}
+	d.Recipients = append(d.Recipients, r)
+	return nil
+}
+
+// mayHave says whether a message may have n recipients.
+func (a *Acceptor) mayHave(n int) error {
+	if a.cfg.MaxRecipients > 0 && n > a.cfg.MaxRecipients {
+		return Refuse(ReasonRecipients, 452, "4.5.3", "a message may have %d recipients; send to the others in another", a.cfg.MaxRecipients)
+	}
+	return nil
+}
+
+// take counts the message in the quotas of its user.
+func (d *Decision) take() error {
+	u, n := d.User, len(d.Recipients)
+	if n == 0 {
+		return Refuse(ReasonRecipients, 554, "5.5.1", "the message has no recipients")
+	}
+	if err := d.acceptor.mayHave(n); err != nil {
+		return err
+	}
+	for _, q := range []struct {
+		most int
+		per  string
+	}{{u.RecipientsPerHour, "hour"}, {u.RecipientsPerDay, "day"}} {
+		if q.most > 0 && n > q.most { // waiting does not help
+			return Refuse(ReasonRecipients, 452, "4.5.3", "%s may send to %d recipients per %s; send to the others in another message, later", u.Called(), q.most, q.per)
+		}
+	}
+	return overQuota(u, d.acceptor.cfg.Ledger.Take(u, 1, n))
+}
+
+// giveBack undoes take: the message was not accepted.
+func (d *Decision) giveBack() { d.acceptor.cfg.Ledger.GiveBack(d.User, 1, len(d.Recipients)) }
+
+// overQuota turns a QuotaError into its refusal. It is temporary, so that a
+// program that keeps what it could not send sends it later.
+func overQuota(u *identity.User, err error) error {
+	var q *identity.QuotaError
+	if !errors.As(err, &q) {
+		return err
+	}
+	// RFC 5321 §4.5.3.1.10: after 452 the client keeps these recipients for later.
+	return Refuse(ReasonQuota, 452, "4.7.28", "%s may send %d %s per %s; try again in %s", u.Called(), q.Limit, q.What, q.Per, waitText(q.Wait))
+}
+
+// waitText rounds up: after that time the message fits.
+func waitText(d time.Duration) string {
+	step := time.Second
+	if d > time.Minute {
+		step = time.Minute
+	}
+	text := ((d + step - 1) / step * step).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	return text
+}
+
+// Apply gives m its envelope, its schedule and its submitter.
+func (d *Decision) Apply(m *relay.Message) {
+	u := d.User
+	m.Envelope, m.NotBefore = d.Envelope, d.NotBefore
+	m.Identity, m.Client, m.Protocol = d.Identity, clientText(d.Client), d.Protocol
+	m.MaxAge, m.NoDelayNotes = u.MaxAge, u.NoDelayNotes
+	if !u.RewriteFrom.IsNull() && !m.From.IsNull() { // a DSN or receipt of a client stays one
+		m.From = u.RewriteFrom
+	}
+	if !u.Redirect.IsNull() {
+		m.Recipients = []relay.Recipient{d.redirected()}
+	}
+}
+
+// redirected is the recipient in place of all. For a single one it keeps what
+// the client wanted to hear.
+func (d *Decision) redirected() relay.Recipient {
+	to := relay.Recipient{Path: d.User.Redirect}
+	if len(d.Recipients) == 1 {
+		first := d.Recipients[0]
+		to.Notify, to.ORcpt = first.Notify, first.ORcpt
+		if to.ORcpt.IsZero() && first.Path.ASCII() {
+			to.ORcpt = relay.ORcpt{Type: "rfc822", Addr: first.Path.String()} // RFC 3461 §4.2
+		}
+	}
+	return to
+}
+
+// Reasons of relay.EventHeld that begin with acceptance; the operator's is
+// package delivery's.
+const (
+	heldByPolicy  = "policy"  // hold = true
+	heldByAnomaly = "anomaly" // the user is on hold
+)
+
+// hold gives the text for people and the reason of the event if a message
+// begins on hold; "" if it does not. It counts the message as one more of its
+// text and to its recipients: those that the client gave, since a redirection
+// does not make a flood harmless.
+func (d *Decision) hold(id relay.QueueID, text identity.Text) (why, reason string) {
+	u, a := d.User, d.acceptor
+	to := make([]relay.Path, len(d.Recipients))
+	for i, r := range d.Recipients {
+		to[i] = r.Path
+	}
+	held, fresh, err := a.cfg.Ledger.Watch(u, text, to)
+	if err != nil {
+		a.log.Error("the hold of a user is not on disk: it ends with this process", "err", err, "identity", u.Name)
+	}
+	if fresh {
+		e := d.event(relay.EventIdentityHeld)
+		e.ID, e.Identity, e.Reason, e.Rule = id, u.Name, string(held.Reason), held.Rule
+		a.seen.Observe(e)
+	}
+	switch {
+	case held != nil:
+		return "on hold with all mail of " + u.Name + ": " + held.Rule + "; see `dawk user release`", heldByAnomaly
+	case u.Hold:
+		return "on hold since users.toml says hold for " + u.Name, heldByPolicy
+	}
+	return "", ""
+}
+
+// event makes an event about the message, to be completed.
+func (s *Submission) event(kind relay.EventKind) relay.Event {
+	e := s.Event(kind)
+	e.From = s.From
+	return e
+}

@@ -1,0 +1,143 @@
+package accept
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"dawk/relay"
+)
+
+const rfc5322Date = "Mon, 02 Jan 2006 15:04:05 -0700" // RFC 5322 §3.3
+
+// maxOriginals bounds the X-Original-To fields of a redirected message.
+const maxOriginals = 1000
+
+// fields are those that the user's rules add, and those that every message must
+// have and this one lacks (RFC 6409 §8.1 and §8.2).
+func (d *Decision) fields(m *relay.Message, hdr *header) []byte {
+	b := d.fromField(hdr)
+	if !d.User.Redirect.IsNull() {
+		for i, r := range d.Recipients {
+			if i == maxOriginals {
+				b = fmt.Appendf(b, "X-Original-To: and %d more\r\n", len(d.Recipients)-i)
+				break
+			}
+			b = append(b, "X-Original-To: "+inASCII(r.Path.Wire())+"\r\n"...)
+		}
+	}
+	if !hdr.date {
+		b = append(b, "Date: "+m.Arrival.Format(rfc5322Date)+"\r\n"...)
+	}
+	if !hdr.hasID {
+		b = append(b, "Message-ID: "+m.MessageID+"\r\n"...)
+	}
+	return b
+}
+
+// fromField is the From field that the user's rules give, or that a device has
+// left out; nil if the message keeps its own.
+func (d *Decision) fromField(hdr *header) (b []byte) {
+	from := d.User.RewriteFrom
+	if from.IsNull() {
+		if !d.AddFrom || hdr.from > 0 {
+			return nil
+		}
+		from = d.From
+		if from.IsNull() || !from.ASCII() {
+			from = d.acceptor.cfg.Postmaster
+		}
+		if !from.ASCII() {
+			return nil
+		}
+	}
+	b = append(b, "From: "+from.Wire()+"\r\n"...)
+	if to := answersTo(hdr); to != "" {
+		b = append(b, "Reply-To: "+to+"\r\n"...)
+	}
+	return b
+}
+
+// maxFrom bounds the From field in which a mailbox is looked for, in octets.
+const maxFrom = 1000
+
+// answersTo is the mailbox of a From that a policy replaces, if people could
+// write to it: devices call themselves root@localhost and worse. "": the author
+// wants answers elsewhere, or there is no such mailbox.
+func answersTo(hdr *header) string {
+	if hdr.replyTo || len(hdr.fromValue) > maxFrom {
+		return ""
+	}
+	address, ok := relay.OneMailbox(strings.TrimSpace(strings.ReplaceAll(string(hdr.fromValue), "\r\n", "")))
+	p, err := relay.ParsePath(address)
+	domain := p.Domain()
+	_, literal := relay.ParseLiteral(domain)
+	if !ok || err != nil || !p.ASCII() || literal || !strings.Contains(domain, ".") {
+		return ""
+	}
+	for _, local := range []string{".localdomain", ".local", ".lan", ".internal", ".home.arpa", ".invalid"} { // RFC 2606, 6762, 8375
+		if strings.HasSuffix(domain, local) {
+			return ""
+		}
+	}
+	return p.Wire()
+}
+
+// inASCII writes what is outside ASCII as RFC 6533 §3 does in its utf-8
+// addresses: our fields must not make the message need SMTPUTF8.
+func inASCII(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r < 0x80 {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\x{%X}`, r)
+		}
+	}
+	return b.String()
+}
+
+// received is the trace field (RFC 5321 §4.4). What a client said is written
+// only if it is a name.
+func (d *Decision) received(m *relay.Message) []byte {
+	var b strings.Builder
+	b.WriteString("Received: from ")
+	if d.HideClient || !d.Client.IsValid() {
+		// The grammar wants a domain here. This one says that none is told,
+		// and is nobody's (RFC 2606 §2).
+		b.WriteString("hidden.invalid")
+	} else {
+		b.WriteString(heloDomain(d.Helo) + " (" + literal(d.Client) + ")")
+	}
+	b.WriteString("\r\n\tby " + d.acceptor.cfg.Hostname + " (dawk) with " + d.Protocol)
+	if d.TLS != "" {
+		b.WriteString(" (" + d.TLS + ")")
+	}
+	b.WriteString("\r\n\tid " + m.ID.String())
+	// With several recipients "for" would tell each of the others (RFC 5321
+	// §7.2); outside ASCII it would make the header need SMTPUTF8.
+	if len(d.Recipients) == 1 && d.Recipients[0].Path.ASCII() {
+		b.WriteString("\r\n\tfor " + d.Recipients[0].Path.Wire())
+	}
+	b.WriteString("; " + m.Arrival.Format(rfc5322Date) + "\r\n")
+	return []byte(b.String())
+}
+
+// heloDomain is what a client called itself, if that is a name or an address
+// literal.
+func heloDomain(helo string) string {
+	d, err := relay.NormalizeDomain(helo)
+	if err != nil {
+		return "unknown"
+	}
+	return d
+}
+
+// literal is an address literal (RFC 5321 §4.1.3).
+func literal(a netip.Addr) string {
+	a = a.Unmap().WithZone("")
+	if a.Is4() {
+		return "[" + a.String() + "]"
+	}
+	return "[IPv6:" + a.String() + "]"
+}

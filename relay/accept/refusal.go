@@ -1,0 +1,83 @@
+package accept
+
+import (
+	"errors"
+	"fmt"
+
+	"dawk/relay"
+)
+
+// Refusal is a message, or a step towards one, that was not accepted, with the
+// words for whoever sent it. They tell nothing of our insides.
+type Refusal struct {
+	Reply  relay.Reply
+	Reason Reason
+	Err    error // what was behind it, for the log; nil if nothing
+}
+
+// Reason is a closed set: a metric label and the Reason of relay.EventRefused.
+// The reasons of package guard belong to it too.
+type Reason string
+
+// The reasons.
+const (
+	ReasonConnections Reason = "connections"   // too many, in all or from one address
+	ReasonAuth        Reason = "auth_required" // no login yet
+	ReasonRelay       Reason = "relay_denied"
+	ReasonSender      Reason = "sender" // not one that the identity may use
+	ReasonRecipients  Reason = "recipients"
+	ReasonQuota       Reason = "quota" // of the identity, for now
+	ReasonSize        Reason = "size"
+	ReasonNoSpace     Reason = "no_space"
+	ReasonLoop        Reason = "loop" // too many hops
+	ReasonNewline     Reason = "bare_newline"
+	ReasonNUL         Reason = "nul"
+	ReasonLongLine    Reason = "long_line"
+	ReasonHeader      Reason = "header"
+	ReasonTLS         Reason = "tls"
+	ReasonInternal    Reason = "internal" // an error of ours: temporary
+	ReasonCut         Reason = "cut"      // the client went away in the middle of a message
+	ReasonTimeout     Reason = "timeout"
+)
+
+// Error is for the log.
+func (r *Refusal) Error() string {
+	if r.Err != nil {
+		return r.Reply.String() + ": " + r.Err.Error()
+	}
+	return r.Reply.String()
+}
+
+// Unwrap gives what was behind it.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// Permanent says whether trying again is pointless.
+func (r *Refusal) Permanent() bool { return r.Reply.Code/100 == 5 }
+
+// Refuse makes a Refusal; status is in its written form.
+func Refuse(reason Reason, code int, status, format string, args ...any) *Refusal {
+	s, ok := relay.ParseStatus(status)
+	if !ok {
+		panic("accept: bad status " + status)
+	}
+	return &Refusal{Reason: reason, Reply: relay.Reply{Code: code, Status: s, Text: relay.Sanitize(fmt.Sprintf(format, args...))}}
+}
+
+// RefusalOf makes a Refusal of any error. An unknown one is an error of ours
+// and temporary: a 5yz would make the client throw its mail away (RFC 5321
+// §4.2.1).
+func RefusalOf(err error) *Refusal {
+	var r *Refusal
+	switch {
+	case errors.As(err, &r):
+		return r
+	case errors.Is(err, relay.ErrNoSpace):
+		r = Refuse(ReasonNoSpace, 452, "4.3.1", "no space for new mail now, try again later")
+	case errors.Is(err, relay.ErrClosed):
+		r = Refuse(ReasonInternal, 451, "4.3.0", "no mail is taken now, try again later")
+	default:
+		r = Refuse(ReasonInternal, 451, "4.3.0", "local trouble, try again later")
+	}
+	r.Err = err
+	return r
+}
