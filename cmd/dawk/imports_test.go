@@ -40,11 +40,12 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/submission/guard": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/submission/guard"},
 		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"}},
-	"dawk/relay/delivery/notices": {[]string{"dawk/relay", "dawk/bounce"}, nil},
-	"dawk/relay/delivery":         {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/delivery/notices"}, nil},
-	"dawk/relay/httpapi":          {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
-	"dawk/relay/sendmail":         {[]string{"dawk/relay", "dawk/relay/mailtext"}, []string{"golang.org/x/sys/unix"}},
-	"dawk/relay/admin":            {[]string{"dawk/relay"}, nil},
+	"dawk/relay/delivery/notices":  {[]string{"dawk/relay", "dawk/bounce"}, nil},
+	"dawk/relay/delivery/schedule": {[]string{"dawk/relay"}, nil},
+	"dawk/relay/delivery":          {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/delivery/schedule", "dawk/relay/delivery/notices"}, nil},
+	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
+	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/mailtext"}, []string{"golang.org/x/sys/unix"}},
+	"dawk/relay/admin":             {[]string{"dawk/relay"}, nil},
 }
 
 // One file each imports these, so that it can be replaced.

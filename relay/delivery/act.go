@@ -11,6 +11,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/delivery/schedule"
 )
 
 // Verb is what an operator does to a message.
@@ -139,9 +140,9 @@ func (d *Dispatcher) ActAll(ctx context.Context, ids []relay.QueueID, verb Verb)
 func (d *Dispatcher) jobs(id relay.QueueID, seen map[uint16]bool) (jobs []uint16) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for r := d.sched.index[id.Key]; r != 0; r = d.sched.at(r).sibling {
-		if e := d.sched.at(r); e.dir == id.Dir && !seen[e.job] {
-			jobs = append(jobs, e.job)
+	for r := range d.sched.Of(id) {
+		if _, job := d.sched.Delivery(r); !seen[job] {
+			jobs = append(jobs, job)
 		}
 	}
 	slices.Sort(jobs)
@@ -182,8 +183,8 @@ func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, re
 	case err == nil:
 		f := w.was // as it stays for the recipients that were not picked
 		if dec.gone || recipients == nil {
-			f = d.fateAfter(w, claim, dec)
-			f.reason = w.was.reason
+			f = d.stateAfter(w, claim, dec)
+			f.Reason = w.was.Reason
 		}
 		d.release(w, f)
 	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrCorrupt):
@@ -210,14 +211,14 @@ func (d *Dispatcher) commitOnce(s relay.Settlement) error {
 // retryNow makes an entry due. Nothing is written: the attempt follows at once,
 // and if the relay stops before, the retry schedule still holds.
 func (d *Dispatcher) retryNow(w work) error {
-	if w.was.held {
+	if w.was.Held {
 		d.release(w, w.was)
 		return ErrHeld
 	}
 	f := w.was
-	f.due, f.forced = d.clockAt(time.Now()), true
+	f.Due, f.Forced = d.clockAt(time.Now()), true
 	d.mu.Lock()
-	d.sched.wake(w.r)
+	d.sched.Wake(w.r)
 	d.mu.Unlock()
 	d.release(w, f)
 	return nil
@@ -234,7 +235,7 @@ type handover struct {
 // is settled. The caller ends with release and d.wg.Done.
 func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16) (work, error) {
 	d.mu.Lock()
-	r := d.sched.find(id, job)
+	r := d.sched.Find(id, job)
 	if r == 0 || d.stopping {
 		defer d.mu.Unlock()
 		if d.stopping {
@@ -243,9 +244,9 @@ func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16) 
 		return work{}, relay.ErrNotFound
 	}
 	d.wg.Add(1)
-	if d.sched.at(r).place != placeOut {
+	if !d.sched.Taken(r) {
 		w := d.workOn(r)
-		d.sched.pull(r)
+		d.sched.Pull(r)
 		d.mu.Unlock()
 		return w, nil
 	}
@@ -272,7 +273,7 @@ func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16) 
 
 // unwait withdraws from waiting for an entry; if it was handed over meanwhile,
 // it is passed on.
-func (d *Dispatcher) unwait(r ref, turn chan handover) {
+func (d *Dispatcher) unwait(r schedule.Ref, turn chan handover) {
 	d.mu.Lock()
 	queue := d.waiting[r]
 	i := slices.Index(queue, turn)

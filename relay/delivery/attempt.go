@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/delivery/schedule"
 )
 
 // claimAgain is how long a Delivery waits that could not be read for a reason
@@ -25,16 +26,16 @@ func (d *Dispatcher) attempt(w work) {
 		return
 	}
 	defer claim.Content.Close()
-	if early := time.Now(); claim.Message.NotBefore.After(early) && !w.forced {
+	if early := time.Now(); claim.Message.NotBefore.After(early) && !w.was.Forced {
 		d.land(w, finding{})
-		w.was.due = d.clockAt(claim.Message.NotBefore)
+		w.was.Due = d.clockAt(claim.Message.NotBefore)
 		d.release(w, w.was)
 		return
 	}
-	a := d.try(claim, w.slot)
-	if w.slot.turnedBack() {
+	a := d.try(claim, w.admission)
+	if w.admission.turnedBack() {
 		d.land(w, finding{})
-		w.was.first = true // it keeps its turn
+		w.was.First = true // it keeps its turn
 		d.release(w, w.was)
 		return
 	}
@@ -56,7 +57,7 @@ func (d *Dispatcher) attempt(w work) {
 // try makes the attempt proper: the recipients whose destination is still that
 // of the Delivery are offered to the transport. Whatever goes wrong in there
 // is a temporary failure: mail is never lost to a defect of ours.
-func (d *Dispatcher) try(c *relay.Claim, at *slot) (a attempted) {
+func (d *Dispatcher) try(c *relay.Claim, at *admission) (a attempted) {
 	began := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
@@ -112,23 +113,23 @@ func (d *Dispatcher) regroup(c *relay.Claim) (own []int, split []relay.Split) {
 }
 
 // verdictOf says what the attempt found out about its destination.
-func verdictOf(m *relay.Message, r relay.Result) verdict {
-	v := verdictNone
+func verdictOf(m *relay.Message, r relay.Result) schedule.Verdict {
+	v := schedule.VerdictNone
 	for _, reply := range r.Replies {
 		switch reply.Stage {
 		case relay.StageMail, relay.StageRcpt, relay.StageData, relay.StageBody:
-			return verdictOpen
+			return schedule.VerdictOpen
 		case relay.StageDNS, relay.StageConnect, relay.StageGreeting, relay.StageEHLO, relay.StageAuth:
 			if !reply.Permanent() {
-				v = verdictClosed
+				v = schedule.VerdictClosed
 			}
 		case relay.StageTLS:
 			if !reply.Permanent() && !m.RequireTLS { // that would be the message's own wish
-				v = verdictClosed
+				v = schedule.VerdictClosed
 			}
 		}
 		if reply.Positive() {
-			return verdictOpen
+			return schedule.VerdictOpen
 		}
 	}
 	return v
@@ -166,7 +167,7 @@ func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) bool {
 	err := d.conclude(c, dec, d.commit)
 	switch {
 	case err == nil:
-		d.release(w, d.fateAfter(w, c, dec))
+		d.release(w, d.stateAfter(w, c, dec))
 		return true
 	case errors.Is(err, relay.ErrNotFound), errors.Is(err, relay.ErrCorrupt):
 		d.unclaimed(w, err)
@@ -178,17 +179,17 @@ func (d *Dispatcher) settle(w work, c *relay.Claim, dec decision) bool {
 	return false
 }
 
-// fateAfter is where an entry belongs after dec was committed.
-func (d *Dispatcher) fateAfter(w work, c *relay.Claim, dec decision) fate {
+// stateAfter is where an entry belongs after dec was committed.
+func (d *Dispatcher) stateAfter(w work, c *relay.Claim, dec decision) schedule.State {
 	next := dec.settlement.Next
-	f := fate{gone: dec.gone, due: d.clockAt(next.Due), attempts: next.Attempts, held: next.Held, reason: dec.reason,
-		stopped: !next.Held && !next.HeldAt.IsZero()}
+	f := schedule.State{Gone: dec.gone, Due: d.clockAt(next.Due), Attempts: next.Attempts, Held: next.Held, Reason: dec.reason,
+		Stopped: !next.Held && !next.HeldAt.IsZero()}
 	if dec.aside {
 		f = w.was
-		f.notice = 0
+		f.Notice = 0
 	}
 	if !dec.noted && d.cfg.DelayNotice > 0 {
-		f.notice = d.clockAt(d.settler.noticeAt(c.Message))
+		f.Notice = d.clockAt(d.settler.noticeAt(c.Message))
 	}
 	return f
 }
@@ -252,20 +253,20 @@ func (d *Dispatcher) unclaimed(w work, err error) {
 	switch {
 	case errors.Is(err, relay.ErrNotFound):
 		d.cfg.Log.Warn("a scheduled delivery is not in the queue any more", "qid", w.id, "job", w.job)
-		d.release(w, fate{gone: true})
+		d.release(w, schedule.State{Gone: true})
 	case errors.Is(err, relay.ErrCorrupt):
 		d.counted(func(n *counters) { n.corrupt++ })
 		d.cfg.Log.Error("a message cannot be delivered because its record is damaged; it was set aside, see `dawk queue verify`",
 			"qid", w.id, "job", w.job, "error", err)
-		d.release(w, fate{gone: true})
+		d.release(w, schedule.State{Gone: true})
 	case errors.Is(err, relay.ErrClosed):
 		d.release(w, w.was)
 	default:
 		d.cfg.Log.Error("a message cannot be read; trying again", "qid", w.id, "job", w.job, "again_in", claimAgain, "error", err)
 		again := d.clockAt(time.Now().Add(claimAgain))
-		w.was.due = max(w.was.due, again)
-		if w.was.notice != 0 {
-			w.was.notice = max(w.was.notice, again)
+		w.was.Due = max(w.was.Due, again)
+		if w.was.Notice != 0 {
+			w.was.Notice = max(w.was.Notice, again)
 		}
 		d.release(w, w.was)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/delivery/schedule"
 )
 
 // Queue is what the dispatcher needs of the store; package queue implements it.
@@ -50,6 +51,24 @@ type Transport interface {
 	Deliver(context.Context, relay.Task) relay.Result
 	// Destination names the route or the domain that a recipient has now.
 	Destination(*relay.Message, relay.Path) string
+}
+
+// Allowance is what a provider takes.
+type Allowance = schedule.Allowance
+
+// Limits are what next hops allow. Functions that are nil set no limit besides
+// Config.PerProvider. They are called under the dispatcher's lock: they must be
+// cheap and must not call it.
+type Limits struct {
+	// Reserve takes room for one message to a destination from its budget, or
+	// says when there may be some; zero: go ahead. A Delivery that waits for
+	// its budget is not attempted, and nothing counts as an attempt.
+	Reserve func(destination string) (wait time.Time)
+	// Provider names who takes the mail of a destination; "": an attempt must
+	// find out first (relay.Admission). nil: each destination is its own.
+	Provider func(destination string) string
+	// Allowance is what a provider takes.
+	Allowance func(provider string) Allowance
 }
 
 // Config is the dispatcher's part of the configuration. The zero value of a

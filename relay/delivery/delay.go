@@ -18,8 +18,8 @@ type lateWork struct {
 	dec   decision
 }
 
-// tellDelay sends the delay notice of Deliveries of one message that wait, rest
-// or are held: one for all of them, which is committed with the first; then the
+// tellDelay sends the delay notice of Deliveries of one message that are not in
+// progress: one for all of them, which is committed with the first; then the
 // others are marked as told. A crash in between tells of those once more.
 func (d *Dispatcher) tellDelay(works []work) {
 	defer d.wg.Add(-len(works))
@@ -37,7 +37,7 @@ func (d *Dispatcher) tellDelay(works []work) {
 	var due []lateWork
 	for _, l := range all {
 		if l.dec = d.settler.noticed(now, l.claim); l.dec.settlement.ID.IsZero() {
-			d.release(l.work, d.fateAfter(l.work, l.claim, l.dec))
+			d.release(l.work, d.stateAfter(l.work, l.claim, l.dec))
 			continue
 		}
 		due = append(due, l)

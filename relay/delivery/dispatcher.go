@@ -12,6 +12,7 @@ import (
 	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery/notices"
+	"dawk/relay/delivery/schedule"
 )
 
 const (
@@ -53,15 +54,15 @@ type Dispatcher struct {
 	workers        chan work      // the next attempt, for whoever is idle
 
 	mu       sync.Mutex
-	sched    *scheduler
+	sched    *schedule.Schedule
 	clock    *clock
 	loaded   bool
 	stopping bool
-	armed    int64                   // when the loop looks again
-	watched  int64                   // when the watchdog looked last
-	noticing int                     // messages whose delay notice is being written
-	waiting  map[ref][]chan handover // operators' acts on entries that are out
-	listing  bool                    // lists of what was not told singly are being written
+	armed    int64                            // when the loop looks again
+	watched  int64                            // when the watchdog looked last
+	noticing int                              // messages whose delay notice is being written
+	waiting  map[schedule.Ref][]chan handover // operators' acts on entries that are out
+	listing  bool                             // lists of what was not told singly are being written
 	count    counters
 }
 
@@ -83,22 +84,34 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 	if observer == nil {
 		observer = relay.Observers{}
 	}
-	sch := schedule{steps: cfg.Retry, rand: cfg.Rand}
+	retry := schedule.Retry{Steps: cfg.Retry, Rand: cfg.Rand}
 	d := &Dispatcher{
 		cfg: cfg, queue: q, transport: t, observer: observer,
-		settler: settler{schedule: sch, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice},
+		settler: settler{retry: retry, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice},
 		notices: notices.New(notices.Config{Limit: cfg.NoticeLimit, Span: cfg.NoticeSpan, Item: q.Item, NextID: q.NextID, Sign: cfg.Sign, Log: cfg.Log,
 			Bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster, Languages: cfg.Languages,
 				Language: cfg.Language, TellLate: cfg.TellLate, SevenBit: cfg.SevenBit}}),
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
 		giveUp: make(chan struct{}), abort: make(chan struct{}), workers: make(chan work),
-		sched: newScheduler(cfg.MaxConnections, cfg.PerProvider, sch),
-		clock: newClock(), armed: math.MaxInt64, waiting: make(map[ref][]chan handover),
+		clock: newClock(), armed: math.MaxInt64, waiting: make(map[schedule.Ref][]chan handover),
 	}
-	d.sched.limit(cfg.Limits, d.clock)
+	d.sched = schedule.New(schedule.Config{Attempts: cfg.MaxConnections, PerProvider: cfg.PerProvider, Retry: retry,
+		Limits: schedule.Limits{Reserve: d.reserve, Provider: cfg.Limits.Provider, Allowance: cfg.Limits.Allowance}})
 	d.attempts, d.cancelAttempts = context.WithCancel(context.Background())
 	q.Watch(d.watch)
 	return d, nil
+}
+
+// reserve is Limits.Reserve with its answer on our clock.
+func (d *Dispatcher) reserve(destination string) int64 {
+	if d.cfg.Limits.Reserve == nil {
+		return 0
+	}
+	wait := d.cfg.Limits.Reserve(destination)
+	if wait.IsZero() {
+		return 0
+	}
+	return d.clock.at(wait)
 }
 
 // Ready is closed when the whole store is loaded and attempts begin.
@@ -150,7 +163,7 @@ func (d *Dispatcher) load(ctx context.Context) error {
 		}
 		d.mu.Lock()
 		now := d.clock.now()
-		d.sched.add(e, d.fateOf(e), now)
+		d.sched.Add(e, d.stateOf(e), now)
 		d.mu.Unlock()
 	}
 	if err := d.LoadRows(ctx); err != nil {
@@ -184,17 +197,17 @@ func (d *Dispatcher) watch(entries []relay.Entry) {
 	defer d.mu.Unlock()
 	now := d.clock.now()
 	for _, e := range entries {
-		d.sched.add(e, d.fateOf(e), now)
+		d.sched.Add(e, d.stateOf(e), now)
 	}
 	d.pump()
 }
 
-// fateOf is where a Delivery of the store belongs; the clock was just looked at.
+// stateOf is where a Delivery of the store belongs; the clock was just looked at.
 //
 // A due time further away than the schedule ever puts one was written before
 // the clock was set back: it is brought near. FUTURERELEASE (RFC 4865) is the
 // exception: before the first attempt, a due time after arrival was asked for.
-func (d *Dispatcher) fateOf(e relay.Entry) fate {
+func (d *Dispatcher) stateOf(e relay.Entry) schedule.State {
 	due := e.Due
 	asked := e.Attempts == 0 && e.Due.After(e.Arrival)
 	if !asked {
@@ -207,7 +220,7 @@ func (d *Dispatcher) fateOf(e relay.Entry) fate {
 			due = limit
 		}
 	}
-	f := fate{due: d.clock.at(due), attempts: e.Attempts, held: e.Held}
+	f := schedule.State{Due: d.clock.at(due), Attempts: e.Attempts, Held: e.Held}
 	if d.cfg.DelayNotice > 0 && !e.DelayNoticed {
 		begin := e.Arrival
 		switch {
@@ -216,7 +229,7 @@ func (d *Dispatcher) fateOf(e relay.Entry) fate {
 		case begin.After(d.clock.wall):
 			begin = d.clock.wall
 		}
-		f.notice = d.clock.at(begin.Add(d.cfg.DelayNotice))
+		f.Notice = d.clock.at(begin.Add(d.cfg.DelayNotice))
 	}
 	return f
 }
@@ -229,7 +242,7 @@ func (d *Dispatcher) tick() time.Duration {
 	d.armed = math.MinInt64 // the loop is awake: pump need not wake it
 	d.pump()
 	now := d.clock.now()
-	next := d.sched.nextEvent(d.noticing < maxNoticing)
+	next := d.sched.NextEvent(d.noticing < maxNoticing)
 	if at := d.notices.Next(d.clock.wall); !at.IsZero() && !d.listing && d.loaded && !d.stopping {
 		if next = min(next, d.clock.at(at)); !at.After(d.clock.wall) {
 			d.listing = true
@@ -250,8 +263,8 @@ func (d *Dispatcher) watchdog() {
 		return
 	}
 	d.watched = now
-	d.sched.sweep(now)
-	if n := d.sched.rescue(); n > 0 {
+	d.sched.Sweep(now)
+	if n := d.sched.Rescue(); n > 0 {
 		d.count.stranded += uint64(n)
 		d.cfg.Log.Error("the watchdog found deliveries that nothing would have woken; please report this", "deliveries", n)
 	}
@@ -263,9 +276,9 @@ func (d *Dispatcher) pump() {
 		return
 	}
 	now := d.clock.now()
-	d.sched.advance(now)
+	d.sched.Advance(now)
 	for d.noticing < maxNoticing { // before attempts: of a full queue it has the oldest
-		all := d.sched.takeNotices(now)
+		all := d.sched.TakeNotices(now)
 		if all == nil {
 			break
 		}
@@ -273,54 +286,53 @@ func (d *Dispatcher) pump() {
 		d.wg.Add(len(all))
 		works := make([]work, len(all))
 		for i, a := range all {
-			works[i] = d.workOn(a.r)
-			works[i].was.first = a.ready
+			works[i] = d.workOn(a.Ref)
+			works[i].was.First = a.Ready
 		}
 		go d.tellDelay(works)
 	}
-	for d.sched.out < d.cfg.MaxConnections+settleRoom {
-		f, ok := d.sched.take(now)
+	for d.sched.InHand() < d.cfg.MaxConnections+settleRoom {
+		slot, ok := d.sched.Take(now)
 		if !ok {
 			break
 		}
 		d.wg.Add(1)
-		w := d.workOn(f.r)
-		w.slot = &slot{d: d, flight: f}
+		w := d.workOn(slot.Ref)
+		w.admission = &admission{d: d, slot: slot}
 		d.start(w)
 	}
-	if d.sched.nextEvent(d.noticing < maxNoticing) < d.armed {
+	if d.sched.NextEvent(d.noticing < maxNoticing) < d.armed {
 		d.wake()
 	}
 }
 
 // work is an entry that is out, for the goroutine that has it.
 type work struct {
-	r      ref
-	id     relay.QueueID
-	job    uint16
-	forced bool
-	was    fate  // what it goes back to if nothing comes of it
-	slot   *slot // of an attempt, until it has landed
+	r         schedule.Ref
+	id        relay.QueueID
+	job       uint16
+	was       schedule.State // what it goes back to if nothing comes of it
+	admission *admission     // of an attempt, until its slot is given back
 }
 
-func (d *Dispatcher) workOn(r ref) work {
-	e := d.sched.at(r)
-	return work{r: r, id: e.id(), job: e.job, forced: e.forced, was: d.sched.fateOf(r)}
+func (d *Dispatcher) workOn(r schedule.Ref) work {
+	id, job := d.sched.Delivery(r)
+	return work{r: r, id: id, job: job, was: d.sched.StateOf(r)}
 }
 
 // release ends somebody's work on an entry. An operator's act that waits for
 // it gets it next.
-func (d *Dispatcher) release(w work, f fate) {
+func (d *Dispatcher) release(w work, f schedule.State) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	queue := d.waiting[w.r]
 	switch {
-	case f.gone:
+	case f.Gone:
 		for _, next := range queue {
 			next <- handover{}
 		}
 		delete(d.waiting, w.r)
-		d.sched.put(w.r, f, d.clock.now())
+		d.sched.Put(w.r, f, d.clock.now())
 	case len(queue) > 0:
 		w.was = f
 		if d.waiting[w.r] = queue[1:]; len(queue) == 1 {
@@ -328,7 +340,7 @@ func (d *Dispatcher) release(w work, f fate) {
 		}
 		queue[0] <- handover{work: w, ok: true}
 	default:
-		d.sched.put(w.r, f, d.clock.now())
+		d.sched.Put(w.r, f, d.clock.now())
 	}
 	d.pump()
 }
@@ -392,7 +404,7 @@ func (d *Dispatcher) stop() error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return fmt.Errorf("delivery: %d attempts did not end when told to; they are made again after the next start", d.sched.out)
+	return fmt.Errorf("delivery: %d attempts did not end when told to; they are made again after the next start", d.sched.InHand())
 }
 
 func (d *Dispatcher) counted(change func(*counters)) {

@@ -8,6 +8,7 @@ import (
 	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery/notices"
+	"dawk/relay/delivery/schedule"
 )
 
 var arrival = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -29,7 +30,7 @@ type teller struct {
 
 func newTeller() *teller {
 	next := uint64(100)
-	return &teller{settler{schedule: schedule{steps: DefaultRetry, rand: middle}, maxAge: 5 * 24 * time.Hour, delayNotice: 4 * time.Hour},
+	return &teller{settler{retry: schedule.Retry{Steps: DefaultRetry, Rand: middle}, maxAge: 5 * 24 * time.Hour, delayNotice: 4 * time.Hour},
 		notices.New(notices.Config{Bounce: bounce.Config{Hostname: "relay.example.org"}, Span: time.Hour, Log: slog.New(slog.DiscardHandler),
 			NextID: func() relay.QueueID { next++; return relay.QueueID{Key: next, Dir: 1} }})}
 }

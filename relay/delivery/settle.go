@@ -8,6 +8,7 @@ import (
 	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery/notices"
+	"dawk/relay/delivery/schedule"
 )
 
 // routeChanged is the Rule of recipients whose route is another one than at
@@ -17,7 +18,7 @@ const routeChanged = "its route has changed"
 // settler turns what happened to a Delivery into the Settlement that records
 // it, but for its notices. It is pure: time comes as an argument.
 type settler struct {
-	schedule    schedule
+	retry       schedule.Retry
 	maxAge      time.Duration
 	delayNotice time.Duration // 0: never
 }
@@ -58,7 +59,7 @@ func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 	next.Unknown = a.result.Unknown && delayed
 	switch {
 	case delayed:
-		next.Due, next.Rule = s.schedule.next(n, next.Unknown, now)
+		next.Due, next.Rule = s.retry.Next(n, next.Unknown, now)
 	case len(a.split) > 0: // all that remains was not part of this attempt
 		next.Attempts = d.Attempts
 		next.Due, next.Rule = now, routeChanged
@@ -180,13 +181,10 @@ func outcomesFor(d *relay.Delivery, action relay.Action, reply relay.Reply) []re
 	return out
 }
 
-// An entry has eight bits for the reason of its delay: a category of
-// bounce.Classify, counted from 1; 0 is for what was not attempted since the
-// relay started.
-const maxReasons = 64
-
+// reasonIndex is the reason of a delay as the schedule knows it: a category of
+// bounce.Classify, counted from 1.
 func reasonIndex(r relay.Reply) uint8 {
-	return uint8(min(slices.Index(bounce.Categories(), bounce.Classify(r))+1, maxReasons-1))
+	return uint8(min(slices.Index(bounce.Categories(), bounce.Classify(r))+1, schedule.MaxReasons-1))
 }
 
 func reasonName(i uint8) string {

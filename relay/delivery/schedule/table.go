@@ -1,9 +1,13 @@
-package delivery
+package schedule
 
-import "dawk/relay"
+import (
+	"iter"
 
-// ref names an entry: its number in the slab, from 1. 0 is no entry.
-type ref uint32
+	"dawk/relay"
+)
+
+// Ref names an entry: its number in the slab, from 1. 0 is no entry.
+type Ref uint32
 
 // place is where an entry is: exactly one, always. It is what "every Delivery
 // has exactly one next event" means: that of its place or, if that comes first,
@@ -14,27 +18,27 @@ const (
 	placeFree    place = iota
 	placeWaiting       // in the due heap, until its due time
 	placeReady         // in the lane of its destination and identity, until its turn
-	placeOut           // with the goroutine that attempts, settles or acts on it
+	placeTaken         // with whoever attempts, settles or acts on it
 	placeHeld          // held; only an operator moves it
 )
 
-// entry is what the scheduler knows of one Delivery: 72 bytes, no pointers, so
+// entry is what the schedule knows of one Delivery: 72 bytes, no pointers, so
 // that the garbage collector never looks at a million of them.
 type entry struct {
 	key          uint64 // relay.QueueID.Key
-	due          int64  // on the scheduler's clock, µs
+	due          int64  // on the schedule's clock, µs
 	notice       int64  // when its delay notice is due, likewise; 0: none is to come
 	dir          uint32 // relay.QueueID.Dir
 	arrival      uint32 // Unix seconds; good until 2106
 	dest, ident  uint32 // numbers of its destination and its identity
-	sibling      ref    // another Delivery of the same message
-	next, prev   ref    // neighbours in its lane; in the due heap prev is its position
-	alarm        ref    // its position in the heap of notices
-	older, newer ref    // neighbours by arrival
+	sibling      Ref    // another Delivery of the same message
+	next, prev   Ref    // neighbours in its lane; in the due heap prev is its position
+	alarm        Ref    // its position in the heap of notices
+	older, newer Ref    // neighbours by arrival
 	job          uint16
 	attempts     uint16 // no higher than it can count
 	place        place
-	reason       uint8 // why it is delayed: see reasonIndex
+	reason       uint8 // why it is delayed: see State
 	held         bool
 	forced       bool // the operator wants an attempt now, FUTURERELEASE or not
 }
@@ -45,22 +49,22 @@ const chunkSize = 4096 // entries; 256 KiB
 // index from messages to their first entry, and a list by arrival.
 type table struct {
 	chunks         []*[chunkSize]entry
-	used           ref // highest number ever given
-	free           ref // head of the free list, linked by next
-	index          map[uint64]ref
+	used           Ref // highest number ever given
+	free           Ref // head of the free list, linked by next
+	index          map[uint64]Ref
 	n              int
-	oldest, newest ref
+	oldest, newest Ref
 	minutes        map[uint32]int // entries by the minute of their arrival
 }
 
 func newTable() table {
-	return table{index: make(map[uint64]ref), minutes: make(map[uint32]int)}
+	return table{index: make(map[uint64]Ref), minutes: make(map[uint32]int)}
 }
 
-func (t *table) at(r ref) *entry { return &t.chunks[(r-1)/chunkSize][(r-1)%chunkSize] }
+func (t *table) at(r Ref) *entry { return &t.chunks[(r-1)/chunkSize][(r-1)%chunkSize] }
 
-// find is the entry of one Delivery, 0 when there is none.
-func (t *table) find(id relay.QueueID, job uint16) ref {
+// Find is the entry of one Delivery, 0 when there is none.
+func (t *table) Find(id relay.QueueID, job uint16) Ref {
 	for r := t.index[id.Key]; r != 0; r = t.at(r).sibling {
 		if e := t.at(r); e.job == job && e.dir == id.Dir {
 			return r
@@ -70,7 +74,7 @@ func (t *table) find(id relay.QueueID, job uint16) ref {
 }
 
 // insert makes an entry for e, which is in no place yet.
-func (t *table) insert(id relay.QueueID, job uint16, arrival uint32) ref {
+func (t *table) insert(id relay.QueueID, job uint16, arrival uint32) Ref {
 	r := t.free
 	if r != 0 {
 		t.free = t.at(r).next
@@ -97,7 +101,7 @@ func (t *table) insert(id relay.QueueID, job uint16, arrival uint32) ref {
 
 // linkByArrival puts r beside its sibling, which is as old, or else at the end:
 // the store yields its records, and commits, in the order of arrival.
-func (t *table) linkByArrival(r, sibling ref) {
+func (t *table) linkByArrival(r, sibling Ref) {
 	e := t.at(r)
 	e.older = t.newest
 	if sibling != 0 {
@@ -117,7 +121,7 @@ func (t *table) linkByArrival(r, sibling ref) {
 }
 
 // remove forgets r, which is in no place any more.
-func (t *table) remove(r ref) {
+func (t *table) remove(r Ref) {
 	e := t.at(r)
 	if first := t.index[e.key]; first != r {
 		for t.at(first).sibling != r {
@@ -149,9 +153,39 @@ func (t *table) remove(r ref) {
 	t.n--
 }
 
+// Of are the entries of a message. None may go meanwhile.
+func (t *table) Of(id relay.QueueID) iter.Seq[Ref] {
+	return func(yield func(Ref) bool) {
+		for r := t.index[id.Key]; r != 0; r = t.at(r).sibling {
+			if t.at(r).dir == id.Dir && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// All are all entries, oldest message first; the one that is given may go.
+func (t *table) All() iter.Seq[Ref] {
+	return func(yield func(Ref) bool) {
+		for r := t.oldest; r != 0; {
+			next := t.at(r).newer
+			if !yield(r) {
+				return
+			}
+			r = next
+		}
+	}
+}
+
+// Delivery is which one an entry stands for.
+func (t *table) Delivery(r Ref) (id relay.QueueID, job uint16) { return t.at(r).id(), t.at(r).job }
+
+// Taken says whether the entry is with somebody who will put it back.
+func (t *table) Taken(r Ref) bool { return t.at(r).place == placeTaken }
+
 func (e *entry) id() relay.QueueID { return relay.QueueID{Key: e.key, Dir: e.dir} }
 
-// names interns strings that many entries share, and counts their users.
+// names interns strings that many entries tenant, and counts their users.
 type names struct {
 	byName map[string]uint32
 	names  []string

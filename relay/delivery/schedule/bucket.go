@@ -1,4 +1,4 @@
-package delivery
+package schedule
 
 import "dawk/relay"
 
@@ -8,7 +8,7 @@ import "dawk/relay"
 //
 // It is a token bucket in the form of a theoretical arrival time: one number
 // that says when the tokens taken so far would all have been earned. Times are
-// µs on the scheduler's clock. The zero value has no limit.
+// µs on the Schedule's clock. The zero value has no limit.
 type bucket struct {
 	every int64 // µs a token; 0: no limit
 	slack int64 // µs: how far tokens may be taken in advance
@@ -32,7 +32,7 @@ func (b *bucket) limited() bool { return b.every > 0 }
 // next is when there is a token; what is not later than now is now.
 func (b *bucket) next() int64 { return b.full - b.slack }
 
-// take takes n tokens, which there need not be: what is over is owed.
+// Take takes n tokens, which there need not be: what is over is owed.
 func (b *bucket) take(now int64, n int) {
 	if b.every > 0 {
 		b.full = max(b.full, now) + int64(n)*b.every

@@ -1,4 +1,4 @@
-package delivery
+package schedule
 
 import (
 	"slices"
@@ -11,18 +11,18 @@ import (
 func TestRing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var r ring[int]
-		var seats [6]seat[int]
+		var nodes [6]node[int]
 		var want []int
 		t.Repeat(map[string]func(*rapid.T){
 			"join": func(t *rapid.T) {
-				if i := rapid.IntRange(0, len(seats)-1).Draw(t, "who"); !seats[i].taken {
-					r.join(&seats[i], i)
+				if i := rapid.IntRange(0, len(nodes)-1).Draw(t, "who"); !nodes[i].queued {
+					r.join(&nodes[i], i)
 					want = append(want, i)
 				}
 			},
 			"leave": func(t *rapid.T) {
-				i := rapid.IntRange(0, len(seats)-1).Draw(t, "who")
-				r.leave(&seats[i])
+				i := rapid.IntRange(0, len(nodes)-1).Draw(t, "who")
+				r.leave(&nodes[i])
 				want = slices.DeleteFunc(want, func(o int) bool { return o == i })
 			},
 			"next": func(t *rapid.T) {
@@ -35,9 +35,9 @@ func TestRing(t *testing.T) {
 				want = want[1:]
 			},
 			"": func(t *rapid.T) {
-				for i, s := range seats {
-					if s.taken != slices.Contains(want, i) {
-						t.Fatalf("%d has a seat: %v; in the ring are %v", i, s.taken, want)
+				for i, s := range nodes {
+					if s.queued != slices.Contains(want, i) {
+						t.Fatalf("%d has a node: %v; in the ring are %v", i, s.queued, want)
 					}
 				}
 				if r.empty() != (len(want) == 0) || r.last != nil && r.last.who != want[len(want)-1] {

@@ -1,4 +1,4 @@
-package delivery
+package schedule
 
 import (
 	"fmt"
@@ -12,18 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"dawk/relay"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
 // audit looks at every entry: it is in exactly one place, and the place has it.
-func (s *scheduler) audit(out map[ref]bool) error {
-	seen := map[ref]string{}
-	note := func(r ref, where string, want ...place) error {
+func (s *Schedule) audit(out map[Ref]bool) error {
+	seen := map[Ref]string{}
+	note := func(r Ref, where string, want ...place) error {
 		if before, twice := seen[r]; twice {
 			return fmt.Errorf("entry %d is in %s and in %s", r, before, where)
 		}
@@ -42,7 +39,7 @@ func (s *scheduler) audit(out map[ref]bool) error {
 		}
 	}
 	for i, r := range s.alarms.refs {
-		if e := s.at(r); int(e.alarm) != i || e.notice == 0 || e.place == placeOut || i > 0 && s.at(s.alarms.refs[(i-1)/4]).notice > e.notice {
+		if e := s.at(r); int(e.alarm) != i || e.notice == 0 || e.place == placeTaken || i > 0 && s.at(s.alarms.refs[(i-1)/4]).notice > e.notice {
 			return fmt.Errorf("the heap of notices is out of order at %d", i)
 		}
 	}
@@ -57,14 +54,14 @@ func (s *scheduler) audit(out map[ref]bool) error {
 				}
 				n++
 			}
-			if n != l.n || l.dest != d || l.share.provider != d.provider || s.lanes[uint64(d.num)<<32|uint64(l.share.ident)] != l ||
-				s.shares[shareKey{d.provider, l.share.ident}] != l.share {
+			if n != l.n || l.dest != d || l.tenant.provider != d.provider || s.lanes[uint64(d.num)<<32|uint64(l.tenant.ident)] != l ||
+				s.tenants[tenantKey{d.provider, l.tenant.ident}] != l.tenant {
 				return fmt.Errorf("a lane of %s has %d, not %d, or is lost", s.dests.names[d.num], n, l.n)
 			}
-			if n > 0 && d.open() && (!l.seat.taken || !l.share.seat.taken || d.provider.open() && !d.provider.seat.taken) {
+			if n > 0 && d.open() && (!l.node.queued || !l.tenant.node.queued || d.provider.open() && !d.provider.node.queued) {
 				return fmt.Errorf("%s could have a turn and is in no ring", s.dests.names[d.num])
 			}
-			if !l.seat.taken && n > 0 && !d.parked {
+			if !l.node.queued && n > 0 && !d.parked {
 				return fmt.Errorf("a lane of %s would never be offered a turn", s.dests.names[d.num])
 			}
 			ready += n
@@ -89,17 +86,17 @@ func (s *scheduler) audit(out map[ref]bool) error {
 		}
 	}
 	for r := range out {
-		if err := note(r, "out", placeOut); err != nil {
+		if err := note(r, "out", placeTaken); err != nil {
 			return err
 		}
 	}
 	n, notices := 0, 0
 	for r := s.oldest; r != 0; r = s.at(r).newer {
 		n++
-		if e := s.at(r); e.notice != 0 && e.place != placeOut {
+		if e := s.at(r); e.notice != 0 && e.place != placeTaken {
 			notices++
 		}
-		if e := s.at(r); e.notice != 0 && e.place != placeOut && (int(e.alarm) >= len(s.alarms.refs) || s.alarms.refs[e.alarm] != r) {
+		if e := s.at(r); e.notice != 0 && e.place != placeTaken && (int(e.alarm) >= len(s.alarms.refs) || s.alarms.refs[e.alarm] != r) {
 			return fmt.Errorf("the delay notice of entry %d would never go out", r)
 		}
 		if s.at(r).place == placeHeld {
@@ -123,32 +120,31 @@ func (s *scheduler) audit(out map[ref]bool) error {
 // Whatever happens, every Delivery has exactly one next event.
 func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := newScheduler(5, 2, schedule{steps: DefaultRetry, rand: middle})
 		known0 := map[string]string{} // what the transport has found out
 		mxOf := func(dest string) string { return "p" + string(dest[1]%3+'0') }
-		s.limit(Limits{Provider: func(dest string) string { return known0[dest] },
+		s := New(Config{Attempts: 5, PerProvider: 2, Retry: Retry{defaultRetry, middle}, Limits: Limits{Provider: func(dest string) string { return known0[dest] },
 			Allowance: func(p string) Allowance {
 				return map[string]Allowance{"p0": {Connections: 3}, "p1": {Rate: relay.Rate{N: 5, Per: time.Minute}},
 					"p2": {Connections: 1, RecipientRate: relay.Rate{N: 90, Per: time.Hour}}}[p]
-			}}, nil)
+			}}})
 		now, next := int64(1_000_000_000), uint64(0)
-		flying, acting := map[ref]*flight{}, map[ref]bool{}
+		slots, acting := map[Ref]*Slot{}, map[Ref]bool{}
 		holds := map[*provider]int{}
 		known := map[relay.QueueID][]uint16{}
-		pick := func(all iter.Seq[ref]) ref {
+		pick := func(all iter.Seq[Ref]) Ref {
 			return rapid.SampledFrom(slices.Sorted(all)).Draw(t, "entry")
 		}
-		fateOf := func() fate {
-			f := fate{gone: rapid.IntRange(0, 3).Draw(t, "gone") == 0, due: now + rapid.Int64Range(-5, 200).Draw(t, "due")*1e6,
-				attempts: rapid.IntRange(0, 70000).Draw(t, "attempts"), held: rapid.IntRange(0, 4).Draw(t, "held") == 0,
-				reason: uint8(rapid.IntRange(0, 5).Draw(t, "reason"))}
+		StateOf := func() State {
+			f := State{Gone: rapid.IntRange(0, 3).Draw(t, "gone") == 0, Due: now + rapid.Int64Range(-5, 200).Draw(t, "due")*1e6,
+				Attempts: rapid.IntRange(0, 70000).Draw(t, "attempts"), Held: rapid.IntRange(0, 4).Draw(t, "held") == 0,
+				Reason: uint8(rapid.IntRange(0, 5).Draw(t, "reason"))}
 			if rapid.Bool().Draw(t, "notice") {
-				f.notice = now + rapid.Int64Range(1, 100).Draw(t, "noticeAt")*1e6
+				f.Notice = now + rapid.Int64Range(1, 100).Draw(t, "noticeAt")*1e6
 			}
 			return f
 		}
-		forget := func(r ref, f fate) {
-			if !f.gone {
+		forget := func(r Ref, f State) {
+			if !f.Gone {
 				return
 			}
 			e := s.at(r)
@@ -159,28 +155,28 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 				next++
 				id := relay.QueueID{Key: next, Dir: 1}
 				for job := range uint16(rapid.IntRange(1, 3).Draw(t, "jobs")) {
-					f := fateOf()
-					f.gone = false
+					f := StateOf()
+					f.Gone = false
 					e := relay.Entry{ID: id, Job: job, Destination: fmt.Sprint("d", rapid.IntRange(0, 5).Draw(t, "dest")),
 						Identity: fmt.Sprint("i", rapid.IntRange(0, 2).Draw(t, "ident")), Arrival: time.UnixMicro(now)}
-					if !s.add(e, f, now) || s.add(e, f, now) {
+					if !s.Add(e, f, now) || s.Add(e, f, now) {
 						t.Fatal("a new entry is taken once")
 					}
 					known[id] = append(known[id], job)
 				}
 			},
-			"time": func(t *rapid.T) { now += rapid.Int64Range(0, 60).Draw(t, "s") * 1e6; s.advance(now) },
+			"time": func(t *rapid.T) { now += rapid.Int64Range(0, 60).Draw(t, "s") * 1e6; s.Advance(now) },
 			"take": func(t *rapid.T) {
-				f, ok := s.take(now)
+				f, ok := s.Take(now)
 				if ok {
-					flying[f.r] = &f
+					slots[f.Ref] = &f
 					holds[f.p]++
 					if holds[f.p] > f.p.width() {
 						t.Fatalf("%d attempts at once at %q, which may have %d", holds[f.p], f.p.name, f.p.width())
 					}
 					return
 				}
-				if s.flying < s.maxFlying {
+				if s.slots < s.most {
 					for _, d := range s.active {
 						if p := d.provider; d.open() && p.open() && p.next() <= now {
 							t.Fatalf("%s could have a turn", s.dests.names[d.num])
@@ -189,40 +185,40 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 				}
 			},
 			"notice": func(t *rapid.T) {
-				due := len(s.alarms.refs) > 0 && s.nextEvent(true) <= now && s.at(s.alarms.first()).notice <= now
-				all := s.takeNotices(now)
+				due := len(s.alarms.refs) > 0 && s.NextEvent(true) <= now && s.at(s.alarms.first()).notice <= now
+				all := s.TakeNotices(now)
 				if (len(all) > 0) != due {
 					t.Fatalf("a notice is due: %v; taken: %d", due, len(all))
 				}
 				for _, a := range all {
-					if e := s.at(a.r); e.key != s.at(all[0].r).key || e.dir != s.at(all[0].r).dir {
-						t.Fatalf("entries %d and %d are of two messages", a.r, all[0].r)
+					if e := s.at(a.Ref); e.key != s.at(all[0].Ref).key || e.dir != s.at(all[0].Ref).dir {
+						t.Fatalf("entries %d and %d are of two messages", a.Ref, all[0].Ref)
 					}
 					// Settled at once: its place is what it was.
-					if f := s.fateOf(a.r); rapid.Bool().Draw(t, "at once") {
-						f.notice, f.first = 0, a.ready
-						s.put(a.r, f, now)
-						if e := s.at(a.r); a.ready && s.lanes[laneKey(e)].head != a.r {
-							t.Fatalf("entry %d lost its turn", a.r)
+					if f := s.StateOf(a.Ref); rapid.Bool().Draw(t, "at once") {
+						f.Notice, f.First = 0, a.Ready
+						s.Put(a.Ref, f, now)
+						if e := s.at(a.Ref); a.Ready && s.lanes[laneKey(e)].head != a.Ref {
+							t.Fatalf("entry %d lost its turn", a.Ref)
 						}
 					} else {
-						acting[a.r] = true
+						acting[a.Ref] = true
 					}
 				}
 				for _, a := range all {
-					for r := s.index[s.at(a.r).key]; r != 0; r = s.at(r).sibling {
-						if e := s.at(r); e.dir == s.at(a.r).dir && e.place != placeOut && e.notice != 0 && e.notice <= now {
+					for r := s.index[s.at(a.Ref).key]; r != 0; r = s.at(r).sibling {
+						if e := s.at(r); e.dir == s.at(a.Ref).dir && e.place != placeTaken && e.notice != 0 && e.notice <= now {
 							t.Fatalf("entry %d of the same message was left out", r)
 						}
 					}
 				}
 			},
 			"admit": func(t *rapid.T) {
-				if len(flying) == 0 {
+				if len(slots) == 0 {
 					t.Skip()
 				}
-				f := flying[pick(maps.Keys(flying))]
-				dest := s.dests.names[s.at(f.r).dest]
+				f := slots[pick(maps.Keys(slots))]
+				dest := s.dests.names[s.at(f.Ref).dest]
 				p := mxOf(dest)
 				if rapid.IntRange(0, 9).Draw(t, "other host") == 0 {
 					p = "p" + string('0'+rune(rapid.IntRange(0, 3).Draw(t, "provider")))
@@ -230,37 +226,37 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 					known0[dest] = p
 				}
 				before := f.p
-				if ok := s.admit(f, p, rapid.IntRange(1, 3).Draw(t, "recipients"), now); ok != (f.p.name == p) {
+				if ok := s.Admit(f, p, rapid.IntRange(1, 3).Draw(t, "recipients"), now); ok != (f.p.name == p) {
 					t.Fatalf("admitted to %q: %v, and it has a connection to %q", p, ok, f.p.name)
 				}
-				if holds[before]--; f.p != before && f.p.flying > f.p.width() {
-					t.Fatalf("%d attempts at once at %q, which may have %d", f.p.flying, f.p.name, f.p.width())
+				if holds[before]--; f.p != before && f.p.slots > f.p.width() {
+					t.Fatalf("%d attempts at once at %q, which may have %d", f.p.slots, f.p.name, f.p.width())
 				}
 				holds[f.p]++
 			},
 			"land and settle": func(t *rapid.T) {
-				if len(flying) == 0 {
+				if len(slots) == 0 {
 					t.Skip()
 				}
-				r, f := pick(maps.Keys(flying)), fateOf()
-				holds[flying[r].p]--
-				s.land(flying[r], verdict(rapid.IntRange(0, 3).Draw(t, "verdict")), relay.Reply{}, now)
+				r, f := pick(maps.Keys(slots)), StateOf()
+				holds[slots[r].p]--
+				s.Land(slots[r], Verdict(rapid.IntRange(0, 3).Draw(t, "verdict")), relay.Reply{}, now)
 				forget(r, f)
-				s.put(r, f, now)
-				delete(flying, r)
+				s.Put(r, f, now)
+				delete(slots, r)
 			},
 			"act": func(t *rapid.T) {
 				for id, jobs := range known {
 					for _, job := range jobs {
-						r := s.find(id, job)
+						r := s.Find(id, job)
 						if r == 0 {
 							t.Fatalf("lost %s/%d", id, job)
 						}
-						if s.at(r).place != placeOut && rapid.IntRange(0, 5).Draw(t, "this") == 0 {
-							s.pull(r)
+						if s.at(r).place != placeTaken && rapid.IntRange(0, 5).Draw(t, "this") == 0 {
+							s.Pull(r)
 							acting[r] = true
 							if rapid.Bool().Draw(t, "wake") {
-								s.wake(r)
+								s.Wake(r)
 							}
 						}
 					}
@@ -270,14 +266,14 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 				if len(acting) == 0 {
 					t.Skip()
 				}
-				r, f := pick(maps.Keys(acting)), fateOf()
+				r, f := pick(maps.Keys(acting)), StateOf()
 				forget(r, f)
-				s.put(r, f, now)
+				s.Put(r, f, now)
 				delete(acting, r)
 			},
 			"": func(t *rapid.T) {
-				out := map[ref]bool{}
-				for r := range flying {
+				out := map[Ref]bool{}
+				for r := range slots {
 					out[r] = true
 				}
 				for r := range acting {
@@ -286,8 +282,8 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 				if err := s.audit(out); err != nil {
 					t.Fatal(err)
 				}
-				if len(flying) != s.flying || s.flying > s.maxFlying {
-					t.Fatalf("%d fly, it says %d", len(flying), s.flying)
+				if len(slots) != s.slots || s.slots > s.most {
+					t.Fatalf("%d fly, it says %d", len(slots), s.slots)
 				}
 				n, sum := 0, 0
 				for _, jobs := range known {
@@ -299,33 +295,33 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 				if n != s.n || sum != s.n {
 					t.Fatalf("%d entries, it says %d and by the minute %d", n, s.n, sum)
 				}
-				if rescued := s.rescue(); rescued != 0 {
+				if rescued := s.Rescue(); rescued != 0 {
 					t.Fatalf("%d stranded", rescued)
 				}
 			},
 		})
 		// When all is gone, nothing is remembered.
-		for r, f := range flying {
-			s.land(f, verdictNone, relay.Reply{}, now)
-			s.put(r, fate{gone: true}, now)
+		for r, f := range slots {
+			s.Land(f, VerdictNone, relay.Reply{}, now)
+			s.Put(r, State{Gone: true}, now)
 		}
 		for r := range acting {
-			s.put(r, fate{gone: true}, now)
+			s.Put(r, State{Gone: true}, now)
 		}
 		for r := s.oldest; r != 0; r = s.oldest {
-			s.pull(r)
-			s.put(r, fate{gone: true}, now)
+			s.Pull(r)
+			s.Put(r, State{Gone: true}, now)
 		}
-		s.advance(now + 1e12)
+		s.Advance(now + 1e12)
 		for range 2 { // sweep spares what was in use at its last look
-			if f, ok := s.take(now + 1e12); ok {
-				t.Fatalf("it gave out %d, which is gone", f.r)
+			if f, ok := s.Take(now + 1e12); ok {
+				t.Fatalf("it gave out %d, which is gone", f.Ref)
 			}
-			s.sweep(now + 1e12)
+			s.Sweep(now + 1e12)
 		}
-		if len(s.providers)+len(s.shares)+len(s.dests.byName)+len(s.active)+len(s.lanes)+len(s.idents.byName)+len(s.index)+len(s.minutes)+len(s.heldBy)+s.ready+s.out+s.flying != 0 {
-			t.Fatalf("empty, but it remembers %d providers, %d shares, %d destinations, %d busy, %d lanes, %d identities",
-				len(s.providers), len(s.shares), len(s.dests.byName), len(s.active), len(s.lanes), len(s.idents.byName))
+		if len(s.providers)+len(s.tenants)+len(s.dests.byName)+len(s.active)+len(s.lanes)+len(s.idents.byName)+len(s.index)+len(s.minutes)+len(s.heldBy)+s.ready+s.taken+s.slots != 0 {
+			t.Fatalf("empty, but it remembers %d providers, %d tenants, %d destinations, %d busy, %d lanes, %d identities",
+				len(s.providers), len(s.tenants), len(s.dests.byName), len(s.active), len(s.lanes), len(s.idents.byName))
 		}
 	})
 }
@@ -336,7 +332,7 @@ func TestDueHeap(t *testing.T) {
 	for range 200 {
 		tab := newTable()
 		h := dueHeap{t: &tab}
-		var in []ref
+		var in []Ref
 		for i := range 100 {
 			r := tab.insert(relay.QueueID{Key: uint64(i) + 1}, 0, 0)
 			tab.at(r).due = luck.Int64N(1000)
@@ -358,21 +354,26 @@ func TestDueHeap(t *testing.T) {
 	}
 }
 
+// big is a schedule as large relays have it.
+func big(l Limits) *Schedule {
+	return New(Config{Attempts: 500, PerProvider: 10, Retry: Retry{defaultRetry, middle}, Limits: l})
+}
+
 // fill adds n deferred Deliveries of messages to so many domains.
-func fill(s *scheduler, n, domains int, now int64) {
+func fill(s *Schedule, n, domains int, now int64) {
 	for i := range n {
-		s.add(relay.Entry{ID: relay.QueueID{Key: uint64(now) + uint64(i), Dir: 9}, Destination: fmt.Sprintf("domain%d.example", i%domains),
+		s.Add(relay.Entry{ID: relay.QueueID{Key: uint64(now) + uint64(i), Dir: 9}, Destination: fmt.Sprintf("domain%d.example", i%domains),
 			Identity: fmt.Sprint("user", i%50), Arrival: time.UnixMicro(now)},
-			fate{due: now + rand.Int64N(7200e6) + 1, notice: now + 14400e6 + int64(i), attempts: 3}, now)
+			State{Due: now + rand.Int64N(7200e6) + 1, Notice: now + 14400e6 + int64(i), Attempts: 3}, now)
 	}
 }
 
-// weigh fills a scheduler and says how many octets a Delivery takes.
+// weigh fills a Schedule and says how many octets a Delivery takes.
 func weigh(n, domains int) int {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	s := newScheduler(500, 10, schedule{steps: DefaultRetry, rand: middle})
+	s := big(Limits{})
 	fill(s, n, domains, time.Now().UnixMicro())
 	runtime.GC()
 	runtime.ReadMemStats(&after)
@@ -403,16 +404,16 @@ func BenchmarkMillion(b *testing.B) {
 }
 
 func BenchmarkRetryAmongAMillion(b *testing.B) {
-	s := newScheduler(500, 10, schedule{steps: DefaultRetry, rand: middle})
+	s := big(Limits{})
 	now := time.Now().UnixMicro()
 	fill(s, 1_000_000, 20_000, now)
 	for b.Loop() {
 		r := s.due.first()
 		now = max(now, s.at(r).due)
-		s.advance(now)
-		if f, ok := s.take(now); ok {
-			s.land(&f, verdictOpen, relay.Reply{}, now)
-			s.put(f.r, fate{due: now + 3600e6 + rand.Int64N(7200e6), attempts: 4}, now)
+		s.Advance(now)
+		if f, ok := s.Take(now); ok {
+			s.Land(&f, VerdictOpen, relay.Reply{}, now)
+			s.Put(f.Ref, State{Due: now + 3600e6 + rand.Int64N(7200e6), Attempts: 4}, now)
 		}
 	}
 }
@@ -425,23 +426,22 @@ func BenchmarkTurn(b *testing.B) {
 		providers int
 	}{{10, 1}, {10_000, 1}, {10_000, 10_000}} {
 		b.Run(fmt.Sprintf("domains=%d/providers=%d", c.domains, c.providers), func(b *testing.B) {
-			s := newScheduler(500, 10, schedule{steps: DefaultRetry, rand: middle})
-			s.limit(Limits{Provider: func(d string) string {
+			s := big(Limits{Provider: func(d string) string {
 				n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(d, "domain"), ".example"))
 				return fmt.Sprint("provider", n%c.providers)
-			}}, nil)
+			}})
 			now := time.Now().UnixMicro()
 			fill(s, 20_000, c.domains, now)
 			now += 8000e6 // all are due
-			s.advance(now)
+			s.Advance(now)
 			b.ReportAllocs()
 			for b.Loop() {
-				f, ok := s.take(now)
+				f, ok := s.Take(now)
 				if !ok {
 					b.Fatal("nobody has a turn")
 				}
-				s.land(&f, verdictOpen, relay.Reply{}, now)
-				s.put(f.r, fate{due: now, attempts: 4}, now)
+				s.Land(&f, VerdictOpen, relay.Reply{}, now)
+				s.Put(f.Ref, State{Due: now, Attempts: 4}, now)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package delivery
+package schedule
 
 import (
 	"time"
@@ -13,12 +13,12 @@ type provider struct {
 	name    string // "": of one destination, of which no attempt has found out yet whose it is
 	domains int    // destinations that are busy
 	ready   int    // entries of theirs that wait for their turn
-	flying  int    // attempts that may hold a connection
+	slots   int    // attempts that may hold a connection
 
-	turns ring[*share] // those whose turn comes
-	seat  seat[*provider]
+	turns ring[*tenant] // those whose turn comes
+	node  node[*provider]
 
-	rest       rest
+	suspension suspension
 	messages   bucket
 	recipients bucket
 	allowed    Allowance
@@ -32,56 +32,56 @@ type provider struct {
 // connections are what an ordinary mail server opens; a minute is what most
 // providers count by; half is what TCP does in the same place.
 const (
-	startConnections = 2
-	growAfter        = time.Minute      // after the first slow-down; doubled with each further one
-	growAfterMost    = 16 * time.Minute //
-	slowRest         = 5 * time.Second  // when fewer connections did not help; doubled each time
-	slowRestMost     = 5 * time.Minute
-	slowMemory       = time.Hour // how long a slow-down is remembered
+	startConnections  = 2
+	growAfter         = time.Minute      // after the first slow-down; doubled with each further one
+	growAfterMost     = 16 * time.Minute //
+	throttlePause     = 5 * time.Second  // when fewer connections did not help; doubled each time
+	throttlePauseMost = 5 * time.Minute
+	throttleMemory    = time.Hour // how long a slow-down is remembered
 )
 
 // pace is how many connections a provider takes now, as far as is known.
 type pace struct {
-	limit   int    // connections at once, 1 to Allowance.Connections
-	credit  int    // successes with all connections in use since the last change
-	epoch   uint32 // of slow-downs: attempts that were under way at one say nothing new by another
-	again   int    // slow-downs in a row, without a success between them
-	strikes int    // slow-downs since the limit was whole
-	growAt  int64  // before that it does not grow; 0: it may
-	slowAt  int64  // the last slow-down; 0: none is remembered
-	slowBy  relay.Reply
+	limit       int    // connections at once, 1 to Allowance.Connections
+	credit      int    // successes with all connections in use since the last change
+	epoch       uint32 // of slow-downs: attempts that were under way at one say nothing new by another
+	again       int    // slow-downs in a row, without a success between them
+	strikes     int    // slow-downs since the limit was whole
+	growAt      int64  // before that it does not grow; 0: it may
+	throttledAt int64  // the last slow-down; 0: none is remembered
+	throttledBy relay.Reply
 
 	failures int  // attempts in a row that did not get in
-	proving  bool // one attempt at a time, until one gets in
+	probing  bool // one attempt at a time, until one gets in
 }
 
 func newPace(most int) pace { return pace{limit: min(startConnections, most)} }
 
 // width is how many attempts may run at once.
 func (p *provider) width() int {
-	if p.proving {
+	if p.probing {
 		return 1
 	}
 	return p.limit
 }
 
 // open says whether an attempt may begin, but for rates.
-func (p *provider) open() bool { return p.rest.until == 0 && p.flying < p.width() }
+func (p *provider) open() bool { return p.suspension.until == 0 && p.slots < p.width() }
 
 // next is when the rates allow a message; what is not later than now is now.
 func (p *provider) next() int64 { return max(p.messages.next(), p.recipients.next()) }
 
 // succeeded: an attempt got in, and has given its connection back.
 func (p *provider) succeeded(now int64) {
-	if p.proving {
-		p.proving, p.limit, p.credit = false, min(p.limit, startConnections), 0
+	if p.probing {
+		p.probing, p.limit, p.credit = false, min(p.limit, startConnections), 0
 	}
 	p.failures, p.again = 0, 0
 	if p.limit >= p.allowed.Connections {
 		p.strikes, p.growAt = 0, 0
 		return
 	}
-	if p.flying+1 < p.limit { // more connections would not have been used
+	if p.slots+1 < p.limit { // more connections would not have been used
 		return
 	}
 	if p.credit++; p.credit < p.limit || now < p.growAt {
@@ -93,10 +93,10 @@ func (p *provider) succeeded(now int64) {
 	}
 }
 
-// slowed: an attempt was told to slow down. It says whether that was news, and
+// throttled: an attempt was told to slow down. It says whether that was news, and
 // how long the provider is to be left alone.
-func (p *provider) slowed(f *flight, by relay.Reply, now int64, shortest time.Duration) (news bool, pause time.Duration) {
-	p.failures, p.proving = 0, false
+func (p *provider) throttled(f *Slot, by relay.Reply, now int64, shortest time.Duration) (news bool, pause time.Duration) {
+	p.failures, p.probing = 0, false
 	if f.epoch != p.epoch {
 		return false, 0
 	}
@@ -104,11 +104,11 @@ func (p *provider) slowed(f *flight, by relay.Reply, now int64, shortest time.Du
 	p.again++
 	p.strikes++
 	if p.again > 1 || p.limit == 1 {
-		pause = min(backoff(slowRest, p.again, slowRestMost), shortest/2)
+		pause = min(backoff(throttlePause, p.again, throttlePauseMost), shortest/2)
 	}
 	p.limit, p.credit = max(1, p.limit/2), 0
 	p.growAt = now + backoff(growAfter, p.strikes, growAfterMost).Microseconds()
-	p.slowAt, p.slowBy = now, by
+	p.throttledAt, p.throttledBy = now, by
 	return true, pause
 }
 
@@ -117,9 +117,9 @@ func (p *provider) slowed(f *flight, by relay.Reply, now int64, shortest time.Du
 func (p *provider) shut(shortest time.Duration) time.Duration {
 	p.failures++
 	enough := max(2, p.limit)
-	if p.failures < enough && !p.proving {
+	if p.failures < enough && !p.probing {
 		return 0
 	}
-	p.proving = true
-	return backoff(minRest, p.failures-enough+1, shortest/2)
+	p.probing = true
+	return backoff(minSuspension, p.failures-enough+1, shortest/2)
 }

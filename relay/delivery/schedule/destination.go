@@ -1,20 +1,20 @@
-package delivery
+package schedule
 
 import "math"
 
 // lane is the entries of one identity that are ready for one destination,
 // first come first served.
 type lane struct {
-	head, tail ref
+	head, tail Ref
 	n          int
 	dest       *destination
-	share      *share
-	seat       seat[*lane] // among those of the share
+	tenant     *tenant
+	node       node[*lane] // among those of the tenant
 	older      *lane       // neighbours among the lanes of dest
 	newer      *lane
 }
 
-func (l *lane) push(t *table, r ref) {
+func (l *lane) push(t *table, r Ref) {
 	e := t.at(r)
 	e.next, e.prev = 0, l.tail
 	if l.tail != 0 {
@@ -27,7 +27,7 @@ func (l *lane) push(t *table, r ref) {
 }
 
 // pushFront gives r back its turn.
-func (l *lane) pushFront(t *table, r ref) {
+func (l *lane) pushFront(t *table, r Ref) {
 	e := t.at(r)
 	e.next, e.prev = l.head, 0
 	if l.head != 0 {
@@ -39,7 +39,7 @@ func (l *lane) pushFront(t *table, r ref) {
 	l.n++
 }
 
-func (l *lane) remove(t *table, r ref) {
+func (l *lane) remove(t *table, r Ref) {
 	e := t.at(r)
 	if e.prev != 0 {
 		t.at(e.prev).next = e.next
@@ -58,21 +58,21 @@ func (l *lane) remove(t *table, r ref) {
 // destination is one next hop, a route or a domain, that something is ready
 // for. One whose Deliveries all wait or are held costs no more than its name.
 type destination struct {
-	num    uint32 // of its name
-	ready  int    // in its lanes
-	flying int    // attempts that may hold a connection
-	lanes  *lane  // the newest of them
+	num   uint32 // of its name
+	ready int    // in its lanes
+	slots int    // attempts that may hold a connection
+	lanes *lane  // the newest of them
 
-	provider *provider // who takes its mail; never nil
-	rest     rest
-	proving  bool // one attempt at a time, until one gets through to it
-	parked   bool // lanes of it are in no ring, since it was not open at their turn
+	provider   *provider // who takes its mail; never nil
+	suspension suspension
+	probing    bool // one attempt at a time, until one gets through to it
+	parked     bool // lanes of it are in no ring, since it was not open at their turn
 }
 
 // most is how many attempts may run at once, as far as that is its own affair:
 // the provider's limit stands beside it.
 func (d *destination) most() int {
-	if d.proving {
+	if d.probing {
 		return 1
 	}
 	return math.MaxInt
@@ -80,19 +80,5 @@ func (d *destination) most() int {
 
 // open says whether it may have a turn.
 func (d *destination) open() bool {
-	return d.ready > 0 && d.rest.until == 0 && d.flying < d.most()
-}
-
-// share is the lanes of one identity for the destinations of one provider.
-type share struct {
-	ident    uint32
-	provider *provider
-	lanes    int         // that are its own
-	turns    ring[*lane] // those whose turn comes
-	seat     seat[*share]
-}
-
-type shareKey struct {
-	provider *provider
-	ident    uint32
+	return d.ready > 0 && d.suspension.until == 0 && d.slots < d.most()
 }

@@ -1,24 +1,24 @@
-package delivery
+package schedule
 
 // ring is those who wait for a turn at the same thing, first come first served;
 // whoever has had one and wants another joins again at the end.
 type ring[T any] struct {
-	first, last *seat[T]
+	first, last *node[T]
 }
 
-// seat is one's place in a ring: a field of whoever joins, so that a turn
+// node is one's place in a ring: a field of whoever joins, so that a turn
 // allocates nothing and nobody stands in a ring twice.
-type seat[T any] struct {
-	who   T
-	taken bool // it is in its ring
-	after *seat[T]
+type node[T any] struct {
+	who    T
+	queued bool // it is in its ring
+	after  *node[T]
 }
 
 func (r *ring[T]) empty() bool { return r.first == nil }
 
-// join puts who at the end, in a seat that is not taken.
-func (r *ring[T]) join(s *seat[T], who T) {
-	*s = seat[T]{who: who, taken: true}
+// join puts who at the end, by a node that is in no ring.
+func (r *ring[T]) join(s *node[T], who T) {
+	*s = node[T]{who: who, queued: true}
 	if r.last != nil {
 		r.last.after = s
 	} else {
@@ -34,17 +34,17 @@ func (r *ring[T]) next() T {
 		r.last = nil
 	}
 	who := s.who
-	*s = seat[T]{}
+	*s = node[T]{}
 	return who
 }
 
-// leave gives up a seat, if it is taken. It looks at all before it: for what
-// happens seldom.
-func (r *ring[T]) leave(s *seat[T]) {
-	if !s.taken {
+// leave takes a node out, if it is in the ring. It looks at all before it: it is
+// for what happens seldom.
+func (r *ring[T]) leave(s *node[T]) {
+	if !s.queued {
 		return
 	}
-	var before *seat[T]
+	var before *node[T]
 	for o := r.first; o != s; o = o.after {
 		before = o
 	}
@@ -56,5 +56,5 @@ func (r *ring[T]) leave(s *seat[T]) {
 	if r.last == s {
 		r.last = before
 	}
-	*s = seat[T]{}
+	*s = node[T]{}
 }

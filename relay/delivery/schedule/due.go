@@ -1,4 +1,4 @@
-package delivery
+package schedule
 
 // dueHeap orders entries by when they are due, or by when their delay notice
 // is: a heap with four children a node, which is shallower than a binary one
@@ -6,12 +6,12 @@ package delivery
 // can be taken out.
 type dueHeap struct {
 	t       *table
-	refs    []ref
+	refs    []Ref
 	notices bool // by delay notice
 }
 
 // key is the time that an entry is ordered by.
-func (h *dueHeap) key(r ref) int64 {
+func (h *dueHeap) key(r Ref) int64 {
 	if h.notices {
 		return h.t.at(r).notice
 	}
@@ -19,27 +19,27 @@ func (h *dueHeap) key(r ref) int64 {
 }
 
 // position is where an entry keeps its own.
-func (h *dueHeap) position(r ref) *ref {
+func (h *dueHeap) position(r Ref) *Ref {
 	if h.notices {
 		return &h.t.at(r).alarm
 	}
 	return &h.t.at(r).prev
 }
 
-func (h *dueHeap) push(r ref) {
+func (h *dueHeap) push(r Ref) {
 	h.refs = append(h.refs, r)
 	h.up(len(h.refs) - 1)
 }
 
 // first is the entry that is due next, 0 when none waits.
-func (h *dueHeap) first() ref {
+func (h *dueHeap) first() Ref {
 	if len(h.refs) == 0 {
 		return 0
 	}
 	return h.refs[0]
 }
 
-func (h *dueHeap) remove(r ref) {
+func (h *dueHeap) remove(r Ref) {
 	i, last := int(*h.position(r)), len(h.refs)-1
 	moved := h.refs[last]
 	h.refs = h.refs[:last]
@@ -50,7 +50,7 @@ func (h *dueHeap) remove(r ref) {
 	}
 	*h.position(r) = 0
 	if cap(h.refs) > 4*chunkSize && len(h.refs) < cap(h.refs)/4 {
-		h.refs = append(make([]ref, 0, cap(h.refs)/2), h.refs...)
+		h.refs = append(make([]Ref, 0, cap(h.refs)/2), h.refs...)
 	}
 }
 
@@ -87,7 +87,7 @@ func (h *dueHeap) down(i int) {
 	h.set(i, r)
 }
 
-func (h *dueHeap) set(i int, r ref) {
+func (h *dueHeap) set(i int, r Ref) {
 	h.refs[i] = r
-	*h.position(r) = ref(i)
+	*h.position(r) = Ref(i)
 }

@@ -1,0 +1,80 @@
+package delivery
+
+import (
+	"fmt"
+	"time"
+
+	"dawk/bounce"
+	"dawk/relay"
+	"dawk/relay/delivery/schedule"
+)
+
+// admission is what an attempt may connect to (relay.Admission): its slot, which
+// it trades for one of another provider.
+type admission struct {
+	d          *Dispatcher
+	slot       schedule.Slot
+	recipients int  // of the task
+	admitted   bool // to a provider at least once
+}
+
+// Provider is whose connection the attempt was given.
+func (a *admission) Provider() string { return a.slot.Provider() }
+
+// Admit asks for a connection to a host of that provider.
+func (a *admission) Admit(provider string) bool {
+	if a.slot.Has(provider) {
+		a.admitted = true
+		return true
+	}
+	a.d.mu.Lock()
+	defer a.d.mu.Unlock()
+	ok := a.d.sched.Admit(&a.slot, provider, a.recipients, a.d.clock.now())
+	a.admitted = a.admitted || ok
+	a.d.pump()
+	return ok
+}
+
+// turnedBack says whether the attempt ended before it connected to anything,
+// for want of a connection: then there was none.
+func (a *admission) turnedBack() bool { return a.slot.Refused() && !a.admitted }
+
+// finding is what an attempt said of its destination as a whole.
+type finding struct {
+	verdict   schedule.Verdict
+	throttled relay.Reply // of VerdictThrottled
+}
+
+// land gives back an attempt's connection.
+func (d *Dispatcher) land(w work, found finding) {
+	d.mu.Lock()
+	slot := &w.admission.slot
+	before := slot.Limit()
+	news := d.sched.Land(slot, found.verdict, found.throttled, d.clock.now())
+	after := slot.Limit()
+	d.pump()
+	d.mu.Unlock()
+	if !news {
+		return
+	}
+	d.observer.Observe(relay.Event{Kind: relay.EventProviderSlowed, Time: time.Now().Round(0), Provider: slot.Provider(),
+		Reply: found.throttled, Host: found.throttled.MTA, Rule: fmt.Sprintf("%d connections at once instead of %d", after, before)})
+}
+
+// findingOf says what the attempt found out about its destination.
+func findingOf(m *relay.Message, r relay.Result) finding {
+	for _, reply := range r.Replies {
+		if throttles(reply) {
+			return finding{schedule.VerdictThrottled, reply}
+		}
+	}
+	return finding{verdict: verdictOf(m, r)}
+}
+
+// throttles says whether a reply means that we send too much at a time. What is
+// said of one mailbox (X.2.X: it is full, or gets too much mail from all the
+// world) is no matter between us and its provider; nor is a 5yz.
+func throttles(r relay.Reply) bool {
+	return r.Code/100 == 4 && !(r.Stage == relay.StageRcpt && (r.Status.Subject == 2 || r.Status.Subject == 1)) &&
+		bounce.Classify(r) == bounce.RateLimited
+}

@@ -1,0 +1,21 @@
+// Package schedule decides which Delivery is attempted next: the table of all
+// Deliveries, fair turns, the limits and the pace of providers, suspensions, and
+// retry times.
+//
+// A [Schedule] is a data structure. It starts nothing, reads no clock (now is an
+// argument, in µs of whatever clock its owner has) and has no lock: its owner
+// has one, and calls the functions of [Limits] with it.
+//
+// An entry stands for a Delivery and is in exactly one place: waiting in a heap
+// for its due time; ready in the lane of its destination and identity; taken, by
+// whoever attempts, settles or acts on it; or held. [Schedule.Take] gives out the
+// entry whose turn it is, with a [Slot]: the right to one connection.
+// [Schedule.Land] gives the slot back with what the attempt found, and
+// [Schedule.Put] the entry with its next [State].
+//
+// An entry takes 72 octets and no pointer, so that a million of them cost the
+// garbage collector nothing.
+//
+// Begin reading at Schedule, then turns.go (whose turn it is), slots.go (what an
+// attempt may connect to), provider.go (pace) and suspension.go.
+package schedule

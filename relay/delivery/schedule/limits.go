@@ -1,0 +1,83 @@
+package schedule
+
+import "dawk/relay"
+
+// Limits are what next hops allow. Functions that are nil set no limit besides
+// Config.PerProvider. They are called under the lock of the schedule's owner:
+// they must be cheap and must not call it.
+type Limits struct {
+	// Reserve takes room for one message to a destination from its budget and
+	// gives 0, or says when there may be some. A Delivery that waits for its
+	// budget is not attempted, and nothing counts as an attempt.
+	Reserve func(destination string) (wait int64)
+	// Provider names who takes the mail of a destination; "": an attempt must
+	// find out first (relay.Admission). nil: each destination is its own.
+	Provider func(destination string) string
+	// Allowance is what a provider takes.
+	Allowance func(provider string) Allowance
+}
+
+// Allowance is what a provider takes.
+type Allowance struct {
+	Connections   int        // at once; 0: Config.PerProvider
+	Rate          relay.Rate // messages; zero: no limit
+	RecipientRate relay.Rate // recipients of messages, likewise
+}
+
+// complete gives each limit a function.
+func (l Limits) complete(perProvider int) Limits {
+	if l.Reserve == nil {
+		l.Reserve = func(string) int64 { return 0 }
+	}
+	if l.Provider == nil {
+		l.Provider = func(destination string) string { return destination }
+	}
+	given := l.Allowance
+	l.Allowance = func(provider string) (a Allowance) {
+		if given != nil {
+			a = given(provider)
+		}
+		if a.Connections <= 0 {
+			a.Connections = perProvider
+		}
+		return a
+	}
+	return l
+}
+
+// waits says whether d has to wait for its budget, and suspends it until then.
+func (s *Schedule) waits(d *destination) bool {
+	until := s.limits.Reserve(s.dests.names[d.num])
+	if until == 0 {
+		return false
+	}
+	s.suspensions.begin(&d.suspension, until, suspendedBudget)
+	return true
+}
+
+// WakeAll makes everything due now that waits for a destination after an attempt,
+// or is about to, and ends its suspension. It looks at every entry: it is for
+// what happens seldom.
+func (s *Schedule) WakeAll(destination string, now int64) {
+	num, ok := s.dests.byName[destination]
+	if !ok {
+		return
+	}
+	for r := Ref(1); r <= s.used; r++ {
+		e := s.at(r)
+		if e.place == placeTaken && e.dest == num {
+			s.woken[r] = true // it may come back from an attempt of before
+		}
+		if e.place != placeWaiting || e.dest != num || e.attempts == 0 {
+			continue
+		}
+		s.leave(r)
+		e.due = now
+		s.makeReady(r, false, now)
+	}
+	if d := s.active[num]; d != nil {
+		d.probing = false
+		s.wakeUp(d)
+		s.offer(d)
+	}
+}

@@ -1,0 +1,64 @@
+package schedule
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// unknownStep is the step of the schedule that an unknown outcome waits for.
+// The receiver may well have taken the message (RFC 1047): a patient second
+// attempt gives its duplicate detection and its administrator time.
+const unknownStep = 3
+
+// Retry is the retry schedule. It is pure: the same arguments and the same
+// luck give the same due time.
+type Retry struct {
+	Steps []time.Duration // step n follows the end of attempt n; the last repeats
+	Rand  func(n int64) int64
+}
+
+// Next is when the attempt after attempt n is due, and the rule that said so
+// in words for people. n counts from 1; ended is when attempt n ended.
+func (s Retry) Next(n int, unknown bool, ended time.Time) (due time.Time, rule string) {
+	step := min(max(n, 1), len(s.Steps))
+	if unknown {
+		step = max(step, min(unknownStep, len(s.Steps)))
+	}
+	wait := s.Steps[step-1]
+	rule = fmt.Sprintf("retry step %d of %d: %s ±10 %%", step, len(s.Steps), shortDuration(wait))
+	if n > len(s.Steps) {
+		rule += ", repeated"
+	}
+	if unknown {
+		rule = "no answer to the final dot, so it waits for " + rule
+	}
+	return ended.Add(s.jitter(wait)), rule
+}
+
+// jitter spreads d evenly over ±10 %, so that what failed together does not
+// come back together.
+func (s Retry) jitter(d time.Duration) time.Duration {
+	tenth := int64(d / 10)
+	return d - time.Duration(tenth) + time.Duration(s.Rand(2*tenth+1))
+}
+
+// step is how long a Delivery with so many attempts waits after its next one.
+func (s Retry) step(attempts int) time.Duration {
+	return s.Steps[min(max(attempts, 0), len(s.Steps)-1)]
+}
+
+// shortDuration writes 15m for 15m0s and 5d for 120h0m0s.
+func shortDuration(d time.Duration) string {
+	if day := 24 * time.Hour; d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

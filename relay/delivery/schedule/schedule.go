@@ -1,0 +1,246 @@
+package schedule
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"dawk/relay"
+)
+
+// Schedule decides which Delivery is attempted next. Every operation costs at
+// most O(log n), except where it says otherwise.
+type Schedule struct {
+	most     int // attempts at once
+	retry    Retry
+	shortest time.Duration // of the steps of retry
+	limits   Limits
+
+	table
+	due         dueHeap
+	alarms      dueHeap                 // the entries that are not taken, by when their delay notice is due
+	dests       names                   // of all entries
+	heldBy      map[uint32]int          // held entries by destination
+	active      map[uint32]*destination // the busy ones of dests
+	providers   map[string]*provider    // of those, and some that had some lately
+	idents      names
+	lanes       map[uint64]*lane // by destination and identity
+	tenants     map[tenantKey]*tenant
+	woken       map[Ref]bool // entries in placeTaken: see WakeAll
+	suspensions suspensionHeap
+	turns       ring[*provider] // those whose turn comes
+	slots       int             // attempts that may hold a connection
+	taken       int             // entries in placeTaken
+	ready       int             // entries in placeReady
+	held        int             // entries in placeHeld
+	deferred    int             // entries in placeWaiting that were attempted before
+	reasonCount [MaxReasons]int
+}
+
+// Config of a schedule.
+type Config struct {
+	Attempts    int // at once
+	PerProvider int // attempts at once to one provider, unless Limits say otherwise
+	Retry       Retry
+	Limits      Limits
+}
+
+// New makes an empty schedule.
+func New(cfg Config) *Schedule {
+	s := &Schedule{most: cfg.Attempts, retry: cfg.Retry, shortest: slices.Min(cfg.Retry.Steps), limits: cfg.Limits.complete(cfg.PerProvider),
+		table: newTable(), dests: newNames(), heldBy: make(map[uint32]int),
+		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
+		tenants: make(map[tenantKey]*tenant), woken: make(map[Ref]bool)}
+	s.due.t = &s.table
+	s.alarms = dueHeap{t: &s.table, notices: true}
+	return s
+}
+
+// State is what an entry that was taken is given back with.
+type State struct {
+	Due      int64
+	Attempts int
+	Held     bool
+	Notice   int64 // when its delay notice is due; 0: none is to come
+	Reason   uint8 // why it is delayed, below MaxReasons
+	Forced   bool  // the operator wants an attempt now, FUTURERELEASE or not
+	Gone     bool  // the entry is to be forgotten
+	First    bool  // due by then, it was ready before, and goes to the front of its lane
+	Stopped  bool  // the hold of its route stopped the attempt that it comes from
+}
+
+// MaxReasons is how many reasons an entry can tell apart; 0 is for what was not
+// attempted since the start.
+const MaxReasons = 64
+
+// InHand is how many entries are taken.
+func (s *Schedule) InHand() int { return s.taken }
+
+// StateOf is the State that leaves r as it is.
+func (s *Schedule) StateOf(r Ref) State {
+	e := s.at(r)
+	return State{Due: e.due, Attempts: int(e.attempts), Notice: e.notice, Reason: e.reason, Forced: e.forced, Held: e.held}
+}
+
+// Add takes in a Delivery; false: it is there already.
+func (s *Schedule) Add(e relay.Entry, f State, now int64) bool {
+	if s.Find(e.ID, e.Job) != 0 {
+		return false
+	}
+	arrival := uint32(min(max(e.Arrival.Unix(), 0), math.MaxUint32))
+	r := s.insert(e.ID, e.Job, arrival)
+	s.at(r).dest, s.at(r).ident = s.dests.take(e.Destination), s.idents.take(e.Identity)
+	s.taken++ // for Put, which takes it from there
+	s.at(r).place = placeTaken
+	s.reasonCount[0]++
+	s.Put(r, f, now)
+	return true
+}
+
+// busy is the destination with that number, which is about to get busy.
+func (s *Schedule) busy(num uint32) *destination {
+	d := s.active[num]
+	if d == nil {
+		name := s.dests.names[num]
+		d = &destination{num: num}
+		d.suspension.dest = d
+		d.provider = s.providerNamed(s.limits.Provider(name))
+		d.provider.domains++
+		s.active[num] = d
+		s.dests.keep(num)
+	}
+	return d
+}
+
+// Put gives an entry that was taken its next place, or forgets it.
+func (s *Schedule) Put(r Ref, f State, now int64) {
+	e := s.at(r)
+	if s.woken[r] {
+		delete(s.woken, r)
+		if f.Attempts > 0 && (f.Stopped || f.Due == e.due) {
+			f.Due = now // that is over: it does not wait for its next time
+		}
+	}
+	s.taken--
+	s.reasonCount[e.reason]--
+	if f.Gone {
+		s.idents.drop(e.ident)
+		s.dests.drop(e.dest)
+		s.remove(r)
+		return
+	}
+	e.due, e.attempts, e.reason = f.Due, uint16(min(f.Attempts, math.MaxUint16)), f.Reason
+	e.forced, e.held, e.notice = f.Forced, f.Held, f.Notice
+	s.reasonCount[e.reason]++
+	if e.notice != 0 {
+		s.alarms.push(r)
+	}
+	switch {
+	case f.Held:
+		e.place = placeHeld
+		s.held++
+		s.heldBy[e.dest]++
+	case e.due <= now:
+		s.makeReady(r, f.First, now)
+	default:
+		e.place = placeWaiting
+		if e.attempts > 0 {
+			s.deferred++
+		}
+		s.due.push(r)
+	}
+}
+
+// Pull takes an entry out of its place. The caller owns it until Put.
+func (s *Schedule) Pull(r Ref) {
+	e := s.at(r)
+	if e.notice != 0 {
+		s.alarms.remove(r)
+	}
+	s.leave(r)
+	e.place = placeTaken
+	s.taken++
+}
+
+// leave takes an entry out of its place, for the next one.
+func (s *Schedule) leave(r Ref) {
+	e := s.at(r)
+	switch e.place {
+	case placeWaiting:
+		s.due.remove(r)
+		if e.attempts > 0 {
+			s.deferred--
+		}
+	case placeReady:
+		l := s.lanes[laneKey(e)]
+		d := l.dest
+		l.remove(&s.table, r)
+		d.ready--
+		d.provider.ready--
+		s.ready--
+		s.dropLane(l)
+		s.forget(d)
+	case placeHeld:
+		s.held--
+		if s.heldBy[e.dest]--; s.heldBy[e.dest] == 0 {
+			delete(s.heldBy, e.dest)
+		}
+	}
+}
+
+// Advance moves what has become due.
+func (s *Schedule) Advance(now int64) {
+	for r := s.due.first(); r != 0 && s.at(r).due <= now; r = s.due.first() {
+		s.leave(r)
+		s.makeReady(r, false, now)
+	}
+	for len(s.suspensions) > 0 && s.suspensions[0].until <= now {
+		s.resume(s.suspensions[0])
+	}
+}
+
+// NextEvent is when Advance has something to do again or, if the caller has
+// room for one, TakeNotices.
+func (s *Schedule) NextEvent(room bool) int64 {
+	next := int64(math.MaxInt64)
+	if r := s.alarms.first(); r != 0 && room {
+		next = s.at(r).notice
+	}
+	if r := s.due.first(); r != 0 {
+		next = min(next, s.at(r).due)
+	}
+	if len(s.suspensions) > 0 {
+		next = min(next, s.suspensions[0].until)
+	}
+	return next
+}
+
+// Noticed is an entry that was taken for its delay notice.
+type Noticed struct {
+	Ref   Ref
+	Ready bool // its turn was to come
+}
+
+// TakeNotices are the entries of one message whose delay notice is due, wherever
+// they were, on hold and at a suspended destination too. Nil: none is due.
+func (s *Schedule) TakeNotices(now int64) (all []Noticed) {
+	first := s.alarms.first()
+	if first == 0 || s.at(first).notice > now {
+		return nil
+	}
+	e := s.at(first)
+	for r := s.index[e.key]; r != 0; r = s.at(r).sibling {
+		if o := s.at(r); o.dir == e.dir && o.place != placeTaken && o.notice != 0 && o.notice <= now {
+			all = append(all, Noticed{r, o.place == placeReady})
+			s.Pull(r)
+		}
+	}
+	return all
+}
+
+// adrift is how many entries are not in exactly one place. It counts what the
+// places hold, not what the entries say: anything but 0 is a defect of ours.
+func (s *Schedule) adrift() int {
+	n := s.n - len(s.due.refs) - s.ready - s.taken - s.held
+	return max(n, -n)
+}

@@ -1,0 +1,136 @@
+package schedule
+
+import (
+	"time"
+
+	"dawk/relay"
+)
+
+// Slot is one attempt's use of a connection.
+type Slot struct {
+	Ref     Ref
+	p       *provider // whose connection it may use
+	epoch   uint32    // of p's throttlings, when the connection was given
+	known   bool      // the transport has named the provider of the first host
+	refused bool      // before the first connection: the attempt is none
+}
+
+// Provider is who runs the host that the slot is for; "": nobody knows yet.
+func (f *Slot) Provider() string { return f.p.name }
+
+// Has says whether the slot is for that provider already, with nothing to count.
+// It needs no lock.
+func (f *Slot) Has(provider string) bool {
+	if f.p.name != provider || !f.known && f.p.recipients.limited() {
+		return false
+	}
+	f.known = true
+	return true
+}
+
+// Refused says whether the attempt got no connection to its first host: then it
+// is none.
+func (f *Slot) Refused() bool { return f.refused }
+
+// Limit is how many attempts may run at once at the provider.
+func (f *Slot) Limit() int { return f.p.limit }
+
+// Admit trades the connection of f for one to the provider of that name, which
+// runs the host that f is about to connect to. It says whether there was one.
+// The first host's provider is the one that the destination belongs to.
+//
+// Those that wait for the provider already go first: a domain that was unknown
+// until now does not jump its queue.
+func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
+	first := !f.known
+	f.known = true
+	if f.p.name == name {
+		if first {
+			f.p.recipients.take(now, recipients-1)
+		}
+		return true
+	}
+	p := s.providerNamed(name)
+	others := !p.turns.empty()
+	if d := s.active[s.at(f.Ref).dest]; first && d.provider != p {
+		s.move(d, p)
+	}
+	if others || !p.open() || p.next() > now {
+		f.refused = first
+		s.letGo(p)
+		return false
+	}
+	p.messages.take(now, 1)
+	p.recipients.take(now, recipients)
+	old := f.p
+	old.slots--
+	p.slots++
+	f.p, f.epoch = p, p.epoch
+	s.offerProvider(old)
+	s.letGo(old)
+	return true
+}
+
+// Verdict is what an attempt said of its destination as a whole.
+type Verdict uint8
+
+const (
+	VerdictNone      Verdict = iota // nothing: the attempt did not get as far as asking it
+	VerdictOpen                     // it talked to us about mail
+	VerdictClosed                   // it did not let us in: name, connection, greeting, TLS or login failed
+	VerdictThrottled                // it said that we send too much at a time
+)
+
+// Land gives a slot back. The entry stays taken until Put.
+// By is the reply of VerdictThrottled; news says whether it changed the pace.
+func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news bool) {
+	d, p := s.active[s.at(f.Ref).dest], f.p
+	d.slots--
+	p.slots--
+	s.slots--
+	switch v {
+	case VerdictOpen:
+		d.probing = false
+		s.suspensions.end(&d.suspension)
+		if p.suspension.until != 0 && p.suspension.why == suspendedClosed {
+			s.suspensions.end(&p.suspension)
+		}
+		p.succeeded(now)
+	case VerdictClosed:
+		d.probing = true
+		s.suspensions.begin(&d.suspension, now+suspendFor(d.ready, s.stepOf(d)).Microseconds(), suspendedClosed)
+		if pause := s.shut(p); pause > 0 {
+			s.suspensions.begin(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedClosed)
+		}
+	case VerdictThrottled:
+		d.probing = false
+		var pause time.Duration
+		if news, pause = p.throttled(f, by, now, s.shortest); pause > 0 {
+			s.suspensions.begin(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedThrottled)
+		}
+	}
+	s.offer(d)
+	s.offerProvider(p)
+	s.forget(d)
+	s.letGo(p)
+	return news
+}
+
+// shut is for a provider of several domains: one that is alone is left alone
+// itself, and one that is dead among others is no verdict on them.
+func (s *Schedule) shut(p *provider) time.Duration {
+	if p.domains < 2 {
+		return 0
+	}
+	return p.shut(s.shortest)
+}
+
+// stepOf is the retry step of one that waits for d.
+func (s *Schedule) stepOf(d *destination) time.Duration {
+	for l := d.lanes; l != nil; l = l.older {
+		if l.n > 0 {
+			return s.retry.step(int(s.at(l.head).attempts))
+		}
+	}
+	return s.retry.step(0)
+}

@@ -1,0 +1,124 @@
+package schedule
+
+import (
+	"container/heap"
+	"time"
+)
+
+// suspension is the time during which nothing is attempted at a destination or
+// at a provider.
+type suspension struct {
+	until    int64 // µs; 0: it is not suspended
+	why      suspendReason
+	pos      int          // in the heap
+	dest     *destination // whose it is: this one's
+	provider *provider    // or this one's
+}
+
+type suspendReason uint8
+
+const (
+	suspendedClosed    suspendReason = iota // it did not let us in
+	suspendedBudget                         // the budget of a route is used up
+	suspendedRate                           // its rate allows the next message later
+	suspendedThrottled                      // it told us to slow down
+)
+
+var suspendNames = [...]string{suspendedClosed: "closed", suspendedBudget: "budget", suspendedRate: "rate", suspendedThrottled: "slow"}
+
+// minSuspension is the least time between attempts on a host that does not let us
+// in: a host that resets every connection is asked no more than once a second.
+const minSuspension = time.Second
+
+// suspendFor is for how long a destination that did not let us in is suspended:
+// so long that each of those waiting gets its probe within its own retry step,
+// never more than half of that step, and no less than minSuspension if the step
+// allows. Nothing is attempted meanwhile, so nothing counts as an attempt.
+func suspendFor(waiting int, step time.Duration) time.Duration {
+	return min(step/2, max(minSuspension, step/time.Duration(waiting+2)))
+}
+
+// backoff is first, doubled with each time after the first, up to most.
+func backoff(first time.Duration, times int, most time.Duration) time.Duration {
+	return min(first<<min(max(times-1, 0), 20), most)
+}
+
+// suspensionHeap orders suspensions by their ends.
+type suspensionHeap []*suspension
+
+func (h suspensionHeap) Len() int           { return len(h) }
+func (h suspensionHeap) Less(i, j int) bool { return h[i].until < h[j].until }
+func (h suspensionHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].pos, h[j].pos = i, j
+}
+func (h *suspensionHeap) Push(x any) {
+	r := x.(*suspension)
+	r.pos = len(*h)
+	*h = append(*h, r)
+}
+func (h *suspensionHeap) Pop() any {
+	last := len(*h) - 1
+	r := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return r
+}
+
+// begin begins a suspension, or changes its end.
+func (h *suspensionHeap) begin(r *suspension, until int64, why suspendReason) {
+	r.why = why
+	if r.until != 0 {
+		r.until = until
+		heap.Fix(h, r.pos)
+		return
+	}
+	r.until = until
+	heap.Push(h, r)
+}
+
+// end ends a suspension, if it is one.
+func (h *suspensionHeap) end(r *suspension) {
+	if r.until != 0 {
+		heap.Remove(h, r.pos)
+		r.until = 0
+	}
+}
+
+// closed is how many destinations are suspended since they did not let us in.
+func (h suspensionHeap) closed() (n int) {
+	for _, r := range h {
+		if r.dest != nil && r.why == suspendedClosed {
+			n++
+		}
+	}
+	return n
+}
+
+// resume ends a suspension, and offers turns again.
+func (s *Schedule) resume(r *suspension) {
+	s.suspensions.end(r)
+	if d := r.dest; d != nil {
+		s.forget(d)
+		s.offer(d)
+		return
+	}
+	s.offerProvider(r.provider)
+	s.letGo(r.provider)
+}
+
+// Wake ends the suspension of r's destination and of its provider, but for those
+// by a rate: the operator wants an attempt now.
+func (s *Schedule) Wake(r Ref) {
+	if d := s.active[s.at(r).dest]; d != nil {
+		s.wakeUp(d)
+	}
+}
+
+func (s *Schedule) wakeUp(d *destination) {
+	for _, r := range []*suspension{&d.suspension, &d.provider.suspension} {
+		if r.until != 0 && r.why != suspendedRate {
+			s.resume(r)
+		}
+	}
+}
