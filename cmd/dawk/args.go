@@ -2,6 +2,7 @@ package main
 
 import (
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/show"
 	"errors"
 	"fmt"
 	"strings"
@@ -42,7 +43,7 @@ func arguments(least, most int, usage string) cobra.PositionalArgs {
 		if len(args) >= least && len(args) <= most {
 			return nil
 		}
-		return fmt.Errorf("write `%s %s`; this has %s", cmd.CommandPath(), usage, count(len(args), "argument"))
+		return fmt.Errorf("write `%s %s`; this has %s", cmd.CommandPath(), usage, show.Plural(len(args), "argument"))
 	}
 }
 

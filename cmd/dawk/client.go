@@ -75,7 +75,7 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, c.Explain(err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
@@ -137,8 +137,8 @@ func (c *client) lines(ctx context.Context, method, path string, query url.Value
 	}
 }
 
-// explain turns a failed connection into what the operator can do about it.
-func (c *client) explain(err error) error {
+// Explain turns a failed connection into what the operator can do about it.
+func (c *client) Explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: there is no socket at %s; start it with dawk serve, or name its configuration with -c", errNotRunning, c.socket)

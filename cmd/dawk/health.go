@@ -58,7 +58,7 @@ func (c *client) health(ctx context.Context) (*admin.Health, error) {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, c.Explain(err)
 	}
 	defer resp.Body.Close()
 	var h admin.Health

@@ -3,15 +3,12 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/config"
-	"dawk/relay"
-	"dawk/relay/admin"
+	"dawk/cmd/dawk/internal/explain"
 	"dawk/relay/history"
 )
 
@@ -46,13 +43,13 @@ func (a *app) history(terms []string, limit int, asJSON bool) error {
 	var ring []history.Record
 	seen := 0
 	out := bufio.NewWriter(a.stdout)
-	p := newPrinter(out, time.Now())
+	p := explain.NewPrinter(out, time.Now())
 	put := func(r history.Record) error {
 		if asJSON {
 			return json.NewEncoder(out).Encode(r)
 		}
-		p.record(&r)
-		return p.err
+		p.Record(&r)
+		return p.Err
 	}
 	err = history.Read(cfg.HistoryDir(), q, func(r history.Record) error {
 		seen++
@@ -77,44 +74,12 @@ func (a *app) history(terms []string, limit int, asJSON bool) error {
 	switch {
 	case asJSON:
 	case seen == 0:
-		p.line("Nothing in the history is so.")
+		p.Line("Nothing in the history is so.")
 	case limit > 0 && seen > limit:
-		p.line("The newest %d of %d records; --limit 0 shows all.", limit, seen)
+		p.Line("The newest %d of %d records; --limit 0 shows all.", limit, seen)
 	}
-	if p.err != nil {
-		return p.err
+	if p.Err != nil {
+		return p.Err
 	}
 	return out.Flush()
-}
-
-// record is one line of the history, and one more for a reply.
-func (p *printer) record(r *history.Record) {
-	if r.Kind == relay.EventNotified {
-		what := "was queued as " + r.NoticeID.String()
-		if r.NoticeID.IsZero() {
-			what = "is part of a later list"
-		}
-		p.line("%s  %s  %s  a notice (%s) %s to %s", p.clock(r.At), r.ID, p.paint(yellow, "notified"),
-			relay.Sanitize(r.NoticeKind), what, r.To)
-		return
-	}
-	colour := red
-	switch r.Kind {
-	case relay.EventRelayed, relay.EventDelivered:
-		colour = green
-	case relay.EventDelayed:
-		colour = yellow
-	}
-	where := via(&admin.Ended{Source: r.Source, Host: r.Host, Addr: r.Addr, TLS: r.TLS, Attempt: r.Attempt})
-	p.line("%s  %s  %s  %s → %s%s", p.clock(r.At), r.ID, p.paint(colour, string(r.Kind)), sender(r.From), r.To, where)
-	details := []string{}
-	if !r.Reply.IsZero() {
-		details = append(details, p.reply(r.Reply))
-	}
-	if r.Kind == relay.EventDelayed && !r.Next.IsZero() {
-		details = append(details, fmt.Sprintf("next try %s%s", p.clock(r.Next), because(r.Rule)))
-	}
-	if len(details) > 0 {
-		p.line("    %s", strings.Join(details, "; "))
-	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"dawk/cmd/dawk/internal/config"
@@ -11,9 +10,6 @@ import (
 	"dawk/relay/admin"
 	"dawk/relay/identity"
 )
-
-// ledgerFile holds quotas and holds of users, in the data directory.
-const ledgerFile = "users-ledger.json"
 
 // saveLedger is how often the quotas used are written: after a crash a user
 // has them back for as long.
@@ -26,7 +22,7 @@ type ledger struct {
 }
 
 func (r *instance) openLedger() error {
-	l, err := identity.OpenLedger(filepath.Join(r.cfg.DataDir, ledgerFile), r.log)
+	l, err := identity.OpenLedger(r.cfg.LedgerFile(), r.log)
 	if err != nil {
 		return err
 	}

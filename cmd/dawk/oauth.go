@@ -19,7 +19,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"dawk/cmd/dawk/internal/check"
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/show"
 	"dawk/mx"
 	"dawk/mx/dns"
 	"dawk/mx/oauth"
@@ -73,7 +75,7 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	var all []loginStatus
+	var all []check.LoginStatus
 	running := true
 	if err := c.get(ctx, "/v1/oauth", nil, &all); errors.Is(err, errNotRunning) {
 		running = false
@@ -82,13 +84,13 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 			return lerr
 		}
 		defer offline.Close()
-		all = loginStatuses(offline)
+		all = check.LoginStatuses(offline)
 	} else if err != nil {
 		return err
 	}
 	if asJSON {
 		if all == nil {
-			all = []loginStatus{}
+			all = []check.LoginStatus{}
 		}
 		if err := json.NewEncoder(a.stdout).Encode(all); err != nil {
 			return err
@@ -104,7 +106,7 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 	return nil
 }
 
-func printLogins(w io.Writer, all []loginStatus, running bool) {
+func printLogins(w io.Writer, all []check.LoginStatus, running bool) {
 	if len(all) == 0 {
 		fmt.Fprintln(w, "No route has a login.")
 		return
@@ -115,9 +117,9 @@ func printLogins(w io.Writer, all []loginStatus, running bool) {
 		case t.IsZero():
 			return "–"
 		case t.After(now):
-			return "in " + age(t.Sub(now))
+			return "in " + show.Age(t.Sub(now))
 		}
-		return age(now.Sub(t)) + " ago"
+		return show.Age(now.Sub(t)) + " ago"
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "ROUTE\tUSER\tFLOW\tTOKEN ENDS\tRENEWED\tUSED")
@@ -143,7 +145,7 @@ func (a *app) oauthTest(ctx context.Context, route string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	var out loginTest
+	var out check.LoginTest
 	err = c.one(ctx, http.MethodPost, "/v1/oauth/test", url.Values{"route": {route}}, &out)
 	if errors.Is(err, errNotRunning) {
 		out, err = a.testOffline(ctx, route)
@@ -171,22 +173,22 @@ func (a *app) oauthTest(ctx context.Context, route string, asJSON bool) error {
 }
 
 // testOffline tests a login without a relay that runs.
-func (a *app) testOffline(ctx context.Context, route string) (loginTest, error) {
+func (a *app) testOffline(ctx context.Context, route string) (check.LoginTest, error) {
 	cfg, err := config.Load(a.configPath)
 	if err != nil {
-		return loginTest{}, err
+		return check.LoginTest{}, err
 	}
 	mc, l, err := routesOffline(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return loginTest{}, err
+		return check.LoginTest{}, err
 	}
 	defer l.Close()
 	t, err := mx.NewTransport(mc)
 	if err != nil {
-		return loginTest{}, err
+		return check.LoginTest{}, err
 	}
 	defer t.Close()
-	return testLogin(ctx, t, l, route)
+	return check.TestLogin(ctx, t, l, route)
 }
 
 func (a *app) offlineLogins() (config.Logins, error) {
@@ -234,7 +236,7 @@ func (a *app) walkThrough(ctx context.Context, s *oauth.Source) error {
 		fmt.Fprintf(a.stdout, "Open %s in a browser on any machine,\nenter the code  %s  and log in as the mailbox that sends.\n",
 			relay.Sanitize(p.URI), relay.Sanitize(p.Code))
 		if !p.Expires.IsZero() {
-			fmt.Fprintf(a.stdout, "The code is good for %s. Waiting …\n", age(time.Until(p.Expires)))
+			fmt.Fprintf(a.stdout, "The code is good for %s. Waiting …\n", show.Age(time.Until(p.Expires)))
 		}
 	})
 	if errors.Is(err, context.Canceled) {

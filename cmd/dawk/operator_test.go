@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"dawk/cmd/dawk/internal/explain"
+	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
 )
@@ -85,9 +87,9 @@ func printItem(t *testing.T) *relay.Item {
 }
 
 // plain is a printer as a pipe gets it, in a fixed zone.
-func plain(w io.Writer) *printer {
-	p := newPrinter(w, printNow)
-	p.location = time.UTC
+func plain(w io.Writer) explain.Printer {
+	p := explain.NewPrinter(w, printNow)
+	p.Location = time.UTC
 	return p
 }
 
@@ -112,7 +114,7 @@ func TestPrintList(t *testing.T) {
 
 func TestPrintShow(t *testing.T) {
 	var b bytes.Buffer
-	if err := plain(&b).item(printItem(t)); err != nil {
+	if err := plain(&b).Item(printItem(t)); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "show", b.String())
@@ -137,11 +139,11 @@ func TestPrintWhy(t *testing.T) {
 	y.Ended = []admin.Ended{{Recipient: y.To[4], Action: relay.ActionRelayed, At: i.Message.Arrival.Add(time.Second), Attempt: 1, Host: "mx1.example.net",
 		Addr: "192.0.2.25", TLS: "TLS1.3", Reply: i.Attempts[0][0].Outcomes[2].Reply}}
 	y.Notices = []admin.Notice{{ID: relay.QueueID{Key: 1 << 50, Dir: 9}, Kind: "delayed", At: printNow.Add(-time.Minute)}}
-	if err := plain(&b).why(y); err != nil {
+	if err := plain(&b).Why(y); err != nil {
 		t.Fatal(err)
 	}
 	b.WriteString("----\n")
-	if err := plain(&b).why(&admin.Why{ID: y.ID, State: "finished", From: relay.Path{}, Arrival: y.Arrival}); err != nil {
+	if err := plain(&b).Why(&admin.Why{ID: y.ID, State: "finished", From: relay.Path{}, Arrival: y.Arrival}); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "why", b.String())
@@ -164,17 +166,17 @@ func TestPrintShape(t *testing.T) {
 func TestPrintUnits(t *testing.T) {
 	for d, want := range map[time.Duration]string{-time.Hour: "0s", 45 * time.Second: "45s", 12 * time.Minute: "12m", time.Hour: "1h", 3*time.Hour + 10*time.Minute: "3h10m",
 		24 * time.Hour: "1d", 52 * time.Hour: "2d4h", 3599600 * time.Millisecond: "1h"} {
-		if got := age(d); got != want {
+		if got := show.Age(d); got != want {
 			t.Errorf("age of %v: %s", d, got)
 		}
 	}
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 5 << 20: "5.0 MiB", 3 << 30: "3.0 GiB"} {
-		if got := size(n); got != want {
+		if got := show.Size(n); got != want {
 			t.Errorf("size of %d: %s", n, got)
 		}
 	}
 	var b bytes.Buffer
-	io.WriteString(&visible{&b}, "a\x1b[2J\r\n\tß\x7f\x00")
+	io.WriteString(show.NewVisible(&b), "a\x1b[2J\r\n\tß\x7f\x00")
 	if got, want := b.String(), "a^[[2J\n\tß^?^@"; got != want {
 		t.Errorf("visible: %q", got)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/explain"
+	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
 )
@@ -123,7 +125,7 @@ func (c *client) list(cmd *cobra.Command, a *app, filter relay.Filter, limit int
 		c.printWaiting(cmd.Context(), a.stdout)
 	}
 	if end.Failed > 0 {
-		return fmt.Errorf("%s could not be read; see dawk queue verify", plural(end.Failed, "record"))
+		return fmt.Errorf("%s could not be read; see dawk queue verify", show.Plural(end.Failed, "record"))
 	}
 	return nil
 }
@@ -179,7 +181,7 @@ func newQueueShowCommand(a *app) *cobra.Command {
 		if asJSON {
 			return json.NewEncoder(a.stdout).Encode(item)
 		}
-		return newPrinter(a.stdout, time.Now()).item(&item)
+		return explain.NewPrinter(a.stdout, time.Now()).Item(&item)
 	}
 	return cmd
 }
@@ -194,8 +196,8 @@ func (c *client) content(cmd *cobra.Command, w io.Writer, id relay.QueueID, head
 		return err
 	}
 	defer resp.Body.Close()
-	if isTerminal(w) { // a message may hold what steers a terminal
-		w = &visible{w: w}
+	if show.IsTerminal(w) { // a message may hold what steers a terminal
+		w = show.NewVisible(w)
 	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
 		return fmt.Errorf("read the content of %s: %w", id, err)

@@ -3,14 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
-	"golang.org/x/term"
-
+	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
 )
@@ -36,8 +33,8 @@ func (t *listTable) add(item *relay.Item, now time.Time) error {
 			fmt.Fprintln(t.w, "ID\tAGE\tSIZE\tTRIES\tNEXT\tFROM\tTO\tLAST REPLY")
 		}
 		d := &item.Deliveries[i]
-		fmt.Fprintf(t.w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", m.ID, age(now.Sub(m.Arrival)), size(m.Size), d.Attempts,
-			nextTry(d.Held, d.Due, now), sender(m.From), recipients(m, d), clipText(lastReply(d), 100))
+		fmt.Fprintf(t.w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", m.ID, show.Age(now.Sub(m.Arrival)), show.Size(m.Size), d.Attempts,
+			show.NextTry(d.Held, d.Due, now), show.Sender(m.From), recipients(m, d), show.ClipText(lastReply(d), 100))
 		if t.rows++; t.rows%tableBatch == 0 {
 			if err := t.w.Flush(); err != nil {
 				return err
@@ -48,23 +45,6 @@ func (t *listTable) add(item *relay.Item, now time.Time) error {
 }
 
 func (t *listTable) flush() error { return t.w.Flush() }
-
-func nextTry(held bool, due, now time.Time) string {
-	switch {
-	case held:
-		return "held"
-	case !due.After(now):
-		return "now"
-	}
-	return "in " + age(due.Sub(now))
-}
-
-func sender(p relay.Path) string {
-	if p.IsNull() {
-		return "<>"
-	}
-	return p.String()
-}
 
 // recipients names the first open recipient and counts the others.
 func recipients(m *relay.Message, d *relay.Delivery) string {
@@ -97,11 +77,11 @@ func listSummary(e *admin.End, everything bool) string {
 		}
 		return "Nothing in the queue matches."
 	}
-	s := fmt.Sprintf("%s of %s, %s", plural(e.Deliveries, "delivery"), plural(e.Messages, "message"), size(e.Bytes))
+	s := fmt.Sprintf("%s of %s, %s", show.Plural(e.Deliveries, "delivery"), show.Plural(e.Messages, "message"), show.Size(e.Bytes))
 	if e.Held > 0 {
 		s += fmt.Sprintf(", %d held", e.Held)
 	}
-	s += fmt.Sprintf(", oldest %s.", age(e.Now.Sub(e.Oldest)))
+	s += fmt.Sprintf(", oldest %s.", show.Age(e.Now.Sub(e.Oldest)))
 	if e.More {
 		s += " There are more: --limit 0 lists all, a filter or --by dest is quicker to read."
 	}
@@ -117,7 +97,7 @@ func printActed(w io.Writer, req admin.ActRequest, a *admin.Acted) error {
 	for i, p := range a.To {
 		to[i] = p.String()
 	}
-	_, err := fmt.Fprintf(w, "%s  %s  %s → %s\n", a.ID, verb, sender(a.From), strings.Join(to, ", "))
+	_, err := fmt.Fprintf(w, "%s  %s  %s → %s\n", a.ID, verb, show.Sender(a.From), strings.Join(to, ", "))
 	return err
 }
 
@@ -131,9 +111,9 @@ func actSummary(req admin.ActRequest, e *admin.End) string {
 	case e.Deliveries+e.Gone+e.Failed == 0:
 		return fmt.Sprintf("Nothing was done: %s.", skipped(req.Verb, e.Skipped))
 	}
-	what := plural(e.Deliveries, "delivery") + " of " + plural(e.Messages, "message")
+	what := show.Plural(e.Deliveries, "delivery") + " of " + show.Plural(e.Messages, "message")
 	if req.Verb == admin.Delete || req.Verb == admin.Bounce { // which pick recipients
-		what = plural(e.Recipients, "recipient") + " of " + plural(e.Messages, "message")
+		what = show.Plural(e.Recipients, "recipient") + " of " + show.Plural(e.Messages, "message")
 	}
 	if req.DryRun {
 		return fmt.Sprintf("Would %s %s; nothing was done (--dry-run).", req.Verb, what)
@@ -171,7 +151,7 @@ func printShape(w io.Writer, s *admin.Shape) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "TOTAL\tHELD\t")
 	for _, b := range s.Bounds {
-		fmt.Fprintf(t, "<%s\t", age(b))
+		fmt.Fprintf(t, "<%s\t", show.Age(b))
 	}
 	fmt.Fprintf(t, "older\t  %s\n", strings.ToUpper(s.By))
 	row := func(r *admin.ShapeRow, name string) {
@@ -209,89 +189,10 @@ func printAges(w io.Writer, s *admin.Shape) error {
 	for i, n := range s.Total.Ages {
 		name := "older"
 		if i < len(s.Bounds) {
-			name = "<" + age(s.Bounds[i])
+			name = "<" + show.Age(s.Bounds[i])
 		}
 		fmt.Fprintf(t, "%s\t%d\t\n", name, n)
 	}
 	fmt.Fprintf(t, "all\t%d\t\n", s.Total.Total)
 	return t.Flush()
-}
-
-// age writes a duration as people say it, in its two largest units: "45s",
-// "12m", "3h12m", "2d4h".
-func age(d time.Duration) string {
-	d = max(0, d).Round(time.Second)
-	days, hours, minutes := int(d/(24*time.Hour)), int(d/time.Hour)%24, int(d/time.Minute)%60
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d/time.Second))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", minutes)
-	case days == 0 && minutes == 0:
-		return fmt.Sprintf("%dh", hours)
-	case days == 0:
-		return fmt.Sprintf("%dh%dm", hours, minutes)
-	case hours == 0:
-		return fmt.Sprintf("%dd", days)
-	}
-	return fmt.Sprintf("%dd%dh", days, hours)
-}
-
-// size writes octets with three digits at most.
-func size(n int64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	if stem, ok := strings.CutSuffix(noun, "y"); ok {
-		noun = stem + "ie"
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// clipText bounds text to so many characters.
-func clipText(s string, most int) string {
-	r := []rune(s)
-	if len(r) <= most {
-		return s
-	}
-	return string(r[:most-1]) + "…"
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// visible writes control characters, except for line ends and tabs, as what
-// they are. Pieces of UTF-8 that fall between two writes stay as they are: the
-// controls that they could form (C1) are ignored by terminals in UTF-8 mode.
-type visible struct{ w io.Writer }
-
-func (v *visible) Write(p []byte) (int, error) {
-	var b strings.Builder
-	for _, c := range p {
-		switch {
-		case c == '\n' || c == '\t' || c >= ' ' && c != 0x7f:
-			b.WriteByte(c)
-		case c == '\r': // of CRLF
-		default:
-			fmt.Fprintf(&b, "^%c", unicode.ToUpper(rune(c^0x40)))
-		}
-	}
-	if _, err := io.WriteString(v.w, b.String()); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }

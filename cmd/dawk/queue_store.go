@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
 )
@@ -71,7 +72,7 @@ func newQueueCompactCommand(a *app) *cobra.Command {
 		if asJSON {
 			return json.NewEncoder(a.stdout).Encode(r)
 		}
-		_, err = fmt.Fprintf(a.stdout, "The queue file has %s now; it had %s.\n", size(r.After), size(r.Before))
+		_, err = fmt.Fprintf(a.stdout, "The queue file has %s now; it had %s.\n", show.Size(r.After), show.Size(r.Before))
 		return err
 	}
 	return cmd
@@ -95,25 +96,25 @@ func (a *app) maintain(ctx context.Context, path string, offline func(context.Co
 }
 
 func printVerified(w io.Writer, r *admin.Report) error {
-	p := newPrinter(w, time.Now())
+	p := show.NewPrinter(w, time.Now())
 	for _, problem := range r.Problems {
-		p.line("%s", relay.Sanitize(problem))
+		p.Line("%s", relay.Sanitize(problem))
 	}
 	if r.More > 0 {
-		p.line("… and %d more", r.More)
+		p.Line("… and %d more", r.More)
 	}
 	found := "every invariant holds"
 	if n := len(r.Problems) + r.More; n > 0 {
-		found = plural(n, "problem") + " found"
+		found = show.Plural(n, "problem") + " found"
 	}
-	p.line("Checked %s and %s: %s.", plural(int(r.Messages), "message"), plural(int(r.Deliveries), "delivery"), found)
+	p.Line("Checked %s and %s: %s.", show.Plural(int(r.Messages), "message"), show.Plural(int(r.Deliveries), "delivery"), found)
 	if n := len(r.SetAside); n > 0 {
-		p.line("Set aside earlier, because it could not be read: %s. It is kept in the queue file.", plural(n, "record"))
+		p.Line("Set aside earlier, because it could not be read: %s. It is kept in the queue file.", show.Plural(n, "record"))
 	}
 	for _, s := range r.SetAside {
-		p.line("  %s", relay.Sanitize(s))
+		p.Line("  %s", relay.Sanitize(s))
 	}
-	return p.err
+	return p.Err
 }
 
 func newQueueBackupCommand(a *app) *cobra.Command {
@@ -135,7 +136,7 @@ func newQueueBackupCommand(a *app) *cobra.Command {
 }
 
 func (c *client) backup(ctx context.Context, a *app, file string) error {
-	if file == "-" && isTerminal(a.stdout) {
+	if file == "-" && show.IsTerminal(a.stdout) {
 		return errors.New("a backup is no text for a terminal: redirect it, or name a file")
 	}
 	resp, err := c.call(ctx, http.MethodGet, "/v1/store/backup", nil, nil)
@@ -162,7 +163,7 @@ func (c *client) backup(ctx context.Context, a *app, file string) error {
 	if err != nil {
 		return fmt.Errorf("write the backup: %w", err)
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s: %s.\n", file, size(n))
+	_, err = fmt.Fprintf(a.stdout, "%s: %s.\n", file, show.Size(n))
 	return err
 }
 

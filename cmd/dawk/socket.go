@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"dawk/cmd/dawk/internal/explain"
 	"dawk/queue"
 	"dawk/relay"
 	"dawk/relay/admin"
@@ -116,4 +117,25 @@ func adminProvider(p delivery.ProviderStats) admin.Provider {
 func (o operated) Stats() admin.Stats {
 	s := o.d.Stats(0)
 	return admin.Stats{Deliveries: s.Queued, InFlight: s.InFlight, Ready: s.Ready, Deferred: s.Deferred, Held: s.Held, Oldest: s.OldestArrival}
+}
+
+// explainHandler serves `dawk explain`, before the paths of next.
+func (r *instance) explainHandler(next http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, req *http.Request) {
+		v := req.URL.Query()
+		q, err := explain.ParseQuestion(v.Get("from"), v.Get("to"), v.Get("identity"))
+		if err == nil {
+			e := explain.Explainer{Cfg: r.cfg, Acceptor: r.acceptor, Transport: r.transport, Users: r.users, Ledger: r.ledger.Ledger,
+				Live: true, Providers: operated{r.dispatcher}.Providers}
+			var x explain.Explanation
+			if x, err = e.Explain(req.Context(), q); err == nil {
+				writeJSON(w, http.StatusOK, x)
+				return
+			}
+		}
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+	})
+	mux.Handle("/", next)
+	return mux
 }

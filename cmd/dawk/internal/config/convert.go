@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -213,3 +214,6 @@ func (c *Config) OwnAddresses() []netip.AddrPort {
 	}
 	return own
 }
+
+// LedgerFile holds quotas and holds of users.
+func (c *Config) LedgerFile() string { return filepath.Join(c.DataDir, "users-ledger.json") }

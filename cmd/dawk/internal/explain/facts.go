@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"dawk/relay/identity"
 )
 
-// explanation is the answer of `dawk explain`.
-type explanation struct {
+// Explanation is the answer of `dawk explain`.
+type Explanation struct {
 	OK      bool      `json:"ok"` // it would be offered to a host
 	Verdict string    `json:"verdict"`
 	Live    bool      `json:"live"` // a running relay answered
@@ -86,19 +86,19 @@ type explainedBounce struct {
 	Note  string         `json:"note,omitempty"`
 }
 
-// explain finds everything out. Its error is about the question.
-func (e *explainer) explain(ctx context.Context, q question) (explanation, error) {
+// Explain finds everything out. Its error is about the question.
+func (e *Explainer) Explain(ctx context.Context, q Question) (Explanation, error) {
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
-	x := explanation{Now: time.Now(), Live: e.live, From: q.from, To: q.to, MaxSize: int64(e.cfg.Limits.MaxMessageSize), EHLO: e.cfg.Hostname}
+	x := Explanation{Now: time.Now(), Live: e.Live, From: q.From, To: q.To, MaxSize: int64(e.Cfg.Limits.MaxMessageSize), EHLO: e.Cfg.Hostname}
 	user, err := e.who(&x, q)
 	if err != nil {
 		return x, err
 	}
-	m := &relay.Message{Identity: q.identity, Envelope: relay.Envelope{From: q.from, Recipients: []relay.Recipient{{Path: q.to}}}}
-	decision, err := e.acceptor.Decide(accept.Submission{Submitter: accept.Submitter{User: user}, Envelope: relay.Envelope{From: q.from}}, 0)
+	m := &relay.Message{Identity: q.identity, Envelope: relay.Envelope{From: q.From, Recipients: []relay.Recipient{{Path: q.To}}}}
+	decision, err := e.Acceptor.Decide(accept.Submission{Submitter: accept.Submitter{User: user}, Envelope: relay.Envelope{From: q.From}}, 0)
 	if err == nil {
-		err = decision.Add(relay.Recipient{Path: q.to})
+		err = decision.Add(relay.Recipient{Path: q.To})
 	}
 	var no *accept.Refusal
 	switch {
@@ -112,7 +112,7 @@ func (e *explainer) explain(ctx context.Context, q question) (explanation, error
 	}
 	x.SendFrom, x.SendTo = m.From, m.Recipients[0].Path
 	e.schedule(&x, m)
-	x.Destination = e.transport.Explain(ctx, m, x.SendTo)
+	x.Destination = e.Transport.Explain(ctx, m, x.SendTo)
 	x.Route = e.route(&x.Destination)
 	e.sign(&x, m)
 	e.limits(&x)
@@ -122,12 +122,12 @@ func (e *explainer) explain(ctx context.Context, q question) (explanation, error
 }
 
 // who says what is known of the identity.
-func (e *explainer) who(x *explanation, q question) (*identity.User, error) {
+func (e *Explainer) who(x *Explanation, q Question) (*identity.User, error) {
 	x.Who.Name = q.identity
 	switch {
 	case q.identity == "":
 		x.Who.Note = "no --identity: a client without login, whom no sender rules concern"
-		x.Who.Others = e.mayUse(q.from)
+		x.Who.Others = e.mayUse(q.From)
 		return nil, nil
 	case strings.HasPrefix(q.identity, networkPrefix):
 		return e.client(x, strings.TrimPrefix(q.identity, networkPrefix)), nil
@@ -135,15 +135,15 @@ func (e *explainer) who(x *explanation, q question) (*identity.User, error) {
 		x.Who.Note = "a client without login; what its socket allows it is not looked at here"
 		return nil, nil
 	case e.usersUnread:
-		return nil, fmt.Errorf("the file of users %s may not be read: run this as the user that the relay runs as, or as root", e.cfg.Users.File)
-	case e.users == nil:
+		return nil, fmt.Errorf("the file of users %s may not be read: run this as the user that the relay runs as, or as root", e.Cfg.Users.File)
+	case e.Users == nil:
 		return nil, fmt.Errorf("there is no user %s: nobody can log in with this configuration", relay.Sanitize(q.identity))
 	}
-	u := e.users.Lookup(q.identity)
+	u := e.Users.Lookup(q.identity)
 	if u == nil {
-		return nil, noSuchUser(q.identity, e.cfg.Users.File)
+		return nil, fmt.Errorf("there is no user %s in %s", relay.Sanitize(q.identity), e.Cfg.Users.File)
 	}
-	x.Who = explainedUser{Name: u.Name, Known: true, Senders: u.Senders(), MayAll: len(u.Senders()) == 0, Quotas: e.ledger.Left(u)}
+	x.Who = explainedUser{Name: u.Name, Known: true, Senders: u.Senders(), MayAll: len(u.Senders()) == 0, Quotas: e.Ledger.Left(u)}
 	if u.MaxMessageSize > 0 && (x.MaxSize == 0 || u.MaxMessageSize < x.MaxSize) {
 		x.MaxSize = u.MaxMessageSize
 	}
@@ -155,8 +155,8 @@ func (e *explainer) who(x *explanation, q question) (*identity.User, error) {
 }
 
 // held says that the ledger holds all mail of u, if it does.
-func (e *explainer) held(x *explanation, u *identity.User) {
-	for _, h := range e.ledger.Holds() {
+func (e *Explainer) held(x *Explanation, u *identity.User) {
+	for _, h := range e.Ledger.Holds() {
 		if strings.EqualFold(h.Name, u.Name) {
 			x.Held = "all mail of " + u.Name + " is on hold: " + h.Rule + "; see `dawk user release`"
 		}
@@ -169,22 +169,22 @@ const networkPrefix = "network:"
 // trusts its address and limits it; nil: nothing limits it, or a whole network
 // was asked for, whose addresses have quotas each of their own. Every listener
 // that trusts it is named: which one it comes to is its own choice.
-func (e *explainer) client(x *explanation, network string) *identity.User {
+func (e *Explainer) client(x *Explanation, network string) *identity.User {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(network, "/64"))
 	if err != nil {
 		x.Who.Note = "a client without login; quotas go by address: ask for one, as in network:192.0.2.7"
 		return nil
 	}
 	var limited *identity.User
-	for i := range e.cfg.Listeners {
-		l := &e.cfg.Listeners[i]
+	for i := range e.Cfg.Listeners {
+		l := &e.Cfg.Listeners[i]
 		if !slices.ContainsFunc(relay.Prefixes(l.TrustedNetworks), func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) }) {
 			continue
 		}
 		at := explainedListener{Address: l.Address}
 		if policy := l.Policy(); policy.Watched() {
 			u := identity.ForClient(addr, policy)
-			at.Quotas = e.ledger.Left(u)
+			at.Quotas = e.Ledger.Left(u)
 			if limited == nil {
 				limited, x.Who.Quotas = u, at.Quotas
 				e.held(x, u)
@@ -209,11 +209,11 @@ func (e *explainer) client(x *explanation, network string) *identity.User {
 const maxOthers = 10
 
 // mayUse names users who may send as from because their list says so.
-func (e *explainer) mayUse(from relay.Path) (names []string) {
-	if e.users == nil || from.IsNull() {
+func (e *Explainer) mayUse(from relay.Path) (names []string) {
+	if e.Users == nil || from.IsNull() {
 		return nil
 	}
-	for _, u := range e.users.List() {
+	for _, u := range e.Users.List() {
 		if len(u.Senders()) > 0 && u.MaySend(from) && len(names) < maxOthers {
 			names = append(names, u.Name)
 		}
@@ -222,30 +222,30 @@ func (e *explainer) mayUse(from relay.Path) (names []string) {
 }
 
 // schedule is what happens to mail that does not go at once.
-func (e *explainer) schedule(x *explanation, m *relay.Message) {
-	for _, d := range e.cfg.Queue.Retry {
+func (e *Explainer) schedule(x *Explanation, m *relay.Message) {
+	for _, d := range e.Cfg.Queue.Retry {
 		x.Retry = append(x.Retry, d.String())
 	}
-	life := e.cfg.Queue.MaxAge
+	life := e.Cfg.Queue.MaxAge
 	if m.MaxAge > 0 {
 		life = relay.Duration(m.MaxAge)
 	}
 	x.MaxAge = life.String()
-	if d := e.cfg.Queue.DelayNotice; d > 0 && !m.NoDelayNotes && !m.From.IsNull() {
+	if d := e.Cfg.Queue.DelayNotice; d > 0 && !m.NoDelayNotes && !m.From.IsNull() {
 		x.DelayNotice = d.String()
 	}
 }
 
 // route is the [[route]] of a destination as the file has it.
-func (e *explainer) route(d *mx.Destination) explainedRoute {
-	out := explainedRoute{Routes: len(e.cfg.Routes)}
-	if d.Route < 0 || d.Route >= len(e.cfg.Routes) {
+func (e *Explainer) route(d *mx.Destination) explainedRoute {
+	out := explainedRoute{Routes: len(e.Cfg.Routes)}
+	if d.Route < 0 || d.Route >= len(e.Cfg.Routes) {
 		return out
 	}
-	r := &e.cfg.Routes[d.Route]
+	r := &e.Cfg.Routes[d.Route]
 	out.Name, out.Via, out.User = d.RouteName, r.Via, r.User
-	out.Line = e.cfg.Line(fmt.Sprintf("route[%d]", d.Route))
-	for _, h := range e.transport.HeldRoutes() {
+	out.Line = e.Cfg.Line(fmt.Sprintf("route[%d]", d.Route))
+	for _, h := range e.Transport.HeldRoutes() {
 		if h.Route == d.RouteName {
 			out.HeldSince, out.HeldWhy = h.Since, h.Reply.Advised()
 		}
@@ -255,16 +255,16 @@ func (e *explainer) route(d *mx.Destination) explainedRoute {
 
 // sign says which keys would sign, by the domain of From. A message without
 // From field of the same domain is signed otherwise.
-func (e *explainer) sign(x *explanation, m *relay.Message) {
+func (e *Explainer) sign(x *Explanation, m *relay.Message) {
 	domain := m.From.Domain()
 	if domain == "" {
-		domain = e.cfg.Hostname
+		domain = e.Cfg.Hostname
 	}
-	if x.Route.Name != "" && e.cfg.Unsigned(mx.RoutePrefix+x.Route.Name) {
+	if x.Route.Name != "" && e.Cfg.Unsigned(mx.RoutePrefix+x.Route.Name) {
 		x.Unsigned = "the route takes its mail unsigned (dkim)"
 		return
 	}
-	for _, k := range e.cfg.DkimKeys() {
+	for _, k := range e.Cfg.DkimKeys() {
 		k, err := k.Normalize()
 		if err != nil || k.Domain != domain {
 			continue
@@ -288,17 +288,17 @@ func keyKind(k dkim.Key) string {
 }
 
 // bounce says who would be told of a failure, and how.
-func (e *explainer) bounce(ctx context.Context, x *explanation) {
+func (e *Explainer) bounce(ctx context.Context, x *Explanation) {
 	to := x.SendFrom
 	if to.IsNull() {
-		if to = e.cfg.PostmasterPath(); to.IsNull() {
+		if to = e.Cfg.PostmasterPath(); to.IsNull() {
 			x.Bounce.Note = "nobody is told: the reverse-path is null, and no postmaster is set"
 			return
 		}
 		x.Bounce.Note = "the reverse-path is null: only the postmaster is told"
 	}
 	m := &relay.Message{Identity: "dawk", Notice: true, Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: to}}}}
-	d := e.transport.Explain(ctx, m, to)
+	d := e.Transport.Explain(ctx, m, to)
 	x.Bounce.To, x.Bounce.Route = to, e.route(&d)
 	for i := range d.Hosts {
 		if d.Hosts[i].Trouble.IsZero() {
@@ -311,7 +311,7 @@ func (e *explainer) bounce(ctx context.Context, x *explanation) {
 }
 
 // conclude is the last sentence.
-func (x *explanation) conclude() {
+func (x *Explanation) conclude() {
 	hosts := x.Destination.Reply()
 	switch {
 	case !x.Refused.IsZero():
@@ -334,7 +334,7 @@ func (x *explanation) conclude() {
 	x.Verdict = relay.Sanitize(x.Verdict)
 }
 
-func (x *explanation) firstHost() string {
+func (x *Explanation) firstHost() string {
 	for i := range x.Destination.Hosts {
 		h := &x.Destination.Hosts[i]
 		if h.Trouble.IsZero() {

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"cmp"
@@ -12,7 +12,7 @@ import (
 
 // noticeWay says which way bounces go, where there are routes. The postmaster
 // stands for whoever gets one.
-func (c *checker) noticeWay(t *mx.Transport) []finding {
+func (c *checker) noticeWay(t *mx.Transport) []Finding {
 	to := c.cfg.PostmasterPath()
 	if to.IsNull() {
 		return nil // told by postmaster
@@ -20,18 +20,18 @@ func (c *checker) noticeWay(t *mx.Transport) []finding {
 	route, mailbox, fallback := t.NoticeWay(to)
 	switch {
 	case mailbox != "":
-		return []finding{good("notices", "bounces and notices to %s go by route %s from its mailbox %s, which gets the answers, with NOTIFY=NEVER", to, route, mailbox)}
+		return []Finding{good("notices", "bounces and notices to %s go by route %s from its mailbox %s, which gets the answers, with NOTIFY=NEVER", to, route, mailbox)}
 	case route != "":
-		return []finding{good("notices", "bounces and notices to %s go by route %s", to, route)}
+		return []Finding{good("notices", "bounces and notices to %s go by route %s", to, route)}
 	case fallback != "":
-		return []finding{good("notices", "bounces and notices to %s go by MX; where no MX host takes them, from the mailbox %s with NOTIFY=NEVER; bounce.notice_route chooses another way", to, fallback)}
+		return []Finding{good("notices", "bounces and notices to %s go by MX; where no MX host takes them, from the mailbox %s with NOTIFY=NEVER; bounce.notice_route chooses another way", to, fallback)}
 	}
-	return []finding{good("notices", "bounces and notices to %s go by MX", to)}
+	return []Finding{good("notices", "bounces and notices to %s go by MX", to)}
 }
 
 // senders says what happens to mail that is not From the mailbox of a route.
-func (c *checker) senders() []finding {
-	var all []finding
+func (c *checker) senders() []Finding {
+	var all []Finding
 	for i := range c.cfg.Routes {
 		r := &c.cfg.Routes[i]
 		if r.Provider() == mx.ProviderOther || r.User == "" {
@@ -56,25 +56,25 @@ func (c *checker) senders() []finding {
 }
 
 // routes opens a session to each smart host, up to the login.
-func (c *checker) routes(ctx context.Context) []finding {
+func (c *checker) routes(ctx context.Context) []Finding {
 	if len(c.cfg.Routes) == 0 {
 		return nil
 	}
 	cfg, err := c.cfg.MxConfig(slog.New(slog.DiscardHandler))
 	if err != nil {
-		return []finding{bad("route", "", "%v", err)}
+		return []Finding{bad("route", "", "%v", err)}
 	}
 	if cfg.Resolver, err = dns.NewResolver(c.cfg.ResolverConfig()); err != nil {
 		return nil // told by dns
 	}
 	l, err := c.cfg.Logins(&cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return []finding{bad("route", "", "%v", err)}
+		return []Finding{bad("route", "", "%v", err)}
 	}
 	defer l.Close()
 	t, err := mx.NewTransport(cfg)
 	if err != nil {
-		return []finding{bad("route", "", "%v", err)}
+		return []Finding{bad("route", "", "%v", err)}
 	}
 	defer t.Close()
 	all := append(c.noticeWay(t), c.senders()...)
@@ -87,7 +87,7 @@ func (c *checker) routes(ctx context.Context) []finding {
 		case !p.Reply.IsZero():
 			all = append(all, bad("route", cmp.Or(p.Reply.Remedy, routeAdvice(p.Reply)), "%s: %s", where, p.Reply))
 			for _, lacks := range missing(l, p) {
-				all = append(all, finding{Check: "route", Level: levelError, Message: lacks})
+				all = append(all, Finding{Check: "route", Level: LevelError, Message: lacks})
 			}
 		case p.Login != "":
 			all = append(all, good("route", "%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
@@ -96,13 +96,6 @@ func (c *checker) routes(ctx context.Context) []finding {
 		}
 	}
 	return all
-}
-
-func orClear(tls string) string {
-	if tls == "" {
-		return "in the clear"
-	}
-	return tls
 }
 
 func routeAdvice(r relay.Reply) string {

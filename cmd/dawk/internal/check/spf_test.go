@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -87,14 +87,14 @@ func TestSPF(t *testing.T) {
 			t.Errorf("%s: %v", record, got)
 			continue
 		}
-		line := map[level]string{levelOK: "✔ ", levelWarning: "! "}[got[0].Level] + got[0].Message
+		line := map[level]string{levelOK: "✔ ", LevelWarning: "! "}[got[0].Level] + got[0].Message
 		if !strings.HasPrefix(line, want) {
 			t.Errorf("%s: %q, want %q", record, line, want)
 		}
 	}
 	zone["TXT a.test"] = []string{"v=spf1 a:relay.test -all"}
 	if got := spfOf(t.Context(), zone, "a.test", []netip.Addr{netip.MustParseAddr("2001:db8::25"), netip.MustParseAddr("2001:db8::26")}); len(got) != 2 ||
-		got[0].Level != levelOK || got[1].Level != levelWarning || got[1].Advice != "put ip6:2001:db8::26 into the record of a.test" {
+		got[0].Level != levelOK || got[1].Level != LevelWarning || got[1].Advice != "put ip6:2001:db8::26 into the record of a.test" {
 		t.Errorf("%+v", got)
 	}
 }

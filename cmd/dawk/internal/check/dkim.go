@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 // dkim compares each key with the record that should publish it: a signature
 // that does not verify is worse than none.
-func (c *checker) dkim(ctx context.Context) []finding {
+func (c *checker) dkim(ctx context.Context) []Finding {
 	keys := c.cfg.DkimKeys()
 	if len(keys) == 0 {
 		return nil
@@ -19,7 +19,7 @@ func (c *checker) dkim(ctx context.Context) []finding {
 	if err != nil {
 		return nil // told by dns
 	}
-	var all []finding
+	var all []Finding
 	for _, k := range keys {
 		if othersMay(k.File, 0o007) {
 			all = append(all, warn("dkim", "chmod 600 "+k.File, "every user of this machine can read the private key in %s", k.File))
@@ -29,7 +29,7 @@ func (c *checker) dkim(ctx context.Context) []finding {
 	return all
 }
 
-func dkimRecord(ctx context.Context, r *dns.Resolver, k dkim.Key) finding {
+func dkimRecord(ctx context.Context, r *dns.Resolver, k dkim.Key) Finding {
 	k, err := k.Normalize()
 	if err != nil {
 		return bad("dkim", "", "%v", err)

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 
 // sources looks at the faces that mail goes out with: whether this machine has
 // the addresses, and whether their names agree with what is said in EHLO.
-func (c *checker) sources(ctx context.Context) []finding {
+func (c *checker) sources(ctx context.Context) []Finding {
 	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
 		return nil // told by dns
 	}
-	var all []finding
+	var all []Finding
 	for i := range c.cfg.Sources {
 		s := c.cfg.Sources[i].Source()
 		if !c.used(s.Name) {
@@ -44,7 +44,7 @@ func (c *checker) used(name string) bool {
 	return slices.ContainsFunc(c.cfg.Routes, func(r config.RouteConfig) bool { return slices.Contains(r.Source, name) })
 }
 
-func (c *checker) sourceAddress(ctx context.Context, r *dns.Resolver, s mx.Source, a netip.Addr) finding {
+func (c *checker) sourceAddress(ctx context.Context, r *dns.Resolver, s mx.Source, a netip.Addr) Finding {
 	// The system knows best what it may send from: addresses that it merely
 	// routes to itself count, too.
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
@@ -61,7 +61,7 @@ func (c *checker) sourceAddress(ctx context.Context, r *dns.Resolver, s mx.Sourc
 
 // reverse looks whether an address that mail leaves from is called what is
 // said in EHLO, and that name leads back (RFC 1912 §2.1).
-func (c *checker) reverse(ctx context.Context, r *dns.Resolver, check, prefix string, a netip.Addr, ehlo string) finding {
+func (c *checker) reverse(ctx context.Context, r *dns.Resolver, check, prefix string, a netip.Addr, ehlo string) Finding {
 	advice := "ask whoever gives you the address to set its PTR record to " + ehlo
 	ptr, err := r.LookupPTR(ctx, a)
 	switch {
@@ -84,7 +84,7 @@ func (c *checker) reverse(ctx context.Context, r *dns.Resolver, check, prefix st
 
 // ipv6 looks at the address that the system would send from over IPv6: large
 // providers refuse mail from one without a name, and take it over IPv4.
-func (c *checker) ipv6(ctx context.Context, r *dns.Resolver) []finding {
+func (c *checker) ipv6(ctx context.Context, r *dns.Resolver) []Finding {
 	if c.cfg.Delivery.IP == "4" || len(c.cfg.Delivery.Source) > 0 || !c.byMX() || c.outbound6 == nil {
 		return nil
 	}
@@ -93,10 +93,10 @@ func (c *checker) ipv6(ctx context.Context, r *dns.Resolver) []finding {
 		return nil
 	}
 	f := c.reverse(ctx, r, "ipv6", "", a, c.cfg.Hostname)
-	if f.Level == levelWarning {
+	if f.Level == LevelWarning {
 		f.Advice += `; until then set [delivery] ip = "4"`
 	}
-	return []finding{f}
+	return []Finding{f}
 }
 
 // outbound6 is the address that the system would choose towards the world over

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -18,9 +18,9 @@ func TestCheckIPv6(t *testing.T) {
 		name, zone, ip, want string
 		level                level
 	}{
-		{"no name", "", "both", "2001:db8::25 has no name (PTR)", levelWarning},
-		{"another name", ptr + "host-25.isp.test.\n", "both", "is called host-25.isp.test (PTR)", levelWarning},
-		{"does not lead back", ptr + "relay.test.\nrelay.test. AAAA 2001:db8::26\n", "6", "does not lead back to it", levelWarning},
+		{"no name", "", "both", "2001:db8::25 has no name (PTR)", LevelWarning},
+		{"another name", ptr + "host-25.isp.test.\n", "both", "is called host-25.isp.test (PTR)", LevelWarning},
+		{"does not lead back", ptr + "relay.test.\nrelay.test. AAAA 2001:db8::26\n", "6", "does not lead back to it", LevelWarning},
 		{"agrees", ptr + "relay.test.\nrelay.test. AAAA 2001:db8::25\n", "both", "relay.test is 2001:db8::25", levelOK},
 		{"not used", "", "4", "", ""},
 	} {
@@ -43,7 +43,7 @@ func TestCheckIPv6(t *testing.T) {
 			if len(got) != 1 || got[0].Level != c.level || !strings.Contains(got[0].Message, c.want) {
 				t.Fatalf("%q", lines(got))
 			}
-			if c.level == levelWarning && !strings.Contains(got[0].Advice, `ip = "4"`) {
+			if c.level == LevelWarning && !strings.Contains(got[0].Advice, `ip = "4"`) {
 				t.Errorf("advice: %q", got[0].Advice)
 			}
 		})

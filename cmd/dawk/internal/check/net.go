@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -19,15 +19,15 @@ import (
 var wellKnownDomains = []string{"gmail.com", "outlook.com", "yahoo.com"}
 
 // dns asks each server by itself something that only the world can answer.
-func (c *checker) dns(ctx context.Context) []finding {
+func (c *checker) dns(ctx context.Context) []Finding {
 	cfg := c.cfg.ResolverConfig()
 	all := dns.Config{Servers: cfg.Servers}
 	r, err := dns.NewResolver(all)
 	if err != nil {
-		return []finding{bad("dns", "set [dns] servers", "no DNS servers: %v", err)}
+		return []Finding{bad("dns", "set [dns] servers", "no DNS servers: %v", err)}
 	}
 	servers := r.Servers()
-	found := make([]finding, 0, len(servers))
+	found := make([]Finding, 0, len(servers))
 	answers := 0
 	for _, server := range servers {
 		one, err := dns.NewResolver(dns.Config{Servers: []string{server}, Rounds: 1})
@@ -43,7 +43,7 @@ func (c *checker) dns(ctx context.Context) []finding {
 	}
 	if answers == 0 {
 		for i := range found {
-			found[i].Level = levelError
+			found[i].Level = LevelError
 		}
 	}
 	return found
@@ -59,12 +59,12 @@ func (c *checker) byMX() bool {
 	return true
 }
 
-// RouteName looks whether our hostname, its addresses and their names agree
+// name looks whether our hostname, its addresses and their names agree
 // (RFC 1912 §2.1): receivers of direct mail insist on it.
-func (c *checker) RouteName(ctx context.Context) []finding {
+func (c *checker) name(ctx context.Context) []Finding {
 	host := c.cfg.Hostname
 	if !strings.Contains(host, ".") {
-		return []finding{warn("hostname", `set hostname = "relay.example.org" to this machine's full name in DNS`, "%q is no full name; receivers refuse mail from such a host", host)}
+		return []Finding{warn("hostname", `set hostname = "relay.example.org" to this machine's full name in DNS`, "%q is no full name; receivers refuse mail from such a host", host)}
 	}
 	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
@@ -73,11 +73,11 @@ func (c *checker) RouteName(ctx context.Context) []finding {
 	addrs, err := r.LookupAddrs(ctx, host, "both")
 	switch {
 	case dns.Temporary(err):
-		return []finding{warn("hostname", "try again when DNS answers", "the address of %s could not be tested: %v", host, err)}
+		return []Finding{warn("hostname", "try again when DNS answers", "the address of %s could not be tested: %v", host, err)}
 	case err != nil:
-		return []finding{c.nameTrouble("add an A or AAAA record for it, or correct hostname", "%s has no address in DNS", host)}
+		return []Finding{c.nameTrouble("add an A or AAAA record for it, or correct hostname", "%s has no address in DNS", host)}
 	}
-	var all []finding
+	var all []Finding
 	for _, a := range addrs.Records {
 		if why := unroutable(a); why != "" {
 			all = append(all, c.nameTrouble("the record should hold the address that receivers see", "%s has the address %s, which is %s", host, a, why))
@@ -101,7 +101,7 @@ func (c *checker) RouteName(ctx context.Context) []finding {
 // nameTrouble matters to receivers of direct mail; a smart host has a name of
 // its own. It is a warning in both cases: behind NAT we cannot know what
 // receivers see.
-func (c *checker) nameTrouble(advice, format string, args ...any) finding {
+func (c *checker) nameTrouble(advice, format string, args ...any) Finding {
 	f := warn("hostname", advice, format, args...)
 	if c.byMX() {
 		f.Message += "; many receivers refuse mail from such a host"
@@ -128,11 +128,11 @@ func unroutable(a netip.Addr) string {
 
 // port25 tries to reach well-known MX hosts: providers of machines and of
 // access close the port more often than not.
-func (c *checker) port25(ctx context.Context) []finding {
+func (c *checker) port25(ctx context.Context) []Finding {
 	port := strconv.Itoa(c.cfg.Delivery.Port)
 	check := "port " + port
 	if !c.byMX() {
-		return []finding{good(check, "not needed: all mail goes by routes")}
+		return []Finding{good(check, "not needed: all mail goes by routes")}
 	}
 	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
@@ -149,15 +149,15 @@ func (c *checker) port25(ctx context.Context) []finding {
 		}
 		err = greeted(ctx, net.JoinHostPort(addr.String(), port))
 		if err == nil {
-			return []finding{good(check, "open outward: %s greets", host)}
+			return []Finding{good(check, "open outward: %s greets", host)}
 		}
 		last = &unreachable{host, err}
 	}
 	var closed *unreachable
 	if errors.As(last, &closed) {
-		return []finding{bad(check, "ask your provider to open port 25 outward, or send through a smart host ([[route]] to = [\"*\"], via = …)", "closed outward: %v", last)}
+		return []Finding{bad(check, "ask your provider to open port 25 outward, or send through a smart host ([[route]] to = [\"*\"], via = …)", "closed outward: %v", last)}
 	}
-	return []finding{warn(check, "see the lines about dns; `dawk check` needs to look up an MX host", "could not be tested: %v", last)}
+	return []Finding{warn(check, "see the lines about dns; `dawk check` needs to look up an MX host", "could not be tested: %v", last)}
 }
 
 type unreachable struct {

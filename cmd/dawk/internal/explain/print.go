@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"cmp"
@@ -7,23 +7,24 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"dawk/cmd/dawk/internal/show"
 	"dawk/mx"
 	"dawk/relay"
 	"dawk/relay/identity"
 )
 
-// explanation tells the story of a message that does not exist yet.
-func (p *printer) explanation(x *explanation) error {
+// Explanation tells the story of a message that does not exist yet.
+func (p Printer) Explanation(x *Explanation) error {
 	source := "from the files: no relay runs, so quotas are as written last, and holds and limits of the moment are not known"
 	if x.Live {
 		source = "as the running relay would have it now"
 	}
-	p.line("%s", p.paint(bold, fmt.Sprintf("From %s to %s", sender(x.From), x.To)))
-	p.line("  (%s)", source)
-	p.line("")
+	p.Line("%s", p.Paint(show.Bold, fmt.Sprintf("From %s to %s", show.Sender(x.From), x.To)))
+	p.Line("  (%s)", source)
+	p.Line("")
 	p.identity(x)
 	p.signature(x)
-	p.fact("Size", "at most %s; what the host takes shows when it is asked (dawk probe)", size(x.MaxSize))
+	p.fact("Size", "at most %s; what the host takes shows when it is asked (dawk probe)", show.Size(x.MaxSize))
 	p.fact("Route", "%s", routeStory(x.Route))
 	p.destinationStory(&x.Destination)
 	p.sources(x)
@@ -32,13 +33,13 @@ func (p *printer) explanation(x *explanation) error {
 	}
 	p.fact("If it waits", "tried again after %s; %s", strings.Join(x.Retry, ", "), delayWords(x))
 	p.fact("If it fails", "%s", bounceStory(&x.Bounce))
-	p.line("")
-	colour, mark := green, "✔"
+	p.Line("")
+	colour, mark := show.Green, "✔"
 	if !x.OK {
-		colour, mark = red, "✘"
+		colour, mark = show.Red, "✘"
 	}
-	p.line("%s %s", p.paint(colour, mark), x.Verdict)
-	return p.err
+	p.Line("%s %s", p.Paint(colour, mark), x.Verdict)
+	return p.Err
 }
 
 func only(yes bool, word string) string {
@@ -49,8 +50,8 @@ func only(yes bool, word string) string {
 }
 
 // fact is one line of the story, under a word.
-func (p *printer) fact(word, format string, args ...any) {
-	p.line("  %-12s %s", word, relay.Sanitize(fmt.Sprintf(format, args...)))
+func (p Printer) fact(word, format string, args ...any) {
+	p.Line("  %-12s %s", word, relay.Sanitize(fmt.Sprintf(format, args...)))
 }
 
 func quotaWords(quotas []identity.Left) (words []string) {
@@ -61,7 +62,7 @@ func quotaWords(quotas []identity.Left) (words []string) {
 }
 
 // identity says who sends, and what the rules of acceptance make of it.
-func (p *printer) identity(x *explanation) {
+func (p Printer) identity(x *Explanation) {
 	switch {
 	case !x.Who.Known && x.Who.Name != "":
 		p.fact("Identity", "%s: %s", x.Who.Name, x.Who.Note)
@@ -88,7 +89,7 @@ func (p *printer) identity(x *explanation) {
 		p.fact("Refused", "%s", x.Refused)
 	}
 	if x.SendFrom != x.From {
-		p.fact("Rewritten", "it leaves as from %s", sender(x.SendFrom))
+		p.fact("Rewritten", "it leaves as from %s", show.Sender(x.SendFrom))
 	}
 	if x.SendTo != x.To {
 		p.fact("Redirected", "it goes to %s instead", x.SendTo)
@@ -98,7 +99,7 @@ func (p *printer) identity(x *explanation) {
 	}
 }
 
-func (p *printer) signature(x *explanation) {
+func (p Printer) signature(x *Explanation) {
 	if len(x.Signed) == 0 {
 		p.fact("Signature", "none: %s", x.Unsigned)
 		return
@@ -135,7 +136,7 @@ func routeStory(r explainedRoute) string {
 }
 
 // sources says which face the mail shows.
-func (p *printer) sources(x *explanation) {
+func (p Printer) sources(x *Explanation) {
 	if len(x.Destination.Sources) == 0 {
 		p.fact("Leaves as", "EHLO %s, from the address that the system chooses", x.EHLO)
 	}
@@ -155,12 +156,12 @@ func (p *printer) sources(x *explanation) {
 }
 
 // destinationStory is the table of hosts.
-func (p *printer) destinationStory(d *mx.Destination) {
+func (p Printer) destinationStory(d *mx.Destination) {
 	for _, r := range d.Trouble {
 		p.fact("Hosts", "%s", r)
 	}
 	if d.ByMX && len(d.Hosts) > 0 {
-		words := plural(len(d.Hosts), "MX host")
+		words := show.Plural(len(d.Hosts), "MX host")
 		if d.ImplicitMX {
 			words = "no MX record: the domain is its own host"
 		}
@@ -183,7 +184,7 @@ func (p *printer) destinationStory(d *mx.Destination) {
 	}
 	t.Flush() // memory
 	for line := range strings.Lines(b.String()) {
-		p.line("    %s", strings.TrimRight(line, " \n"))
+		p.Line("    %s", strings.TrimRight(line, " \n"))
 	}
 }
 
@@ -211,7 +212,7 @@ func hostRows(t *tabwriter.Writer, h *mx.HostView) {
 	}
 }
 
-func delayWords(x *explanation) string {
+func delayWords(x *Explanation) string {
 	words := "given up after " + x.MaxAge
 	if x.DelayNotice != "" {
 		words = "the sender is told after " + x.DelayNotice + "; " + words

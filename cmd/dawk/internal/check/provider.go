@@ -1,20 +1,21 @@
-package main
+package check
 
 import (
 	"context"
 	"fmt"
 	"strings"
 
+	"dawk/cmd/dawk/internal/show"
 	"dawk/mx"
 )
 
-// Shaping shows what the configuration changes about the limits by provider.
-func (c *checker) Shaping(context.Context) []finding {
+// shaping shows what the configuration changes about the limits by provider.
+func (c *checker) shaping(context.Context) []Finding {
 	rules, err := c.cfg.Shaping()
 	if err != nil { // told with its place already
 		return nil
 	}
-	all := []finding{good("shaping", "%d connections at once to a provider, if no rule says otherwise; rules for %d providers",
+	all := []Finding{good("shaping", "%d connections at once to a provider, if no rule says otherwise; rules for %d providers",
 		c.cfg.Delivery.ConnectionsPerProvider, len(rules.Names()))}
 	for _, p := range c.cfg.Providers {
 		r := rules.Rule(p.Name)
@@ -30,9 +31,9 @@ func (c *checker) Shaping(context.Context) []finding {
 
 // ruleWords is what a provider takes, in words.
 func ruleWords(r mx.ShapingRule) string {
-	words := []string{plural(r.Connections, "connection") + " at once"}
+	words := []string{show.Plural(r.Connections, "connection") + " at once"}
 	if r.MessagesPerConnection > 0 {
-		words = append(words, plural(r.MessagesPerConnection, "message")+" a connection")
+		words = append(words, show.Plural(r.MessagesPerConnection, "message")+" a connection")
 	}
 	if r.Rate.N > 0 {
 		words = append(words, "rate "+r.Rate.String())

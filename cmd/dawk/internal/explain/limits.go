@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 )
 
 // limits says what slows the mail down on its way out.
-func (e *explainer) limits(x *explanation) {
+func (e *Explainer) limits(x *Explanation) {
 	say := func(format string, args ...any) { x.Limits = append(x.Limits, fmt.Sprintf(format, args...)) }
-	say("%d connections at once to all destinations ([delivery] max_connections)", e.cfg.Delivery.MaxConnections)
+	say("%d connections at once to all destinations ([delivery] max_connections)", e.Cfg.Delivery.MaxConnections)
 	if x.Destination.ByMX {
 		e.providerLimits(x, say)
 	}
@@ -18,13 +18,13 @@ func (e *explainer) limits(x *explanation) {
 		if !x.Destination.ByMX {
 			e.now(x, mx.RoutePrefix+x.Route.Name, say)
 		}
-		b, _ := e.cfg.Routes[i].Budget()
+		b, _ := e.Cfg.Routes[i].Budget()
 		for _, l := range []struct {
 			n    int
 			what string
 		}{{b.Connections, "connections at once"}, {b.PerMinute, "messages a minute"}, {b.MessagesPerDay, "messages a day"}, {b.RecipientsPerDay, "recipients a day"}} {
 			if l.n > 0 {
-				say("%d %s for %s (route %s)", l.n, l.what, e.cfg.Routes[i].User, x.Route.Name)
+				say("%d %s for %s (route %s)", l.n, l.what, e.Cfg.Routes[i].User, x.Route.Name)
 			}
 		}
 	}
@@ -32,13 +32,13 @@ func (e *explainer) limits(x *explanation) {
 
 // providerLimits are those of whoever runs the first host: all domains whose
 // mail it takes share them.
-func (e *explainer) providerLimits(x *explanation, say func(string, ...any)) {
+func (e *Explainer) providerLimits(x *Explanation, say func(string, ...any)) {
 	for i := range x.Destination.Hosts {
 		h := &x.Destination.Hosts[i]
 		if !h.Trouble.IsZero() || h.Provider == "" {
 			continue
 		}
-		rule := e.transport.Allowance(h.Provider)
+		rule := e.Transport.Allowance(h.Provider)
 		say("%d connections at once to provider %s, as long as it shows no trouble; all domains whose mail it takes share them", rule.Connections, h.Provider)
 		if rule.MessagesPerConnection > 0 {
 			say("%d messages a connection (provider %s)", rule.MessagesPerConnection, h.Provider)
@@ -55,11 +55,11 @@ func (e *explainer) providerLimits(x *explanation, say func(string, ...any)) {
 }
 
 // now says what a provider takes less of at this moment than the rules allow.
-func (e *explainer) now(x *explanation, provider string, say func(string, ...any)) {
-	if e.providers == nil {
+func (e *Explainer) now(x *Explanation, provider string, say func(string, ...any)) {
+	if e.Providers == nil {
 		return
 	}
-	for _, p := range e.providers() {
+	for _, p := range e.Providers() {
 		if p.Name != provider || p.Resting == "" && p.SlowedAt.IsZero() && p.Connections < p.Limit {
 			continue
 		}

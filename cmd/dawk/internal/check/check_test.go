@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -42,7 +42,7 @@ func writeFile(t *testing.T, path, content string) {
 	}
 }
 
-func lines(findings []finding) []string {
+func lines(findings []Finding) []string {
 	var out []string
 	for _, f := range findings {
 		out = append(out, fmt.Sprintf("%s: %s", f.Level, f.Message))
@@ -62,10 +62,10 @@ func TestCheckCertificate(t *testing.T) {
 		want  []string // parts, in order
 		level level
 	}{
-		{"private authority", 60 * 24 * time.Hour, "relay.test", []string{"is not trusted by this machine: its authority is unknown"}, levelWarning},
-		{"soon over", 24 * time.Hour, "relay.test", []string{"expires on", "not trusted"}, levelWarning},
-		{"another name", 60 * 24 * time.Hour, "other.test", []string{"is for other.test, not for our hostname relay.test", "not trusted"}, levelWarning},
-		{"over", -time.Minute, "relay.test", []string{"has expired on", "not trusted"}, levelError},
+		{"private authority", 60 * 24 * time.Hour, "relay.test", []string{"is not trusted by this machine: its authority is unknown"}, LevelWarning},
+		{"soon over", 24 * time.Hour, "relay.test", []string{"expires on", "not trusted"}, LevelWarning},
+		{"another name", 60 * 24 * time.Hour, "other.test", []string{"is for other.test, not for our hostname relay.test", "not trusted"}, LevelWarning},
+		{"over", -time.Minute, "relay.test", []string{"has expired on", "not trusted"}, LevelError},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pair, err := ca.Certificate(c.valid, c.host)
@@ -101,7 +101,7 @@ func TestCheckCertificate(t *testing.T) {
 	cfg.TLS.Certificate, _ = pemPair(t, t.TempDir(), one)
 	_, cfg.TLS.Key = pemPair(t, t.TempDir(), two)
 	got := (&checker{cfg: cfg}).tls(context.Background())
-	if len(got) != 1 || got[0].Level != levelError || !strings.Contains(got[0].Message, "private key does not match") {
+	if len(got) != 1 || got[0].Level != LevelError || !strings.Contains(got[0].Message, "private key does not match") {
 		t.Errorf("certificate and key of two pairs: %q", lines(got))
 	}
 }
@@ -197,7 +197,7 @@ func TestCheckTrust(t *testing.T) {
 	cfg.Listeners[0].Address, cfg.Listeners[0].TrustedNetworks = "0.0.0.0:25", []relay.Network{n}
 	cfg.Listeners[0].PerHour = 30
 	got := (&checker{cfg: cfg}).trust(context.Background())
-	if len(got) != 1 || got[0].Level != levelWarning || !strings.Contains(got[0].Message, own[0].String()) {
+	if len(got) != 1 || got[0].Level != LevelWarning || !strings.Contains(got[0].Message, own[0].String()) {
 		t.Errorf("%q", lines(got))
 	}
 }

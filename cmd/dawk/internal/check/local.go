@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"bufio"
@@ -22,17 +22,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/identity"
 	"dawk/relay/tomlfile"
 )
 
-func (c *checker) configuration(context.Context) []finding {
+func (c *checker) configuration(context.Context) []Finding {
 	where := c.cfg.File()
 	if where == "" {
 		where = "no file: built-in defaults, for programs of this machine only"
 	}
-	all := []finding{good("configuration", "%s (%s, %s)", where, countOf(c.cfg.Listeners, "listener"), countOf(c.cfg.Routes, "route"))}
+	all := []Finding{good("configuration", "%s (%s, %s)", where, show.Plural(len(c.cfg.Listeners), "listener"), show.Plural(len(c.cfg.Routes), "route"))}
 	for _, r := range c.cfg.Routes {
 		for _, secret := range []struct{ what, file string }{{"password", r.PasswordFile}, {"client secret", r.ClientSecretFile},
 			{"refresh token", r.RefreshTokenFile}, {"key", r.ServiceAccountFile}} {
@@ -52,23 +53,23 @@ func othersMay(path string, bits fs.FileMode) bool {
 
 const certificateSoon = 14 * 24 * time.Hour
 
-func (c *checker) tls(context.Context) []finding {
+func (c *checker) tls(context.Context) []Finding {
 	t := c.cfg.TLS
 	switch {
 	case !c.cfg.NeedsTLS():
-		return []finding{good("certificate", `not needed: every listener has tls = "off"`)}
+		return []Finding{good("certificate", `not needed: every listener has tls = "off"`)}
 	case t.Certificate == "":
-		return []finding{warn("certificate", "set [tls] certificate and key to files from a certificate authority",
+		return []Finding{warn("certificate", "set [tls] certificate and key to files from a certificate authority",
 			"none is configured: a self-signed one is made, which clients will not trust")}
 	}
 	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
 	if err != nil {
-		return []finding{bad("certificate", "check [tls] certificate and key: PEM files that belong together, readable by the relay",
+		return []Finding{bad("certificate", "check [tls] certificate and key: PEM files that belong together, readable by the relay",
 			"%s and %s cannot be used: %s", t.Certificate, t.Key, strings.TrimPrefix(err.Error(), "tls: "))}
 	}
 	leaf, now := pair.Leaf, time.Now()
 	day := leaf.NotAfter.Format("2006-01-02")
-	var all []finding
+	var all []Finding
 	switch {
 	case now.After(leaf.NotAfter):
 		all = append(all, bad("certificate", "renew it; the relay takes the new files by itself", "%s has expired on %s", t.Certificate, day))
@@ -113,24 +114,24 @@ func chainProblem(pair tls.Certificate) string {
 	return strings.TrimPrefix(err.Error(), "x509: ")
 }
 
-func (c *checker) users(context.Context) []finding {
+func (c *checker) users(context.Context) []Finding {
 	path := c.cfg.Users.File
 	if !c.cfg.NeedsUsers() {
-		return []finding{good("users", `not needed: every listener has auth = "off"`)}
+		return []Finding{good("users", `not needed: every listener has auth = "off"`)}
 	}
 	u, err := identity.Open(path, nil)
 	var faults *tomlfile.Error
 	switch {
 	case errors.As(err, &faults):
-		var all []finding
+		var all []Finding
 		for _, f := range faults.Faults {
 			all = append(all, bad("users", "", "%s:%d:%d: %s", faults.File, f.Line, f.Column, f.Message))
 		}
 		return all
 	case err != nil:
-		return []finding{bad("users", "let the relay's user read it, or name another in [users] file", "%v", err)}
+		return []Finding{bad("users", "let the relay's user read it, or name another in [users] file", "%v", err)}
 	}
-	var all []finding
+	var all []Finding
 	if len(u.List()) == 0 {
 		all = append(all, warn("users", "dawk user add NAME", "%s holds no user: nobody can log in", path))
 	}
@@ -138,20 +139,20 @@ func (c *checker) users(context.Context) []finding {
 		all = append(all, warn("users", "chmod 600 "+path, "every user of this machine can read the password hashes in %s", path))
 	}
 	if len(all) == 0 {
-		all = append(all, good("users", "%s in %s", countOf(u.List(), "user"), path))
+		all = append(all, good("users", "%s in %s", show.Plural(len(u.List()), "user"), path))
 	}
 	return all
 }
 
-func (c *checker) data(context.Context) []finding {
+func (c *checker) data(context.Context) []Finding {
 	dir := c.cfg.DataDir
 	st, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		parent := filepath.Dir(dir)
 		if err := unix.Access(parent, unix.W_OK|unix.X_OK); err != nil {
-			return []finding{bad("data", fmt.Sprintf("mkdir -p %s, and give it to the relay's user", dir), "%s does not exist and cannot be made in %s: %v", dir, parent, err)}
+			return []Finding{bad("data", fmt.Sprintf("mkdir -p %s, and give it to the relay's user", dir), "%s does not exist and cannot be made in %s: %v", dir, parent, err)}
 		}
-		return append([]finding{good("data", "%s does not exist yet; the relay makes it", dir)}, c.space(parent)...)
+		return append([]Finding{good("data", "%s does not exist yet; the relay makes it", dir)}, c.space(parent)...)
 	}
 	if err == nil && !st.IsDir() {
 		err = errors.New("it is not a directory")
@@ -160,9 +161,9 @@ func (c *checker) data(context.Context) []finding {
 		err = writable(dir)
 	}
 	if err != nil {
-		return []finding{bad("data", "give the directory to the relay's user", "%s cannot be used: %v", dir, err)}
+		return []Finding{bad("data", "give the directory to the relay's user", "%s cannot be used: %v", dir, err)}
 	}
-	all := []finding{good("data", "%s is writable%s", dir, map[bool]string{true: "; a dawk is running on it"}[c.running])}
+	all := []Finding{good("data", "%s is writable%s", dir, map[bool]string{true: "; a dawk is running on it"}[c.running])}
 	if st.Mode().Perm()&0o077 != 0 {
 		all = append(all, warn("data", "chmod 700 "+dir, "other users of this machine may look into %s, where mail lies", dir))
 	}
@@ -179,10 +180,10 @@ func writable(dir string) error {
 }
 
 // space compares what is free with what new mail needs (DESIGN §7).
-func (c *checker) space(dir string) []finding {
+func (c *checker) space(dir string) []Finding {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return []finding{warn("disk", "", "the free space of %s cannot be told: %v", dir, err)}
+		return []Finding{warn("disk", "", "the free space of %s cannot be told: %v", dir, err)}
 	}
 	free, total := int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
 	need := int64(c.cfg.Queue.MinFree)
@@ -191,13 +192,13 @@ func (c *checker) space(dir string) []finding {
 	}
 	need = max(need, 2*int64(c.cfg.Limits.MaxMessageSize))
 	if free < need {
-		return []finding{bad("disk", "make room, or lower queue.min_free", "%d MiB are free for %s; below %d MiB new mail is refused with 452", free>>20, dir, need>>20)}
+		return []Finding{bad("disk", "make room, or lower queue.min_free", "%d MiB are free for %s; below %d MiB new mail is refused with 452", free>>20, dir, need>>20)}
 	}
-	return []finding{good("disk", "%d MiB are free for %s; new mail needs %d MiB", free>>20, dir, need>>20)}
+	return []Finding{good("disk", "%d MiB are free for %s; new mail needs %d MiB", free>>20, dir, need>>20)}
 }
 
-func (c *checker) listeners(ctx context.Context) []finding {
-	var all []finding
+func (c *checker) listeners(ctx context.Context) []Finding {
+	var all []Finding
 	for _, l := range c.cfg.Listeners {
 		if config.IsUnix(l.Address) {
 			continue // what is in its way is told at the start
@@ -211,7 +212,7 @@ func (c *checker) listeners(ctx context.Context) []finding {
 }
 
 // bind opens a listener and closes it again.
-func (c *checker) bind(ctx context.Context, check, address string) finding {
+func (c *checker) bind(ctx context.Context, check, address string) Finding {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
 	case err == nil:
@@ -232,9 +233,9 @@ func (c *checker) bind(ctx context.Context, check, address string) finding {
 // trust warns of what looks like a harmless network and is everybody: a
 // container engine's proxy makes all clients come from the gateway. It mentions
 // limits where a network has none.
-func (c *checker) trust(context.Context) []finding {
+func (c *checker) trust(context.Context) []Finding {
 	gateways := gateways()
-	var all []finding
+	var all []Finding
 	for _, l := range c.cfg.Listeners {
 		if ap, err := netip.ParseAddrPort(l.Address); err == nil && ap.Addr().IsLoopback() {
 			continue
@@ -279,10 +280,10 @@ func gateways() []netip.Addr {
 	return found
 }
 
-func (c *checker) postmaster(context.Context) []finding {
+func (c *checker) postmaster(context.Context) []Finding {
 	if c.cfg.Postmaster == "" {
-		return []finding{warn("postmaster", `set postmaster = "postmaster@…" to a mailbox that somebody reads`,
+		return []Finding{warn("postmaster", `set postmaster = "postmaster@…" to a mailbox that somebody reads`,
 			"none is set: bounces that cannot be delivered themselves are logged and dropped")}
 	}
-	return []finding{good("postmaster", "%s", c.cfg.PostmasterPath())}
+	return []Finding{good("postmaster", "%s", c.cfg.PostmasterPath())}
 }

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -11,7 +11,7 @@ const signedDomain = "ietf.org"
 
 // dane says whether TLSA records can count at all. That they cannot is no
 // fault: mail goes as it does without them.
-func (c *checker) dane(ctx context.Context) []finding {
+func (c *checker) dane(ctx context.Context) []Finding {
 	if !c.cfg.Delivery.DANE || !c.byMX() {
 		return nil
 	}
@@ -19,10 +19,10 @@ func (c *checker) dane(ctx context.Context) []finding {
 	if err != nil {
 		return nil // told by dns
 	}
-	off := func(why string) []finding {
+	off := func(why string) []Finding {
 		f := good("dane", "not in effect: %s", why)
 		f.Advice = "for DANE run a resolver that validates DNSSEC (unbound) on this machine, with [dns] servers = [\"127.0.0.1\"]"
-		return []finding{f}
+		return []Finding{f}
 	}
 	if !r.Trusted() {
 		return off("the DNS servers are not on this machine, and dns.trusted is not set")
@@ -34,5 +34,5 @@ func (c *checker) dane(ctx context.Context) []finding {
 	case !answer.Secure:
 		return off("the DNS servers do not validate DNSSEC")
 	}
-	return []finding{good("dane", "in effect: the DNS servers validate DNSSEC")}
+	return []Finding{good("dane", "in effect: the DNS servers validate DNSSEC")}
 }

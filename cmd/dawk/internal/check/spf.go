@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -18,13 +18,13 @@ import (
 // spf compares the SPF records (RFC 7208) of the domains that mail leaves for
 // with the addresses that it leaves from, as far as the configuration and DNS
 // tell both. Mail that goes by a smart host is the smart host's to allow.
-func (c *checker) spf(ctx context.Context) []finding {
+func (c *checker) spf(ctx context.Context) []Finding {
 	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil || !c.byMX() {
 		return nil // the first is told by dns
 	}
 	addrs := c.OwnAddresses(ctx, r)
-	var all []finding
+	var all []Finding
 	for _, domain := range c.senderDomains() {
 		all = append(all, spfOf(ctx, r, domain, addrs)...)
 	}
@@ -82,18 +82,18 @@ func (c *checker) senderDomains() (domains []string) {
 	return domains
 }
 
-func spfOf(ctx context.Context, r spfLookups, domain string, addrs []netip.Addr) (all []finding) {
+func spfOf(ctx context.Context, r spfLookups, domain string, addrs []netip.Addr) (all []Finding) {
 	record, err := spfRecord(ctx, r, domain)
 	switch {
 	case errors.Is(err, errNoSPF):
-		return []finding{warn("spf", fmt.Sprintf("publish %s TXT \"v=spf1%s -all\"", domain, spfTerms(addrs)),
+		return []Finding{warn("spf", fmt.Sprintf("publish %s TXT \"v=spf1%s -all\"", domain, spfTerms(addrs)),
 			"%s has no SPF record; many receivers distrust or refuse mail that is from there", domain)}
 	case errors.Is(err, errSPFRecord):
-		return []finding{warn("spf", "mend the record: RFC 7208", "%s: %v; receivers take no notice of it, or refuse the mail", domain, err)}
+		return []Finding{warn("spf", "mend the record: RFC 7208", "%s: %v; receivers take no notice of it, or refuse the mail", domain, err)}
 	case err != nil:
-		return []finding{warn("spf", "try again when DNS answers", "the SPF record of %s could not be read: %v", domain, err)}
+		return []Finding{warn("spf", "try again when DNS answers", "the SPF record of %s could not be read: %v", domain, err)}
 	case len(addrs) == 0:
-		return []finding{good("spf", "%s has the record %q; which address of ours receivers see is not known", domain, config.Clip(record))}
+		return []Finding{good("spf", "%s has the record %q; which address of ours receivers see is not known", domain, config.Clip(record))}
 	}
 	for _, a := range addrs {
 		e := spfCheck{lookups: r, addr: a}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"dawk/cmd/dawk/internal/check"
+	"dawk/cmd/dawk/internal/show"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newCheckCommand(a *app) *cobra.Command {
+	asJSON := false
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the settings and this machine before they are used",
+		Long: "Checks the configuration, certificate, users, disk, DNS, listeners, our name, SPF and DKIM records,\n" +
+			"port 25 and the smart hosts' logins. It changes nothing and sends no mail. Run it as the user that the relay runs as.\n" +
+			"Exit status 1 if anything is wrong; warnings do not count.",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) check(ctx context.Context, asJSON bool) error {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	findings := check.All(ctx, a.configPath)
+	errs, warnings := 0, 0
+	for _, f := range findings {
+		switch f.Level {
+		case check.LevelError:
+			errs++
+		case check.LevelWarning:
+			warnings++
+		}
+	}
+	if asJSON {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(struct {
+			OK       bool            `json:"ok"`
+			Findings []check.Finding `json:"findings"`
+		}{errs == 0, findings}); err != nil {
+			return err
+		}
+	} else {
+		check.Print(a.stdout, findings)
+		fmt.Fprintf(a.stdout, "\n%s, %s\n", show.Plural(errs, "error"), show.Plural(warnings, "warning"))
+	}
+	if errs > 0 {
+		return errReported
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/explain"
+)
+
+func newExplainCommand(a *app) *cobra.Command {
+	var asJSON bool
+	var who string
+	cmd := &cobra.Command{
+		Use:   "explain FROM TO",
+		Short: "Say what would happen to a message, and why",
+		Long: "Says what would happen to a message from FROM to TO: who may send it, how it is signed, which route takes it,\n" +
+			"to which hosts and addresses, with which TLS, under which limits, and where a bounce would go.\n" +
+			"It connects to no mail server, sends nothing and changes nothing. FROM may be \"\", the null reverse-path.\n" +
+			"If a relay runs with this configuration, it answers itself, with its quotas, holds and limits of the moment;\n" +
+			"else the answer is made from the files, and says so.\n" +
+			"Exit status 0: there is a host that it would be offered to; 1: it would be refused, held, or have nowhere to go.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return errors.New("dawk explain needs two addresses, as in: dawk explain alice@example.org bob@example.com")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.Explain(cmd.Context(), args[0], args[1], who, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&who, "identity", "", "as sent by this user, or by a client without login: network:192.0.2.7")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func (a *app) Explain(ctx context.Context, from, to, who string, asJSON bool) error {
+	q, err := explain.ParseQuestion(from, to, who)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(orBackground(ctx), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var x explain.Explanation
+	err = c.get(ctx, "/v1/explain", url.Values{"from": {q.From.String()}, "to": {q.To.String()}, "identity": {who}}, &x)
+	if errors.Is(err, errNotRunning) {
+		x, err = a.explainOffline(ctx, q)
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(x)
+	} else {
+		err = explain.NewPrinter(a.stdout, x.Now).Explanation(&x)
+	}
+	if err == nil && !x.OK {
+		err = errReported
+	}
+	return err
+}
+
+func (a *app) explainOffline(ctx context.Context, q explain.Question) (explain.Explanation, error) {
+	cfg, err := config.LoadClient(a.configPath)
+	if err != nil {
+		return explain.Explanation{}, err
+	}
+	return explain.Offline(ctx, cfg, q)
+}
