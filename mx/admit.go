@@ -2,6 +2,7 @@ package mx
 
 import (
 	"slices"
+	"strings"
 
 	"dawk/relay"
 )
@@ -66,4 +67,30 @@ func (a *attempt) passBy(w *walk) {
 	w.failures = slices.Insert(w.failures, 0, busy) // the last one is what people are told first
 	w.queue, w.fresh = slices.DeleteFunc(w.queue, func(o target) bool { return o.provider == tg.provider }), false
 	w.over = a.res.Provider == ""
+}
+
+// Provider names who takes the mail of a destination: the destination itself
+// where that is a route, or that of the first route to the same mailbox, what the last attempt found where it is a domain, ""
+// when nobody has looked lately. It is cheap and does not block.
+func (t *Transport) Provider(destination string) string {
+	if r := t.byDestination(destination); r != nil {
+		return r.first.destination
+	}
+	if strings.HasPrefix(destination, RoutePrefix) {
+		return destination
+	}
+	return t.whose.get(destination)
+}
+
+// Allowance is what a provider takes, or a route with `via`, which Provider
+// makes a provider of its own: its budget's connections, and no rates.
+func (t *Transport) Allowance(provider string) ShapingRule {
+	if strings.HasPrefix(provider, RoutePrefix) {
+		rule := ShapingRule{Name: provider, Connections: t.cfg.Shaping.connections}
+		if r := t.byDestination(provider); r != nil && r.Budget.Connections > 0 {
+			rule.Connections = r.Budget.Connections
+		}
+		return rule
+	}
+	return t.cfg.Shaping.Rule(provider)
 }

@@ -117,7 +117,7 @@ func (a *attempt) plan(r *compiled, pol policy, domain string) plan {
 
 // policy is what the message and its route ask of a session.
 func (t *Transport) policy(m *relay.Message, r *compiled) policy {
-	p := policy{level: t.cfg.TLS, mx: true, lax: m.TLSOptional && !m.RequireTLS}
+	p := policy{demand: demand{level: t.cfg.TLS, lax: m.TLSOptional && !m.RequireTLS}, mx: true}
 	if r != nil {
 		p.level = r.TLS
 		p.mx = len(r.Via) == 0
@@ -159,13 +159,13 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 	}
 	a.res.Source = p.source.name()
 	key := keyOf(tg, p)
-	var c *conn
+	var c *link
 	if !fresh && a.use.ready == nil {
 		c = a.t.pool.get(key)
 	}
 	reused := c != nil
 	if reused {
-		c.attach(a.use)
+		c.attach(&a.use.claim)
 	} else {
 		a.use.tlsWhy = ""
 		if a.use.ready == nil { // else it was counted before the race
@@ -198,7 +198,7 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 }
 
 // room says whether c may serve another message.
-func (a *attempt) room(c *conn) bool {
+func (a *attempt) room(c *link) bool {
 	limit := a.t.cfg.MessagesPerConnection
 	if own := c.target.rule.MessagesPerConnection; own > 0 {
 		limit = own
@@ -211,7 +211,7 @@ func (a *attempt) room(c *conn) bool {
 
 // transaction runs one, for as many of s.rest as fit, and keeps the score.
 // maybeStale: the connection was idle and has not spoken since.
-func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
+func (a *attempt) transaction(c *link, s *sessionResult, maybeStale bool) {
 	s.rest = a.judgeUnfit(c, s.rest)
 	if len(s.rest) == 0 {
 		s.progress = true
@@ -261,7 +261,7 @@ func (a *attempt) transaction(c *conn, s *sessionResult, maybeStale bool) {
 
 // batchSize is how many of rest go in one transaction (RFC 9422). Where their
 // domains are limited, those of a domain are put together.
-func (a *attempt) batchSize(c *conn, rest []int) int {
+func (a *attempt) batchSize(c *link, rest []int) int {
 	n := a.t.cfg.RecipientsPerMessage
 	if own := c.target.recipients; own > 0 {
 		n = own
@@ -296,7 +296,7 @@ func (a *attempt) needsUTF8(r *relay.Recipient) bool {
 // and returns the others. A verdict on the mail is final: another MX host of the same
 // domain that could take it would help only by chance, and the sender is told
 // at once.
-func (a *attempt) judgeUnfit(c *conn, rest []int) []int {
+func (a *attempt) judgeUnfit(c *link, rest []int) []int {
 	no := func(status relay.Status, format string, args ...any) relay.Reply {
 		return c.named(relay.Failure(relay.StageMail, status, format, args...))
 	}

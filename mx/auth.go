@@ -68,16 +68,29 @@ type mechanism struct {
 	finished  func() error // of a mechanism that checks the server too
 }
 
-// login says AUTH, if the policy has a login.
-func (c *conn) login(p policy) relay.Reply {
+// login is what AUTH is said with.
+type login struct {
+	user     string
+	password string // or token
+	token    bool   // it is an OAuth2 access token
+	auth     string // the mechanism; AuthAuto: what the host offers
+	provider Provider
+}
+
+// logsIn says whether the session says AUTH; EXTERNAL needs no name for that.
+func (p login) logsIn() bool { return p.user != "" || p.auth == AuthExternal }
+
+// logIn says AUTH, if there is a login. checked: the certificate was, and the
+// host is whom the secret is for.
+func (c *conn) logIn(p login, checked bool) relay.Reply {
 	if !p.logsIn() {
 		return relay.Reply{}
 	}
 	no := func(format string, args ...any) relay.Reply {
 		return c.named(relay.Failure(relay.StageAuth, statusNoLogin, format, args...))
 	}
-	if p.level < LevelVerified && !c.target.local() {
-		return no("the password is not sent to %s, whose certificate was not checked", c.target)
+	if !checked && !c.peer.local() {
+		return no("the password is not sent to %s, whose certificate was not checked", c.peer)
 	}
 	name, err := c.chooseMechanism(p)
 	if err != nil {
@@ -98,8 +111,8 @@ func (c *conn) login(p policy) relay.Reply {
 		m = mechanism{name: "XOAUTH2", initial: "user=" + p.user + "\x01auth=Bearer " + p.password + "\x01\x01"}
 		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "", nil }
 	case AuthOAuthBearer:
-		m = mechanism{name: "OAUTHBEARER", initial: "n,a=" + saslName(p.user) + ",\x01host=" + c.target.host + "\x01port=" +
-			strconv.Itoa(int(c.target.addr.Port())) + "\x01auth=Bearer " + p.password + "\x01\x01"}
+		m = mechanism{name: "OAUTHBEARER", initial: "n,a=" + saslName(p.user) + ",\x01host=" + c.peer.host + "\x01port=" +
+			strconv.Itoa(int(c.peer.addr.Port())) + "\x01auth=Bearer " + p.password + "\x01\x01"}
 		// RFC 7628 §3.2.3: a lone ^A asks for the verdict.
 		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "\x01", nil }
 	}
@@ -176,7 +189,7 @@ func (c *conn) converse(m mechanism) (wireReply, error) {
 func encode64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 // chooseMechanism is the route's own, or the first that the host offers.
-func (c *conn) chooseMechanism(p policy) (string, error) {
+func (c *conn) chooseMechanism(p login) (string, error) {
 	offers := func(auth string) bool { return slices.Contains(c.ext.auth, strings.ToUpper(auth)) }
 	if len(c.ext.auth) == 0 {
 		return "", errors.New("the server offers no login (AUTH), and the route has a user")

@@ -87,7 +87,7 @@ func (s *stuffer) stuff(out, b []byte) ([]byte, error) {
 			line = b[:i+1]
 		}
 		if !s.ok(line, i >= 0) {
-			return out, fmt.Errorf("%w: %q", errContent, clip(line))
+			return out, fmt.Errorf("%w: %.80q", errContent, line)
 		}
 		out = append(out, line...)
 		s.inLine = i < 0

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -38,35 +37,23 @@ type budgetBook struct {
 	wg   sync.WaitGroup
 }
 
-// mailboxKey names a mailbox at a provider, however many routes lead to it,
-// unless it counts them as different services.
-func mailboxKey(r *compiled) string {
-	return fmt.Sprintf("%s %s %d/%d", r.Provider, strings.ToLower(r.User), r.Budget.MessagesPerDay, r.Budget.RecipientsPerDay)
-}
-
-// openBudgets reads the counts of the last run and keeps them from now on. What
-// cannot be read is begun anew: the provider's own count ends what we then send
-// too much.
-func (t *Transport) openBudgets() {
-	b := &t.book
-	b.all = map[string]*budget{}
-	for _, r := range t.routes {
-		if r.Provider != ProviderOther && (r.Budget.MessagesPerDay > 0 || r.Budget.RecipientsPerDay > 0) {
-			b.all[mailboxKey(r)] = r.budget
-		}
-	}
-	if b.file = t.cfg.BudgetFile; b.file == "" || len(b.all) == 0 {
+// open reads the counts of the last run from a file and keeps them there from
+// now on; "": in memory alone. What cannot be read is begun anew: the provider's
+// own count ends what we then send too much.
+func (b *budgetBook) open(file string, all map[string]*budget, log *slog.Logger) {
+	b.all = all
+	if b.file = file; b.file == "" || len(b.all) == 0 {
 		return
 	}
 	b.read(b.file+latest, time.Now()) // after a power cut it may hold anything: it is not synced
 	if err := b.read(b.file, time.Now()); err != nil {
-		t.cfg.Log.Warn("what mailboxes have sent today is not known; their providers count on", "error", err)
+		log.Warn("what mailboxes have sent today is not known; their providers count on", "error", err)
 	}
 	b.stop, b.news = make(chan struct{}), make(chan struct{}, 1)
 	for _, one := range b.all {
 		one.news = b.news
 	}
-	b.wg.Go(func() { b.keep(t.cfg.Log) })
+	b.wg.Go(func() { b.keep(log) })
 }
 
 // keep writes what changes until the book is closed.
@@ -227,20 +214,6 @@ type BudgetState struct {
 	Limit Budget
 	Used  Budget    // Connections: not counted here
 	Until time.Time // until when its mail waits for it; zero: it need not
-}
-
-// Budgets are those of all routes that have one.
-func (t *Transport) Budgets() []BudgetState {
-	var all []BudgetState
-	now := time.Now()
-	for _, r := range t.routes {
-		if r.Budget != (Budget{}) {
-			s := r.budget.state(now)
-			s.Route = r.Name
-			all = append(all, s)
-		}
-	}
-	return all
 }
 
 func (b *budget) state(now time.Time) BudgetState {

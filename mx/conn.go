@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"dawk/relay"
@@ -21,36 +20,32 @@ import (
 type conn struct {
 	nc     net.Conn
 	br     *bufio.Reader
-	target target
+	peer   peer
 	addr   string // the target's, without its port
 	limits Timeouts
 	ext    extensions
-	heard  func(lines []string) // gets the reply to each EHLO; nil: nobody
-	tls    string               // "TLS1.3"; "" in the clear
-	noTLS  string               // see relay.Result.TLSFailed
+	offers []string // lines of the last reply to EHLO
+	tls    string   // "TLS1.3"; "" in the clear
+	tlsErr error    // why the handshake failed
 
-	key    poolKey
 	served int  // transactions begun
 	reset  bool // a transaction was left open: RSET goes before the next MAIL
 	noDSN  bool // it offered DSN, then refused the parameters (555)
 	last   bool // the host is in trouble: no further message on it
 	dead   bool // nothing more can be said on it
 
-	use  *use        // the attempt it serves now
+	use  *claim      // the attempt it serves now
 	stop func() bool // ends the watch on use's context
 }
 
-// use is one attempt's claim on a connection.
-type use struct {
+// claim is one attempt's claim on a connection.
+type claim struct {
 	ctx context.Context
 	end time.Time // what Timeouts.Session leaves
-
-	ready  net.Conn // to the target that is next, from a race; nil: none
-	tlsWhy string   // kind of the last failure of TLS: one of tlsResults
 }
 
 // budget is the deadline of a step of at most d.
-func (u *use) budget(d time.Duration) time.Time {
+func (u *claim) budget(d time.Duration) time.Time {
 	t := time.Now().Add(d)
 	if u.end.Before(t) {
 		return u.end
@@ -58,32 +53,15 @@ func (u *use) budget(d time.Duration) time.Time {
 	return t
 }
 
-// take is the connection that is ready, or nil.
-func (u *use) take() net.Conn {
-	nc := u.ready
-	u.ready = nil
-	return nc
-}
-
-// leave closes the connection that is ready, on which nothing was said; it says
-// whether there was one.
-func (u *use) leave() bool {
-	nc := u.take()
-	if nc != nil {
-		nc.Close()
-	}
-	return nc != nil
-}
-
 var longAgo = time.Unix(1, 0)
 
-func newConn(nc net.Conn, t target, limits Timeouts) *conn {
-	return &conn{nc: nc, br: bufio.NewReaderSize(nc, 2*maxReplyLine), target: t, addr: t.where(), limits: limits}
+func newConn(nc net.Conn, p peer, limits Timeouts) *conn {
+	return &conn{nc: nc, br: bufio.NewReaderSize(nc, 2*maxReplyLine), peer: p, addr: p.where(), limits: limits}
 }
 
 // attach binds the connection to an attempt: when its context ends, whatever
 // the connection waits for ends.
-func (c *conn) attach(u *use) {
+func (c *conn) attach(u *claim) {
 	c.use = u
 	nc := c.nc
 	c.stop = context.AfterFunc(u.ctx, func() { nc.SetDeadline(longAgo) }) //nolint:errcheck // a closed one is as good
@@ -221,7 +199,7 @@ func (c *conn) failure(stage relay.Stage, waiting string, err error) relay.Reply
 	}
 	r := relay.Failure(stage, status, "%s", text)
 	r.Remedy = hint(err)
-	r.MTA, r.Addr = c.target.host, c.addr
+	r.MTA, r.Addr = c.peer.host, c.addr
 	return r
 }
 
@@ -252,7 +230,7 @@ func cause(err error) string {
 
 // named adds who said it.
 func (c *conn) named(r relay.Reply) relay.Reply {
-	r.MTA, r.Addr = c.target.host, c.addr
+	r.MTA, r.Addr = c.peer.host, c.addr
 	return r
 }
 
@@ -268,34 +246,4 @@ func (c *conn) quit() {
 	if _, err := io.WriteString(c.nc, "QUIT\r\n"); err == nil {
 		readReply(c.br) //nolint:errcheck // we leave either way
 	}
-}
-
-// background runs the farewells, and what else nobody waits for but Close.
-type background struct {
-	mu     sync.Mutex
-	closed bool
-	wg     sync.WaitGroup
-}
-
-func (b *background) quit(c *conn) {
-	if !b.run(c.quit) {
-		c.quit()
-	}
-}
-
-// run starts f beside everything else; false after Close.
-func (b *background) run(f func()) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.closed {
-		b.wg.Go(f)
-	}
-	return !b.closed
-}
-
-func (b *background) close() {
-	b.mu.Lock()
-	b.closed = true
-	b.mu.Unlock()
-	b.wg.Wait()
 }

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -119,16 +118,16 @@ func (d *dane) fingerprint() string {
 	return d.base + " " + strings.Join(all, ",")
 }
 
-// daneFor looks the records of an MX host up. addrs is the secure answer that
-// its addresses came from. RFC 7672 §2.2.2: where the name is an alias, the
-// name it stands for is asked first.
-func (t *Transport) daneFor(ctx context.Context, h *host, addrs dns.Answer[netip.Addr]) *dane {
-	names := []string{h.name}
-	if addrs.Name != "" && addrs.Name != h.name {
-		names = []string{addrs.Name, h.name}
+// daneFor looks the records of an MX host up, on a port, whose addresses came
+// from a secure answer. domain is the one whose MX it is; alias is the name that
+// the host stands for, which is asked first (RFC 7672 §2.2.2), or "".
+func daneFor(ctx context.Context, from SecuredLookup, host string, port uint16, domain, alias string) *dane {
+	names := []string{host}
+	if alias != "" && alias != host {
+		names = []string{alias, host}
 	}
 	for _, base := range names {
-		answer, err := t.secured.LookupTLSA(ctx, base, h.port)
+		answer, err := from.LookupTLSA(ctx, base, port)
 		var e *dns.Error
 		switch {
 		case errors.As(err, &e) && (e.Trouble == dns.NXDomain || e.Trouble == dns.NoData):
@@ -138,7 +137,7 @@ func (t *Transport) daneFor(ctx context.Context, h *host, addrs dns.Answer[netip
 		case !answer.Secure: // an unsigned delegation below: as good as no record
 			continue
 		}
-		d := &dane{base: base, names: []string{h.name, h.domain}, records: answer.Records}
+		d := &dane{base: base, names: []string{host, domain}, records: answer.Records}
 		d.usable = usableOf(answer.Records)
 		return d
 	}
@@ -215,7 +214,7 @@ func (d *dane) verifyChain(chain []*x509.Certificate, ta *x509.Certificate) erro
 
 // lookupFailed is the verdict on a host whose records could not be had. An
 // attacker who may only suppress them must not win by it.
-func (d *dane) lookupFailed(tg target) relay.Reply {
+func (d *dane) lookupFailed(host string) relay.Reply {
 	return relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3},
-		"cannot look up the TLSA records of %s, without which the host is not used (DANE): %v", tg.host, d.err)
+		"cannot look up the TLSA records of %s, without which the host is not used (DANE): %v", host, d.err)
 }

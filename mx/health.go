@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -9,6 +10,14 @@ import (
 
 // restTime is how long a host of `via` that failed comes after the others.
 const restTime = time.Minute
+
+// place is what is connected to.
+type place struct {
+	addr   netip.AddrPort
+	socket string
+}
+
+func (t target) place() place { return place{t.addr, t.socket} }
 
 // health remembers which hosts of routes failed lately, so that a dead first
 // one does not cost every message its time-out. It holds only addresses that

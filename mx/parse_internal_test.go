@@ -255,18 +255,6 @@ func TestParamEncoding(t *testing.T) {
 	}
 }
 
-func TestGlob(t *testing.T) {
-	for _, c := range []struct {
-		p, s string
-		want bool
-	}{{"*", "", true}, {"a*", "abc", true}, {"*c", "abc", true}, {"a*c", "ac", true}, {"a*b*c", "a-b-c", true},
-		{"ab*ba", "aba", false}, {"a", "ab", false}, {"a*b*c", "acb", false}, {"", "", true}} {
-		if glob(c.p, c.s) != c.want {
-			t.Errorf("glob(%q, %q)", c.p, c.s)
-		}
-	}
-}
-
 // FuzzCommands: whatever a client managed to get into an envelope, MAIL and
 // RCPT are one line each, and no parameter appears that we did not put there.
 func FuzzCommands(f *testing.F) {
@@ -309,11 +297,11 @@ func FuzzCommands(f *testing.F) {
 func TestPasswordStays(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	c := newConn(ours, target{host: "hub.test", addr: netip.MustParseAddrPort("192.0.2.1:587")}, Timeouts{}.withDefaults())
+	c := newConn(ours, peer{host: "hub.test", addr: netip.MustParseAddrPort("192.0.2.1:587")}, Timeouts{}.withDefaults())
 	defer ours.Close()
-	c.attach(&use{ctx: t.Context(), end: time.Now().Add(50 * time.Millisecond)})
+	c.attach(&claim{ctx: t.Context(), end: time.Now().Add(50 * time.Millisecond)})
 	c.ext.auth = []string{"PLAIN"}
-	r := c.login(policy{level: LevelRequired, user: "u", password: "p"})
+	r := c.logIn(login{user: "u", password: "p"}, false)
 	if r.Stage != relay.StageAuth || r.Permanent() || !strings.Contains(r.Text, "not sent") {
 		t.Errorf("%+v", r)
 	}

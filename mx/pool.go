@@ -50,7 +50,7 @@ type opened struct{ used, idle, leaving int }
 func (o opened) all() int { return o.used + o.idle + o.leaving }
 
 type idleConn struct {
-	*conn
+	*link
 	timer *time.Timer
 }
 
@@ -66,7 +66,7 @@ func (p *pool) has(k poolKey) bool {
 }
 
 // get takes the connection that was used last, or nil.
-func (p *pool) get(k poolKey) *conn {
+func (p *pool) get(k poolKey) *link {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := p.conns[k]
@@ -77,7 +77,7 @@ func (p *pool) get(k poolKey) *conn {
 	p.remove(k, e)
 	p.tally(e.target, opened{used: 1})
 	e.timer.Stop()
-	return e.conn
+	return e.link
 }
 
 // tally keeps count of the connections to a provider, or on a route; p.mu is held.
@@ -113,7 +113,7 @@ func (p *pool) room(ctx context.Context, tg target) {
 	for ctx.Err() == nil {
 		p.mu.Lock()
 		o, gone := p.open[tg.account], p.gone
-		var c *conn
+		var c *link
 		if o.used+o.idle > tg.most {
 			c = p.evict(tg.account)
 		}
@@ -134,7 +134,7 @@ func (p *pool) room(ctx context.Context, tg target) {
 
 // evict is an idle connection of an account, for which it is time to leave; nil
 // where there is none. p.mu is held.
-func (p *pool) evict(account string) *conn {
+func (p *pool) evict(account string) *link {
 	if p.open[account].idle == 0 {
 		return nil
 	}
@@ -143,14 +143,14 @@ func (p *pool) evict(account string) *conn {
 			p.remove(k, e)
 			p.tally(e.target, opened{leaving: 1})
 			e.timer.Stop()
-			return e.conn
+			return e.link
 		}
 	}
 	return nil
 }
 
 // bye says goodbye on a connection that is counted as leaving.
-func (p *pool) bye(c *conn) {
+func (p *pool) bye(c *link) {
 	quit := func() {
 		c.quit()
 		p.mu.Lock()
@@ -172,7 +172,7 @@ func (p *pool) end(tg target) {
 }
 
 // drop says goodbye on a connection that was in use.
-func (p *pool) drop(c *conn) {
+func (p *pool) drop(c *link) {
 	c.detach()
 	p.mu.Lock()
 	p.tally(c.target, opened{used: -1, leaving: 1})
@@ -182,7 +182,7 @@ func (p *pool) drop(c *conn) {
 
 // dropNew is drop for one on which no session came to be: whoever wanted it may
 // try again, and is still counted.
-func (p *pool) dropNew(c *conn) {
+func (p *pool) dropNew(c *link) {
 	c.detach()
 	p.mu.Lock()
 	p.tally(c.target, opened{leaving: 1})
@@ -192,7 +192,7 @@ func (p *pool) dropNew(c *conn) {
 
 // put keeps c for the next delivery, or says goodbye to it. A connection on
 // which something unread waits is out of step and not kept.
-func (p *pool) put(c *conn) {
+func (p *pool) put(c *link) {
 	c.detach()
 	c.dead = c.dead || c.br.Buffered() > 0
 	p.mu.Lock()
@@ -202,7 +202,7 @@ func (p *pool) put(c *conn) {
 		return
 	}
 	defer p.mu.Unlock()
-	e := &idleConn{conn: c}
+	e := &idleConn{link: c}
 	p.conns[c.key] = append(p.conns[c.key], e)
 	p.count++
 	p.tally(c.target, opened{used: -1, idle: 1})
@@ -236,7 +236,7 @@ func (p *pool) expire(k poolKey, e *idleConn) {
 	}
 	p.mu.Unlock()
 	if mine {
-		p.bye(e.conn)
+		p.bye(e.link)
 	}
 }
 
@@ -244,12 +244,12 @@ func (p *pool) expire(k poolKey, e *idleConn) {
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	var all []*conn
+	var all []*link
 	for _, list := range p.conns {
 		for _, e := range list {
 			e.timer.Stop()
 			p.tally(e.target, opened{idle: -1, leaving: 1})
-			all = append(all, e.conn)
+			all = append(all, e.link)
 		}
 	}
 	p.conns, p.count = make(map[poolKey][]*idleConn), 0

@@ -43,7 +43,7 @@ func (t *Transport) ProbeRoute(ctx context.Context, name string) (told []Probed,
 
 func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 	pol := t.policy(new(relay.Message), r)
-	u := &use{ctx: ctx, end: time.Now().Add(t.cfg.Timeouts.Session)}
+	u := &use{claim: claim{ctx: ctx, end: time.Now().Add(t.cfg.Timeouts.Session)}}
 	p := t.planVia(ctx, r)
 	if sources := t.sources(new(relay.Message), r, p.targets); len(sources) > 0 {
 		pol.source = sources[0]
@@ -70,7 +70,7 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 			ok.Login = "our certificate"
 		}
 		c.detach()
-		t.bg.quit(c)
+		t.bg.quit(c.conn)
 		if pol.logsIn() {
 			t.free(r)
 		}

@@ -74,7 +74,7 @@ func (t *Transport) dropLate(results <-chan dialed, n int) {
 func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn, relay.Reply) {
 	if p.mx {
 		if err := t.addresses.Check(tg.addr); err != nil {
-			return nil, refusal(tg, err)
+			return nil, refusal(tg.host, err)
 		}
 	}
 	from, ok := p.source.local(tg.addr.Addr())

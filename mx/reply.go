@@ -68,11 +68,11 @@ func readReply(br *bufio.Reader) (wireReply, error) {
 func parseReplyLine(line []byte) (code int, text string, more bool, err error) {
 	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 	if len(line) < 3 {
-		return 0, "", false, fmt.Errorf("%w: %q", errGarbled, clip(line))
+		return 0, "", false, fmt.Errorf("%w: %.80q", errGarbled, line)
 	}
 	for _, d := range line[:3] {
 		if d < '0' || d > '9' {
-			return 0, "", false, fmt.Errorf("%w: %q", errGarbled, clip(line))
+			return 0, "", false, fmt.Errorf("%w: %.80q", errGarbled, line)
 		}
 		code = code*10 + int(d-'0')
 	}
@@ -83,7 +83,7 @@ func parseReplyLine(line []byte) (code int, text string, more bool, err error) {
 		return code, "", false, nil
 	}
 	if line[3] != ' ' && line[3] != '-' {
-		return 0, "", false, fmt.Errorf("%w: %q", errGarbled, clip(line))
+		return 0, "", false, fmt.Errorf("%w: %.80q", errGarbled, line)
 	}
 	return code, string(line[4:]), line[3] == '-', nil
 }
@@ -109,11 +109,4 @@ func (r wireReply) reply(stage relay.Stage) relay.Reply {
 	}
 	out.Text = relay.Sanitize(strings.Join(parts, " "))
 	return out
-}
-
-func clip(b []byte) []byte {
-	if len(b) > 80 {
-		b = b[:80]
-	}
-	return b
 }

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -26,20 +24,11 @@ const (
 	maxSessions     = 3  // that end before the recipients were judged
 )
 
-// target is one address to try, under the name that led to it.
+// target is one address to try, with what is known of its host.
 type target struct {
-	host     string
-	addr     netip.AddrPort
-	socket   string // path of a unix socket, then addr is not valid
-	implicit bool   // TLS from the first octet
-	lmtp     bool   // it speaks LMTP (RFC 2033)
-	rank     int    // targets of one rank are equally good; the lowest is the best
-
-	dane *dane      // what DNS says of its certificate; nil: nothing
-	sts  *stsPolicy // of the recipient's domain; nil: none
-
-	domain  string // the recipients'; "" with `via`
-	vouched bool   // DNSSEC says that the host is the domain's, or it has the domain's own name
+	peer
+	published
+	rank int // targets of one rank are equally good; the lowest is the best
 
 	recipients int // at most, in one transaction; 0: Config.RecipientsPerMessage
 
@@ -48,37 +37,6 @@ type target struct {
 
 	account string // whose connections its are counted with: those of its provider, or of the first route to its mailbox; "": nobody's
 	most    int    // of them
-}
-
-// place is what is connected to.
-type place struct {
-	addr   netip.AddrPort
-	socket string
-}
-
-func (t target) place() place { return place{t.addr, t.socket} }
-
-// where is the address for people: "192.0.2.1", "unix:/run/lmtp.sock".
-func (t target) where() string {
-	if t.socket != "" {
-		return "unix:" + t.socket
-	}
-	return t.addr.Addr().String()
-}
-
-// local says whether what goes there stays on this machine.
-func (t target) local() bool { return t.socket != "" || t.addr.Addr().Unmap().IsLoopback() }
-
-// String is "mx.example.org [192.0.2.1]:25".
-func (t target) String() string {
-	if t.socket != "" {
-		return t.where()
-	}
-	a := t.addr.Addr().String()
-	if t.host == a {
-		return net.JoinHostPort(a, strconv.Itoa(int(t.addr.Port())))
-	}
-	return fmt.Sprintf("%s [%s]:%d", t.host, a, t.addr.Port())
 }
 
 // plan is where mail may go now: addresses, best first, and why hosts that
@@ -252,7 +210,7 @@ func (t *Transport) resolveHost(ctx context.Context, h *host) {
 	}
 	// Without DNSSEC nobody knows whose TLSA records these are (RFC 7672 §2.2).
 	if err == nil && t.cfg.DANE && h.domain != "" && answer.Secure {
-		h.dane = t.daneFor(ctx, h, answer)
+		h.dane = daneFor(ctx, t.secured, h.name, h.port, h.domain, answer.Name)
 	}
 }
 
@@ -290,7 +248,7 @@ func (p *plan) add(h *host, of string) {
 		p.failures = append(p.failures, hostFailure(h, of))
 		return
 	}
-	tg := target{host: h.name, implicit: h.implicit, lmtp: h.lmtp, rank: h.rank, dane: h.dane, vouched: h.vouched(of)}
+	tg := target{peer: peer{host: h.name, implicit: h.implicit, lmtp: h.lmtp}, rank: h.rank, published: published{dane: h.dane, vouched: h.vouched(of)}}
 	if h.socket != "" {
 		tg.host, tg.socket = "localhost", h.socket
 		p.targets = append(p.targets, tg)

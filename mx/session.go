@@ -3,7 +3,6 @@ package mx
 import (
 	"cmp"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -14,27 +13,48 @@ import (
 
 // policy is what a session must fulfil before MAIL is said.
 type policy struct {
-	level      Level
-	requireTLS bool   // the message is REQUIRETLS (RFC 8689)
-	lax        bool   // the message renounces what domains publish (RFC 8689 §5)
-	by         string // who set the level: see relay.Result.TLSPolicy
-	dane       *dane  // certificates are held against TLSA records; nil: against PKIX
+	demand
+	login
 	mx         bool   // found by MX: refused addresses and loops are looked for
 	route      string // name of the route that has a login; "" without
 	account    string // the first route to the same mailbox, whose connections serve all of them
-	user       string
-	password   string // or token
-	token      bool   // it is an OAuth2 access token
-	auth       string // the mechanism; AuthAuto: what the host offers
 	credential Credential
-	provider   Provider
 	source     *Source // nil: what the system chooses
 
 	certificate func() (*tls.Certificate, error) // ours; nil: none
 }
 
-// logsIn says whether the session says AUTH.
-func (p policy) logsIn() bool { return p.user != "" || p.auth == AuthExternal }
+// use is one attempt's claim on connections.
+type use struct {
+	claim
+	ready  net.Conn // to the target that is next, from a race; nil: none
+	tlsWhy string   // kind of the last failure of TLS: one of tlsResults
+}
+
+// take is the connection that is ready, or nil.
+func (u *use) take() net.Conn {
+	nc := u.ready
+	u.ready = nil
+	return nc
+}
+
+// leave closes the connection that is ready, on which nothing was said; it says
+// whether there was one.
+func (u *use) leave() bool {
+	nc := u.take()
+	if nc != nil {
+		nc.Close()
+	}
+	return nc != nil
+}
+
+// link is a connection to a target, as an attempt or the pool holds it.
+type link struct {
+	*conn
+	target target
+	key    poolKey
+	noTLS  string // see relay.Result.TLSFailed
+}
 
 // open dials a target and brings the session to where MAIL may be said. A
 // Reply other than zero says why that failed; the connection is closed then.
@@ -43,7 +63,7 @@ func (p policy) logsIn() bool { return p.user != "" || p.auth == AuthExternal }
 // own: servers part after a failed login. The replacement may have been fetched
 // before whatever ended the first, and end with it: only the verdict on a token
 // that was fetched after the refusal, or the reason why there is none, tells.
-func (t *Transport) open(u *use, tg target, p policy) (*conn, relay.Reply) {
+func (t *Transport) open(u *use, tg target, p policy) (*link, relay.Reply) {
 	if p.credential == nil {
 		return t.openAs(u, tg, p)
 	}
@@ -64,7 +84,7 @@ func (t *Transport) open(u *use, tg target, p policy) (*conn, relay.Reply) {
 const maxLogins = 3
 
 // openAs is open with the secret at hand.
-func (t *Transport) openAs(u *use, tg target, p policy) (*conn, relay.Reply) {
+func (t *Transport) openAs(u *use, tg target, p policy) (*link, relay.Reply) {
 	c, bad := t.begin(u, tg, p, p.level != LevelOff)
 	if c != nil || bad.Stage != relay.StageTLS || p.level > LevelOpportunistic || tg.implicit ||
 		u.ctx.Err() != nil || bad.Code == 0 && bad.Status == statusInjected {
@@ -81,15 +101,15 @@ func (t *Transport) openAs(u *use, tg target, p policy) (*conn, relay.Reply) {
 }
 
 // begin is open with or without an attempt at STARTTLS.
-func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*conn, relay.Reply) {
+func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*link, relay.Reply) {
 	nc, bad := t.dial(u, tg, p)
 	if !bad.IsZero() {
 		return nil, bad
 	}
-	c := newConn(nc, tg, t.cfg.Timeouts)
-	c.attach(u)
+	c := &link{conn: newConn(nc, tg.peer, t.cfg.Timeouts), target: tg}
+	c.attach(&u.claim)
 	steps := []func() relay.Reply{c.greeting, func() relay.Reply { return c.hello(t.ehlo(p)) }}
-	handshake := func() relay.Reply { return c.secure(t.tlsConfig(tg, p)) }
+	handshake := func() relay.Reply { return u.secure(c.conn, t.tlsConfig(tg, p)) }
 	if tg.implicit {
 		steps = append([]func() relay.Reply{handshake}, steps...)
 	} else {
@@ -106,7 +126,7 @@ func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*conn, rel
 			return c.hello(t.ehlo(p)) // RFC 3207 §4.2: what was said in the clear counts for nothing
 		})
 	}
-	steps = append(steps, func() relay.Reply { return t.admit(c, p) }, func() relay.Reply { return c.login(p) })
+	steps = append(steps, func() relay.Reply { return t.admit(c, p) }, func() relay.Reply { return c.logIn(p.login, p.level >= LevelVerified) })
 	for _, step := range steps {
 		if bad := step(); !bad.IsZero() {
 			t.pool.dropNew(c)
@@ -114,6 +134,15 @@ func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*conn, rel
 		}
 	}
 	return c, relay.Reply{}
+}
+
+// secure is conn.secure that notes a failure for the report.
+func (u *use) secure(c *conn, cfg *tls.Config) relay.Reply {
+	bad := c.secure(cfg)
+	if c.tlsErr != nil {
+		u.tlsWhy = tlsResult(c.tlsErr)
+	}
+	return bad
 }
 
 // dial gives a connection to a target: the one that won a race, or a new one.
@@ -126,26 +155,15 @@ func (t *Transport) dial(u *use, tg target, p policy) (net.Conn, relay.Reply) {
 }
 
 // refusal is the verdict on an address that AddressPolicy refuses.
-func refusal(tg target, err error) relay.Reply {
+func refusal(host string, err error) relay.Reply {
 	status := relay.Status{Class: 5, Subject: 4, Detail: 4}
 	var e *RefusedError
 	if errors.As(err, &e) && e.Self {
 		status.Detail = 6 // RFC 3463: routing loop detected
 	}
-	r := relay.Decision(relay.CausePolicy, status, "%s: %v", tg.host, err)
+	r := relay.Decision(relay.CausePolicy, status, "%s: %v", host, err)
 	r.Remedy = relay.RemedyOf(err)
 	return r
-}
-
-func (c *conn) greeting() relay.Reply {
-	r, err := c.read(c.limits.Greeting)
-	if err != nil {
-		return c.failure(relay.StageGreeting, "waiting for the greeting", err)
-	}
-	if r.class() != 2 {
-		return c.named(r.reply(relay.StageGreeting))
-	}
-	return relay.Reply{}
 }
 
 // ehlo is the name that we go by.
@@ -154,102 +172,6 @@ func (t *Transport) ehlo(p policy) string {
 		return t.cfg.Hostname
 	}
 	return cmp.Or(p.source.EHLO, t.cfg.Hostname)
-}
-
-// hello says EHLO, or HELO to a server that does not know EHLO (RFC 5321
-// §3.2, §4.1.4); to an LMTP server LHLO (RFC 2033 §4.1).
-func (c *conn) hello(name string) relay.Reply {
-	c.ext = extensions{}
-	verb := "EHLO"
-	if c.target.lmtp {
-		verb = "LHLO"
-	}
-	r, err := c.command(verb+" "+name, c.limits.Command)
-	if err == nil && r.class() == 5 && c.tls == "" && !c.target.lmtp && !c.dead {
-		if r, err = c.command("HELO "+name, c.limits.Command); err == nil && r.class() == 2 {
-			c.ext = extensions{name: parseEHLO(r.lines[:1]).name}
-			return relay.Reply{}
-		}
-	}
-	if err != nil {
-		return c.failure(relay.StageEHLO, "waiting for the reply to "+verb, err)
-	}
-	if r.class() != 2 {
-		return c.named(r.reply(relay.StageEHLO))
-	}
-	c.ext = parseEHLO(r.lines)
-	if c.heard != nil {
-		c.heard(r.lines)
-	}
-	return relay.Reply{}
-}
-
-var (
-	statusTLS      = relay.Status{Class: 4, Subject: 7, Detail: 5} // cryptographic failure
-	statusNoTLS    = relay.Status{Class: 4, Subject: 7, Detail: 4} // security features not supported
-	statusInjected = relay.Status{Class: 4, Subject: 7, Detail: 0} // at StageTLS, without a code: nothing else has it
-	statusNoLogin  = relay.Status{Class: 4, Subject: 7, Detail: 0}
-)
-
-// askTLS says STARTTLS.
-func (c *conn) askTLS() relay.Reply {
-	r, err := c.command("STARTTLS", c.limits.Command)
-	if err != nil {
-		return c.failure(relay.StageTLS, "waiting for the reply to STARTTLS", err)
-	}
-	if r.code != 220 {
-		return c.named(asFailure(r.reply(relay.StageTLS)))
-	}
-	return relay.Reply{}
-}
-
-// asFailure keeps a reply that is no answer to its command, such as 250 to
-// STARTTLS or to DATA, from being read as success.
-func asFailure(r relay.Reply) relay.Reply {
-	if r.Code >= 400 {
-		return r
-	}
-	f := relay.Failure(r.Stage, relay.Status{Class: 4, Subject: 5, Detail: 0}, "the server answered %d, which makes no sense here: %s", r.Code, r.Text)
-	f.MTA, f.Addr = r.MTA, r.Addr
-	return f
-}
-
-// secure does the handshake.
-func (c *conn) secure(cfg *tls.Config) relay.Reply {
-	err := c.startTLS(cfg)
-	if err == nil {
-		return relay.Reply{}
-	}
-	c.use.tlsWhy = tlsResult(err)
-	status, text := statusTLS, "TLS handshake failed: "+cause(err)
-	var cert *tls.CertificateVerificationError
-	switch {
-	case errors.Is(err, errInjected):
-		status, text = statusInjected, err.Error()
-	case errors.Is(err, errNoTLSA):
-		text = "the certificate of " + c.target.host + " is none of those that DNS names (DANE)"
-	case errors.As(err, &cert):
-		text = "the certificate does not stand for " + c.target.host + ": " + certCause(cert)
-	case c.use.ctx.Err() != nil:
-		text = "the attempt was stopped during the TLS handshake"
-	}
-	r := relay.Failure(relay.StageTLS, status, "%s", text)
-	r.Remedy = hint(err)
-	if errors.Is(err, errOwnCertificate) {
-		r.Cause = relay.CauseLocal
-	}
-	return c.named(r)
-}
-
-// errOwnCertificate: our own certificate for the host cannot be had.
-var errOwnCertificate = errors.New("client_certificate")
-
-func certCause(e *tls.CertificateVerificationError) string {
-	var unknown x509.UnknownAuthorityError
-	if errors.As(e, &unknown) {
-		return "it is signed by an authority that we do not know"
-	}
-	return e.Err.Error()
 }
 
 // tlsConfig is for one session. Unchecked certificates are what opportunistic
@@ -283,7 +205,7 @@ func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
 }
 
 // admit looks at what the host is and offers, before anything is sent.
-func (t *Transport) admit(c *conn, p policy) relay.Reply {
+func (t *Transport) admit(c *link, p policy) relay.Reply {
 	switch {
 	case p.mx && (loops(c.ext.name, t.cfg.Hostname) || loops(c.ext.name, t.ehlo(p))):
 		return c.named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 4, Detail: 6},
@@ -295,7 +217,7 @@ func (t *Transport) admit(c *conn, p policy) relay.Reply {
 		return c.named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 7, Detail: 30},
 			"the message requires REQUIRETLS, which the server does not offer"))
 	case p.level >= LevelRequired && c.tls == "":
-		r := relay.Failure(relay.StageTLS, statusNoTLS, "the server does not offer STARTTLS, and %s", p.demand())
+		r := relay.Failure(relay.StageTLS, statusNoTLS, "the server does not offer STARTTLS, and %s", p.why())
 		if p.by != byDANE && p.by != bySTS {
 			r.Remedy = fmt.Sprintf("tls = %q asks for it: its operator has to offer STARTTLS, or tls has to be lowered", p.level)
 		}

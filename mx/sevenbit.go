@@ -24,7 +24,7 @@ func (s *sevenBit) close() {
 
 // contentFor is the content as this server may be given it, or why it cannot
 // be (RFC 6152 §3).
-func (a *attempt) contentFor(c *conn) (relay.Content, relay.Reply) {
+func (a *attempt) contentFor(c *link) (relay.Content, relay.Reply) {
 	if c.ext.eightBitMIME || !a.msg.EightBit {
 		return a.content, relay.Reply{}
 	}

@@ -241,29 +241,3 @@ func (w *whose) put(domain, provider string) {
 	}
 	w.young[domain] = knownDomain{provider, time.Now().Add(knownFor)}
 }
-
-// Provider names who takes the mail of a destination: the destination itself
-// where that is a route, or that of the first route to the same mailbox, what the last attempt found where it is a domain, ""
-// when nobody has looked lately. It is cheap and does not block.
-func (t *Transport) Provider(destination string) string {
-	if r := t.byDestination(destination); r != nil {
-		return r.first.destination
-	}
-	if strings.HasPrefix(destination, RoutePrefix) {
-		return destination
-	}
-	return t.whose.get(destination)
-}
-
-// Allowance is what a provider takes, or a route with `via`, which Provider
-// makes a provider of its own: its budget's connections, and no rates.
-func (t *Transport) Allowance(provider string) ShapingRule {
-	if strings.HasPrefix(provider, RoutePrefix) {
-		rule := ShapingRule{Name: provider, Connections: t.cfg.Shaping.connections}
-		if r := t.byDestination(provider); r != nil && r.Budget.Connections > 0 {
-			rule.Connections = r.Budget.Connections
-		}
-		return rule
-	}
-	return t.cfg.Shaping.Rule(provider)
-}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"dawk/relay"
 )
 
 const (
@@ -35,6 +37,17 @@ type sts struct {
 
 	mu     sync.Mutex
 	failed map[stsKey]stsFailure
+}
+
+// newSTS keeps policies in a directory; "": in memory alone.
+func newSTS(lookup SecuredLookup, web web, dir string, log *slog.Logger) (*sts, error) {
+	store, err := newSTSStore(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &sts{lookup: lookup, web: web, log: log, store: store, failed: map[stsKey]stsFailure{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
 }
 
 type stsKey struct{ domain, id string }
@@ -171,11 +184,50 @@ func (s *sts) get(ctx context.Context, domain string) (*stsPolicy, error) {
 	}
 	// RFC 8461 §3.2: else a place where users put files could hold a policy.
 	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || kind != "text/plain" {
-		return nil, fmt.Errorf("%w: it is %q, not text/plain", errFetch, clip([]byte(resp.Header.Get("Content-Type"))))
+		return nil, fmt.Errorf("%w: it is %.80q, not text/plain", errFetch, resp.Header.Get("Content-Type"))
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPolicySize+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errFetch, err)
 	}
 	return parseSTSPolicy(body)
+}
+
+// STSView is what a domain publishes by MTA-STS.
+type STSView struct {
+	ID      string    `json:"id,omitempty"`   // of the TXT record; "": there is none
+	Mode    string    `json:"mode,omitempty"` // of the policy that counts; "": there is none
+	MX      []string  `json:"mx,omitempty"`
+	Expires time.Time `json:"expires,omitzero"`
+	Stored  bool      `json:"stored,omitempty"` // it is one fetched earlier
+	Error   string    `json:"error,omitempty"`  // why the policy that the record announces is not had
+}
+
+// view looks at what a domain publishes, without keeping what it fetches.
+func (s *sts) view(ctx context.Context, domain string) (*STSView, *stsPolicy) {
+	v := new(STSView)
+	p, blocked := s.store.get(domain, time.Now())
+	if blocked != nil {
+		v.Error = relay.Sanitize(blocked.Error())
+	}
+	v.Stored = p != nil
+	id, published := s.record(ctx, domain)
+	if published {
+		v.ID = id
+	}
+	if published && (p == nil || p.ID != id) {
+		limited, cancel := context.WithTimeout(ctx, stsFetchTime)
+		defer cancel()
+		fresh, err := s.get(limited, domain)
+		if err != nil {
+			v.Error = relay.Sanitize(err.Error())
+		} else {
+			fresh.Domain, fresh.ID, fresh.Fetched = domain, id, time.Now()
+			p, v.Stored = fresh, false
+		}
+	}
+	if p != nil {
+		v.Mode, v.MX, v.Expires = p.Mode, p.MX[:min(len(p.MX), 20)], p.Fetched.Add(p.MaxAge).Round(time.Second)
+	}
+	return v, p
 }

@@ -111,7 +111,7 @@ func parseSTSPolicy(body []byte) (*stsPolicy, error) {
 		if name == "mx" {
 			pattern, err := parsePattern(value)
 			if err != nil || len(p.MX) == maxPatterns {
-				return nil, fmt.Errorf("%w: mx: %q", errPolicy, clip([]byte(value)))
+				return nil, fmt.Errorf("%w: mx: %.80q", errPolicy, value)
 			}
 			p.MX = append(p.MX, pattern)
 		} else if _, again := fields[name]; !again {
@@ -124,14 +124,14 @@ func parseSTSPolicy(body []byte) (*stsPolicy, error) {
 	switch p.Mode = fields["mode"]; p.Mode {
 	case stsEnforce, stsTesting, stsNone:
 	default:
-		return nil, fmt.Errorf("%w: mode %q", errPolicy, clip([]byte(p.Mode)))
+		return nil, fmt.Errorf("%w: mode %.80q", errPolicy, p.Mode)
 	}
 	if p.Mode != stsNone && len(p.MX) == 0 {
 		return nil, fmt.Errorf("%w: no mx", errPolicy)
 	}
 	age, err := strconv.ParseUint(fields["max_age"], 10, 32)
 	if err != nil || len(fields["max_age"]) > 10 {
-		return nil, fmt.Errorf("%w: max_age %q", errPolicy, clip([]byte(fields["max_age"])))
+		return nil, fmt.Errorf("%w: max_age %.80q", errPolicy, fields["max_age"])
 	}
 	p.MaxAge = min(time.Duration(age)*time.Second, maxPolicyAge)
 	return p, nil

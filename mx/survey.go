@@ -188,9 +188,9 @@ func (t *Transport) visit(ctx context.Context, s *Survey, pol policy) {
 // judges what it saw.
 func (t *Transport) greet(ctx context.Context, v *SessionView, h *HostView, pol policy) {
 	began := time.Now()
-	tg := target{host: h.Host, addr: v.Addr, implicit: h.ImplicitTLS, dane: h.dane, domain: h.domain, sts: h.sts}
+	tg := target{peer: peer{host: h.Host, addr: v.Addr, implicit: h.ImplicitTLS}, published: published{dane: h.dane, domain: h.domain, sts: h.sts}}
 	raised, bad := t.raise(pol, tg)
-	u := &use{ctx: ctx, end: began.Add(t.cfg.Timeouts.Session)}
+	u := &use{claim: claim{ctx: ctx, end: began.Add(t.cfg.Timeouts.Session)}}
 	v.Trouble = bad
 	failed := t.meet(u, v, tg, raised)
 	if v.Trouble.IsZero() {
@@ -207,13 +207,11 @@ func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Repl
 	if !bad.IsZero() {
 		return bad
 	}
-	c := newConn(nc, tg, t.cfg.Timeouts.atMost(surveyStep))
-	var offered []string
-	c.heard = func(lines []string) { offered = offers(lines) }
-	c.attach(u)
+	c := &link{conn: newConn(nc, tg.peer, t.cfg.Timeouts.atMost(surveyStep)), target: tg}
+	c.attach(&u.claim)
 	defer func() {
 		c.detach()
-		t.bg.quit(c)
+		t.bg.quit(c.conn)
 	}()
 	var state *tls.ConnectionState
 	secure := func() relay.Reply {
@@ -222,7 +220,7 @@ func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Repl
 		if p.dane != nil {
 			cfg.ServerName = p.dane.base
 		}
-		bad := c.secure(cfg)
+		bad := u.secure(c.conn, cfg)
 		v.Handshake = clock.lap()
 		if bad.IsZero() {
 			cs := c.nc.(*tls.Conn).ConnectionState()
@@ -239,7 +237,7 @@ func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Repl
 	if bad := t.hear(c, v, p, &clock); !bad.IsZero() {
 		return bad
 	}
-	v.Offers = offered
+	v.Offers = offers(c.offers)
 	var failed relay.Reply
 	if !tg.implicit && c.ext.startTLS {
 		if failed = c.askTLS(); failed.IsZero() {
@@ -249,7 +247,7 @@ func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Repl
 			if bad := c.hello(t.ehlo(p)); !bad.IsZero() {
 				return bad
 			}
-			v.OverTLS = offered
+			v.OverTLS = offers(c.offers)
 		} else {
 			v.TLSTrouble = failed.String()
 		}
@@ -269,7 +267,7 @@ func offers(lines []string) []string {
 }
 
 // hear takes the greeting and the reply to EHLO.
-func (t *Transport) hear(c *conn, v *SessionView, p policy, clock *stopwatch) relay.Reply {
+func (t *Transport) hear(c *link, v *SessionView, p policy, clock *stopwatch) relay.Reply {
 	r, err := c.read(c.limits.Greeting)
 	v.Greeting = clock.lap()
 	if err != nil {
@@ -292,12 +290,4 @@ func (s *stopwatch) lap() time.Duration {
 	d := now.Sub(time.Time(*s))
 	*s = stopwatch(now)
 	return d
-}
-
-// atMost is t with no single step longer than d.
-func (t Timeouts) atMost(d time.Duration) Timeouts {
-	for _, step := range []*time.Duration{&t.Connect, &t.Greeting, &t.Command, &t.Data, &t.Block, &t.FinalDot} {
-		*step = min(*step, d)
-	}
-	return t
 }

@@ -13,7 +13,7 @@ import (
 
 // judge says what a delivery would make of a session: why it would send
 // nothing, or how private it would be.
-func (t *Transport) judge(c *conn, v *SessionView, tg target, p policy, state *tls.ConnectionState, failed relay.Reply) relay.Reply {
+func (t *Transport) judge(c *link, v *SessionView, tg target, p policy, state *tls.ConnectionState, failed relay.Reply) relay.Reply {
 	v.TLS = c.tls
 	var untrusted, unnamed error
 	if state != nil {

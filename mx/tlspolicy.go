@@ -1,7 +1,7 @@
 package mx
 
 import (
-	"context"
+	"fmt"
 	"strings"
 
 	"dawk/relay"
@@ -15,69 +15,46 @@ const (
 	byRequireTLS = "requiretls"
 )
 
-// openPolicies prepares DANE and MTA-STS as far as they are on.
-func (t *Transport) openPolicies() error {
-	if !t.cfg.DANE && !t.cfg.MTASTS {
-		return nil
-	}
-	t.secured = t.cfg.Resolver.(SecuredLookup) // validated
-	if !t.cfg.MTASTS {
-		return nil
-	}
-	store, err := newSTSStore(t.cfg.PolicyDir)
-	if err != nil {
-		return err
-	}
-	t.sts = &sts{lookup: t.secured, web: t.web, log: t.cfg.Log, store: store, failed: map[stsKey]stsFailure{}}
-	t.sts.ctx, t.sts.cancel = context.WithCancel(context.Background())
-	return nil
+// demand is how private a session must be, and who says so.
+type demand struct {
+	level      Level
+	requireTLS bool   // the message is REQUIRETLS (RFC 8689)
+	lax        bool   // the message renounces what domains publish (RFC 8689 §5)
+	by         string // who set the level: see relay.Result.TLSPolicy
+	dane       *dane  // certificates are held against TLSA records; nil: against PKIX
 }
 
-// addSTS gives the targets of a plan the recipients' domain and its policy.
-func (t *Transport) addSTS(ctx context.Context, p *plan, pol policy, domain string) {
-	for i := range p.targets {
-		p.targets[i].domain = domain
-	}
-	if t.sts == nil || pol.lax || pol.level == LevelOff || len(p.targets) == 0 || strings.HasPrefix(domain, "[") {
-		return
-	}
-	v, blocked := t.sts.policy(ctx, domain)
-	if blocked != nil {
-		p.targets = nil
-		p.failures = append(p.failures, relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "%v", blocked))
-		return
-	}
-	if v.err != nil {
-		t.reportFetch(domain, v.err)
-	}
-	if v.policy == nil || v.policy.Mode == stsNone {
-		return
-	}
-	for i := range p.targets {
-		p.targets[i].sts = v.policy
-	}
+// published is what a domain and DNS say of one of its hosts.
+type published struct {
+	dane *dane      // what DNS says of its certificate; nil: nothing
+	sts  *stsPolicy // of the recipient's domain; nil: none
+
+	domain  string // the recipients'; "" with `via`
+	vouched bool   // DNSSEC says that the host is the domain's, or it has the domain's own name
 }
 
-// raise gives the policy for a session with one host: what its domain
+var statusTLS = relay.Status{Class: 4, Subject: 7, Detail: 5} // cryptographic failure
+
+// raise gives the demand for a session with one host: what its domain
 // published raises the level, and never lowers it. A Reply other than zero
 // says why the host is not to be used now.
 //
 // Usable TLSA records replace MTA-STS, also when they fail (RFC 8461 §2).
-func (t *Transport) raise(p policy, tg target) (policy, relay.Reply) {
-	if !p.mx || p.lax || p.level == LevelOff {
+func (p demand) raise(host string, tg published) (demand, relay.Reply) {
+	if p.lax || p.level == LevelOff {
 		return p, relay.Reply{}
 	}
 	// RFC 8689 §4.2.1: a certificate proves the name of the host, and nothing
 	// proves that the host is the domain's if its MX record may be forged.
-	if p.requireTLS && !tg.vouched && (tg.sts == nil || tg.sts.Mode == stsTesting && !tg.sts.allows(tg.host)) {
+	if p.requireTLS && !tg.vouched && (tg.sts == nil || tg.sts.Mode == stsTesting && !tg.sts.allows(host)) {
 		return p, relay.Failure(relay.StageTLS, statusTLS,
-			"neither DNSSEC nor an MTA-STS policy says that %s takes the mail of %s, and the message requires that (REQUIRETLS)", tg.host, tg.domain)
+			"neither DNSSEC nor an MTA-STS policy says that %s takes the mail of %s, and the message requires that (REQUIRETLS)", host, tg.domain)
 	}
 	switch d := tg.dane; {
 	case d == nil:
 	case d.err != nil:
 		p.by = byDANE
-		return p, d.lookupFailed(tg)
+		return p, d.lookupFailed(host)
 	case len(d.usable) > 0:
 		p.level, p.dane = LevelVerified, d
 		if !p.requireTLS {
@@ -93,34 +70,18 @@ func (t *Transport) raise(p policy, tg target) (policy, relay.Reply) {
 		if p.by == "" {
 			p.by = bySTSTesting
 		}
-	case !s.allows(tg.host):
+	case !s.allows(host):
 		p.by = bySTS
 		return p, relay.Failure(relay.StageTLS, statusTLS, "%s is none of the hosts that the MTA-STS policy of %s names: %s",
-			tg.host, s.Domain, strings.Join(s.MX[:min(len(s.MX), 10)], ", "))
+			host, s.Domain, strings.Join(s.MX[:min(len(s.MX), 10)], ", "))
 	case p.level < LevelVerified:
 		p.level, p.by = LevelVerified, bySTS
 	}
 	return p, relay.Reply{}
 }
 
-// reached is how private a session under p is. A connection is shared only
-// under one level, so what p demands was looked at when it was opened.
-func (c *conn) reached(p policy) relay.TLSLevel {
-	switch {
-	case c.tls != "" && p.level >= LevelVerified:
-		return relay.TLSVerified
-	case c.tls != "":
-		return relay.TLSUnverified
-	case c.target.socket != "":
-		return relay.TLSLocal
-	case c.noTLS != "":
-		return relay.TLSFallback
-	}
-	return relay.TLSClear
-}
-
-// demand says why there must be TLS, for people.
-func (p policy) demand() string {
+// why says why there must be TLS, for people.
+func (p demand) why() string {
 	switch p.by {
 	case byDANE:
 		return "the TLSA records of the host demand it (DANE)"
@@ -128,4 +89,34 @@ func (p policy) demand() string {
 		return "the MTA-STS policy of the domain demands it"
 	}
 	return "this relay demands it"
+}
+
+// words is why a session with tg needs what it needs.
+func (p demand) words(host string, tg published) string {
+	level := map[Level]string{
+		LevelOff:           "never TLS",
+		LevelOpportunistic: "TLS with any certificate if the host offers it, else in the clear",
+		LevelRequired:      "TLS with any certificate, else the mail waits",
+		LevelVerified:      "TLS with a certificate for " + host + " from an authority we know, else the mail waits",
+	}[p.level]
+	if p.dane != nil {
+		level = "TLS with a certificate that a TLSA record names, else the mail waits"
+	}
+	switch {
+	case p.by == byDANE && tg.dane != nil && tg.dane.err != nil:
+		return "the TLSA records cannot be had: the host is not used"
+	case p.by == byDANE && p.dane == nil:
+		return level + " (there are TLSA records, none of which can be used)"
+	case p.by == byDANE:
+		return level + " (DANE)"
+	case p.by == bySTS:
+		return level + " (MTA-STS, enforced)"
+	case p.by == bySTSTesting:
+		return level + " (the MTA-STS policy is in testing: it holds nothing up)"
+	case p.requireTLS:
+		return level + " (REQUIRETLS)"
+	case p.lax:
+		return level + " (TLS-Required: No)"
+	}
+	return fmt.Sprintf("%s (tls = %q)", level, p.level)
 }

@@ -4,10 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"net"
-
-	"dawk/mx/dns"
-	"dawk/relay"
 )
 
 // TLSReport is what one session showed about TLS, as RFC 8460 counts it.
@@ -61,8 +57,8 @@ func tlsResult(err error) string {
 }
 
 // about is the report of a session with tg, without its result.
-func (p policy) about(tg target) TLSReport {
-	r := TLSReport{Type: "no-policy-found", Domain: tg.domain, Host: tg.host, Addr: tg.where()}
+func (p demand) about(host, addr string, tg published) TLSReport {
+	r := TLSReport{Type: "no-policy-found", Domain: tg.domain, Host: host, Addr: addr}
 	switch {
 	case tg.dane != nil && (p.dane != nil || p.by == byDANE):
 		r.Type, r.Domain = "tlsa", tg.dane.base
@@ -75,85 +71,14 @@ func (p policy) about(tg target) TLSReport {
 	return r
 }
 
-// report tells of a session that was opened, or not.
-func (t *Transport) report(u *use, tg target, p policy, c *conn, bad relay.Reply) {
-	if !p.mx || p.lax || p.level == LevelOff || u.ctx.Err() != nil {
-		return
-	}
-	r := p.about(tg)
-	r.Detail = bad.Text
-	switch {
-	case c != nil && c.tls != "":
-		r.Result = tlsGood
-		if r.Testing {
-			r.Result, r.Detail = t.rehearse(c, tg)
-		}
-	case u.tlsWhy != "": // given up, or gone on in the clear
-		r.Result = u.tlsWhy
-		if c != nil {
-			r.Detail = c.noTLS
-		}
-	case c != nil, bad.Stage == relay.StageTLS:
-		r.Result = tlsNoSTARTTLS
-	default: // it ended before TLS
-		return
-	}
-	t.cfg.OnTLS(r)
-}
-
-// rehearse says how a session would have ended if the policy that is in
-// testing were enforced (RFC 8461 §5).
-func (t *Transport) rehearse(c *conn, tg target) (result, detail string) {
-	if !tg.sts.allows(tg.host) {
-		return tlsFailure, "the host is not among those of the policy"
-	}
-	nc, ok := c.nc.(*tls.Conn)
-	if !ok {
-		return tlsGood, ""
-	}
-	chain := nc.ConnectionState().PeerCertificates
-	if len(chain) == 0 {
-		return tlsFailure, ""
-	}
-	if err := t.verifyPKIX(tg.host, chain); err != nil {
-		return tlsResult(err), relay.Sanitize(err.Error())
-	}
-	return tlsGood, ""
-}
-
-// reportRefused tells of a host that was not used.
-func (t *Transport) reportRefused(tg target, p policy, bad relay.Reply) {
-	r := p.about(tg)
-	r.Detail, r.Result = bad.Text, tlsFailure
-	if p.by == byDANE {
-		r.Result, r.Detail = tlsNoDNSSEC, impersonal(tg.dane.err)
-	}
-	t.cfg.OnTLS(r)
-}
-
-// impersonal is an error for strangers: without the addresses of our resolver
-// and our own that errors of DNS and of the network hold.
-func impersonal(err error) string {
-	var d *dns.Error
-	var op *net.OpError
-	switch {
-	case errors.As(err, &d):
-		return "DNS: " + string(d.Trouble) + " for " + d.Name + " " + d.Type
-	case errors.As(err, &op):
-		return cause(err)
-	}
-	return relay.Sanitize(err.Error())
-}
-
-// reportFetch tells of a policy that could not be had.
-func (t *Transport) reportFetch(domain string, err error) {
-	r := TLSReport{Domain: domain, Type: "sts", Result: tlsFetchError, Detail: impersonal(err)}
+// fetchResult names why a policy could not be had.
+func fetchResult(err error) string {
 	var cert *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &cert):
-		r.Result = tlsPolicyWebCA
+		return tlsPolicyWebCA
 	case errors.Is(err, errPolicy):
-		r.Result = tlsBadPolicy
+		return tlsBadPolicy
 	}
-	t.cfg.OnTLS(r)
+	return tlsFetchError
 }

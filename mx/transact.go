@@ -313,7 +313,7 @@ func (t *transaction) body() {
 		t.settle(t.bodyFailure(err))
 		return
 	}
-	if !c.target.lmtp {
+	if !c.peer.lmtp {
 		reply, _ := t.finalReply()
 		t.settle(reply)
 		return
@@ -373,7 +373,7 @@ func (t *transaction) bodyFailure(err error) relay.Reply {
 // emptyBody ends a DATA that nobody asked for: some servers answer 354 though
 // they accepted no recipient (RFC 2920 §3.1).
 func (t *transaction) emptyBody() {
-	if t.c.target.lmtp { // it answers for no recipient, and nothing follows (RFC 2033 §4.2)
+	if t.c.peer.lmtp { // it answers for no recipient, and nothing follows (RFC 2033 §4.2)
 		t.c.dead = true
 		return
 	}

@@ -75,6 +75,12 @@ func (t *Transport) Close() error {
 	return t.book.close()
 }
 
+// PostReport hands a TLS report, packed, to the https address that a domain
+// asks for it at (RFC 8460 §3).
+func (t *Transport) PostReport(ctx context.Context, to string, packed []byte) error {
+	return t.web.post(ctx, to, packed)
+}
+
 // Destination is what mail for a recipient of m shares with other mail:
 // "route:<name>" where a route with `via` takes it, else the domain.
 func (t *Transport) Destination(m *relay.Message, to relay.Path) string {
@@ -114,7 +120,7 @@ func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 	began := time.Now()
 	a := &attempt{
 		t: t, task: task, msg: task.Message, content: task.Content,
-		use: &use{ctx: ctx, end: began.Add(t.cfg.Timeouts.Session)},
+		use: &use{claim: claim{ctx: ctx, end: began.Add(t.cfg.Timeouts.Session)}},
 		res: relay.Result{Replies: make([]relay.Reply, len(task.Recipients)), Began: began},
 		dsn: true,
 	}

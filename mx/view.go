@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"dawk/relay"
 )
@@ -106,16 +105,6 @@ type TLSAView struct {
 	Use    string `json:"use"` // "usable", or why it is not
 }
 
-// STSView is what a domain publishes by MTA-STS.
-type STSView struct {
-	ID      string    `json:"id,omitempty"`   // of the TXT record; "": there is none
-	Mode    string    `json:"mode,omitempty"` // of the policy that counts; "": there is none
-	MX      []string  `json:"mx,omitempty"`
-	Expires time.Time `json:"expires,omitzero"`
-	Stored  bool      `json:"stored,omitempty"` // it is one fetched earlier
-	Error   string    `json:"error,omitempty"`  // why the policy that the record announces is not had
-}
-
 // Failures are why hosts are not used that should be.
 func (d *Destination) Failures() []relay.Reply {
 	all := slices.Clone(d.Trouble)
@@ -201,7 +190,7 @@ func (t *Transport) viewHosts(ctx context.Context, d *Destination, hosts []*host
 			v.Trouble = relay.Decision(relay.CausePolicy, relay.Status{Class: 5, Subject: 4, Detail: 6},
 				"%s is this relay itself, or no better than it: mail that went there could only come back", h.name)
 		}
-		tg := target{host: h.name, implicit: h.implicit, dane: h.dane, domain: d.Domain, vouched: h.vouched(d.Domain)}
+		tg := target{peer: peer{host: h.name, implicit: h.implicit}, published: published{dane: h.dane, domain: d.Domain, vouched: h.vouched(d.Domain)}}
 		if sts != nil && sts.Mode != stsNone {
 			tg.sts = sts
 		}
@@ -232,7 +221,7 @@ func (t *Transport) viewAddrs(v *HostView, h *host, guarded bool) {
 	}
 	good := func(a AddrView) bool { return a.Refused == "" }
 	if refused != nil && v.Trouble.IsZero() && !slices.ContainsFunc(v.Addrs, good) {
-		v.Trouble = refusal(target{host: h.name}, refused)
+		v.Trouble = refusal(h.name, refused)
 	}
 }
 
@@ -245,7 +234,7 @@ func viewTLS(p policy, tg target) TLSView {
 	if v.By == "" {
 		v.By = "configuration"
 	}
-	v.Why = p.words(tg)
+	v.Why = p.words(tg.host, tg.published)
 	if tg.dane == nil {
 		return v
 	}
@@ -266,65 +255,6 @@ func clipText(s string) string {
 		return strings.ToValidUTF8(s[:200], "") + "…"
 	}
 	return s
-}
-
-// words is why a session with tg needs what it needs.
-func (p policy) words(tg target) string {
-	level := map[Level]string{
-		LevelOff:           "never TLS",
-		LevelOpportunistic: "TLS with any certificate if the host offers it, else in the clear",
-		LevelRequired:      "TLS with any certificate, else the mail waits",
-		LevelVerified:      "TLS with a certificate for " + tg.host + " from an authority we know, else the mail waits",
-	}[p.level]
-	if p.dane != nil {
-		level = "TLS with a certificate that a TLSA record names, else the mail waits"
-	}
-	switch {
-	case p.by == byDANE && tg.dane != nil && tg.dane.err != nil:
-		return "the TLSA records cannot be had: the host is not used"
-	case p.by == byDANE && p.dane == nil:
-		return level + " (there are TLSA records, none of which can be used)"
-	case p.by == byDANE:
-		return level + " (DANE)"
-	case p.by == bySTS:
-		return level + " (MTA-STS, enforced)"
-	case p.by == bySTSTesting:
-		return level + " (the MTA-STS policy is in testing: it holds nothing up)"
-	case p.requireTLS:
-		return level + " (REQUIRETLS)"
-	case p.lax:
-		return level + " (TLS-Required: No)"
-	}
-	return fmt.Sprintf("%s (tls = %q)", level, p.level)
-}
-
-// view looks at what a domain publishes, without keeping what it fetches.
-func (s *sts) view(ctx context.Context, domain string) (*STSView, *stsPolicy) {
-	v := new(STSView)
-	p, blocked := s.store.get(domain, time.Now())
-	if blocked != nil {
-		v.Error = relay.Sanitize(blocked.Error())
-	}
-	v.Stored = p != nil
-	id, published := s.record(ctx, domain)
-	if published {
-		v.ID = id
-	}
-	if published && (p == nil || p.ID != id) {
-		limited, cancel := context.WithTimeout(ctx, stsFetchTime)
-		defer cancel()
-		fresh, err := s.get(limited, domain)
-		if err != nil {
-			v.Error = relay.Sanitize(err.Error())
-		} else {
-			fresh.Domain, fresh.ID, fresh.Fetched = domain, id, time.Now()
-			p, v.Stored = fresh, false
-		}
-	}
-	if p != nil {
-		v.Mode, v.MX, v.Expires = p.Mode, p.MX[:min(len(p.MX), 20)], p.Fetched.Add(p.MaxAge).Round(time.Second)
-	}
-	return v, p
 }
 
 // Explain says where mail for one recipient of m would go now. It asks DNS and

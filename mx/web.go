@@ -13,22 +13,30 @@ import (
 	"strconv"
 	"time"
 
+	"dawk/mx/dns"
 	"dawk/relay"
 )
 
 // web reaches HTTPS hosts that strangers name: those of MTA-STS policies and
 // of TLS reports.
 type web struct {
-	addrs     Lookup
+	addrs     addrLookup
 	addresses AddressPolicy
 	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
 	tls       *tls.Config
 	ip        string
 }
 
+type addrLookup interface {
+	LookupAddrs(ctx context.Context, host, ip string) (dns.Answer[netip.Addr], error)
+}
+
+// webAddrs is how many addresses of a host are tried.
+const webAddrs = 4
+
 // webDialTime is what one address gets, so that a dead one does not use up all
 // the time of a request.
-const webDialTime = stsFetchTime / maxAddrsPerHost
+const webDialTime = 2500 * time.Millisecond
 
 // client makes one request: it follows no redirect and keeps no connection.
 func (w *web) client(maxHeader int64) *http.Client {
@@ -60,7 +68,7 @@ func (w *web) dialHost(ctx context.Context, network, hostport string) (net.Conn,
 		return nil, err
 	}
 	for i, a := range answer.Records {
-		if i == maxAddrsPerHost {
+		if i == webAddrs {
 			break
 		}
 		to := netip.AddrPortFrom(a.Unmap(), uint16(port))
@@ -87,17 +95,17 @@ const (
 	maxPostAnswer = 64 << 10         // octets
 )
 
-// PostReport hands a TLS report, packed, to the https address that a domain
+// post hands a TLS report, packed, to the https address that a domain
 // asks for it at (RFC 8460 §3). Only port 443 is dialled, only addresses that
 // mail by MX could go to, and the certificate must stand for the host.
-func (t *Transport) PostReport(ctx context.Context, to string, packed []byte) error {
+func (w *web) post(ctx context.Context, to string, packed []byte) error {
 	u, err := url.Parse(to)
 	if err != nil || u.Scheme != "https" || u.Port() != "" && u.Port() != "443" {
 		return fmt.Errorf("%q is no https address on port 443", relay.Sanitize(to))
 	}
 	ctx, cancel := context.WithTimeout(ctx, postTime)
 	defer cancel()
-	client := t.web.client(maxPostAnswer)
+	client := w.client(maxPostAnswer)
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(packed))
 	if err != nil {
