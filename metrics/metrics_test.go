@@ -17,7 +17,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/metrics"
-	"dawk/mx"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -52,7 +52,7 @@ func sources() metrics.Sources {
 		},
 		Classify:   func(r relay.Reply) string { return string(bounce.Classify(r)) },
 		Categories: names,
-		TLSResults: mx.TLSResults(),
+		TLSResults: tlspolicy.Results(),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"dawk/mx/shaping"
 	"dawk/relay"
 )
 
@@ -16,12 +17,12 @@ var statusBusy = relay.Status{Class: 4, Subject: 3, Detail: 2}
 func (a *attempt) share(targets []target) {
 	for i := range targets {
 		tg := &targets[i]
-		if i > 0 && tg.host == targets[i-1].host {
+		if i > 0 && tg.Host == targets[i-1].Host {
 			tg.provider, tg.rule = targets[i-1].provider, targets[i-1].rule
 			tg.account, tg.most = targets[i-1].account, targets[i-1].most
 			continue
 		}
-		tg.provider = a.t.cfg.Shaping.Provider(tg.host)
+		tg.provider = a.t.cfg.Shaping.Provider(tg.Host)
 		tg.rule = a.t.cfg.Shaping.Rule(tg.provider)
 		tg.account, tg.most = tg.provider, tg.rule.Connections
 	}
@@ -42,7 +43,7 @@ func (a *attempt) share(targets []target) {
 		}
 		return 1
 	})
-	a.t.whose.put(a.task.Destination, targets[0].provider)
+	a.t.whose.Put(a.task.Destination, targets[0].provider)
 }
 
 // admitted asks for a connection to the provider of a host, unless the attempt
@@ -63,7 +64,7 @@ func (a *attempt) admitted(tg target) bool {
 func (a *attempt) passBy(w *walk) {
 	tg := w.queue[0]
 	busy := relay.Decision(relay.CauseBudget, statusBusy,
-		"%s was not tried: all connections to provider %s are in use", tg.host, tg.provider)
+		"%s was not tried: all connections to provider %s are in use", tg.Host, tg.provider)
 	w.failures = slices.Insert(w.failures, 0, busy) // the last one is what people are told first
 	w.queue, w.fresh = slices.DeleteFunc(w.queue, func(o target) bool { return o.provider == tg.provider }), false
 	w.over = a.res.Provider == ""
@@ -79,14 +80,14 @@ func (t *Transport) Provider(destination string) string {
 	if strings.HasPrefix(destination, RoutePrefix) {
 		return destination
 	}
-	return t.whose.get(destination)
+	return t.whose.Get(destination)
 }
 
 // Allowance is what a provider takes, or a route with `via`, which Provider
 // makes a provider of its own: its budget's connections, and no rates.
-func (t *Transport) Allowance(provider string) ShapingRule {
+func (t *Transport) Allowance(provider string) shaping.Rule {
 	if strings.HasPrefix(provider, RoutePrefix) {
-		rule := ShapingRule{Name: provider, Connections: t.cfg.Shaping.connections}
+		rule := shaping.Rule{Name: provider, Connections: t.cfg.Shaping.Connections}
 		if r := t.byDestination(provider); r != nil && r.Budget.Connections > 0 {
 			rule.Connections = r.Budget.Connections
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -65,7 +67,7 @@ func (a *attempt) deliver(rest []int) {
 	r, second := a.t.ways(a.task.Message, a.recipient(rest[0]).Path)
 	a.brief = second != nil
 	a.by(r, rest)
-	if second != nil && a.use.ctx.Err() == nil {
+	if second != nil && a.use.Ctx.Err() == nil {
 		a.bySecond(second, rest)
 	}
 }
@@ -76,7 +78,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 		a.cannot(rest, err)
 		return
 	}
-	pol := a.t.policy(a.task.Message, r)
+	pol := a.t.Policy(a.task.Message, r)
 	if pol.route != "" {
 		if why, since, shut := r.gate.shut(time.Now(), a.t.cfg.HoldProbe); shut {
 			a.res.Route = r.Name
@@ -88,12 +90,12 @@ func (a *attempt) by(r *compiled, rest []int) {
 	if a.brief && r == nil {
 		w.most = maxBriefDials
 	}
-	for w.on() && len(rest) > 0 && a.use.ctx.Err() == nil {
+	for w.on() && len(rest) > 0 && a.use.Ctx.Err() == nil {
 		rest = a.step(r, w, rest)
 	}
 	if len(rest) > 0 {
 		verdict := summary(w.failures)
-		if pol.route != "" && loginTrouble(verdict) && a.use.ctx.Err() == nil {
+		if pol.route != "" && loginTrouble(verdict) && a.use.Ctx.Err() == nil {
 			a.res.HeldSince = a.t.hold(r, verdict)
 		}
 		for _, i := range rest {
@@ -106,32 +108,32 @@ func (a *attempt) by(r *compiled, rest []int) {
 func (a *attempt) plan(r *compiled, pol policy, domain string) plan {
 	if r != nil && len(r.Via) > 0 {
 		a.res.Route = r.Name
-		p := a.t.planVia(a.use.ctx, r)
+		p := a.t.planVia(a.use.Ctx, r)
 		p.targets = a.t.health.order(p.targets)
 		return p
 	}
-	p := a.t.planMX(a.use.ctx, domain, a.t.family(r))
-	a.t.addSTS(a.use.ctx, &p, pol, domain)
+	p := a.t.planMX(a.use.Ctx, domain, a.t.family(r))
+	a.t.addSTS(a.use.Ctx, &p, pol, domain)
 	return p
 }
 
-// policy is what the message and its route ask of a session.
-func (t *Transport) policy(m *relay.Message, r *compiled) policy {
-	p := policy{demand: demand{level: t.cfg.TLS, lax: m.TLSOptional && !m.RequireTLS}, mx: true}
+// Policy is what the message and its route ask of a session.
+func (t *Transport) Policy(m *relay.Message, r *compiled) policy {
+	p := policy{Demand: tlspolicy.Demand{Level: t.cfg.TLS, Lax: m.TLSOptional && !m.RequireTLS}, mx: true}
 	if r != nil {
-		p.level = r.TLS
+		p.Level = r.TLS
 		p.mx = len(r.Via) == 0
-		if r.known() {
-			p.route, p.user, p.password, p.certificate = r.Name, r.User, r.Password, r.Certificate
-			p.auth, p.credential, p.token, p.provider = r.Auth, r.Credential, r.Token, r.Provider
+		if r.Known() {
+			p.route, p.User, p.Password, p.certificate = r.Name, r.User, r.Password, r.Certificate
+			p.Auth, p.credential, p.Token, p.Provider = r.Auth, r.Credential, r.Token, r.Provider
 			p.account = r.first.Name
 		}
 	}
 	switch {
 	case m.RequireTLS: // RFC 8689 §4.2.1; it beats "TLS-Required: No"
-		p.level, p.requireTLS, p.by = LevelVerified, true, byRequireTLS
-	case m.TLSOptional && !p.logsIn() && p.level > LevelOpportunistic:
-		p.level = LevelOpportunistic
+		p.Level, p.RequireTLS, p.By = tlspolicy.LevelVerified, true, tlspolicy.ByRequireTLS
+	case m.TLSOptional && !p.LogsIn() && p.Level > tlspolicy.LevelOpportunistic:
+		p.Level = tlspolicy.LevelOpportunistic
 	}
 	return p
 }
@@ -149,10 +151,10 @@ type sessionResult struct {
 // session takes or makes a connection to a target and runs transactions on
 // it until every recipient is judged or it can do no more.
 func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionResult {
-	p, bad := a.t.raise(p, tg)
-	a.res.TLSPolicy = p.by
+	p, bad := a.t.Raise(p, tg)
+	a.res.TLSPolicy = p.By
 	if !bad.IsZero() {
-		if p.by != byRequireTLS { // what one message wants is no failure of theirs
+		if p.By != tlspolicy.ByRequireTLS { // what one message wants is no failure of theirs
 			a.t.reportRefused(tg, p, bad)
 		}
 		return sessionResult{rest: rest, failure: bad}
@@ -161,17 +163,17 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 	key := keyOf(tg, p)
 	var c *link
 	if !fresh && a.use.ready == nil {
-		c = a.t.pool.get(key)
+		c = a.t.pool.Get(key)
 	}
 	reused := c != nil
 	if reused {
-		c.attach(&a.use.claim)
+		c.Attach(&a.use.Claim)
 	} else {
 		a.use.tlsWhy = ""
 		if a.use.ready == nil { // else it was counted before the race
 			a.t.pool.begin(tg)
 		}
-		c, bad = a.t.open(a.use, tg, p)
+		c, bad = a.t.Open(a.use, tg, p)
 		a.t.report(a.use, tg, p, c, bad)
 		if c == nil {
 			a.use.leave()
@@ -183,14 +185,14 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 		}
 		c.key = key
 	}
-	a.res.Host, a.res.Addr, a.res.Reused = c.target.host, c.addr, reused
-	a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = c.tls, c.reached(p), c.noTLS
+	a.res.Host, a.res.Addr, a.res.Reused = c.target.Host, c.Addr, reused
+	a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = c.TLS, c.reached(p), c.noTLS
 	s := sessionResult{rest: rest, spoke: true}
-	for len(s.rest) > 0 && !c.dead && s.failure.IsZero() && a.room(c) && a.afford(p, &s) {
+	for len(s.rest) > 0 && !c.Dead && s.failure.IsZero() && a.room(c) && a.afford(p, &s) {
 		a.transaction(c, &s, reused && !s.progress)
 	}
 	if a.room(c) {
-		a.t.pool.put(c)
+		a.t.pool.Put(c)
 	} else {
 		a.t.pool.drop(c)
 	}
@@ -203,10 +205,10 @@ func (a *attempt) room(c *link) bool {
 	if own := c.target.rule.MessagesPerConnection; own > 0 {
 		limit = own
 	}
-	if c.ext.mailMax > 0 {
-		limit = min(limit, c.ext.mailMax)
+	if c.Ext.MailMax > 0 {
+		limit = min(limit, c.Ext.MailMax)
 	}
-	return c.served < limit && !c.last
+	return c.Served < limit && !c.Last
 }
 
 // transaction runs one, for as many of s.rest as fit, and keeps the score.
@@ -219,24 +221,24 @@ func (a *attempt) transaction(c *link, s *sessionResult, maybeStale bool) {
 	}
 	batch := s.rest[:a.batchSize(c, s.rest)]
 	content, _ := a.contentFor(c) // judgeUnfit has seen it
-	tx := &transaction{m: a.msg, content: content, rcpts: make([]*relay.Recipient, len(batch))}
+	tx := &smtpclient.Transaction{M: a.msg, Content: content, Rcpts: make([]*relay.Recipient, len(batch))}
 	// An LMTP server delivers: it is we who tell the sender (RFC 3461 §5.2.3).
-	tx.opts.dsn = c.ext.dsn && !c.noDSN && !a.noDSN && !c.target.lmtp
-	tx.opts.smtpUTF8 = c.ext.smtpUTF8 && a.msg.SMTPUTF8
+	tx.Opts.DSN = c.Ext.DSN && !c.NoDSN && !a.noDSN && !c.target.LMTP
+	tx.Opts.SMTPUTF8 = c.Ext.SMTPUTF8 && a.msg.SMTPUTF8
 	for i, pos := range batch {
-		tx.rcpts[i] = a.recipient(pos)
-		tx.opts.smtpUTF8 = tx.opts.smtpUTF8 || c.ext.smtpUTF8 && a.needsUTF8(tx.rcpts[i])
+		tx.Rcpts[i] = a.recipient(pos)
+		tx.Opts.SMTPUTF8 = tx.Opts.SMTPUTF8 || c.Ext.SMTPUTF8 && a.needsUTF8(tx.Rcpts[i])
 	}
-	c.transact(tx)
-	if s.stale = maybeStale && c.dead && !tx.began; s.stale {
+	c.Transact(tx)
+	if s.stale = maybeStale && c.Dead && !tx.Began; s.stale {
 		return // whatever it said, it said goodbye to the message before
 	}
-	a.res.Unknown = a.res.Unknown || tx.unknown
-	a.noDSN = a.noDSN || tx.noDSN
+	a.res.Unknown = a.res.Unknown || tx.Unknown
+	a.noDSN = a.noDSN || tx.NoDSN
 	a.sentAs(tx)
 	rest := make([]int, 0, len(s.rest))
 	for i, pos := range batch {
-		r := tx.replies[i]
+		r := tx.Replies[i]
 		if r.IsZero() {
 			rest = append(rest, pos)
 			continue
@@ -248,14 +250,14 @@ func (a *attempt) transaction(c *link, s *sessionResult, maybeStale bool) {
 		}
 		if r.Positive() {
 			a.relayed = true
-			a.onward = a.onward || !c.target.lmtp
-			a.dsn = a.dsn && tx.opts.dsn
+			a.onward = a.onward || !c.target.LMTP
+			a.dsn = a.dsn && tx.Opts.DSN
 		}
 	}
 	s.rest = append(rest, s.rest[len(batch):]...)
-	s.failure = tx.trouble
-	if tx.tooMany {
-		c.ext.rcptMax = len(tx.accepted)
+	s.failure = tx.Trouble
+	if tx.TooMany {
+		c.Ext.RcptMax = len(tx.Accepted)
 	}
 }
 
@@ -266,11 +268,11 @@ func (a *attempt) batchSize(c *link, rest []int) int {
 	if own := c.target.recipients; own > 0 {
 		n = own
 	}
-	if c.ext.rcptMax > 0 {
-		n = min(n, c.ext.rcptMax)
+	if c.Ext.RcptMax > 0 {
+		n = min(n, c.Ext.RcptMax)
 	}
 	n = min(n, len(rest))
-	if c.ext.domains == 0 {
+	if c.Ext.Domains == 0 {
 		return n
 	}
 	domain := func(pos int) string { return a.recipient(pos).Path.Domain() }
@@ -280,7 +282,7 @@ func (a *attempt) batchSize(c *link, rest []int) int {
 		if domain(rest[i]) == domain(rest[i-1]) {
 			continue
 		}
-		if seen++; seen > c.ext.domains {
+		if seen++; seen > c.Ext.Domains {
 			return i
 		}
 	}
@@ -298,20 +300,20 @@ func (a *attempt) needsUTF8(r *relay.Recipient) bool {
 // at once.
 func (a *attempt) judgeUnfit(c *link, rest []int) []int {
 	no := func(status relay.Status, format string, args ...any) relay.Reply {
-		return c.named(relay.Failure(relay.StageMail, status, format, args...))
+		return c.Named(relay.Failure(relay.StageMail, status, format, args...))
 	}
 	content, unfit := a.contentFor(c)
 	fit := rest[:0:0]
 	for _, pos := range rest {
 		var r relay.Reply
 		switch {
-		case a.needsUTF8(a.recipient(pos)) && !c.ext.smtpUTF8: // RFC 6531 §3.2
+		case a.needsUTF8(a.recipient(pos)) && !c.Ext.SMTPUTF8: // RFC 6531 §3.2
 			r = no(relay.Status{Class: 5, Subject: 6, Detail: 7}, "the address or header is not ASCII, and the server does not offer SMTPUTF8")
 		case !unfit.IsZero():
 			r = unfit
-		case c.ext.size > 0 && content.Size() > c.ext.size: // RFC 1870 §6.1
+		case c.Ext.Size > 0 && content.Size() > c.Ext.Size: // RFC 1870 §6.1
 			r = no(relay.Status{Class: 5, Subject: 3, Detail: 4}, "the message has %d octets, and the server takes at most %d",
-				content.Size(), c.ext.size)
+				content.Size(), c.Ext.Size)
 		default:
 			fit = append(fit, pos)
 			continue

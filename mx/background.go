@@ -1,6 +1,9 @@
 package mx
 
-import "sync"
+import (
+	"dawk/mx/smtpclient"
+	"sync"
+)
 
 // background runs the farewells, and what else nobody waits for but Close.
 type background struct {
@@ -9,9 +12,9 @@ type background struct {
 	wg     sync.WaitGroup
 }
 
-func (b *background) quit(c *conn) {
-	if !b.run(c.quit) {
-		c.quit()
+func (b *background) Quit(c *smtpclient.Conn) {
+	if !b.run(c.Quit) {
+		c.Quit()
 	}
 }
 
@@ -25,7 +28,7 @@ func (b *background) run(f func()) bool {
 	return !b.closed
 }
 
-func (b *background) close() {
+func (b *background) Close() {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()

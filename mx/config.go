@@ -14,6 +14,10 @@ import (
 	"time"
 
 	"dawk/mx/dns"
+	"dawk/mx/shaping"
+	"dawk/mx/smarthost"
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -25,12 +29,12 @@ type Config struct {
 	// AllowNetworks are prefixes to which delivery by MX is allowed although
 	// it would be refused: see AddressPolicy.
 	AllowNetworks []netip.Prefix
-	TLS           Level          // LevelDefault: opportunistic
-	IP            string         // "4", "6" or "both"; "": both
-	Sources       []Source       // that routes and Pool name
-	Pool          []string       // names of the Sources of mail without a route's own; empty: what the system chooses
-	RootCAs       *x509.CertPool // nil: the system's
-	Timeouts      Timeouts
+	TLS           tlspolicy.Level // LevelDefault: opportunistic
+	IP            string          // "4", "6" or "both"; "": both
+	Sources       []Source        // that routes and Pool name
+	Pool          []string        // names of the Sources of mail without a route's own; empty: what the system chooses
+	RootCAs       *x509.CertPool  // nil: the system's
+	Timeouts      smtpclient.Timeouts
 	Routes        []Route          // first match wins
 	Own           []netip.AddrPort // our listeners: mail never goes there by MX
 
@@ -38,7 +42,7 @@ type Config struct {
 	MessagesPerConnection int           // 0: 50
 	RecipientsPerMessage  int           // in one transaction; 0: 100 (RFC 5321 §4.5.3.1.8)
 
-	Shaping *Shaping // nil: the shipped rules
+	Shaping *shaping.Shaping // nil: the shipped rules
 
 	// HoldProbe is the least time between logins of a route that is held; it
 	// must be shorter than the first retry step. 0: 30 s.
@@ -63,7 +67,7 @@ type Config struct {
 	PolicyDir    string // where MTA-STS policies are kept; "": in memory alone
 	// OnTLS is told what each session with an MX host showed about its TLS. It
 	// must not block or call the Transport. nil: nobody.
-	OnTLS func(TLSReport)
+	OnTLS func(tlspolicy.Report)
 
 	// SevenBit converts content for hosts without 8BITMIME (RFC 6152 §3); the
 	// Transport closes what it gives. Its error is relay.ErrNotSevenBit, or
@@ -96,18 +100,18 @@ type Route struct {
 	To       []string
 	From     []string
 	Identity []string
-	Via      []Hop    // in order of preference, looked up by address only; empty: by MX, with TLS as below
-	TLS      Level    // LevelDefault: Config.TLS
-	IP       string   // "4", "6" or "both"; "": Config.IP
-	Sources  []string // names of Config.Sources; empty: Config.Pool
+	Via      []Hop           // in order of preference, looked up by address only; empty: by MX, with TLS as below
+	TLS      tlspolicy.Level // LevelDefault: Config.TLS
+	IP       string          // "4", "6" or "both"; "": Config.IP
+	Sources  []string        // names of Config.Sources; empty: Config.Pool
 	User     string
 	Password string
 
-	Auth       string     // the mechanism of the login; AuthAuto: what the host offers
-	Credential Credential // in place of Password; nil: none
-	Token      bool       // Credential gives OAuth2 access tokens
-	Provider   Provider
-	Budget     Budget
+	Auth       string                // the mechanism of the login; AuthAuto: what the host offers
+	Credential smtpclient.Credential // in place of Password; nil: none
+	Token      bool                  // Credential gives OAuth2 access tokens
+	Provider   smarthost.Provider
+	Budget     shaping.Budget
 	// RecipientsPerMessage is Config.RecipientsPerMessage for this route; 0: that.
 	RecipientsPerMessage int
 	// Certificate is ours, for hosts that know their clients by it; nil: none.
@@ -120,14 +124,14 @@ type Route struct {
 	Rewrite     Rewrite // of From; needs a User that is a mailbox
 }
 
-// known says whether the host knows us: by a login, by our certificate, or by
+// Known says whether the host knows us: by a login, by our certificate, or by
 // our address at a provider that says so.
-func (r *Route) known() bool {
-	return r.User != "" || r.Certificate != nil || r.Provider != ProviderOther
+func (r *Route) Known() bool {
+	return r.User != "" || r.Certificate != nil || r.Provider != smarthost.ProviderOther
 }
 
-// logsIn says whether AUTH is said; EXTERNAL needs no name for that.
-func (r *Route) logsIn() bool { return r.User != "" || r.Auth == AuthExternal }
+// LogsIn says whether AUTH is said; EXTERNAL needs no name for that.
+func (r *Route) LogsIn() bool { return r.User != "" || r.Auth == smtpclient.AuthExternal }
 
 // Validate reports everything that is wrong with c, in plain sentences.
 func (c Config) Validate() error {
@@ -141,7 +145,7 @@ func (c Config) Validate() error {
 	if !slices.Contains([]string{"", "4", "6", "both"}, c.IP) {
 		errs = append(errs, fmt.Errorf(`delivery.ip: %q is not one of "4", "6", "both"`, c.IP))
 	}
-	if _, ok := c.Resolver.(SecuredLookup); (c.DANE || c.MTASTS) && c.Resolver != nil && !ok {
+	if _, ok := c.Resolver.(tlspolicy.SecuredLookup); (c.DANE || c.MTASTS) && c.Resolver != nil && !ok {
 		errs = append(errs, errors.New("DANE and MTA-STS need a resolver that knows TXT and TLSA records"))
 	}
 	errs = append(errs, c.validateSources()...)
@@ -171,15 +175,15 @@ func (c Config) validateRoute(r Route) error {
 	if r.Password != "" && r.User == "" {
 		errs = append(errs, errors.New("it has a password but no `user`"))
 	}
-	if r.logsIn() && len(r.Via) == 0 {
+	if r.LogsIn() && len(r.Via) == 0 {
 		errs = append(errs, errors.New("a login needs `via`: an MX host has no account of ours"))
 	}
 	switch {
-	case !ValidAuth(r.Auth):
+	case !smtpclient.ValidAuth(r.Auth):
 		errs = append(errs, fmt.Errorf("auth %q is unknown: it is one of plain, login, scram-sha-256, external, xoauth2, oauthbearer", r.Auth))
-	case r.Token && r.Auth != AuthAuto && !TokenMechanism(r.Auth):
+	case r.Token && r.Auth != smtpclient.AuthAuto && !smtpclient.TokenMechanism(r.Auth):
 		errs = append(errs, fmt.Errorf(`auth = %q takes a password, but the route has a flow, which gets tokens: use "xoauth2" or "oauthbearer"`, r.Auth))
-	case !r.Token && TokenMechanism(r.Auth):
+	case !r.Token && smtpclient.TokenMechanism(r.Auth):
 		errs = append(errs, fmt.Errorf("auth = %q needs a token: set `flow`", r.Auth))
 	}
 	level := c.level(r)
@@ -190,10 +194,10 @@ func (c Config) validateRoute(r Route) error {
 		if h.LMTP != r.Via[0].LMTP {
 			errs = append(errs, fmt.Errorf("via %q: a route leads to SMTP servers or to LMTP servers, not to both: what one has taken is on its way, what the other has taken is delivered", h.String()))
 		}
-		if h.ImplicitTLS && level == LevelOff {
+		if h.ImplicitTLS && level == tlspolicy.LevelOff {
 			errs = append(errs, fmt.Errorf(`via %q is TLS, but tls = "off"`, h.String()))
 		}
-		if r.logsIn() && level != LevelVerified && !h.loopback() {
+		if r.LogsIn() && level != tlspolicy.LevelVerified && !h.loopback() {
 			what := "a password"
 			if r.User == "" {
 				what = "a login"
@@ -205,13 +209,13 @@ func (c Config) validateRoute(r Route) error {
 }
 
 // level is the route's own, or the default.
-func (c Config) level(r Route) Level {
-	for _, l := range []Level{r.TLS, c.TLS} {
-		if l != LevelDefault {
+func (c Config) level(r Route) tlspolicy.Level {
+	for _, l := range []tlspolicy.Level{r.TLS, c.TLS} {
+		if l != tlspolicy.LevelDefault {
 			return l
 		}
 	}
-	return LevelOpportunistic
+	return tlspolicy.LevelOpportunistic
 }
 
 // name is the route's name, or the one that commands call it by when it has
@@ -228,14 +232,14 @@ func (r Route) name(i int) string {
 	return "route " + strconv.Itoa(i+1)
 }
 
-// withDefaults fills in what was left out, for NewTransport.
-func (c Config) withDefaults() Config {
-	c.Timeouts = c.Timeouts.withDefaults()
+// WithDefaults fills in what was left out, for NewTransport.
+func (c Config) WithDefaults() Config {
+	c.Timeouts = c.Timeouts.WithDefaults()
 	if c.Port == 0 {
 		c.Port = 25
 	}
-	if c.TLS == LevelDefault {
-		c.TLS = LevelOpportunistic
+	if c.TLS == tlspolicy.LevelDefault {
+		c.TLS = tlspolicy.LevelOpportunistic
 	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = 10 * time.Second
@@ -247,13 +251,13 @@ func (c Config) withDefaults() Config {
 		c.RecipientsPerMessage = 100
 	}
 	if c.Shaping == nil {
-		c.Shaping, _ = NewShaping(0, nil) // a test checks the shipped rules
+		c.Shaping, _ = shaping.New(0, nil) // a test checks the shipped rules
 	}
 	if c.HoldProbe <= 0 {
 		c.HoldProbe = 30 * time.Second
 	}
 	if c.OnTLS == nil {
-		c.OnTLS = func(TLSReport) {}
+		c.OnTLS = func(tlspolicy.Report) {}
 	}
 	if c.OnHold == nil {
 		c.OnHold = func(string, bool, relay.Reply) {}

@@ -19,6 +19,7 @@ import (
 	"dawk/mx"
 	"dawk/mx/dns"
 	"dawk/mx/mxtest"
+	"dawk/mx/tlspolicy"
 )
 
 // tlsa is a TLSA record for a certificate in DER.
@@ -51,10 +52,14 @@ func der(ca *mxtest.CA) []byte {
 // reports collects TLSReports.
 type reports struct {
 	mu  sync.Mutex
-	all []mx.TLSReport
+	all []tlspolicy.Report
 }
 
-func (r *reports) add(t mx.TLSReport) { r.mu.Lock(); defer r.mu.Unlock(); r.all = append(r.all, t) }
+func (r *reports) add(t tlspolicy.Report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, t)
+}
 
 func (r *reports) String() string {
 	r.mu.Lock()

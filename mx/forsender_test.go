@@ -12,6 +12,8 @@ import (
 	"dawk/mx"
 	"dawk/mx/mxtest"
 	"dawk/mx/oauth"
+	"dawk/mx/smarthost"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -31,7 +33,7 @@ func delayNotice(t *testing.T, m *relay.Message, r relay.Reply) string {
 // Whatever is wrong with a route, its remedy, and the keys, files and accounts
 // of this relay, are not in the notice to the sender.
 func TestRouteTroubleInNotices(t *testing.T) {
-	login := func(err error, reply string, provider mx.Provider) func() relay.Reply {
+	login := func(err error, reply string, provider smarthost.Provider) func() relay.Reply {
 		return func() relay.Reply {
 			tr, srv, _ := smartHost(t, mxtest.Config{Auth: "XOAUTH2", Good: isGood, Users: map[string]string{}},
 				mx.Route{Token: true, Credential: &secret{token: "good", err: err}, Provider: provider}, time.Hour)
@@ -55,13 +57,13 @@ func TestRouteTroubleInNotices(t *testing.T) {
 		fix   bool   // there is a remedy
 		words string // in the notice
 	}{
-		"login refused, the route held": {login(nil, "535 5.7.3 Authentication unsuccessful", mx.ProviderMicrosoft), relay.CauseLogin, true, "Authentication unsuccessful"},
+		"login refused, the route held": {login(nil, "535 5.7.3 Authentication unsuccessful", smarthost.ProviderMicrosoft), relay.CauseLogin, true, "Authentication unsuccessful"},
 		"token endpoint fails": {login(&oauth.Error{Code: "AADSTS7000222", Words: "the secret of tenant example.onmicrosoft.com is too old", Fix: "put another into client_secret_file"}, "", ""),
 			relay.CauseLogin, true, "cannot log in"},
 		"secret file missing": {login(&oauth.Error{Words: "password_file: /etc/dawk/pw cannot be read", Fix: "put the password into that file"}, "", ""), relay.CauseLogin, true, "cannot log in"},
 		"other trouble":       {login(errors.New("open /etc/dawk/key: no such file"), "", ""), relay.CauseLogin, false, "cannot log in"},
 		"no TLS": {direct("b@b.test", func(c *mx.Config) {
-			c.Routes = []mx.Route{{Name: "mx", To: []string{"*"}, TLS: mx.LevelRequired}}
+			c.Routes = []mx.Route{{Name: "mx", To: []string{"*"}, TLS: tlspolicy.LevelRequired}}
 		}), relay.CauseTLS, true, "does not offer STARTTLS"},
 		"an address that is refused": {direct("b@b.test", func(c *mx.Config) { c.AllowNetworks = nil }), relay.CausePolicy, true, "a loopback address"},
 		"connection refused":         {direct("b@b.test", func(c *mx.Config) { c.Port = 1 }), relay.CauseConnect, false, "cannot connect"},

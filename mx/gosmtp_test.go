@@ -14,6 +14,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dawk/mx"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -112,7 +113,7 @@ func TestGoSMTP(t *testing.T) {
 	names := newDNS(t, zone)
 	names.Authentic(true) // REQUIRETLS wants it
 	w := &world{t: t, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", Port: port, AllowNetworks: loopback,
-		Resolver: newResolver(t, names), TLS: mx.LevelVerified, RootCAs: ca.Pool()})}
+		Resolver: newResolver(t, names), TLS: tlspolicy.LevelVerified, RootCAs: ca.Pool()})}
 	bodies := []string{letter, "", ".\r\n..\r\n", letter + strings.Repeat("x", 998) + "\r\n", letter + "\x80\xff é 伊\r\n",
 		letter + strings.Repeat(strings.Repeat("y", 70)+"\r\n.\r\n", 5_000)}
 	for i, body := range bodies {

@@ -17,7 +17,7 @@ type place struct {
 	socket string
 }
 
-func (t target) place() place { return place{t.addr, t.socket} }
+func (t target) place() place { return place{t.Addr, t.Socket} }
 
 // health remembers which hosts of routes failed lately, so that a dead first
 // one does not cost every message its time-out. It holds only addresses that

@@ -4,6 +4,9 @@ import (
 	"sync"
 	"time"
 
+	"dawk/mx/shaping"
+	"dawk/mx/smarthost"
+	"dawk/mx/smtpclient"
 	"dawk/relay"
 )
 
@@ -48,8 +51,8 @@ func (g *gate) held() bool {
 	return !g.since.IsZero()
 }
 
-// open says whether it was shut.
-func (g *gate) open() bool {
+// Open says whether it was shut.
+func (g *gate) Open() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	was := !g.since.IsZero()
@@ -88,8 +91,8 @@ func (t *Transport) Release(route string) {
 }
 
 func (t *Transport) free(r *compiled) {
-	if r.gate.open() {
-		r.budget.reserve(time.Now()) // for the message that knocked
+	if r.gate.Open() {
+		r.budget.Reserve(time.Now()) // for the message that knocked
 		t.cfg.OnHold(r.Name, false, relay.Reply{})
 	}
 }
@@ -105,7 +108,7 @@ func (t *Transport) hold(r *compiled, why relay.Reply) (since time.Time) {
 // loginTrouble says whether a session failed for its login, and not for a
 // moment's sake.
 func loginTrouble(r relay.Reply) bool {
-	return r.Stage == relay.StageAuth && (r.Code/100 == 5 || r.Code == 0 && r.Status == statusNoLogin)
+	return r.Stage == relay.StageAuth && (r.Code/100 == 5 || r.Code == 0 && r.Status == smtpclient.StatusNoLogin)
 }
 
 // hopeless says whether other hosts of the route are spared the same login:
@@ -127,18 +130,18 @@ func (a *attempt) turnBack(rest []int, why relay.Reply, since time.Time) {
 // with the login holds it, success frees it, and mail that was taken counts
 // towards its budget. Tried are those of the session.
 func (a *attempt) learn(r *compiled, s *sessionResult, tried []int) {
-	if a.use.ctx.Err() != nil {
+	if a.use.Ctx.Err() != nil {
 		return // it is we who broke off
 	}
 	var denied []int
 	for _, i := range tried {
 		if reply := a.res.Replies[i]; reply.Code >= 400 {
-			var means meaning
-			if a.res.Replies[i], means = a.heed(r, reply); means == meansSender && reply.Permanent() {
+			var means smarthost.Meaning
+			if a.res.Replies[i], means = a.heed(r, reply); means == smarthost.MeansSender && reply.Permanent() {
 				denied = append(denied, i)
 			}
 		} else if reply.Positive() {
-			r.budget.sent(time.Now(), 1)
+			r.budget.Sent(time.Now(), 1)
 		}
 	}
 	switch {
@@ -157,14 +160,14 @@ func (a *attempt) learn(r *compiled, s *sessionResult, tried []int) {
 
 // heed reads a reply about mail anew: some are about the login, or about how
 // much we send.
-func (a *attempt) heed(r *compiled, reply relay.Reply) (relay.Reply, meaning) {
-	reply, means := reread(r.Provider, reply)
+func (a *attempt) heed(r *compiled, reply relay.Reply) (relay.Reply, smarthost.Meaning) {
+	reply, means := smarthost.Reread(r.Provider, reply)
 	switch means {
-	case meansLogin:
+	case smarthost.MeansLogin:
 		a.res.HeldSince = a.t.hold(r, reply)
-	case meansBudget:
+	case smarthost.MeansBudget:
 		a.enough = true
-		r.budget.pause(time.Now(), pauseFor(reply))
+		r.budget.Pause(time.Now(), shaping.PauseFor(reply))
 	}
 	return reply, means
 }

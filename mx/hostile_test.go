@@ -10,6 +10,7 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
+	"dawk/mx/smtpclient"
 )
 
 // certified is a server configuration with a certificate for names, and a CA
@@ -49,7 +50,7 @@ func TestHostile(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, cfg, func(c *mx.Config) {
 					short := 40 * time.Millisecond
-					c.Timeouts = mx.Timeouts{Connect: short, Greeting: short, Command: short, Data: short, Block: short, FinalDot: short, Session: 500 * time.Millisecond}
+					c.Timeouts = smtpclient.Timeouts{Connect: short, Greeting: short, Command: short, Data: short, Block: short, FinalDot: short, Session: 500 * time.Millisecond}
 				})
 				w.script(stage, action, 0)
 				body := letter

@@ -3,6 +3,7 @@ package mx
 import (
 	"slices"
 
+	"dawk/mx/smtpclient"
 	"dawk/relay"
 )
 
@@ -32,26 +33,26 @@ func (a *attempt) turn() {
 
 // visited notes a host that the attempt turned to.
 func (a *attempt) visited(tg target, s sessionResult) {
-	v := relay.Visit{Host: tg.host, Reply: s.failure}
+	v := relay.Visit{Host: tg.Host, Reply: s.failure}
 	if v.Reply.IsZero() {
 		v.Reply = s.said
 	}
 	switch {
 	case s.spoke:
 		v.Addr, v.TLS, v.TLSLevel, v.TLSPolicy = a.res.Addr, a.res.TLS, a.res.TLSLevel, a.res.TLSPolicy
-	case tg.addr.IsValid():
-		v.Addr = tg.addr.Addr().String()
+	case tg.Addr.IsValid():
+		v.Addr = tg.Addr.Addr().String()
 	}
 	a.res.Visits = append(a.res.Visits, v)
 }
 
 // sentAs notes the mailbox that the mail of a transaction was sent as, if the
 // server took it.
-func (a *attempt) sentAs(tx *transaction) {
+func (a *attempt) sentAs(tx *smtpclient.Transaction) {
 	switch {
 	case !a.dressed:
 		a.res.SentAs = relay.Path{}
-	case slices.ContainsFunc(tx.replies, relay.Reply.Positive):
+	case slices.ContainsFunc(tx.Replies, relay.Reply.Positive):
 		a.res.SentAs = a.msg.From
 	}
 }

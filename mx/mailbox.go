@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"dawk/mx/shaping"
+	"dawk/mx/smarthost"
 	"dawk/relay"
 )
 
@@ -16,22 +18,22 @@ func mailboxKey(r *compiled) string {
 
 // openBudgets has the budgets that count by the day kept.
 func (t *Transport) openBudgets() {
-	all := map[string]*budget{}
+	all := map[string]*shaping.Meter{}
 	for _, r := range t.routes {
-		if r.Provider != ProviderOther && (r.Budget.MessagesPerDay > 0 || r.Budget.RecipientsPerDay > 0) {
+		if r.Provider != smarthost.ProviderOther && (r.Budget.MessagesPerDay > 0 || r.Budget.RecipientsPerDay > 0) {
 			all[mailboxKey(r)] = r.budget
 		}
 	}
-	t.book.open(t.cfg.BudgetFile, all, t.cfg.Log)
+	t.book.Open(t.cfg.BudgetFile, all, t.cfg.Log)
 }
 
 // Budgets are those of all routes that have one.
-func (t *Transport) Budgets() []BudgetState {
-	var all []BudgetState
+func (t *Transport) Budgets() []shaping.BudgetState {
+	var all []shaping.BudgetState
 	now := time.Now()
 	for _, r := range t.routes {
-		if r.Budget != (Budget{}) {
-			s := r.budget.state(now)
+		if r.Budget != (shaping.Budget{}) {
+			s := r.budget.State(now)
 			s.Route = r.Name
 			all = append(all, s)
 		}
@@ -46,7 +48,7 @@ func budgets(routes []*compiled) {
 	shared := make(map[string]*compiled)
 	for _, r := range routes {
 		r.first = r
-		if r.Budget != (Budget{}) && r.Provider != ProviderOther {
+		if r.Budget != (shaping.Budget{}) && r.Provider != smarthost.ProviderOther {
 			m := mailboxKey(r)
 			if shared[m] == nil {
 				shared[m] = r
@@ -54,7 +56,7 @@ func budgets(routes []*compiled) {
 			r.first = shared[m]
 		}
 		if r.first == r {
-			r.budget = newBudget(r.Budget)
+			r.budget = shaping.NewMeter(r.Budget)
 		} else {
 			r.budget = r.first.budget
 		}
@@ -70,7 +72,7 @@ func (a *attempt) afford(p policy, s *sessionResult) bool {
 		a.charged = true
 		return true
 	}
-	until := r.budget.reserve(time.Now())
+	until := r.budget.Reserve(time.Now())
 	if until.IsZero() {
 		return true
 	}
@@ -103,5 +105,5 @@ func (t *Transport) Reserve(destination string) (wait time.Time) {
 	if r == nil || r.gate.held() { // what is turned back costs nothing
 		return time.Time{}
 	}
-	return r.budget.reserve(time.Now())
+	return r.budget.Reserve(time.Now())
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"dawk/mx/shaping"
 	"dawk/relay"
 )
 
@@ -15,8 +16,8 @@ type compiled struct {
 	sendAs      []mailPattern
 	mailbox     relay.Path // that its user is; null: its user is no address
 	gate        gate
-	budget      *budget   // never nil in a Transport
-	first       *compiled // of all routes to its mailbox; never nil in a Transport
+	budget      *shaping.Meter // never nil in a Transport
+	first       *compiled      // of all routes to its mailbox; never nil in a Transport
 }
 
 // mailPattern matches mailboxes: by domain, by parent domain, or one mailbox.

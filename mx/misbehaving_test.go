@@ -11,6 +11,7 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -31,7 +32,7 @@ type receiver struct {
 	within time.Duration
 
 	offers []string // in place of the usual extensions
-	level  mx.Level
+	level  tlspolicy.Level
 	cert   string // for whom: "" none; "good", "expired", "stranger", "unknown authority"
 	big    bool   // the content is larger than what a path holds
 }
@@ -108,17 +109,17 @@ var receivers = []receiver{
 	{name: "handshake in plain text", at: "tls", do: `raw "454 4.7.0 sorry\r\n"`, cert: "good", want: relayed, within: soon},
 	{name: "handshake alert", at: "tls", do: `raw "\x15\x03\x03\x00\x02\x02\x28"`, cert: "good", want: relayed, within: soon},
 	{name: "certificate of another, nobody minds", cert: "stranger", want: relayed, within: soon},
-	{name: "required: refused for now", at: "starttls", do: "454 4.7.0 no TLS now", cert: "good", level: mx.LevelRequired, want: waits, within: soon},
-	{name: "required: refused for ever", at: "starttls", do: "554 5.7.1 never", cert: "good", level: mx.LevelRequired, want: waits, within: soon},
-	{name: "required: not offered", level: mx.LevelRequired, want: waits, within: soon},
-	{name: "required: handshake hangs up", at: "tls", do: "drop", cert: "good", level: mx.LevelRequired, want: waits, within: soon},
+	{name: "required: refused for now", at: "starttls", do: "454 4.7.0 no TLS now", cert: "good", level: tlspolicy.LevelRequired, want: waits, within: soon},
+	{name: "required: refused for ever", at: "starttls", do: "554 5.7.1 never", cert: "good", level: tlspolicy.LevelRequired, want: waits, within: soon},
+	{name: "required: not offered", level: tlspolicy.LevelRequired, want: waits, within: soon},
+	{name: "required: handshake hangs up", at: "tls", do: "drop", cert: "good", level: tlspolicy.LevelRequired, want: waits, within: soon},
 	// These three take a phase for the path, a pipe that holds nothing: we say
 	// what is wrong while the server still speaks.
-	{name: "verified: certificate has expired", cert: "expired", level: mx.LevelVerified, want: waits, within: phase},
-	{name: "verified: certificate of another", cert: "stranger", level: mx.LevelVerified, want: waits, within: phase},
-	{name: "verified: unknown authority", cert: "unknown authority", level: mx.LevelVerified, want: waits, within: phase},
-	{name: "verified: hangs up inside TLS", at: "mail", do: "drop", cert: "good", level: mx.LevelVerified, want: waits, within: soon},
-	{name: "verified: stops inside TLS", at: "dot", do: "stall", cert: "good", level: mx.LevelVerified, want: unknown_, within: 10 * time.Minute},
+	{name: "verified: certificate has expired", cert: "expired", level: tlspolicy.LevelVerified, want: waits, within: phase},
+	{name: "verified: certificate of another", cert: "stranger", level: tlspolicy.LevelVerified, want: waits, within: phase},
+	{name: "verified: unknown authority", cert: "unknown authority", level: tlspolicy.LevelVerified, want: waits, within: phase},
+	{name: "verified: hangs up inside TLS", at: "mail", do: "drop", cert: "good", level: tlspolicy.LevelVerified, want: waits, within: soon},
+	{name: "verified: stops inside TLS", at: "dot", do: "stall", cert: "good", level: tlspolicy.LevelVerified, want: unknown_, within: 10 * time.Minute},
 
 	// MAIL.
 	{name: "MAIL without answer", at: "mail", do: "stall", want: waits, within: phase},
@@ -231,7 +232,7 @@ func (r receiver) meet(t *testing.T) {
 			t.Errorf("%s, and the receiver has %d messages", r.want, first)
 		}
 		// A certificate does not heal by itself.
-		if (r.want == waits || r.want == unknown_) && (r.level <= mx.LevelOpportunistic || r.cert == "good") {
+		if (r.want == waits || r.want == unknown_) && (r.level <= tlspolicy.LevelOpportunistic || r.cert == "good") {
 			srv.ClearScript()
 			if res, _ := w.attempt(body); !res.Replies[0].Positive() || len(srv.Messages()) != first+1 || string(srv.Messages()[first].Data) != body {
 				t.Errorf("when it is well again: %+v, %d messages", res.Replies[0], len(srv.Messages()))

@@ -27,7 +27,7 @@ const (
 	maxBriefDials = 2         // in place of maxDials, where there is a second way
 )
 
-func (n *noticeWay) open(routes []*compiled, name string) error {
+func (n *noticeWay) Open(routes []*compiled, name string) error {
 	if n.mx = name == NoticesByMX; n.mx || name == "" {
 		return nil
 	}

@@ -6,19 +6,21 @@ import (
 	"net"
 
 	"dawk/mx/dns"
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
 // report tells of a session that was opened, or not.
 func (t *Transport) report(u *use, tg target, p policy, c *link, bad relay.Reply) {
-	if !p.mx || p.lax || p.level == LevelOff || u.ctx.Err() != nil {
+	if !p.mx || p.Lax || p.Level == tlspolicy.LevelOff || u.Ctx.Err() != nil {
 		return
 	}
-	r := p.about(tg.host, tg.where(), tg.published)
+	r := p.About(tg.Host, tg.Where(), tg.Published)
 	r.Detail = bad.Text
 	switch {
-	case c != nil && c.tls != "":
-		r.Result = tlsGood
+	case c != nil && c.TLS != "":
+		r.Result = tlspolicy.ResultGood
 		if r.Testing {
 			r.Result, r.Detail = t.rehearse(c, tg)
 		}
@@ -28,7 +30,7 @@ func (t *Transport) report(u *use, tg target, p policy, c *link, bad relay.Reply
 			r.Detail = c.noTLS
 		}
 	case c != nil, bad.Stage == relay.StageTLS:
-		r.Result = tlsNoSTARTTLS
+		r.Result = tlspolicy.ResultNoSTARTTLS
 	default: // it ended before TLS
 		return
 	}
@@ -38,29 +40,29 @@ func (t *Transport) report(u *use, tg target, p policy, c *link, bad relay.Reply
 // rehearse says how a session would have ended if the policy that is in
 // testing were enforced (RFC 8461 §5).
 func (t *Transport) rehearse(c *link, tg target) (result, detail string) {
-	if !tg.sts.allows(tg.host) {
-		return tlsFailure, "the host is not among those of the policy"
+	if !tg.STS.Allows(tg.Host) {
+		return tlspolicy.ResultFailure, "the host is not among those of the policy"
 	}
-	nc, ok := c.nc.(*tls.Conn)
+	nc, ok := c.Nc.(*tls.Conn)
 	if !ok {
-		return tlsGood, ""
+		return tlspolicy.ResultGood, ""
 	}
 	chain := nc.ConnectionState().PeerCertificates
 	if len(chain) == 0 {
-		return tlsFailure, ""
+		return tlspolicy.ResultFailure, ""
 	}
-	if err := t.verifyPKIX(tg.host, chain); err != nil {
-		return tlsResult(err), relay.Sanitize(err.Error())
+	if err := t.verifyPKIX(tg.Host, chain); err != nil {
+		return tlspolicy.ResultOf(err), relay.Sanitize(err.Error())
 	}
-	return tlsGood, ""
+	return tlspolicy.ResultGood, ""
 }
 
 // reportRefused tells of a host that was not used.
 func (t *Transport) reportRefused(tg target, p policy, bad relay.Reply) {
-	r := p.about(tg.host, tg.where(), tg.published)
-	r.Detail, r.Result = bad.Text, tlsFailure
-	if p.by == byDANE {
-		r.Result, r.Detail = tlsNoDNSSEC, impersonal(tg.dane.err)
+	r := p.About(tg.Host, tg.Where(), tg.Published)
+	r.Detail, r.Result = bad.Text, tlspolicy.ResultFailure
+	if p.By == tlspolicy.ByDANE {
+		r.Result, r.Detail = tlspolicy.ResultNoDNSSEC, impersonal(tg.DANE.Err)
 	}
 	t.cfg.OnTLS(r)
 }
@@ -74,12 +76,12 @@ func impersonal(err error) string {
 	case errors.As(err, &d):
 		return "DNS: " + string(d.Trouble) + " for " + d.Name + " " + d.Type
 	case errors.As(err, &op):
-		return cause(err)
+		return smtpclient.Cause(err)
 	}
 	return relay.Sanitize(err.Error())
 }
 
 // reportFetch tells of a policy that could not be had.
 func (t *Transport) reportFetch(domain string, err error) {
-	t.cfg.OnTLS(TLSReport{Domain: domain, Type: "sts", Result: fetchResult(err), Detail: impersonal(err)})
+	t.cfg.OnTLS(tlspolicy.Report{Domain: domain, Type: "sts", Result: tlspolicy.FetchResult(err), Detail: impersonal(err)})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -12,45 +13,45 @@ func (t *Transport) openPolicies() error {
 	if !t.cfg.DANE && !t.cfg.MTASTS {
 		return nil
 	}
-	t.secured = t.cfg.Resolver.(SecuredLookup) // validated
+	t.secured = t.cfg.Resolver.(tlspolicy.SecuredLookup) // validated
 	if !t.cfg.MTASTS {
 		return nil
 	}
 	var err error
-	t.sts, err = newSTS(t.secured, t.web, t.cfg.PolicyDir, t.cfg.Log)
+	t.sts, err = tlspolicy.NewSTS(t.secured, t.web, t.cfg.PolicyDir, t.cfg.Log)
 	return err
 }
 
 // addSTS gives the targets of a plan the recipients' domain and its policy.
 func (t *Transport) addSTS(ctx context.Context, p *plan, pol policy, domain string) {
 	for i := range p.targets {
-		p.targets[i].domain = domain
+		p.targets[i].Domain = domain
 	}
-	if t.sts == nil || pol.lax || pol.level == LevelOff || len(p.targets) == 0 || strings.HasPrefix(domain, "[") {
+	if t.sts == nil || pol.Lax || pol.Level == tlspolicy.LevelOff || len(p.targets) == 0 || strings.HasPrefix(domain, "[") {
 		return
 	}
-	v, blocked := t.sts.policy(ctx, domain)
+	v, blocked := t.sts.Policy(ctx, domain)
 	if blocked != nil {
 		p.targets = nil
 		p.failures = append(p.failures, relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "%v", blocked))
 		return
 	}
-	if v.err != nil {
-		t.reportFetch(domain, v.err)
+	if v.Err != nil {
+		t.reportFetch(domain, v.Err)
 	}
-	if v.policy == nil || v.policy.Mode == stsNone {
+	if v.Policy == nil || v.Policy.Mode == tlspolicy.ModeNone {
 		return
 	}
 	for i := range p.targets {
-		p.targets[i].sts = v.policy
+		p.targets[i].STS = v.Policy
 	}
 }
 
-// raise is demand.raise for the hosts that were found by MX.
-func (t *Transport) raise(p policy, tg target) (policy, relay.Reply) {
+// Raise is demand.raise for the hosts that were found by MX.
+func (t *Transport) Raise(p policy, tg target) (policy, relay.Reply) {
 	var bad relay.Reply
 	if p.mx {
-		p.demand, bad = p.demand.raise(tg.host, tg.published)
+		p.Demand, bad = p.Demand.Raise(tg.Host, tg.Published)
 	}
 	return p, bad
 }
@@ -59,11 +60,11 @@ func (t *Transport) raise(p policy, tg target) (policy, relay.Reply) {
 // under one level, so what p demands was looked at when it was opened.
 func (c *link) reached(p policy) relay.TLSLevel {
 	switch {
-	case c.tls != "" && p.level >= LevelVerified:
+	case c.TLS != "" && p.Level >= tlspolicy.LevelVerified:
 		return relay.TLSVerified
-	case c.tls != "":
+	case c.TLS != "":
 		return relay.TLSUnverified
-	case c.target.socket != "":
+	case c.target.Socket != "":
 		return relay.TLSLocal
 	case c.noTLS != "":
 		return relay.TLSFallback

@@ -2,6 +2,8 @@ package mx
 
 import (
 	"context"
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"sync"
 	"time"
 )
@@ -15,15 +17,15 @@ type poolKey struct {
 	source     string
 	implicit   bool
 	lmtp       bool
-	level      Level
+	level      tlspolicy.Level
 	requireTLS bool
 	dane       string // the TLSA records that its certificate was held against
 	account    string // see policy.account
 }
 
 func keyOf(tg target, p policy) poolKey {
-	return poolKey{host: tg.host, at: tg.place(), source: p.source.name(), implicit: tg.implicit, lmtp: tg.lmtp,
-		level: p.level, requireTLS: p.requireTLS, dane: p.dane.fingerprint(), account: p.account}
+	return poolKey{host: tg.Host, at: tg.place(), source: p.source.name(), implicit: tg.Implicit, lmtp: tg.LMTP,
+		level: p.Level, requireTLS: p.RequireTLS, dane: p.DANE.Fingerprint(), account: p.account}
 }
 
 // maxIdle bounds the connections kept, for all hosts together.
@@ -65,8 +67,8 @@ func (p *pool) has(k poolKey) bool {
 	return len(p.conns[k]) > 0
 }
 
-// get takes the connection that was used last, or nil.
-func (p *pool) get(k poolKey) *link {
+// Get takes the connection that was used last, or nil.
+func (p *pool) Get(k poolKey) *link {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := p.conns[k]
@@ -108,7 +110,7 @@ func (p *pool) room(ctx context.Context, tg target) {
 	if tg.account == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, quitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, smtpclient.QuitTimeout)
 	defer cancel()
 	for ctx.Err() == nil {
 		p.mu.Lock()
@@ -152,7 +154,7 @@ func (p *pool) evict(account string) *link {
 // bye says goodbye on a connection that is counted as leaving.
 func (p *pool) bye(c *link) {
 	quit := func() {
-		c.quit()
+		c.Quit()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.tally(c.target, opened{leaving: -1})
@@ -173,7 +175,7 @@ func (p *pool) end(tg target) {
 
 // drop says goodbye on a connection that was in use.
 func (p *pool) drop(c *link) {
-	c.detach()
+	c.Detach()
 	p.mu.Lock()
 	p.tally(c.target, opened{used: -1, leaving: 1})
 	p.mu.Unlock()
@@ -183,20 +185,20 @@ func (p *pool) drop(c *link) {
 // dropNew is drop for one on which no session came to be: whoever wanted it may
 // try again, and is still counted.
 func (p *pool) dropNew(c *link) {
-	c.detach()
+	c.Detach()
 	p.mu.Lock()
 	p.tally(c.target, opened{leaving: 1})
 	p.mu.Unlock()
 	p.bye(c)
 }
 
-// put keeps c for the next delivery, or says goodbye to it. A connection on
+// Put keeps c for the next delivery, or says goodbye to it. A connection on
 // which something unread waits is out of step and not kept.
-func (p *pool) put(c *link) {
-	c.detach()
-	c.dead = c.dead || c.br.Buffered() > 0
+func (p *pool) Put(c *link) {
+	c.Detach()
+	c.Dead = c.Dead || c.Br.Buffered() > 0
 	p.mu.Lock()
-	if p.idle <= 0 || c.dead || p.closed || p.count >= maxIdle {
+	if p.idle <= 0 || c.Dead || p.closed || p.count >= maxIdle {
 		p.mu.Unlock()
 		p.drop(c)
 		return
@@ -240,8 +242,8 @@ func (p *pool) expire(k poolKey, e *idleConn) {
 	}
 }
 
-// close says goodbye to all and keeps none from now on.
-func (p *pool) close() {
+// Close says goodbye to all and keeps none from now on.
+func (p *pool) Close() {
 	p.mu.Lock()
 	p.closed = true
 	var all []*link

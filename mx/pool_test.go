@@ -7,6 +7,7 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
+	"dawk/mx/shaping"
 )
 
 // To a provider idle connections are connections, and those on which we are
@@ -15,7 +16,7 @@ import (
 func TestLimitIsWhatTheProviderSees(t *testing.T) {
 	for _, c := range []struct{ name, second string }{{"an address a host", ""}, {"two, and one is dead", "127.0.0.9"}} {
 		t.Run(c.name, func(t *testing.T) {
-			shaping, err := mx.NewShaping(0, []mx.ShapingRule{{Name: "big", MX: []string{"*.big.test"}, Connections: 2, MessagesPerConnection: 3}})
+			shaping, err := shaping.New(0, []shaping.Rule{{Name: "big", MX: []string{"*.big.test"}, Connections: 2, MessagesPerConnection: 3}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +59,7 @@ func TestLimitOfARoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr := newTransport(t, mx.Config{Hostname: "relay.example.org", Resolver: newResolver(t, w.dns), MessagesPerConnection: 1,
-		Routes: []mx.Route{{Name: "out", Via: []mx.Hop{hop}, Budget: mx.Budget{Connections: 1}}}})
+		Routes: []mx.Route{{Name: "out", Via: []mx.Hop{hop}, Budget: shaping.Budget{Connections: 1}}}})
 	w.script("quit", "delay 20ms drop", 0)
 	w.tr = tr
 	for range 4 {

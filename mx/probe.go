@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"dawk/mx/smtpclient"
 	"dawk/relay"
 )
 
@@ -42,8 +43,8 @@ func (t *Transport) ProbeRoute(ctx context.Context, name string) (told []Probed,
 }
 
 func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
-	pol := t.policy(new(relay.Message), r)
-	u := &use{claim: claim{ctx: ctx, end: time.Now().Add(t.cfg.Timeouts.Session)}}
+	pol := t.Policy(new(relay.Message), r)
+	u := &use{Claim: smtpclient.Claim{Ctx: ctx, End: time.Now().Add(t.cfg.Timeouts.Session)}}
 	p := t.planVia(ctx, r)
 	if sources := t.sources(new(relay.Message), r, p.targets); len(sources) > 0 {
 		pol.source = sources[0]
@@ -53,7 +54,7 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 		failed = append(failed, Probed{Route: r.Name, Reply: f})
 	}
 	for _, tg := range p.targets {
-		c, bad := t.open(u, tg, pol)
+		c, bad := t.Open(u, tg, pol)
 		if c == nil {
 			at := tg.String()
 			if bad.Stage == relay.StageAuth && bad.MTA == "" {
@@ -65,13 +66,13 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 			}
 			continue
 		}
-		ok := Probed{Route: r.Name, Host: tg.String(), TLS: c.tls, Login: pol.user}
-		if pol.user == "" && pol.logsIn() {
+		ok := Probed{Route: r.Name, Host: tg.String(), TLS: c.TLS, Login: pol.User}
+		if pol.User == "" && pol.LogsIn() {
 			ok.Login = "our certificate"
 		}
-		c.detach()
-		t.bg.quit(c.conn)
-		if pol.logsIn() {
+		c.Detach()
+		t.bg.Quit(c.Conn)
+		if pol.LogsIn() {
 			t.free(r)
 		}
 		return []Probed{ok}

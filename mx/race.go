@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"dawk/mx/smtpclient"
 	"dawk/relay"
 )
 
@@ -73,12 +74,12 @@ func (t *Transport) dropLate(results <-chan dialed, n int) {
 // connect dials one address, unless it is refused.
 func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn, relay.Reply) {
 	if p.mx {
-		if err := t.addresses.Check(tg.addr); err != nil {
-			return nil, refusal(tg.host, err)
+		if err := t.addresses.Check(tg.Addr); err != nil {
+			return nil, refusal(tg.Host, err)
 		}
 	}
-	from, ok := p.source.local(tg.addr.Addr())
-	if !ok && tg.socket == "" {
+	from, ok := p.source.local(tg.Addr.Addr())
+	if !ok && tg.Socket == "" {
 		return nil, p.source.noFamily(tg)
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeouts.Connect)
@@ -86,25 +87,25 @@ func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn,
 	var nc net.Conn
 	var err error
 	switch {
-	case tg.socket != "":
-		nc, err = t.cfg.Dial(ctx, "unix", tg.socket)
+	case tg.Socket != "":
+		nc, err = t.cfg.Dial(ctx, "unix", tg.Socket)
 	case from.IsValid():
-		nc, err = dialer(from).DialContext(ctx, "tcp", tg.addr.String())
+		nc, err = dialer(from).DialContext(ctx, "tcp", tg.Addr.String())
 		if bad := p.source.unbound(from, err); !bad.IsZero() {
 			return nil, bad
 		}
 	default:
-		nc, err = t.cfg.Dial(ctx, "tcp", tg.addr.String())
+		nc, err = t.cfg.Dial(ctx, "tcp", tg.Addr.String())
 	}
 	if err == nil {
 		return nc, relay.Reply{}
 	}
-	why := cause(err)
+	why := smtpclient.Cause(err)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		why = fmt.Sprintf("no answer within %v", t.cfg.Timeouts.Connect)
 	}
 	bad := relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "cannot connect to %s: %s", tg, why)
-	if tg.socket != "" { // of this machine
+	if tg.Socket != "" { // of this machine
 		bad.Cause = relay.CauseLocal
 	}
 	return nil, bad

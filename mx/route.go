@@ -12,6 +12,9 @@ import (
 	"sync"
 
 	"dawk/mx/dns"
+	"dawk/mx/shaping"
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -26,14 +29,14 @@ const (
 
 // target is one address to try, with what is known of its host.
 type target struct {
-	peer
-	published
+	smtpclient.Peer
+	tlspolicy.Published
 	rank int // targets of one rank are equally good; the lowest is the best
 
 	recipients int // at most, in one transaction; 0: Config.RecipientsPerMessage
 
 	provider string // who runs the host; "" with `via`
-	rule     ShapingRule
+	rule     shaping.Rule
 
 	account string // whose connections its are counted with: those of its provider, or of the first route to its mailbox; "": nobody's
 	most    int    // of them
@@ -59,7 +62,7 @@ type host struct {
 	err      error
 
 	domain string // whose MX it is, when the way from there to the name is secure (DNSSEC); else ""
-	dane   *dane
+	dane   *tlspolicy.DANE
 
 	alias  string // the name that its addresses stand at, if another
 	secure bool   // its addresses are (DNSSEC)
@@ -210,7 +213,7 @@ func (t *Transport) resolveHost(ctx context.Context, h *host) {
 	}
 	// Without DNSSEC nobody knows whose TLSA records these are (RFC 7672 §2.2).
 	if err == nil && t.cfg.DANE && h.domain != "" && answer.Secure {
-		h.dane = daneFor(ctx, t.secured, h.name, h.port, h.domain, answer.Name)
+		h.dane = tlspolicy.DaneFor(ctx, t.secured, h.name, h.port, h.domain, answer.Name)
 	}
 }
 
@@ -227,7 +230,7 @@ func (t *Transport) dropSelf(domain string, hosts []*host) ([]*host, relay.Reply
 	for _, h := range hosts {
 		self := strings.EqualFold(h.name, t.cfg.Hostname)
 		for _, a := range h.addrs {
-			self = self || t.addresses.own(netip.AddrPortFrom(a.Unmap(), h.port))
+			self = self || t.addresses.IsOwn(netip.AddrPortFrom(a.Unmap(), h.port))
 		}
 		if !self {
 			continue
@@ -248,16 +251,16 @@ func (p *plan) add(h *host, of string) {
 		p.failures = append(p.failures, hostFailure(h, of))
 		return
 	}
-	tg := target{peer: peer{host: h.name, implicit: h.implicit, lmtp: h.lmtp}, rank: h.rank, published: published{dane: h.dane, vouched: h.vouched(of)}}
+	tg := target{Peer: smtpclient.Peer{Host: h.name, Implicit: h.implicit, LMTP: h.lmtp}, rank: h.rank, Published: tlspolicy.Published{DANE: h.dane, Vouched: h.vouched(of)}}
 	if h.socket != "" {
-		tg.host, tg.socket = "localhost", h.socket
+		tg.Host, tg.Socket = "localhost", h.socket
 		p.targets = append(p.targets, tg)
 	}
 	for i, a := range h.addrs {
 		if i == maxAddrsPerHost {
 			break
 		}
-		tg.addr = netip.AddrPortFrom(a.Unmap(), h.port)
+		tg.Addr = netip.AddrPortFrom(a.Unmap(), h.port)
 		p.targets = append(p.targets, tg)
 	}
 }

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/dial"
 	"dawk/mx/mxtest"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -237,7 +239,7 @@ func TestFamilyOfARoute(t *testing.T) {
 
 // TestOwnListenerOnAnyInterface: 0.0.0.0:port is every address we have.
 func TestOwnListenerOnAnyInterface(t *testing.T) {
-	p := mx.AddressPolicy{Allow: loopback, Own: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:25")}}
+	p := dial.AddressPolicy{Allow: loopback, Own: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:25")}}
 	if err := p.Check(netip.MustParseAddrPort("127.0.0.1:25")); err == nil {
 		t.Error("our own listener on a loopback address was not seen")
 	}
@@ -247,7 +249,7 @@ func TestOwnListenerOnAnyInterface(t *testing.T) {
 	if err := p.Check(netip.MustParseAddrPort("[::ffff:127.0.0.1]:25")); err == nil {
 		t.Error("our own listener in IPv6 clothes was not seen")
 	}
-	if err := (mx.AddressPolicy{}).Check(netip.MustParseAddrPort("[::ffff:169.254.169.254]:80")); err == nil {
+	if err := (dial.AddressPolicy{}).Check(netip.MustParseAddrPort("[::ffff:169.254.169.254]:80")); err == nil {
 		t.Error("a link-local address in IPv6 clothes was not seen")
 	}
 	if err := p.Check(netip.MustParseAddrPort("192.0.2.1:25")); err != nil {
@@ -302,7 +304,7 @@ func TestDestination(t *testing.T) {
 	tr := newTransport(t, mx.Config{Hostname: "relay.example.org", Resolver: newResolver(t, newDNS(t, "")), Routes: []mx.Route{
 		{Name: "vip", To: []string{"boss@b.test"}, Via: via},
 		{Name: "sub", To: []string{"*.b.test"}, Via: via},
-		{Name: "tls", To: []string{"tls.test"}, TLS: mx.LevelVerified}, // by MX
+		{Name: "tls", To: []string{"tls.test"}, TLS: tlspolicy.LevelVerified}, // by MX
 		{Name: "null", From: []string{"<>"}, To: []string{"c.test"}, Via: via},
 		{Name: "from", From: []string{"news.example.org"}, Via: via},
 		{Name: "app", Identity: []string{"app-*"}, To: []string{"*"}, Via: via},
@@ -342,10 +344,10 @@ func TestValidate(t *testing.T) {
 			c.Routes = []mx.Route{{User: "u", Password: "p", Via: via}}
 		}, `tls = "verified"`},
 		"password without user": {func(c *mx.Config) { c.Routes = []mx.Route{{Password: "p", Via: via}} }, "no `user`"},
-		"login by MX":           {func(c *mx.Config) { c.Routes = []mx.Route{{User: "u", TLS: mx.LevelVerified}} }, "needs `via`"},
+		"login by MX":           {func(c *mx.Config) { c.Routes = []mx.Route{{User: "u", TLS: tlspolicy.LevelVerified}} }, "needs `via`"},
 		"bad pattern":           {func(c *mx.Config) { c.Routes = []mx.Route{{To: []string{"a b"}}} }, `"a b"`},
 		"smtps and off": {func(c *mx.Config) {
-			c.Routes = []mx.Route{{TLS: mx.LevelOff, Via: []mx.Hop{hop(t, "smtps://smtp.example.net", false)}}}
+			c.Routes = []mx.Route{{TLS: tlspolicy.LevelOff, Via: []mx.Hop{hop(t, "smtps://smtp.example.net", false)}}}
 		}, `tls = "off"`},
 	} {
 		cfg := mx.Config{Hostname: "relay.example.org"}
@@ -355,13 +357,13 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	ok := mx.Config{Hostname: "relay.example.org", Routes: []mx.Route{
-		{User: "u", Password: "p", TLS: mx.LevelVerified, Via: via},
+		{User: "u", Password: "p", TLS: tlspolicy.LevelVerified, Via: via},
 		{User: "v", Password: "p", Via: []mx.Hop{hop(t, "127.0.0.1:2525", true)}},
 	}}
 	if err := ok.Validate(); err != nil {
 		t.Errorf("a good configuration: %v", err)
 	}
-	if _, err := mx.ParseLevel("none"); err == nil {
+	if _, err := tlspolicy.ParseLevel("none"); err == nil {
 		t.Error(`tls = "none" was accepted`)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"dawk/mx/letterhead"
+	"dawk/mx/smarthost"
 	"dawk/relay"
 )
 
@@ -50,7 +52,7 @@ func mailboxOf(user string) relay.Path {
 // speaks says whether the host knows its users by their mailboxes, so that
 // mail without a sender may be refused there.
 func (c *compiled) speaks() bool {
-	return !c.mailbox.IsNull() && (c.Provider != ProviderOther || c.Rewrite == RewriteAlways)
+	return !c.mailbox.IsNull() && (c.Provider != smarthost.ProviderOther || c.Rewrite == RewriteAlways)
 }
 
 // maySend says whether the mailbox may send as p, so far as the configuration
@@ -76,11 +78,11 @@ func (t *Transport) Refuses(m *relay.Message, content relay.Content) (string, er
 			continue
 		}
 		if !read {
-			h, err := parseHead(content)
+			h, err := letterhead.Parse(content)
 			if err != nil {
 				return "", err
 			}
-			from, read = h.from(), true
+			from, read = h.From(), true
 		}
 		for _, p := range []relay.Path{m.From, from} {
 			if !r.maySend(p) {
@@ -95,7 +97,7 @@ func (t *Transport) Refuses(m *relay.Message, content relay.Content) (string, er
 // dress decides as whom the message goes by r. It comes before any
 // transaction; denied: the host refused it as it is.
 func (a *attempt) dress(r *compiled, denied bool) error {
-	a.seven.close() // it was made of what may change now
+	a.seven.Close() // it was made of what may change now
 	a.msg, a.content, a.dressed = a.task.Message, a.task.Content, false
 	if r == nil || r.mailbox.IsNull() {
 		return nil
@@ -104,15 +106,15 @@ func (a *attempt) dress(r *compiled, denied bool) error {
 	if !mine && !denied && r.Rewrite != RewriteAlways && !(r.Rewrite == RewriteDenied && r.SendAsKnown) {
 		return nil
 	}
-	h, err := parseHead(a.content)
+	h, err := letterhead.Parse(a.content)
 	if err != nil {
 		return err
 	}
-	if !mine && !denied && r.maySend(a.msg.From) && h.known() && r.maySend(h.from()) {
+	if !mine && !denied && r.maySend(a.msg.From) && h.Known() && r.maySend(h.From()) {
 		return nil
 	}
 	m := *a.msg
-	content := h.as(r.mailbox, a.content, m.From.IsNull())
+	content := h.As(r.mailbox, a.content, m.From.IsNull())
 	m.From, m.UTF8Header = r.mailbox, m.UTF8Header || !r.mailbox.ASCII()
 	if a.msg.From.IsNull() {
 		// It must not bring anything back: the mailbox is somebody's (RFC 3461 §4.1).
@@ -127,7 +129,7 @@ func (a *attempt) dress(r *compiled, denied bool) error {
 		if err != nil {
 			return fmt.Errorf("sign the message anew: %w", err)
 		}
-		content.head = append(fields, content.head...)
+		content.Head = append(fields, content.Head...)
 	}
 	a.msg, a.content, a.dressed = &m, content, true
 	return nil

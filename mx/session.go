@@ -8,17 +8,20 @@ import (
 	"net"
 	"strings"
 
+	"dawk/mx/dial"
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
 // policy is what a session must fulfil before MAIL is said.
 type policy struct {
-	demand
-	login
+	tlspolicy.Demand
+	smtpclient.Login
 	mx         bool   // found by MX: refused addresses and loops are looked for
 	route      string // name of the route that has a login; "" without
 	account    string // the first route to the same mailbox, whose connections serve all of them
-	credential Credential
+	credential smtpclient.Credential
 	source     *Source // nil: what the system chooses
 
 	certificate func() (*tls.Certificate, error) // ours; nil: none
@@ -26,7 +29,7 @@ type policy struct {
 
 // use is one attempt's claim on connections.
 type use struct {
-	claim
+	smtpclient.Claim
 	ready  net.Conn // to the target that is next, from a race; nil: none
 	tlsWhy string   // kind of the last failure of TLS: one of tlsResults
 }
@@ -50,29 +53,29 @@ func (u *use) leave() bool {
 
 // link is a connection to a target, as an attempt or the pool holds it.
 type link struct {
-	*conn
+	*smtpclient.Conn
 	target target
 	key    poolKey
 	noTLS  string // see relay.Result.TLSFailed
 }
 
-// open dials a target and brings the session to where MAIL may be said. A
+// Open dials a target and brings the session to where MAIL may be said. A
 // Reply other than zero says why that failed; the connection is closed then.
 //
 // A token that was good and is refused now is replaced, on a connection of its
 // own: servers part after a failed login. The replacement may have been fetched
 // before whatever ended the first, and end with it: only the verdict on a token
 // that was fetched after the refusal, or the reason why there is none, tells.
-func (t *Transport) open(u *use, tg target, p policy) (*link, relay.Reply) {
+func (t *Transport) Open(u *use, tg target, p policy) (*link, relay.Reply) {
 	if p.credential == nil {
 		return t.openAs(u, tg, p)
 	}
 	for logins := 1; ; logins++ {
-		secret, err := p.credential.Token(u.ctx)
+		secret, err := p.credential.Token(u.Ctx)
 		if err != nil {
-			return nil, relay.FailureOf(relay.StageAuth, statusNoLogin, err)
+			return nil, relay.FailureOf(relay.StageAuth, smtpclient.StatusNoLogin, err)
 		}
-		p.password = secret
+		p.Password = secret
 		c, bad := t.openAs(u, tg, p)
 		if bad.Stage != relay.StageAuth || bad.Code/100 != 5 || !p.credential.Refused(secret) || logins == maxLogins {
 			return c, bad
@@ -85,14 +88,14 @@ const maxLogins = 3
 
 // openAs is open with the secret at hand.
 func (t *Transport) openAs(u *use, tg target, p policy) (*link, relay.Reply) {
-	c, bad := t.begin(u, tg, p, p.level != LevelOff)
-	if c != nil || bad.Stage != relay.StageTLS || p.level > LevelOpportunistic || tg.implicit ||
-		u.ctx.Err() != nil || bad.Code == 0 && bad.Status == statusInjected {
+	c, bad := t.begin(u, tg, p, p.Level != tlspolicy.LevelOff)
+	if c != nil || bad.Stage != relay.StageTLS || p.Level > tlspolicy.LevelOpportunistic || tg.Implicit ||
+		u.Ctx.Err() != nil || bad.Code == 0 && bad.Status == smtpclient.StatusInjected {
 		return c, bad
 	}
 	// In the clear only on a fresh connection: after a broken handshake, or
 	// an answer to STARTTLS, nobody knows who hears what on the old one.
-	t.cfg.Log.Debug("TLS failed, trying in the clear", "host", tg.host, "addr", tg.addr, "reply", bad.String())
+	t.cfg.Log.Debug("TLS failed, trying in the clear", "host", tg.Host, "addr", tg.Addr, "reply", bad.String())
 	c, again := t.begin(u, tg, p, false)
 	if c != nil {
 		c.noTLS = relay.Sanitize(tg.String() + ": " + bad.String())
@@ -106,27 +109,27 @@ func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*link, rel
 	if !bad.IsZero() {
 		return nil, bad
 	}
-	c := &link{conn: newConn(nc, tg.peer, t.cfg.Timeouts), target: tg}
-	c.attach(&u.claim)
-	steps := []func() relay.Reply{c.greeting, func() relay.Reply { return c.hello(t.ehlo(p)) }}
-	handshake := func() relay.Reply { return u.secure(c.conn, t.tlsConfig(tg, p)) }
-	if tg.implicit {
+	c := &link{Conn: smtpclient.NewConn(nc, tg.Peer, t.cfg.Timeouts), target: tg}
+	c.Attach(&u.Claim)
+	steps := []func() relay.Reply{c.Greeting, func() relay.Reply { return c.Hello(t.ehlo(p)) }}
+	handshake := func() relay.Reply { return u.Secure(c.Conn, t.tlsConfig(tg, p)) }
+	if tg.Implicit {
 		steps = append([]func() relay.Reply{handshake}, steps...)
 	} else {
 		steps = append(steps, func() relay.Reply {
-			if !wantTLS || !c.ext.startTLS {
+			if !wantTLS || !c.Ext.OffersTLS {
 				return relay.Reply{}
 			}
-			if bad := c.askTLS(); !bad.IsZero() {
+			if bad := c.AskTLS(); !bad.IsZero() {
 				return bad
 			}
 			if bad := handshake(); !bad.IsZero() {
 				return bad
 			}
-			return c.hello(t.ehlo(p)) // RFC 3207 §4.2: what was said in the clear counts for nothing
+			return c.Hello(t.ehlo(p)) // RFC 3207 §4.2: what was said in the clear counts for nothing
 		})
 	}
-	steps = append(steps, func() relay.Reply { return t.admit(c, p) }, func() relay.Reply { return c.logIn(p.login, p.level >= LevelVerified) })
+	steps = append(steps, func() relay.Reply { return t.admit(c, p) }, func() relay.Reply { return c.LogIn(p.Login, p.Level >= tlspolicy.LevelVerified) })
 	for _, step := range steps {
 		if bad := step(); !bad.IsZero() {
 			t.pool.dropNew(c)
@@ -136,11 +139,11 @@ func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*link, rel
 	return c, relay.Reply{}
 }
 
-// secure is conn.secure that notes a failure for the report.
-func (u *use) secure(c *conn, cfg *tls.Config) relay.Reply {
-	bad := c.secure(cfg)
-	if c.tlsErr != nil {
-		u.tlsWhy = tlsResult(c.tlsErr)
+// Secure is conn.secure that notes a failure for the report.
+func (u *use) Secure(c *smtpclient.Conn, cfg *tls.Config) relay.Reply {
+	bad := c.Secure(cfg)
+	if c.TLSErr != nil {
+		u.tlsWhy = tlspolicy.ResultOf(c.TLSErr)
 	}
 	return bad
 }
@@ -150,14 +153,14 @@ func (t *Transport) dial(u *use, tg target, p policy) (net.Conn, relay.Reply) {
 	if nc := u.take(); nc != nil {
 		return nc, relay.Reply{}
 	}
-	t.pool.room(u.ctx, tg)
-	return t.connect(u.ctx, tg, p)
+	t.pool.room(u.Ctx, tg)
+	return t.connect(u.Ctx, tg, p)
 }
 
 // refusal is the verdict on an address that AddressPolicy refuses.
 func refusal(host string, err error) relay.Reply {
 	status := relay.Status{Class: 5, Subject: 4, Detail: 4}
-	var e *RefusedError
+	var e *dial.RefusedError
 	if errors.As(err, &e) && e.Self {
 		status.Detail = 6 // RFC 3463: routing loop detected
 	}
@@ -178,10 +181,10 @@ func (t *Transport) ehlo(p policy) string {
 // and required mean: without DANE or MTA-STS nobody vouches for an MX name.
 func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
 	cfg := &tls.Config{
-		ServerName:         tg.host, // also the SNI; for an address it is checked and not sent
+		ServerName:         tg.Host, // also the SNI; for an address it is checked and not sent
 		MinVersion:         tls.VersionTLS12,
 		RootCAs:            t.cfg.RootCAs,
-		InsecureSkipVerify: p.level < LevelVerified,
+		InsecureSkipVerify: p.Level < tlspolicy.LevelVerified,
 		ClientSessionCache: t.sessions,
 	}
 	if p.certificate != nil {
@@ -191,15 +194,15 @@ func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			pair, err := p.certificate()
 			if err != nil {
-				err = fmt.Errorf("%w: %w", errOwnCertificate, err)
+				err = fmt.Errorf("%w: %w", smtpclient.ErrOwnCertificate, err)
 			}
 			return pair, err
 		}
 	}
-	if d := p.dane; d != nil {
+	if d := p.DANE; d != nil {
 		// RFC 7672 §8.1: the TLSA base domain is the SNI. Resumed sessions come
 		// by here, too.
-		cfg.ServerName, cfg.InsecureSkipVerify, cfg.VerifyConnection = d.base, true, d.verify
+		cfg.ServerName, cfg.InsecureSkipVerify, cfg.VerifyConnection = d.Base, true, d.Verify
 	}
 	return cfg
 }
@@ -207,21 +210,21 @@ func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
 // admit looks at what the host is and offers, before anything is sent.
 func (t *Transport) admit(c *link, p policy) relay.Reply {
 	switch {
-	case p.mx && (loops(c.ext.name, t.cfg.Hostname) || loops(c.ext.name, t.ehlo(p))):
-		return c.named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 4, Detail: 6},
-			"%s greets with our own name, %s: the mail would loop", c.target, c.ext.name))
-	case p.requireTLS && c.tls == "":
-		return c.named(relay.Failure(relay.StageTLS, relay.Status{Class: 5, Subject: 7, Detail: 4},
+	case p.mx && (loops(c.Ext.Name, t.cfg.Hostname) || loops(c.Ext.Name, t.ehlo(p))):
+		return c.Named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 4, Detail: 6},
+			"%s greets with our own name, %s: the mail would loop", c.target, c.Ext.Name))
+	case p.RequireTLS && c.TLS == "":
+		return c.Named(relay.Failure(relay.StageTLS, relay.Status{Class: 5, Subject: 7, Detail: 4},
 			"the message requires TLS (REQUIRETLS), and the server offers none"))
-	case p.requireTLS && !c.ext.requireTLS:
-		return c.named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 7, Detail: 30},
+	case p.RequireTLS && !c.Ext.RequireTLS:
+		return c.Named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 7, Detail: 30},
 			"the message requires REQUIRETLS, which the server does not offer"))
-	case p.level >= LevelRequired && c.tls == "":
-		r := relay.Failure(relay.StageTLS, statusNoTLS, "the server does not offer STARTTLS, and %s", p.why())
-		if p.by != byDANE && p.by != bySTS {
-			r.Remedy = fmt.Sprintf("tls = %q asks for it: its operator has to offer STARTTLS, or tls has to be lowered", p.level)
+	case p.Level >= tlspolicy.LevelRequired && c.TLS == "":
+		r := relay.Failure(relay.StageTLS, smtpclient.StatusNoTLS, "the server does not offer STARTTLS, and %s", p.Why())
+		if p.By != tlspolicy.ByDANE && p.By != tlspolicy.BySTS {
+			r.Remedy = fmt.Sprintf("tls = %q asks for it: its operator has to offer STARTTLS, or tls has to be lowered", p.Level)
 		}
-		return c.named(r)
+		return c.Named(r)
 	}
 	return relay.Reply{}
 }

@@ -14,8 +14,8 @@ type sevenBit struct {
 	why     relay.Reply   // then
 }
 
-// close forgets it; the next host that wants it gets it made anew.
-func (s *sevenBit) close() {
+// Close forgets it; the next host that wants it gets it made anew.
+func (s *sevenBit) Close() {
 	if s.content != nil {
 		s.content.Close() //nolint:errcheck // nobody reads it any more
 	}
@@ -25,7 +25,7 @@ func (s *sevenBit) close() {
 // contentFor is the content as this server may be given it, or why it cannot
 // be (RFC 6152 §3).
 func (a *attempt) contentFor(c *link) (relay.Content, relay.Reply) {
-	if c.ext.eightBitMIME || !a.msg.EightBit {
+	if c.Ext.EightBitMIME || !a.msg.EightBit {
 		return a.content, relay.Reply{}
 	}
 	s := &a.seven
@@ -33,11 +33,11 @@ func (a *attempt) contentFor(c *link) (relay.Content, relay.Reply) {
 		s.tried = true
 		s.make(a.t.cfg.SevenBit, a.content)
 		if s.content != nil {
-			a.t.cfg.Log.Debug("8-bit content is converted", "host", c.target.host, "qid", a.msg.ID, "octets", s.content.Size())
+			a.t.cfg.Log.Debug("8-bit content is converted", "host", c.target.Host, "qid", a.msg.ID, "octets", s.content.Size())
 		}
 	}
 	if s.content == nil {
-		return nil, c.named(s.why)
+		return nil, c.Named(s.why)
 	}
 	return s.content, relay.Reply{}
 }

@@ -13,11 +13,12 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
+	"dawk/mx/shaping"
 	"dawk/relay"
 )
 
 func TestProviderOfHost(t *testing.T) {
-	s, err := mx.NewShaping(0, []mx.ShapingRule{
+	s, err := shaping.New(0, []shaping.Rule{
 		{Name: "partner", MX: []string{"*.example.net", "mx.customer.example"}},
 		{Name: "inner", MX: []string{"*.deep.example.net", "odd.example.net"}},
 	})
@@ -46,7 +47,7 @@ func TestProviderOfHost(t *testing.T) {
 
 func TestRulesOverrideEachKnobAlone(t *testing.T) {
 	minute := relay.Rate{N: 100, Per: time.Minute}
-	s, err := mx.NewShaping(20, []mx.ShapingRule{
+	s, err := shaping.New(20, []shaping.Rule{
 		{Name: "google", Rate: minute}, {Name: "comcast", Connections: 40, MessagesPerConnection: 7},
 		{Name: "mine", MX: []string{"*.example.net"}, RecipientRate: minute},
 	})
@@ -74,7 +75,7 @@ func TestRulesOverrideEachKnobAlone(t *testing.T) {
 	if !s.Known("mine") || s.Known("whoever.example") || !slices.Contains(s.Names(), "mine") {
 		t.Error("the closed set of names is wrong")
 	}
-	again, _ := mx.NewShaping(0, []mx.ShapingRule{{Name: "google", Rate: relay.Rate{N: -1}}})
+	again, _ := shaping.New(0, []shaping.Rule{{Name: "google", Rate: relay.Rate{N: -1}}})
 	if r := again.Rule("google"); r.Rate != (relay.Rate{}) {
 		t.Errorf("%+v", r)
 	}
@@ -86,13 +87,13 @@ func TestShippedRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mx.NewShaping(0, nil); err != nil {
+	if _, err := shaping.New(0, nil); err != nil {
 		t.Error(err)
 	}
-	for _, r := range mx.ShippedRules() {
+	for _, r := range shaping.ShippedRules() {
 		var hosts []string
 		for _, p := range r.MX {
-			if err := mx.ValidMXPattern(p); err != nil {
+			if err := shaping.ValidMXPattern(p); err != nil {
 				t.Errorf("%s: %v", r.Name, err)
 			}
 			hosts = append(hosts, "`"+p+"`")
@@ -177,7 +178,7 @@ func TestHostsOfTheProviderAtHandComeFirst(t *testing.T) {
 }
 
 func TestMessagesPerConnectionByProvider(t *testing.T) {
-	shaping, err := mx.NewShaping(0, []mx.ShapingRule{{Name: "b", MX: []string{"*.b.test"}, MessagesPerConnection: 2}})
+	shaping, err := shaping.New(0, []shaping.Rule{{Name: "b", MX: []string{"*.b.test"}, MessagesPerConnection: 2}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 
+	"dawk/mx/smtpclient"
 	"dawk/relay"
 )
 
@@ -116,7 +117,7 @@ func (t *Transport) sources(m *relay.Message, r *compiled, targets []target) []*
 	for _, name := range pool {
 		s := t.source(name)
 		useless := !slices.ContainsFunc(targets, func(tg target) bool {
-			_, ok := s.local(tg.addr.Addr())
+			_, ok := s.local(tg.Addr.Addr())
 			return ok
 		})
 		list = append(list, ranked{s, useless, s.draw(m.ID)})
@@ -159,7 +160,7 @@ func ofSource(r relay.Reply) bool {
 // noFamily is the verdict on a target that the source has no address for.
 func (s *Source) noFamily(tg target) relay.Reply {
 	family := "IPv6"
-	if tg.addr.Addr().Unmap().Is4() {
+	if tg.Addr.Addr().Unmap().Is4() {
 		family = "IPv4"
 	}
 	return relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 4, Detail: 4}, "source %q has no %s address to reach %s from", s.Name, family, tg)
@@ -173,7 +174,7 @@ func (s *Source) unbound(from netip.Addr, err error) relay.Reply {
 		return relay.Reply{}
 	}
 	return relay.Failure(relay.StageRoute, statusSource,
-		"cannot send from %s (source %q): %s; this machine must have that address, or the [[source]] another one", from, s.Name, cause(err))
+		"cannot send from %s (source %q): %s; this machine must have that address, or the [[source]] another one", from, s.Name, smtpclient.Cause(err))
 }
 
 // dialer connects from a local address.

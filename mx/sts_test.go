@@ -17,6 +17,7 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
+	"dawk/mx/tlspolicy"
 )
 
 // policyHost is the HTTPS server of an MTA-STS policy, and what it says.
@@ -29,7 +30,7 @@ type policyHost struct {
 
 func (h *policyHost) say(f http.HandlerFunc) { h.answer.Store(&f) }
 
-func (h *policyHost) policy(mode string, age int, mx ...string) {
+func (h *policyHost) Policy(mode string, age int, mx ...string) {
 	h.say(func(w http.ResponseWriter, r *http.Request) { writePolicy(w, r, mode, age, mx...) })
 }
 
@@ -161,7 +162,7 @@ func TestSTS(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newSTSWorld(t, c.srv, ca, nil)
-			w.host.policy(c.mode, 86400, c.mx)
+			w.host.Policy(c.mode, 86400, c.mx)
 			if got := w.try(); got != c.want || w.seen.String() != c.report {
 				t.Errorf("%s, want %s; reported %s", got, c.want, &w.seen)
 			}
@@ -177,7 +178,7 @@ func TestSTS(t *testing.T) {
 func TestSTSPolicyHolds(t *testing.T) {
 	good, ca := certified(t, "mx.b.test")
 	w := newSTSWorld(t, good, ca, nil)
-	w.host.policy("enforce", 86400, "mx.b.test")
+	w.host.Policy("enforce", 86400, "mx.b.test")
 	expect := func(step, want string, fetches int) {
 		t.Helper()
 		if got := w.try(); got != want || int(w.host.fetches.Load()) != fetches {
@@ -203,11 +204,11 @@ func TestSTSPolicyHolds(t *testing.T) {
 	expect("policy host down", "deferred", 2)
 	expect("not asked again at once", "deferred", 2)
 	w.publish("3")
-	w.host.policy("none", 86400, "mx.b.test")
+	w.host.Policy("none", 86400, "mx.b.test")
 	expect("a new id ends it", "clear", 3)
 	w.srv.ClearScript()
 	w.publish("4")
-	w.host.policy("enforce", 0, "mx.b.test")
+	w.host.Policy("enforce", 0, "mx.b.test")
 	expect("max_age 0", "verified", 4)
 	w.publish("")
 	w.script("starttls", "454 4.7.0 not now", 0)
@@ -220,7 +221,7 @@ func TestSTSStore(t *testing.T) {
 	good, ca := certified(t, "mx.b.test")
 	w := newSTSWorld(t, good, ca, nil)
 	file := filepath.Join(w.dir, "b.test.json")
-	w.host.policy("enforce", 86400, "mx.b.test")
+	w.host.Policy("enforce", 86400, "mx.b.test")
 	w.cfg.Dial = func(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
 		return func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if strings.HasSuffix(addr, fmt.Sprint(w.srv.Port())) {
@@ -343,7 +344,7 @@ func TestDANEBeforeSTS(t *testing.T) {
 	} {
 		w := newSTSWorld(t, c.srv, ca, func(cfg *mx.Config) { cfg.DANE = true })
 		w.dns.Authentic(true)
-		w.host.policy("enforce", 86400, c.mx)
+		w.host.Policy("enforce", 86400, c.mx)
 		if err := w.dns.Add(fmt.Sprintf("_%d._tcp.mx.b.test. %s", w.srv.Port(), c.record)); err != nil {
 			t.Fatal(err)
 		}
@@ -362,20 +363,20 @@ func TestDANEBeforeSTS(t *testing.T) {
 // routes with via.
 func TestPoliciesAndLevels(t *testing.T) {
 	stranger, ca := certified(t, "other.test")
-	for level, want := range map[mx.Level]string{mx.LevelOff: "clear", mx.LevelOpportunistic: "tls", mx.LevelRequired: "tls", mx.LevelVerified: "deferred"} {
+	for level, want := range map[tlspolicy.Level]string{tlspolicy.LevelOff: "clear", tlspolicy.LevelOpportunistic: "tls", tlspolicy.LevelRequired: "tls", tlspolicy.LevelVerified: "deferred"} {
 		w := newSTSWorld(t, stranger, ca, func(c *mx.Config) { c.TLS = level })
-		w.host.policy("testing", 86400, "mx.b.test")
+		w.host.Policy("testing", 86400, "mx.b.test")
 		if got := w.try(); got != want {
 			t.Errorf("%v, testing: %s", level, got)
 		}
 	}
-	w := newSTSWorld(t, stranger, ca, func(c *mx.Config) { c.TLS = mx.LevelOff })
-	w.host.policy("enforce", 86400, "mx.b.test")
+	w := newSTSWorld(t, stranger, ca, func(c *mx.Config) { c.TLS = tlspolicy.LevelOff })
+	w.host.Policy("enforce", 86400, "mx.b.test")
 	if got := w.try(); got != "clear" || w.host.fetches.Load() != 0 {
 		t.Errorf("off: %s", got)
 	}
 	w = newSTSWorld(t, stranger, ca, nil)
-	w.host.policy("enforce", 86400, "mx.b.test")
+	w.host.Policy("enforce", 86400, "mx.b.test")
 	w.cfg.Routes = []mx.Route{{To: []string{"*"}, Via: []mx.Hop{{Host: "mx.b.test", Port: uint16(w.srv.Port())}}}}
 	w.restart()
 	if got := w.try(); got != "tls" || w.host.fetches.Load() != 0 {
@@ -394,7 +395,7 @@ func TestSTSRefresh(t *testing.T) {
 	if err := os.WriteFile(file, []byte(old), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.host.policy("enforce", 86400, "mx.b.test")
+	w.host.Policy("enforce", 86400, "mx.b.test")
 	for range 1000 { // the refresh is nobody's to wait for
 		if got := w.try(); got != "verified" {
 			t.Fatal(got)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -123,7 +125,7 @@ func (s *Survey) Failure() relay.Reply {
 
 // surveyed finds the hosts.
 func (t *Transport) surveyed(ctx context.Context, s *Survey) (policy, error) {
-	pol := t.policy(new(relay.Message), nil)
+	pol := t.Policy(new(relay.Message), nil)
 	if all := t.cfg.Pool; len(all) > 0 {
 		pol.source = t.source(all[0])
 	}
@@ -140,7 +142,7 @@ func (t *Transport) surveyed(ctx context.Context, s *Survey) (policy, error) {
 		// `dawk check`'s. The level may be a route's.
 		to, perr := relay.NewPath("postmaster", hop.Host)
 		if r := t.route(new(relay.Message), to); perr == nil && r != nil && len(r.Via) == 0 {
-			pol.level = t.policy(new(relay.Message), r).level
+			pol.Level = t.Policy(new(relay.Message), r).Level
 		}
 		s.At = t.destination(ctx, nil, pol, hop.Host)
 		return pol, nil
@@ -188,9 +190,9 @@ func (t *Transport) visit(ctx context.Context, s *Survey, pol policy) {
 // judges what it saw.
 func (t *Transport) greet(ctx context.Context, v *SessionView, h *HostView, pol policy) {
 	began := time.Now()
-	tg := target{peer: peer{host: h.Host, addr: v.Addr, implicit: h.ImplicitTLS}, published: published{dane: h.dane, domain: h.domain, sts: h.sts}}
-	raised, bad := t.raise(pol, tg)
-	u := &use{claim: claim{ctx: ctx, end: began.Add(t.cfg.Timeouts.Session)}}
+	tg := target{Peer: smtpclient.Peer{Host: h.Host, Addr: v.Addr, Implicit: h.ImplicitTLS}, Published: tlspolicy.Published{DANE: h.dane, Domain: h.domain, STS: h.sts}}
+	raised, bad := t.Raise(pol, tg)
+	u := &use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session)}}
 	v.Trouble = bad
 	failed := t.meet(u, v, tg, raised)
 	if v.Trouble.IsZero() {
@@ -207,28 +209,28 @@ func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Repl
 	if !bad.IsZero() {
 		return bad
 	}
-	c := &link{conn: newConn(nc, tg.peer, t.cfg.Timeouts.atMost(surveyStep)), target: tg}
-	c.attach(&u.claim)
+	c := &link{Conn: smtpclient.NewConn(nc, tg.Peer, t.cfg.Timeouts.AtMost(surveyStep)), target: tg}
+	c.Attach(&u.Claim)
 	defer func() {
-		c.detach()
-		t.bg.quit(c.conn)
+		c.Detach()
+		t.bg.Quit(c.Conn)
 	}()
 	var state *tls.ConnectionState
 	secure := func() relay.Reply {
 		clock.lap()
-		cfg := &tls.Config{ServerName: tg.host, MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} // judged afterwards
-		if p.dane != nil {
-			cfg.ServerName = p.dane.base
+		cfg := &tls.Config{ServerName: tg.Host, MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} // judged afterwards
+		if p.DANE != nil {
+			cfg.ServerName = p.DANE.Base
 		}
-		bad := u.secure(c.conn, cfg)
+		bad := u.Secure(c.Conn, cfg)
 		v.Handshake = clock.lap()
 		if bad.IsZero() {
-			cs := c.nc.(*tls.Conn).ConnectionState()
+			cs := c.Nc.(*tls.Conn).ConnectionState()
 			state = &cs
 		}
 		return bad
 	}
-	if tg.implicit {
+	if tg.Implicit {
 		if bad := secure(); !bad.IsZero() {
 			v.TLSTrouble = bad.Text
 			return bad
@@ -237,17 +239,17 @@ func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Repl
 	if bad := t.hear(c, v, p, &clock); !bad.IsZero() {
 		return bad
 	}
-	v.Offers = offers(c.offers)
+	v.Offers = offers(c.Offers)
 	var failed relay.Reply
-	if !tg.implicit && c.ext.startTLS {
-		if failed = c.askTLS(); failed.IsZero() {
+	if !tg.Implicit && c.Ext.OffersTLS {
+		if failed = c.AskTLS(); failed.IsZero() {
 			failed = secure()
 		}
 		if failed.IsZero() {
-			if bad := c.hello(t.ehlo(p)); !bad.IsZero() {
+			if bad := c.Hello(t.ehlo(p)); !bad.IsZero() {
 				return bad
 			}
-			v.OverTLS = offers(c.offers)
+			v.OverTLS = offers(c.Offers)
 		} else {
 			v.TLSTrouble = failed.String()
 		}
@@ -268,16 +270,16 @@ func offers(lines []string) []string {
 
 // hear takes the greeting and the reply to EHLO.
 func (t *Transport) hear(c *link, v *SessionView, p policy, clock *stopwatch) relay.Reply {
-	r, err := c.read(c.limits.Greeting)
+	r, err := c.Read(c.Limits.Greeting)
 	v.Greeting = clock.lap()
 	if err != nil {
-		return c.failure(relay.StageGreeting, "waiting for the greeting", err)
+		return c.Failure(relay.StageGreeting, "waiting for the greeting", err)
 	}
-	v.Banner = clipText(fmt.Sprintf("%d %s", r.code, strings.Join(r.lines, " ")))
-	if r.class() != 2 {
-		return c.named(r.reply(relay.StageGreeting))
+	v.Banner = clipText(fmt.Sprintf("%d %s", r.Code, strings.Join(r.Lines, " ")))
+	if r.Class() != 2 {
+		return c.Named(r.Reply(relay.StageGreeting))
 	}
-	bad := c.hello(t.ehlo(p))
+	bad := c.Hello(t.ehlo(p))
 	v.EHLO = clock.lap()
 	return bad
 }

@@ -12,6 +12,7 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
+	"dawk/mx/tlspolicy"
 )
 
 func survey(t *testing.T, tr *mx.Transport, subject string) *mx.Survey {
@@ -34,7 +35,7 @@ func TestSurveyForetellsDeliveries(t *testing.T) {
 	}
 	good := certificate(t, ca, time.Hour, "mx.b.test")
 	wrong := certificate(t, ca, time.Hour, "other.test")
-	for _, level := range []mx.Level{mx.LevelOff, mx.LevelOpportunistic, mx.LevelRequired, mx.LevelVerified} {
+	for _, level := range []tlspolicy.Level{tlspolicy.LevelOff, tlspolicy.LevelOpportunistic, tlspolicy.LevelRequired, tlspolicy.LevelVerified} {
 		for _, c := range []struct {
 			name   string
 			srv    mxtest.Config
@@ -91,7 +92,7 @@ func TestSurveyForetellsDeliveries(t *testing.T) {
 				if clear := strings.HasPrefix(best.Reached, "in the clear"); clear != (res.TLS == "") {
 					t.Errorf("foretold %q, came %q", best.Reached, res.TLS)
 				}
-				if byDANE := strings.Contains(best.Reached, "by DANE"); byDANE != (c.name == "TLSA matches" && level != mx.LevelOff) {
+				if byDANE := strings.Contains(best.Reached, "by DANE"); byDANE != (c.name == "TLSA matches" && level != tlspolicy.LevelOff) {
 					t.Errorf("reached %q", best.Reached)
 				}
 			})
@@ -104,7 +105,7 @@ func TestSurveyForetellsDeliveries(t *testing.T) {
 func TestSurveySTS(t *testing.T) {
 	srv, ca := certified(t, "mx.b.test")
 	w := newSTSWorld(t, srv, ca, nil)
-	w.host.policy("enforce", 86400, "mx2.b.test")
+	w.host.Policy("enforce", 86400, "mx2.b.test")
 	s := survey(t, w.tr, "b.test")
 	if s.Best() != nil || s.At.STS == nil || s.At.STS.Mode != "enforce" || s.At.STS.ID != "1" || s.At.STS.Stored {
 		t.Fatalf("%+v %+v", s.At.STS, s.Sessions)
@@ -115,7 +116,7 @@ func TestSurveySTS(t *testing.T) {
 	if s.Sessions[0].PKIX != "good" {
 		t.Errorf("PKIX %q: a host that is not used is looked at all the same", s.Sessions[0].PKIX)
 	}
-	w.host.policy("enforce", 86400, "*.b.test")
+	w.host.Policy("enforce", 86400, "*.b.test")
 	if s = survey(t, w.tr, "b.test"); s.Best() == nil || !strings.Contains(s.At.Hosts[0].TLS.Why, "MTA-STS, enforced") {
 		t.Errorf("%+v", s)
 	}

@@ -8,25 +8,27 @@ import (
 	"strings"
 
 	"dawk/mx/dns"
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
 // judge says what a delivery would make of a session: why it would send
 // nothing, or how private it would be.
 func (t *Transport) judge(c *link, v *SessionView, tg target, p policy, state *tls.ConnectionState, failed relay.Reply) relay.Reply {
-	v.TLS = c.tls
+	v.TLS = c.TLS
 	var untrusted, unnamed error
 	if state != nil {
 		v.Cipher = tls.CipherSuiteName(state.CipherSuite)
 		v.Chain = viewChain(state.PeerCertificates)
-		untrusted = t.verifyPKIX(tg.host, state.PeerCertificates)
+		untrusted = t.verifyPKIX(tg.Host, state.PeerCertificates)
 		v.PKIX = "good"
 		if untrusted != nil {
 			v.PKIX = clipText(certWords(untrusted))
 		}
-		v.DANE = matchAll(tg.dane, state)
-		if p.dane != nil {
-			unnamed = p.dane.verify(*state)
+		v.DANE = matchAll(tg.DANE, state)
+		if p.DANE != nil {
+			unnamed = p.DANE.Verify(*state)
 		}
 	}
 	if bad := t.admit(c, p); !bad.IsZero() {
@@ -36,22 +38,22 @@ func (t *Transport) judge(c *link, v *SessionView, tg target, p policy, state *t
 		return bad
 	}
 	no := func(format string, args ...any) relay.Reply {
-		return c.named(relay.Failure(relay.StageTLS, statusTLS, format, args...))
+		return c.Named(relay.Failure(relay.StageTLS, tlspolicy.StatusCrypto, format, args...))
 	}
 	switch {
-	case !failed.IsZero() && failed.Code == 0 && failed.Status == statusInjected:
+	case !failed.IsZero() && failed.Code == 0 && failed.Status == smtpclient.StatusInjected:
 		return failed
-	case c.tls == "" && !failed.IsZero():
+	case c.TLS == "" && !failed.IsZero():
 		v.Reached = "in the clear, on a fresh connection: TLS fails"
-	case c.tls == "" || p.level == LevelOff:
+	case c.TLS == "" || p.Level == tlspolicy.LevelOff:
 		v.Reached = "in the clear"
-	case p.dane != nil && unnamed != nil:
-		return no("the certificate of %s is none of those that DNS names (DANE): %s", tg.host, certWords(unnamed))
-	case p.dane != nil:
+	case p.DANE != nil && unnamed != nil:
+		return no("the certificate of %s is none of those that DNS names (DANE): %s", tg.Host, certWords(unnamed))
+	case p.DANE != nil:
 		v.Reached = "encrypted, and the host verified by DANE"
-	case p.level >= LevelVerified && untrusted != nil:
-		return no("the certificate does not stand for %s: %s", tg.host, certWords(untrusted))
-	case p.level >= LevelVerified:
+	case p.Level >= tlspolicy.LevelVerified && untrusted != nil:
+		return no("the certificate does not stand for %s: %s", tg.Host, certWords(untrusted))
+	case p.Level >= tlspolicy.LevelVerified:
 		v.Reached = "encrypted, and the host verified by its certificate"
 	default:
 		v.Reached = "encrypted, with a certificate that nobody checks"
@@ -82,19 +84,19 @@ func certWords(err error) string {
 }
 
 // matchAll holds each TLSA record by itself against what the host sent.
-func matchAll(d *dane, state *tls.ConnectionState) []Match {
+func matchAll(d *tlspolicy.DANE, state *tls.ConnectionState) []Match {
 	if d == nil {
 		return nil
 	}
 	var all []Match
-	for i, r := range d.records {
+	for i, r := range d.Records {
 		if i == maxTLSAShown {
 			break
 		}
-		m := Match{TLSAView: TLSAView{Record: clipText(r.String()), Use: d.use(r)}}
-		if usable(r) {
-			alone := &dane{base: d.base, names: d.names, usable: []dns.TLSA{r}}
-			m.Matches = alone.verify(*state) == nil
+		m := Match{TLSAView: TLSAView{Record: clipText(r.String()), Use: d.Use(r)}}
+		if tlspolicy.Usable(r) {
+			alone := &tlspolicy.DANE{Base: d.Base, Names: d.Names, Usable: []dns.TLSA{r}}
+			m.Matches = alone.Verify(*state) == nil
 		}
 		all = append(all, m)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -25,26 +26,26 @@ func TestLevels(t *testing.T) {
 		name   string
 		cfg    mxtest.Config
 		script [2]string
-		want   map[mx.Level]string
+		want   map[tlspolicy.Level]string
 	}{
-		{"no STARTTLS", mxtest.Config{}, [2]string{}, map[mx.Level]string{
-			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
-		{"good", good, [2]string{}, map[mx.Level]string{
-			mx.LevelOff: clear, mx.LevelOpportunistic: tls, mx.LevelRequired: tls, mx.LevelVerified: tls}},
-		{"wrong name", wrongName, [2]string{}, map[mx.Level]string{
-			mx.LevelOff: clear, mx.LevelOpportunistic: tls, mx.LevelRequired: tls, mx.LevelVerified: deferred}},
-		{"expired", expired, [2]string{}, map[mx.Level]string{
-			mx.LevelOff: clear, mx.LevelOpportunistic: tls, mx.LevelRequired: tls, mx.LevelVerified: deferred}},
-		{"unknown authority", stranger, [2]string{}, map[mx.Level]string{
-			mx.LevelOff: clear, mx.LevelOpportunistic: tls, mx.LevelRequired: tls, mx.LevelVerified: deferred}},
-		{"454 to STARTTLS", good, [2]string{"starttls", "454 4.7.0 not now"}, map[mx.Level]string{
-			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
-		{"554 to STARTTLS", good, [2]string{"starttls", "554 5.7.0 never"}, map[mx.Level]string{
-			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
-		{"broken handshake", good, [2]string{"tls", `close raw "this is not TLS at all\r\n"`}, map[mx.Level]string{
-			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
-		{"dropped at handshake", good, [2]string{"tls", "drop"}, map[mx.Level]string{
-			mx.LevelOff: clear, mx.LevelOpportunistic: clear, mx.LevelRequired: deferred, mx.LevelVerified: deferred}},
+		{"no STARTTLS", mxtest.Config{}, [2]string{}, map[tlspolicy.Level]string{
+			tlspolicy.LevelOff: clear, tlspolicy.LevelOpportunistic: clear, tlspolicy.LevelRequired: deferred, tlspolicy.LevelVerified: deferred}},
+		{"good", good, [2]string{}, map[tlspolicy.Level]string{
+			tlspolicy.LevelOff: clear, tlspolicy.LevelOpportunistic: tls, tlspolicy.LevelRequired: tls, tlspolicy.LevelVerified: tls}},
+		{"wrong name", wrongName, [2]string{}, map[tlspolicy.Level]string{
+			tlspolicy.LevelOff: clear, tlspolicy.LevelOpportunistic: tls, tlspolicy.LevelRequired: tls, tlspolicy.LevelVerified: deferred}},
+		{"expired", expired, [2]string{}, map[tlspolicy.Level]string{
+			tlspolicy.LevelOff: clear, tlspolicy.LevelOpportunistic: tls, tlspolicy.LevelRequired: tls, tlspolicy.LevelVerified: deferred}},
+		{"unknown authority", stranger, [2]string{}, map[tlspolicy.Level]string{
+			tlspolicy.LevelOff: clear, tlspolicy.LevelOpportunistic: tls, tlspolicy.LevelRequired: tls, tlspolicy.LevelVerified: deferred}},
+		{"454 to STARTTLS", good, [2]string{"starttls", "454 4.7.0 not now"}, map[tlspolicy.Level]string{
+			tlspolicy.LevelOff: clear, tlspolicy.LevelOpportunistic: clear, tlspolicy.LevelRequired: deferred, tlspolicy.LevelVerified: deferred}},
+		{"554 to STARTTLS", good, [2]string{"starttls", "554 5.7.0 never"}, map[tlspolicy.Level]string{
+			tlspolicy.LevelOff: clear, tlspolicy.LevelOpportunistic: clear, tlspolicy.LevelRequired: deferred, tlspolicy.LevelVerified: deferred}},
+		{"broken handshake", good, [2]string{"tls", `close raw "this is not TLS at all\r\n"`}, map[tlspolicy.Level]string{
+			tlspolicy.LevelOff: clear, tlspolicy.LevelOpportunistic: clear, tlspolicy.LevelRequired: deferred, tlspolicy.LevelVerified: deferred}},
+		{"dropped at handshake", good, [2]string{"tls", "drop"}, map[tlspolicy.Level]string{
+			tlspolicy.LevelOff: clear, tlspolicy.LevelOpportunistic: clear, tlspolicy.LevelRequired: deferred, tlspolicy.LevelVerified: deferred}},
 	} {
 		for level, want := range s.want {
 			t.Run(s.name+" "+level.String(), func(t *testing.T) {
@@ -70,7 +71,7 @@ func TestLevels(t *testing.T) {
 				if m := w.srv.Messages(); want != deferred && (len(m) != 1 || m[0].TLS != (want == tls)) {
 					t.Errorf("the server has %+v", m)
 				}
-				fellBack := want == clear && s.script[0] != "" && level == mx.LevelOpportunistic
+				fellBack := want == clear && s.script[0] != "" && level == tlspolicy.LevelOpportunistic
 				if fellBack != (res.TLSFailed != "") {
 					t.Errorf("TLSFailed %q", res.TLSFailed)
 				}
@@ -78,7 +79,7 @@ func TestLevels(t *testing.T) {
 				switch {
 				case fellBack:
 					reached = relay.TLSFallback
-				case want == tls && level == mx.LevelVerified:
+				case want == tls && level == tlspolicy.LevelVerified:
 					reached = relay.TLSVerified
 				}
 				if res.TLSLevel != reached {
@@ -100,12 +101,12 @@ func TestImplicitTLS(t *testing.T) {
 	cfg, ca := certified(t, "127.0.0.1")
 	cfg.ImplicitTLS = true
 	srv := newServer(t, cfg)
-	for _, level := range []mx.Level{mx.LevelOpportunistic, mx.LevelVerified} {
+	for _, level := range []tlspolicy.Level{tlspolicy.LevelOpportunistic, tlspolicy.LevelVerified} {
 		for _, pool := range []*x509.CertPool{ca.Pool(), x509.NewCertPool()} {
 			w := &world{t: t, srv: srv, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", Resolver: oneHost{}, RootCAs: pool,
 				Routes: []mx.Route{{To: []string{"*"}, TLS: level, Via: []mx.Hop{hop(t, "smtps://"+srv.Addr(), false)}}}})}
 			res := w.deliver(task(t, letter, "x@b.test"))
-			if ok := level == mx.LevelOpportunistic || pool.Equal(ca.Pool()); ok != res.Replies[0].Positive() || ok && res.TLS == "" {
+			if ok := level == tlspolicy.LevelOpportunistic || pool.Equal(ca.Pool()); ok != res.Replies[0].Positive() || ok && res.TLS == "" {
 				t.Errorf("%v: %+v", level, res)
 			}
 		}
@@ -147,7 +148,7 @@ func TestLogin(t *testing.T) {
 			d := newDNS(t, "hub.test. A 127.0.0.1\n")
 			via := hop(t, "hub.test:"+srv.Addr()[strings.LastIndex(srv.Addr(), ":")+1:], true)
 			w := &world{t: t, srv: srv, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", Resolver: newResolver(t, d), RootCAs: ca.Pool(),
-				Routes: []mx.Route{{To: []string{"*"}, TLS: mx.LevelVerified, User: c.user, Password: c.password, Via: []mx.Hop{via, via}}}})}
+				Routes: []mx.Route{{To: []string{"*"}, TLS: tlspolicy.LevelVerified, User: c.user, Password: c.password, Via: []mx.Hop{via, via}}}})}
 			res := w.deliver(task(t, letter, "x@b.test"))
 			r := res.Replies[0]
 			if r.Positive() != c.ok || r.Permanent() || !c.ok && (r.Stage != relay.StageAuth || !strings.Contains(r.Text, c.text)) {
@@ -212,7 +213,7 @@ func TestRequireTLS(t *testing.T) {
 
 // TestTLSOptional: "TLS-Required: No" lowers a message to opportunistic.
 func TestTLSOptional(t *testing.T) {
-	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.TLS = mx.LevelVerified })
+	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.TLS = tlspolicy.LevelVerified })
 	tk := task(t, letter, "x@b.test")
 	if r := w.deliver(tk).Replies[0]; r.Positive() {
 		t.Errorf("without: %v", r)
@@ -231,9 +232,9 @@ func TestLevelsDoNotShareConnections(t *testing.T) {
 	via := []mx.Hop{{Host: "hub.test", Port: uint16(srv.Port())}}
 	w := &world{t: t, srv: srv, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", RootCAs: x509.NewCertPool(),
 		Resolver: newResolver(t, newDNS(t, "hub.test. A 127.0.0.1")), Routes: []mx.Route{
-			{Name: "strict", To: []string{"strict.test"}, TLS: mx.LevelVerified, Via: via},
-			{Name: "off", To: []string{"off.test"}, TLS: mx.LevelOff, Via: via},
-			{Name: "any", To: []string{"any.test"}, TLS: mx.LevelRequired, Via: via}}})}
+			{Name: "strict", To: []string{"strict.test"}, TLS: tlspolicy.LevelVerified, Via: via},
+			{Name: "off", To: []string{"off.test"}, TLS: tlspolicy.LevelOff, Via: via},
+			{Name: "any", To: []string{"any.test"}, TLS: tlspolicy.LevelRequired, Via: via}}})}
 	for i, c := range []struct {
 		to     string
 		level  relay.TLSLevel
@@ -259,7 +260,7 @@ func TestResumption(t *testing.T) {
 	via := []mx.Hop{{Host: "hub.test", Port: uint16(srv.Port())}}
 	w := &world{t: t, srv: srv, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", IdleTimeout: -1, RootCAs: x509.NewCertPool(),
 		Resolver: newResolver(t, newDNS(t, "hub.test. A 127.0.0.1")), Routes: []mx.Route{
-			{To: []string{"strict.test"}, TLS: mx.LevelVerified, Via: via}, {Name: "lax", To: []string{"*"}, TLS: mx.LevelRequired, Via: via}}})}
+			{To: []string{"strict.test"}, TLS: tlspolicy.LevelVerified, Via: via}, {Name: "lax", To: []string{"*"}, TLS: tlspolicy.LevelRequired, Via: via}}})}
 	for range 3 {
 		if r := w.deliver(task(t, letter, "x@lax.test")).Replies[0]; !r.Positive() {
 			t.Fatalf("%+v", r)

@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"time"
 
+	"dawk/mx/dial"
+	"dawk/mx/shaping"
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -17,17 +21,17 @@ const RoutePrefix = "route:"
 type Transport struct {
 	cfg       Config
 	routes    []*compiled
-	addresses AddressPolicy
+	addresses dial.AddressPolicy
 	pool      *pool
 	bg        background
 	sessions  tls.ClientSessionCache
 	health    health
-	whose     whose
+	whose     shaping.Memory
 	notices   noticeWay
-	book      budgetBook
-	secured   SecuredLookup // nil: neither DANE nor MTA-STS
-	sts       *sts          // nil: no MTA-STS
-	web       web
+	book      shaping.Book
+	secured   tlspolicy.SecuredLookup // nil: neither DANE nor MTA-STS
+	sts       *tlspolicy.STS          // nil: no MTA-STS
+	web       dial.Web
 }
 
 // NewTransport checks cfg and makes a Transport of it.
@@ -38,11 +42,11 @@ func NewTransport(cfg Config) (*Transport, error) {
 	if cfg.Resolver == nil {
 		return nil, errors.New("mx: no resolver")
 	}
-	t := &Transport{cfg: cfg.withDefaults(), sessions: tls.NewLRUClientSessionCache(256)}
+	t := &Transport{cfg: cfg.WithDefaults(), sessions: tls.NewLRUClientSessionCache(256)}
 	t.cfg.Hostname, _ = relay.NormalizeDomain(cfg.Hostname) // validated
-	t.addresses = AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
-	t.web = web{addrs: cfg.Resolver, addresses: t.addresses, dial: t.cfg.Dial, ip: t.cfg.IP,
-		tls: &tls.Config{RootCAs: t.cfg.RootCAs, MinVersion: tls.VersionTLS12}}
+	t.addresses = dial.AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
+	t.web = dial.Web{Addrs: cfg.Resolver, Addresses: t.addresses, Dial: t.cfg.Dial, Ip: t.cfg.IP,
+		TLS: &tls.Config{RootCAs: t.cfg.RootCAs, MinVersion: tls.VersionTLS12}}
 	t.pool = newPool(t.cfg.IdleTimeout, &t.bg)
 	for i, r := range cfg.Routes {
 		r.Name = r.name(i)
@@ -53,7 +57,7 @@ func NewTransport(cfg Config) (*Transport, error) {
 		}
 		t.routes = append(t.routes, c)
 	}
-	if err := t.notices.open(t.routes, cfg.NoticeRoute); err != nil {
+	if err := t.notices.Open(t.routes, cfg.NoticeRoute); err != nil {
 		return nil, err
 	}
 	budgets(t.routes)
@@ -67,18 +71,18 @@ func NewTransport(cfg Config) (*Transport, error) {
 // Close says goodbye on idle connections. Deliveries under way end as they
 // would; their connections are not kept.
 func (t *Transport) Close() error {
-	t.pool.close()
+	t.pool.Close()
 	if t.sts != nil {
-		t.sts.close()
+		t.sts.Close()
 	}
-	t.bg.close()
-	return t.book.close()
+	t.bg.Close()
+	return t.book.Close()
 }
 
 // PostReport hands a TLS report, packed, to the https address that a domain
 // asks for it at (RFC 8460 §3).
 func (t *Transport) PostReport(ctx context.Context, to string, packed []byte) error {
-	return t.web.post(ctx, to, packed)
+	return t.web.Post(ctx, to, packed)
 }
 
 // Destination is what mail for a recipient of m shares with other mail:
@@ -120,7 +124,7 @@ func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 	began := time.Now()
 	a := &attempt{
 		t: t, task: task, msg: task.Message, content: task.Content,
-		use: &use{claim: claim{ctx: ctx, end: began.Add(t.cfg.Timeouts.Session)}},
+		use: &use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session)}},
 		res: relay.Result{Replies: make([]relay.Reply, len(task.Recipients)), Began: began},
 		dsn: true,
 	}
@@ -132,7 +136,7 @@ func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 		a.res.Session = relay.Session{Route: "mx", Provider: a.res.Provider} // the connection that was admitted stays so
 		a.deliver(group)
 	}
-	a.seven.close()
+	a.seven.Close()
 	a.turn()
 	a.res.DSN = a.relayed && a.dsn
 	a.res.Delivered = a.relayed && !a.onward

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -18,17 +20,17 @@ import (
 
 // Destination is where the mail of one recipient would go now, and why.
 type Destination struct {
-	Domain     string        `json:"domain,omitempty"`      // the recipients'; "" where a single host was asked about
-	Route      int           `json:"route"`                 // index in Config.Routes; -1: none matches
-	RouteName  string        `json:"route_name,omitempty"`  // "" without a route
-	ByMX       bool          `json:"by_mx"`                 // not by `via`
-	ImplicitMX bool          `json:"implicit_mx,omitempty"` // the domain has no MX record: it is its own host (RFC 5321 §5.1)
-	Secure     bool          `json:"dnssec"`                // the MX answer was authentic
-	Recipients int           `json:"recipients"`            // at most, in one transaction
-	Sources    []SourceView  `json:"sources,omitempty"`     // one of which it would leave from; none: the system chooses
-	Trouble    []relay.Reply `json:"trouble,omitempty"`     // why there are no hosts at all
-	STS        *STSView      `json:"mta_sts,omitempty"`     // nil: not looked at
-	Hosts      []HostView    `json:"hosts,omitempty"`       // in the order in which they are tried
+	Domain     string             `json:"domain,omitempty"`      // the recipients'; "" where a single host was asked about
+	Route      int                `json:"route"`                 // index in Config.Routes; -1: none matches
+	RouteName  string             `json:"route_name,omitempty"`  // "" without a route
+	ByMX       bool               `json:"by_mx"`                 // not by `via`
+	ImplicitMX bool               `json:"implicit_mx,omitempty"` // the domain has no MX record: it is its own host (RFC 5321 §5.1)
+	Secure     bool               `json:"dnssec"`                // the MX answer was authentic
+	Recipients int                `json:"recipients"`            // at most, in one transaction
+	Sources    []SourceView       `json:"sources,omitempty"`     // one of which it would leave from; none: the system chooses
+	Trouble    []relay.Reply      `json:"trouble,omitempty"`     // why there are no hosts at all
+	STS        *tlspolicy.STSView `json:"mta_sts,omitempty"`     // nil: not looked at
+	Hosts      []HostView         `json:"hosts,omitempty"`       // in the order in which they are tried
 }
 
 // HostView is one host of a Destination.
@@ -46,8 +48,8 @@ type HostView struct {
 	TLS         TLSView     `json:"tls"`
 	Trouble     relay.Reply `json:"trouble,omitzero"` // why it is not used now
 
-	dane   *dane
-	sts    *stsPolicy
+	dane   *tlspolicy.DANE
+	sts    *tlspolicy.STSPolicy
 	domain string
 }
 
@@ -151,10 +153,10 @@ func (t *Transport) destination(ctx context.Context, r *compiled, pol policy, do
 		d.ImplicitMX = len(hosts) == 1 && hosts[0].name == domain
 		d.Secure = hosts[0].domain != ""
 	}
-	var policy *stsPolicy
+	var policy *tlspolicy.STSPolicy
 	if d.ByMX && t.sts != nil && !literal(domain) {
-		d.STS, policy = t.sts.view(ctx, domain)
-		if pol.lax || pol.level == LevelOff {
+		d.STS, policy = t.sts.View(ctx, domain)
+		if pol.Lax || pol.Level == tlspolicy.LevelOff {
 			policy = nil
 		}
 	}
@@ -165,7 +167,7 @@ func (t *Transport) destination(ctx context.Context, r *compiled, pol policy, do
 func literal(domain string) bool { return strings.HasPrefix(domain, "[") }
 
 // viewHosts resolves the hosts and judges each.
-func (t *Transport) viewHosts(ctx context.Context, d *Destination, hosts []*host, pol policy, sts *stsPolicy) {
+func (t *Transport) viewHosts(ctx context.Context, d *Destination, hosts []*host, pol policy, sts *tlspolicy.STSPolicy) {
 	t.resolve(ctx, hosts)
 	kept := hosts
 	if d.ByMX {
@@ -190,15 +192,15 @@ func (t *Transport) viewHosts(ctx context.Context, d *Destination, hosts []*host
 			v.Trouble = relay.Decision(relay.CausePolicy, relay.Status{Class: 5, Subject: 4, Detail: 6},
 				"%s is this relay itself, or no better than it: mail that went there could only come back", h.name)
 		}
-		tg := target{peer: peer{host: h.name, implicit: h.implicit}, published: published{dane: h.dane, domain: d.Domain, vouched: h.vouched(d.Domain)}}
-		if sts != nil && sts.Mode != stsNone {
-			tg.sts = sts
+		tg := target{Peer: smtpclient.Peer{Host: h.name, Implicit: h.implicit}, Published: tlspolicy.Published{DANE: h.dane, Domain: d.Domain, Vouched: h.vouched(d.Domain)}}
+		if sts != nil && sts.Mode != tlspolicy.ModeNone {
+			tg.STS = sts
 		}
-		raised, bad := t.raise(pol, tg)
+		raised, bad := t.Raise(pol, tg)
 		if v.Trouble.IsZero() {
 			v.Trouble = bad
 		}
-		v.TLS, v.dane, v.sts, v.domain = viewTLS(raised, tg), tg.dane, tg.sts, tg.domain
+		v.TLS, v.dane, v.sts, v.domain = viewTLS(raised, tg), tg.DANE, tg.STS, tg.Domain
 		t.viewAddrs(&v, h, pol.mx)
 		d.Hosts = append(d.Hosts, v)
 	}
@@ -227,22 +229,22 @@ func (t *Transport) viewAddrs(v *HostView, h *host, guarded bool) {
 
 // viewTLS puts a session's policy into words.
 func viewTLS(p policy, tg target) TLSView {
-	v := TLSView{Level: p.level.String(), By: p.by}
-	if p.dane != nil {
+	v := TLSView{Level: p.Level.String(), By: p.By}
+	if p.DANE != nil {
 		v.Level = "dane"
 	}
 	if v.By == "" {
 		v.By = "configuration"
 	}
-	v.Why = p.words(tg.host, tg.published)
-	if tg.dane == nil {
+	v.Why = p.Words(tg.Host, tg.Published)
+	if tg.DANE == nil {
 		return v
 	}
-	for i, r := range tg.dane.records {
+	for i, r := range tg.DANE.Records {
 		if i == maxTLSAShown {
 			break
 		}
-		v.TLSA = append(v.TLSA, TLSAView{Record: clipText(r.String()), Use: tg.dane.use(r)})
+		v.TLSA = append(v.TLSA, TLSAView{Record: clipText(r.String()), Use: tg.DANE.Use(r)})
 	}
 	return v
 }
@@ -261,5 +263,5 @@ func clipText(s string) string {
 // policy hosts, connects to nobody, and changes nothing.
 func (t *Transport) Explain(ctx context.Context, m *relay.Message, to relay.Path) Destination {
 	r := t.route(m, to)
-	return t.destination(ctx, r, t.policy(m, r), t.domain(to))
+	return t.destination(ctx, r, t.Policy(m, r), t.domain(to))
 }

@@ -59,7 +59,7 @@ func (a *attempt) step(r *compiled, w *walk, rest []int) []int {
 	if w.pol.route != "" {
 		a.learn(r, &s, rest)
 	}
-	if a.use.ctx.Err() == nil { // else it is we who failed
+	if a.use.Ctx.Err() == nil { // else it is we who failed
 		a.t.health.note(tg, w.pol, s)
 	}
 	switch {
@@ -112,8 +112,8 @@ func (a *attempt) connect(w *walk) {
 	}
 	group, from := w.queue[:n], w.pol.source
 	a.t.pool.begin(group[0]) // all are of one account
-	a.t.pool.room(a.use.ctx, group[0])
-	won, nc, failed := a.t.race(a.use.ctx, group, w.pol)
+	a.t.pool.room(a.use.Ctx, group[0])
+	won, nc, failed := a.t.race(a.use.Ctx, group, w.pol)
 	if a.use.ready = nc; nc == nil {
 		a.t.pool.end(group[0])
 	}
@@ -125,7 +125,7 @@ func (a *attempt) connect(w *walk) {
 			gone[d.i] = a.given(w, d.bad, from)
 		}
 		a.visited(group[d.i], sessionResult{failure: d.bad})
-		if a.use.ctx.Err() == nil {
+		if a.use.Ctx.Err() == nil {
 			a.t.health.note(group[d.i], w.pol, sessionResult{failure: d.bad})
 		}
 	}
@@ -145,9 +145,9 @@ func (a *attempt) connect(w *walk) {
 // equals is how many of the best targets may be raced against each other.
 func (a *attempt) equals(w *walk) int {
 	for i, tg := range w.queue {
-		pol, bad := a.t.raise(w.pol, tg)
+		pol, bad := a.t.Raise(w.pol, tg)
 		switch {
-		case i == w.most-w.dials, tg.rank != w.queue[0].rank, tg.provider != w.queue[0].provider, tg.socket != "", !bad.IsZero():
+		case i == w.most-w.dials, tg.rank != w.queue[0].rank, tg.provider != w.queue[0].provider, tg.Socket != "", !bad.IsZero():
 			return i
 		case i == 0 && a.t.pool.has(keyOf(tg, pol)):
 			return 0
@@ -163,7 +163,7 @@ func (t *Transport) idleFirst(targets []target, p policy) []target {
 		if tg.rank != targets[0].rank || tg.provider != targets[0].provider {
 			break
 		}
-		raised, _ := t.raise(p, tg)
+		raised, _ := t.Raise(p, tg)
 		if i > 0 && t.pool.has(keyOf(tg, raised)) {
 			first := append([]target{tg}, slices.Clone(targets[:i])...)
 			return append(first, targets[i+1:]...)

@@ -8,6 +8,7 @@ import (
 
 	"dawk/metrics"
 	"dawk/mx"
+	"dawk/mx/shaping"
 	"dawk/relay"
 )
 
@@ -38,7 +39,7 @@ type listedItem struct {
 // budgetWaits is until when destinations wait for their budget. It is an
 // addition: trouble with it is no trouble.
 func (c *client) budgetWaits(ctx context.Context, now time.Time) map[string]time.Time {
-	var all []mx.BudgetState
+	var all []shaping.BudgetState
 	if c.get(ctx, "/v1/budgets", nil, &all) != nil {
 		return nil
 	}
@@ -65,7 +66,7 @@ func waitsOf(item *relay.Item, all map[string]time.Time) map[string]time.Time {
 // printBudgets says below a list of the queue which routes wait for their
 // budget. It is an addition: trouble with it is no trouble.
 func (c *client) printBudgets(ctx context.Context, w io.Writer) {
-	var all []mx.BudgetState
+	var all []shaping.BudgetState
 	if c.get(ctx, "/v1/budgets", nil, &all) != nil {
 		return
 	}
@@ -77,7 +78,7 @@ func (c *client) printBudgets(ctx context.Context, w io.Writer) {
 }
 
 // budgetUsed says how much of a budget is used.
-func budgetUsed(b mx.BudgetState) string {
+func budgetUsed(b shaping.BudgetState) string {
 	s := ""
 	for _, l := range []struct {
 		used, most int

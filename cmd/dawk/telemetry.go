@@ -5,7 +5,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/metrics"
-	"dawk/mx"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -47,7 +47,7 @@ func (r *instance) newMetrics() *metrics.Set {
 		ProviderNames: names,
 		Classify:      func(reply relay.Reply) string { return string(bounce.Classify(reply)) },
 		Categories:    categories,
-		TLSResults:    mx.TLSResults(),
+		TLSResults:    tlspolicy.Results(),
 	})
 }
 
@@ -87,7 +87,7 @@ func (r *instance) providerMetrics() map[string]metrics.Provider {
 }
 
 // tlsSeen hears of each session with an MX host.
-func (r *instance) tlsSeen(t mx.TLSReport) {
+func (r *instance) tlsSeen(t tlspolicy.Report) {
 	policy := "none"
 	switch {
 	case t.Type == "tlsa":

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"dawk/mx"
 	"dawk/mx/dns"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/tlsrpt"
@@ -61,7 +61,7 @@ func (r *instance) openTLSReports() error {
 	return nil
 }
 
-func (t *tlsReports) add(s mx.TLSReport) {
+func (t *tlsReports) add(s tlspolicy.Report) {
 	if t == nil {
 		return
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"dawk/cmd/dawk/internal/show"
-	"dawk/mx"
+	"dawk/mx/shaping"
 )
 
 // shaping shows what the configuration changes about the limits by provider.
@@ -30,7 +30,7 @@ func (c *checker) shaping(context.Context) []Finding {
 }
 
 // ruleWords is what a provider takes, in words.
-func ruleWords(r mx.ShapingRule) string {
+func ruleWords(r shaping.Rule) string {
 	words := []string{show.Plural(r.Connections, "connection") + " at once"}
 	if r.MessagesPerConnection > 0 {
 		words = append(words, show.Plural(r.MessagesPerConnection, "message")+" a connection")

@@ -7,6 +7,7 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/dns"
+	"dawk/mx/smarthost"
 	"dawk/relay"
 )
 
@@ -34,7 +35,7 @@ func (c *checker) senders() []Finding {
 	var all []Finding
 	for i := range c.cfg.Routes {
 		r := &c.cfg.Routes[i]
-		if r.Provider() == mx.ProviderOther || r.User == "" {
+		if r.Provider() == smarthost.ProviderOther || r.User == "" {
 			continue
 		}
 		what := "is left to the provider to judge; send_as and rewrite_from say otherwise"

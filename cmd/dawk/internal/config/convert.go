@@ -10,6 +10,8 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/dns"
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/queue"
 	"dawk/relay"
 	"dawk/relay/accept"
@@ -144,7 +146,7 @@ func (c *Config) ResolverConfig() dns.Config {
 // MxConfig lacks PolicyDir, OnTLS, and Own, which is known once the listeners are open, and
 // Resolver.
 func (c *Config) MxConfig(log *slog.Logger) (mx.Config, error) {
-	level, err := mx.ParseLevel(c.Delivery.TLS)
+	level, err := tlspolicy.ParseLevel(c.Delivery.TLS)
 	if err != nil {
 		return mx.Config{}, err
 	}
@@ -165,7 +167,7 @@ func (c *Config) MxConfig(log *slog.Logger) (mx.Config, error) {
 		Sources:       c.sources(),
 		Pool:          c.Delivery.Source,
 		RootCAs:       c.secrets.roots,
-		Timeouts: mx.Timeouts{
+		Timeouts: smtpclient.Timeouts{
 			Connect: time.Duration(t.Connect), Greeting: time.Duration(t.Greeting), Command: time.Duration(t.Command),
 			Data: time.Duration(t.Data), Block: time.Duration(t.Block), FinalDot: time.Duration(t.FinalDot),
 			Session: time.Duration(t.Session),

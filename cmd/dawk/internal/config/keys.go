@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"dawk/bounce"
-	"dawk/mx"
+	"dawk/mx/shaping"
 	"dawk/relay"
 	"dawk/relay/tomlfile"
 )
@@ -200,7 +200,7 @@ func newConfig() *Config {
 			CommandTimeout: relay.Duration(5 * m), DataTimeout: relay.Duration(3 * m), AuthFailuresPerIP: 20},
 		Queue: QueueConfig{Retry: dur(m, 5*m, 15*m, 30*m, h, 2*h),
 			MaxAge: relay.Duration(5 * d), DelayNotice: relay.Duration(4 * h)},
-		Delivery: DeliveryConfig{Port: 25, MaxConnections: 500, ConnectionsPerProvider: mx.DefaultConnections, TLS: "opportunistic", DANE: true, MTASTS: true, IP: "both",
+		Delivery: DeliveryConfig{Port: 25, MaxConnections: 500, ConnectionsPerProvider: shaping.DefaultConnections, TLS: "opportunistic", DANE: true, MTASTS: true, IP: "both",
 			Timeouts: TimeoutsConfig{ // RFC 5321 §4.5.3.2
 				Connect: relay.Duration(30 * time.Second), Greeting: relay.Duration(5 * m),
 				Command: relay.Duration(5 * m), Data: relay.Duration(2 * m), Block: relay.Duration(3 * m),

@@ -16,13 +16,16 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/oauth"
+	"dawk/mx/shaping"
+	"dawk/mx/smarthost"
+	"dawk/mx/smtpclient"
 )
 
 // preset is what a type of route stands for.
 type preset struct {
 	via      string
 	flows    []oauth.Flow
-	provider mx.Provider
+	provider smarthost.Provider
 	open     bool // the host may know us without a login
 }
 
@@ -31,10 +34,10 @@ var anyFlow = []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.Refr
 var googleFlows = []oauth.Flow{oauth.ServiceAccount, oauth.RefreshToken}
 
 var presets = map[string]preset{
-	"microsoft365":    {"smtp.office365.com:587", []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.RefreshToken}, mx.ProviderMicrosoft, false},
-	"gmail":           {"smtp.gmail.com:587", googleFlows, mx.ProviderGoogle, false},
-	"workspace_relay": {"smtp-relay.gmail.com:587", googleFlows, mx.ProviderGoogle, true},
-	"smtp":            {"", []oauth.Flow{oauth.ClientCredentials, oauth.RefreshToken}, mx.ProviderOther, true},
+	"microsoft365":    {"smtp.office365.com:587", []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.RefreshToken}, smarthost.ProviderMicrosoft, false},
+	"gmail":           {"smtp.gmail.com:587", googleFlows, smarthost.ProviderGoogle, false},
+	"workspace_relay": {"smtp-relay.gmail.com:587", googleFlows, smarthost.ProviderGoogle, true},
+	"smtp":            {"", []oauth.Flow{oauth.ClientCredentials, oauth.RefreshToken}, smarthost.ProviderOther, true},
 }
 
 // complete fills in what the type stands for.
@@ -58,7 +61,7 @@ func (r *RouteConfig) complete() {
 				r.Scope = "https://outlook.office365.com/.default"
 			}
 		}
-	case p.provider == mx.ProviderGoogle && flow != "":
+	case p.provider == smarthost.ProviderGoogle && flow != "":
 		if r.TokenURL == "" && flow == oauth.RefreshToken {
 			r.TokenURL = "https://oauth2.googleapis.com/token"
 		}
@@ -69,27 +72,27 @@ func (r *RouteConfig) complete() {
 }
 
 // Provider is who runs the smart host.
-func (r *RouteConfig) Provider() mx.Provider { return presets[r.Type].provider }
+func (r *RouteConfig) Provider() smarthost.Provider { return presets[r.Type].provider }
 
 // Budget is what the provider documents for one mailbox.
 // https://learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements,
 // https://support.google.com/a/answer/166852 and /mail/answer/22839; for the
 // Workspace relay https://support.google.com/a/answer/2956491: it counts by
 // sender and by organisation, which only Google knows.
-func (r *RouteConfig) Budget() (b mx.Budget, recipientsPerMessage int) {
+func (r *RouteConfig) Budget() (b shaping.Budget, recipientsPerMessage int) {
 	switch r.Type {
 	case "microsoft365":
-		return mx.Budget{Connections: 3, PerMinute: 30, RecipientsPerDay: 10_000}, 500
+		return shaping.Budget{Connections: 3, PerMinute: 30, RecipientsPerDay: 10_000}, 500
 	case "gmail":
 		user := strings.ToLower(r.User)
 		if strings.HasSuffix(user, "@gmail.com") || strings.HasSuffix(user, "@googlemail.com") {
-			return mx.Budget{Connections: 5, MessagesPerDay: 500, RecipientsPerDay: 500}, 100
+			return shaping.Budget{Connections: 5, MessagesPerDay: 500, RecipientsPerDay: 500}, 100
 		}
-		return mx.Budget{Connections: 5, MessagesPerDay: 2000, RecipientsPerDay: 10_000}, 100
+		return shaping.Budget{Connections: 5, MessagesPerDay: 2000, RecipientsPerDay: 10_000}, 100
 	case "workspace_relay":
-		return mx.Budget{}, 100
+		return shaping.Budget{}, 100
 	}
-	return mx.Budget{}, 0
+	return shaping.Budget{}, 0
 }
 
 // login is r for package oauth; ok is false where there is nothing to keep up
@@ -132,9 +135,9 @@ func (c *Config) checkLogin(at string, r *RouteConfig) {
 			c.doc.Fault(at, "type = %q needs user: the mailbox that sends", r.Type)
 		case !p.open && r.PasswordFile == "":
 			c.doc.Fault(at, "type = %q needs flow, the way to log in: %s", r.Type, quoteList(flowNames(p.flows)))
-		case r.User != "" && r.PasswordFile == "" && r.Auth != mx.AuthExternal:
+		case r.User != "" && r.PasswordFile == "" && r.Auth != smtpclient.AuthExternal:
 			c.doc.Fault(at+".user", "user needs password_file: a file whose first line is the password; or a flow, for OAuth2")
-		case r.User == "" && r.Auth != "" && r.Auth != mx.AuthExternal:
+		case r.User == "" && r.Auth != "" && r.Auth != smtpclient.AuthExternal:
 			c.doc.Fault(at+".auth", "auth needs user: the name to log in with")
 		}
 		return

@@ -3,7 +3,7 @@ package config
 import (
 	"fmt"
 
-	"dawk/mx"
+	"dawk/mx/shaping"
 	"dawk/relay"
 )
 
@@ -18,8 +18,8 @@ type ProviderConfig struct {
 }
 
 // rule is p for package mx; rates that cannot be read are left out.
-func (p *ProviderConfig) rule() mx.ShapingRule {
-	return mx.ShapingRule{Name: p.Name, MX: p.MX, Connections: p.Connections, MessagesPerConnection: p.MessagesPerConnection,
+func (p *ProviderConfig) rule() shaping.Rule {
+	return shaping.Rule{Name: p.Name, MX: p.MX, Connections: p.Connections, MessagesPerConnection: p.MessagesPerConnection,
 		Rate: ownRate(p.Rate), RecipientRate: ownRate(p.RecipientRate)}
 }
 
@@ -34,12 +34,12 @@ func ownRate(s string) relay.Rate {
 
 // Shaping is the rules as they are applied. It is pure: what it says of a host
 // is what mail is sent by.
-func (c *Config) Shaping() (*mx.Shaping, error) {
-	var own []mx.ShapingRule
+func (c *Config) Shaping() (*shaping.Shaping, error) {
+	var own []shaping.Rule
 	for i := range c.Providers {
 		own = append(own, c.Providers[i].rule())
 	}
-	return mx.NewShaping(c.Delivery.ConnectionsPerProvider, own)
+	return shaping.New(c.Delivery.ConnectionsPerProvider, own)
 }
 
 func (c *Config) checkProviders() {
@@ -80,7 +80,7 @@ func (c *Config) checkProvider(at string, p *ProviderConfig) {
 		c.doc.Fault(at, `this [[provider]] has no name: write that of a shipped rule, such as name = "google", or one of your own with its mx = [...]`)
 	}
 	for j, m := range p.MX {
-		if err := mx.ValidMXPattern(m); err != nil {
+		if err := shaping.ValidMXPattern(m); err != nil {
 			c.doc.Fault(fmt.Sprintf("%s.mx[%d]", at, j), "%v", err)
 		}
 	}

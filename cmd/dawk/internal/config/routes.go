@@ -13,6 +13,8 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/oauth"
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -50,7 +52,7 @@ func (c *Config) checkRoutes() {
 }
 
 // LogsIn says whether the hosts of the route hear AUTH.
-func (r *RouteConfig) LogsIn() bool { return r.User != "" || r.Auth == mx.AuthExternal }
+func (r *RouteConfig) LogsIn() bool { return r.User != "" || r.Auth == smtpclient.AuthExternal }
 
 // RouteName is what commands call the route.
 func (r *RouteConfig) RouteName() string {
@@ -83,8 +85,8 @@ func (c *Config) checkRoute(at string, r *RouteConfig) {
 			c.oneOf(at+".flow", r.Flow, flowNames(anyFlow)...)
 		}
 	}
-	if !mx.ValidAuth(r.Auth) {
-		c.oneOf(at+".auth", r.Auth, mx.AuthPlain, mx.AuthLogin, mx.AuthSCRAM, mx.AuthExternal, mx.AuthXOAuth2, mx.AuthOAuthBearer)
+	if !smtpclient.ValidAuth(r.Auth) {
+		c.oneOf(at+".auth", r.Auth, smtpclient.AuthPlain, smtpclient.AuthLogin, smtpclient.AuthSCRAM, smtpclient.AuthExternal, smtpclient.AuthXOAuth2, smtpclient.AuthOAuthBearer)
 	}
 	if r.User == "" && r.PasswordFile != "" && c.doc.Clean(at+".user") {
 		c.doc.Fault(at+".password_file", "password_file needs user: the name to log in with")
@@ -134,7 +136,7 @@ func (c *Config) checkRouteParts(at string, r *RouteConfig) {
 		c.doc.Fault(at, "%v", err)
 		return
 	}
-	level, _ := mx.ParseLevel(c.Delivery.TLS) // delivery.tls has been checked
+	level, _ := tlspolicy.ParseLevel(c.Delivery.TLS) // delivery.tls has been checked
 	whole.Name, whole.Password = "r", ""
 	for _, err := range unjoin(mx.Config{Hostname: "localhost", TLS: level, Routes: []mx.Route{whole}}.Validate()) {
 		message := strings.TrimPrefix(err.Error(), `route "r": `)
@@ -148,7 +150,7 @@ func (c *Config) checkRouteParts(at string, r *RouteConfig) {
 
 // route is r for package mx, without its password.
 func (c *Config) route(r *RouteConfig) (mx.Route, error) {
-	level, err := mx.ParseLevel(r.TLS)
+	level, err := tlspolicy.ParseLevel(r.TLS)
 	if err != nil {
 		return mx.Route{}, err
 	}

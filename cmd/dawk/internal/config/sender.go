@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"dawk/mx"
+	"dawk/mx/smtpclient"
 	"dawk/relay"
 	"dawk/relay/submission"
 )
@@ -35,7 +36,7 @@ func (c *Config) checkSender(at string, r *RouteConfig) {
 	if r.ClientCertificate != "" && len(r.Via) == 0 {
 		c.doc.Fault(at+".client_certificate", "client_certificate needs via: an MX host knows no certificate of ours")
 	}
-	if r.Auth == mx.AuthExternal && r.ClientCertificate == "" {
+	if r.Auth == smtpclient.AuthExternal && r.ClientCertificate == "" {
 		c.doc.Fault(at+".auth", `auth = "external" needs client_certificate and client_key: the server takes the login from our certificate`)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"dawk/cmd/dawk/internal/show"
 	"dawk/mx"
 	"dawk/mx/dns"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -95,7 +96,7 @@ func (p Printer) foundMX(d *mx.Destination) {
 	}
 }
 
-func stsWords(s *mx.STSView) string {
+func stsWords(s *tlspolicy.STSView) string {
 	var w string
 	switch {
 	case s.Mode != "":

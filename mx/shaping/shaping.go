@@ -1,0 +1,243 @@
+package shaping
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/publicsuffix"
+
+	"dawk/relay"
+)
+
+// Rule is what a provider takes. Zero values are those of the rule that
+// it overrides, else the defaults.
+type Rule struct {
+	Name string
+	// MX are the hosts it runs: "mx.example.net", or "*.example.net" for all
+	// below that. The longest match decides.
+	MX                    []string
+	Connections           int        // at once
+	MessagesPerConnection int        //
+	Rate                  relay.Rate // messages; N below 0: none, whatever the rule that it overrides says
+	RecipientRate         relay.Rate // recipients, likewise
+
+	Documented int    // connections at once that the provider itself names; 0: it names none
+	Checked    string // when the source was read, "2026-11"
+	Source     string // the page that says so
+}
+
+// Shaping tells providers by their MX hosts and knows what they take. It never
+// changes, and all its methods are pure: dawk explain asks the same one that
+// mail is sent by.
+type Shaping struct {
+	Connections int
+	rules       map[string]*Rule
+	hosts       map[string]*Rule // by whole name
+	below       map[string]*Rule // by the name after "*."
+}
+
+// DefaultConnections is how many connections a provider gets that no rule knows.
+const DefaultConnections = 10
+
+// New puts own rules over the shipped ones. Connections is what a
+// provider gets at once by default; 0: DefaultConnections. What a provider
+// documents lowers that and never raises it; only an own rule does.
+func New(connections int, own []Rule) (*Shaping, error) {
+	s := &Shaping{Connections: connections, rules: map[string]*Rule{}, hosts: map[string]*Rule{}, below: map[string]*Rule{}}
+	if s.Connections <= 0 {
+		s.Connections = DefaultConnections
+	}
+	for _, r := range ShippedRules() {
+		if r.Connections = s.Connections; r.Documented > 0 {
+			r.Connections = min(r.Connections, r.Documented)
+		}
+		s.rules[r.Name] = &r
+	}
+	var errs []error
+	for _, r := range own {
+		if err := s.override(r); err != nil {
+			errs = append(errs, fmt.Errorf("provider %q: %w", r.Name, err))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.rules)) {
+		errs = append(errs, s.index(s.rules[name]))
+	}
+	return s, errors.Join(errs...)
+}
+
+func (s *Shaping) override(own Rule) error {
+	if err := own.validate(); err != nil {
+		return err
+	}
+	r := s.rules[own.Name]
+	if r == nil {
+		if len(own.MX) == 0 {
+			return errors.New(`no rule of this name comes with dawk: write whose hosts it is about, as in mx = ["*.example.net"]`)
+		}
+		r = &Rule{Name: own.Name, Connections: s.Connections}
+		s.rules[own.Name] = r
+	}
+	if len(own.MX) > 0 {
+		r.MX = own.MX
+	}
+	if own.Connections > 0 {
+		r.Connections = own.Connections
+	}
+	if own.MessagesPerConnection > 0 {
+		r.MessagesPerConnection = own.MessagesPerConnection
+	}
+	for _, rate := range []struct{ own, to *relay.Rate }{{&own.Rate, &r.Rate}, {&own.RecipientRate, &r.RecipientRate}} {
+		switch {
+		case rate.own.N > 0:
+			*rate.to = *rate.own
+		case rate.own.N < 0:
+			*rate.to = relay.Rate{}
+		}
+	}
+	return nil
+}
+
+// validate checks a rule by itself.
+func (r *Rule) validate() error {
+	if r.Name == "" || len(r.Name) > 64 || strings.Trim(r.Name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return errors.New("a name is a word of lower-case letters, digits, - and _, at most 64: it is a label of metrics")
+	}
+	if r.Connections < 0 || r.MessagesPerConnection < 0 {
+		return errors.New("connections and messages_per_connection are at least 1")
+	}
+	for _, p := range r.MX {
+		if err := ValidMXPattern(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ValidMXPattern says what is wrong with an entry of Rule.MX.
+func ValidMXPattern(p string) error {
+	name := strings.TrimPrefix(p, "*.")
+	if d, err := relay.NormalizeDomain(name); err != nil || strings.ContainsAny(d, "*[") || !strings.Contains(d, ".") {
+		return fmt.Errorf(`mx %q is not a host: write "mx.example.net", or "*.example.net" for all hosts below that`, p)
+	}
+	return nil
+}
+
+func (s *Shaping) index(r *Rule) error {
+	for _, p := range r.MX {
+		set, name := s.hosts, p
+		if rest, all := strings.CutPrefix(p, "*."); all {
+			set, name = s.below, rest
+		}
+		if d, err := relay.NormalizeDomain(name); err == nil {
+			name = d
+		}
+		if other := set[name]; other != nil && other != r {
+			return fmt.Errorf("provider %q: mx %q belongs to provider %q already; give the whole list of one of them", r.Name, p, other.Name)
+		}
+		set[name] = r
+	}
+	return nil
+}
+
+// Provider is who runs an MX host: the rule that knows it best, or else the
+// name under which it is registered, by the public suffix list.
+//
+// The registered name is what a provider and its many customers share: the
+// hosts mx1 and mx2.example.net are one provider's, whatever domains they serve,
+// and ours is one to them as well. The last two labels would be too much: all
+// of co.uk is nobody's. The whole name of the host would be too little: ten
+// hosts behind one load balancer would get ten times the connections. Where
+// strangers keep hosts of their own below one name, as the customers of an
+// access provider do, they share its connections for no good reason; but only
+// those: a host that is dead is left alone by itself, see docs/shaping.md.
+func (s *Shaping) Provider(host string) string {
+	if r := s.rule(host); r != nil {
+		return r.Name
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host
+	}
+	if name, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
+		return name
+	}
+	return host
+}
+
+// rule is the one that knows a host best, or nil.
+func (s *Shaping) rule(host string) *Rule {
+	if r := s.hosts[host]; r != nil {
+		return r
+	}
+	for name := host; ; {
+		_, parent, ok := strings.Cut(name, ".")
+		if !ok {
+			return nil
+		}
+		if r := s.below[parent]; r != nil {
+			return r
+		}
+		name = parent
+	}
+}
+
+// Rule is what a provider takes, as it is applied: all defaults are filled in
+// but MessagesPerConnection, where 0 stands for that of the Transport.
+func (s *Shaping) Rule(provider string) Rule {
+	if r := s.rules[provider]; r != nil {
+		return *r
+	}
+	return Rule{Name: provider, Connections: s.Connections}
+}
+
+// Known says whether a rule of that name was shipped or configured.
+func (s *Shaping) Known(provider string) bool { return s.rules[provider] != nil }
+
+// Names are those of all rules, sorted: the closed set that metrics count by.
+func (s *Shaping) Names() []string { return slices.Sorted(maps.Keys(s.rules)) }
+
+// maxKnown is how many domains are remembered in either generation.
+const maxKnown = 20_000
+
+// knownFor is how long a domain's provider is remembered. It is no more than a
+// guess where its mail will have to wait: each attempt asks DNS, whose answers
+// last as long as they say, before it connects.
+const knownFor = 10 * time.Minute
+
+// Memory remembers who takes the mail of which domain.
+type Memory struct {
+	mu         sync.Mutex
+	young, old map[string]knownDomain
+}
+
+type knownDomain struct {
+	provider string
+	until    time.Time
+}
+
+func (w *Memory) Get(domain string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k, ok := w.young[domain]
+	if !ok {
+		k = w.old[domain]
+	}
+	if k.provider == "" || !time.Now().Before(k.until) {
+		return ""
+	}
+	return k.provider
+}
+
+func (w *Memory) Put(domain, provider string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.young == nil || len(w.young) >= maxKnown {
+		w.old, w.young = w.young, make(map[string]knownDomain)
+	}
+	w.young[domain] = knownDomain{provider, time.Now().Add(knownFor)}
+}

@@ -1,0 +1,257 @@
+package smtpclient
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dawk/mx/smarthost"
+	"dawk/relay"
+)
+
+// Credential is the secret of a route's login that is not always the same: a
+// password in a file, or an OAuth2 access token.
+type Credential interface {
+	// Token is the secret of the moment. Its error is a sentence for people,
+	// without any secret.
+	Token(ctx context.Context) (string, error)
+	// Refused tells that the server refused it; again says that a new one may
+	// be accepted, and is worth one more login.
+	Refused(token string) (again bool)
+}
+
+// The mechanisms of a route's login, as the configuration writes them. With
+// AuthAuto the host's offer decides.
+const (
+	AuthAuto        = ""
+	AuthPlain       = "plain"         // RFC 4616
+	AuthLogin       = "login"         // never a standard, spoken by everybody
+	AuthSCRAM       = "scram-sha-256" // RFC 7677
+	AuthExternal    = "external"      // RFC 4422 appendix A
+	AuthXOAuth2     = "xoauth2"       // https://developers.google.com/workspace/gmail/imap/xoauth2-protocol
+	AuthOAuthBearer = "oauthbearer"   // RFC 7628
+)
+
+var (
+	passwordMechanisms = []string{AuthPlain, AuthLogin, AuthSCRAM} // what is tried first comes first
+	tokenMechanisms    = []string{AuthXOAuth2, AuthOAuthBearer}
+)
+
+// TokenMechanism says whether a mechanism needs an access token.
+func TokenMechanism(auth string) bool { return slices.Contains(tokenMechanisms, auth) }
+
+// ValidAuth says whether auth is a mechanism of the configuration.
+func ValidAuth(auth string) bool {
+	return auth == AuthAuto || auth == AuthExternal || TokenMechanism(auth) || slices.Contains(passwordMechanisms, auth)
+}
+
+const (
+	// maxAuthLine is the longest AUTH command line with CRLF (RFC 5321
+	// §4.5.3.1.4): a longer initial response follows the 334 (RFC 4954 §4).
+	maxAuthLine = 512
+	// maxAuthResponse is the longest response to a 334 (RFC 4954 §4.5).
+	maxAuthResponse = 12288
+)
+
+// mechanism is a client's side of one login: initial is its first response,
+// more answers each challenge after that.
+type mechanism struct {
+	name      string
+	initial   string
+	noInitial bool // the server speaks first
+	more      func(challenge string) (string, error)
+	finished  func() error // of a mechanism that checks the server too
+}
+
+// Login is what AUTH is said with.
+type Login struct {
+	User     string
+	Password string // or token
+	Token    bool   // it is an OAuth2 access token
+	Auth     string // the mechanism; AuthAuto: what the host offers
+	Provider smarthost.Provider
+}
+
+// LogsIn says whether the session says AUTH; EXTERNAL needs no name for that.
+func (p Login) LogsIn() bool { return p.User != "" || p.Auth == AuthExternal }
+
+// LogIn says AUTH, if there is a login. checked: the certificate was, and the
+// host is whom the secret is for.
+func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
+	if !p.LogsIn() {
+		return relay.Reply{}
+	}
+	no := func(format string, args ...any) relay.Reply {
+		return c.Named(relay.Failure(relay.StageAuth, StatusNoLogin, format, args...))
+	}
+	if !checked && !c.peer.local() {
+		return no("the password is not sent to %s, whose certificate was not checked", c.peer)
+	}
+	name, err := c.chooseMechanism(p)
+	if err != nil {
+		return no("%v", err)
+	}
+	var m mechanism
+	var problem string // the server's own, in its 334
+	switch name {
+	case AuthPlain:
+		m = mechanism{name: "PLAIN", initial: "\x00" + p.User + "\x00" + p.Password}
+	case AuthLogin:
+		m = loginMechanism(p.User, p.Password)
+	case AuthExternal:
+		m = mechanism{name: "EXTERNAL", initial: p.User} // "": whom the certificate stands for (RFC 4422 appendix A.1)
+	case AuthSCRAM:
+		m = scramMechanism(p.User, p.Password)
+	case AuthXOAuth2:
+		m = mechanism{name: "XOAUTH2", initial: "user=" + p.User + "\x01auth=Bearer " + p.Password + "\x01\x01"}
+		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "", nil }
+	case AuthOAuthBearer:
+		m = mechanism{name: "OAUTHBEARER", initial: "n,a=" + saslName(p.User) + ",\x01host=" + c.peer.Host + "\x01port=" +
+			strconv.Itoa(int(c.peer.Addr.Port())) + "\x01auth=Bearer " + p.Password + "\x01\x01"}
+		// RFC 7628 §3.2.3: a lone ^A asks for the verdict.
+		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "\x01", nil }
+	}
+	r, err := c.converse(m)
+	if errors.Is(err, errMechanism) {
+		c.Dead = true
+		return no("%v", err)
+	}
+	if err != nil {
+		return c.Failure(relay.StageAuth, "logging in", err)
+	}
+	if r.Class() == 2 {
+		return relay.Reply{}
+	}
+	reply := c.Named(asFailure(r.Reply(relay.StageAuth)))
+	if problem != "" {
+		reply.Text = relay.Sanitize(reply.Text + " " + problem)
+	}
+	reply.Cause = relay.CauseLogin
+	if !p.Token {
+		reply.Remedy = smarthost.WrongPassword(p.Provider, reply)
+	}
+	if s := smarthost.Find(p.Provider, reply); s != nil && reply.Code != 0 {
+		reply.Remedy = cmp.Or(reply.Remedy, s.Remedy)
+	}
+	return reply
+}
+
+// errMechanism: the server does not keep to the mechanism.
+var errMechanism = errors.New("the login broke off")
+
+// converse runs a mechanism (RFC 4954 §4). The reply is final.
+func (c *Conn) converse(m mechanism) (WireReply, error) {
+	line := "AUTH " + m.name
+	first := !m.noInitial
+	if !m.noInitial {
+		initial := encode64(m.initial)
+		if initial == "" {
+			initial = "=" // RFC 4954 §4: an empty one
+		}
+		if len(line)+1+len(initial)+2 <= maxAuthLine {
+			line, first = line+" "+initial, false
+		} else if len(initial)+2 > maxAuthResponse {
+			return WireReply{}, fmt.Errorf("%w: the token has %d octets, more than SMTP can carry (RFC 4954)", errMechanism, len(initial))
+		}
+	}
+	r, err := c.command(line, c.Limits.Command)
+	for rounds := 0; err == nil && r.Code == 334; rounds++ {
+		response := m.initial
+		switch challenge, bad := base64.StdEncoding.DecodeString(strings.TrimSpace(strings.Join(r.Lines, ""))); {
+		case rounds == 4:
+			return WireReply{}, fmt.Errorf("%w: the server asks without end", errMechanism)
+		case first:
+			first = false
+		case m.more == nil:
+			return WireReply{}, fmt.Errorf("%w: the server wants more than %s has", errMechanism, m.name)
+		case bad != nil:
+			return WireReply{}, fmt.Errorf("%w: the server's challenge is not base64", errMechanism)
+		default:
+			if response, err = m.more(string(challenge)); err != nil {
+				return WireReply{}, fmt.Errorf("%w: %w", errMechanism, err)
+			}
+		}
+		r, err = c.command(encode64(response), c.Limits.Command)
+	}
+	if err == nil && r.Class() == 2 && m.finished != nil {
+		if bad := m.finished(); bad != nil {
+			return WireReply{}, fmt.Errorf("%w: %w", errMechanism, bad)
+		}
+	}
+	return r, err
+}
+
+func encode64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+// chooseMechanism is the route's own, or the first that the host offers.
+func (c *Conn) chooseMechanism(p Login) (string, error) {
+	offers := func(auth string) bool { return slices.Contains(c.Ext.auth, strings.ToUpper(auth)) }
+	if len(c.Ext.auth) == 0 {
+		return "", errors.New("the server offers no login (AUTH), and the route has a user")
+	}
+	mine := passwordMechanisms
+	if p.Token {
+		mine = tokenMechanisms
+	}
+	if p.Auth != AuthAuto {
+		mine = []string{p.Auth}
+	}
+	for _, auth := range mine {
+		if offers(auth) {
+			return auth, nil
+		}
+	}
+	theirs := strings.Join(c.Ext.auth, " ")
+	switch {
+	case p.Auth != AuthAuto:
+		return "", fmt.Errorf("the server does not offer auth = %q, but only: %s", p.Auth, theirs)
+	case !p.Token && (offers(AuthXOAuth2) || offers(AuthOAuthBearer)):
+		return "", fmt.Errorf("the server takes no password any more, only OAuth2 (%s): set `type` and `flow` of the route", theirs)
+	}
+	return "", fmt.Errorf("the server offers only logins that do not fit: %s", theirs)
+}
+
+// loginMechanism answers what is asked for, in whichever order.
+func loginMechanism(user, password string) mechanism {
+	asked := 0
+	return mechanism{name: "LOGIN", noInitial: true, more: func(string) (string, error) {
+		asked++
+		switch asked {
+		case 1:
+			return user, nil
+		case 2:
+			return password, nil
+		}
+		return "", errors.New("the server asks for more than name and password")
+	}}
+}
+
+// saslName escapes a name (RFC 5801 §4).
+func saslName(s string) string {
+	return strings.NewReplacer("=", "=3D", ",", "=2C").Replace(s)
+}
+
+// describeBlob decodes the JSON with which a server refuses a token.
+func describeBlob(blob string) string {
+	var b struct {
+		Status string `json:"status"`
+		Scope  string `json:"scope"`
+	}
+	if json.Unmarshal([]byte(blob), &b) != nil || b.Status == "" {
+		return ""
+	}
+	s := "(the server says status " + b.Status
+	if b.Scope != "" {
+		s += ", scope " + b.Scope
+	}
+	if s = relay.Sanitize(s); len(s) > 200 {
+		s = s[:200]
+	}
+	return s + ")"
+}

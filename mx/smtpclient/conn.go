@@ -1,0 +1,249 @@
+package smtpclient
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"dawk/relay"
+)
+
+// Conn is one SMTP connection to a server. It belongs to one goroutine at a
+// time; between two deliveries it belongs to the pool.
+type Conn struct {
+	Nc     net.Conn
+	Br     *bufio.Reader
+	peer   Peer
+	Addr   string // the target's, without its port
+	Limits Timeouts
+	Ext    Extensions
+	Offers []string // lines of the last reply to EHLO
+	TLS    string   // "TLS1.3"; "" in the clear
+	TLSErr error    // why the handshake failed
+
+	Served int  // transactions begun
+	reset  bool // a transaction was left open: RSET goes before the next MAIL
+	NoDSN  bool // it offered DSN, then refused the parameters (555)
+	Last   bool // the host is in trouble: no further message on it
+	Dead   bool // nothing more can be said on it
+
+	use  *Claim      // the attempt it serves now
+	stop func() bool // ends the watch on use's context
+}
+
+// Claim is one attempt's claim on a connection.
+type Claim struct {
+	Ctx context.Context
+	End time.Time // what Timeouts.Session leaves
+}
+
+// budget is the deadline of a step of at most d.
+func (u *Claim) budget(d time.Duration) time.Time {
+	t := time.Now().Add(d)
+	if u.End.Before(t) {
+		return u.End
+	}
+	return t
+}
+
+var longAgo = time.Unix(1, 0)
+
+func NewConn(nc net.Conn, p Peer, limits Timeouts) *Conn {
+	return &Conn{Nc: nc, Br: bufio.NewReaderSize(nc, 2*maxReplyLine), peer: p, Addr: p.Where(), Limits: limits}
+}
+
+// Attach binds the connection to an attempt: when its context ends, whatever
+// the connection waits for ends.
+func (c *Conn) Attach(u *Claim) {
+	c.use = u
+	nc := c.Nc
+	c.stop = context.AfterFunc(u.Ctx, func() { nc.SetDeadline(longAgo) }) //nolint:errcheck // a closed one is as good
+}
+
+// Detach ends that. If the context has ended by now, its deadline may still
+// strike at any moment: such a connection serves nobody else.
+func (c *Conn) Detach() {
+	if c.stop != nil && !c.stop() {
+		c.Dead = true
+	}
+	c.use, c.stop = nil, nil
+}
+
+// readBy and writeBy set deadlines, looking at the context afterwards: else
+// one could overwrite the deadline that the end of the context has set.
+func (c *Conn) readBy(t time.Time) { c.by(t, c.Nc.SetReadDeadline) }
+
+func (c *Conn) writeBy(t time.Time) { c.by(t, c.Nc.SetWriteDeadline) }
+
+func (c *Conn) by(t time.Time, set func(time.Time) error) {
+	if err := set(t); err == nil && c.use.Ctx.Err() != nil {
+		set(longAgo) //nolint:errcheck // reads and writes report a closed connection
+	}
+}
+
+// Read waits at most d for a whole reply. After an error the connection is
+// dead; after a 421, too (RFC 5321 §3.8).
+func (c *Conn) Read(d time.Duration) (WireReply, error) {
+	c.readBy(c.use.budget(d))
+	r, err := readReply(c.Br)
+	if err != nil || r.Code == 421 {
+		c.Dead = true
+	}
+	return r, err
+}
+
+// write sends a command or a batch of them.
+func (c *Conn) write(b []byte) error {
+	c.writeBy(c.use.budget(c.Limits.Command))
+	_, err := c.Nc.Write(b)
+	if err != nil {
+		c.Dead = true
+	}
+	return err
+}
+
+// command sends one line and reads its reply.
+func (c *Conn) command(line string, d time.Duration) (WireReply, error) {
+	if early, bad := c.ahead(); bad != nil {
+		if early.Code == 421 {
+			return early, nil
+		}
+		return WireReply{}, bad
+	}
+	if err := c.write([]byte(line + "\r\n")); err != nil {
+		// What it said before it hung up tells more than how it did.
+		if r, rerr := c.lastWords(); rerr == nil {
+			return r, nil
+		}
+		return WireReply{}, err
+	}
+	return c.Read(d)
+}
+
+// ahead is not nil if the server has said something that it was not asked: of
+// a server out of step nobody could tell which answer is to what, and a refusal
+// could be taken for another's. What it said comes with it, as far as that is a
+// reply; the connection is dead.
+func (c *Conn) ahead() (WireReply, error) {
+	if c.Br.Buffered() == 0 {
+		return WireReply{}, nil
+	}
+	r, err := c.lastWords()
+	if err == nil {
+		err = fmt.Errorf("%w: it answered before it was asked", errGarbled)
+	}
+	return r, err
+}
+
+// outOfStep is the failure of a step for what ahead found.
+func (c *Conn) outOfStep(stage relay.Stage, early WireReply, bad error) relay.Reply {
+	if early.Code == 421 {
+		return c.Named(early.Reply(stage))
+	}
+	return c.Failure(stage, "about to send a command", bad)
+}
+
+// lastWords reads a reply that a server sent before it stopped reading.
+func (c *Conn) lastWords() (WireReply, error) {
+	c.readBy(c.use.budget(time.Second))
+	c.Dead = true
+	return readReply(c.Br)
+}
+
+// startTLS wraps the connection (RFC 3207). What the server sent in the clear
+// behind its 220 could be an attacker's: it is never read as if it came
+// through TLS.
+func (c *Conn) startTLS(cfg *tls.Config) error {
+	if c.Br.Buffered() > 0 {
+		c.Dead = true
+		return errInjected
+	}
+	c.readBy(c.use.budget(c.Limits.Command))
+	c.writeBy(c.use.budget(c.Limits.Command))
+	t := tls.Client(c.Nc, cfg)
+	if err := t.HandshakeContext(c.use.Ctx); err != nil {
+		c.Dead = true
+		return err
+	}
+	c.Nc = t
+	c.Br.Reset(t)
+	c.TLS = strings.ReplaceAll(tls.VersionName(t.ConnectionState().Version), " ", "")
+	return nil
+}
+
+var errInjected = errors.New("the server sent plain text behind its answer to STARTTLS")
+
+// Failure makes a Reply of an error at a stage; waiting says for what.
+func (c *Conn) Failure(stage relay.Stage, waiting string, err error) relay.Reply {
+	status, text := relay.Status{Class: 4, Subject: 4, Detail: 2}, ""
+	switch {
+	case errors.Is(err, errGarbled):
+		status, text = relay.Status{Class: 4, Subject: 5, Detail: 0}, err.Error()
+	case c.use.Ctx.Err() != nil:
+		text = "the attempt was stopped while " + waiting
+	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(c.use.End):
+		text = fmt.Sprintf("the session took longer than %v, while %s", c.Limits.Session, waiting)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		text = "timed out while " + waiting
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe):
+		text = "the server closed the connection while " + waiting
+	default:
+		text = "lost the connection while " + waiting + ": " + Cause(err)
+	}
+	r := relay.Failure(stage, status, "%s", text)
+	r.Remedy = hint(err)
+	r.MTA, r.Addr = c.peer.Host, c.Addr
+	return r
+}
+
+// hint is what to do about an alert by which a server asks for another
+// certificate of ours (RFC 8446 §6.2); with TLS 1.3 it comes after the
+// handshake. The words are those of crypto/tls, which exports no type for them.
+func hint(err error) string {
+	says := Cause(err)
+	if strings.HasPrefix(says, "tls: ") && strings.HasSuffix(says, "certificate") || says == "tls: certificate required" || says == "tls: unknown certificate authority" {
+		return "the server knows its clients by certificates: set client_certificate and client_key of the route to a pair that it accepts"
+	}
+	return ""
+}
+
+// Cause is the innermost reason of a network error: addresses and operations
+// around it are said elsewhere.
+func Cause(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		err = sys.Err
+	}
+	return err.Error()
+}
+
+// Named adds who said it.
+func (c *Conn) Named(r relay.Reply) relay.Reply {
+	r.MTA, r.Addr = c.peer.Host, c.Addr
+	return r
+}
+
+// QuitTimeout bounds the farewell: the reply to QUIT matters to nobody.
+const QuitTimeout = 2 * time.Second
+
+// Quit says goodbye and closes (RFC 5321 §4.1.1.10).
+func (c *Conn) Quit() {
+	defer c.Nc.Close()
+	if c.Dead || c.Nc.SetDeadline(time.Now().Add(QuitTimeout)) != nil {
+		return
+	}
+	if _, err := io.WriteString(c.Nc, "QUIT\r\n"); err == nil {
+		readReply(c.Br) //nolint:errcheck // we leave either way
+	}
+}

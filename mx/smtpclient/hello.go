@@ -1,0 +1,113 @@
+package smtpclient
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+
+	"dawk/mx/tlspolicy"
+	"dawk/relay"
+)
+
+func (c *Conn) Greeting() relay.Reply {
+	r, err := c.Read(c.Limits.Greeting)
+	if err != nil {
+		return c.Failure(relay.StageGreeting, "waiting for the greeting", err)
+	}
+	if r.Class() != 2 {
+		return c.Named(r.Reply(relay.StageGreeting))
+	}
+	return relay.Reply{}
+}
+
+// Hello says EHLO, or HELO to a server that does not know EHLO (RFC 5321
+// §3.2, §4.1.4); to an LMTP server LHLO (RFC 2033 §4.1).
+func (c *Conn) Hello(name string) relay.Reply {
+	c.Ext, c.Offers = Extensions{}, nil
+	verb := "EHLO"
+	if c.peer.LMTP {
+		verb = "LHLO"
+	}
+	r, err := c.command(verb+" "+name, c.Limits.Command)
+	if err == nil && r.Class() == 5 && c.TLS == "" && !c.peer.LMTP && !c.Dead {
+		if r, err = c.command("HELO "+name, c.Limits.Command); err == nil && r.Class() == 2 {
+			c.Ext = Extensions{Name: parseEHLO(r.Lines[:1]).Name}
+			return relay.Reply{}
+		}
+	}
+	if err != nil {
+		return c.Failure(relay.StageEHLO, "waiting for the reply to "+verb, err)
+	}
+	if r.Class() != 2 {
+		return c.Named(r.Reply(relay.StageEHLO))
+	}
+	c.Ext, c.Offers = parseEHLO(r.Lines), r.Lines
+	return relay.Reply{}
+}
+
+var (
+	StatusNoTLS    = relay.Status{Class: 4, Subject: 7, Detail: 4} // security features not supported
+	StatusInjected = relay.Status{Class: 4, Subject: 7, Detail: 0} // at StageTLS, without a code: nothing else has it
+	StatusNoLogin  = relay.Status{Class: 4, Subject: 7, Detail: 0}
+)
+
+// AskTLS says STARTTLS.
+func (c *Conn) AskTLS() relay.Reply {
+	r, err := c.command("STARTTLS", c.Limits.Command)
+	if err != nil {
+		return c.Failure(relay.StageTLS, "waiting for the reply to STARTTLS", err)
+	}
+	if r.Code != 220 {
+		return c.Named(asFailure(r.Reply(relay.StageTLS)))
+	}
+	return relay.Reply{}
+}
+
+// asFailure keeps a reply that is no answer to its command, such as 250 to
+// STARTTLS or to DATA, from being read as success.
+func asFailure(r relay.Reply) relay.Reply {
+	if r.Code >= 400 {
+		return r
+	}
+	f := relay.Failure(r.Stage, relay.Status{Class: 4, Subject: 5, Detail: 0}, "the server answered %d, which makes no sense here: %s", r.Code, r.Text)
+	f.MTA, f.Addr = r.MTA, r.Addr
+	return f
+}
+
+// Secure does the handshake.
+func (c *Conn) Secure(cfg *tls.Config) relay.Reply {
+	err := c.startTLS(cfg)
+	if err == nil {
+		return relay.Reply{}
+	}
+	c.TLSErr = err
+	status, text := tlspolicy.StatusCrypto, "TLS handshake failed: "+Cause(err)
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, errInjected):
+		status, text = StatusInjected, err.Error()
+	case errors.Is(err, tlspolicy.ErrNoTLSA):
+		text = "the certificate of " + c.peer.Host + " is none of those that DNS names (DANE)"
+	case errors.As(err, &cert):
+		text = "the certificate does not stand for " + c.peer.Host + ": " + certCause(cert)
+	case c.use.Ctx.Err() != nil:
+		text = "the attempt was stopped during the TLS handshake"
+	}
+	r := relay.Failure(relay.StageTLS, status, "%s", text)
+	r.Remedy = hint(err)
+	if errors.Is(err, ErrOwnCertificate) {
+		r.Cause = relay.CauseLocal
+	}
+	return c.Named(r)
+}
+
+// errOwnCertificate: our own certificate for the host cannot be had.
+var ErrOwnCertificate = errors.New("client_certificate")
+
+func certCause(e *tls.CertificateVerificationError) string {
+	var unknown x509.UnknownAuthorityError
+	if errors.As(e, &unknown) {
+		return "it is signed by an authority that we do not know"
+	}
+	return e.Err.Error()
+}

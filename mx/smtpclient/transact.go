@@ -1,0 +1,393 @@
+package smtpclient
+
+import (
+	"errors"
+
+	"dawk/relay"
+)
+
+// Transaction is one MAIL, its RCPTs, DATA and the content, with what came
+// of them. Recipients are positions in all that follows.
+type Transaction struct {
+	c       *Conn
+	M       *relay.Message
+	Content relay.Content
+	Rcpts   []*relay.Recipient
+	Opts    Options
+
+	Replies  []relay.Reply // one for each recipient; zero: no verdict, may be tried again
+	Accepted []int         // by RCPT
+	Began    bool          // MAIL was answered
+	TooMany  bool          // some have no verdict because the server takes fewer at a time
+	NoDSN    bool          // some have no verdict because the server refused DSN parameters
+	confused bool          // some have no verdict because the server cannot take commands ahead of their time
+	Unknown  bool          // content and final dot were sent, no answer came (RFC 1047)
+	Trouble  relay.Reply   // the host failed before it had the content: another may do better
+}
+
+// step is a command of the envelope.
+type step struct {
+	line  []byte
+	stage relay.Stage
+	rcpt  int
+}
+
+// Transact sends one message to some of its recipients. It leaves the
+// connection ready for the next, or dead.
+func (c *Conn) Transact(t *Transaction) {
+	t.c, t.Replies = c, make([]relay.Reply, len(t.Rcpts))
+	c.Served++
+	if early, bad := c.ahead(); bad != nil {
+		t.lost(c.outOfStep(relay.StageMail, early, bad))
+		return
+	}
+	steps := t.steps()
+	var batch *batch
+	if c.Ext.pipelining {
+		batch = c.sendBatch(steps)
+	}
+	data, ok := t.envelope(steps, batch == nil)
+	if batch != nil {
+		batch.wait(c)
+	}
+	c.Ext.pipelining = c.Ext.pipelining && !t.confused
+	if !ok {
+		return
+	}
+	switch {
+	case len(t.Accepted) > 0 && data.Code == 354:
+		if early, bad := c.ahead(); bad == nil {
+			t.body()
+		} else if early.Class() >= 4 { // it has changed its mind
+			t.settle(c.Named(asRefusal(early, relay.StageBody)))
+		} else {
+			t.settle(c.Failure(relay.StageData, "about to send the content", bad))
+		}
+	case data.Code == 354:
+		t.emptyBody()
+	default: // nobody accepted, or DATA refused
+		c.reset = true
+	}
+}
+
+// steps are the commands in order. RSET goes first where an earlier
+// transaction was left open: lazily, so that it costs no round trip.
+func (t *Transaction) steps() []step {
+	steps := make([]step, 0, len(t.Rcpts)+3)
+	if t.c.reset {
+		steps = append(steps, step{[]byte("RSET\r\n"), "", 0})
+	}
+	steps = append(steps, step{mailCommand(t.M, t.Content.Size(), t.c.Ext, t.Opts), relay.StageMail, 0})
+	for i, r := range t.Rcpts {
+		steps = append(steps, step{rcptCommand(r, t.Opts), relay.StageRcpt, i})
+	}
+	return append(steps, step{[]byte("DATA\r\n"), relay.StageData, 0})
+}
+
+// batch writes the whole envelope, a long one beside the goroutine that reads
+// the replies: a server that answers while it is still being written to, and
+// stops reading until it is heard, would else block both sides (RFC 2920 §3.1).
+type batch struct{ done chan error }
+
+// shortBatch is how many octets any socket takes without its other end reading
+// (Linux gives no send buffer less than 4 KiB), when it holds nothing else. It
+// holds nothing: the server has answered all that was sent before. An envelope
+// of usual size needs no goroutine of its own then.
+const shortBatch = 2 << 10
+
+func (c *Conn) sendBatch(steps []step) *batch {
+	size := 0
+	for _, s := range steps {
+		size += len(s.line)
+	}
+	all := make([]byte, 0, size)
+	for _, s := range steps {
+		all = append(all, s.line...)
+	}
+	b := &batch{make(chan error, 1)}
+	c.writeBy(c.use.budget(c.Limits.Command))
+	write := func() {
+		_, err := c.Nc.Write(all)
+		b.done <- err
+	}
+	if size <= shortBatch {
+		write()
+	} else {
+		go write()
+	}
+	return b
+}
+
+// wait joins the writer. A dead connection is not written to any longer.
+func (b *batch) wait(c *Conn) {
+	if c.Dead {
+		c.Nc.SetWriteDeadline(longAgo) //nolint:errcheck // fails only on a closed one
+	}
+	if err := <-b.done; err != nil {
+		c.Dead = true
+	}
+}
+
+// envelope sends the commands one by one unless they are on their way, and
+// reads the replies. It returns the reply to DATA; ok is false when the
+// transaction is over.
+func (t *Transaction) envelope(steps []step, lockstep bool) (data WireReply, ok bool) {
+	c := t.c
+	var refused relay.Reply // the reply to MAIL, if it was no
+	for _, s := range steps {
+		if s.stage == relay.StageData && len(t.Accepted) == 0 && lockstep {
+			c.reset = true
+			return WireReply{}, false
+		}
+		r, err := t.exchange(s, lockstep)
+		if err != nil {
+			t.lost(c.Failure(s.stage, "waiting for the reply to "+command(s.line), err))
+			return WireReply{}, false
+		}
+		reply := c.Named(asRefusal(r, s.stage))
+		if r.Code == 421 { // RFC 5321 §3.8: it closes, whatever else was asked
+			t.lost(reply)
+			return WireReply{}, false
+		}
+		switch s.stage {
+		case "": // RSET cannot fail (RFC 5321 §4.1.1.5)
+			if r.Class() != 2 {
+				c.Dead = true
+				reply.Stage = relay.StageMail
+				t.lost(reply)
+				return WireReply{}, false
+			}
+			c.reset = false
+		case relay.StageMail:
+			t.Began = true
+			if r.Class() != 2 {
+				refused = reply
+				t.mailRefused(reply)
+				if lockstep || c.Dead {
+					return WireReply{}, false
+				}
+			}
+		case relay.StageRcpt:
+			if refused.IsZero() {
+				t.rcpt(s.rcpt, r, reply)
+			}
+		case relay.StageData:
+			data = r
+			if r.Code != 354 && !t.misplaced(reply) {
+				t.settle(c.Named(asFailure(reply)))
+				c.Dead = c.Dead || r.Code < 400 // out of step
+			}
+		}
+	}
+	return data, !c.Dead
+}
+
+func (t *Transaction) exchange(s step, lockstep bool) (WireReply, error) {
+	limit := t.c.Limits.Command
+	if s.stage == relay.StageData {
+		limit = t.c.Limits.Data
+	}
+	if lockstep {
+		return t.c.command(string(s.line[:len(s.line)-2]), limit)
+	}
+	return t.c.Read(limit)
+}
+
+// asRefusal is the reply; one that is neither yes nor no becomes a failure.
+func asRefusal(r WireReply, stage relay.Stage) relay.Reply {
+	reply := r.Reply(stage)
+	if stage != relay.StageData && r.Class() != 2 {
+		return asFailure(reply)
+	}
+	return reply
+}
+
+// mailRefused settles a refused MAIL for all recipients.
+func (t *Transaction) mailRefused(r relay.Reply) {
+	switch {
+	case t.Opts.DSN && badParameter(r):
+		t.NoDSN, t.c.NoDSN = true, true
+	case hostTrouble(r):
+		t.Trouble, t.c.Last = r, true
+	default:
+		for i := range t.Replies {
+			t.Replies[i] = r
+		}
+	}
+	t.c.reset = true
+	if r.Code == 0 { // neither yes nor no: out of step
+		t.c.Dead = true
+	}
+}
+
+// hostTrouble says whether a reply to MAIL speaks of the state of that host
+// ("mail system", "network" of RFC 3463 §3), so that another host may do
+// better. A temporary refusal of the sender or by policy ("too much mail from
+// you") is the same at each host, and asking all of them makes it worse.
+func hostTrouble(r relay.Reply) bool {
+	if r.Code == 0 {
+		return true
+	}
+	return r.Code/100 == 4 && (r.Status.Subject == 3 || r.Status.Subject == 4 || r.Status.IsZero() && (r.Code == 421 || r.Code == 452))
+}
+
+// badParameter says whether a reply means that a parameter was not understood
+// (RFC 5321 §4.1.1.11, RFC 3461 §5.1).
+func badParameter(r relay.Reply) bool {
+	return r.Code == 555 || (r.Code == 501 || r.Code == 504) && r.Status == relay.Status{Class: 5, Subject: 5, Detail: 4}
+}
+
+// rcpt takes the reply to one RCPT.
+func (t *Transaction) rcpt(i int, r WireReply, reply relay.Reply) {
+	switch {
+	case r.Class() == 2:
+		t.Accepted = append(t.Accepted, i)
+	case t.Opts.DSN && badParameter(reply) && usesDSN(t.M, t.Rcpts[i]):
+		t.NoDSN, t.c.NoDSN = true, true
+	case t.misplaced(reply):
+	case tooMany(reply) && len(t.Accepted) > 0:
+		// RFC 5321 §4.5.3.1.10: the rest goes in another transaction, at once.
+		t.TooMany = true
+	default:
+		t.Replies[i] = reply
+		if reply.Code == 0 {
+			t.c.Dead = true
+		}
+	}
+}
+
+// tooMany says whether RCPT was refused for the number of recipients, as a 452
+// or 552 is read that has no status which says otherwise. Where a full mailbox
+// was meant, the server says so once more when it is asked for that one first.
+func tooMany(r relay.Reply) bool {
+	count := r.Status.Subject == 5 && r.Status.Detail == 3
+	return (r.Code == 452 || r.Code == 552) && (count || r.Status.IsZero())
+}
+
+// misplaced says whether a server that was sent all commands at once, as it
+// offered, has answered as if they came in the wrong order. It gets them one by
+// one from now on, those that it has no verdict on at once.
+func (t *Transaction) misplaced(r relay.Reply) bool {
+	if !r.OutOfOrder() || !t.c.Ext.pipelining {
+		return false
+	}
+	t.confused = true
+	return true
+}
+
+// settle gives all accepted recipients one reply.
+func (t *Transaction) settle(r relay.Reply) {
+	for _, i := range t.Accepted {
+		t.Replies[i] = r
+	}
+}
+
+// lost ends the transaction before the content went: whoever was accepted got
+// nothing. If no recipient has been judged yet another host may be tried.
+func (t *Transaction) lost(r relay.Reply) {
+	t.c.Dead = true
+	judged := len(t.Accepted) > 0
+	for _, each := range t.Replies {
+		judged = judged || !each.IsZero()
+	}
+	if !judged && hostTrouble(r) {
+		t.Trouble = r
+		return
+	}
+	for i := range t.Replies {
+		if t.Replies[i].IsZero() {
+			t.Replies[i] = r
+		}
+	}
+}
+
+// body sends the content after 354 and takes the reply to the final dot,
+// which counts for every accepted recipient.
+func (t *Transaction) body() {
+	c := t.c
+	start := newPace(c)
+	err := writeBody(t.Content, start.send)
+	start.end()
+	if err != nil {
+		c.Dead = true
+		t.settle(t.bodyFailure(err))
+		return
+	}
+	if !c.peer.LMTP {
+		reply, _ := t.finalReply()
+		t.settle(reply)
+		return
+	}
+	// An LMTP server answers once for each recipient that it accepted, in
+	// their order (RFC 2033 §4.2).
+	for k, i := range t.Accepted {
+		reply, ok := t.finalReply()
+		if t.Replies[i] = reply; ok {
+			continue
+		}
+		for _, i := range t.Accepted[k:] {
+			t.Replies[i] = reply
+		}
+		return
+	}
+}
+
+// finalReply reads a reply to the final dot. Without one, or one that says
+// neither yes nor no, the server may have the message, or not (RFC 1047): it
+// is never "failed".
+func (t *Transaction) finalReply() (reply relay.Reply, ok bool) {
+	c := t.c
+	r, err := c.Read(c.Limits.FinalDot)
+	if err != nil || r.Class() < 2 || r.Class() == 3 {
+		c.Dead, t.Unknown = true, true
+		if err == nil {
+			err = errGarbled
+		}
+		reply := c.Failure(relay.StageBody, "waiting for the reply to the final dot", err)
+		reply.Text = relay.Sanitize(reply.Text + "; the message may have been delivered")
+		return reply, false
+	}
+	if r.Class() > 5 {
+		return c.Named(asRefusal(r, relay.StageBody)), true
+	}
+	return c.Named(r.Reply(relay.StageBody)), true
+}
+
+// bodyFailure is why the content did not go out whole: no final dot was sent.
+func (t *Transaction) bodyFailure(err error) relay.Reply {
+	c := t.c
+	switch {
+	case errors.Is(err, errContent):
+		return relay.Decision(relay.CauseContent, relay.Status{Class: 5, Subject: 6, Detail: 0}, "%v", err)
+	case errors.Is(err, errRead):
+		return relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "%v", err)
+	}
+	// Servers that have enough say why and hang up; those words count, unless
+	// they claim success for a message that was never finished.
+	if r, rerr := c.lastWords(); rerr == nil && r.Class() >= 4 {
+		return c.Named(r.Reply(relay.StageBody))
+	}
+	return c.Failure(relay.StageBody, "sending the content", err)
+}
+
+// emptyBody ends a DATA that nobody asked for: some servers answer 354 though
+// they accepted no recipient (RFC 2920 §3.1).
+func (t *Transaction) emptyBody() {
+	if t.c.peer.LMTP { // it answers for no recipient, and nothing follows (RFC 2033 §4.2)
+		t.c.Dead = true
+		return
+	}
+	if t.c.write([]byte(".\r\n")) == nil {
+		t.c.Read(t.c.Limits.FinalDot) //nolint:errcheck // marks the connection; the reply concerns nobody
+	}
+}
+
+// command is the verb of a line, for people.
+func command(line []byte) string {
+	for i, b := range line {
+		if b == ' ' || b == '\r' {
+			return string(line[:i])
+		}
+	}
+	return string(line)
+}

@@ -1,0 +1,84 @@
+package tlspolicy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+)
+
+// Report is what one session showed about TLS, as RFC 8460 counts it.
+type Report struct {
+	Domain   string   // the policy domain: the recipients', or with Type "tlsa" the TLSA base domain
+	Type     string   // "tlsa", "sts" or "no-policy-found"
+	Policy   []string // as published, a line each
+	Patterns []string // of MX hosts, with "sts"
+	Testing  bool     // the policy demands nothing yet
+	Host     string   // "" when no host was involved
+	Addr     string
+	Result   string // one of Results
+	Detail   string // more for people; may be ""
+}
+
+// The results of RFC 8460 §4.3, and the one for success.
+const (
+	ResultGood       = "successful"
+	ResultNoSTARTTLS = "starttls-not-supported"
+	tlsWrongName     = "certificate-host-mismatch"
+	tlsExpired       = "certificate-expired"
+	tlsUntrusted     = "certificate-not-trusted"
+	ResultFailure    = "validation-failure"
+	tlsaInvalid      = "tlsa-invalid"
+	ResultNoDNSSEC   = "dnssec-invalid"
+	tlsFetchError    = "sts-policy-fetch-error"
+	tlsBadPolicy     = "sts-policy-invalid"
+	tlsPolicyWebCA   = "sts-webpki-invalid"
+)
+
+// Results are all values of Report.Result.
+func Results() []string {
+	return []string{ResultGood, ResultNoSTARTTLS, tlsWrongName, tlsExpired, tlsUntrusted, ResultFailure, tlsaInvalid, ResultNoDNSSEC,
+		tlsFetchError, tlsBadPolicy, tlsPolicyWebCA}
+}
+
+// ResultOf names the failure of a handshake.
+func ResultOf(err error) string {
+	var name x509.HostnameError
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &name):
+		return tlsWrongName
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return tlsExpired
+	case errors.As(err, &unknown), errors.As(err, &invalid):
+		return tlsUntrusted
+	}
+	return ResultFailure
+}
+
+// About is the report of a session with tg, without its result.
+func (p Demand) About(host, addr string, tg Published) Report {
+	r := Report{Type: "no-policy-found", Domain: tg.Domain, Host: host, Addr: addr}
+	switch {
+	case tg.DANE != nil && (p.DANE != nil || p.By == ByDANE):
+		r.Type, r.Domain = "tlsa", tg.DANE.Base
+		for _, each := range tg.DANE.Records {
+			r.Policy = append(r.Policy, each.String())
+		}
+	case tg.STS != nil:
+		r.Type, r.Patterns, r.Policy, r.Testing = "sts", tg.STS.MX, tg.STS.lines(), tg.STS.Mode == stsTesting
+	}
+	return r
+}
+
+// FetchResult names why a policy could not be had.
+func FetchResult(err error) string {
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &cert):
+		return tlsPolicyWebCA
+	case errors.Is(err, errPolicy):
+		return tlsBadPolicy
+	}
+	return tlsFetchError
+}
