@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 
 	"dawk/bounce"
 	"dawk/relay"
-	"dawk/relay/accept"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
 )
@@ -43,7 +41,7 @@ func (r *instance) apiHandler() http.Handler {
 	}
 	r.keys = keys
 	return httpapi.NewHandler(httpapi.Config{
-		Users: r.users, Acceptor: httpAcceptor{r.acceptor}, Status: r.messageStatus, Keys: keys,
+		Users: r.users, Acceptor: r.acceptor, Status: r.messageStatus, Keys: keys,
 		MaxMessageSize: int64(r.cfg.Limits.MaxMessageSize),
 		Backoff:        r.backoff,
 		Observer:       r.observer, Listener: r.httpAddr(), Log: r.log,
@@ -56,32 +54,6 @@ func sayJSON(code int, sentence string) http.Handler {
 		w.WriteHeader(code)
 		fmt.Fprintf(w, "{\"error\":%q}\n", sentence)
 	})
-}
-
-// httpAcceptor shows the rules to package httpapi, which does not know them.
-type httpAcceptor struct{ a *accept.Acceptor }
-
-func (h httpAcceptor) Room(size int64) error { return httpRefusal(h.a.Room(size)) }
-
-func (h httpAcceptor) Accept(ctx context.Context, s *httpapi.Submission) (relay.QueueID, error) {
-	protocol := "HTTP"
-	if s.TLS != "" {
-		protocol = "HTTPS"
-	}
-	// A client that goes away must not stop a commit: it will ask again, and
-	// be given the same ID when it used a key.
-	id, err := h.a.Submit(context.WithoutCancel(ctx), accept.Submission{Envelope: s.Envelope, Content: s.Content,
-		Submitter: accept.Submitter{User: s.User, Identity: s.User.Name, Client: s.Client, Listener: "http", Protocol: protocol, TLS: s.TLS, HideClient: true},
-	})
-	return id, httpRefusal(err)
-}
-
-func httpRefusal(err error) error {
-	var r *accept.Refusal
-	if errors.As(err, &r) {
-		return &httpapi.Refusal{Reply: r.Reply}
-	}
-	return err
 }
 
 // messageStatus is what became of a message, from the queue and the history.

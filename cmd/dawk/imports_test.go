@@ -49,8 +49,8 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/delivery/notices":  {[]string{"dawk/relay", "dawk/bounce"}, nil},
 	"dawk/relay/delivery/schedule": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/delivery":          {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/delivery/schedule", "dawk/relay/delivery/notices"}, nil},
-	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
-	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/mailtext"}, []string{"golang.org/x/sys/unix"}},
+	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
+	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/mailtext"}, []string{"golang.org/x/sys/unix"}},
 	"dawk/relay/admin":             {[]string{"dawk/relay"}, nil},
 }
 

@@ -50,21 +50,19 @@ func (r *instance) listenLocal() error {
 		}
 		r.local.lost.most, r.local.lost.span, _ = config.ParseNoticeLimit(r.cfg.Bounce.Limit) // checked
 		r.local.collector = &sendmail.Collector{Dir: s.Drop, Accept: r.acceptDropped, Most: r.mostDropped,
-			Permanent: permanent, Personal: overQuota, Tell: r.tellOfLost, Log: r.log}
+			Tell: r.tellOfLost, Log: r.log}
 	}
 	return nil
 }
 
 // acceptDropped puts a message of the drop folder into the queue.
-func (r *instance) acceptDropped(ctx context.Context, s *sendmail.Submission) (relay.QueueID, error) {
+func (r *instance) acceptDropped(ctx context.Context, s accept.Submission) (relay.QueueID, error) {
 	// A commit that is on its way is waited for: to give it up would leave the
 	// file for the next start, and send it twice.
-	dropped := accept.Submission{Envelope: s.Envelope, Content: s.Content,
-		Submitter: accept.Submitter{Identity: s.Identity, Listener: "drop", Protocol: "ESMTP"}}
 	if policy := r.cfg.Sendmail.Policy(); policy.Watched() {
-		dropped.User = identity.ForProgram(s.Identity, policy)
+		s.User = identity.ForProgram(s.Identity, policy)
 	}
-	return r.acceptor.Submit(context.WithoutCancel(ctx), dropped)
+	return r.acceptor.Submit(context.WithoutCancel(ctx), s)
 }
 
 // mostDropped is how many recipients a message of the drop folder may have.

@@ -14,12 +14,6 @@ import (
 	"dawk/relay/sendmail"
 )
 
-// overQuota says whether nothing but its sender's quota keeps a message back.
-func overQuota(err error) bool {
-	var r *accept.Refusal
-	return errors.As(err, &r) && r.Reason == accept.ReasonQuota
-}
-
 // tellOfLost sends a notice about a file of the drop folder that will never be
 // sent: sendmail ended with success, so somebody counts on it. Its sender
 // hears of it as of any message that failed; without one, or if the file is no
@@ -41,7 +35,7 @@ func (r *instance) tellOfLost(ctx context.Context, l *sendmail.Lost) error {
 	id, err := r.acceptor.Submit(context.WithoutCancel(ctx), accept.Submission{Envelope: notice.Message.Envelope, Content: bytes.NewReader(notice.Content),
 		Submitter: accept.Submitter{Identity: bounce.Identity, Listener: "drop", Protocol: "ESMTP"}})
 	switch {
-	case err != nil && permanent(err):
+	case err != nil && accept.RefusalOf(err).Permanent():
 		r.log.Error("the notice about a file in the drop folder that cannot be sent was refused", "file", l.File, "to", to, "err", err)
 	case err != nil:
 		return err

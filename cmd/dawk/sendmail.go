@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/config"
-	"dawk/relay/accept"
 	"dawk/relay/sendmail"
 )
 
@@ -196,10 +195,4 @@ func (a *app) sendmailSMTP(socket string) error {
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the relay went away: %w", err)}
 	}
 	return nil
-}
-
-// permanent says whether the rules refused a message for good.
-func permanent(err error) bool {
-	var r *accept.Refusal
-	return errors.As(err, &r) && r.Reply.Code/100 == 5
 }

@@ -1,8 +1,10 @@
 // Package httpapi takes mail over HTTP: POST /v1/messages, as JSON or as a
 // whole message, and GET /v1/messages/{id} for what became of it.
 //
-// It knows no rules of its own about who may send what: tokens are
-// relay/identity's, and every message goes to the same acceptor as SMTP's.
+// It has no rules of its own about who may send what: tokens are
+// relay/identity's, and every message goes to the same accept.Acceptor as
+// SMTP's. Begin reading at handler.post. Keys.mu guards the idempotency keys;
+// there are no goroutines besides those of net/http.
 package httpapi
 
 import (
@@ -10,7 +12,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/identity"
 )
 
@@ -30,29 +32,14 @@ type Users interface {
 	AuthenticateToken(token string, client netip.Addr) (*identity.User, error)
 }
 
-// Acceptor is the rule book. In production it is *submission.Acceptor, through
-// an adapter in cmd/dawk. Its errors are *Refusal; others count as trouble of
-// ours.
+// Acceptor holds the rules. In production it is *accept.Acceptor.
 type Acceptor interface {
 	// Room says whether a message of size octets (0: unknown) would be taken now.
 	Room(size int64) error
-	// Accept returns nil once the message is on stable storage.
-	Accept(context.Context, *Submission) (relay.QueueID, error)
+	// Submit returns nil once the message is on stable storage. Its errors are
+	// *accept.Refusal.
+	Submit(context.Context, accept.Submission) (relay.QueueID, error)
 }
-
-// Submission is a message that a user wants sent.
-type Submission struct {
-	relay.Envelope
-	Content io.WriterTo // strict CRLF lines
-	User    *identity.User
-	Client  netip.Addr
-	TLS     string // for people; "" in the clear
-}
-
-// Refusal is a message that was not accepted, with words for whoever sent it.
-type Refusal struct{ Reply relay.Reply }
-
-func (r *Refusal) Error() string { return r.Reply.String() }
 
 // Status is what became of a message.
 type Status struct {
@@ -159,7 +146,7 @@ func answer(w http.ResponseWriter, code int, v any) {
 
 // refuse answers with what the rules said.
 func (h *handler) refuse(w http.ResponseWriter, err error) {
-	var r *Refusal
+	var r *accept.Refusal
 	var bad *badRequest
 	switch {
 	case errors.As(err, &bad):

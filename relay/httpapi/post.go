@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/identity"
 	"dawk/relay/mailtext"
 )
@@ -181,7 +183,11 @@ func (h *handler) submit(r *http.Request, u *identity.User, sum hash.Hash) (rela
 	if sum != nil {
 		body = io.TeeReader(body, sum)
 	}
-	s := &Submission{User: u, Client: clientOf(r), TLS: tlsText(r.TLS)}
+	s := accept.Submission{Submitter: accept.Submitter{Identity: u.Name, User: u, Client: clientOf(r), Listener: "http",
+		Protocol: "HTTP", TLS: tlsText(r.TLS), HideClient: true}}
+	if r.TLS != nil {
+		s.Protocol = "HTTPS"
+	}
 	switch kind {
 	case "application/json":
 		return h.submitJSON(r, s, body)
@@ -192,7 +198,7 @@ func (h *handler) submit(r *http.Request, u *identity.User, sum hash.Hash) (rela
 }
 
 // submitJSON takes a message that we build.
-func (h *handler) submitJSON(r *http.Request, s *Submission, body io.Reader) (id relay.QueueID, err error) {
+func (h *handler) submitJSON(r *http.Request, s accept.Submission, body io.Reader) (id relay.QueueID, err error) {
 	if err := h.Acceptor.Room(0); err != nil { // before the body is read
 		return id, err
 	}
@@ -207,7 +213,7 @@ func (h *handler) submitJSON(r *http.Request, s *Submission, body io.Reader) (id
 	// JSON is held in memory, so many large requests at once are not taken.
 	if h.inMemory.Add(size) > maxInMemory && size > 1<<20 {
 		h.inMemory.Add(-size)
-		return id, &Refusal{relay.Reply{Code: 452, Status: relay.Status{Class: 4, Subject: 3, Detail: 1}, Text: "too many large messages at once, try again later"}}
+		return id, accept.Refuse(accept.ReasonNoSpace, 452, "4.3.1", "too many large messages at once, try again later")
 	}
 	defer h.inMemory.Add(-size)
 	data, err := io.ReadAll(http.MaxBytesReader(nil, io.NopCloser(body), limit))
@@ -219,7 +225,9 @@ func (h *handler) submitJSON(r *http.Request, s *Submission, body io.Reader) (id
 		return id, err
 	}
 	s.Envelope, s.Content = m.envelope, m
-	return h.Acceptor.Accept(r.Context(), s)
+	// A client that goes away must not stop a commit: it will ask again, and
+	// be given the same ID when it used a key.
+	return h.Acceptor.Submit(context.WithoutCancel(r.Context()), s)
 }
 
 // parseMessage reads the JSON form strictly: a key that we do not know would
@@ -239,7 +247,7 @@ func parseMessage(data []byte) (*message, error) {
 
 // submitRaw takes a whole message. It is passed on as it comes: LF becomes
 // CRLF, and nothing else is mended.
-func (h *handler) submitRaw(r *http.Request, s *Submission, body io.Reader) (id relay.QueueID, err error) {
+func (h *handler) submitRaw(r *http.Request, s accept.Submission, body io.Reader) (id relay.QueueID, err error) {
 	if err := h.Acceptor.Room(max(0, r.ContentLength)); err != nil {
 		return id, err
 	}
@@ -261,7 +269,7 @@ func (h *handler) submitRaw(r *http.Request, s *Submission, body io.Reader) (id 
 	s.SMTPUTF8 = s.SMTPUTF8 || !s.From.ASCII()
 	raw := &rawContent{src: body}
 	s.Content = raw
-	id, err = h.Acceptor.Accept(r.Context(), s)
+	id, err = h.Acceptor.Submit(context.WithoutCancel(r.Context()), s)
 	if err != nil && raw.err != nil {
 		return id, raw.err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/mailtext"
 )
 
@@ -31,28 +32,16 @@ const (
 	maxTroubles = 10 // files in a row that the relay could not take: then it is not they
 )
 
-// Submission is a drop file's message on its way to the rules of acceptance.
-type Submission struct {
-	relay.Envelope
-	Content  io.WriterTo
-	Identity string
-}
-
 // Collector takes what is in the drop folder to the relay. A message leaves
 // the folder after it is in the queue: a crash between the two sends it twice,
 // and none loses it.
 type Collector struct {
 	Dir string
-	// Accept puts a message into the queue.
-	Accept func(context.Context, *Submission) (relay.QueueID, error)
+	// Accept puts a message into the queue. Its errors are *accept.Refusal.
+	Accept func(context.Context, accept.Submission) (relay.QueueID, error)
 	// Most is how many recipients a message of this identity may have; what has
 	// more is accepted as several messages. Nil, or 0: any number.
 	Most func(identity string) int
-	// Permanent says whether an error of Accept is for good.
-	Permanent func(error) bool
-	// Personal says whether an error of Accept, which is not for good, concerns
-	// nobody but the sender: the mail of others goes on. Nil: none does.
-	Personal func(error) bool
 	// Tell tells whoever should hear of it that a file will never be sent. An
 	// error is temporary: the file stays, and is looked at again; with ErrLater
 	// those of others are looked at first. Nil: the log alone knows.
@@ -71,12 +60,12 @@ var ErrLater = errors.New("so many of its owner's files cannot be sent that tell
 
 // Lost is a file of the drop folder that will never be sent.
 type Lost struct {
-	*Submission               // what it was, if that much can be read of it; else nil
-	Message     relay.Content // header and body, likewise
-	Why         error
-	File        string // its name, in printable characters
-	Owner       string // who left it, as relay.Message wants it; "" if nobody can tell
-	Aside       string // the folder that it is kept in
+	*accept.Submission               // what it was, if that much can be read of it; else nil
+	Message            relay.Content // header and body, likewise
+	Why                error
+	File               string // its name, in printable characters
+	Owner              string // who left it, as relay.Message wants it; "" if nobody can tell
+	Aside              string // the folder that it is kept in
 }
 
 // Run looks into the folder until ctx ends.
@@ -179,9 +168,9 @@ func (c *Collector) take(ctx context.Context, name string) error {
 	defer f.Close()
 	id, rest, err := c.accept(ctx, name, f)
 	switch {
-	case err != nil && c.Permanent(err):
+	case err != nil && accept.RefusalOf(err).Permanent():
 		return c.giveUp(ctx, name, &Lost{Submission: rest, Message: section{io.NewSectionReader(f, f.bodyAt, f.head.Size)}, Why: err})
-	case err != nil && c.Personal != nil && c.Personal(err):
+	case err != nil && accept.RefusalOf(err).Reason == accept.ReasonQuota: // the mail of others goes on
 		c.wait(name, err)
 		return nil
 	case err != nil:
@@ -201,7 +190,7 @@ func (c *Collector) take(ctx context.Context, name string) error {
 // accept hands the message of f to the relay, as several where it has more
 // recipients than one may have: whoever left it has gone, and can send no
 // second one. With an error, rest has the recipients that are not in the queue.
-func (c *Collector) accept(ctx context.Context, name string, f *dropFile) (id relay.QueueID, rest *Submission, err error) {
+func (c *Collector) accept(ctx context.Context, name string, f *dropFile) (id relay.QueueID, rest *accept.Submission, err error) {
 	who, all := Identity(f.uid), f.head.Envelope.Recipients
 	most := len(all)
 	if c.Most != nil {
@@ -210,11 +199,12 @@ func (c *Collector) accept(ctx context.Context, name string, f *dropFile) (id re
 		}
 	}
 	for done := min(c.partly[name], len(all)-1); ; {
-		rest = &Submission{Envelope: f.head.Envelope, Identity: who, Content: dropContent{f}}
+		rest = &accept.Submission{Envelope: f.head.Envelope, Content: dropContent{f},
+			Submitter: accept.Submitter{Identity: who, Listener: "drop", Protocol: "ESMTP"}}
 		rest.Recipients = all[done:]
 		part := *rest
 		part.Recipients = slices.Clone(all[done:min(done+most, len(all))])
-		if id, err = c.Accept(ctx, &part); err != nil {
+		if id, err = c.Accept(ctx, part); err != nil {
 			return id, rest, err
 		}
 		if done += len(part.Recipients); done == len(all) {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dawk/relay"
+	"dawk/relay/accept"
 	"dawk/relay/sendmail"
 )
 
@@ -138,12 +139,17 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
+// What the rules say.
+var (
+	refused   = accept.Refuse(accept.ReasonHeader, 554, "5.6.0", "no")
+	overQuota = accept.Refuse(accept.ReasonQuota, 452, "4.7.28", "quota")
+)
+
 // collector takes mail from dir and answers with err.
 func collector(dir string, err error) (*sendmail.Collector, *[]string) {
 	var got []string
 	return &sendmail.Collector{Dir: dir, Log: slog.New(slog.DiscardHandler),
-		Permanent: func(e error) bool { return e.Error() == "no" },
-		Accept: func(_ context.Context, s *sendmail.Submission) (relay.QueueID, error) {
+		Accept: func(_ context.Context, s accept.Submission) (relay.QueueID, error) {
 			var b bytes.Buffer
 			if _, werr := s.Content.WriteTo(&b); werr != nil {
 				return relay.QueueID{}, werr
@@ -190,7 +196,7 @@ func TestDrop(t *testing.T) {
 	if err := sendmail.Drop(dir, m); err != nil {
 		t.Fatal(err)
 	}
-	c, _ = collector(dir, errors.New("no"))
+	c, _ = collector(dir, refused)
 	if err := c.Collect(t.Context()); err != nil || count(t, dir+"/*.mail") != 0 || count(t, dir+"/aside/*.mail") != 1 {
 		t.Errorf("%v, %d files, %d aside", err, count(t, dir+"/*.mail"), count(t, dir+"/aside/*"))
 	}
@@ -255,15 +261,14 @@ func TestDropTells(t *testing.T) {
 	}
 	c, _ := collector(dir, nil)
 	var tried, told []string
-	c.Accept = func(_ context.Context, s *sendmail.Submission) (relay.QueueID, error) {
+	c.Accept = func(_ context.Context, s accept.Submission) (relay.QueueID, error) {
 		to := s.Recipients[0].Path.Local()
 		tried = append(tried, to)
 		if to == "good" {
 			return relay.QueueID{Key: 1}, nil
 		}
-		return relay.QueueID{}, errors.New(map[string]string{"over": "quota", "refused": "no"}[to])
+		return relay.QueueID{}, map[string]error{"over": overQuota, "refused": refused}[to]
 	}
-	c.Personal = func(err error) bool { return err.Error() == "quota" }
 	answer := errors.New("no space for a notice")
 	c.Tell = func(_ context.Context, l *sendmail.Lost) error {
 		what := "junk"
@@ -293,7 +298,7 @@ func TestDropTells(t *testing.T) {
 	}
 	answer = nil
 	fresh, _ := collector(dir, nil)
-	fresh.Accept, fresh.Personal, fresh.Tell = c.Accept, c.Personal, c.Tell
+	fresh.Accept, fresh.Tell = c.Accept, c.Tell
 	if err := fresh.Collect(t.Context()); err != nil || count(t, dir+"/*.mail") != 1 || count(t, dir+"/aside/*") != 2 {
 		t.Errorf("%v, %d files, %d aside", err, count(t, dir+"/*.mail"), count(t, dir+"/aside/*"))
 	}
@@ -320,7 +325,7 @@ func TestDropParts(t *testing.T) {
 	var got []string
 	trouble := errors.New("not now")
 	c.Most = func(string) int { return 2 }
-	c.Accept = func(_ context.Context, s *sendmail.Submission) (relay.QueueID, error) {
+	c.Accept = func(_ context.Context, s accept.Submission) (relay.QueueID, error) {
 		var to []string
 		for _, r := range s.Recipients {
 			to = append(to, r.Path.Local())
@@ -331,7 +336,6 @@ func TestDropParts(t *testing.T) {
 		got = append(got, strings.Join(to, " "))
 		return relay.QueueID{Key: 1}, nil
 	}
-	c.Personal = func(error) bool { return false }
 	if err := c.Collect(t.Context()); err != nil || count(t, dir+"/*.mail") != 2 {
 		t.Fatalf("%v, %d files, %q", err, count(t, dir+"/*.mail"), got)
 	}
@@ -348,9 +352,9 @@ func TestDropParts(t *testing.T) {
 	if err := sendmail.Drop(dir, m); err != nil {
 		t.Fatal(err)
 	}
-	c.Accept = func(_ context.Context, s *sendmail.Submission) (relay.QueueID, error) {
+	c.Accept = func(_ context.Context, s accept.Submission) (relay.QueueID, error) {
 		if s.Recipients[0].Path.Local() == "3" {
-			return relay.QueueID{}, errors.New("no")
+			return relay.QueueID{}, refused
 		}
 		return relay.QueueID{Key: 1}, nil
 	}
@@ -366,7 +370,7 @@ func TestDropParts(t *testing.T) {
 		}
 	}
 	tried := 0
-	c.Accept = func(context.Context, *sendmail.Submission) (relay.QueueID, error) {
+	c.Accept = func(context.Context, accept.Submission) (relay.QueueID, error) {
 		tried++
 		return relay.QueueID{}, errors.New("not now")
 	}
