@@ -43,7 +43,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/relay/accept": {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
 
-	"dawk/relay/submission/guard": {[]string{"dawk/relay"}, nil},
+	"dawk/relay/submission/guard": {[]string{"dawk/relay", "dawk/relay/mailtext"}, nil},
 	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/submission/guard"},
 		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"}},
 	"dawk/relay/delivery/notices":  {[]string{"dawk/relay", "dawk/bounce"}, nil},

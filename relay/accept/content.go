@@ -121,7 +121,7 @@ func (s *scanner) finish() error {
 	if s.text != nil {
 		s.text.Sum(s.hdr.text[:0])
 	}
-	if s.inBody && s.last != '\n' { // neither
+	if s.inBody && s.last != '\n' { // nor is this from the guard
 		return s.pass([]byte("\r\n"))
 	}
 	return nil

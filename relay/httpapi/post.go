@@ -320,7 +320,7 @@ func (c *rawContent) WriteTo(dst io.Writer) (int64, error) {
 	return lines.Written(), err
 }
 
-// sourceErrors tells trouble of the client from trouble of ours.
+// sourceErrors remembers errors of reading from the client, as opposed to ours.
 type sourceErrors struct {
 	io.Reader
 	err error

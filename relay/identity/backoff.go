@@ -44,8 +44,8 @@ func LimitKey(a netip.Addr) netip.Addr {
 	return a
 }
 
-// Failed counts one more. Successes take nothing back: somebody who owns one
-// account could guess at the others for ever.
+// Failed counts one more. A success takes nothing back: otherwise somebody who
+// owns one account could guess at the others without end.
 func (b *Backoff) Failed(client netip.Addr) {
 	a := LimitKey(client)
 	if b.limit == 0 {
@@ -78,7 +78,7 @@ func (b *Backoff) Blocked(client netip.Addr) bool {
 }
 
 // makeRoom drops windows that have passed and, if all are young, half of the
-// table: an attacker with that many addresses is not stopped by it anyhow.
+// table: it does not stop an attacker with that many addresses.
 func (b *Backoff) makeRoom(now time.Time) {
 	for a, f := range b.since {
 		if now.Sub(f.began) >= BackoffWindow {

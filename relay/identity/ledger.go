@@ -21,7 +21,7 @@ import (
 // left, what looks like a stolen password, and who is on hold for it. It is
 // safe for concurrent use, and bounded: see maxAccounts.
 //
-// Holds are on disk before anybody is told of them. The rest is written by
+// Holds are on disk before they are reported. The rest is written by
 // Save, now and then and at the end; after a crash a user gets back what it
 // used since, which is at most a minute's worth.
 type Ledger struct {

@@ -102,7 +102,7 @@ func (l *Lines) end() {
 			}
 		}
 		for room := maxLine; len(line) > room; room = maxLine - 1 { // the space counts
-			n := breakAt(line, room)
+			n := BreakAt(line, room)
 			l.put(line[:n], "\r\n ")
 			line = line[n:]
 		}
@@ -130,13 +130,13 @@ func (l *Lines) put(line []byte, end string) {
 	l.out += int64(len(line) + len(end))
 }
 
-// breakAt is where to break a line so that at most room octets stay, and no
+// BreakAt is where to break a line so that at most room octets stay, and no
 // UTF-8 sequence is torn.
-func breakAt(line []byte, room int) int {
-	for n := room; n > room-4; n-- {
+func BreakAt(line []byte, room int) int {
+	for n := room; n > 0 && n > room-4; n-- {
 		if line[n]&0xc0 != 0x80 {
 			return n
 		}
 	}
-	return room // no UTF-8
+	return room // it is not UTF-8, or has no room for a whole character
 }

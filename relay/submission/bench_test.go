@@ -9,7 +9,7 @@ import (
 )
 
 // What it costs to accept a message on a connection that is open, the client's
-// work included, with a queue that only remembers (the budget is DESIGN §8).
+// work included, with a queue that only remembers.
 func BenchmarkAccept(b *testing.B) {
 	for _, size := range []int{4 << 10, 1 << 20} {
 		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {

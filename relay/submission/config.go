@@ -44,13 +44,13 @@ type Config struct {
 }
 
 // Listener is one address with its rules. The words are those of the
-// configuration file (DESIGN §5); empty ones mean the default, named first.
+// configuration file; empty ones mean the default, named first.
 type Listener struct {
 	Address         string         // host:port, an IP address or empty host; or unix:/path, whose clients count as 127.0.0.1
 	TLS             string         // "starttls", "implicit", "off"
 	Auth            string         // "required", "optional", "off"
 	TrustedNetworks []netip.Prefix // may relay without a login
-	RequireTLS      bool           // no mail in the clear, from trusted clients neither
+	RequireTLS      bool           // no mail in the clear, nor from trusted clients
 	AuthWithoutTLS  bool           // logins in the clear are allowed
 	MinTLS          string         // "1.2", "1.3", "1.0", "1.1"
 	BareNewline     string         // "reject", "normalize"
@@ -213,7 +213,7 @@ var privateNetworks = []netip.Prefix{
 	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"),
 }
 
-// tooWide says why a network may not be trusted, "" if it may (DESIGN §9).
+// tooWide says why a network may not be trusted, "" if it may.
 func tooWide(p netip.Prefix) string {
 	if !p.IsValid() {
 		return "it is not a network"

@@ -8,10 +8,12 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"dawk/relay/mailtext"
 )
 
 // Faults in content. They are found while a message is taken off the wire and
-// told once, after its end; the session goes on (DESIGN §9).
+// reported once, after its end; the session goes on.
 var (
 	ErrBareNewline = errors.New("bare CR or LF in the message")
 	ErrNUL         = errors.New("NUL in the message")
@@ -30,8 +32,8 @@ const (
 	maxTextLine = 998 // octets without CRLF (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)
 	bodyBuffer  = 64 << 10
 
-	// Content past the limit is still read, so that the client hears why, but
-	// not for ever.
+	// Content past the limit is still read, within bounds, so that the client
+	// hears why.
 	excessFactor = 2
 	excessBytes  = 16 << 20
 )
@@ -234,26 +236,13 @@ func (b *bodyState) write(cfg *Config, dst io.Writer, text []byte) {
 		return
 	}
 	for b.col+len(text) > maxTextLine {
-		n := foldAt(text, maxTextLine-b.col)
+		n := mailtext.BreakAt(text, maxTextLine-b.col)
 		b.put(dst, text[:n])
 		b.put(dst, []byte("\r\n "))
 		text, b.col = text[n:], 1
 	}
 	b.put(dst, text)
 	b.col += len(text)
-}
-
-// foldAt is where to break text so that at most room octets stay, and no UTF-8
-// sequence is torn.
-func foldAt(text []byte, room int) int {
-	n := room
-	for n > 0 && room-n < 3 && text[n]&0xc0 == 0x80 {
-		n--
-	}
-	if n == 0 || text[n]&0xc0 == 0x80 { // no UTF-8, or no room for it
-		return room
-	}
-	return n
 }
 
 func (b *bodyState) fault(err error) {

@@ -4,7 +4,7 @@
 // It owns the socket: TLS, deadlines, framing, the grammar of commands, and
 // the content of messages. go-smtp gets one well-formed command line at a time
 // and never an octet of content, so nothing that a client sends can be read in
-// two ways (DESIGN §3; the measured reasons are there):
+// two ways:
 //
 //   - only CRLF ends a command and only CRLF.CRLF ends a message;
 //   - after a failure in the middle of anything the connection ends, so that
@@ -50,8 +50,8 @@ type Config struct {
 	Normalize bool // bare CR and LF in content are mended, not refused; commands may end in LF
 	Fold      bool // lines of more than 998 octets are folded, not refused
 
-	// Refused is told of each refusal that the guard decides by itself, but for
-	// what happens to content: that is WriteTo's result. Reason is of a closed
+	// Refused is called for each refusal that the guard decides by itself.
+	// Faults in content are WriteTo's result instead. Reason is of a closed
 	// set, fit for a metric. Nil: nobody is told.
 	Refused func(reason string, r relay.Reply)
 	// Trace gets each line of the dialogue without its end, not of content.
