@@ -294,7 +294,7 @@ func (r *instance) run(ctx context.Context) error {
 		go func() { served <- r.server.Serve() }()
 		r.local.collect(dispatching)
 		r.reports.start(r.acceptor)
-		r.log.Info("ready", "deliveries", r.dispatcher.Stats(0).Queued, "start_took", time.Since(r.began).Round(time.Millisecond))
+		r.log.Info("ready", "deliveries", r.dispatcher.Stats().Queued, "start_took", time.Since(r.began).Round(time.Millisecond))
 	case err := <-dispatched:
 		return errors.Join(err, r.Close())
 	case <-ctx.Done():

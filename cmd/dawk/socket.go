@@ -115,7 +115,7 @@ func adminProvider(p delivery.ProviderStats) admin.Provider {
 }
 
 func (o operated) Stats() admin.Stats {
-	s := o.d.Stats(0)
+	s := o.d.Stats()
 	return admin.Stats{Deliveries: s.Queued, InFlight: s.InFlight, Ready: s.Ready, Deferred: s.Deferred, Held: s.Held, Oldest: s.OldestArrival}
 }
 

@@ -59,7 +59,7 @@ func (r *instance) queueMetrics() metrics.Queue {
 }
 
 func (r *instance) deliveryMetrics() metrics.Delivery {
-	s := r.dispatcher.Stats(0)
+	s := r.dispatcher.Stats()
 	delayed := make(map[string]int, len(s.Reasons))
 	for _, n := range s.Reasons {
 		delayed[n.Name] = n.Count

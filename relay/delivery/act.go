@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"dawk/bounce"
@@ -41,10 +40,6 @@ func ParseVerb(s string) (Verb, error) {
 var ErrHeld = errors.New("the message is on hold: release it to have it attempted")
 
 const byAdministrator = "by the administrator of this relay"
-
-// bulkWorkers is how many messages ActAll has in hand at once: settlements
-// wait for company, so many together cost little more than one.
-const bulkWorkers = 128
 
 // Act does what the operator asks to every Delivery of a message. A Delivery
 // in progress is settled first; what is left of it is then acted upon.
@@ -113,27 +108,6 @@ func (d *Dispatcher) admit(ctx context.Context, id relay.QueueID, verb Verb) err
 	case <-ctx.Done():
 		return fmt.Errorf("%s %s: the queue is still being loaded: %w", verb, id, ctx.Err())
 	}
-}
-
-// ActAll is Act for many messages, several at a time. It returns one error a
-// message, nil for success, in the order of ids.
-func (d *Dispatcher) ActAll(ctx context.Context, ids []relay.QueueID, verb Verb) []error {
-	errs := make([]error, len(ids))
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(bulkWorkers, len(ids)) {
-		wg.Go(func() {
-			for i := range next {
-				errs[i] = d.Act(ctx, ids[i], verb)
-			}
-		})
-	}
-	for i := range ids {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
-	return errs
 }
 
 // jobs are the Deliveries of a message that are not in seen.

@@ -117,7 +117,11 @@ func (s *settler) tellDelay(now time.Time, due []lateWork, content relay.Content
 	return *first
 }
 
-// atOnce does it to several at a time, as ActAll does.
+// bulkWorkers is how many settlements of one message are made at once: they
+// wait for company, so many together cost little more than one.
+const bulkWorkers = 128
+
+// atOnce does it to several at a time.
 func atOnce[T any](all []T, do func(T)) {
 	var wg sync.WaitGroup
 	room := make(chan struct{}, bulkWorkers)

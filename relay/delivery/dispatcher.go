@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"sync"
 	"time"
 
@@ -41,12 +40,10 @@ type Dispatcher struct {
 	settler   settler
 	notices   *notices.Notices
 
-	ready    chan struct{} // closed when the store is loaded
-	wakeup   chan struct{} // of the loop in Run; holds one
-	stopped  chan struct{} // closed when nothing new begins
-	giveUp   chan struct{} // closed when a stop waits for nothing any more
-	abort    chan struct{} // closed by Abort
-	abortNow sync.Once
+	ready   chan struct{} // closed when the store is loaded
+	wakeup  chan struct{} // of the loop in Run; holds one
+	stopped chan struct{} // closed when nothing new begins
+	giveUp  chan struct{} // closed when a stop waits for nothing any more
 
 	attempts       context.Context // of all attempts
 	cancelAttempts context.CancelFunc
@@ -92,7 +89,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 			Bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster, Languages: cfg.Languages,
 				Language: cfg.Language, TellLate: cfg.TellLate, SevenBit: cfg.SevenBit}}),
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
-		giveUp: make(chan struct{}), abort: make(chan struct{}), workers: make(chan work),
+		giveUp: make(chan struct{}), workers: make(chan work),
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[schedule.Ref][]chan handover),
 	}
 	d.sched = schedule.New(schedule.Config{Attempts: cfg.MaxConnections, PerProvider: cfg.PerProvider, Retry: retry,
@@ -142,96 +139,6 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			return d.stop()
 		}
 	}
-}
-
-// load takes in what the store holds. What is accepted meanwhile comes through
-// watch; neither comes twice.
-func (d *Dispatcher) load(ctx context.Context) error {
-	for e, err := range d.queue.Entries() {
-		if ctx.Err() != nil {
-			return nil // a stop during the start
-		}
-		if errors.Is(err, relay.ErrCorrupt) {
-			d.mu.Lock()
-			d.count.corrupt++
-			d.mu.Unlock()
-			d.cfg.Log.Error("a record of the queue cannot be read and is not delivered", "qid", e.ID, "error", err)
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("load the queue: %w", err)
-		}
-		d.mu.Lock()
-		now := d.clock.now()
-		d.sched.Add(e, d.stateOf(e), now)
-		d.mu.Unlock()
-	}
-	if err := d.LoadRows(ctx); err != nil {
-		return err
-	}
-	d.mu.Lock()
-	d.loaded = true
-	d.mu.Unlock()
-	return nil
-}
-
-// LoadRows learns from the store who is still to be told of what in a list. Run
-// begins with it; it is also for a store that has taken over rows of another.
-func (d *Dispatcher) LoadRows(ctx context.Context) error {
-	now := time.Now().Round(0)
-	for row, err := range d.queue.DigestRows() {
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("load what senders are still to be told: %w", err)
-		}
-		d.notices.Kept(now, row)
-	}
-	return nil
-}
-
-// watch takes in new Deliveries. It is called by the store's writer.
-func (d *Dispatcher) watch(entries []relay.Entry) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.clock.now()
-	for _, e := range entries {
-		d.sched.Add(e, d.stateOf(e), now)
-	}
-	d.pump()
-}
-
-// stateOf is where a Delivery of the store belongs; the clock was just looked at.
-//
-// A due time further away than the schedule ever puts one was written before
-// the clock was set back: it is brought near. FUTURERELEASE (RFC 4865) is the
-// exception: before the first attempt, a due time after arrival was asked for.
-func (d *Dispatcher) stateOf(e relay.Entry) schedule.State {
-	due := e.Due
-	asked := e.Attempts == 0 && e.Due.After(e.Arrival)
-	if !asked {
-		limit := d.clock.wall
-		if e.Attempts > 0 {
-			step := slices.Max(d.cfg.Retry)
-			limit = limit.Add(step + step/10)
-		}
-		if due.After(limit) {
-			due = limit
-		}
-	}
-	f := schedule.State{Due: d.clock.at(due), Attempts: e.Attempts, Held: e.Held}
-	if d.cfg.DelayNotice > 0 && !e.DelayNoticed {
-		begin := e.Arrival
-		switch {
-		case asked:
-			begin = e.Due
-		case begin.After(d.clock.wall):
-			begin = d.clock.wall
-		}
-		f.Notice = d.clock.at(begin.Add(d.cfg.DelayNotice))
-	}
-	return f
 }
 
 // tick does what is due and says how long the loop may sleep.
@@ -374,10 +281,6 @@ func (d *Dispatcher) wake() {
 	}
 }
 
-// Abort makes a stop immediate: running attempts are told to end at once. It
-// may be called at any time, also before the context of Run ends.
-func (d *Dispatcher) Abort() { d.abortNow.Do(func() { close(d.abort) }) }
-
 // stop ends what was begun.
 func (d *Dispatcher) stop() error {
 	d.mu.Lock()
@@ -388,7 +291,6 @@ func (d *Dispatcher) stop() error {
 	go func() { d.wg.Wait(); close(idle) }()
 	select {
 	case <-idle:
-	case <-d.abort:
 	case <-time.After(d.cfg.Grace):
 	}
 	d.cancelAttempts()

@@ -486,7 +486,7 @@ func beginWith(t *testing.T, cfg delivery.Config, transport delivery.Transport, 
 		if err := r.stop(); err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		if st := r.d.Stats(3); st.Adrift != 0 || st.Stranded != 0 || st.InFlight != 0 || st.Connections != 0 {
+		if st := r.d.Stats(); st.Adrift != 0 || st.Stranded != 0 || st.InFlight != 0 || st.Connections != 0 {
 			t.Errorf("adrift %d, stranded %d, in flight %d, connections %d, all to be 0", st.Adrift, st.Stranded, st.InFlight, st.Connections)
 		}
 		if n := r.store.claims; n != 0 {

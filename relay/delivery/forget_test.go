@@ -49,8 +49,8 @@ func TestForgetAndTakeOver(t *testing.T) {
 		if took := time.Since(began); took < 58*time.Second || took > time.Minute {
 			t.Errorf("it waited %v for the attempt", took)
 		}
-		if n := len(r.d.Where(leaves)) + len(r.d.Where(held)); n != 0 || r.d.Stats(0).Queued != 1 || len(r.d.Where(stays)) != 1 {
-			t.Errorf("%d are left of what was forgotten; %+v", n, r.d.Stats(0))
+		if n := len(r.d.Where(leaves)) + len(r.d.Where(held)); n != 0 || r.d.Stats().Queued != 1 || len(r.d.Where(stays)) != 1 {
+			t.Errorf("%d are left of what was forgotten; %+v", n, r.d.Stats())
 		}
 		if n := r.store.queued(); n != 5 {
 			t.Errorf("the store has %d, want all 5", n)

@@ -128,7 +128,7 @@ func TestDomainsShareTheirProvidersConnections(t *testing.T) {
 		if n, again := r.ledger.count(relay.EventRelayed), r.ledger.count(relay.EventDelayed); n != 2000 || again != 0 {
 			t.Errorf("%d relayed, %d delayed", n, again)
 		}
-		if n := r.d.Stats(0).Attempts; n != 2000 || len(h.starts["big"]) != 2000 || h.refused > 2000 {
+		if n := r.d.Stats().Attempts; n != 2000 || len(h.starts["big"]) != 2000 || h.refused > 2000 {
 			t.Errorf("%d attempts, %d connections, %d turned back", n, len(h.starts["big"]), h.refused)
 		}
 	})
@@ -149,7 +149,7 @@ func TestFloodedProviderDelaysNoOther(t *testing.T) {
 		if n := len(h.starts["small"]); n != 10 {
 			t.Errorf("%d of 10 had their turn in ten seconds", n)
 		}
-		if st := r.d.Stats(0); st.Connections > 3 {
+		if st := r.d.Stats(); st.Connections > 3 {
 			t.Errorf("%d workers are held by what waits", st.Connections)
 		}
 	})
@@ -227,7 +227,7 @@ func TestConnectionsAdapt(t *testing.T) {
 		})
 		keep := func(d time.Duration) { // something waits all the time
 			for end := time.Now().Add(d); time.Now().Before(end); {
-				for i := r.d.Stats(0).Ready; i < 50; i++ {
+				for i := r.d.Stats().Ready; i < 50; i++ {
 					r.store.accept(mail("", fmt.Sprintf("x@d%d.big.test", i)))
 				}
 				pass(10 * time.Second)

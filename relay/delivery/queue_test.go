@@ -109,7 +109,7 @@ func TestWithTheRealQueue(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Error(err)
 	}
-	if st := d.Stats(5); st.Queued != 1 || st.Held != 1 || st.Adrift != 0 {
+	if st := d.Stats(); st.Queued != 1 || st.Held != 1 || st.Adrift != 0 {
 		t.Errorf("stats %+v", st)
 	}
 	if item, err := q.Item(later); err != nil || !item.Deliveries[0].Held || item.Deliveries[0].Attempts != 1 {

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"slices"
 
 	"dawk/relay"
@@ -11,11 +12,16 @@ import (
 type (
 	ProviderStats = schedule.ProviderStats
 	Where         = schedule.Where
-	NameCount     = schedule.NameCount
 )
 
+// NameCount is a name and how many Deliveries it has.
+type NameCount struct {
+	Name  string
+	Count int
+}
+
 // Stats is the state of the queue as the dispatcher knows it. It costs no look
-// at the store; Destinations cost a look at every destination's name.
+// at the store.
 type Stats struct {
 	schedule.Stats
 	Reasons []NameCount // why Deliveries are delayed, most frequent first; since the start of the relay
@@ -26,18 +32,18 @@ type Stats struct {
 	Stranded uint64 // Deliveries that the watchdog had to wake: always 0, or report it
 }
 
-// Stats counts the queue, with at most top destinations and identities.
-func (d *Dispatcher) Stats(top int) Stats {
+// Stats counts the queue.
+func (d *Dispatcher) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	st := Stats{Stats: d.sched.Stats(top, d.clock.now(), d.clock.wallTime),
+	st := Stats{Stats: d.sched.Stats(),
 		Attempts: d.count.attempts, Corrupt: d.count.corrupt, Unsaved: d.count.unsaved, Stranded: d.count.stranded}
 	for i, n := range st.Stats.Reasons {
 		if name := reasonName(uint8(i)); name != "" && n > 0 {
 			st.Reasons = append(st.Reasons, NameCount{Name: name, Count: n})
 		}
 	}
-	slices.SortFunc(st.Reasons, schedule.ByCount)
+	slices.SortFunc(st.Reasons, func(a, b NameCount) int { return cmp.Or(b.Count-a.Count, cmp.Compare(a.Name, b.Name)) })
 	return st
 }
 

@@ -69,8 +69,8 @@ func TestLostContentIsToldToItsSender(t *testing.T) {
 						t.Errorf("the notice:\n%s", n)
 					}
 				}
-				if n := len(r.hop.attempts("dest.test")); n != 0 || r.store.queued() != 0 || r.d.Stats(0).Corrupt != 1 {
-					t.Errorf("%d transactions, %d queued, %d counted as corrupt", n, r.store.queued(), r.d.Stats(0).Corrupt)
+				if n := len(r.hop.attempts("dest.test")); n != 0 || r.store.queued() != 0 || r.d.Stats().Corrupt != 1 {
+					t.Errorf("%d transactions, %d queued, %d counted as corrupt", n, r.store.queued(), r.d.Stats().Corrupt)
 				}
 			})
 		})

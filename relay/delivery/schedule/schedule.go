@@ -20,7 +20,6 @@ type Schedule struct {
 	due         dueHeap
 	alarms      dueHeap                 // the entries that are not taken, by when their delay notice is due
 	dests       names                   // of all entries
-	heldBy      map[uint32]int          // held entries by destination
 	active      map[uint32]*destination // the busy ones of dests
 	providers   map[string]*provider    // of those, and some that had some lately
 	idents      names
@@ -48,7 +47,7 @@ type Config struct {
 // New makes an empty schedule.
 func New(cfg Config) *Schedule {
 	s := &Schedule{most: cfg.Attempts, retry: cfg.Retry, shortest: slices.Min(cfg.Retry.Steps), limits: cfg.Limits.complete(cfg.PerProvider),
-		table: newTable(), dests: newNames(), heldBy: make(map[uint32]int),
+		table: newTable(), dests: newNames(),
 		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
 		tenants: make(map[tenantKey]*tenant), woken: make(map[Ref]bool)}
 	s.due.t = &s.table
@@ -139,7 +138,6 @@ func (s *Schedule) Put(r Ref, f State, now int64) {
 	case f.Held:
 		e.place = placeHeld
 		s.held++
-		s.heldBy[e.dest]++
 	case e.due <= now:
 		s.makeReady(r, f.First, now)
 	default:
@@ -182,9 +180,6 @@ func (s *Schedule) leave(r Ref) {
 		s.forget(d)
 	case placeHeld:
 		s.held--
-		if s.heldBy[e.dest]--; s.heldBy[e.dest] == 0 {
-			delete(s.heldBy, e.dest)
-		}
 	}
 }
 

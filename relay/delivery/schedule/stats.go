@@ -8,8 +8,7 @@ import (
 	"dawk/relay"
 )
 
-// Stats is the state of the queue. Destinations cost a look at every
-// destination's name.
+// Stats is the state of the queue.
 type Stats struct {
 	Queued   int // Deliveries in all; what follows adds up to it
 	Deferred int // wait for their next attempt
@@ -18,115 +17,23 @@ type Stats struct {
 	InFlight int // are being attempted, settled or acted upon
 	Held     int // are on hold
 
-	Connections   int       // attempts that may hold a connection
-	OldestArrival time.Time // zero: the queue is empty
-	Resting       int       // destinations that did not let us in and are left alone for a while
-
-	Ages       []AgeCount      // youngest first
-	Reasons    [MaxReasons]int // how many Deliveries have which State.Reason
-	Identities []IdentityStats // who submitted them, most first
-
-	Destinations     []DestinationStats // most Deliveries first, at most the number asked for
-	DestinationCount int                // how many there are in all
-
-	Adrift int // Deliveries without exactly one next event: always 0, or report it
+	Connections   int             // attempts that may hold a connection
+	OldestArrival time.Time       // zero: the queue is empty
+	Resting       int             // destinations that did not let us in and are suspended
+	Reasons       [MaxReasons]int // how many Deliveries have which State.Reason
+	Adrift        int             // Deliveries without exactly one next event: always 0, or report it
 }
 
-// NameCount is a name and how many Deliveries it has.
-type NameCount struct {
-	Name  string
-	Count int
-}
-
-// IdentityStats is the Deliveries of one submitting identity.
-type IdentityStats = NameCount
-
-// AgeCount is the Deliveries that arrived less than Below ago, and not less
-// than the one before it; Below is 0 for the rest.
-type AgeCount struct {
-	Below time.Duration
-	Count int
-}
-
-// DestinationStats is the Deliveries of one destination.
-type DestinationStats struct {
-	Name      string
-	Queued    int
-	Ready     int
-	Held      int
-	Attempts  int       // that run now
-	RestUntil time.Time // it did not let us in and is left alone until then; zero: it is not
-	Provider  string    // who takes its mail; "": nothing is ready for it, or nobody knows yet
-}
-
-// ageLimits are the columns of Stats.Ages.
-var ageLimits = [...]time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 24 * time.Hour, 5 * 24 * time.Hour, 0}
-
-// Stats counts the queue, with at most top destinations and identities. Wall is
-// what a time of ours is on the clock on the wall.
-func (s *Schedule) Stats(top int, now int64, wall func(int64) time.Time) Stats {
+// Stats counts the queue.
+func (s *Schedule) Stats() Stats {
 	st := Stats{
 		Queued: s.n, Deferred: s.deferred, Ready: s.ready, InFlight: s.taken, Held: s.held, Future: s.n - s.held - s.deferred - s.ready - s.taken,
-		Connections: s.slots, Resting: s.suspensions.closed(), DestinationCount: len(s.dests.byName), Adrift: s.adrift(), Reasons: s.reasonCount,
+		Connections: s.slots, Resting: s.suspensions.closed(), Reasons: s.reasonCount, Adrift: s.adrift(),
 	}
 	if s.oldest != 0 {
 		st.OldestArrival = time.Unix(int64(s.at(s.oldest).arrival), 0)
 	}
-	st.Ages = ages(s.minutes, wall(now))
-	st.Identities = s.idents.top(top)
-	for _, n := range s.dests.top(top) {
-		st.Destinations = append(st.Destinations, s.describe(n, wall))
-	}
 	return st
-}
-
-// ByCount orders the greatest first.
-func ByCount(a, b NameCount) int { return cmp.Or(b.Count-a.Count, cmp.Compare(a.Name, b.Name)) }
-
-func ages(minutes map[uint32]int, now time.Time) []AgeCount {
-	out := make([]AgeCount, len(ageLimits))
-	for i, limit := range ageLimits {
-		out[i].Below = limit
-	}
-	for minute, n := range minutes {
-		age := now.Sub(time.Unix(int64(minute)*60, 0))
-		i := slices.IndexFunc(ageLimits[:], func(limit time.Duration) bool { return limit == 0 || age < limit })
-		out[i].Count += n
-	}
-	return out
-}
-
-// top are the names with most users. It keeps a sorted list of no more than
-// most, so that a million names cost a look and no memory.
-func (n *names) top(most int) []NameCount {
-	if most <= 0 {
-		return nil
-	}
-	var best []NameCount
-	for num, users := range n.users {
-		c := NameCount{n.names[num], users}
-		if users == 0 || len(best) == most && ByCount(c, best[most-1]) > 0 {
-			continue
-		}
-		i, _ := slices.BinarySearchFunc(best, c, ByCount)
-		best = slices.Insert(best, i, c)
-		best = best[:min(len(best), most)]
-	}
-	return best
-}
-
-func (s *Schedule) describe(n NameCount, wall func(int64) time.Time) DestinationStats {
-	num := s.dests.byName[n.Name]
-	out := DestinationStats{Name: n.Name, Queued: n.Count, Held: s.heldBy[num]}
-	if d := s.active[num]; d != nil {
-		out.Queued-- // being busy is a use of the name too
-		out.Ready, out.Attempts = d.ready, d.slots
-		if d.suspension.until != 0 {
-			out.RestUntil = wall(d.suspension.until)
-		}
-		out.Provider = d.provider.name
-	}
-	return out
 }
 
 // ProviderStats is what a provider takes now, and what waits for it: the answer

@@ -54,11 +54,10 @@ type table struct {
 	index          map[uint64]Ref
 	n              int
 	oldest, newest Ref
-	minutes        map[uint32]int // entries by the minute of their arrival
 }
 
 func newTable() table {
-	return table{index: make(map[uint64]Ref), minutes: make(map[uint32]int)}
+	return table{index: make(map[uint64]Ref)}
 }
 
 func (t *table) at(r Ref) *entry { return &t.chunks[(r-1)/chunkSize][(r-1)%chunkSize] }
@@ -94,7 +93,6 @@ func (t *table) insert(id relay.QueueID, job uint16, arrival uint32) Ref {
 		e.sibling, f.sibling = f.sibling, r
 	}
 	t.linkByArrival(r, first)
-	t.minutes[arrival/60]++
 	t.n++
 	return r
 }
@@ -143,11 +141,6 @@ func (t *table) remove(r Ref) {
 	} else {
 		t.newest = e.older
 	}
-	if minute := e.arrival / 60; t.minutes[minute] > 1 {
-		t.minutes[minute]--
-	} else {
-		delete(t.minutes, minute)
-	}
 	*e = entry{next: t.free}
 	t.free = r
 	t.n--
@@ -185,7 +178,7 @@ func (t *table) Taken(r Ref) bool { return t.at(r).place == placeTaken }
 
 func (e *entry) id() relay.QueueID { return relay.QueueID{Key: e.key, Dir: e.dir} }
 
-// names interns strings that many entries tenant, and counts their users.
+// names interns strings that many entries share, and counts their users.
 type names struct {
 	byName map[string]uint32
 	names  []string
