@@ -3,9 +3,9 @@ package mx
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
+	"dawk/mx/connpool"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
@@ -94,7 +94,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 		rest = a.step(r, w, rest)
 	}
 	if len(rest) > 0 {
-		verdict := summary(w.failures)
+		verdict := relay.Summary(w.failures)
 		if pol.route != "" && loginTrouble(verdict) && a.use.Ctx.Err() == nil {
 			a.res.HeldSince = a.t.hold(r, verdict)
 		}
@@ -159,9 +159,9 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 		}
 		return sessionResult{rest: rest, failure: bad}
 	}
-	a.res.Source = p.source.name()
+	a.res.Source = p.source.Label()
 	key := keyOf(tg, p)
-	var c *link
+	var c *connpool.Conn
 	if !fresh && a.use.ready == nil {
 		c = a.t.pool.Get(key)
 	}
@@ -171,38 +171,38 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 	} else {
 		a.use.tlsWhy = ""
 		if a.use.ready == nil { // else it was counted before the race
-			a.t.pool.begin(tg)
+			a.t.pool.Begin(tg.account)
 		}
-		c, bad = a.t.Open(a.use, tg, p)
+		c, bad = a.t.open(a.use, tg, p)
 		a.t.report(a.use, tg, p, c, bad)
 		if c == nil {
 			a.use.leave()
-			a.t.pool.end(tg)
+			a.t.pool.End(tg.account)
 			if bad.MTA != "" {
 				a.res.Host, a.res.Addr, a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = bad.MTA, bad.Addr, "", "", ""
 			}
 			return sessionResult{rest: rest, failure: bad}
 		}
-		c.key = key
+		c.Key = key
 	}
-	a.res.Host, a.res.Addr, a.res.Reused = c.target.Host, c.Addr, reused
-	a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = c.TLS, c.reached(p), c.noTLS
+	a.res.Host, a.res.Addr, a.res.Reused = c.Peer.Host, c.Addr, reused
+	a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = c.TLS, reached(c, p), c.NoTLS
 	s := sessionResult{rest: rest, spoke: true}
-	for len(s.rest) > 0 && !c.Dead && s.failure.IsZero() && a.room(c) && a.afford(p, &s) {
+	for len(s.rest) > 0 && !c.Dead && s.failure.IsZero() && a.Room(c) && a.afford(p, &s) {
 		a.transaction(c, &s, reused && !s.progress)
 	}
-	if a.room(c) {
+	if a.Room(c) {
 		a.t.pool.Put(c)
 	} else {
-		a.t.pool.drop(c)
+		a.t.pool.Drop(c)
 	}
 	return s
 }
 
-// room says whether c may serve another message.
-func (a *attempt) room(c *link) bool {
+// Room says whether c may serve another message.
+func (a *attempt) Room(c *connpool.Conn) bool {
 	limit := a.t.cfg.MessagesPerConnection
-	if own := c.target.rule.MessagesPerConnection; own > 0 {
+	if own := c.Messages; own > 0 {
 		limit = own
 	}
 	if c.Ext.MailMax > 0 {
@@ -213,7 +213,7 @@ func (a *attempt) room(c *link) bool {
 
 // transaction runs one, for as many of s.rest as fit, and keeps the score.
 // maybeStale: the connection was idle and has not spoken since.
-func (a *attempt) transaction(c *link, s *sessionResult, maybeStale bool) {
+func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale bool) {
 	s.rest = a.judgeUnfit(c, s.rest)
 	if len(s.rest) == 0 {
 		s.progress = true
@@ -223,7 +223,7 @@ func (a *attempt) transaction(c *link, s *sessionResult, maybeStale bool) {
 	content, _ := a.contentFor(c) // judgeUnfit has seen it
 	tx := &smtpclient.Transaction{M: a.msg, Content: content, Rcpts: make([]*relay.Recipient, len(batch))}
 	// An LMTP server delivers: it is we who tell the sender (RFC 3461 §5.2.3).
-	tx.Opts.DSN = c.Ext.DSN && !c.NoDSN && !a.noDSN && !c.target.LMTP
+	tx.Opts.DSN = c.Ext.DSN && !c.NoDSN && !a.noDSN && !c.Peer.LMTP
 	tx.Opts.SMTPUTF8 = c.Ext.SMTPUTF8 && a.msg.SMTPUTF8
 	for i, pos := range batch {
 		tx.Rcpts[i] = a.recipient(pos)
@@ -250,7 +250,7 @@ func (a *attempt) transaction(c *link, s *sessionResult, maybeStale bool) {
 		}
 		if r.Positive() {
 			a.relayed = true
-			a.onward = a.onward || !c.target.LMTP
+			a.onward = a.onward || !c.Peer.LMTP
 			a.dsn = a.dsn && tx.Opts.DSN
 		}
 	}
@@ -263,9 +263,9 @@ func (a *attempt) transaction(c *link, s *sessionResult, maybeStale bool) {
 
 // batchSize is how many of rest go in one transaction (RFC 9422). Where their
 // domains are limited, those of a domain are put together.
-func (a *attempt) batchSize(c *link, rest []int) int {
+func (a *attempt) batchSize(c *connpool.Conn, rest []int) int {
 	n := a.t.cfg.RecipientsPerMessage
-	if own := c.target.recipients; own > 0 {
+	if own := c.Recipients; own > 0 {
 		n = own
 	}
 	if c.Ext.RcptMax > 0 {
@@ -298,7 +298,7 @@ func (a *attempt) needsUTF8(r *relay.Recipient) bool {
 // and returns the others. A verdict on the mail is final: another MX host of the same
 // domain that could take it would help only by chance, and the sender is told
 // at once.
-func (a *attempt) judgeUnfit(c *link, rest []int) []int {
+func (a *attempt) judgeUnfit(c *connpool.Conn, rest []int) []int {
 	no := func(status relay.Status, format string, args ...any) relay.Reply {
 		return c.Named(relay.Failure(relay.StageMail, status, format, args...))
 	}
@@ -321,47 +321,4 @@ func (a *attempt) judgeUnfit(c *link, rest []int) []int {
 		a.judge(pos, r)
 	}
 	return fit
-}
-
-// summary is the verdict when no host judged: the last failure, unless only
-// an earlier one leaves hope, with the others named.
-func summary(failures []relay.Reply) relay.Reply {
-	if len(failures) == 0 {
-		return relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "no host was tried, or the attempt was stopped")
-	}
-	best := failures[len(failures)-1]
-	for _, f := range failures {
-		if best.Permanent() && (!f.Permanent() || f.Enhanced().Detail == 6) {
-			best = f
-		}
-	}
-	if len(failures) == 1 {
-		return best
-	}
-	texts, said := []string{best.Text}, best
-	var fixes []string
-	if best.Text == "" {
-		texts[0] = best.MTA + " refused"
-	}
-	for _, f := range failures {
-		if f == said {
-			continue
-		}
-		who := ""
-		if f.MTA != "" {
-			who = f.MTA + ": "
-		}
-		if f.Own() && !best.Own() { // the administrator's alone
-			fixes = append(fixes, who+f.Advised())
-			continue
-		}
-		texts = append(texts, who+f.String())
-		best.Remedy = cmp.Or(best.Remedy, f.Remedy)
-	}
-	best.Text = relay.Sanitize(strings.Join(texts, "; also "))
-	if best.Remedy != "" {
-		fixes = append(fixes, best.Remedy)
-	}
-	best.Remedy = relay.Sanitize(strings.Join(fixes, "; also "))
-	return best
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"dawk/mx/dial"
 	"dawk/mx/dns"
 	"dawk/mx/shaping"
 	"dawk/mx/smarthost"
@@ -31,7 +32,7 @@ type Config struct {
 	AllowNetworks []netip.Prefix
 	TLS           tlspolicy.Level // LevelDefault: opportunistic
 	IP            string          // "4", "6" or "both"; "": both
-	Sources       []Source        // that routes and Pool name
+	Sources       []dial.Source   // that routes and Pool name
 	Pool          []string        // names of the Sources of mail without a route's own; empty: what the system chooses
 	RootCAs       *x509.CertPool  // nil: the system's
 	Timeouts      smtpclient.Timeouts

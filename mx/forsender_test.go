@@ -10,6 +10,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/mx"
+	"dawk/mx/dial"
 	"dawk/mx/mxtest"
 	"dawk/mx/oauth"
 	"dawk/mx/smarthost"
@@ -69,7 +70,7 @@ func TestRouteTroubleInNotices(t *testing.T) {
 		"connection refused":         {direct("b@b.test", func(c *mx.Config) { c.Port = 1 }), relay.CauseConnect, false, "cannot connect"},
 		"DNS":                        {direct("b@b.test", func(c *mx.Config) { c.Resolver = failingLookup{} }), relay.CauseDNS, false, "cannot look up"},
 		"a source that is not here": {direct("b@b.test", func(c *mx.Config) {
-			c.Sources = []mx.Source{{Name: "pool-a", Addr4: netip.MustParseAddr("192.0.2.77")}}
+			c.Sources = []dial.Source{{Name: "pool-a", Addr4: netip.MustParseAddr("192.0.2.77")}}
 			c.Routes = []mx.Route{{Name: "mx", To: []string{"*"}, Sources: []string{"pool-a"}}}
 		}), relay.CauseLocal, false, "trouble of its own"},
 	} {

@@ -2,17 +2,18 @@ package mx
 
 import (
 	"crypto/tls"
+	"dawk/mx/connpool"
+	"dawk/mx/dial"
 	"errors"
 	"net"
 
 	"dawk/mx/dns"
-	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
 // report tells of a session that was opened, or not.
-func (t *Transport) report(u *use, tg target, p policy, c *link, bad relay.Reply) {
+func (t *Transport) report(u *use, tg target, p policy, c *connpool.Conn, bad relay.Reply) {
 	if !p.mx || p.Lax || p.Level == tlspolicy.LevelOff || u.Ctx.Err() != nil {
 		return
 	}
@@ -27,7 +28,7 @@ func (t *Transport) report(u *use, tg target, p policy, c *link, bad relay.Reply
 	case u.tlsWhy != "": // given up, or gone on in the clear
 		r.Result = u.tlsWhy
 		if c != nil {
-			r.Detail = c.noTLS
+			r.Detail = c.NoTLS
 		}
 	case c != nil, bad.Stage == relay.StageTLS:
 		r.Result = tlspolicy.ResultNoSTARTTLS
@@ -39,7 +40,7 @@ func (t *Transport) report(u *use, tg target, p policy, c *link, bad relay.Reply
 
 // rehearse says how a session would have ended if the policy that is in
 // testing were enforced (RFC 8461 §5).
-func (t *Transport) rehearse(c *link, tg target) (result, detail string) {
+func (t *Transport) rehearse(c *connpool.Conn, tg target) (result, detail string) {
 	if !tg.STS.Allows(tg.Host) {
 		return tlspolicy.ResultFailure, "the host is not among those of the policy"
 	}
@@ -76,7 +77,7 @@ func impersonal(err error) string {
 	case errors.As(err, &d):
 		return "DNS: " + string(d.Trouble) + " for " + d.Name + " " + d.Type
 	case errors.As(err, &op):
-		return smtpclient.Cause(err)
+		return dial.Cause(err)
 	}
 	return relay.Sanitize(err.Error())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"dawk/mx/connpool"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
@@ -58,15 +59,15 @@ func (t *Transport) Raise(p policy, tg target) (policy, relay.Reply) {
 
 // reached is how private a session under p is. A connection is shared only
 // under one level, so what p demands was looked at when it was opened.
-func (c *link) reached(p policy) relay.TLSLevel {
+func reached(c *connpool.Conn, p policy) relay.TLSLevel {
 	switch {
 	case c.TLS != "" && p.Level >= tlspolicy.LevelVerified:
 		return relay.TLSVerified
 	case c.TLS != "":
 		return relay.TLSUnverified
-	case c.target.Socket != "":
+	case c.Peer.Socket != "":
 		return relay.TLSLocal
-	case c.noTLS != "":
+	case c.NoTLS != "":
 		return relay.TLSFallback
 	}
 	return relay.TLSClear

@@ -54,7 +54,7 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 		failed = append(failed, Probed{Route: r.Name, Reply: f})
 	}
 	for _, tg := range p.targets {
-		c, bad := t.Open(u, tg, pol)
+		c, bad := t.open(u, tg, pol)
 		if c == nil {
 			at := tg.String()
 			if bad.Stage == relay.StageAuth && bad.MTA == "" {

@@ -2,12 +2,12 @@ package mx
 
 import (
 	"context"
+	"dawk/mx/dial"
 	"errors"
 	"fmt"
 	"net"
 	"time"
 
-	"dawk/mx/smtpclient"
 	"dawk/relay"
 )
 
@@ -66,7 +66,7 @@ func (t *Transport) dropLate(results <-chan dialed, n int) {
 			}
 		}
 	}
-	if n > 0 && !t.bg.run(drop) {
+	if n > 0 && !t.bg.Run(drop) {
 		drop()
 	}
 }
@@ -78,9 +78,9 @@ func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn,
 			return nil, refusal(tg.Host, err)
 		}
 	}
-	from, ok := p.source.local(tg.Addr.Addr())
+	from, ok := p.source.Local(tg.Addr.Addr())
 	if !ok && tg.Socket == "" {
-		return nil, p.source.noFamily(tg)
+		return nil, p.source.NoFamily(tg.Addr.Addr(), tg.String())
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeouts.Connect)
 	defer cancel()
@@ -90,8 +90,8 @@ func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn,
 	case tg.Socket != "":
 		nc, err = t.cfg.Dial(ctx, "unix", tg.Socket)
 	case from.IsValid():
-		nc, err = dialer(from).DialContext(ctx, "tcp", tg.Addr.String())
-		if bad := p.source.unbound(from, err); !bad.IsZero() {
+		nc, err = dial.Dialer(from).DialContext(ctx, "tcp", tg.Addr.String())
+		if bad := p.source.Unbound(from, err); !bad.IsZero() {
 			return nil, bad
 		}
 	default:
@@ -100,7 +100,7 @@ func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn,
 	if err == nil {
 		return nc, relay.Reply{}
 	}
-	why := smtpclient.Cause(err)
+	why := dial.Cause(err)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		why = fmt.Sprintf("no answer within %v", t.cfg.Timeouts.Connect)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 
+	"dawk/mx/connpool"
 	"dawk/mx/dial"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
@@ -22,7 +23,7 @@ type policy struct {
 	route      string // name of the route that has a login; "" without
 	account    string // the first route to the same mailbox, whose connections serve all of them
 	credential smtpclient.Credential
-	source     *Source // nil: what the system chooses
+	source     *dial.Source // nil: what the system chooses
 
 	certificate func() (*tls.Certificate, error) // ours; nil: none
 }
@@ -51,22 +52,14 @@ func (u *use) leave() bool {
 	return nc != nil
 }
 
-// link is a connection to a target, as an attempt or the pool holds it.
-type link struct {
-	*smtpclient.Conn
-	target target
-	key    poolKey
-	noTLS  string // see relay.Result.TLSFailed
-}
-
-// Open dials a target and brings the session to where MAIL may be said. A
+// open dials a target and brings the session to where MAIL may be said. A
 // Reply other than zero says why that failed; the connection is closed then.
 //
 // A token that was good and is refused now is replaced, on a connection of its
 // own: servers part after a failed login. The replacement may have been fetched
 // before whatever ended the first, and end with it: only the verdict on a token
 // that was fetched after the refusal, or the reason why there is none, tells.
-func (t *Transport) Open(u *use, tg target, p policy) (*link, relay.Reply) {
+func (t *Transport) open(u *use, tg target, p policy) (*connpool.Conn, relay.Reply) {
 	if p.credential == nil {
 		return t.openAs(u, tg, p)
 	}
@@ -87,8 +80,8 @@ func (t *Transport) Open(u *use, tg target, p policy) (*link, relay.Reply) {
 const maxLogins = 3
 
 // openAs is open with the secret at hand.
-func (t *Transport) openAs(u *use, tg target, p policy) (*link, relay.Reply) {
-	c, bad := t.begin(u, tg, p, p.Level != tlspolicy.LevelOff)
+func (t *Transport) openAs(u *use, tg target, p policy) (*connpool.Conn, relay.Reply) {
+	c, bad := t.Begin(u, tg, p, p.Level != tlspolicy.LevelOff)
 	if c != nil || bad.Stage != relay.StageTLS || p.Level > tlspolicy.LevelOpportunistic || tg.Implicit ||
 		u.Ctx.Err() != nil || bad.Code == 0 && bad.Status == smtpclient.StatusInjected {
 		return c, bad
@@ -96,20 +89,20 @@ func (t *Transport) openAs(u *use, tg target, p policy) (*link, relay.Reply) {
 	// In the clear only on a fresh connection: after a broken handshake, or
 	// an answer to STARTTLS, nobody knows who hears what on the old one.
 	t.cfg.Log.Debug("TLS failed, trying in the clear", "host", tg.Host, "addr", tg.Addr, "reply", bad.String())
-	c, again := t.begin(u, tg, p, false)
+	c, again := t.Begin(u, tg, p, false)
 	if c != nil {
-		c.noTLS = relay.Sanitize(tg.String() + ": " + bad.String())
+		c.NoTLS = relay.Sanitize(tg.String() + ": " + bad.String())
 	}
 	return c, again
 }
 
-// begin is open with or without an attempt at STARTTLS.
-func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*link, relay.Reply) {
+// Begin is open with or without an attempt at STARTTLS.
+func (t *Transport) Begin(u *use, tg target, p policy, wantTLS bool) (*connpool.Conn, relay.Reply) {
 	nc, bad := t.dial(u, tg, p)
 	if !bad.IsZero() {
 		return nil, bad
 	}
-	c := &link{Conn: smtpclient.NewConn(nc, tg.Peer, t.cfg.Timeouts), target: tg}
+	c := newLink(nc, tg, t.cfg.Timeouts)
 	c.Attach(&u.Claim)
 	steps := []func() relay.Reply{c.Greeting, func() relay.Reply { return c.Hello(t.ehlo(p)) }}
 	handshake := func() relay.Reply { return u.Secure(c.Conn, t.tlsConfig(tg, p)) }
@@ -132,7 +125,7 @@ func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*link, rel
 	steps = append(steps, func() relay.Reply { return t.admit(c, p) }, func() relay.Reply { return c.LogIn(p.Login, p.Level >= tlspolicy.LevelVerified) })
 	for _, step := range steps {
 		if bad := step(); !bad.IsZero() {
-			t.pool.dropNew(c)
+			t.pool.DropNew(c)
 			return nil, bad
 		}
 	}
@@ -148,12 +141,16 @@ func (u *use) Secure(c *smtpclient.Conn, cfg *tls.Config) relay.Reply {
 	return bad
 }
 
+func newLink(nc net.Conn, tg target, limits smtpclient.Timeouts) *connpool.Conn {
+	return &connpool.Conn{Conn: smtpclient.NewConn(nc, tg.Peer, limits), Account: tg.account, Messages: tg.rule.MessagesPerConnection, Recipients: tg.recipients}
+}
+
 // dial gives a connection to a target: the one that won a race, or a new one.
 func (t *Transport) dial(u *use, tg target, p policy) (net.Conn, relay.Reply) {
 	if nc := u.take(); nc != nil {
 		return nc, relay.Reply{}
 	}
-	t.pool.room(u.Ctx, tg)
+	t.pool.Room(u.Ctx, tg.account, tg.most)
 	return t.connect(u.Ctx, tg, p)
 }
 
@@ -208,11 +205,11 @@ func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
 }
 
 // admit looks at what the host is and offers, before anything is sent.
-func (t *Transport) admit(c *link, p policy) relay.Reply {
+func (t *Transport) admit(c *connpool.Conn, p policy) relay.Reply {
 	switch {
 	case p.mx && (loops(c.Ext.Name, t.cfg.Hostname) || loops(c.Ext.Name, t.ehlo(p))):
 		return c.Named(relay.Failure(relay.StageEHLO, relay.Status{Class: 5, Subject: 4, Detail: 6},
-			"%s greets with our own name, %s: the mail would loop", c.target, c.Ext.Name))
+			"%s greets with our own name, %s: the mail would loop", c.Peer, c.Ext.Name))
 	case p.RequireTLS && c.TLS == "":
 		return c.Named(relay.Failure(relay.StageTLS, relay.Status{Class: 5, Subject: 7, Detail: 4},
 			"the message requires TLS (REQUIRETLS), and the server offers none"))
@@ -233,4 +230,9 @@ func (t *Transport) admit(c *link, p policy) relay.Reply {
 // many machines have by accident prove nothing.
 func loops(theirs, ours string) bool {
 	return strings.EqualFold(theirs, ours) && strings.Contains(ours, ".") && !strings.HasPrefix(ours, "localhost")
+}
+
+func keyOf(tg target, p policy) connpool.Key {
+	return connpool.Key{Host: tg.Host, Addr: tg.Addr, Socket: tg.Socket, Source: p.source.Label(), Implicit: tg.Implicit, LMTP: tg.LMTP,
+		Level: p.Level, RequireTLS: p.RequireTLS, DANE: p.DANE.Fingerprint(), Account: p.account}
 }

@@ -3,6 +3,7 @@ package mx
 import (
 	"errors"
 
+	"dawk/mx/connpool"
 	"dawk/relay"
 )
 
@@ -24,7 +25,7 @@ func (s *sevenBit) Close() {
 
 // contentFor is the content as this server may be given it, or why it cannot
 // be (RFC 6152 §3).
-func (a *attempt) contentFor(c *link) (relay.Content, relay.Reply) {
+func (a *attempt) contentFor(c *connpool.Conn) (relay.Content, relay.Reply) {
 	if c.Ext.EightBitMIME || !a.msg.EightBit {
 		return a.content, relay.Reply{}
 	}
@@ -33,7 +34,7 @@ func (a *attempt) contentFor(c *link) (relay.Content, relay.Reply) {
 		s.tried = true
 		s.make(a.t.cfg.SevenBit, a.content)
 		if s.content != nil {
-			a.t.cfg.Log.Debug("8-bit content is converted", "host", c.target.Host, "qid", a.msg.ID, "octets", s.content.Size())
+			a.t.cfg.Log.Debug("8-bit content is converted", "host", c.Peer.Host, "qid", a.msg.ID, "octets", s.content.Size())
 		}
 	}
 	if s.content == nil {

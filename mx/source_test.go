@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"dawk/mx"
+	"dawk/mx/dial"
 	"dawk/mx/mxtest"
 	"dawk/relay"
 )
 
-func source(name, addr string, weight int) mx.Source {
-	s := mx.Source{Name: name, EHLO: name + ".example.org", Weight: weight}
+func source(name, addr string, weight int) dial.Source {
+	s := dial.Source{Name: name, EHLO: name + ".example.org", Weight: weight}
 	if a := netip.MustParseAddr(addr); a.Is4() {
 		s.Addr4 = a
 	} else {
@@ -32,7 +33,7 @@ func numbered(task relay.Task, n int) relay.Task {
 // source, and connections are never shared between sources.
 func TestSources(t *testing.T) {
 	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) {
-		c.Sources = []mx.Source{source("a", "127.0.1.1", 1), source("b", "127.0.1.2", 3), source("bulk", "127.0.1.3", 0)}
+		c.Sources = []dial.Source{source("a", "127.0.1.1", 1), source("b", "127.0.1.2", 3), source("bulk", "127.0.1.3", 0)}
 		c.Pool = []string{"a", "b"}
 		c.Routes = []mx.Route{{Name: "bulk", From: []string{"bulk@example.org"}, Sources: []string{"bulk"}}}
 		c.MessagesPerConnection = 1000
@@ -78,7 +79,7 @@ func TestSources(t *testing.T) {
 func TestSourceNotOurs(t *testing.T) {
 	gone := source("gone", "198.51.100.7", 1000)
 	t.Run("alone", func(t *testing.T) {
-		w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.Sources, c.Pool = []mx.Source{gone}, []string{"gone"} })
+		w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.Sources, c.Pool = []dial.Source{gone}, []string{"gone"} })
 		r := w.deliver(task(t, letter, "x@b.test")).Replies[0]
 		if r.Permanent() || r.Status.String() != "4.3.5" {
 			t.Errorf("%+v", r)
@@ -92,7 +93,7 @@ func TestSourceNotOurs(t *testing.T) {
 	for name, records := range map[string]string{"in a pool": "", "in a pool, with several addresses": "mx.b.test. A 127.0.0.2\n"} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, mxtest.Config{}, func(c *mx.Config) {
-				c.Sources, c.Pool = []mx.Source{gone, source("here", "127.0.1.9", 1)}, []string{"gone", "here"}
+				c.Sources, c.Pool = []dial.Source{gone, source("here", "127.0.1.9", 1)}, []string{"gone", "here"}
 			})
 			if err := w.dns.Add(records); err != nil {
 				t.Fatal(err)
@@ -117,7 +118,7 @@ func TestSourceNotOurs(t *testing.T) {
 func TestSourceFamily(t *testing.T) {
 	six := source("six", "2001:db8::25", 1000)
 	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) {
-		c.Sources, c.Pool = []mx.Source{six, source("four", "127.0.1.1", 1)}, []string{"six", "four"}
+		c.Sources, c.Pool = []dial.Source{six, source("four", "127.0.1.1", 1)}, []string{"six", "four"}
 		c.Routes = []mx.Route{{Name: "only six", From: []string{"six@example.org"}, Sources: []string{"six"}}}
 	})
 	for i := range 5 {
@@ -136,7 +137,7 @@ func TestSourceFamily(t *testing.T) {
 // TestSourceLoop: a host that greets with the name of the source is ourselves.
 func TestSourceLoop(t *testing.T) {
 	w := newWorld(t, mxtest.Config{Hostname: "a.example.org"}, func(c *mx.Config) {
-		c.Sources, c.Pool = []mx.Source{source("a", "127.0.1.1", 1)}, []string{"a"}
+		c.Sources, c.Pool = []dial.Source{source("a", "127.0.1.1", 1)}, []string{"a"}
 	})
 	if r := w.deliver(task(t, letter, "x@b.test")).Replies[0]; r.Status.String() != "5.4.6" || !strings.Contains(r.Text, "a.example.org") {
 		t.Errorf("%+v", r)
@@ -146,16 +147,16 @@ func TestSourceLoop(t *testing.T) {
 func TestSourceConfig(t *testing.T) {
 	good := source("a", "192.0.2.1", 1)
 	for name, c := range map[string]struct {
-		sources []mx.Source
+		sources []dial.Source
 		pool    []string
 		want    string
 	}{
-		"unknown":       {[]mx.Source{good}, []string{"b"}, "does not exist"},
-		"twice":         {[]mx.Source{good}, []string{"a", "a"}, "named twice"},
-		"same name":     {[]mx.Source{good, good}, nil, "name of its own"},
-		"no address":    {[]mx.Source{{Name: "a"}}, nil, "no address"},
-		"wrong family":  {[]mx.Source{{Name: "a", Addr4: netip.MustParseAddr("2001:db8::1")}}, nil, "wrong family"},
-		"bad EHLO name": {[]mx.Source{{Name: "a", Addr4: good.Addr4, EHLO: "a b"}}, nil, "ehlo"},
+		"unknown":       {[]dial.Source{good}, []string{"b"}, "does not exist"},
+		"twice":         {[]dial.Source{good}, []string{"a", "a"}, "named twice"},
+		"same name":     {[]dial.Source{good, good}, nil, "name of its own"},
+		"no address":    {[]dial.Source{{Name: "a"}}, nil, "no address"},
+		"wrong family":  {[]dial.Source{{Name: "a", Addr4: netip.MustParseAddr("2001:db8::1")}}, nil, "wrong family"},
+		"bad EHLO name": {[]dial.Source{{Name: "a", Addr4: good.Addr4, EHLO: "a b"}}, nil, "ehlo"},
 	} {
 		err := mx.Config{Hostname: "relay.example.org", Sources: c.sources, Pool: c.pool}.Validate()
 		if err == nil || !strings.Contains(err.Error(), c.want) {

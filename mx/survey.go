@@ -6,75 +6,21 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"dawk/mx/connpool"
 	"dawk/mx/smtpclient"
-	"dawk/mx/tlspolicy"
+	"dawk/mx/survey"
 	"dawk/relay"
 )
 
-// Survey is what the hosts of a domain show to whoever comes to send mail.
-// All text in it that strangers wrote is bounded and sanitized.
-type Survey struct {
-	Subject    string        `json:"subject"`
-	DNS        []string      `json:"dns_servers"`
-	DNSTrusted bool          `json:"dns_trusted"` // their AD bit is believed
-	At         Destination   `json:"destination"`
-	Sessions   []SessionView `json:"sessions,omitempty"` // one for each address dialled, in the order of the hosts
-	Took       time.Duration `json:"took"`               // in ns, like all times here
-}
-
-// SessionView is what one address showed.
-type SessionView struct {
-	Host    string         `json:"host"`
-	Addr    netip.AddrPort `json:"address"`
-	Banner  string         `json:"banner,omitempty"`
-	Offers  []string       `json:"offers,omitempty"` // its lines after EHLO, before TLS or with implicit TLS
-	OverTLS []string       `json:"offers_over_tls,omitempty"`
-
-	TLS        string     `json:"tls,omitempty"` // "TLS1.3"; "": none was made
-	Cipher     string     `json:"cipher,omitempty"`
-	TLSTrouble string     `json:"tls_trouble,omitempty"` // why none was made
-	Chain      []CertView `json:"certificates,omitempty"`
-	PKIX       string     `json:"pkix,omitempty"` // "good", or why the certificate does not stand for the host; "" without TLS
-	DANE       []Match    `json:"dane,omitempty"`
-
-	Trouble relay.Reply `json:"trouble,omitzero"`  // why mail would not be given to it; zero: it would
-	Reached string      `json:"reached,omitempty"` // how private that mail would be
-
-	Connect   time.Duration `json:"connect"`
-	Greeting  time.Duration `json:"greeting"`
-	EHLO      time.Duration `json:"ehlo"`
-	Handshake time.Duration `json:"handshake"`
-	Took      time.Duration `json:"took"`
-}
-
-// CertView is one certificate of a chain, the host's own first.
-type CertView struct {
-	Subject   string    `json:"subject"`
-	Names     []string  `json:"names,omitempty"`
-	Issuer    string    `json:"issuer"`
-	NotBefore time.Time `json:"not_before"`
-	NotAfter  time.Time `json:"not_after"`
-}
-
-// Match is a TLSA record held against the certificates that a host sent.
-type Match struct {
-	TLSAView
-	Matches bool `json:"matches"`
-}
-
 // Bounds of a survey: it talks to strangers.
 const (
-	maxSurveyed   = 24               // addresses
-	surveyAtOnce  = 8                // of them
-	surveyStep    = 30 * time.Second // one step of a session, if the configuration allows no less
-	maxCertsShown = 8
-	maxNamesShown = 30
-	maxOffers     = 50
+	maxSurveyed  = 24               // addresses
+	surveyAtOnce = 8                // of them
+	surveyStep   = 30 * time.Second // one step of a session, if the configuration allows no less
 )
 
 // Survey looks at the hosts that take a domain's mail, or at one host, as a
@@ -83,9 +29,9 @@ const (
 //
 // subject is a domain or a mailbox of it; or, with a port or as an address, a
 // host: "mx.example.org:25", "[2001:db8::1]", "smtps://mx.example.org".
-func (t *Transport) Survey(ctx context.Context, subject string) (*Survey, error) {
+func (t *Transport) Survey(ctx context.Context, subject string) (*survey.Survey, error) {
 	began := time.Now()
-	s := &Survey{Subject: subject}
+	s := &survey.Survey{Subject: subject}
 	if r, ok := t.cfg.Resolver.(interface {
 		Servers() []string
 		Trusted() bool
@@ -101,30 +47,8 @@ func (t *Transport) Survey(ctx context.Context, subject string) (*Survey, error)
 	return s, nil
 }
 
-// Best is the session of the address that mail would be given to first; nil:
-// none would get it.
-func (s *Survey) Best() *SessionView {
-	for i := range s.Sessions {
-		if s.Sessions[i].Trouble.IsZero() {
-			return &s.Sessions[i]
-		}
-	}
-	return nil
-}
-
-// Failure is the verdict on mail that no host would get.
-func (s *Survey) Failure() relay.Reply {
-	failures := s.At.Failures()
-	for i := range s.Sessions {
-		if bad := s.Sessions[i].Trouble; !bad.IsZero() && !slices.Contains(failures, bad) {
-			failures = append(failures, bad)
-		}
-	}
-	return summary(failures)
-}
-
 // surveyed finds the hosts.
-func (t *Transport) surveyed(ctx context.Context, s *Survey) (policy, error) {
+func (t *Transport) surveyed(ctx context.Context, s *survey.Survey) (policy, error) {
 	pol := t.Policy(new(relay.Message), nil)
 	if all := t.cfg.Pool; len(all) > 0 {
 		pol.source = t.source(all[0])
@@ -155,23 +79,23 @@ func (t *Transport) surveyed(ctx context.Context, s *Survey) (policy, error) {
 	} else {
 		h.addrs = []netip.Addr{addr}
 	}
-	s.At = Destination{Route: -1, ByMX: true, Recipients: t.cfg.RecipientsPerMessage, Sources: t.sourceViews(nil)}
+	s.At = survey.Destination{Route: -1, ByMX: true, Recipients: t.cfg.RecipientsPerMessage, Sources: t.sourceViews(nil)}
 	t.viewHosts(ctx, &s.At, []*host{h}, pol, nil)
 	return pol, nil
 }
 
 // visit opens a session with each address, several at once.
-func (t *Transport) visit(ctx context.Context, s *Survey, pol policy) {
+func (t *Transport) visit(ctx context.Context, s *survey.Survey, pol policy) {
 	slots := make(chan struct{}, surveyAtOnce)
 	var wg sync.WaitGroup
-	var sessions []*SessionView
+	var sessions []*survey.SessionView
 	for i := range s.At.Hosts {
 		h := &s.At.Hosts[i]
 		for _, a := range h.Addrs {
 			if a.Refused != "" || len(sessions) == maxSurveyed {
 				continue
 			}
-			v := &SessionView{Host: h.Host, Addr: netip.AddrPortFrom(a.Addr, h.Port)}
+			v := &survey.SessionView{Host: h.Host, Addr: netip.AddrPortFrom(a.Addr, h.Port)}
 			sessions = append(sessions, v)
 			wg.Go(func() {
 				slots <- struct{}{}
@@ -188,9 +112,9 @@ func (t *Transport) visit(ctx context.Context, s *Survey, pol policy) {
 
 // greet opens one session, says no more than EHLO, STARTTLS and QUIT, and
 // judges what it saw.
-func (t *Transport) greet(ctx context.Context, v *SessionView, h *HostView, pol policy) {
+func (t *Transport) greet(ctx context.Context, v *survey.SessionView, h *survey.HostView, pol policy) {
 	began := time.Now()
-	tg := target{Peer: smtpclient.Peer{Host: h.Host, Addr: v.Addr, Implicit: h.ImplicitTLS}, Published: tlspolicy.Published{DANE: h.dane, Domain: h.domain, STS: h.sts}}
+	tg := target{Peer: smtpclient.Peer{Host: h.Host, Addr: v.Addr, Implicit: h.ImplicitTLS}, Published: h.Known}
 	raised, bad := t.Raise(pol, tg)
 	u := &use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session)}}
 	v.Trouble = bad
@@ -202,14 +126,14 @@ func (t *Transport) greet(ctx context.Context, v *SessionView, h *HostView, pol 
 }
 
 // meet runs the session. Its Reply is why mail would not be sent here.
-func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Reply {
+func (t *Transport) meet(u *use, v *survey.SessionView, tg target, p policy) relay.Reply {
 	clock := stopwatch(time.Now())
 	nc, bad := t.dial(u, tg, p)
 	v.Connect = clock.lap()
 	if !bad.IsZero() {
 		return bad
 	}
-	c := &link{Conn: smtpclient.NewConn(nc, tg.Peer, t.cfg.Timeouts.AtMost(surveyStep)), target: tg}
+	c := newLink(nc, tg, t.cfg.Timeouts.AtMost(surveyStep))
 	c.Attach(&u.Claim)
 	defer func() {
 		c.Detach()
@@ -239,7 +163,7 @@ func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Repl
 	if bad := t.hear(c, v, p, &clock); !bad.IsZero() {
 		return bad
 	}
-	v.Offers = offers(c.Offers)
+	v.Offers = survey.Offers(c.Offers)
 	var failed relay.Reply
 	if !tg.Implicit && c.Ext.OffersTLS {
 		if failed = c.AskTLS(); failed.IsZero() {
@@ -249,7 +173,7 @@ func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Repl
 			if bad := c.Hello(t.ehlo(p)); !bad.IsZero() {
 				return bad
 			}
-			v.OverTLS = offers(c.Offers)
+			v.OverTLS = survey.Offers(c.Offers)
 		} else {
 			v.TLSTrouble = failed.String()
 		}
@@ -257,25 +181,14 @@ func (t *Transport) meet(u *use, v *SessionView, tg target, p policy) relay.Repl
 	return t.judge(c, v, tg, p, state, failed)
 }
 
-// offers are the lines of an EHLO without the server's name.
-func offers(lines []string) []string {
-	var all []string
-	for i, line := range lines {
-		if i > 0 && len(all) < maxOffers {
-			all = append(all, clipText(line))
-		}
-	}
-	return all
-}
-
 // hear takes the greeting and the reply to EHLO.
-func (t *Transport) hear(c *link, v *SessionView, p policy, clock *stopwatch) relay.Reply {
+func (t *Transport) hear(c *connpool.Conn, v *survey.SessionView, p policy, clock *stopwatch) relay.Reply {
 	r, err := c.Read(c.Limits.Greeting)
 	v.Greeting = clock.lap()
 	if err != nil {
 		return c.Failure(relay.StageGreeting, "waiting for the greeting", err)
 	}
-	v.Banner = clipText(fmt.Sprintf("%d %s", r.Code, strings.Join(r.Lines, " ")))
+	v.Banner = survey.ClipText(fmt.Sprintf("%d %s", r.Code, strings.Join(r.Lines, " ")))
 	if r.Class() != 2 {
 		return c.Named(r.Reply(relay.StageGreeting))
 	}

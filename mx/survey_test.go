@@ -12,10 +12,11 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
+	surveypkg "dawk/mx/survey"
 	"dawk/mx/tlspolicy"
 )
 
-func survey(t *testing.T, tr *mx.Transport, subject string) *mx.Survey {
+func survey(t *testing.T, tr *mx.Transport, subject string) *surveypkg.Survey {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()

@@ -4,29 +4,28 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"strings"
 
-	"dawk/mx/dns"
+	"dawk/mx/connpool"
 	"dawk/mx/smtpclient"
+	"dawk/mx/survey"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
 // judge says what a delivery would make of a session: why it would send
 // nothing, or how private it would be.
-func (t *Transport) judge(c *link, v *SessionView, tg target, p policy, state *tls.ConnectionState, failed relay.Reply) relay.Reply {
+func (t *Transport) judge(c *connpool.Conn, v *survey.SessionView, tg target, p policy, state *tls.ConnectionState, failed relay.Reply) relay.Reply {
 	v.TLS = c.TLS
 	var untrusted, unnamed error
 	if state != nil {
 		v.Cipher = tls.CipherSuiteName(state.CipherSuite)
-		v.Chain = viewChain(state.PeerCertificates)
+		v.Chain = survey.Chain(state.PeerCertificates)
 		untrusted = t.verifyPKIX(tg.Host, state.PeerCertificates)
 		v.PKIX = "good"
 		if untrusted != nil {
-			v.PKIX = clipText(certWords(untrusted))
+			v.PKIX = survey.ClipText(survey.CertWords(untrusted))
 		}
-		v.DANE = matchAll(tg.DANE, state)
+		v.DANE = survey.HoldTLSA(tg.DANE, state)
 		if p.DANE != nil {
 			unnamed = p.DANE.Verify(*state)
 		}
@@ -48,11 +47,11 @@ func (t *Transport) judge(c *link, v *SessionView, tg target, p policy, state *t
 	case c.TLS == "" || p.Level == tlspolicy.LevelOff:
 		v.Reached = "in the clear"
 	case p.DANE != nil && unnamed != nil:
-		return no("the certificate of %s is none of those that DNS names (DANE): %s", tg.Host, certWords(unnamed))
+		return no("the certificate of %s is none of those that DNS names (DANE): %s", tg.Host, survey.CertWords(unnamed))
 	case p.DANE != nil:
 		v.Reached = "encrypted, and the host verified by DANE"
 	case p.Level >= tlspolicy.LevelVerified && untrusted != nil:
-		return no("the certificate does not stand for %s: %s", tg.Host, certWords(untrusted))
+		return no("the certificate does not stand for %s: %s", tg.Host, survey.CertWords(untrusted))
 	case p.Level >= tlspolicy.LevelVerified:
 		v.Reached = "encrypted, and the host verified by its certificate"
 	default:
@@ -72,56 +71,4 @@ func (t *Transport) verifyPKIX(name string, chain []*x509.Certificate) error {
 	}
 	_, err := chain[0].Verify(x509.VerifyOptions{DNSName: name, Roots: t.cfg.RootCAs, Intermediates: between})
 	return err
-}
-
-// certWords is why a certificate does not do.
-func certWords(err error) string {
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return "it is signed by an authority that we do not know"
-	}
-	return strings.TrimPrefix(err.Error(), "x509: ")
-}
-
-// matchAll holds each TLSA record by itself against what the host sent.
-func matchAll(d *tlspolicy.DANE, state *tls.ConnectionState) []Match {
-	if d == nil {
-		return nil
-	}
-	var all []Match
-	for i, r := range d.Records {
-		if i == maxTLSAShown {
-			break
-		}
-		m := Match{TLSAView: TLSAView{Record: clipText(r.String()), Use: d.Use(r)}}
-		if tlspolicy.Usable(r) {
-			alone := &tlspolicy.DANE{Base: d.Base, Names: d.Names, Usable: []dns.TLSA{r}}
-			m.Matches = alone.Verify(*state) == nil
-		}
-		all = append(all, m)
-	}
-	return all
-}
-
-func viewChain(chain []*x509.Certificate) []CertView {
-	var all []CertView
-	for i, c := range chain {
-		if i == maxCertsShown {
-			break
-		}
-		v := CertView{Subject: clipText(c.Subject.String()), Issuer: clipText(c.Issuer.String()), NotBefore: c.NotBefore, NotAfter: c.NotAfter}
-		names := c.DNSNames
-		for _, ip := range c.IPAddresses {
-			names = append(names, ip.String())
-		}
-		for j, n := range names {
-			if j == maxNamesShown {
-				v.Names = append(v.Names, fmt.Sprintf("and %d more", len(names)-j))
-				break
-			}
-			v.Names = append(v.Names, clipText(n))
-		}
-		all = append(all, v)
-	}
-	return all
 }

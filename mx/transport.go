@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"dawk/mx/connpool"
 	"dawk/mx/dial"
 	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
@@ -22,8 +23,8 @@ type Transport struct {
 	cfg       Config
 	routes    []*compiled
 	addresses dial.AddressPolicy
-	pool      *pool
-	bg        background
+	pool      *connpool.Pool
+	bg        connpool.Background
 	sessions  tls.ClientSessionCache
 	health    health
 	whose     shaping.Memory
@@ -47,7 +48,7 @@ func NewTransport(cfg Config) (*Transport, error) {
 	t.addresses = dial.AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
 	t.web = dial.Web{Addrs: cfg.Resolver, Addresses: t.addresses, Dial: t.cfg.Dial, Ip: t.cfg.IP,
 		TLS: &tls.Config{RootCAs: t.cfg.RootCAs, MinVersion: tls.VersionTLS12}}
-	t.pool = newPool(t.cfg.IdleTimeout, &t.bg)
+	t.pool = connpool.New(t.cfg.IdleTimeout, &t.bg)
 	for i, r := range cfg.Routes {
 		r.Name = r.name(i)
 		r.TLS = cfg.level(r)

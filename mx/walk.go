@@ -3,14 +3,15 @@ package mx
 import (
 	"slices"
 
+	"dawk/mx/dial"
 	"dawk/relay"
 )
 
 // walk is an attempt's way along the hosts of one destination.
 type walk struct {
 	pol      policy
-	sources  []*Source // that may stand in for pol.source
-	queue    []target  // still to try, best first
+	sources  []*dial.Source // that may stand in for pol.source
+	queue    []target       // still to try, best first
 	failures []relay.Reply
 
 	most            int  // dials: maxDials, or fewer
@@ -51,7 +52,7 @@ func (a *attempt) step(r *compiled, w *walk, rest []int) []int {
 	tg, from := w.queue[0], w.pol.source
 	s := a.session(tg, w.pol, rest, w.fresh)
 	if a.use.leave() {
-		a.t.pool.end(tg)
+		a.t.pool.End(tg.account)
 	}
 	if !s.stale {
 		a.visited(tg, s)
@@ -75,8 +76,8 @@ func (a *attempt) step(r *compiled, w *walk, rest []int) []int {
 }
 
 // given notes why a target is given up; false: it may do from another source.
-func (a *attempt) given(w *walk, why relay.Reply, from *Source) bool {
-	if ofSource(why) {
+func (a *attempt) given(w *walk, why relay.Reply, from *dial.Source) bool {
+	if dial.OfSource(why) {
 		if from == w.pol.source && len(w.sources) > 0 {
 			a.t.cfg.Log.Warn("a source address cannot be used; another of the pool stands in",
 				"source", from.Name, "instead", w.sources[0].Name, "reply", why.String())
@@ -111,11 +112,11 @@ func (a *attempt) connect(w *walk) {
 		return
 	}
 	group, from := w.queue[:n], w.pol.source
-	a.t.pool.begin(group[0]) // all are of one account
-	a.t.pool.room(a.use.Ctx, group[0])
+	a.t.pool.Begin(group[0].account) // all are of one account
+	a.t.pool.Room(a.use.Ctx, group[0].account, group[0].most)
 	won, nc, failed := a.t.race(a.use.Ctx, group, w.pol)
 	if a.use.ready = nc; nc == nil {
-		a.t.pool.end(group[0])
+		a.t.pool.End(group[0].account)
 	}
 	gone := make([]bool, n)
 	for _, d := range failed {
@@ -149,7 +150,7 @@ func (a *attempt) equals(w *walk) int {
 		switch {
 		case i == w.most-w.dials, tg.rank != w.queue[0].rank, tg.provider != w.queue[0].provider, tg.Socket != "", !bad.IsZero():
 			return i
-		case i == 0 && a.t.pool.has(keyOf(tg, pol)):
+		case i == 0 && a.t.pool.Has(keyOf(tg, pol)):
 			return 0
 		}
 	}
@@ -164,7 +165,7 @@ func (t *Transport) idleFirst(targets []target, p policy) []target {
 			break
 		}
 		raised, _ := t.Raise(p, tg)
-		if i > 0 && t.pool.has(keyOf(tg, raised)) {
+		if i > 0 && t.pool.Has(keyOf(tg, raised)) {
 			first := append([]target{tg}, slices.Clone(targets[:i])...)
 			return append(first, targets[i+1:]...)
 		}

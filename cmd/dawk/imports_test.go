@@ -20,12 +20,14 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/queue":           {[]string{"dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
 	"dawk/queue/queuetest": {[]string{"dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support
-	"dawk/mx":              {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/mx/smarthost", "dawk/mx/smtpclient", "dawk/mx/shaping", "dawk/mx/letterhead"}, nil},
+	"dawk/mx":              {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/mx/smarthost", "dawk/mx/smtpclient", "dawk/mx/shaping", "dawk/mx/letterhead", "dawk/mx/connpool", "dawk/mx/survey"}, nil},
 	"dawk/mx/dial":         {[]string{"dawk/relay", "dawk/mx/dns"}, nil},
 	"dawk/mx/tlspolicy":    {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial"}, []string{"golang.org/x/sync/singleflight"}},
 	"dawk/mx/smarthost":    {[]string{"dawk/relay"}, nil},
-	"dawk/mx/smtpclient":   {[]string{"dawk/relay", "dawk/mx/tlspolicy", "dawk/mx/smarthost"}, nil},
+	"dawk/mx/smtpclient":   {[]string{"dawk/relay", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/mx/smarthost"}, nil},
 	"dawk/mx/shaping":      {[]string{"dawk/relay", "dawk/mx/tlspolicy"}, []string{"golang.org/x/net/publicsuffix"}},
+	"dawk/mx/connpool":     {[]string{"dawk/relay", "dawk/mx/smtpclient", "dawk/mx/tlspolicy"}, nil},
+	"dawk/mx/survey":       {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/letterhead":   {[]string{"dawk/relay"}, nil},
 	"dawk/mx/dns":          {nil, []string{"github.com/miekg/dns", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/oauth":        {[]string{"dawk/relay"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},

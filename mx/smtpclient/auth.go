@@ -90,8 +90,8 @@ func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
 	no := func(format string, args ...any) relay.Reply {
 		return c.Named(relay.Failure(relay.StageAuth, StatusNoLogin, format, args...))
 	}
-	if !checked && !c.peer.local() {
-		return no("the password is not sent to %s, whose certificate was not checked", c.peer)
+	if !checked && !c.Peer.local() {
+		return no("the password is not sent to %s, whose certificate was not checked", c.Peer)
 	}
 	name, err := c.chooseMechanism(p)
 	if err != nil {
@@ -112,8 +112,8 @@ func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
 		m = mechanism{name: "XOAUTH2", initial: "user=" + p.User + "\x01auth=Bearer " + p.Password + "\x01\x01"}
 		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "", nil }
 	case AuthOAuthBearer:
-		m = mechanism{name: "OAUTHBEARER", initial: "n,a=" + saslName(p.User) + ",\x01host=" + c.peer.Host + "\x01port=" +
-			strconv.Itoa(int(c.peer.Addr.Port())) + "\x01auth=Bearer " + p.Password + "\x01\x01"}
+		m = mechanism{name: "OAUTHBEARER", initial: "n,a=" + saslName(p.User) + ",\x01host=" + c.Peer.Host + "\x01port=" +
+			strconv.Itoa(int(c.Peer.Addr.Port())) + "\x01auth=Bearer " + p.Password + "\x01\x01"}
 		// RFC 7628 §3.2.3: a lone ^A asks for the verdict.
 		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "\x01", nil }
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"dawk/mx/dial"
 	"dawk/relay"
 )
 
@@ -20,7 +21,7 @@ import (
 type Conn struct {
 	Nc     net.Conn
 	Br     *bufio.Reader
-	peer   Peer
+	Peer   Peer
 	Addr   string // the target's, without its port
 	Limits Timeouts
 	Ext    Extensions
@@ -56,7 +57,7 @@ func (u *Claim) budget(d time.Duration) time.Time {
 var longAgo = time.Unix(1, 0)
 
 func NewConn(nc net.Conn, p Peer, limits Timeouts) *Conn {
-	return &Conn{Nc: nc, Br: bufio.NewReaderSize(nc, 2*maxReplyLine), peer: p, Addr: p.Where(), Limits: limits}
+	return &Conn{Nc: nc, Br: bufio.NewReaderSize(nc, 2*maxReplyLine), Peer: p, Addr: p.Where(), Limits: limits}
 }
 
 // Attach binds the connection to an attempt: when its context ends, whatever
@@ -195,11 +196,11 @@ func (c *Conn) Failure(stage relay.Stage, waiting string, err error) relay.Reply
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe):
 		text = "the server closed the connection while " + waiting
 	default:
-		text = "lost the connection while " + waiting + ": " + Cause(err)
+		text = "lost the connection while " + waiting + ": " + dial.Cause(err)
 	}
 	r := relay.Failure(stage, status, "%s", text)
 	r.Remedy = hint(err)
-	r.MTA, r.Addr = c.peer.Host, c.Addr
+	r.MTA, r.Addr = c.Peer.Host, c.Addr
 	return r
 }
 
@@ -207,30 +208,16 @@ func (c *Conn) Failure(stage relay.Stage, waiting string, err error) relay.Reply
 // certificate of ours (RFC 8446 §6.2); with TLS 1.3 it comes after the
 // handshake. The words are those of crypto/tls, which exports no type for them.
 func hint(err error) string {
-	says := Cause(err)
+	says := dial.Cause(err)
 	if strings.HasPrefix(says, "tls: ") && strings.HasSuffix(says, "certificate") || says == "tls: certificate required" || says == "tls: unknown certificate authority" {
 		return "the server knows its clients by certificates: set client_certificate and client_key of the route to a pair that it accepts"
 	}
 	return ""
 }
 
-// Cause is the innermost reason of a network error: addresses and operations
-// around it are said elsewhere.
-func Cause(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	var sys *os.SyscallError
-	if errors.As(err, &sys) {
-		err = sys.Err
-	}
-	return err.Error()
-}
-
 // Named adds who said it.
 func (c *Conn) Named(r relay.Reply) relay.Reply {
-	r.MTA, r.Addr = c.peer.Host, c.Addr
+	r.MTA, r.Addr = c.Peer.Host, c.Addr
 	return r
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 
+	"dawk/mx/dial"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
@@ -25,11 +26,11 @@ func (c *Conn) Greeting() relay.Reply {
 func (c *Conn) Hello(name string) relay.Reply {
 	c.Ext, c.Offers = Extensions{}, nil
 	verb := "EHLO"
-	if c.peer.LMTP {
+	if c.Peer.LMTP {
 		verb = "LHLO"
 	}
 	r, err := c.command(verb+" "+name, c.Limits.Command)
-	if err == nil && r.Class() == 5 && c.TLS == "" && !c.peer.LMTP && !c.Dead {
+	if err == nil && r.Class() == 5 && c.TLS == "" && !c.Peer.LMTP && !c.Dead {
 		if r, err = c.command("HELO "+name, c.Limits.Command); err == nil && r.Class() == 2 {
 			c.Ext = Extensions{Name: parseEHLO(r.Lines[:1]).Name}
 			return relay.Reply{}
@@ -81,15 +82,15 @@ func (c *Conn) Secure(cfg *tls.Config) relay.Reply {
 		return relay.Reply{}
 	}
 	c.TLSErr = err
-	status, text := tlspolicy.StatusCrypto, "TLS handshake failed: "+Cause(err)
+	status, text := tlspolicy.StatusCrypto, "TLS handshake failed: "+dial.Cause(err)
 	var cert *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, errInjected):
 		status, text = StatusInjected, err.Error()
 	case errors.Is(err, tlspolicy.ErrNoTLSA):
-		text = "the certificate of " + c.peer.Host + " is none of those that DNS names (DANE)"
+		text = "the certificate of " + c.Peer.Host + " is none of those that DNS names (DANE)"
 	case errors.As(err, &cert):
-		text = "the certificate does not stand for " + c.peer.Host + ": " + certCause(cert)
+		text = "the certificate does not stand for " + c.Peer.Host + ": " + certCause(cert)
 	case c.use.Ctx.Err() != nil:
 		text = "the attempt was stopped during the TLS handshake"
 	}

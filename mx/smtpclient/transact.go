@@ -313,7 +313,7 @@ func (t *Transaction) body() {
 		t.settle(t.bodyFailure(err))
 		return
 	}
-	if !c.peer.LMTP {
+	if !c.Peer.LMTP {
 		reply, _ := t.finalReply()
 		t.settle(reply)
 		return
@@ -373,7 +373,7 @@ func (t *Transaction) bodyFailure(err error) relay.Reply {
 // emptyBody ends a DATA that nobody asked for: some servers answer 354 though
 // they accepted no recipient (RFC 2920 §3.1).
 func (t *Transaction) emptyBody() {
-	if t.c.peer.LMTP { // it answers for no recipient, and nothing follows (RFC 2033 §4.2)
+	if t.c.Peer.LMTP { // it answers for no recipient, and nothing follows (RFC 2033 §4.2)
 		t.c.Dead = true
 		return
 	}

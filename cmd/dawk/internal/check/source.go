@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"dawk/cmd/dawk/internal/config"
-	"dawk/mx"
+	"dawk/mx/dial"
 	"dawk/mx/dns"
 )
 
@@ -44,7 +44,7 @@ func (c *checker) used(name string) bool {
 	return slices.ContainsFunc(c.cfg.Routes, func(r config.RouteConfig) bool { return slices.Contains(r.Source, name) })
 }
 
-func (c *checker) sourceAddress(ctx context.Context, r *dns.Resolver, s mx.Source, a netip.Addr) Finding {
+func (c *checker) sourceAddress(ctx context.Context, r *dns.Resolver, s dial.Source, a netip.Addr) Finding {
 	// The system knows best what it may send from: addresses that it merely
 	// routes to itself count, too.
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))

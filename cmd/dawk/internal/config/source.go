@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"dawk/mx"
+	"dawk/mx/dial"
 	"dawk/relay"
 )
 
@@ -91,8 +91,8 @@ func (c *Config) checkPool(at string, pool []string, ip string) {
 }
 
 // Source is s for package mx; addresses that are none are left out.
-func (s *SourceConfig) Source() mx.Source {
-	out := mx.Source{Name: s.Name, EHLO: s.EHLO, Weight: s.Weight}
+func (s *SourceConfig) Source() dial.Source {
+	out := dial.Source{Name: s.Name, EHLO: s.EHLO, Weight: s.Weight}
 	if name, err := relay.NormalizeDomain(s.EHLO); err == nil && s.EHLO != "" {
 		out.EHLO = name
 	}
@@ -109,8 +109,8 @@ func (s *SourceConfig) Source() mx.Source {
 	return out
 }
 
-func (c *Config) sources() []mx.Source {
-	var out []mx.Source
+func (c *Config) sources() []dial.Source {
+	var out []dial.Source
 	for i := range c.Sources {
 		out = append(out, c.Sources[i].Source())
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/survey"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/dkim"
@@ -37,14 +38,14 @@ type Explanation struct {
 	MaxSize  int64          `json:"max_size"`           // octets
 	Route    explainedRoute `json:"route"`
 
-	Destination mx.Destination  `json:"destination"`
-	Limits      []string        `json:"limits,omitempty"`
-	Waiting     string          `json:"waiting,omitempty"` // for a provider that takes less at the moment, and why
-	EHLO        string          `json:"ehlo"`
-	Retry       []string        `json:"retry"`
-	MaxAge      string          `json:"max_age"`
-	DelayNotice string          `json:"delay_notice,omitempty"` // "": none
-	Bounce      explainedBounce `json:"bounce"`
+	Destination survey.Destination `json:"destination"`
+	Limits      []string           `json:"limits,omitempty"`
+	Waiting     string             `json:"waiting,omitempty"` // for a provider that takes less at the moment, and why
+	EHLO        string             `json:"ehlo"`
+	Retry       []string           `json:"retry"`
+	MaxAge      string             `json:"max_age"`
+	DelayNotice string             `json:"delay_notice,omitempty"` // "": none
+	Bounce      explainedBounce    `json:"bounce"`
 }
 
 type explainedUser struct {
@@ -237,7 +238,7 @@ func (e *Explainer) schedule(x *Explanation, m *relay.Message) {
 }
 
 // route is the [[route]] of a destination as the file has it.
-func (e *Explainer) route(d *mx.Destination) explainedRoute {
+func (e *Explainer) route(d *survey.Destination) explainedRoute {
 	out := explainedRoute{Routes: len(e.Cfg.Routes)}
 	if d.Route < 0 || d.Route >= len(e.Cfg.Routes) {
 		return out

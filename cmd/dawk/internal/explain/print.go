@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 
 	"dawk/cmd/dawk/internal/show"
-	"dawk/mx"
+	"dawk/mx/survey"
 	"dawk/relay"
 	"dawk/relay/identity"
 )
@@ -156,7 +156,7 @@ func (p Printer) sources(x *Explanation) {
 }
 
 // destinationStory is the table of hosts.
-func (p Printer) destinationStory(d *mx.Destination) {
+func (p Printer) destinationStory(d *survey.Destination) {
 	for _, r := range d.Trouble {
 		p.fact("Hosts", "%s", r)
 	}
@@ -188,7 +188,7 @@ func (p Printer) destinationStory(d *mx.Destination) {
 	}
 }
 
-func hostRows(t *tabwriter.Writer, h *mx.HostView) {
+func hostRows(t *tabwriter.Writer, h *survey.HostView) {
 	pref, name, level, why := fmt.Sprint(h.Preference), h.String(), h.TLS.Level, h.TLS.Why
 	if !h.Trouble.IsZero() {
 		level, why = "–", "not used: "+h.Trouble.String()

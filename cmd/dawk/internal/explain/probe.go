@@ -12,12 +12,13 @@ import (
 	"dawk/cmd/dawk/internal/show"
 	"dawk/mx"
 	"dawk/mx/dns"
+	"dawk/mx/survey"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
 // ProbeVerdict is one sentence on the whole.
-func ProbeVerdict(s *mx.Survey) string {
+func ProbeVerdict(s *survey.Survey) string {
 	what := "Mail for " + relay.Sanitize(s.At.Domain)
 	if s.At.Domain == "" {
 		what = "Mail"
@@ -66,7 +67,7 @@ func (p Printer) Survey(out Probed) error {
 	return p.Err
 }
 
-func dnsWords(s *mx.Survey) string {
+func dnsWords(s *survey.Survey) string {
 	servers := strings.Join(s.DNS, ", ")
 	if s.DNSTrusted {
 		return servers + ", whose word on DNSSEC is believed"
@@ -75,7 +76,7 @@ func dnsWords(s *mx.Survey) string {
 }
 
 // foundMX says what DNS has of the domain as a whole.
-func (p Printer) foundMX(d *mx.Destination) {
+func (p Printer) foundMX(d *survey.Destination) {
 	for _, r := range d.Trouble {
 		p.Line("  MX       %s", p.reply(r))
 	}
@@ -119,7 +120,7 @@ func stsWords(s *tlspolicy.STSView) string {
 }
 
 // host prints what is known without connecting.
-func (p Printer) host(h *mx.HostView) {
+func (p Printer) host(h *survey.HostView) {
 	title := fmt.Sprintf("%s:%d", relay.Sanitize(h.Host), h.Port)
 	var notes []string
 	if h.Preference > 0 {
@@ -150,7 +151,7 @@ func (p Printer) host(h *mx.HostView) {
 }
 
 // session prints what one address showed.
-func (p Printer) session(v *mx.SessionView) {
+func (p Printer) session(v *survey.SessionView) {
 	p.Line("  %s", p.Paint(show.Bold, v.Addr.String()))
 	if v.Banner != "" {
 		p.Line("    banner       %s", v.Banner)
@@ -197,7 +198,7 @@ func (p Printer) session(v *mx.SessionView) {
 	}
 }
 
-func (p Printer) certificate(c *mx.CertView) string {
+func (p Printer) certificate(c *survey.CertView) string {
 	words := c.Subject
 	if words == "" {
 		words = "(no subject)"
@@ -220,7 +221,7 @@ func (p Printer) certificate(c *mx.CertView) string {
 	return words + ", until " + end
 }
 
-func tookWords(v *mx.SessionView) string {
+func tookWords(v *survey.SessionView) string {
 	words := make([]string, 0, 5)
 	for _, step := range []struct {
 		name string
@@ -260,5 +261,5 @@ func NewTransport(c *config.Config) (*mx.Transport, error) {
 type Probed struct {
 	OK      bool   `json:"ok"` // mail would be given to one of the hosts
 	Verdict string `json:"verdict"`
-	*mx.Survey
+	*survey.Survey
 }
