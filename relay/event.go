@@ -17,7 +17,7 @@ const (
 	EventFailed    EventKind = "failed"
 	EventExpired   EventKind = "expired"
 	EventDeleted   EventKind = "deleted"
-	EventNotified  EventKind = "notified"     // a notice was enqueued: NoticeID
+	EventNotified  EventKind = "notified"     // a notice was enqueued: NoticeID; zero: a later list will tell it
 	EventDropped   EventKind = "dropped"      // a double bounce without postmaster: loud
 	EventHeld      EventKind = "held"         // by the operator or a rule
 	EventReleased  EventKind = "released"     // likewise

@@ -2,9 +2,9 @@ package schedule
 
 import "dawk/relay"
 
-// bucket lets pass so many in a span: never more than that in any span,
-// however it is laid. So it spreads them evenly, and lets through at once only
-// what a sixtieth of the span holds, or a second.
+// bucket allows at most n events in any window of a given length. It spreads them
+// evenly, and allows at once only what a sixtieth of the window holds, or a
+// second.
 //
 // It is a token bucket in the form of a theoretical arrival time: one number
 // that says when the tokens taken so far would all have been earned. Times are

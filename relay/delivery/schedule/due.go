@@ -2,7 +2,7 @@ package schedule
 
 // dueHeap orders entries by when they are due, or by when their delay notice
 // is: a heap with four children a node, which is shallower than a binary one
-// and kinder to the cache. Each entry knows its position, so that any of them
+// and needs fewer cache lines. Each entry knows its position, so that any of them
 // can be taken out.
 type dueHeap struct {
 	t       *table

@@ -33,22 +33,22 @@ type provider struct {
 // providers count by; half is what TCP does in the same place.
 const (
 	startConnections  = 2
-	growAfter         = time.Minute      // after the first slow-down; doubled with each further one
+	growAfter         = time.Minute      // after the first throttling; doubled with each further one
 	growAfterMost     = 16 * time.Minute //
 	throttlePause     = 5 * time.Second  // when fewer connections did not help; doubled each time
 	throttlePauseMost = 5 * time.Minute
-	throttleMemory    = time.Hour // how long a slow-down is remembered
+	throttleMemory    = time.Hour // how long a throttling is remembered
 )
 
 // pace is how many connections a provider takes now, as far as is known.
 type pace struct {
 	limit       int    // connections at once, 1 to Allowance.Connections
 	credit      int    // successes with all connections in use since the last change
-	epoch       uint32 // of slow-downs: attempts that were under way at one say nothing new by another
-	again       int    // slow-downs in a row, without a success between them
-	strikes     int    // slow-downs since the limit was whole
+	epoch       uint32 // of throttlings: attempts that were under way at one say nothing new by another
+	again       int    // throttlings in a row, without a success between them
+	strikes     int    // throttlings since the limit was whole
 	growAt      int64  // before that it does not grow; 0: it may
-	throttledAt int64  // the last slow-down; 0: none is remembered
+	throttledAt int64  // the last throttling; 0: none is remembered
 	throttledBy relay.Reply
 
 	failures int  // attempts in a row that did not get in
@@ -94,7 +94,7 @@ func (p *provider) succeeded(now int64) {
 }
 
 // throttled: an attempt was told to slow down. It says whether that was news, and
-// how long the provider is to be left alone.
+// for how long to suspend the provider.
 func (p *provider) throttled(f *Slot, by relay.Reply, now int64, shortest time.Duration) (news bool, pause time.Duration) {
 	p.failures, p.probing = 0, false
 	if f.epoch != p.epoch {
@@ -112,8 +112,8 @@ func (p *provider) throttled(f *Slot, by relay.Reply, now int64, shortest time.D
 	return true, pause
 }
 
-// shut: an attempt did not get in. It says how long the provider is to be left
-// alone: not at all, unless as many in a row fared alike as it has connections.
+// shut: an attempt did not get in. It says for how long to suspend the provider:
+// not at all, unless as many attempts in a row failed so as it has connections.
 func (p *provider) shut(shortest time.Duration) time.Duration {
 	p.failures++
 	enough := max(2, p.limit)

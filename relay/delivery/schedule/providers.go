@@ -41,7 +41,7 @@ func (p *provider) idle() bool {
 	return p.domains == 0 && p.slots == 0 && p.suspension.until == 0 && !p.node.queued
 }
 
-// Sweep forgets what is old: slow-downs after an hour, rates that are full
+// Sweep forgets what is old: throttlings after an hour, rates that are full
 // again, and providers that were idle at the last look already.
 func (s *Schedule) Sweep(now int64) {
 	for _, p := range s.providers {

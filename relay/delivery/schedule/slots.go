@@ -116,8 +116,8 @@ func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news boo
 	return news
 }
 
-// shut is for a provider of several domains: one that is alone is left alone
-// itself, and one that is dead among others is no verdict on them.
+// shut is for a provider of several domains. A single domain is suspended itself,
+// and one dead domain among others says nothing of them.
 func (s *Schedule) shut(p *provider) time.Duration {
 	if p.domains < 2 {
 		return 0
