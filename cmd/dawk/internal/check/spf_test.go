@@ -9,7 +9,8 @@ import (
 	"dawk/mx/dns"
 )
 
-// spfZone is DNS for the checks of SPF: "TXT name", "A name" and "MX name".
+// spfZone is DNS for the checks of SPF: "TXT name", "A name", "MX name" and
+// "PTR address".
 type spfZone map[string][]string
 
 func (z spfZone) get(typ, name string) ([]string, error) {
@@ -44,6 +45,11 @@ func (z spfZone) LookupMX(_ context.Context, domain string) (a dns.Answer[dns.MX
 	return a, err
 }
 
+func (z spfZone) LookupPTR(_ context.Context, addr netip.Addr) (dns.Answer[string], error) {
+	records, err := z.get("PTR", addr.String())
+	return dns.Answer[string]{Records: records}, err
+}
+
 // RFC 7208, as far as an administrator's record goes.
 func TestSPF(t *testing.T) {
 	zone := spfZone{
@@ -52,9 +58,14 @@ func TestSPF(t *testing.T) {
 		"TXT loop.test":   {"v=spf1 include:loop.test -all"},
 		"TXT none.test":   {"v=spf10 +all", "verification=1"},
 		"TXT lost.test":   {},
+		"A lost.test":     {},
 		"A relay.test":    {"192.0.2.25", "2001:db8::25"},
 		"A a.test":        {"192.0.2.77"},
 		"MX a.test":       {"relay.test"},
+		"PTR 192.0.2.25":  {"relay.test"},
+
+		"A 192.0.2.25.in-addr.known.test": {"127.0.0.2"},
+		"A relay.test.known.test":         {"127.0.0.2"},
 	}
 	for record, want := range map[string]string{
 		"v=spf1 ip4:192.0.2.25 -all":              "✔ the record of a.test allows 192.0.2.25",
@@ -71,18 +82,28 @@ func TestSPF(t *testing.T) {
 		"v=spf1 include:strict.test ?all":         "! the record of a.test does not allow 192.0.2.25 (neutral)",
 		"v=spf1 exp=why.%{d} redirect=other.test": "✔ the record of a.test allows",
 		"v=spf1 redirect=strict.test":             "! the record of a.test does not allow 192.0.2.25 (fail)",
-		"v=spf1 include:none.test -all":           "! a.test: its SPF record is not valid: none.test, which it names, has none",
+		"v=spf1 include:none.test -all":           "! a.test: its SPF record is not valid: a domain that it names has none",
 		"v=spf1 include:loop.test -all":           "! a.test: its SPF record is not valid: it needs more than 10 lookups",
 		"v=spf1 include:lost.test -all":           "! the SPF record of a.test could not be followed",
-		"v=spf1 ip4:none -all":                    `! a.test: its SPF record is not valid: "ip4:none" holds no address`,
-		"v=spf1 a/99 -all":                        `! a.test: its SPF record is not valid: "a/99" is no mechanism`,
-		"v=spf1 ipv4:192.0.2.25":                  `! a.test: its SPF record is not valid: "ipv4:192.0.2.25" is unknown`,
-		"v=spf1 exists:%{i}.x.test -all":          "✔ a.test has a record that is not followed here: it depends on the single mail",
-		"v=spf1 ip4:192.0.2.25 -all\nv=spf1 +all": "! a.test: its SPF record is not valid: there are 2",
-		"something else":                          "! a.test has no SPF record",
+		"v=spf1 ip4:none -all":                    "! a.test: its SPF record is not valid: ip4 or ip6 without an address",
+		"v=spf1 a/99 -all":                        "! a.test: its SPF record is not valid: a network of a wrong size",
+		"v=spf1 ipv4:192.0.2.25":                  "! a.test: its SPF record is not valid: it holds an unknown term",
+		"v=spf1 exists:%{i}.%{v}.known.test -all": "✔ the record of a.test allows",
+		"v=spf1 exists:%{h}.known.test -all":      "✔ the record of a.test allows",
+		"v=spf1 exists:%{i}.x.test -all":          "! the record of a.test does not allow 192.0.2.25 (fail)",
+		"v=spf1 exists:%{z}.x.test -all":          "! a.test: its SPF record is not valid: invalid macro",
+		"v=spf1 ptr:relay.test -all":              "✔ the record of a.test allows",
+		"v=spf1 ptr -all":                         "! the record of a.test does not allow 192.0.2.25 (fail)",
+		"v=spf1 a:0.test a:1.test mx:2.test +all": "! a.test: its SPF record is not valid: more than 2 of its lookups find nothing",
+		"v=spf1 a:lost.test -all":                 "! the SPF record of a.test could not be followed: DNS: SERVFAIL",
+		"v=spf1 ip4:192.0.2.25 -all\nv=spf1 +all": "! a.test: its SPF record is not valid: there is more than one",
+		"something else":                          "none",
 	} {
 		zone["TXT a.test"] = strings.Split(record, "\n")
-		got := spfOf(t.Context(), zone, "a.test", []netip.Addr{netip.MustParseAddr("192.0.2.25")})
+		got, ok := spfOf(t.Context(), zone, "relay.test", "a.test", []netip.Addr{netip.MustParseAddr("192.0.2.25")})
+		if !ok && want == "none" {
+			continue
+		}
 		if len(got) != 1 {
 			t.Errorf("%s: %v", record, got)
 			continue
@@ -93,8 +114,11 @@ func TestSPF(t *testing.T) {
 		}
 	}
 	zone["TXT a.test"] = []string{"v=spf1 a:relay.test -all"}
-	if got := spfOf(t.Context(), zone, "a.test", []netip.Addr{netip.MustParseAddr("2001:db8::25"), netip.MustParseAddr("2001:db8::26")}); len(got) != 2 ||
+	if got, _ := spfOf(t.Context(), zone, "relay.test", "a.test", []netip.Addr{netip.MustParseAddr("2001:db8::25"), netip.MustParseAddr("2001:db8::26")}); len(got) != 2 ||
 		got[0].Level != levelOK || got[1].Level != LevelWarning || got[1].Advice != "put ip6:2001:db8::26 into the record of a.test" {
 		t.Errorf("%+v", got)
+	}
+	if got, _ := spfOf(t.Context(), zone, "relay.test", "a.test", nil); len(got) != 1 || got[0].Level != levelOK || !strings.HasPrefix(got[0].Message, "a.test has an SPF record") {
+		t.Errorf("without an address of ours: %+v", got)
 	}
 }
