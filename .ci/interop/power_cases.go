@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"dawk/queue"
+	"dawk/queue/boltstore"
 	"dawk/queue/queuetest"
 	vocabulary "dawk/relay"
 )
@@ -88,7 +88,7 @@ func powerCut(t *T, w *world) {
 
 // allThere opens a disk and looks for all that was promised.
 func allThere(w *world, dir string, promised []vocabulary.QueueID) error {
-	q, err := queue.Open(queue.Options{Dir: dir, MinFree: 1, Reserve: -1})
+	q, err := boltstore.Open(boltstore.Options{Dir: dir, MinFree: 1, Reserve: -1})
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func allThere(w *world, dir string, promised []vocabulary.QueueID) error {
 	if err := q.Close(); err != nil {
 		return err
 	}
-	report, err := queue.VerifyDir(w.ctx, dir)
+	report, err := boltstore.VerifyDir(w.ctx, dir)
 	for _, p := range report.Problems {
 		if !strings.Contains(p, "the next start removes it") { // such a file was never promised
 			return fmt.Errorf("the queue is not sound: %s", p)

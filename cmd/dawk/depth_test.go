@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"dawk/mx/mxtest"
-	"dawk/queue"
+	"dawk/queue/boltstore"
 	"dawk/relay"
 )
 
@@ -93,7 +93,7 @@ func underRaceDetector() bool {
 // fillDeferred makes a queue of depth messages for 20,000 domains, all tried
 // once and due tomorrow.
 func fillDeferred(t *testing.T, dir string, depth int) {
-	q, err := queue.Open(queue.Options{Dir: dir, MinFree: 1})
+	q, err := boltstore.Open(boltstore.Options{Dir: dir, MinFree: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

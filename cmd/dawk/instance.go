@@ -14,7 +14,7 @@ import (
 	"dawk/metrics"
 	"dawk/mx"
 	"dawk/mx/dns"
-	"dawk/queue"
+	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
@@ -29,11 +29,11 @@ import (
 
 // The wiring, in six lines: who stands behind the interfaces.
 var (
-	_ accept.Queue             = (*queue.Queue)(nil)
+	_ accept.Queue             = (*boltstore.Store)(nil)
 	_ submission.Authenticator = (*identity.Users)(nil)
-	_ delivery.Queue           = (*queue.Queue)(nil)
+	_ delivery.Queue           = (*boltstore.Store)(nil)
 	_ delivery.Transport       = (*mx.Transport)(nil)
-	_ admin.Queue              = (*queue.Queue)(nil)
+	_ admin.Queue              = (*boltstore.Store)(nil)
 	_ relay.Observer           = (*metrics.Set)(nil)
 )
 
@@ -50,7 +50,7 @@ type instance struct {
 	cfg *config.Config
 	log *slog.Logger
 
-	queue      *queue.Queue
+	queue      *boltstore.Store
 	resolver   *dns.Resolver
 	transport  *mx.Transport
 	logins     config.Logins // of routes
@@ -117,7 +117,7 @@ func (r *instance) openQueue() (err error) {
 	}
 	opt.CommitSeconds = r.metrics.Commit
 	opt.Fatal = func(err error) { r.distrusted <- err }
-	r.queue, err = queue.Open(opt)
+	r.queue, err = boltstore.Open(opt)
 	return err
 }
 

@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"dawk/queue"
+	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/admin"
 )
 
 // fillQueue makes a queue in dir with so many messages of 244 KiB, which stay in the queue file.
-func fillQueue(t *testing.T, dir string, messages int) *queue.Queue {
+func fillQueue(t *testing.T, dir string, messages int) *boltstore.Store {
 	t.Helper()
-	q, err := queue.Open(queue.Options{Dir: dir, MinFree: 1, Log: slog.New(slog.DiscardHandler)})
+	q, err := boltstore.Open(boltstore.Options{Dir: dir, MinFree: 1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func fillQueue(t *testing.T, dir string, messages int) *queue.Queue {
 }
 
 // drain deletes everything but the last message.
-func drain(t *testing.T, q *queue.Queue) {
+func drain(t *testing.T, q *boltstore.Store) {
 	t.Helper()
 	var ids []relay.QueueID
 	for e, err := range q.Entries() {
@@ -96,7 +97,7 @@ func TestStoreCommandsOffline(t *testing.T) {
 
 func TestAdminReportKeepsEverything(t *testing.T) {
 	r := adminReport(queue.Report{Messages: 1, Deliveries: 2, Problems: []string{"p"}, More: 3,
-		SetAside: []queue.SetAside{{Kind: "message", Reason: "checksum"}}})
+		Quarantined: []queue.Quarantined{{Kind: "message", Reason: "checksum"}}})
 	if r.Messages != 1 || r.Deliveries != 2 || len(r.Problems) != 1 || r.More != 3 || len(r.SetAside) != 1 || !strings.Contains(r.SetAside[0], "checksum") {
 		t.Errorf("%+v", r)
 	}

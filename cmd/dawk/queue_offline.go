@@ -10,14 +10,14 @@ import (
 	"path/filepath"
 
 	"dawk/cmd/dawk/internal/config"
-	"dawk/queue"
+	"dawk/queue/boltstore"
 	"dawk/relay/admin"
 )
 
 // verifyOffline checks the store of a relay that does not run. It changes
 // nothing.
 func verifyOffline(ctx context.Context, cfg *config.Config, _ *slog.Logger) (*admin.Report, error) {
-	r, err := queue.VerifyDir(ctx, cfg.DataDir)
+	r, err := boltstore.VerifyDir(ctx, cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func compactOffline(ctx context.Context, cfg *config.Config, log *slog.Logger) (
 	if entries, err := os.ReadDir(cfg.DataDir); errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil, fmt.Errorf("there is no queue in %s", filepath.Clean(cfg.DataDir))
 	}
-	q, err := queue.Open(cfg.QueueOptions(log))
+	q, err := boltstore.Open(cfg.QueueOptions(log))
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"dawk/cmd/dawk/internal/explain"
 	"dawk/queue"
+	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
@@ -53,12 +54,12 @@ func (r *instance) dispatching() error {
 }
 
 func (r *instance) storeStats() admin.StoreStats {
-	s := r.queue.Stats()
-	return admin.StoreStats{Messages: s.Messages, FileBytes: s.FileBytes, FreeBytes: s.FreeBytes, DiskFree: s.DiskFree, Corrupt: s.SetAside}
+	s, f := r.queue.Stats(), r.queue.FileStats()
+	return admin.StoreStats{Messages: s.Messages, FileBytes: f.FileBytes, FreeBytes: f.FreeBytes, DiskFree: f.DiskFree, Corrupt: s.Quarantined}
 }
 
 // compact rewrites the queue's file and says what that brought.
-func compact(ctx context.Context, q *queue.Queue) (admin.Report, error) {
+func compact(ctx context.Context, q *boltstore.Store) (admin.Report, error) {
 	before, _ := q.FileUse()
 	if err := q.Compact(ctx); err != nil {
 		return admin.Report{}, err
@@ -70,7 +71,7 @@ func compact(ctx context.Context, q *queue.Queue) (admin.Report, error) {
 
 func adminReport(r queue.Report) admin.Report {
 	out := admin.Report{Messages: r.Messages, Deliveries: r.Deliveries, Problems: r.Problems, More: r.More}
-	for _, s := range r.SetAside {
+	for _, s := range r.Quarantined {
 		out.SetAside = append(out.SetAside, fmt.Sprint(s))
 	}
 	return out

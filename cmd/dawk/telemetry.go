@@ -52,10 +52,10 @@ func (r *instance) newMetrics() *metrics.Set {
 }
 
 func (r *instance) queueMetrics() metrics.Queue {
-	s := r.queue.Stats()
-	return metrics.Queue{Messages: int64(s.Messages), SetAside: int64(s.SetAside), FileBytes: s.FileBytes, FreeBytes: s.FreeBytes,
-		Journal: s.JournalBytes, Checkpoints: uint64(s.Checkpoints),
-		DiskFree: s.DiskFree, Room: s.Room, Limit: s.Limit}
+	s, f := r.queue.Stats(), r.queue.FileStats()
+	return metrics.Queue{Messages: s.Messages, SetAside: s.Quarantined, FileBytes: f.FileBytes, FreeBytes: f.FreeBytes,
+		Journal: f.JournalBytes, Checkpoints: uint64(f.Checkpoints),
+		DiskFree: f.DiskFree, Room: f.Room, Limit: f.Limit}
 }
 
 func (r *instance) deliveryMetrics() metrics.Delivery {

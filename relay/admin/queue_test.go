@@ -12,21 +12,21 @@ import (
 	"testing"
 	"time"
 
-	"dawk/queue"
+	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/admin"
 )
 
-func openQueue(t *testing.T, dir string) *queue.Queue {
+func openQueue(t *testing.T, dir string) *boltstore.Store {
 	t.Helper()
-	q, err := queue.Open(queue.Options{Dir: dir, MinFree: 1})
+	q, err := boltstore.Open(boltstore.Options{Dir: dir, MinFree: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return q
 }
 
-func enqueue(t *testing.T, q *queue.Queue, content string, to ...string) relay.QueueID {
+func enqueue(t *testing.T, q *boltstore.Store, content string, to ...string) relay.QueueID {
 	t.Helper()
 	d, err := q.NewDraft()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"dawk/queue"
+	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/delivery"
 )
@@ -43,14 +43,14 @@ func (u *until) Observe(e relay.Event) {
 // but for what is held.
 func TestWithTheRealQueue(t *testing.T) {
 	dir := t.TempDir()
-	open := func() *queue.Queue {
-		q, err := queue.Open(queue.Options{Dir: dir, MinFree: 1})
+	open := func() *boltstore.Store {
+		q, err := boltstore.Open(boltstore.Options{Dir: dir, MinFree: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return q
 	}
-	send := func(q *queue.Queue, to ...string) relay.QueueID {
+	send := func(q *boltstore.Store, to ...string) relay.QueueID {
 		draft, err := q.NewDraft()
 		if err != nil {
 			t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"dawk/mx/dns"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
-	"dawk/queue"
+	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/delivery"
@@ -94,8 +94,8 @@ func (c *Config) PostmasterPath() relay.Path {
 }
 
 // QueueOptions lacks Destination, Fatal and Hook.
-func (c *Config) QueueOptions(log *slog.Logger) queue.Options {
-	return queue.Options{
+func (c *Config) QueueOptions(log *slog.Logger) boltstore.Options {
+	return boltstore.Options{
 		Dir:            c.DataDir,
 		MaxSize:        int64(c.Queue.MaxSize),
 		MinFree:        int64(c.Queue.MinFree),

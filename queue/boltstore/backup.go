@@ -1,0 +1,94 @@
+package boltstore
+
+import (
+	"archive/tar"
+	"context"
+	"dawk/queue/record"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Backup writes a consistent copy of the queue to w while it runs: a tar
+// archive with queue.db and the spool files that it names. Unpacked into an
+// empty data directory it is a queue. The messages in it are those that were
+// queued when Backup began; what is delivered afterwards would be delivered
+// again from the copy.
+//
+// A spool file that is missing makes an error at the end; everything else is
+// in the archive then.
+func (q *Store) Backup(ctx context.Context, w io.Writer) error {
+	if !q.upkeep.TryLock() {
+		return errBusy
+	}
+	defer q.upkeep.Unlock()
+	defer q.pinSpool()()
+	ctx, cancel := q.untilClosed(ctx)
+	defer cancel()
+	out := tar.NewWriter(&ctxWriter{ctx, w})
+	var missing error
+	err := q.viewAlone(func(tx *bolt.Tx) error {
+		if err := out.WriteHeader(&tar.Header{Name: fileName, Size: tx.Size(), Mode: 0o600, ModTime: stamp()}); err != nil {
+			return err
+		}
+		if _, err := tx.WriteTo(out); err != nil {
+			return err
+		}
+		c := tx.Bucket(bucketMsg).Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if len(k) != 8 || len(v) < record.HeaderSize || v[1]&record.InFile == 0 {
+				continue
+			}
+			err := q.backupFile(out, binary.BigEndian.Uint64(k), int64(binary.BigEndian.Uint64(v[16:])))
+			if errors.Is(err, errNoFile) {
+				missing = errors.Join(missing, err)
+			} else if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = out.Close()
+	}
+	if err = errors.Join(err, missing); err != nil {
+		return fmt.Errorf("back up the queue: %w", err)
+	}
+	return nil
+}
+
+var errNoFile = errors.New("a spool file is missing or has another size")
+
+func (q *Store) backupFile(out *tar.Writer, id uint64, want int64) error {
+	f, err := os.Open(q.spoolPath(id))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoFile, err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Size() != want {
+		return fmt.Errorf("%w: %s", errNoFile, f.Name())
+	}
+	name := fmt.Sprintf("%s/%s/%016x", spoolName, spoolDir(id), id)
+	if err := out.WriteHeader(&tar.Header{Name: name, Size: want, Mode: 0o600, ModTime: stamp()}); err != nil {
+		return err
+	}
+	_, err = io.CopyN(out, f, want)
+	return err
+}
+
+// ctxWriter fails once ctx has ended.
+type ctxWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (c *ctxWriter) Write(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.w.Write(p)
+}

@@ -1,0 +1,218 @@
+package boltstore
+
+import (
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dawk/queue/journal"
+	"dawk/relay"
+)
+
+// The write transaction stays open until one of these, and is committed then:
+// a checkpoint. What was accepted and delivered meanwhile never reaches a page.
+const (
+	journalLimit    = 16 << 20               // octets of records
+	checkpointAfter = 250 * time.Millisecond // since the first record
+	checkpointNodes = 2048                   // pages that bbolt took apart in memory
+	checkpointRows  = 1024                   // new messages that are still there: bbolt keeps them in one node, and moves it at each removal
+)
+
+// begin sees to it that there is an open transaction with all that is durable.
+func (w *writer) begin() error {
+	if w.open.tx != nil {
+		return nil
+	}
+	tx, err := w.q.db.Begin(true)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	t := openTables(tx)
+	if w.j.Records() > 0 {
+		if err := w.j.Again(t.redo(nil, true)); err != nil {
+			tx.Rollback()
+			return err
+		}
+	}
+	w.open, w.rows = t, 0 // only now: half of it must never be committed
+	return nil
+}
+
+// rollback takes everything out of the open transaction that is not durable;
+// begin brings back what is.
+func (w *writer) rollback() {
+	if w.open.tx != nil {
+		w.open.tx.Rollback()
+		w.open = tables{}
+	}
+}
+
+// newTxn is a new group in the open transaction.
+func (w *writer) newTxn() *txn {
+	t := &txn{q: w.q, tables: w.open}
+	if w.j.Mark().Armed && w.j.End() < w.q.opt.journal()+journalLimit { // beyond it only where a checkpoint finds no room
+		t.rec = &w.rec
+		t.rec.Reset()
+	}
+	return t
+}
+
+// keep makes a group durable: by a record in the journal, or, where that would
+// be too long or finds no room, by a checkpoint.
+func (w *writer) keep(t *txn) error {
+	if t.rec != nil {
+		err := w.j.Add(t.rec, t.totals())
+		if err == nil {
+			w.rows = max(0, w.rows+t.messages)
+			w.touched.add(t.touched)
+		}
+		if err == nil || !isFull(err) {
+			return err
+		}
+	}
+	return w.commitFile(t.totals(), true)
+}
+
+// commitFile ends the open transaction. When it succeeds all records are
+// history; not armed: none follow until the next commit, queue.db alone is the
+// queue.
+func (w *writer) commitFile(now journal.Totals, armed bool) error {
+	next := w.j.Next(w.runID, armed)
+	w.open.book(now, next)
+	tx := w.open.tx
+	w.open = tables{} // whatever comes of it
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	w.j.Restart(next)
+	w.touched.clear()
+	w.stuckUntil = time.Time{}
+	w.q.counts.checkpoints.Add(1)
+	return nil
+}
+
+// checkpoint commits what is in the open transaction, if there is anything.
+// armed false: the file shall be the whole queue, also when nothing is to do.
+func (w *writer) checkpoint(armed bool) (err error) {
+	if w.dead || w.q.failed.Load() != nil { // the journal has it, and queue.db stays as it is
+		return errDistrusted
+	}
+	if w.j.Records() == 0 && (armed || !w.j.Mark().Armed) {
+		return nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			w.panicked, w.open = true, tables{}
+			err = panicError(r)
+		}
+	}()
+	if err := w.begin(); err != nil {
+		return err
+	}
+	if err = w.q.hook("checkpoint"); err == nil {
+		err = w.commitFile((&txn{q: w.q}).totals(), armed)
+	}
+	if err == nil {
+		return w.q.hook("checkpointed")
+	}
+	w.rollback()
+	return err
+}
+
+// prune makes room on a full disk: bbolt can use the pages of what was removed
+// only when that is committed. So everything is, but for new messages. The
+// generation stays: the records make whole again what queue.db is then.
+func (w *writer) prune() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.panicked, w.open = true, tables{}
+			err = panicError(r)
+		}
+	}()
+	w.rollback()
+	tx, err := w.q.db.Begin(true)
+	if err != nil {
+		return err
+	}
+	if err = w.j.Again(openTables(tx).redo(nil, false)); err != nil {
+		tx.Rollback()
+		return err
+	}
+	return tx.Commit()
+}
+
+// tidy makes a checkpoint, with the reserve given up if need be. On a full disk
+// everything stays in the journal, where it is safe, new mail is refused, and it
+// is tried again later.
+func (w *writer) tidy(armed bool) error {
+	began, pruned := time.Now(), false
+	for {
+		err := w.checkpoint(armed)
+		if err != nil && isFull(err) {
+			if w.q.space.dropReserve() {
+				continue
+			}
+			if !pruned && w.j.Records() > 0 {
+				if pruned, err = true, w.prune(); err == nil {
+					continue
+				}
+			}
+		}
+		if err == nil || w.dead {
+			return err
+		}
+		if !isFull(err) {
+			w.fail(nil, err)
+			return err
+		}
+		w.q.space.setFull(err)
+		w.stuckUntil = time.Now().Add(min(max(fullRetry, 9*time.Since(began)), fullLazier))
+		return fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
+	}
+}
+
+// end makes the last checkpoint, after which queue.db alone is the queue, and
+// removes the journal. On a full disk both stay as they are: the next start is
+// slower, nothing else.
+func (w *writer) end() error {
+	if w.dead || w.q.failed.Load() != nil {
+		w.rollback()
+		return nil
+	}
+	err := w.tidy(false)
+	if err == nil {
+		w.rollback()
+		err = w.markClean()
+	}
+	switch {
+	case err == nil:
+		w.j.Remove() // what stays is history
+	case isFull(err):
+		w.rollback()
+		err = nil
+	case !w.dead:
+		writeSuspect(w.q.opt.Dir, err)
+	}
+	return err
+}
+
+// grown makes a checkpoint where the open transaction or the journal is big.
+func (w *writer) grown() {
+	if w.j.Records() == 0 || !w.stuckUntil.IsZero() || w.dead {
+		return
+	}
+	if w.j.End() >= w.q.opt.journal() || w.rows >= checkpointRows ||
+		w.open.tx != nil && stats(w.open.tx).GetNodeCount() >= checkpointNodes {
+		w.tidy(true)
+	}
+}
+
+func stats(tx *bolt.Tx) *bolt.TxStats { st := tx.Stats(); return &st }
+
+func (o *Options) journal() int64 {
+	if o.Journal != 0 {
+		return o.Journal
+	}
+	return journalLimit
+}

@@ -1,0 +1,60 @@
+package boltstore
+
+import "time"
+
+const (
+	fullRetry  = time.Second      // before settlements are tried again on a full disk
+	fullLazier = 30 * time.Second // at most, where tries take long
+	fullShrink = 16               // by which groups shrink that do not fit
+)
+
+// settleFull commits settlements on a full disk: with the reserve given up,
+// then in smaller and smaller groups, since bbolt needs free pages for a
+// deletion too. What does not fit waits; nothing is lost. Tried says that all
+// of ops have just failed together, and spent how long a failed try took.
+//
+// bbolt walks through its whole file after each commit that fails, which takes
+// seconds in a deep queue. So the groups shrink fast, the next round begins with
+// one settlement, and it comes the later the longer the failed tries took.
+func (w *writer) settleFull(ops []*op, tried bool, spent time.Duration) {
+	size := len(ops)
+	for len(ops) > 0 {
+		if tried {
+			switch {
+			case w.q.space.dropReserve():
+			case size > 1:
+				size = max(1, size/fullShrink)
+			default:
+				w.putBack(ops)
+				w.fits = 1
+				w.retryAt = time.Now().Add(min(max(fullRetry, 9*spent), fullLazier))
+				return
+			}
+		}
+		tried = true
+		n := min(size, len(ops))
+		began := time.Now()
+		err := w.try(ops[:n], none)
+		switch {
+		case err == nil:
+			w.fits = n
+			ops, tried = ops[n:], false
+		case !isFull(err):
+			w.fail(ops, err)
+			return
+		default:
+			spent += time.Since(began)
+		}
+	}
+}
+
+// fitted lets the next group be larger after one of n settlements was
+// committed.
+func (w *writer) fitted(n int) {
+	if w.fits == 0 || n == 0 {
+		return
+	}
+	if w.fits *= 2; w.fits > lazyAlone {
+		w.fits = 0
+	}
+}

@@ -1,0 +1,44 @@
+package boltstore
+
+import "slices"
+
+// later adds a lazy operation: it rides with the next commit, or makes one
+// itself after lazyWait. Enqueues never wait for it.
+func (w *writer) later(o *op) {
+	w.mu.Lock()
+	w.lazy = append(w.lazy, o)
+	n := len(w.lazy)
+	w.mu.Unlock()
+	if n == 1 || n == lazyShare {
+		w.nudge()
+	}
+}
+
+func (w *writer) nudge() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// takeLazy takes up to limit lazy operations, oldest first.
+func (w *writer) takeLazy(limit int) []*op {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := min(limit, len(w.lazy))
+	taken := slices.Clone(w.lazy[:n])
+	w.lazy = slices.Delete(w.lazy, 0, n)
+	return taken
+}
+
+func (w *writer) putBack(ops []*op) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lazy = append(ops, w.lazy...)
+}
+
+func (w *writer) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.lazy)
+}

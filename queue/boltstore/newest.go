@@ -1,0 +1,141 @@
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"dawk/relay"
+)
+
+// bbolt shows readers the last checkpoint. Who wants what came since asks the
+// writer, in whose open transaction it is, or has a checkpoint made first.
+
+// view runs f in a read transaction, which shows the last checkpoint. It must be
+// short, and nothing that f was given may be kept. A damaged page is an error
+// and not the end of the process.
+func (q *Store) view(f func(*bolt.Tx) error) (err error) {
+	return q.viewWith(func() (*bolt.Tx, error) { return q.db.Begin(false) }, f)
+}
+
+func (q *Store) viewWith(begin func() (*bolt.Tx, error), f func(*bolt.Tx) error) (err error) {
+	q.dbMu.RLock()
+	defer q.dbMu.RUnlock()
+	if q.db == nil {
+		return relay.ErrClosed
+	}
+	tx, err := begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicError(r)
+		}
+	}()
+	return f(tx)
+}
+
+// touched are the messages that queue.db does not show as they are.
+type touched struct {
+	mu  sync.RWMutex
+	ids map[uint64]struct{}
+}
+
+func (s *touched) add(ids []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ids == nil {
+		s.ids = make(map[uint64]struct{})
+	}
+	for _, id := range ids {
+		s.ids[id] = struct{}{}
+	}
+}
+
+func (s *touched) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.ids)
+}
+
+func (s *touched) has(id uint64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.ids[id]
+	return ok
+}
+
+// read runs f in a transaction that shows one message as it is: in the file,
+// or, if it changed since the last checkpoint, in the writer's transaction.
+func (q *Store) read(id uint64, f func(*bolt.Tx) error) error {
+	if !q.w.touched.has(id) {
+		return q.view(f)
+	}
+	return q.viewOpen(f)
+}
+
+// viewOpen runs f, which must be short, between two groups.
+func (q *Store) viewOpen(f func(*bolt.Tx) error) (err error) {
+	ended := q.w.do(func() {
+		defer func() {
+			began := q.w.open.tx != nil
+			if r := recover(); r != nil {
+				err, q.w.panicked = panicError(r), !began
+			}
+			if err != nil && !began && !q.w.dead { // what is durable cannot be had back
+				q.w.fail(nil, err)
+				err = fmt.Errorf("%w: %w", relay.ErrClosed, err)
+			}
+		}()
+		if q.w.dead {
+			err = fmt.Errorf("%w: %w", relay.ErrClosed, errDistrusted)
+		} else if err = q.w.begin(); err == nil {
+			err = f(q.w.open.tx)
+		}
+	})
+	return errors.Join(ended, err)
+}
+
+// checkpointed sees to it that queue.db shows all that was done before.
+func (q *Store) checkpointed() (err error) {
+	ended := q.w.do(func() {
+		switch w := q.w; {
+		case w.dead:
+			err = fmt.Errorf("%w: %w", relay.ErrClosed, errDistrusted)
+		case w.j.Records() > 0 && time.Now().Before(w.stuckUntil):
+			err = fmt.Errorf("%w: what is in the journal does not fit queue.db", relay.ErrNoSpace)
+		default:
+			err = w.tidy(true)
+		}
+	})
+	return errors.Join(ended, err)
+}
+
+// upToDate gives what runs read transactions that show all that was done
+// before. On a full disk that is the writer.
+func (q *Store) upToDate() (view func(func(*bolt.Tx) error) error, err error) {
+	err = q.checkpointed()
+	if errors.Is(err, relay.ErrNoSpace) {
+		return q.viewOpen, nil
+	}
+	return q.view, err
+}
+
+// viewAlone runs f on a snapshot that needs no journal: a copy of it is a queue.
+func (q *Store) viewAlone(f func(*bolt.Tx) error) error {
+	return q.viewWith(func() (tx *bolt.Tx, err error) {
+		ended := q.w.do(func() {
+			if err = q.w.tidy(false); err == nil {
+				tx, err = q.db.Begin(false)
+			}
+		})
+		return tx, errors.Join(ended, err)
+	}, f)
+}

@@ -1,0 +1,186 @@
+// Package queue is what every store of the queue does and what they share: the
+// interface [Store], its errors and statistics, and the IDs of messages.
+//
+// boltstore is the store in one directory. A store of another kind is a package
+// beside it: it implements Store, passes queuetest, encodes its rows with
+// package record, and is one line in the server. It may take over Deliveries from
+// another relay while it runs (Watch) and give them back (the dispatcher's Forget).
+//
+// This package has no goroutines and no locks.
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"dawk/relay"
+)
+
+// Store is a queue on stable storage. Its methods may be called by several
+// goroutines at a time.
+type Store interface {
+	Acceptance
+	Scheduling
+	Inspection
+	// Stats scans nothing.
+	Stats() Stats
+	// Close makes durable what was handed over, and ends the store. Drafts that
+	// are still open are lost: their clients were told nothing yet.
+	Close() error
+}
+
+// Acceptance is what takes new mail.
+type Acceptance interface {
+	// NewDraft begins a message. Its error wraps relay.ErrNoSpace or
+	// relay.ErrClosed.
+	NewDraft() (relay.Draft, error)
+	// Enqueue returns nil once the message is on stable storage, with one
+	// Delivery for each destination of its recipients. The draft ends either way.
+	Enqueue(context.Context, relay.Draft, *relay.Message) error
+	// Room says, cheaply, why new mail would be refused; nil: it would not.
+	Room() error
+}
+
+// Scheduling is what delivers: a dispatcher holds the schedule in memory, and
+// the store is what it is loaded from and settles in.
+type Scheduling interface {
+	// Watch names the function that is told of every Delivery that has become
+	// ours: those of new mail, after the commit and before whoever caused it is
+	// answered; and those that a store shared by several relays takes over from
+	// another one, at any time later. It is set once, before the first Enqueue,
+	// and must not block.
+	Watch(func([]relay.Entry))
+	// Entries are all Deliveries that are ours, oldest message first. One that
+	// is made meanwhile may come here and to Watch both. A record that cannot be
+	// read comes as relay.ErrCorrupt; any other error ends the sequence.
+	Entries() iter.Seq2[relay.Entry, error]
+	// Claim reads a Delivery with its message and its content, which the caller
+	// closes. Errors: relay.ErrNotFound, relay.ErrCorrupt, relay.ErrClosed, or
+	// what the disk said. Where only the content cannot be had, there are a Claim
+	// without it and an error, relay.ErrContentLost when it never can.
+	Claim(relay.QueueID, uint16) (*relay.Claim, error)
+	// Settle commits a Settlement, all or nothing, and calls the function once
+	// afterwards. A failed Settlement left nothing behind, or the error is
+	// relay.ErrClosed. Nothing is written before an attempt.
+	Settle(relay.Settlement, func(error))
+	// NextID reserves a queue ID. It is never given again.
+	NextID() relay.QueueID
+	// DigestRows are the rows that wait to be listed, oldest first.
+	DigestRows() iter.Seq2[relay.DigestRow, error]
+}
+
+// Inspection is what an operator sees.
+type Inspection interface {
+	// Item is one message with all its Deliveries and their history. Errors:
+	// relay.ErrNotFound, relay.ErrCorrupt, or what the disk said.
+	Item(relay.QueueID) (*relay.Item, error)
+	// Items are all messages, oldest first, without history. An error that is
+	// relay.ErrCorrupt concerns one record; any other ends the sequence.
+	Items(context.Context) iter.Seq2[*relay.Item, error]
+	// Content is the message itself, which the caller closes.
+	Content(relay.QueueID) (relay.Content, error)
+}
+
+// Files is what a store in files of its own can do besides.
+type Files interface {
+	FileStats() FileStats
+	// Verify checks every invariant while the store runs and reads all content.
+	// Its error says that this could not be done; what is wrong is in the Report.
+	Verify(context.Context) (Report, error)
+	// Backup writes a snapshot that Verify would call sound, while the store runs.
+	Backup(context.Context, io.Writer) error
+	// Compact gives unused space back to the file system.
+	Compact(context.Context) error
+}
+
+// Errors of opening a store, for errors.Is. Their texts are for the operator.
+var (
+	ErrHeld    = errors.New("held by another dawk")
+	ErrNewer   = errors.New("written by a newer version of dawk")
+	ErrDamaged = errors.New("the queue file is damaged")
+)
+
+// Stats is a snapshot of any store, for metrics.
+type Stats struct {
+	Messages, Deliveries int64
+	Quarantined          int64 // records that could not be read and are kept apart
+	Commits, Operations  int64 // since it was opened
+	Waiting              int   // settlements that wait for a commit
+}
+
+// FileStats is a snapshot of a store in files. Sizes are in octets.
+type FileStats struct {
+	FileBytes    int64 // of the database
+	FreeBytes    int64 // of its pages that hold nothing
+	JournalBytes int64 // of records that the database lacks
+	DiskFree     int64 // of the file system
+	Room         int64 // for new mail
+	Limit        int64 // room below which new mail is refused
+	Checkpoints  int64 // commits of the database
+	CacheBytes   int64 // memory for mail that was just accepted
+}
+
+// Report is what a verification found. The queue is sound when Problems is
+// empty; rows in quarantine are no problem of the store, but mail that somebody
+// should look after.
+type Report struct {
+	Messages, Deliveries, Attempts int64
+	Files                          int64 // files that hold content of messages
+	Octets                         int64 // of content, all of it read and compared with its checksum
+	Quarantined                    []Quarantined
+	Problems                       []string
+	More                           int // problems that are not listed
+}
+
+// MaxProblems bounds a Report; the rest is counted.
+const MaxProblems = 1000
+
+// Problem adds one to the report.
+func (r *Report) Problem(format string, args ...any) {
+	if len(r.Problems) >= MaxProblems {
+		r.More++
+		return
+	}
+	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+}
+
+// Quarantined is a row that could not be read and was kept.
+type Quarantined struct {
+	ID     relay.QueueID
+	Kind   string // "message", "delivery", "attempt" or "notice"
+	Reason string
+	Octets int
+}
+
+func (s Quarantined) String() string {
+	return fmt.Sprintf("%s: %s of %d octets set aside: %s", s.ID, s.Kind, s.Octets, s.Reason)
+}
+
+// String is a summary for the operator.
+func (r Report) String() string {
+	verdict := "the queue is sound"
+	if n := len(r.Problems) + r.More; n > 0 {
+		verdict = fmt.Sprintf("%d problems", n)
+	}
+	return fmt.Sprintf("%s: %d messages, %d Deliveries, %d attempts, %d spool files, %s of content, %d rows set aside",
+		verdict, r.Messages, r.Deliveries, r.Attempts, r.Files, SizeText(r.Octets), len(r.Quarantined))
+}
+
+// Damaged is an error that wraps ErrDamaged.
+func Damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+}
+
+// SizeText is for people.
+func SizeText(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%d KiB", n>>10)
+}
