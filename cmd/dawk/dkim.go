@@ -13,6 +13,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/relay/dkim"
+	"dawk/relay/durable"
 )
 
 // newDKIMCommand makes keys for signing. It needs no running relay.
@@ -110,22 +111,11 @@ func zoneStrings(s string) string {
 // writeNewSecret writes a file that only its owner may read; an existing one
 // stays as it is.
 func writeNewSecret(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err := durable.New(path, data)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s is there already, and may be in use: choose another selector, or another file with -o", path)
 	}
 	if err != nil {
-		return fmt.Errorf("write the key: %w", err)
-	}
-	_, err = f.Write(data)
-	if serr := f.Sync(); err == nil {
-		err = serr
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		os.Remove(path)
 		return fmt.Errorf("write the key: %w", err)
 	}
 	return nil

@@ -18,6 +18,8 @@ import (
 var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay": {nil, []string{"golang.org/x/net/idna"}},
 
+	"dawk/relay/durable": {nil, []string{"golang.org/x/sys/unix"}},
+
 	"dawk/queue":                    {[]string{"dawk/relay"}, nil},
 	"dawk/queue/record":             {[]string{"dawk/relay"}, nil},
 	"dawk/queue/journal":            {[]string{"dawk/queue"}, []string{"golang.org/x/sys/unix"}},
@@ -26,23 +28,23 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/queue/queuetest":          {[]string{"dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support
 	"dawk/mx":                       {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/mx/smarthost", "dawk/mx/smtpclient", "dawk/mx/shaping", "dawk/mx/letterhead", "dawk/mx/connpool", "dawk/mx/survey"}, nil},
 	"dawk/mx/dial":                  {[]string{"dawk/relay", "dawk/mx/dns"}, nil},
-	"dawk/mx/tlspolicy":             {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial"}, []string{"golang.org/x/sync/singleflight"}},
+	"dawk/mx/tlspolicy":             {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/relay/durable"}, []string{"golang.org/x/sync/singleflight"}},
 	"dawk/mx/smarthost":             {[]string{"dawk/relay"}, nil},
 	"dawk/mx/smtpclient":            {[]string{"dawk/relay", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/mx/smarthost"}, nil},
-	"dawk/mx/shaping":               {[]string{"dawk/relay", "dawk/mx/tlspolicy"}, []string{"golang.org/x/net/publicsuffix"}},
+	"dawk/mx/shaping":               {[]string{"dawk/relay", "dawk/mx/tlspolicy", "dawk/relay/durable"}, []string{"golang.org/x/net/publicsuffix"}},
 	"dawk/mx/connpool":              {[]string{"dawk/relay", "dawk/mx/smtpclient", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/survey":                {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/letterhead":            {[]string{"dawk/relay"}, nil},
 	"dawk/mx/dns":                   {nil, []string{"github.com/miekg/dns", "golang.org/x/sync/singleflight"}},
-	"dawk/mx/oauth":                 {[]string{"dawk/relay"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
+	"dawk/mx/oauth":                 {[]string{"dawk/relay", "dawk/relay/durable"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/mxtest":                {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
 	"dawk/bounce":                   {[]string{"dawk/relay"}, nil},
 	"dawk/relay/history":            {[]string{"dawk/relay"}, nil},
 	"dawk/metrics":                  {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},
 	"dawk/relay/tomlfile":           {nil, []string{"github.com/pelletier/go-toml/v2"}},
 	"dawk/relay/dkim":               {[]string{"dawk/relay"}, []string{"github.com/emersion/go-msgauth/dkim"}},
-	"dawk/relay/tlsrpt":             {[]string{"dawk/relay"}, nil},
-	"dawk/relay/identity":           {[]string{"dawk/relay", "dawk/relay/tomlfile"}, []string{"golang.org/x/crypto", "golang.org/x/sys/unix"}},
+	"dawk/relay/tlsrpt":             {[]string{"dawk/relay", "dawk/relay/durable"}, nil},
+	"dawk/relay/identity":           {[]string{"dawk/relay", "dawk/relay/tomlfile", "dawk/relay/durable"}, []string{"golang.org/x/crypto", "golang.org/x/sys/unix"}},
 
 	"dawk/relay/sevenbit": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/mailtext": {[]string{"dawk/relay"}, nil},
@@ -50,13 +52,13 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/accept": {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
 
 	"dawk/relay/submission/guard": {[]string{"dawk/relay", "dawk/relay/mailtext"}, nil},
-	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/submission/guard"},
+	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/submission/guard", "dawk/relay/durable"},
 		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"}},
 	"dawk/relay/delivery/notices":  {[]string{"dawk/relay", "dawk/bounce"}, nil},
 	"dawk/relay/delivery/schedule": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/delivery":          {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/delivery/schedule", "dawk/relay/delivery/notices"}, nil},
-	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
-	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/mailtext"}, []string{"golang.org/x/sys/unix"}},
+	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/mailtext", "dawk/relay/durable"}, nil},
+	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/mailtext", "dawk/relay/durable"}, []string{"golang.org/x/sys/unix"}},
 	"dawk/relay/admin":             {[]string{"dawk/relay"}, nil},
 }
 

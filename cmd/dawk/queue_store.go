@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +16,7 @@ import (
 	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/durable"
 )
 
 func newQueueStoreCommands(a *app) []*cobra.Command {
@@ -172,16 +171,12 @@ func (c *client) backup(ctx context.Context, a *app, file string) error {
 // mail, so only its owner may read it. If faults, asked at the end, finds one,
 // what there is stays as file.incomplete.
 func writeWhole(file string, r io.Reader, faults func() error) (n int64, err error) {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*") // mode 0600
+	f, err := durable.Create(file) // mode 0600
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(f.Name()) // in vain after the rename
 	defer f.Close()
 	if n, err = io.Copy(f, r); err != nil {
-		return n, err
-	}
-	if err := f.Sync(); err != nil {
 		return n, err
 	}
 	fault := faults()
@@ -189,13 +184,5 @@ func writeWhole(file string, r io.Reader, faults func() error) (n int64, err err
 		file += ".incomplete"
 		fault = fmt.Errorf("it is incomplete, and was kept as %s: %w", file, fault)
 	}
-	if err := os.Rename(f.Name(), file); err != nil {
-		return n, errors.Join(fault, err)
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return n, errors.Join(fault, err)
-	}
-	defer dir.Close()
-	return n, errors.Join(fault, dir.Sync())
+	return n, errors.Join(fault, f.CommitAs(file))
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"dawk/relay/durable"
 )
 
 // KeyName is the file of the key, beside the tokens.
@@ -82,7 +84,7 @@ func (s *store) save(k kept) error {
 	}
 	nonce := make([]byte, gcm.NonceSize())
 	rand.Read(nonce) //nolint:errcheck // it never fails
-	if err := writeDurably(s.path, gcm.Seal(nonce, nonce, plain, s.bound)); err != nil {
+	if err := WriteSecret(s.path, gcm.Seal(nonce, nonce, plain, s.bound)); err != nil {
 		return fmt.Errorf("store the token: %w", err)
 	}
 	return nil
@@ -118,7 +120,7 @@ func (s *store) makeDir() error {
 			return d.Chown(int(owner.Uid), int(owner.Gid))
 		}
 	}
-	return syncDir(filepath.Dir(s.dir))
+	return durable.SyncDir(filepath.Dir(s.dir))
 }
 
 const keySize = 32
@@ -134,16 +136,8 @@ func (s *store) key(create bool) ([]byte, error) {
 		}
 		fresh := make([]byte, keySize)
 		rand.Read(fresh) //nolint:errcheck // it never fails
-		tmp, err := writeTemp(path, fresh)
-		if err != nil {
+		if err := durable.New(path, fresh); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("make the key of stored tokens: %w", err)
-		}
-		defer os.Remove(tmp)
-		if err := os.Link(tmp, path); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("make the key of stored tokens: %w", err)
-		}
-		if err := syncDir(s.dir); err != nil {
-			return nil, err
 		}
 		return s.key(false)
 	}
@@ -157,68 +151,21 @@ func (s *store) key(create bool) ([]byte, error) {
 }
 
 // WriteSecret replaces a file of a secret: all of it or nothing, on stable
-// storage, with the rights of the file that was there, else 0600.
-func WriteSecret(path string, data []byte) error { return writeDurably(path, data) }
-
-func writeDurably(path string, data []byte) error {
-	tmp, err := writeTemp(path, data)
+// storage, with the mode and the owner of the file that was there. A token that
+// root wrote must be readable for the relay, so root gives a new file to the
+// owner of its directory. Anybody else may not keep another owner, and writes
+// it nonetheless: a rotated token that is not stored is lost.
+func WriteSecret(path string, data []byte) error {
+	f, err := durable.Create(path)
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		os.Remove(tmp)
+	defer f.Close()
+	if err := f.Inherit(); err != nil && !errors.Is(err, durable.ErrOwner) {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-// writeTemp writes and syncs a file of mode 0600 beside path.
-func writeTemp(path string, data []byte) (name string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = inherit(f, path)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return f.Name(), nil
-}
-
-// inherit gives f the rights and the owner of the file that it replaces or, for
-// root alone, the owner of its directory: a token that root wrote must be
-// readable for the relay.
-func inherit(f *os.File, path string) error {
-	st, err := os.Stat(path)
-	if err == nil {
-		if err := f.Chmod(st.Mode().Perm()); err != nil {
-			return err
-		}
-	} else if st, err = os.Stat(filepath.Dir(path)); err != nil {
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	owner, ok := st.Sys().(*syscall.Stat_t)
-	if !ok || os.Geteuid() != 0 {
-		return nil
-	}
-	return f.Chown(int(owner.Uid), int(owner.Gid))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	return nil
+	return f.Commit()
 }

@@ -1,7 +1,7 @@
 package shaping
 
 import (
-	"dawk/mx/tlspolicy"
+	"dawk/relay/durable"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,7 +140,7 @@ func (b *Book) save() error {
 	}
 	data, err := json.Marshal(kept)
 	if err == nil {
-		err = tlspolicy.WriteSynced(b.file, data)
+		err = durable.Write(b.file, data, 0o600)
 	}
 	if err != nil {
 		for _, one := range b.all {

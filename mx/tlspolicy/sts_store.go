@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"dawk/relay/durable"
 )
 
 // maxPolicies bounds what is kept in memory; files hold the rest.
@@ -110,33 +112,5 @@ func (s *stsStore) Put(p *STSPolicy) error {
 	if err != nil {
 		return err
 	}
-	return WriteSynced(s.file(p.Domain), data)
-}
-
-// WriteSynced replaces a file whole, by temporary file, sync and rename.
-func WriteSynced(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(data)
-	if serr := f.Sync(); err == nil {
-		err = serr
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return durable.Write(s.file(p.Domain), data, 0o600)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // Bounds of Keys.
@@ -28,7 +29,7 @@ type Keys struct {
 	mu    sync.Mutex
 	byKey map[keyName]*use // nil: being worked on
 	order []keyName        // of those that are done, the oldest first
-	file  *os.File         // nil: in memory only
+	file  *durable.File    // nil: in memory only
 	path  string
 	lines int // in the file
 }
@@ -86,8 +87,7 @@ func OpenKeys(path string, now time.Time) (*Keys, error) {
 
 // rewrite makes the file anew, without what is forgotten.
 func (k *Keys) rewrite() error {
-	temp := k.path + ".new"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	f, err := durable.Create(k.path)
 	if err != nil {
 		return fmt.Errorf("idempotency keys: %w", err)
 	}
@@ -100,10 +100,7 @@ func (k *Keys) rewrite() error {
 	}
 	err = w.Flush()
 	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Rename(temp, k.path)
+		err = f.Commit()
 	}
 	if err != nil {
 		f.Close()

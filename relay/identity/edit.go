@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dawk/relay/durable"
 	"dawk/relay/tomlfile"
 )
 
@@ -151,7 +152,7 @@ func (e Editor) change(edit func([]byte, *table, *tomlfile.Document) ([]byte, er
 	if err != nil || differences(before, after) > 1 || !utf8.Valid(edited) {
 		return errors.New("the file is written in a way that cannot be changed safely by a program: change it by hand; nothing was changed")
 	}
-	return replaceFile(dir, path, edited, missing)
+	return durable.Replace(path, edited)
 }
 
 // differences counts the users that were added, removed or got another
@@ -168,82 +169,4 @@ func differences(a, b *table) (n int) {
 		}
 	}
 	return n
-}
-
-// replaceFile gives path the content data: a new file beside it, synced,
-// renamed, and the directory synced, so that a crash leaves the old or the
-// new. Mode and owner of an old file are kept.
-func replaceFile(dir *os.File, path string, data []byte, missing bool) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if missing {
-		err = takeOwner(f, dir)
-	} else {
-		err = keepOwner(f, path)
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return dir.Sync()
-}
-
-// keepOwner gives f the mode and, where we may, the owner of the file at
-// path: root edits for a relay that runs under its own name.
-func keepOwner(f *os.File, path string) error {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return err
-	}
-	var own unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &own); err != nil {
-		return err
-	}
-	if own.Uid != st.Uid || own.Gid != st.Gid {
-		if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil {
-			return fmt.Errorf("the file belongs to another user, who could not read a new one of yours: %w", err)
-		}
-	}
-	return f.Chmod(fs.FileMode(st.Mode & 0o777))
-}
-
-// takeOwner gives a new file that root makes to the owner of its directory,
-// who would otherwise not be able to read it. A directory of root's that a
-// group may read, as /etc/dawk with the relay's group, means that this group
-// is to read what is in it: then the file is 0640.
-func takeOwner(f, dir *os.File) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
-		return err
-	}
-	if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil {
-		return err
-	}
-	const groupReads = 0o050
-	if st.Uid == 0 && st.Gid != 0 && st.Mode&groupReads == groupReads {
-		return f.Chmod(0o640)
-	}
-	return nil
 }

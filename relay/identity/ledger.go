@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // Ledger remembers what each user has sent lately: how much of its quotas is
@@ -78,7 +79,7 @@ func OpenLedger(path string, log *slog.Logger) (*Ledger, error) {
 	if log != nil {
 		l.log = log
 	}
-	sweep(path)
+	durable.Sweep(path)
 	err := l.read()
 	switch {
 	case errors.Is(err, errDamaged):
@@ -150,14 +151,7 @@ func (l *Ledger) Save() error {
 	if data == nil {
 		return err
 	}
-	err = func() error {
-		dir, err := os.Open(filepath.Dir(l.path))
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		return replaceFile(dir, l.path, data, true)
-	}()
+	err = durable.Write(l.path, data, 0o600)
 	if err != nil {
 		l.mu.Lock()
 		l.dirty = true

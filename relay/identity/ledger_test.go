@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/durable"
 	"dawk/relay/identity"
 )
 
@@ -225,10 +226,11 @@ func TestLedgerIsBounded(t *testing.T) {
 		t.Fatalf("%d octets, %v", info.Size(), err)
 	}
 	// What a crash leaves half-written goes; what is read back still holds.
-	left := filepath.Join(filepath.Dir(file), ".users.json.12345")
-	if err := os.WriteFile(left, []byte("{"), 0o600); err != nil {
+	half, err := durable.Create(file)
+	if err != nil {
 		t.Fatal(err)
 	}
+	left := half.Name()
 	if l, err = identity.OpenLedger(file, nil); err != nil || len(l.Holds()) != 1 {
 		t.Errorf("%v, %v", l.Holds(), err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/durable"
 	"dawk/relay/mailtext"
 )
 
@@ -144,7 +145,7 @@ func (c *Collector) stray(ctx context.Context, name string) error {
 	if err != nil {
 		return nil
 	}
-	if strings.HasPrefix(name, dropTemp) && time.Since(info.ModTime()) < abandoned {
+	if strings.HasPrefix(name, durable.TempPrefix) && time.Since(info.ModTime()) < abandoned {
 		c.waitQuietly(name) // or many of them would fill each look
 		return nil
 	}

@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // A drop file is a line of JSON, the envelope, and the message behind it. It
 // is complete once it has its final name.
 const (
 	dropSuffix  = ".mail"
-	dropTemp    = ".new-"
 	dropVersion = 1
 	maxDropHead = 1 << 20 // octets of the first line
 )
@@ -68,40 +68,28 @@ func MakeDrop(dir string) error {
 // The relay runs as another user and must be able to read the file, so its
 // mode lets everybody; what keeps others from it is that its name cannot be
 // guessed, nor listed.
-func Drop(dir string, m *Message) (err error) {
+func Drop(dir string, m *Message) error {
 	name := time.Now().UTC().Format("20060102T150405.000000000Z") + "-" + rand.Text()
-	temp := filepath.Join(dir, dropTemp+name)
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	final := filepath.Join(dir, name+dropSuffix)
+	f, err := durable.Create(final)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			os.Remove(temp) // nobody was told that it is safe
-		}
-	}()
+	defer f.Close()
 	if err := writeDrop(f, m); err != nil {
 		return err
 	}
 	if err := f.Chmod(0o644); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	final := filepath.Join(dir, name+dropSuffix)
-	if err := os.Rename(temp, final); err != nil {
-		return err
-	}
-	if err := syncDir(dir, f); err != nil {
-		os.Remove(final)
+	if err := f.Commit(); err != nil {
+		os.Remove(final) // nobody was told that it is safe
 		return err
 	}
 	return nil
 }
 
-func writeDrop(f *os.File, m *Message) error {
+func writeDrop(f io.Writer, m *Message) error {
 	head, err := json.Marshal(dropHead{Version: dropVersion, Size: m.Size(), Envelope: m.Envelope})
 	if err != nil {
 		return err
@@ -115,17 +103,6 @@ func writeDrop(f *os.File, m *Message) error {
 		return err
 	}
 	return w.Flush()
-}
-
-// syncDir makes the name of f durable. Who may not read the folder cannot
-// open it for a sync, but can sync its whole file system.
-func syncDir(dir string, f *os.File) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return unix.Syncfs(int(f.Fd()))
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // dropFile is one that was opened.

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -16,6 +15,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"dawk/relay/durable"
 )
 
 // Certificates is a certificate with its key, in two PEM files, that is read
@@ -122,7 +123,7 @@ func SelfSigned(dir, hostname string) (certFile, keyFile string, made bool, err 
 		data []byte
 		mode os.FileMode
 	}{{keyFile, key, 0o600}, {certFile, cert, 0o644}} {
-		if err := writeFile(f.name, f.data, f.mode); err != nil {
+		if err := durable.Write(f.name, f.data, f.mode); err != nil {
 			return "", "", false, fmt.Errorf("write the self-signed certificate: %w", err)
 		}
 	}
@@ -154,20 +155,4 @@ func makeSelfSigned(hostname string, now time.Time) (cert, key []byte, err error
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), nil
-}
-
-// writeFile writes by temporary file, sync and rename: after a crash there is
-// the old file or the new one.
-func writeFile(name string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // after the rename there is nothing to remove
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"dawk/relay/durable"
 )
 
 // Session is one session with a host, or the attempt to fetch a policy.
@@ -194,7 +196,7 @@ func (c *Counters) Save(now time.Time) error {
 		}
 		data, err := json.Marshal(d)
 		if err == nil {
-			err = replaceFile(c.file(date), data)
+			err = durable.Write(c.file(date), data, 0o600)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("TLS counters of %s: %w", date, err))
@@ -217,13 +219,4 @@ func (c *Counters) forget(now time.Time) {
 			}
 		}
 	}
-}
-
-// replaceFile writes a file whole or not at all. It is not synced: after a
-// crash the counters of a minute are missing, which nobody is promised.
-func replaceFile(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }

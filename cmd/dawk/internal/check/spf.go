@@ -29,8 +29,7 @@ func (c *checker) spf(ctx context.Context) []Finding {
 	for _, domain := range c.senderDomains() {
 		found, ok := spfOf(ctx, r, c.cfg.Hostname, domain, addrs)
 		if !ok {
-			found = []Finding{warn("spf", fmt.Sprintf("publish %s TXT \"v=spf1%s -all\"", domain, spfTerms(addrs)),
-				"%s has no SPF record; many receivers distrust or refuse mail that is from there", domain)}
+			found = []Finding{spfMissing(domain, addrs)}
 		}
 		all = append(all, found...)
 	}
@@ -90,9 +89,9 @@ func (c *checker) senderDomains() (domains []string) {
 }
 
 // spfOf is what the record of domain says of each of addrs; false where there
-// is no record. The sender is
-// the one that RFC 7208 §4.3 names where no mail gives another, so a record
-// with a macro of the local part is judged for that one.
+// is no record. The sender is the one that RFC 7208 §4.3 names where no mail
+// gives another, so a record with a macro of the local part is judged for that
+// one.
 func spfOf(ctx context.Context, r spfLookups, helo, domain string, addrs []netip.Addr) (all []Finding, ok bool) {
 	judged := addrs
 	if len(judged) == 0 {
@@ -146,6 +145,11 @@ func spfFault(err error) string {
 		}
 	}
 	return relay.Sanitize(err.Error())
+}
+
+func spfMissing(domain string, addrs []netip.Addr) Finding {
+	return warn("spf", fmt.Sprintf("publish %s TXT \"v=spf1%s -all\"", domain, spfTerms(addrs)),
+		"%s has no SPF record; many receivers distrust or refuse mail that is from there", domain)
 }
 
 func spfTerms(addrs []netip.Addr) (terms string) {
