@@ -18,6 +18,8 @@ import (
 var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay": {nil, []string{"golang.org/x/net/idna"}},
 
+	"dawk/relay/limits": {nil, nil},
+
 	"dawk/relay/durable": {nil, []string{"golang.org/x/sys/unix"}},
 
 	"dawk/queue":                    {[]string{"dawk/relay"}, nil},
@@ -44,7 +46,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/tomlfile":           {nil, []string{"github.com/pelletier/go-toml/v2"}},
 	"dawk/relay/dkim":               {[]string{"dawk/relay"}, []string{"github.com/emersion/go-msgauth/dkim"}},
 	"dawk/relay/tlsrpt":             {[]string{"dawk/relay", "dawk/relay/durable"}, nil},
-	"dawk/relay/identity":           {[]string{"dawk/relay", "dawk/relay/tomlfile", "dawk/relay/durable"}, []string{"golang.org/x/crypto", "golang.org/x/sys/unix"}},
+	"dawk/relay/identity":           {[]string{"dawk/relay", "dawk/relay/tomlfile", "dawk/relay/durable", "dawk/relay/limits"}, []string{"golang.org/x/crypto", "golang.org/x/sys/unix"}},
 
 	"dawk/relay/sevenbit": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/mailtext": {[]string{"dawk/relay"}, nil},
@@ -54,7 +56,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/submission/guard": {[]string{"dawk/relay", "dawk/relay/mailtext"}, nil},
 	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/submission/guard", "dawk/relay/durable"},
 		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"}},
-	"dawk/relay/delivery/notices":  {[]string{"dawk/relay", "dawk/bounce"}, nil},
+	"dawk/relay/delivery/notices":  {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/limits"}, nil},
 	"dawk/relay/delivery/schedule": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/delivery":          {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/delivery/schedule", "dawk/relay/delivery/notices"}, nil},
 	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/mailtext", "dawk/relay/durable"}, nil},

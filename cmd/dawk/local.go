@@ -13,6 +13,7 @@ import (
 	"dawk/relay/accept"
 	"dawk/relay/admin"
 	"dawk/relay/identity"
+	"dawk/relay/limits"
 	"dawk/relay/sendmail"
 	"dawk/relay/submission"
 )
@@ -23,7 +24,10 @@ type localDoor struct {
 	socket    net.Listener        // nil: none
 	collector *sendmail.Collector // nil: no folder
 	collected sync.WaitGroup
-	lost      lostLimit
+	// Notices about files of each user that are no mail; only the collector
+	// uses them. They are bounded as bounce.limit bounds notices.
+	lost     limits.Windows[string]
+	mostLost int // 0: no limit
 }
 
 // listenLocal opens the socket and makes the folder.
@@ -48,7 +52,8 @@ func (r *instance) listenLocal() error {
 		if err := sendmail.MakeDrop(s.Drop); err != nil {
 			return fmt.Errorf("sendmail.drop: %w", err)
 		}
-		r.local.lost.most, r.local.lost.span, _ = config.ParseNoticeLimit(r.cfg.Bounce.Limit) // checked
+		r.local.mostLost, r.local.lost.Span, _ = config.ParseNoticeLimit(r.cfg.Bounce.Limit) // checked
+		r.local.lost.Most = 1000
 		r.local.collector = &sendmail.Collector{Dir: s.Drop, Accept: r.acceptDropped, Most: r.mostDropped,
 			Tell: r.tellOfLost, Log: r.log}
 	}

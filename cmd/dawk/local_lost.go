@@ -20,7 +20,7 @@ import (
 // mail at all, the postmaster does. An error is temporary.
 func (r *instance) tellOfLost(ctx context.Context, l *sendmail.Lost) error {
 	now := time.Now()
-	if !r.local.lost.take(l.Owner, now) {
+	if r.local.mostLost > 0 && r.local.lost.Add(l.Owner, now) > r.local.mostLost {
 		return sendmail.ErrLater
 	}
 	notice := r.lostFile(l)
@@ -89,34 +89,4 @@ func (r *instance) lostFile(l *sendmail.Lost) *relay.Notice {
 	_ = w.Close() // to memory
 	return &relay.Notice{Content: b.Bytes(), Message: relay.Message{Envelope: relay.Envelope{
 		Recipients: []relay.Recipient{{Path: to, Notify: relay.NotifyNever}}, SMTPUTF8: !to.ASCII()}}}
-}
-
-// lostLimit bounds what one user of this machine can make us write about its
-// files, as bounce.limit does for notices.
-type lostLimit struct {
-	most int // in a span; 0: no limit
-	span time.Duration
-	told map[string]lostWindow // by owner; only the collector uses it
-}
-
-type lostWindow struct {
-	began time.Time
-	n     int
-}
-
-// take counts one notice, unless it has to wait.
-func (l *lostLimit) take(owner string, now time.Time) bool {
-	w := l.told[owner]
-	if since := now.Sub(w.began); since >= l.span || since < 0 {
-		w = lostWindow{began: now}
-	}
-	if l.most > 0 && w.n >= l.most {
-		return false
-	}
-	w.n++
-	if l.told == nil || len(l.told) > 1000 {
-		l.told = map[string]lostWindow{}
-	}
-	l.told[owner] = w
-	return true
 }

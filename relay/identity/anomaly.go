@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/limits"
 )
 
 // What a thief of a password does with it, and its owner never: the same text
@@ -28,20 +29,6 @@ const (
 	maxRecipients = 10_000 // recipients of one user remembered: 8 octets each
 	window        = time.Hour
 )
-
-// tally counts within a window that begins with the first of it.
-type tally struct {
-	N     int       `json:"n"`
-	Began time.Time `json:"began,omitzero"`
-}
-
-func (t *tally) add(n int, now time.Time) int {
-	if since := now.Sub(t.Began); since >= window || since < 0 {
-		*t = tally{Began: now}
-	}
-	t.N += n
-	return t.N
-}
 
 // Text is what tells one text from another: a hash of subject and body.
 type Text [sha256.Size]byte
@@ -80,7 +67,7 @@ func (l *Ledger) watch(u *User, text Text, to []relay.Path) (h *Hold, fresh bool
 		return nil, false
 	}
 	a.Held = &Hold{Name: u.Name, Since: time.Now(), Reason: reason, Rule: rule}
-	a.copies, a.New = nil, tally{}
+	a.copies, a.New = nil, limits.Window{}
 	held := *a.Held
 	return &held, true
 }
@@ -119,7 +106,7 @@ func (a *account) watch(u *User, text Text, to []relay.Path, now time.Time) (rea
 				fresh++
 			}
 		}
-		if n := a.New.add(fresh, now); n > u.HoldNewRecipients {
+		if n := a.New.Add(fresh, window, now); n > u.HoldNewRecipients {
 			reason, rule = HoldNewRecipients, fmt.Sprintf("%d recipients within an hour that it never wrote to before; hold_new_recipients is %d", n, u.HoldNewRecipients)
 		}
 	}
@@ -133,21 +120,21 @@ func (a *account) count(text Text, n int, now time.Time) int {
 	t := a.copies[key]
 	if t == nil {
 		if a.copies == nil {
-			a.copies = map[uint64]*tally{}
+			a.copies = map[uint64]*limits.Window{}
 		}
 		if len(a.copies) >= maxCopies {
 			a.drop(now)
 		}
-		t = &tally{}
+		t = &limits.Window{}
 		a.copies[key] = t
 	}
-	return t.add(n, now)
+	return t.Add(n, window, now)
 }
 
 func (a *account) drop(now time.Time) {
 	rarest, least := uint64(0), -1
 	for k, t := range a.copies {
-		if now.Sub(t.Began) >= window {
+		if t.Over(window, now) {
 			delete(a.copies, k)
 		} else if least < 0 || t.N < least {
 			rarest, least = k, t.N

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"dawk/relay/limits"
 )
 
 // Backoff counts failed logins by address, so that guessing from one address
@@ -12,13 +14,8 @@ import (
 type Backoff struct {
 	limit int // 0: never blocks
 
-	mu    sync.Mutex
-	since map[netip.Addr]*failures
-}
-
-type failures struct {
-	began time.Time // of the window
-	n     int
+	mu       sync.Mutex
+	failures limits.Windows[netip.Addr]
 }
 
 const (
@@ -29,7 +26,7 @@ const (
 
 // NewBackoff blocks an address after limit failures in ten minutes; 0: never.
 func NewBackoff(limit int) *Backoff {
-	return &Backoff{limit: limit, since: map[netip.Addr]*failures{}}
+	return &Backoff{limit: limit, failures: limits.Windows[netip.Addr]{Span: BackoffWindow, Most: backoffTable}}
 }
 
 // LimitKey is what limits count by: an IPv4 address, or the /64 that an IPv6
@@ -53,16 +50,7 @@ func (b *Backoff) Failed(client netip.Addr) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
-	f := b.since[a]
-	if f == nil || now.Sub(f.began) >= BackoffWindow {
-		if f == nil && len(b.since) >= backoffTable {
-			b.makeRoom(now)
-		}
-		f = &failures{began: now}
-		b.since[a] = f
-	}
-	f.n++
+	b.failures.Add(a, time.Now())
 }
 
 // Blocked says whether this address has failed too often.
@@ -73,22 +61,5 @@ func (b *Backoff) Blocked(client netip.Addr) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	f := b.since[a]
-	return f != nil && f.n >= b.limit && time.Since(f.began) < BackoffWindow
-}
-
-// makeRoom drops windows that have passed and, if all are young, half of the
-// table: it does not stop an attacker with that many addresses.
-func (b *Backoff) makeRoom(now time.Time) {
-	for a, f := range b.since {
-		if now.Sub(f.began) >= BackoffWindow {
-			delete(b.since, a)
-		}
-	}
-	for a := range b.since {
-		if len(b.since) < backoffTable/2 {
-			return
-		}
-		delete(b.since, a)
-	}
+	return b.failures.Count(a, time.Now()) >= b.limit
 }

@@ -16,6 +16,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/durable"
+	"dawk/relay/limits"
 )
 
 // Ledger remembers what each user has sent lately: how much of its quotas is
@@ -47,14 +48,14 @@ const (
 
 // account is what is remembered of one user. Only what its limits need is kept.
 type account struct {
-	Messages   [2]bucket `json:"messages,omitzero"` // by hour, by day
-	Recipients [2]bucket `json:"recipients,omitzero"`
-	Held       *Hold     `json:"held,omitempty"`
-	Known      []uint64  `json:"known,omitempty"` // recipients written to before, the oldest first
-	New        tally     `json:"new,omitzero"`    // recipients not written to before
+	Messages   [2]bucket     `json:"messages,omitzero"` // by hour, by day
+	Recipients [2]bucket     `json:"recipients,omitzero"`
+	Held       *Hold         `json:"held,omitempty"`
+	Known      []uint64      `json:"known,omitempty"` // recipients written to before, the oldest first
+	New        limits.Window `json:"new,omitzero"`    // recipients not written to before
 
-	known  map[uint64]bool   // Known
-	copies map[uint64]*tally // recipients by text
+	known  map[uint64]bool           // Known
+	copies map[uint64]*limits.Window // recipients by text
 }
 
 // Hold says since when and why a user is on hold.

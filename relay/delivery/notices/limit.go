@@ -4,19 +4,13 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/limits"
 )
 
 // mailbox is somebody who gets notices.
 type mailbox struct {
-	began time.Time // of the span
-	n     int       // notices in it
-	list  time.Time // when the rows that are kept for it are told; zero: there are none
-}
-
-// over says whether a span has ended, or lies in the future because the clock
-// was set back.
-func (n *Notices) over(b mailbox, now time.Time) bool {
-	return now.Before(b.began) || !now.Before(b.began.Add(n.Span))
+	told limits.Window // notices in the span
+	list time.Time     // when the rows that are kept for it are told; zero: there are none
 }
 
 // take counts one notice to a mailbox. The time is when it is told: zero for at
@@ -27,17 +21,16 @@ func (n *Notices) take(to relay.Path, now time.Time) time.Time {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	b, known := n.mailboxes[to]
-	if !known || n.over(b, now) {
+	b := n.mailboxes[to]
+	if b.told.Over(n.Span, now) {
 		n.forget(now)
-		b.began, b.n = now, 0
 	}
-	b.n++
+	over := b.told.Add(1, n.Span, now) > n.Limit
 	n.mailboxes[to] = b
-	if b.n <= n.Limit {
+	if !over {
 		return time.Time{}
 	}
-	return b.began.Add(n.Span)
+	return b.told.Began.Add(n.Span)
 }
 
 // forget drops spans that have ended when there are many, so that the map stays
@@ -47,7 +40,7 @@ func (n *Notices) forget(now time.Time) {
 		return
 	}
 	for to, b := range n.mailboxes {
-		if n.over(b, now) && b.list.IsZero() {
+		if b.told.Over(n.Span, now) && b.list.IsZero() {
 			delete(n.mailboxes, to)
 		}
 	}
