@@ -20,8 +20,8 @@ var (
 	budgetWaitDesc = desc("dawk_route_budget_wait_seconds", "How long the mail of the route waits for its budget from now; 0: it need not.", "route")
 )
 
-func (s state) budgets(gauge func(d *prometheus.Desc, v float64, labels ...string)) {
-	for route, b := range call(s.m.sources.Budgets) {
+func budgets(all map[string]Budget, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	for route, b := range all {
 		for _, l := range []struct {
 			name       string
 			most, used int

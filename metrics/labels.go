@@ -53,10 +53,10 @@ func within(set []string, value string) string {
 
 // reasons are the values of the label reason of an outcome.
 func (m *Set) reasons() []string {
-	if slices.Contains(m.sources.Categories, other) {
-		return m.sources.Categories
+	if slices.Contains(m.names.Categories, other) {
+		return m.names.Categories
 	}
-	return append(slices.Clone(m.sources.Categories), other)
+	return append(slices.Clone(m.names.Categories), other)
 }
 
 // byProvider are the outcomes that are counted by provider.
@@ -67,7 +67,7 @@ const ofRoute = "route"
 
 // providers are the values of the label provider.
 func (m *Set) providers() []string {
-	return append(slices.Clone(m.sources.ProviderNames), ofRoute, other)
+	return append(slices.Clone(m.names.Providers), ofRoute, other)
 }
 
 // ProviderLabel is a provider as a value of the label.
@@ -75,7 +75,7 @@ func (m *Set) ProviderLabel(name string) string {
 	if strings.HasPrefix(name, "route:") {
 		return ofRoute
 	}
-	return within(m.sources.ProviderNames, name)
+	return within(m.names.Providers, name)
 }
 
 // zero makes every series exist: a counter that appears with its first event

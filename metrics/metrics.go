@@ -3,8 +3,8 @@
 //
 // It owns the names (docs/metrics.md, kept in agreement by a test), a registry
 // of its own, and the alert rules that are shipped with it ([Alerts]). It does
-// not decide what happened: it observes events, and asks its [Sources] for
-// states when it is scraped.
+// not decide what happened: it observes events, and asks for the [State] when
+// it is scraped. It has no goroutines; the registry has the only lock.
 //
 // Rules: base units; every label has a closed set of values, listed in
 // labels.go, and every series exists from the first scrape on, so that a rate
@@ -24,40 +24,30 @@ import (
 	"dawk/relay"
 )
 
-// Sources is what the metrics ask at each scrape. Functions that are nil count
-// as zero; all must be cheap, and safe to call at any time.
-type Sources struct {
-	Version  string // of the program
-	Queue    func() Queue
-	Delivery func() Delivery
-	// Accepting says whether new mail is taken now.
-	Accepting func() bool
-	// Clients is how many client connections are open.
-	Clients func() int
-	// RoutesHeld are the routes with a login, and whether each is held for
-	// trouble with it. Names of routes are the configuration's own.
-	RoutesHeld func() map[string]bool
-	// Budgets are those of routes that have one.
-	Budgets func() map[string]Budget
-	// IdentitiesHeld is how many users are on hold.
-	IdentitiesHeld func() int
-	// CertificateExpiry is when the first of our listeners' certificates ends;
-	// zero: there is none.
-	CertificateExpiry func() time.Time
-	// HistoryLost is how many events the history could not keep.
-	HistoryLost func() uint64
-
-	// Providers are those that have something to do or were slowed lately, by
-	// ProviderNames; ProviderNames is the closed set, without other.
-	Providers     func() map[string]Provider
-	ProviderNames []string
-
+// Names are the closed sets of values that come from elsewhere.
+type Names struct {
+	Version   string   // of the program
+	Providers []string // with a rule of their own
 	// Classify names the category of a reply that was not positive, one of
 	// Categories (package bounce).
 	Classify   func(relay.Reply) string
 	Categories []string
 	// TLSResults are what TLSSession may be told (package mx).
 	TLSResults []string
+}
+
+// State is how the relay is at one moment.
+type State struct {
+	Queue             Queue
+	Delivery          Delivery
+	Accepting         bool                // new mail is taken
+	Clients           int                 // connections that are open
+	RoutesHeld        map[string]bool     // the routes with a login, and whether each is held
+	Budgets           map[string]Budget   // of the routes that have one
+	Providers         map[string]Provider // that have something to do or were slowed lately, by ProviderLabel
+	IdentitiesHeld    int
+	CertificateExpiry time.Time // of the first of our listeners' certificates that ends; zero: there is none
+	HistoryLost       uint64    // events that the history could not keep
 }
 
 // Queue is the state of the store. Sizes in octets.
@@ -100,7 +90,7 @@ type Provider struct {
 // Set is all metrics of a relay. It is a relay.Observer.
 type Set struct {
 	registry *prometheus.Registry
-	sources  Sources
+	names    Names
 
 	accepted, acceptedBytes, acceptedRecipients prometheus.Counter
 	connections, unknown, dropped               prometheus.Counter
@@ -115,18 +105,24 @@ type Set struct {
 }
 
 // New makes the metrics, with a registry of their own.
-func New(s Sources) *Set {
-	m := &Set{registry: prometheus.NewRegistry(), sources: s}
+func New(n Names) *Set {
+	m := &Set{registry: prometheus.NewRegistry(), names: n}
 	m.makeCounters()
 	m.makeHistograms()
 	m.zero()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "dawk_build_info", Help: "Always 1; the labels tell which program runs.",
-		ConstLabels: prometheus.Labels{"version": s.Version, "goversion": runtime.Version()}})
+		ConstLabels: prometheus.Labels{"version": n.Version, "goversion": runtime.Version()}})
 	build.Set(1)
-	m.registry.MustRegister(build, state{m}, collectors.NewGoCollector(),
+	m.registry.MustRegister(build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
+
+// Ask names the function that is asked for the state at each scrape, once a
+// scrape, so that the numbers of one scrape belong together. It is called at
+// most once, before the first scrape; the function must be cheap, and safe to
+// call at any time.
+func (m *Set) Ask(now func() State) { m.registry.MustRegister(collector{m, now}) }
 
 func (m *Set) makeCounters() {
 	m.accepted = m.counter("dawk_messages_accepted_total", "Messages accepted: on stable storage, and answered with 250.")
@@ -196,10 +192,5 @@ func (m *Set) Handler() http.Handler {
 // Gatherer gives the metrics to tests and to other formats.
 func (m *Set) Gatherer() prometheus.Gatherer { return m.registry }
 
-// Commit counts one commit of the queue, which may be opened, and commit,
-// before there are metrics.
-func (m *Set) Commit(d time.Duration) {
-	if m != nil {
-		m.commitSeconds.Observe(d.Seconds())
-	}
-}
+// Commit counts one commit of the queue.
+func (m *Set) Commit(d time.Duration) { m.commitSeconds.Observe(d.Seconds()) }

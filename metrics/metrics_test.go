@@ -23,41 +23,38 @@ import (
 
 var start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
-// sources are as cmd/dawk wires them, with fixed figures.
-func sources() metrics.Sources {
-	var names []string
+// set is the metrics as cmd/dawk makes them, with a fixed state.
+func set() *metrics.Set {
+	var categories []string
 	for _, c := range bounce.Categories() {
-		names = append(names, string(c))
+		categories = append(categories, string(c))
 	}
-	return metrics.Sources{
-		Version: "test",
-		Queue: func() metrics.Queue {
-			return metrics.Queue{Messages: 3, SetAside: 1, FileBytes: 4096, FreeBytes: 1024, Journal: 512, Checkpoints: 20, DiskFree: 5e9, Room: 4e9, Limit: 1e9}
-		},
-		Delivery: func() metrics.Delivery {
-			return metrics.Delivery{Delayed: map[string]int{"greylisted": 18, "odd": 1}, Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11}
-		},
-		Accepting:  func() bool { return true },
-		Clients:    func() int { return 12 },
-		RoutesHeld: func() map[string]bool { return map[string]bool{"office": true} },
-		Budgets: func() map[string]metrics.Budget {
-			return map[string]metrics.Budget{"office": {PerMinute: 30, UsedPerMinute: 12, RecipientsPerDay: 10000, UsedRecipientsPerDay: 9990}}
-		},
-		CertificateExpiry: func() time.Time { return start },
-		HistoryLost:       func() uint64 { return 13 },
-		IdentitiesHeld:    func() int { return 14 },
-		ProviderNames:     []string{"google"},
-		Providers: func() map[string]metrics.Provider {
-			return map[string]metrics.Provider{"google": {Ready: 15, Connections: 16, Limit: 17, Slowed: 1}}
-		},
+	m := metrics.New(metrics.Names{
+		Version:    "test",
+		Providers:  []string{"google"},
 		Classify:   func(r relay.Reply) string { return string(bounce.Classify(r)) },
-		Categories: names,
+		Categories: categories,
 		TLSResults: tlspolicy.Results(),
-	}
+	})
+	m.Ask(func() metrics.State {
+		return metrics.State{
+			Queue:             metrics.Queue{Messages: 3, SetAside: 1, FileBytes: 4096, FreeBytes: 1024, Journal: 512, Checkpoints: 20, DiskFree: 5e9, Room: 4e9, Limit: 1e9},
+			Delivery:          metrics.Delivery{Delayed: map[string]int{"greylisted": 18, "odd": 1}, Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11},
+			Accepting:         true,
+			Clients:           12,
+			RoutesHeld:        map[string]bool{"office": true},
+			Budgets:           map[string]metrics.Budget{"office": {PerMinute: 30, UsedPerMinute: 12, RecipientsPerDay: 10000, UsedRecipientsPerDay: 9990}},
+			CertificateExpiry: start,
+			HistoryLost:       13,
+			IdentitiesHeld:    14,
+			Providers:         map[string]metrics.Provider{"google": {Ready: 15, Connections: 16, Limit: 17, Slowed: 1}},
+		}
+	})
+	return m
 }
 
 func TestStatesAreAskedAtTheScrape(t *testing.T) {
-	m := metrics.New(sources())
+	m := set()
 	expect(t, m, map[string]float64{
 		"dawk_queue_messages": 3, "dawk_corrupt_records": 1, "dawk_queue_file_bytes": 4096, "dawk_queue_free_bytes": 1024,
 		"dawk_queue_journal_bytes": 512, "dawk_queue_checkpoints_total": 20,
@@ -75,18 +72,20 @@ func TestStatesAreAskedAtTheScrape(t *testing.T) {
 		`dawk_route_budget_wait_seconds{route="office"}`: 0,
 		"dawk_certificate_expiry_timestamp_seconds":      float64(start.Unix()), "dawk_last_success_timestamp_seconds": 0,
 	})
-	s := sources()
-	s.Delivery = func() metrics.Delivery { return metrics.Delivery{OldestArrival: time.Now().Add(-time.Hour)} }
-	if got := values(t, metrics.New(s))["dawk_oldest_message_age_seconds"]; got < 3600 || got > 3700 {
+	old := metrics.New(metrics.Names{})
+	old.Ask(func() metrics.State {
+		return metrics.State{Delivery: metrics.Delivery{OldestArrival: time.Now().Add(-time.Hour)}}
+	})
+	if got := values(t, old)["dawk_oldest_message_age_seconds"]; got < 3600 || got > 3700 {
 		t.Errorf("age of an hour: %v", got)
 	}
-	values(t, metrics.New(metrics.Sources{})) // without sources: zeros, no panic
+	values(t, metrics.New(metrics.Names{})) // nobody to ask: no panic
 }
 
 func TestEventsAreCounted(t *testing.T) {
 	noUser := relay.Reply{Code: 550, Status: relay.Status{Class: 5, Subject: 1, Detail: 1}, Stage: relay.StageRcpt}
 	busy := relay.Reply{Code: 451, Text: "Greylisted", Stage: relay.StageRcpt}
-	m := metrics.New(sources())
+	m := set()
 	for _, e := range []relay.Event{
 		{Kind: relay.EventConnected}, {Kind: relay.EventGone},
 		{Kind: relay.EventAccepted, Size: 100, Count: 3, Took: 3 * time.Millisecond},
@@ -147,7 +146,7 @@ func TestEventsAreCounted(t *testing.T) {
 // No event makes a series that was not there: a rate over it is right from the
 // first event, and a stranger cannot make the server remember his words.
 func TestSeriesAreThereFromTheFirstScrapeAndStay(t *testing.T) {
-	m := metrics.New(sources())
+	m := set()
 	before := dawkSeries(values(t, m))
 	kinds := []relay.EventKind{"", relay.EventAccepted, relay.EventRefused, relay.EventLogin, relay.EventAttempted, relay.EventRelayed, relay.EventDelivered,
 		relay.EventDelayed, relay.EventFailed, relay.EventExpired, relay.EventDeleted, relay.EventNotified, relay.EventDropped, relay.EventHeld, relay.EventReleased}
@@ -171,7 +170,7 @@ func TestSeriesAreThereFromTheFirstScrapeAndStay(t *testing.T) {
 }
 
 func TestLint(t *testing.T) {
-	m := metrics.New(sources())
+	m := set()
 	problems, err := testutil.GatherAndLint(m.Gatherer())
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v %v", err, []promlint.Problem(problems))
@@ -246,7 +245,7 @@ func expect(t *testing.T, m *metrics.Set, want map[string]float64) {
 }
 
 func BenchmarkObserve(b *testing.B) {
-	m := metrics.New(sources())
+	m := set()
 	e := relay.Event{Kind: relay.EventRelayed, Time: start, Age: time.Second}
 	b.ReportAllocs()
 	for b.Loop() {

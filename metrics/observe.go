@@ -53,8 +53,8 @@ func (m *Set) outcome(e relay.Event) {
 	switch e.Kind {
 	case relay.EventDelayed, relay.EventFailed, relay.EventExpired:
 		reason = other
-		if m.sources.Classify != nil {
-			reason = within(m.sources.Categories, m.sources.Classify(e.Reply))
+		if m.names.Classify != nil {
+			reason = within(m.names.Categories, m.names.Classify(e.Reply))
 		}
 	case relay.EventRelayed, relay.EventDelivered:
 		m.lastSuccess.Set(float64(e.Time.UnixMilli()) / 1000)

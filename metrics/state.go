@@ -6,9 +6,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// state is what is asked at a scrape: each source once, so that the numbers of
-// one scrape belong together.
-type state struct{ m *Set }
+// collector makes metrics of the state.
+type collector struct {
+	m   *Set
+	now func() State
+}
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
@@ -45,21 +47,21 @@ var (
 	certificateDesc   = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
 )
 
-// Describe is for the registry, which checks names and labels by it. It asks
-// no source: they need not be ready before the first scrape.
-func (s state) Describe(ch chan<- *prometheus.Desc) {
-	prometheus.DescribeByCollect(state{new(Set)}, ch)
+// Describe is for the registry, which checks names and labels by it.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	prometheus.DescribeByCollect(collector{c.m, func() State { return State{} }}, ch)
 }
 
-// Collect asks the sources.
-func (s state) Collect(ch chan<- prometheus.Metric) {
+// Collect asks for the state.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	counter := func(d *prometheus.Desc, v uint64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
 	}
-	q, d := call(s.m.sources.Queue), call(s.m.sources.Delivery)
+	now := c.now()
+	q, d := now.Queue, now.Delivery
 	gauge(messagesDesc, float64(q.Messages))
 	gauge(fileDesc, float64(q.FileBytes))
 	gauge(freeDesc, float64(q.FreeBytes))
@@ -75,7 +77,7 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 	gauge(deliveriesDesc, float64(d.Future), "future")
 	gauge(deliveriesDesc, float64(d.Held), "held")
 	gauge(deliveriesDesc, float64(d.InFlight), "in_flight")
-	for _, reason := range s.m.sources.Categories {
+	for _, reason := range c.m.names.Categories {
 		gauge(delayedDesc, float64(d.Delayed[reason]), reason)
 	}
 	gauge(oldestDesc, age(d.OldestArrival))
@@ -86,39 +88,29 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 	counter(corruptedDesc, d.Corrupt)
 	counter(unsavedDesc, d.Unsaved)
 
-	accepting := 0.0
-	if call(s.m.sources.Accepting) {
-		accepting = 1
-	}
-	gauge(acceptingDesc, accepting)
-	gauge(clientsDesc, float64(call(s.m.sources.Clients)))
-	busy := call(s.m.sources.Providers)
-	for _, name := range s.m.providers() {
-		p := busy[name]
+	gauge(acceptingDesc, oneIf(now.Accepting))
+	gauge(clientsDesc, float64(now.Clients))
+	for _, name := range c.m.providers() {
+		p := now.Providers[name]
 		gauge(providerReadyDesc, float64(p.Ready), name)
 		gauge(providerUsedDesc, float64(p.Connections), name)
 		gauge(providerLimitDesc, float64(p.Limit), name)
 		gauge(providerSlowDesc, float64(p.Slowed), name)
 	}
-	for route, held := range call(s.m.sources.RoutesHeld) {
-		v := 0.0
-		if held {
-			v = 1
-		}
-		gauge(routeHeldDesc, v, route)
+	for route, held := range now.RoutesHeld {
+		gauge(routeHeldDesc, oneIf(held), route)
 	}
-	gauge(usersHeldDesc, float64(call(s.m.sources.IdentitiesHeld)))
-	s.budgets(gauge)
-	counter(historyDesc, call(s.m.sources.HistoryLost))
-	gauge(certificateDesc, timestamp(call(s.m.sources.CertificateExpiry)))
+	gauge(usersHeldDesc, float64(now.IdentitiesHeld))
+	budgets(now.Budgets, gauge)
+	counter(historyDesc, now.HistoryLost)
+	gauge(certificateDesc, timestamp(now.CertificateExpiry))
 }
 
-// call asks a source, which may be missing.
-func call[T any](f func() T) (v T) {
-	if f != nil {
-		v = f()
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
 	}
-	return v
+	return 0
 }
 
 // age is the time since t in seconds; 0 for no time and for the future.

@@ -1,13 +1,15 @@
 package main
 
 import (
-	"dawk/cmd/dawk/internal/config"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/server"
 )
 
 // app is what every command shares: where the configuration is, and what the
@@ -42,7 +44,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "dawk",
-		Version:       version(),
+		Version:       server.Version(),
 		Short:         "An outbound mail relay that loses nothing and explains itself",
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -6,29 +6,12 @@ import (
 	"io"
 	"time"
 
-	"dawk/metrics"
 	"dawk/mx"
 	"dawk/mx/shaping"
 	"dawk/relay"
 )
 
 // What the mailboxes of routes have sent, of what their providers allow.
-
-// budgetMetrics is for the scrape.
-func (r *instance) budgetMetrics() map[string]metrics.Budget {
-	all := map[string]metrics.Budget{}
-	if r.transport == nil {
-		return all
-	}
-	for _, b := range r.transport.Budgets() {
-		all[b.Route] = metrics.Budget{
-			PerMinute: b.Limit.PerMinute, MessagesPerDay: b.Limit.MessagesPerDay, RecipientsPerDay: b.Limit.RecipientsPerDay,
-			UsedPerMinute: b.Used.PerMinute, UsedMessagesPerDay: b.Used.MessagesPerDay, UsedRecipientsPerDay: b.Used.RecipientsPerDay,
-			Until: b.Until,
-		}
-	}
-	return all
-}
 
 // listedItem is a line of `dawk queue list --json`.
 type listedItem struct {

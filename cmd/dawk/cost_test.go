@@ -37,10 +37,10 @@ func TestCostOfAMessage(t *testing.T) {
 	const n = 500
 	g := newRig(t)
 	g.send(t, 200, 1)
-	before, commits := memory(), g.instance.queue.Stats().Commits
+	before, commits := memory(), g.instance.Commits()
 	g.send(t, n, 1)
 	after := memory()
-	commits = g.instance.queue.Stats().Commits - commits
+	commits = g.instance.Commits() - commits
 
 	objects, octets := (after.Mallocs-before.Mallocs)/n, (after.TotalAlloc-before.TotalAlloc)/n
 	more := uint64(max(commits, n) - n) // commits of their own

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/server"
 	"dawk/relay/identity"
 )
 
@@ -46,7 +47,7 @@ type stage struct {
 	dir       string
 	receivers *receiver
 	dns       *zone
-	relay     *instance
+	relay     *server.Server
 	screen    *screen
 	password  string
 	ended     chan error // the relay's run has returned
@@ -95,17 +96,17 @@ func setStage(ctx context.Context, screen *screen) (s *stage, err error) {
 	if err != nil {
 		return s, err
 	}
-	if s.relay, err = newInstance(cfg, slog.New(slog.DiscardHandler), screen); err != nil {
+	if s.relay, err = server.New(cfg, slog.New(slog.DiscardHandler), screen); err != nil {
 		return s, err
 	}
-	if err := s.relay.listen(); err != nil {
+	if err := s.relay.Listen(); err != nil {
 		err = errors.Join(err, s.relay.Close())
 		s.relay = nil
 		return s, err
 	}
 	running, cancel := context.WithCancel(ctx)
 	s.cancel = cancel
-	go func() { s.ended <- s.relay.run(running) }()
+	go func() { s.ended <- s.relay.Run(running) }()
 	return s, nil
 }
 
@@ -198,11 +199,11 @@ func (s *stage) stay(ctx context.Context) error {
 		"dawk -c " + config + " queue list",
 		"dawk -c " + config + " why " + id,
 		"dawk -c " + config + " queue bounce " + id,
-		"curl http://" + s.relay.httpAddr() + "/metrics",
+		"curl http://" + s.relay.HTTPAddr() + "/metrics",
 	} {
 		s.screen.printf("  %s\n", line)
 	}
-	s.screen.printf("SMTP on %s, STARTTLS, user %s, password %s\n\n", s.relay.server.Addrs()[0], demoUser, s.password)
+	s.screen.printf("SMTP on %s, STARTTLS, user %s, password %s\n\n", s.relay.Addrs()[0], demoUser, s.password)
 	select {
 	case <-ctx.Done():
 		return nil

@@ -26,7 +26,7 @@ type letter struct {
 // to have. Each step is checked at the far end, not in our own log.
 func (s *stage) tell(ctx context.Context) error {
 	s.screen.printf("%s\n%s\n\n", s.screen.bold("dawk demo"),
-		"a relay on "+s.relay.server.Addrs()[0].String()+", receivers on "+s.receivers.addr().String()+", DNS on "+s.dns.addr()+"; nothing leaves this machine")
+		"a relay on "+s.relay.Addrs()[0].String()+", receivers on "+s.receivers.addr().String()+", DNS on "+s.dns.addr()+"; nothing leaves this machine")
 	letters := []*letter{
 		{number: 1, to: "reader@good.test", subject: "Minutes of the meeting"},
 		{number: 2, to: "reader@greylist.test", subject: "Quarterly report"},
@@ -79,11 +79,11 @@ func (s *stage) send(ctx context.Context, number int, to, subject string) (id st
 	l := &letter{number: number, to: to, subject: subject}
 	s.screen.expect(l)
 	select {
-	case <-s.relay.dispatcher.Ready():
+	case <-s.relay.Ready():
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	addr := s.relay.server.Addrs()[0]
+	addr := s.relay.Addrs()[0]
 	c, err := smtp.Dial(addr.String())
 	if err != nil {
 		return "", err

@@ -61,6 +61,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/delivery":          {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/delivery/schedule", "dawk/relay/delivery/notices"}, nil},
 	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/mailtext", "dawk/relay/durable"}, nil},
 	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/mailtext", "dawk/relay/durable"}, []string{"golang.org/x/sys/unix"}},
+	"dawk/relay/postmaster":        {[]string{"dawk/relay"}, nil},
 	"dawk/relay/admin":             {[]string{"dawk/relay"}, nil},
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"dawk/cmd/dawk/internal/server"
 	"dawk/queue"
 	"dawk/queue/boltstore"
 	"dawk/relay"
@@ -64,7 +65,7 @@ func TestCompactSaysWhatItBrought(t *testing.T) {
 	q := fillQueue(t, t.TempDir(), 100) // 24 MiB; bbolt's file grows in steps of 16
 	defer q.Close()
 	drain(t, q)
-	r, err := compact(context.Background(), q)
+	r, err := server.Compact(context.Background(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func TestStoreCommandsOffline(t *testing.T) {
 }
 
 func TestAdminReportKeepsEverything(t *testing.T) {
-	r := adminReport(queue.Report{Messages: 1, Deliveries: 2, Problems: []string{"p"}, More: 3,
+	r := server.AdminReport(queue.Report{Messages: 1, Deliveries: 2, Problems: []string{"p"}, More: 3,
 		Quarantined: []queue.Quarantined{{Kind: "message", Reason: "checksum"}}})
 	if r.Messages != 1 || r.Deliveries != 2 || len(r.Problems) != 1 || r.More != 3 || len(r.SetAside) != 1 || !strings.Contains(r.SetAside[0], "checksum") {
 		t.Errorf("%+v", r)

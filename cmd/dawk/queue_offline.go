@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/server"
 	"dawk/queue/boltstore"
 	"dawk/relay/admin"
 )
@@ -21,7 +22,7 @@ func verifyOffline(ctx context.Context, cfg *config.Config, _ *slog.Logger) (*ad
 	if err != nil {
 		return nil, err
 	}
-	out := adminReport(r)
+	out := server.AdminReport(r)
 	return &out, nil
 }
 
@@ -36,7 +37,7 @@ func compactOffline(ctx context.Context, cfg *config.Config, log *slog.Logger) (
 	if err != nil {
 		return nil, err
 	}
-	r, err := compact(ctx, q)
+	r, err := server.Compact(ctx, q)
 	if err := errors.Join(err, q.Close()); err != nil {
 		return nil, err
 	}

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/server"
 	bench "dawk/cmd/dawkbench/load"
 )
 
 // rig is a whole relay with the shipped defaults in this process, a sink that
 // takes its mail, and the address of its front door.
 type rig struct {
-	instance *instance
+	instance *server.Server
 	sink     *bench.Sink
 	ledger   atomic.Pointer[bench.Ledger] // of the messages being sent
 	addr     string
@@ -58,17 +59,17 @@ via = [%q]
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if g.instance, err = newInstance(cfg, newLogger(cfg.Log, log)); err != nil {
+	if g.instance, err = server.New(cfg, newLogger(cfg.Log, log)); err != nil {
 		tb.Fatal(err)
 	}
-	if err := g.instance.listen(); err != nil {
+	if err := g.instance.Listen(); err != nil {
 		tb.Fatal(err)
 	}
-	g.addr = g.instance.server.Addrs()[0].String()
+	g.addr = g.instance.Addrs()[0].String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- g.instance.run(ctx) }()
-	<-g.instance.dispatcher.Ready()
+	go func() { ended <- g.instance.Run(ctx) }()
+	<-g.instance.Ready()
 	tb.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"dawk/cmd/dawk/internal/config"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +10,9 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/server"
 )
 
 func newServeCommand(a *app) *cobra.Command {
@@ -39,15 +41,15 @@ func serve(ctx context.Context, a *app) error {
 	log := newLogger(cfg.Log, a.stderr)
 	ctx, stop := withSignals(ctx, log)
 	defer stop()
-	r, err := newInstance(cfg, log)
+	r, err := server.New(cfg, log)
 	if err != nil {
 		return err
 	}
-	if err := r.listen(); err != nil {
+	if err := r.Listen(); err != nil {
 		return errors.Join(err, r.Close())
 	}
-	r.announce(a)
-	return r.run(ctx)
+	announce(a, r, cfg, log)
+	return r.Run(ctx)
 }
 
 // withSignals gives a context that ends with the first SIGTERM or SIGINT. The
@@ -87,19 +89,19 @@ func withSignals(ctx context.Context, log *slog.Logger) (context.Context, func()
 
 // announce tells a person at a terminal what runs and what to try next; the
 // log has it in any case.
-func (r *instance) announce(a *app) {
-	for i, addr := range r.server.Addrs() {
-		l := r.cfg.Listeners[i]
+func announce(a *app, r *server.Server, cfg *config.Config, log *slog.Logger) {
+	for i, addr := range r.Addrs() {
+		l := cfg.Listeners[i]
 		name := addr.String()
 		if config.IsUnix(l.Address) {
 			name = l.Address
 		}
-		r.log.Info("listening", "address", name, "tls", l.TLS, "auth", l.Auth)
+		log.Info("listening", "address", name, "tls", l.TLS, "auth", l.Auth)
 	}
-	if r.http != nil {
-		r.log.Info("listening", "address", r.httpAddr(), "for", "metrics and health")
+	if r.HTTPAddr() != "" {
+		log.Info("listening", "address", r.HTTPAddr(), "for", "metrics and health")
 	}
-	if r.cfg.File() != "" || len(r.server.Addrs()) == 0 {
+	if cfg.File() != "" || len(r.Addrs()) == 0 {
 		return
 	}
 	fmt.Fprintf(a.stderr, `
@@ -114,5 +116,5 @@ Try:
   dawk check                is this machine fit to send mail?
 For an office, write /etc/dawk/dawk.toml: docs/configuration.md has every key.
 
-`, r.server.Addrs()[0], r.httpAddr(), r.cfg.DataDir)
+`, r.Addrs()[0], r.HTTPAddr(), cfg.DataDir)
 }

@@ -9,6 +9,6 @@
 // crash of the program loses what the buffer held, a crash of the machine the
 // last seconds. The queue, not the history, is what promises.
 //
-// Store writes; Read and Of read, also from another process and while the
-// relay runs.
+// Store writes, in the goroutine of its Run; Read and Of read, also from
+// another process and while the relay runs. Begin reading at Store.Observe.
 package history

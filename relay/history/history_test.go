@@ -1,12 +1,14 @@
 package history_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,18 +29,28 @@ func path(t testing.TB, s string) relay.Path {
 	return p
 }
 
-func open(t testing.TB, o history.Options) *history.Store {
+// running is a Store with its goroutine.
+type running struct {
+	*history.Store
+	Close func() error
+}
+
+func open(t testing.TB, o history.Options) running {
 	t.Helper()
 	s, err := history.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	r := running{s, sync.OnceValue(func() error { cancel(); return <-ended })}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return s
+	return r
 }
 
 var began = time.Now().Add(-time.Hour).Truncate(time.Millisecond).UTC()

@@ -2,6 +2,7 @@ package history
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,16 +45,14 @@ type Store struct {
 	opt   Options
 	wake  chan struct{} // an event waits
 	flush chan chan struct{}
-	quit  chan struct{} // closed by Close
-	done  chan struct{} // closed when all is written
-	once  sync.Once
+	done  chan struct{} // closed when Run has ended
 	lost  atomic.Uint64
 
 	// A list and not a channel, whose memory is there, full or not.
 	mu     sync.Mutex
 	events []relay.Event // that wait
 
-	// Of the writing goroutine.
+	// Of Run.
 	create     func(path string) (*os.File, error)
 	spare      []relay.Event // empty: the list that was written before
 	file       *os.File
@@ -63,8 +62,9 @@ type Store struct {
 	complained time.Time
 }
 
-// Open makes the folder and begins to write. Every start begins a new file: a
-// line that a crash cut short stays the last of its own.
+// Open makes the folder. What is observed waits in memory until Run writes it.
+// Every start begins a new file: a line that a crash cut short stays the last
+// of its own.
 func Open(o Options) (*Store, error) {
 	if o.Keep == 0 {
 		o.Keep = 7 * 24 * time.Hour
@@ -78,10 +78,8 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the folder of the history: %w", err)
 	}
-	s := &Store{opt: o, wake: make(chan struct{}, 1), flush: make(chan chan struct{}), quit: make(chan struct{}), done: make(chan struct{}),
-		create: create}
+	s := &Store{opt: o, wake: make(chan struct{}, 1), flush: make(chan chan struct{}), done: make(chan struct{}), create: create}
 	s.prune(time.Now())
-	go s.write()
 	return s, nil
 }
 
@@ -125,8 +123,7 @@ func (s *Store) take() []relay.Event {
 // the disk takes them or because it took none.
 func (s *Store) Lost() uint64 { return s.lost.Load() }
 
-// Flush waits until all that was observed before is in its file, or was given
-// up.
+// Flush waits until Run has written, or given up, all that was observed before.
 func (s *Store) Flush() {
 	c := make(chan struct{})
 	select {
@@ -136,21 +133,9 @@ func (s *Store) Flush() {
 	}
 }
 
-// Close writes what waits and closes the file. What is observed after it is
-// lost.
-func (s *Store) Close() (err error) {
-	s.once.Do(func() {
-		close(s.quit)
-		<-s.done
-		if s.file != nil {
-			err = s.file.Close()
-		}
-	})
-	return err
-}
-
-// write is the goroutine that owns the file.
-func (s *Store) write() {
+// Run writes until ctx ends, then writes what waits and closes the file. What
+// is observed afterwards is lost.
+func (s *Store) Run(ctx context.Context) error {
 	defer close(s.done)
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -160,7 +145,7 @@ func (s *Store) write() {
 		select {
 		case <-s.wake:
 		case answer = <-s.flush:
-		case <-s.quit:
+		case <-ctx.Done():
 			open = false
 		}
 		for events := s.take(); len(events) > 0; events = s.take() {
@@ -178,6 +163,10 @@ func (s *Store) write() {
 			close(answer)
 		}
 	}
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
 }
 
 // append writes whole lines to the file, a new one when it is time.

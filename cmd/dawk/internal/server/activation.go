@@ -1,7 +1,6 @@
-package main
+package server
 
 import (
-	"dawk/cmd/dawk/internal/config"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +10,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"dawk/cmd/dawk/internal/config"
 )
 
 // inherited are the sockets that systemd opened for us (sd_listen_fds(3)): it

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -14,14 +14,14 @@ const heapEvery = 5 * time.Second
 // until ctx ends. What the scheduler knows of a million Deliveries is 100 MiB
 // that live on: with Go's default as much again may be garbage before it is
 // collected. A GOGC in the environment is obeyed instead.
-func (r *instance) boundHeap(ctx context.Context) {
+func (s *Server) boundHeap(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
 	tick := time.NewTicker(heapEvery)
 	defer tick.Stop()
 	for now := 100; ; {
-		if want := gcPercent(r.queue.Stats().Deliveries); want != now {
+		if want := gcPercent(s.queue.Stats().Deliveries); want != now {
 			debug.SetGCPercent(want)
 			now = want
 		}

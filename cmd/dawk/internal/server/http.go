@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"errors"
@@ -10,30 +10,30 @@ import (
 )
 
 // maxHTTPHeader bounds request line and header fields, in octets: strangers send
-// them, over maxHTTPConnections at once. A whole message has its recipients
-// there.
+// them, over many connections at once. A whole message has its recipients there.
 const maxHTTPHeader = 128 << 10
 
 // newHTTPServer serves metrics for Prometheus and health for whoever restarts
 // or routes, without a login, and takes mail from those who have a token.
-func (r *instance) newHTTPServer() *http.Server {
+func (s *Server) newHTTPServer() *http.Server {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", r.metrics.Handler())
+	mux.Handle("GET /metrics", s.metrics.Handler())
 	// Alive: this process can still do its work. A restart would mend what
 	// makes it false.
-	mux.HandleFunc("GET /healthz", answer(r.alive))
+	mux.HandleFunc("GET /healthz", answer(s.alive))
 	// Ready: new mail would be accepted now. A full disk makes it false, and a
 	// restart would not help.
-	mux.HandleFunc("GET /readyz", answer(r.readiness))
-	mux.Handle("/v1/", r.apiHandler())
+	mux.HandleFunc("GET /readyz", answer(s.readiness))
+	mux.Handle("/v1/", s.apiHandler())
 	return &http.Server{Handler: mux, MaxHeaderBytes: maxHTTPHeader, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
 }
 
-func (r *instance) httpAddr() string {
-	if r.httpL == nil {
+// HTTPAddr is where HTTP is served; "": nowhere.
+func (s *Server) HTTPAddr() string {
+	if s.httpL == nil {
 		return ""
 	}
-	return r.httpL.Addr().String()
+	return s.httpL.Addr().String()
 }
 
 func answer(problem func() error) http.HandlerFunc {
@@ -49,21 +49,21 @@ func answer(problem func() error) http.HandlerFunc {
 	}
 }
 
-func (r *instance) alive() error {
-	if err := r.queue.Room(); errors.Is(err, relay.ErrClosed) {
+func (s *Server) alive() error {
+	if err := s.queue.Room(); errors.Is(err, relay.ErrClosed) {
 		return fmt.Errorf("the queue does not trust its disk any more, and dawk is ending: %w", err)
 	}
 	return nil
 }
 
-func (r *instance) readiness() error {
-	if err := r.alive(); err != nil {
+func (s *Server) readiness() error {
+	if err := s.alive(); err != nil {
 		return err
 	}
 	select {
-	case <-r.dispatcher.Ready():
+	case <-s.dispatcher.Ready():
 	default:
 		return errors.New("the queue is being loaded")
 	}
-	return r.queue.Room()
+	return s.queue.Room()
 }

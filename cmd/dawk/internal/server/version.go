@@ -1,9 +1,11 @@
-package main
+package server
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+)
 
-// version is what the build knows of itself.
-func version() string {
+// Version is what the build knows of itself.
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

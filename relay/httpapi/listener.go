@@ -1,4 +1,4 @@
-package main
+package httpapi
 
 import (
 	"errors"
@@ -9,17 +9,16 @@ import (
 	"time"
 
 	"dawk/relay"
-	"dawk/relay/accept"
 	"dawk/relay/identity"
 )
 
-// maxHTTPConnections bounds what HTTP clients can take of us, all together; a
-// program that sends needs one.
-const maxHTTPConnections = 1024
+// maxConnections bounds what HTTP clients take of us together; a program that
+// sends needs one.
+const maxConnections = 1024
 
-// limitedListener hands out connections within the limits. A client that is
-// above them is told so and closed, and not left to wait: somebody may want to
-// know at this moment whether we are healthy.
+// limitedListener hands out connections within the limits. A client above them
+// is told so and its connection closed. It does not wait: somebody may want to
+// know at this moment whether the relay is healthy.
 type limitedListener struct {
 	net.Listener
 	most, mostPerIP int // 0: no limit
@@ -28,6 +27,12 @@ type limitedListener struct {
 	mu    sync.Mutex
 	all   int
 	perIP map[netip.Addr]int
+}
+
+// Limit bounds the connections that l hands out: all together, and to one
+// address mostPerIP (0: no limit).
+func Limit(l net.Listener, mostPerIP int, seen relay.Observer) net.Listener {
+	return newLimitedListener(l, maxConnections, mostPerIP, seen)
 }
 
 func newLimitedListener(l net.Listener, most, mostPerIP int, seen relay.Observer) *limitedListener {
@@ -41,7 +46,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		client := httpClient(c)
+		client := limitKey(c)
 		if why := l.countIn(client); why != "" {
 			l.turnAway(c, client, why)
 			continue
@@ -50,13 +55,13 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-func httpClient(c net.Conn) netip.Addr {
+func limitKey(c net.Conn) netip.Addr {
 	ap, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 	return identity.LimitKey(ap.Addr())
 }
 
-// countIn counts a client, or says why not. Programs of this machine have no
-// limit of their own: a proxy in front of us makes everybody one of them.
+// countIn counts a client, or says why not. Clients on this machine have no
+// limit by address: behind a proxy here every client is one of them.
 func (l *limitedListener) countIn(client netip.Addr) (why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,14 +85,14 @@ func (l *limitedListener) countOut(client netip.Addr) {
 	}
 }
 
-// turnAway answers as submission's turnAway does: a fresh socket has room for
-// it. A client that speaks TLS cannot read it, and sees the end.
+// turnAway answers and closes. The send buffer of a new connection has room for
+// the answer. A client that speaks TLS cannot read it and sees the end.
 func (l *limitedListener) turnAway(c net.Conn, client netip.Addr, why string) {
 	_ = c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 	_, _ = io.WriteString(c, "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n{\"error\":\""+why+"\"}\n")
 	_ = c.Close()
 	l.observer.Observe(relay.Event{Kind: relay.EventRefused, Time: time.Now(), Client: client.String(), Listener: l.Addr().String(),
-		Reply: relay.Reply{Code: 503, Text: why}, Reason: string(accept.ReasonConnections)})
+		Reply: relay.Reply{Code: 503, Text: why}, Reason: "connections"})
 }
 
 // countedConn is counted out when it closes.

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -18,48 +18,48 @@ import (
 var _ admin.Dispatcher = operated{}
 
 // adminHandler is what the command socket serves.
-func (r *instance) adminHandler() http.Handler {
+func (s *Server) adminHandler() http.Handler {
 	return admin.NewHandler(admin.Config{
-		Queue:      r.queue,
-		Dispatcher: operated{r.dispatcher},
-		History:    r.history,
-		MaxAge:     time.Duration(r.cfg.Queue.MaxAge),
-		Route:      r.transport.Destination,
-		RouteHeld:  r.routeHeld,
-		Providers:  operated{r.dispatcher}.Providers,
-		Ready:      r.dispatching,
-		Store:      r.storeStats,
+		Queue:      s.queue,
+		Dispatcher: operated{s.dispatcher},
+		History:    s.recent,
+		MaxAge:     time.Duration(s.cfg.Queue.MaxAge),
+		Route:      s.transport.Destination,
+		RouteHeld:  s.routeHeld,
+		Providers:  operated{s.dispatcher}.Providers,
+		Ready:      s.dispatching,
+		Store:      s.storeStats,
 		Verify: func(ctx context.Context) (admin.Report, error) {
-			report, err := r.queue.Verify(ctx)
-			return adminReport(report), err
+			report, err := s.queue.Verify(ctx)
+			return AdminReport(report), err
 		},
-		Compact:     func(ctx context.Context) (admin.Report, error) { return compact(ctx, r.queue) },
-		Backup:      r.queue.Backup,
-		Version:     version(),
-		Devices:     r.devices,
-		Holds:       r.userHolds,
-		ReleaseUser: r.releaseUser,
-		Log:         r.log,
+		Compact:     func(ctx context.Context) (admin.Report, error) { return Compact(ctx, s.queue) },
+		Backup:      s.queue.Backup,
+		Version:     Version(),
+		Devices:     s.devices,
+		Holds:       s.userHolds,
+		ReleaseUser: s.releaseUser,
+		Log:         s.log,
 	})
 }
 
 // dispatching says why nothing is delivered yet.
-func (r *instance) dispatching() error {
+func (s *Server) dispatching() error {
 	select {
-	case <-r.dispatcher.Ready():
+	case <-s.dispatcher.Ready():
 		return nil
 	default:
 		return errors.New("the queue is being loaded")
 	}
 }
 
-func (r *instance) storeStats() admin.StoreStats {
-	s, f := r.queue.Stats(), r.queue.FileStats()
-	return admin.StoreStats{Messages: s.Messages, FileBytes: f.FileBytes, FreeBytes: f.FreeBytes, DiskFree: f.DiskFree, Corrupt: s.Quarantined}
+func (s *Server) storeStats() admin.StoreStats {
+	st, f := s.queue.Stats(), s.queue.FileStats()
+	return admin.StoreStats{Messages: st.Messages, FileBytes: f.FileBytes, FreeBytes: f.FreeBytes, DiskFree: f.DiskFree, Corrupt: st.Quarantined}
 }
 
-// compact rewrites the queue's file and says what that brought.
-func compact(ctx context.Context, q *boltstore.Store) (admin.Report, error) {
+// Compact rewrites the queue's file and says what that brought.
+func Compact(ctx context.Context, q *boltstore.Store) (admin.Report, error) {
 	before, _ := q.FileUse()
 	if err := q.Compact(ctx); err != nil {
 		return admin.Report{}, err
@@ -69,7 +69,8 @@ func compact(ctx context.Context, q *boltstore.Store) (admin.Report, error) {
 	return admin.Report{Messages: s.Messages, Deliveries: s.Deliveries, Before: before, After: after}, nil
 }
 
-func adminReport(r queue.Report) admin.Report {
+// AdminReport is what a check of the queue found, for the commands.
+func AdminReport(r queue.Report) admin.Report {
 	out := admin.Report{Messages: r.Messages, Deliveries: r.Deliveries, Problems: r.Problems, More: r.More}
 	for _, s := range r.Quarantined {
 		out.SetAside = append(out.SetAside, fmt.Sprint(s))
@@ -121,14 +122,14 @@ func (o operated) Stats() admin.Stats {
 }
 
 // explainHandler serves `dawk explain`, before the paths of next.
-func (r *instance) explainHandler(next http.Handler) http.Handler {
+func (s *Server) explainHandler(next http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, req *http.Request) {
 		v := req.URL.Query()
 		q, err := explain.ParseQuestion(v.Get("from"), v.Get("to"), v.Get("identity"))
 		if err == nil {
-			e := explain.Explainer{Cfg: r.cfg, Acceptor: r.acceptor, Transport: r.transport, Users: r.users, Ledger: r.ledger.Ledger,
-				Live: true, Providers: operated{r.dispatcher}.Providers}
+			e := explain.Explainer{Cfg: s.cfg, Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
+				Live: true, Providers: operated{s.dispatcher}.Providers}
 			var x explain.Explanation
 			if x, err = e.Explain(req.Context(), q); err == nil {
 				writeJSON(w, http.StatusOK, x)

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"dawk/cmd/dawk/internal/config"
+	"dawk/relay"
+	"dawk/relay/accept"
+	"dawk/relay/admin"
+	"dawk/relay/identity"
+	"dawk/relay/limits"
+	"dawk/relay/sendmail"
+	"dawk/relay/submission"
+)
+
+// localDoor is how programs of this machine hand in mail: a socket on which
+// they speak SMTP, and a folder for when the relay did not run.
+type localDoor struct {
+	socket    net.Listener        // nil: none
+	collector *sendmail.Collector // nil: no folder
+	// Notices about files of each user that are no mail; only the collector
+	// uses them. They are bounded as bounce.limit bounds notices.
+	lost     limits.Windows[string]
+	mostLost int // 0: no limit
+}
+
+// listenLocal opens the socket and makes the folder.
+func (s *Server) listenLocal() error {
+	at := s.cfg.Sendmail
+	if s.cfg.Wanted("sendmail.socket", at.Socket) {
+		if err := os.MkdirAll(filepath.Dir(at.Socket), 0o755); err != nil {
+			return fmt.Errorf("sendmail.socket: %w", err)
+		}
+		l, err := admin.ListenMode(at.Socket, 0o666, "sendmail's socket", "sendmail.socket")
+		if err != nil {
+			return err
+		}
+		s.local.socket = l
+		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: at.Policy()})
+		s.log.Info("listening", "socket", at.Socket, "for", "dawk sendmail")
+	}
+	if s.cfg.Wanted("sendmail.drop", at.Drop) {
+		if err := os.MkdirAll(filepath.Dir(at.Drop), 0o755); err != nil {
+			return fmt.Errorf("sendmail.drop: %w", err)
+		}
+		if err := sendmail.MakeDrop(at.Drop); err != nil {
+			return fmt.Errorf("sendmail.drop: %w", err)
+		}
+		s.local.mostLost, s.local.lost.Span, _ = config.ParseNoticeLimit(s.cfg.Bounce.Limit) // checked
+		s.local.lost.Most = 1000
+		s.local.collector = &sendmail.Collector{Dir: at.Drop, Accept: s.acceptDropped, Most: s.mostDropped,
+			Tell: s.tellOfLost, Log: s.log}
+	}
+	return nil
+}
+
+// acceptDropped puts a message of the drop folder into the queue.
+func (s *Server) acceptDropped(ctx context.Context, m accept.Submission) (relay.QueueID, error) {
+	// To give a commit up would leave the file for the next start, and send it twice.
+	if policy := s.cfg.Sendmail.Policy(); policy.Watched() {
+		m.User = identity.ForProgram(m.Identity, policy)
+	}
+	return s.submit(ctx, m)
+}
+
+// mostDropped is how many recipients a message of the drop folder may have.
+// What its sender may write to in an hour or a day would be enough to let it
+// pass at all; the half of it passes beside the sender's other mail.
+func (s *Server) mostDropped(string) int {
+	most := s.cfg.Limits.MaxRecipients
+	for _, quota := range []int{s.cfg.Sendmail.RecipientsPerHour, s.cfg.Sendmail.RecipientsPerDay} {
+		if half := max(1, quota/2); quota > 0 && (most == 0 || half < most) {
+			most = half
+		}
+	}
+	return most
+}

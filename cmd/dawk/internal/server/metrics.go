@@ -1,0 +1,146 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"dawk/bounce"
+	"dawk/cmd/dawk/internal/config"
+	"dawk/metrics"
+	"dawk/mx/dns"
+	"dawk/mx/tlspolicy"
+	"dawk/relay"
+	"dawk/relay/accept"
+	"dawk/relay/tlsrpt"
+)
+
+// newMetrics makes the metrics; state is what they ask for.
+func newMetrics(cfg *config.Config) *metrics.Set {
+	categories := make([]string, 0, len(bounce.Categories()))
+	for _, c := range bounce.Categories() {
+		categories = append(categories, string(c))
+	}
+	var providers []string
+	if rules, err := cfg.Shaping(); err == nil { // checked
+		providers = rules.Names()
+	}
+	return metrics.New(metrics.Names{Version: Version(), Providers: providers, Categories: categories, TLSResults: tlspolicy.Results(),
+		Classify: func(reply relay.Reply) string { return string(bounce.Classify(reply)) }})
+}
+
+// state is how the relay is at this moment.
+func (s *Server) state() metrics.State {
+	now := metrics.State{Queue: s.queueMetrics(), Delivery: s.deliveryMetrics(), Accepting: s.readiness() == nil, Clients: s.smtp.Connections(),
+		RoutesHeld: s.routesHeld(), Budgets: s.budgetMetrics(), Providers: s.providerMetrics(), IdentitiesHeld: len(s.ledger.Holds())}
+	if s.certs != nil {
+		now.CertificateExpiry = s.certs.NotAfter()
+	}
+	if s.records != nil {
+		now.HistoryLost = s.records.Lost()
+	}
+	return now
+}
+
+func (s *Server) queueMetrics() metrics.Queue {
+	st, f := s.queue.Stats(), s.queue.FileStats()
+	return metrics.Queue{Messages: st.Messages, SetAside: st.Quarantined, FileBytes: f.FileBytes, FreeBytes: f.FreeBytes,
+		Journal: f.JournalBytes, Checkpoints: uint64(f.Checkpoints),
+		DiskFree: f.DiskFree, Room: f.Room, Limit: f.Limit}
+}
+
+func (s *Server) deliveryMetrics() metrics.Delivery {
+	st := s.dispatcher.Stats()
+	delayed := make(map[string]int, len(st.Reasons))
+	for _, n := range st.Reasons {
+		delayed[n.Name] = n.Count
+	}
+	return metrics.Delivery{Delayed: delayed, Ready: st.Ready, Deferred: st.Deferred, Future: st.Future, Held: st.Held, InFlight: st.InFlight,
+		Connections: st.Connections, Resting: st.Resting, OldestArrival: st.OldestArrival, Adrift: st.Adrift,
+		Corrupt: st.Corrupt, Unsaved: st.Unsaved, Stranded: st.Stranded}
+}
+
+// providerMetrics sums the providers up by the names that rules give them.
+func (s *Server) providerMetrics() map[string]metrics.Provider {
+	out := make(map[string]metrics.Provider)
+	for _, p := range s.dispatcher.Providers() {
+		name := s.metrics.ProviderLabel(p.Name)
+		sum := out[name]
+		sum.Ready += p.Ready
+		sum.Connections += p.Connections
+		sum.Limit += p.Limit
+		if !p.SlowedAt.IsZero() {
+			sum.Slowed++
+		}
+		out[name] = sum
+	}
+	return out
+}
+
+// newTLSCount counts each session with an MX host, for the metrics and for the
+// reports to its owner.
+func newTLSCount(m *metrics.Set, counters *tlsrpt.Counters) func(tlspolicy.Report) {
+	return func(t tlspolicy.Report) {
+		policy := "none"
+		switch {
+		case t.Type == "tlsa":
+			policy = "dane"
+		case t.Type == "sts" && t.Testing:
+			policy = "mta-sts-testing"
+		case t.Type == "sts":
+			policy = "mta-sts"
+		}
+		m.TLSSession(policy, t.Result)
+		if counters != nil {
+			counters.Add(time.Now(), tlsrpt.Session{Domain: t.Domain, Type: t.Type, Policy: t.Policy, Patterns: t.Patterns,
+				Host: t.Host, Addr: t.Addr, Result: t.Result, Detail: t.Detail})
+		}
+	}
+}
+
+// openCounters opens the counters of TLS reports; nil where nothing is counted.
+// Mail goes on without them.
+func openCounters(cfg *config.Config, log *slog.Logger) *tlsrpt.Counters {
+	if !cfg.Delivery.DANE && !cfg.Delivery.MTASTS {
+		return nil
+	}
+	counters, err := tlsrpt.Open(filepath.Join(cfg.DataDir, "tlsrpt"), time.Now())
+	if err != nil {
+		log.Error("TLS reports: counters are missing", "err", err)
+	}
+	return counters
+}
+
+// reportWay is how TLS reports leave.
+type reportWay struct{ s *Server }
+
+func (w reportWay) Record(ctx context.Context, name string) (records []string, temporary bool, err error) {
+	answer, err := w.s.resolver.LookupTXT(ctx, name)
+	return answer.Records, dns.Temporary(err), err
+}
+
+func (w reportWay) Post(ctx context.Context, to string, packed []byte) error {
+	return w.s.transport.PostReport(ctx, to, packed)
+}
+
+// Mail uses the null reverse-path and NOTIFY=NEVER: nobody hears of a report
+// that cannot be delivered.
+func (w reportWay) Mail(ctx context.Context, to relay.Path, message []byte) error {
+	_, err := w.s.acceptor.Submit(ctx, accept.Submission{Submitter: accept.Submitter{Identity: "dawk", Listener: "tlsrpt", Protocol: "ESMTP"},
+		Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: to, Notify: relay.NotifyNever}}}, Content: bytes.NewReader(message)})
+	return err
+}
+
+func (s *Server) budgetMetrics() map[string]metrics.Budget {
+	all := map[string]metrics.Budget{}
+	for _, b := range s.transport.Budgets() {
+		all[b.Route] = metrics.Budget{
+			PerMinute: b.Limit.PerMinute, MessagesPerDay: b.Limit.MessagesPerDay, RecipientsPerDay: b.Limit.RecipientsPerDay,
+			UsedPerMinute: b.Used.PerMinute, UsedMessagesPerDay: b.Used.MessagesPerDay, UsedRecipientsPerDay: b.Used.RecipientsPerDay,
+			Until: b.Until,
+		}
+	}
+	return all
+}

@@ -1,0 +1,124 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"dawk/cmd/dawk/internal/check"
+	"dawk/mx"
+	"dawk/relay"
+	"dawk/relay/accept"
+	"dawk/relay/delivery"
+	"dawk/relay/postmaster"
+)
+
+// holds passes on what the transport says of routes that are held for trouble
+// with their login. The dispatcher comes after the transport, so that what
+// concerns it waits for run.
+type holds struct {
+	observer relay.Observer
+	letters  *postmaster.HeldRoutes
+	free     chan string // routes whose mail may go on
+}
+
+// maxFree is how many routes may wait to be free; more than anybody has.
+const maxFree = 1024
+
+func newHolds(seen relay.Observer, letters *postmaster.HeldRoutes) *holds {
+	return &holds{seen, letters, make(chan string, maxFree)}
+}
+
+// note hears of a route that is held or free again.
+func (h *holds) note(route string, held bool, why relay.Reply) {
+	e := relay.Event{Kind: relay.EventRouteFree, Time: time.Now(), Route: route, Reply: why}
+	if held {
+		e.Kind = relay.EventRouteHeld
+	}
+	h.observer.Observe(e)
+	h.letters.Note(route, held, why)
+	if !held {
+		select {
+		case h.free <- route:
+		default: // its mail goes on when it is due
+		}
+	}
+}
+
+// run wakes the mail of routes that are free again, until ctx ends.
+func (h *holds) run(ctx context.Context, d *delivery.Dispatcher) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case route := <-h.free:
+			d.Wake(mx.RoutePrefix + route)
+		}
+	}
+}
+
+// sendLetter queues a letter about a route to the postmaster.
+func (s *Server) sendLetter(ctx context.Context, n relay.Notice) error {
+	_, err := s.submit(ctx, accept.Submission{Submitter: accept.Submitter{Identity: "dawk", Listener: "route", Protocol: "ESMTP"},
+		Envelope: n.Message.Envelope, Content: bytes.NewReader(n.Content)})
+	return err
+}
+
+// routeHeld is for `dawk why`.
+func (s *Server) routeHeld(route string) (since time.Time, why relay.Reply) {
+	for _, h := range s.transport.HeldRoutes() {
+		if h.Route == route {
+			return h.Since, h.Reply
+		}
+	}
+	return time.Time{}, relay.Reply{}
+}
+
+// routesHeld says of every route with a login whether it is held.
+func (s *Server) routesHeld() map[string]bool {
+	all := make(map[string]bool)
+	for i := range s.cfg.Routes {
+		if s.cfg.Routes[i].LogsIn() {
+			all[s.cfg.Routes[i].RouteName()] = false
+		}
+	}
+	for _, h := range s.transport.HeldRoutes() {
+		all[h.Route] = true
+	}
+	return all
+}
+
+// loginHandler serves the paths of `dawk oauth`, before those of next.
+func (s *Server) loginHandler(next http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/oauth", func(w http.ResponseWriter, _ *http.Request) {
+		all := check.LoginStatuses(s.logins)
+		for i := range all {
+			if since, why := s.routeHeld(all[i].Route); !since.IsZero() {
+				all[i].HeldSince, all[i].Why, all[i].Remedy = since, why.String(), why.Remedy
+			}
+		}
+		writeJSON(w, http.StatusOK, all)
+	})
+	mux.HandleFunc("POST /v1/oauth/test", func(w http.ResponseWriter, q *http.Request) {
+		out, err := check.TestLogin(q.Context(), s.transport, s.logins, q.URL.Query().Get("route"))
+		if err != nil {
+			writeJSON(w, http.StatusNotFound, map[string]string{"error": err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, out)
+	})
+	mux.HandleFunc("GET /v1/budgets", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, s.transport.Budgets())
+	})
+	mux.Handle("/", next)
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v) //nolint:errcheck // the client has gone if this fails
+}

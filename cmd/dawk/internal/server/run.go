@@ -1,0 +1,182 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"dawk/relay/admin"
+	"dawk/relay/tlsrpt"
+)
+
+// saveLedger is how often the quotas used are written: after a crash a user
+// has them back for as long.
+const saveLedger = time.Minute
+
+// Listen opens every door, so that a port that is taken is told before
+// anything is delivered. Close closes them again.
+func (s *Server) Listen() (err error) {
+	s.closeLater(s.closeDoors)
+	if err := s.smtp.Listen(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.inherited.rest()) }()
+	if err := s.listenLocal(); err != nil {
+		return err
+	}
+	if s.cfg.HTTP.Address != "" {
+		if s.httpL, err = s.inherited.listen("tcp", s.cfg.HTTP.Address); err != nil {
+			return fmt.Errorf("http.address %s: %w", s.cfg.HTTP.Address, err)
+		}
+		s.httpL = s.httpListener(s.httpL)
+		s.http = s.newHTTPServer()
+	}
+	if s.socketL, err = admin.Listen(filepath.Join(s.cfg.DataDir, admin.SocketName)); err != nil {
+		return err
+	}
+	s.socket = &http.Server{Handler: s.explainHandler(s.loginHandler(s.adminHandler())), ReadHeaderTimeout: 10 * time.Second}
+	return nil
+}
+
+// closeDoors closes every listener and the connections of HTTP.
+func (s *Server) closeDoors() error {
+	if s.http != nil {
+		s.http.Close()
+	}
+	if s.httpL != nil {
+		s.httpL.Close()
+	}
+	if s.socket != nil {
+		s.socket.Close()
+	}
+	if s.socketL != nil {
+		s.socketL.Close()
+	}
+	if s.local.socket != nil {
+		s.local.socket.Close()
+	}
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.smtp.Shutdown(over) // its clients have gone, or never came
+	return nil
+}
+
+// Run serves until ctx ends or the disk cannot be trusted any more, then stops
+// in the order of the mail: clients, attempts, queue.
+func (s *Server) Run(ctx context.Context) error {
+	background, stop := context.WithCancel(context.Background())
+	var running, recording sync.WaitGroup
+	record, stopRecording := context.WithCancel(context.Background())
+	if s.records != nil {
+		recording.Go(func() { s.record(record) })
+	}
+	dispatched := make(chan error, 1)
+	running.Go(func() { dispatched <- s.dispatcher.Run(background) })
+	s.startHelpers(background, &running)
+
+	served := make(chan error, 1)
+	failed := s.serve(ctx, background, &running, served, dispatched)
+
+	stop() // clients and attempts drain at the same time
+	drain, cancel := context.WithTimeout(context.Background(), drainClients)
+	defer cancel()
+	if err := s.smtp.Shutdown(drain); err != nil {
+		s.log.Warn("clients were cut off; what they were sending was not acknowledged", "err", err)
+	}
+	failed = errors.Join(failed, <-dispatched, s.closeDoors())
+	running.Wait()
+	failed = errors.Join(failed, s.Close())
+	stopRecording()
+	recording.Wait()
+	if failed == nil {
+		s.log.Info("stopped; the queue is closed")
+	}
+	return failed
+}
+
+// startHelpers starts what runs beside the dispatcher, until ctx ends or its
+// door closes.
+func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
+	running.Go(func() { s.boundHeap(ctx) })
+	running.Go(func() { s.keepLedger(ctx) })
+	running.Go(func() { s.holds.run(ctx, s.dispatcher) })
+	running.Go(func() { s.letters.Run(ctx, s.sendLetter) })
+	for _, login := range s.logins {
+		running.Go(func() { login.Run(ctx) })
+	}
+	running.Go(func() { s.socket.Serve(s.socketL) }) //nolint:errcheck // ends with the door
+	if s.http != nil {
+		running.Go(func() { s.http.Serve(s.httpL) }) //nolint:errcheck // ends with the door
+	}
+}
+
+// serve lets clients in once the queue is loaded, and waits for the reason to
+// stop; nil: ctx ended. Accepting earlier would let mail wait unscheduled.
+func (s *Server) serve(ctx, background context.Context, running *sync.WaitGroup, served, dispatched chan error) error {
+	select {
+	case <-s.dispatcher.Ready():
+		running.Go(func() { served <- s.smtp.Serve() })
+		if s.local.collector != nil {
+			running.Go(func() { s.local.collector.Run(background) })
+		}
+		if s.counters != nil {
+			running.Go(func() { s.reporter().Run(background) })
+		}
+		s.log.Info("ready", "deliveries", s.dispatcher.Stats().Queued, "start_took", time.Since(s.began).Round(time.Millisecond))
+	case err := <-dispatched:
+		dispatched <- nil
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-s.distrusted:
+		return err
+	case err := <-served:
+		return fmt.Errorf("accepting connections ended: %w", err)
+	case err := <-dispatched:
+		dispatched <- nil
+		return fmt.Errorf("the dispatcher ended: %w", err)
+	}
+}
+
+func (s *Server) record(ctx context.Context) {
+	if err := s.records.Run(ctx); err != nil {
+		s.log.Warn("the end of the history may be missing", "error", err)
+	}
+}
+
+// keepLedger writes the quotas used now and then, and at the end.
+func (s *Server) keepLedger(ctx context.Context) {
+	tick := time.NewTicker(saveLedger)
+	defer tick.Stop()
+	for done := false; !done; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			done = true
+		}
+		if err := s.ledger.Save(); err != nil {
+			s.log.Warn("quotas of users are not on disk; they begin anew at the next start", "err", err)
+		}
+	}
+}
+
+// reporter sends TLS reports, where the configuration wants that.
+func (s *Server) reporter() *tlsrpt.Reporter {
+	contact := "postmaster@" + s.cfg.Hostname
+	if p := s.cfg.PostmasterPath(); !p.IsNull() {
+		contact = p.String()
+	}
+	r := &tlsrpt.Reporter{Counters: s.counters, From: tlsrpt.Sender{Organization: s.cfg.Hostname, Contact: contact}, Log: s.log}
+	if s.cfg.Delivery.TLSReports {
+		r.Way = reportWay{s}
+	}
+	return r
+}
