@@ -1,6 +1,7 @@
 package main
 
 import (
+	"dawk/cmd/dawk/internal/cli"
 	"os"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 // TestMain lets scripts run the program as "dawk": the test binary is it.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"dawk":     func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
-		"sendmail": func() { os.Exit(runSendmail(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"dawk":     func() { os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"sendmail": func() { os.Exit(cli.RunSendmail(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"dawk/cmd/dawk/internal/cli"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/server"
 	bench "dawk/cmd/dawkbench/load"
@@ -59,7 +60,7 @@ via = [%q]
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if g.instance, err = server.New(cfg, newLogger(cfg.Log, log)); err != nil {
+	if g.instance, err = server.New(cfg, cli.NewLogger(cfg.Log, log)); err != nil {
 		tb.Fatal(err)
 	}
 	if err := g.instance.Listen(); err != nil {

@@ -1,9 +1,10 @@
-package main
+package cli
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -38,7 +39,7 @@ func serve(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(cfg.Log, a.stderr)
+	log := NewLogger(cfg.Log, a.stderr)
 	ctx, stop := withSignals(ctx, log)
 	defer stop()
 	r, err := server.New(cfg, log)
@@ -117,4 +118,16 @@ Try:
 For an office, write /etc/dawk/dawk.toml: docs/configuration.md has every key.
 
 `, r.Addrs()[0], r.HTTPAddr(), cfg.DataDir)
+}
+
+// NewLogger writes the log as [log] says. The keys are fixed; the words of
+// strangers are quoted by the handler.
+func NewLogger(c config.LogConfig, w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // checked with the configuration
+	opt := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opt))
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -208,7 +208,7 @@ func command(t *testing.T, dir string, args ...string) (status int, stdout, stde
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	status = run(append([]string{"-c", file}, args...), strings.NewReader(""), &out, &errs)
+	status = Run(append([]string{"-c", file}, args...), strings.NewReader(""), &out, &errs)
 	return status, out.String(), errs.String()
 }
 

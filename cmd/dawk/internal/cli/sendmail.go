@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -43,11 +43,11 @@ in the drop folder.`,
 	}
 }
 
-// calledAsSendmail says whether the program was started by that name.
-func calledAsSendmail(name string) bool { return filepath.Base(name) == "sendmail" }
+// CalledAsSendmail says whether the program was started by that name.
+func CalledAsSendmail(name string) bool { return filepath.Base(name) == "sendmail" }
 
-// runSendmail is the whole program when it was; its result is the exit status.
-func runSendmail(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// RunSendmail is the whole program when it was; its result is the exit status.
+func RunSendmail(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
 	err := a.sendmail(args)
 	if err != nil && !errors.Is(err, errReported) {

@@ -1,4 +1,7 @@
-package main
+// Package cli is the commands of dawk, one file a command. Words and tables are
+// printed with package show; client.go talks to a relay that runs. Its goroutines
+// are those of `dawk serve` and `dawk demo`. Begin reading at Run.
+package cli
 
 import (
 	"errors"
@@ -23,8 +26,8 @@ type app struct {
 // errReported ends a command with exit status 1 when it has said why already.
 var errReported = errors.New("already reported")
 
-// run is the whole program; its result is the exit status.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// Run is the whole program; its result is the exit status.
+func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := newRootCommand(a)
 	root.SetArgs(args)

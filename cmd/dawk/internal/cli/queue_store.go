@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -6,14 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/server"
 	"dawk/cmd/dawk/internal/show"
+	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/durable"
@@ -91,7 +96,7 @@ func (a *app) maintain(ctx context.Context, path string, offline func(context.Co
 	if err != nil {
 		return nil, err
 	}
-	return offline(ctx, cfg, newLogger(cfg.Log, a.stderr))
+	return offline(ctx, cfg, NewLogger(cfg.Log, a.stderr))
 }
 
 func printVerified(w io.Writer, r *admin.Report) error {
@@ -185,4 +190,33 @@ func writeWhole(file string, r io.Reader, faults func() error) (n int64, err err
 		fault = fmt.Errorf("it is incomplete, and was kept as %s: %w", file, fault)
 	}
 	return n, errors.Join(fault, f.CommitAs(file))
+}
+
+// verifyOffline checks the store of a relay that does not run. It changes
+// nothing.
+func verifyOffline(ctx context.Context, cfg *config.Config, _ *slog.Logger) (*admin.Report, error) {
+	r, err := boltstore.VerifyDir(ctx, cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	out := server.AdminReport(r)
+	return &out, nil
+}
+
+// compactOffline opens the store as the relay would, with all that a start
+// mends.
+func compactOffline(ctx context.Context, cfg *config.Config, log *slog.Logger) (*admin.Report, error) {
+	// Open would make a new queue where there is none.
+	if entries, err := os.ReadDir(cfg.DataDir); errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil, fmt.Errorf("there is no queue in %s", filepath.Clean(cfg.DataDir))
+	}
+	q, err := boltstore.Open(cfg.QueueOptions(log))
+	if err != nil {
+		return nil, err
+	}
+	r, err := server.Compact(ctx, q)
+	if err := errors.Join(err, q.Close()); err != nil {
+		return nil, err
+	}
+	return &r, nil
 }
