@@ -15,7 +15,6 @@ package bounce
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -53,14 +52,14 @@ type Config struct {
 }
 
 // Validate says whether notices can be written with c.
-func (c Config) Validate() error {
+func (c Config) Validate() (faults relay.Faults) {
 	if _, err := relay.NormalizeDomain(c.Hostname); err != nil {
-		return fmt.Errorf("hostname %q cannot stand in a notice: %w", c.Hostname, err)
+		faults.Add("hostname", "hostname %q cannot stand in a notice: %v", c.Hostname, err)
 	}
 	if c.Language != "" && !c.languages().Has(c.Language) {
-		return fmt.Errorf("language %q is not there; there are %s", shown(c.Language), strings.Join(c.languages().Tags(), ", "))
+		faults.Add("language", "language %q is not there; there are %s", shown(c.Language), strings.Join(c.languages().Tags(), ", "))
 	}
-	return nil
+	return faults
 }
 
 // Report is one notice to be written: one message, one kind, the recipients

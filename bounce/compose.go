@@ -74,7 +74,7 @@ func finish(n relay.Notice, to relay.Path, eightBit, global bool) relay.Notice {
 
 // check refuses what cannot be written, and says who is to be told.
 func check(c Config, r Report) (relay.Path, error) {
-	if err := c.Validate(); err != nil {
+	if err := c.Validate().Err(); err != nil {
 		return relay.Path{}, err
 	}
 	if r.ID.IsZero() || r.Message == nil || len(r.Outcomes) == 0 {

@@ -81,7 +81,7 @@ type DigestReport struct {
 // its recipients. (As separate status parts in a multipart/mixed, readers that
 // fall back on guessing took the mailbox of the notice for a dead one.)
 func Digest(c Config, r DigestReport) (relay.Notice, error) {
-	if err := c.Validate(); err != nil {
+	if err := c.Validate().Err(); err != nil {
 		return relay.Notice{}, err
 	}
 	if r.ID.IsZero() || r.To.IsNull() || len(r.Rows) == 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -134,79 +133,78 @@ func (r *Route) Known() bool {
 // LogsIn says whether AUTH is said; EXTERNAL needs no name for that.
 func (r *Route) LogsIn() bool { return r.User != "" || r.Auth == smtpclient.AuthExternal }
 
-// Validate reports everything that is wrong with c, in plain sentences.
-func (c Config) Validate() error {
-	var errs []error
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() (faults relay.Faults) {
 	if _, err := relay.NormalizeDomain(c.Hostname); err != nil {
-		errs = append(errs, fmt.Errorf("hostname: %w", err))
+		faults.Add("hostname", "hostname: %v", err)
 	}
 	if c.Port < 0 || c.Port > 65535 {
-		errs = append(errs, fmt.Errorf("delivery.port: %d is not a port", c.Port))
+		faults.Add("port", "delivery.port: %d is not a port", c.Port)
 	}
-	if !slices.Contains([]string{"", "4", "6", "both"}, c.IP) {
-		errs = append(errs, fmt.Errorf(`delivery.ip: %q is not one of "4", "6", "both"`, c.IP))
+	if !validIP(c.IP) {
+		faults.Add("ip", `delivery.ip: %q is not one of "4", "6", "both"`, c.IP)
 	}
 	if _, ok := c.Resolver.(tlspolicy.SecuredLookup); (c.DANE || c.MTASTS) && c.Resolver != nil && !ok {
-		errs = append(errs, errors.New("DANE and MTA-STS need a resolver that knows TXT and TLSA records"))
+		faults.Add("dane", "DANE and MTA-STS need a resolver that knows TXT and TLSA records")
 	}
-	errs = append(errs, c.validateSources()...)
+	c.validateSources(&faults)
 	names := map[string]bool{}
 	for i, r := range c.Routes {
 		name := r.name(i)
+		var own relay.Faults
 		if names[name] {
-			errs = append(errs, fmt.Errorf("route %q: another route has this name; give one of them a `name` of its own", name))
+			own.Add("name", "another route has this name; give one of them a `name` of its own")
 		}
 		names[name] = true
-		if err := c.validateRoute(r); err != nil {
-			errs = append(errs, fmt.Errorf("route %q: %w", name, err))
-		}
+		faults.Within(fmt.Sprintf("route %q", name), append(own, c.ValidateRoute(r)...))
 	}
-	return errors.Join(errs...)
+	return faults
 }
 
-func (c Config) validateRoute(r Route) error {
-	var errs []error
-	if _, err := compileRoute(r); err != nil {
-		errs = append(errs, err)
+func validIP(s string) bool { return slices.Contains([]string{"", "4", "6", "both"}, s) }
+
+// ValidateRoute is Validate for one route. A fault in a list names its place.
+func (c Config) ValidateRoute(r Route) relay.Faults {
+	_, faults := compileRoute(r)
+	if !validIP(r.IP) {
+		faults.Add("ip", `ip: %q is not one of "4", "6", "both"`, r.IP)
 	}
-	if !slices.Contains([]string{"", "4", "6", "both"}, r.IP) {
-		errs = append(errs, fmt.Errorf(`ip: %q is not one of "4", "6", "both"`, r.IP))
-	}
-	errs = append(errs, c.validatePool(r.Sources)...)
+	c.validatePool(&faults, r.Sources)
 	if r.Password != "" && r.User == "" {
-		errs = append(errs, errors.New("it has a password but no `user`"))
+		faults.Add("user", "it has a password but no `user`")
 	}
 	if r.LogsIn() && len(r.Via) == 0 {
-		errs = append(errs, errors.New("a login needs `via`: an MX host has no account of ours"))
+		faults.Add("user", "a login needs `via`: an MX host has no account of ours")
 	}
 	switch {
 	case !smtpclient.ValidAuth(r.Auth):
-		errs = append(errs, fmt.Errorf("auth %q is unknown: it is one of plain, login, scram-sha-256, external, xoauth2, oauthbearer", r.Auth))
+		faults.Add("auth", "auth %q is unknown: it is one of plain, login, scram-sha-256, external, xoauth2, oauthbearer", r.Auth)
 	case r.Token && r.Auth != smtpclient.AuthAuto && !smtpclient.TokenMechanism(r.Auth):
-		errs = append(errs, fmt.Errorf(`auth = %q takes a password, but the route has a flow, which gets tokens: use "xoauth2" or "oauthbearer"`, r.Auth))
+		faults.Add("auth", `auth = %q takes a password, but the route has a flow, which gets tokens: use "xoauth2" or "oauthbearer"`, r.Auth)
 	case !r.Token && smtpclient.TokenMechanism(r.Auth):
-		errs = append(errs, fmt.Errorf("auth = %q needs a token: set `flow`", r.Auth))
+		faults.Add("auth", "auth = %q needs a token: set `flow`", r.Auth)
 	}
 	level := c.level(r)
-	for _, h := range r.Via {
+	for i, h := range r.Via {
+		key := fmt.Sprintf("via[%d]", i)
 		if h.Socket == "" && (h.Host == "" || h.Port == 0) {
-			errs = append(errs, fmt.Errorf("via %q has no host or no port", h.String()))
+			faults.Add(key, "via %q has no host or no port", h.String())
 		}
 		if h.LMTP != r.Via[0].LMTP {
-			errs = append(errs, fmt.Errorf("via %q: a route leads to SMTP servers or to LMTP servers, not to both: what one has taken is on its way, what the other has taken is delivered", h.String()))
+			faults.Add(key, "via %q: a route leads to SMTP servers or to LMTP servers, not to both: what one has taken is on its way, what the other has taken is delivered", h.String())
 		}
 		if h.ImplicitTLS && level == tlspolicy.LevelOff {
-			errs = append(errs, fmt.Errorf(`via %q is TLS, but tls = "off"`, h.String()))
+			faults.Add(key, `via %q is TLS, but tls = "off"`, h.String())
 		}
 		if r.LogsIn() && level != tlspolicy.LevelVerified && !h.loopback() {
 			what := "a password"
 			if r.User == "" {
 				what = "a login"
 			}
-			errs = append(errs, fmt.Errorf(`%s would go to %s over tls = %q, to whoever answers: set tls = "verified"`, what, h.Host, level))
+			faults.Add("tls", `%s would go to %s over tls = %q, to whoever answers: set tls = "verified"`, what, h.Host, level)
 		}
 	}
-	return errors.Join(errs...)
+	return faults
 }
 
 // level is the route's own, or the default.

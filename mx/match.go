@@ -71,22 +71,22 @@ func parseMailPattern(s string) (mailPattern, error) {
 	return mailPattern{domain: d}, nil
 }
 
-func compileRoute(r Route) (*compiled, error) {
-	c := &compiled{Route: r, destination: RoutePrefix + r.Name, mailbox: mailboxOf(r.User)}
+func compileRoute(r Route) (c *compiled, faults relay.Faults) {
+	c = &compiled{Route: r, destination: RoutePrefix + r.Name, mailbox: mailboxOf(r.User)}
 	for _, set := range []struct {
 		key  string
 		in   []string
 		into *[]mailPattern
 	}{{"to", r.To, &c.to}, {"from", r.From, &c.from}, {"send_as", r.SendAs, &c.sendAs}} {
-		for _, s := range set.in {
+		for i, s := range set.in {
 			p, err := parseMailPattern(s)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", set.key, err)
+				faults.Add(fmt.Sprintf("%s[%d]", set.key, i), "%s: %v", set.key, err)
 			}
 			*set.into = append(*set.into, p)
 		}
 	}
-	return c, nil
+	return c, faults
 }
 
 // matches says whether a recipient of m takes this route. domain is the

@@ -352,7 +352,7 @@ func TestValidate(t *testing.T) {
 	} {
 		cfg := mx.Config{Hostname: "relay.example.org"}
 		c.change(&cfg)
-		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := cfg.Validate().Err(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -360,7 +360,7 @@ func TestValidate(t *testing.T) {
 		{User: "u", Password: "p", TLS: tlspolicy.LevelVerified, Via: via},
 		{User: "v", Password: "p", Via: []mx.Hop{hop(t, "127.0.0.1:2525", true)}},
 	}}
-	if err := ok.Validate(); err != nil {
+	if err := ok.Validate().Err(); err != nil {
 		t.Errorf("a good configuration: %v", err)
 	}
 	if _, err := tlspolicy.ParseLevel("none"); err == nil {

@@ -158,7 +158,7 @@ func TestSourceConfig(t *testing.T) {
 		"wrong family":  {[]dial.Source{{Name: "a", Addr4: netip.MustParseAddr("2001:db8::1")}}, nil, "wrong family"},
 		"bad EHLO name": {[]dial.Source{{Name: "a", Addr4: good.Addr4, EHLO: "a b"}}, nil, "ehlo"},
 	} {
-		err := mx.Config{Hostname: "relay.example.org", Sources: c.sources, Pool: c.pool}.Validate()
+		err := mx.Config{Hostname: "relay.example.org", Sources: c.sources, Pool: c.pool}.Validate().Err()
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}

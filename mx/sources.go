@@ -10,42 +10,41 @@ import (
 	"dawk/relay"
 )
 
-func (c Config) validateSources() (errs []error) {
+func (c Config) validateSources(faults *relay.Faults) {
 	names := map[string]bool{}
 	for _, s := range c.Sources {
-		fault := func(format string, args ...any) {
-			errs = append(errs, fmt.Errorf("source %q: "+format, append([]any{s.Name}, args...)...))
+		fault := func(key, format string, args ...any) {
+			faults.Add(key, "source %q: %s", s.Name, fmt.Sprintf(format, args...))
 		}
 		if s.Name == "" || names[s.Name] {
-			fault("each source needs a name of its own")
+			fault("name", "each source needs a name of its own")
 		}
 		names[s.Name] = true
 		if !s.Addr4.IsValid() && !s.Addr6.IsValid() {
-			fault("it has no address")
+			fault("addresses", "it has no address")
 		}
 		if s.Addr4.IsValid() && !s.Addr4.Is4() || s.Addr6.IsValid() && (!s.Addr6.Is6() || s.Addr6.Is4In6()) {
-			fault("an address is of the wrong family")
+			fault("addresses", "an address is of the wrong family")
 		}
 		if _, err := relay.NormalizeDomain(cmp.Or(s.EHLO, c.Hostname)); err != nil {
-			fault("ehlo: %w", err)
+			fault("ehlo", "ehlo: %v", err)
 		}
 		if s.Weight < 0 {
-			fault("weight %d is negative", s.Weight)
+			fault("weight", "weight %d is negative", s.Weight)
 		}
 	}
-	return append(errs, c.validatePool(c.Pool)...)
+	c.validatePool(faults, c.Pool)
 }
 
-func (c Config) validatePool(pool []string) (errs []error) {
+func (c Config) validatePool(faults *relay.Faults, pool []string) {
 	for i, name := range pool {
 		switch {
 		case !slices.ContainsFunc(c.Sources, func(s dial.Source) bool { return s.Name == name }):
-			errs = append(errs, fmt.Errorf("source %q does not exist: describe it in a [[source]] section", name))
+			faults.Add("source", "source %q does not exist: describe it in a [[source]] section", name)
 		case slices.Contains(pool[:i], name):
-			errs = append(errs, fmt.Errorf("source %q is named twice: give it a greater weight instead", name))
+			faults.Add("source", "source %q is named twice: give it a greater weight instead", name)
 		}
 	}
-	return errs
 }
 
 // source is one of the configuration, which was validated.

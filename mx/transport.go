@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"time"
 
 	"dawk/mx/connpool"
@@ -37,7 +36,7 @@ type Transport struct {
 
 // NewTransport checks cfg and makes a Transport of it.
 func NewTransport(cfg Config) (*Transport, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.Validate().Err(); err != nil {
 		return nil, err
 	}
 	if cfg.Resolver == nil {
@@ -52,10 +51,7 @@ func NewTransport(cfg Config) (*Transport, error) {
 	for i, r := range cfg.Routes {
 		r.Name = r.name(i)
 		r.TLS = cfg.level(r)
-		c, err := compileRoute(r)
-		if err != nil {
-			return nil, fmt.Errorf("route %q: %w", r.Name, err)
-		}
+		c, _ := compileRoute(r) // cfg was validated
 		t.routes = append(t.routes, c)
 	}
 	if err := t.notices.Open(t.routes, cfg.NoticeRoute); err != nil {

@@ -3,13 +3,14 @@ package oauth
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
 	"time"
+
+	"dawk/relay"
 )
 
 // Flow is how a token is got.
@@ -77,13 +78,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate says everything that is wrong with c, a sentence each, with the
-// key's name first.
-func (c Config) Validate() error {
-	var errs []error
+// Validate says everything that is wrong with c.
+func (c Config) Validate() (faults relay.Faults) {
 	need := func(key, value, what string) {
 		if value == "" {
-			errs = append(errs, fmt.Errorf("flow = %q needs %s: %s", c.Flow, key, what))
+			faults.Add(key, "flow = %q needs %s: %s", c.Flow, key, what)
 		}
 	}
 	endpoint := func() { need("token_url", c.TokenURL, "where tokens are asked for") }
@@ -98,7 +97,7 @@ func (c Config) Validate() error {
 		endpoint()
 		need("client_id", c.ClientID, "the application's ID")
 		if c.DeviceURL == "" {
-			errs = append(errs, fmt.Errorf("flow = %q is for type = \"microsoft365\"", c.Flow))
+			faults.Add("flow", "flow = %q is for type = \"microsoft365\"", c.Flow)
 		}
 	case RefreshToken:
 		endpoint()
@@ -107,17 +106,18 @@ func (c Config) Validate() error {
 	case ServiceAccount:
 		need("service_account_file", c.ServiceAccountFile, "the JSON key that Google gave out")
 	default:
-		return fmt.Errorf("flow = %q is unknown: it is one of client_credentials, device_code, refresh_token, service_account", c.Flow)
+		faults.Add("flow", "flow = %q is unknown: it is one of client_credentials, device_code, refresh_token, service_account", c.Flow)
+		return faults
 	}
 	for _, u := range []string{c.TokenURL, c.DeviceURL} {
 		if u == "" {
 			continue
 		}
 		if err := CheckURL(u); err != nil {
-			errs = append(errs, fmt.Errorf("token_url: %w", err))
+			faults.Add("token_url", "token_url: %v", err)
 		}
 	}
-	return errors.Join(errs...)
+	return faults
 }
 
 // CheckURL says whether secrets may be sent there: https, or http to this

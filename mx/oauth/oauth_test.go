@@ -350,7 +350,7 @@ func TestConfigurationFaults(t *testing.T) {
 	} {
 		cfg := good
 		c.change(&cfg)
-		if err := cfg.Validate(); fmt.Sprint(err) == "<nil>" != (c.want == "") || !strings.Contains(fmt.Sprint(err), c.want) {
+		if err := cfg.Validate().Err(); fmt.Sprint(err) == "<nil>" != (c.want == "") || !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("want %q, got %v", c.want, err)
 		}
 	}

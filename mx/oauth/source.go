@@ -63,7 +63,7 @@ func (a access) renewAt() time.Time {
 
 // NewSource checks cfg and makes a Source. It makes no request. Close ends it.
 func NewSource(cfg Config) (*Source, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.Validate().Err(); err != nil {
 		return nil, err
 	}
 	s := &Source{cfg: cfg.withDefaults(), changed: func() {}}

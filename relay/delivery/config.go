@@ -1,8 +1,8 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -112,29 +112,28 @@ var DefaultRetry = []time.Duration{
 	2 * time.Hour,    // 3:51, 5:51 … until MaxAge
 }
 
-// Validate says what is wrong with c, in a sentence for the administrator.
-func (c Config) Validate() error {
-	var errs []error
+// Validate says what is wrong with c.
+func (c Config) Validate() (faults relay.Faults) {
 	for i, step := range c.Retry {
 		if step <= 0 {
-			errs = append(errs, fmt.Errorf("retry: step %d is %s; a wait must be longer than 0", i+1, step))
+			faults.Add(fmt.Sprintf("retry[%d]", i), "retry: step %d is %s; a wait must be longer than 0", i+1, step)
 		}
 	}
 	for _, d := range []struct {
-		name  string
+		key   string
 		value time.Duration
-	}{{"max_age", c.MaxAge}, {"delay_notice", c.DelayNotice}, {"the grace of a stop", c.Grace}} {
+	}{{"max_age", c.MaxAge}, {"delay_notice", c.DelayNotice}, {"", c.Grace}} {
 		if d.value < 0 {
-			errs = append(errs, fmt.Errorf("%s: %s is less than 0", d.name, d.value))
+			faults.Add(d.key, "%s: %s is less than 0", cmp.Or(d.key, "the grace of a stop"), d.value)
 		}
 	}
 	if c.NoticeLimit < 0 || c.NoticeSpan < 0 {
-		errs = append(errs, errors.New("limit: a number of notices and a time are at least 0"))
+		faults.Add("limit", "limit: a number of notices and a time are at least 0")
 	}
 	if c.MaxConnections < 0 || c.PerProvider < 0 {
-		errs = append(errs, errors.New("max_connections: a number of connections is at least 1"))
+		faults.Add("max_connections", "max_connections: a number of connections is at least 1")
 	}
-	return errors.Join(errs...)
+	return faults
 }
 
 func (c Config) withDefaults() Config {

@@ -74,7 +74,7 @@ type counters struct {
 // New makes a dispatcher and lets q tell it of new Deliveries from now on;
 // nothing is attempted before Run. Observer may be nil.
 func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.Validate().Err(); err != nil {
 		return nil, fmt.Errorf("delivery: %w", err)
 	}
 	cfg = cfg.withDefaults()

@@ -3,7 +3,6 @@ package submission
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -92,100 +91,95 @@ var tlsVersions = map[string]uint16{
 	"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13,
 }
 
-// Validate refuses what cannot work and what would relay for strangers. All
-// that is wrong is reported, joined, one plain sentence each.
-func (c Config) Validate() error {
-	var errs []error
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+// Validate refuses what cannot work and what would relay for strangers.
+func (c Config) Validate() (faults relay.Faults) {
 	if _, err := relay.NormalizeDomain(c.Hostname); err != nil {
-		fail("hostname %q is not a host name", c.Hostname)
+		faults.Add("hostname", "hostname %q is not a host name", c.Hostname)
 	}
 	if len(c.Listeners) == 0 {
-		fail("no [[listener]] is configured")
+		faults.Add("listener", "no [[listener]] is configured")
 	}
-	for name, n := range map[string]int64{"max_message_size": c.MaxMessageSize, "max_recipients": int64(c.MaxRecipients),
-		"max_connections": int64(c.MaxConnections), "max_connections_per_ip": int64(c.MaxConnectionsPerIP),
-		"command_timeout": int64(c.CommandTimeout), "data_timeout": int64(c.DataTimeout),
-		"auth_failures_per_ip": int64(c.AuthFailuresPerIP)} {
-		if n < 0 {
-			fail("%s must not be negative", name)
+	for _, limit := range []struct {
+		key   string
+		value int64
+	}{{"max_message_size", c.MaxMessageSize}, {"max_recipients", int64(c.MaxRecipients)},
+		{"max_connections", int64(c.MaxConnections)}, {"max_connections_per_ip", int64(c.MaxConnectionsPerIP)},
+		{"command_timeout", int64(c.CommandTimeout)}, {"data_timeout", int64(c.DataTimeout)},
+		{"auth_failures_per_ip", int64(c.AuthFailuresPerIP)}} {
+		if limit.value < 0 {
+			faults.Add(limit.key, "%s must not be negative", limit.key)
 		}
 	}
 	seen := map[string]bool{}
 	for _, l := range c.Listeners {
+		var own relay.Faults
 		if _, port, err := net.SplitHostPort(l.Address); err == nil && port != "0" && seen[l.Address] {
-			fail("listener %s: the address is used twice", l.Address)
+			own.Add("address", "the address is used twice")
 		}
 		seen[l.Address] = true
-		if err := l.Validate(); err != nil {
-			errs = append(errs, err)
-		}
+		own = append(own, l.Validate()...)
 		if c.GetCertificate == nil && l.withDefaults().TLS != tlsOff {
-			fail("listener %s: tls = %q needs a certificate", l.Address, l.withDefaults().TLS)
+			own.Add("tls", "tls = %q needs a certificate", l.withDefaults().TLS)
 		}
+		faults.Within("listener "+l.Address, own)
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
+	return faults
 }
 
-// Validate is Config.Validate for one listener.
-func (l Listener) Validate() error {
-	var errs []error
-	fail := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("listener "+l.Address+": "+format, args...))
-	}
+// Validate is Config.Validate for one listener. A fault of a network names its
+// place in the list.
+func (l Listener) Validate() (faults relay.Faults) {
 	l = l.withDefaults()
-	host, port, err := net.SplitHostPort(l.Address)
-	if path, ok := strings.CutPrefix(l.Address, unixPrefix); ok {
-		if !filepath.IsAbs(path) || len(path) > maxSocketPath {
-			fail("the address of a unix socket is unix: and a path that begins with a slash, of at most %d octets", maxSocketPath)
-		}
-		if mode, err := strconv.ParseUint(l.SocketMode, 8, 32); err != nil || mode > 0o777 || mode&0o600 != 0o600 {
-			fail("socket_mode = %q is not a mode like \"0660\"", l.SocketMode)
-		}
-	} else if err != nil {
-		fail("the address is not of the form host:port")
-	} else if _, err := netip.ParseAddr(host); host != "" && host != "localhost" && err != nil {
-		fail("%q is not an IP address", host)
-	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		fail("%q is not a port", port)
-	}
-	oneOf := func(key, value string, allowed ...string) {
-		if !slices.Contains(allowed, value) {
-			fail("%s = %q is not one of %q", key, value, allowed)
-		}
-	}
-	oneOf("tls", l.TLS, tlsStart, tlsImplicit, tlsOff)
-	oneOf("auth", l.Auth, authRequired, authOptional, authOff)
-	oneOf("bare_newline", l.BareNewline, newlineReject, newlineNormalize)
-	oneOf("long_lines", l.LongLines, linesReject, linesFold)
-	oneOf("received_client", l.ReceivedClient, receivedHidden, receivedFull)
+	l.validateAddress(&faults)
+	faults.OneOf("tls", l.TLS, tlsStart, tlsImplicit, tlsOff)
+	faults.OneOf("auth", l.Auth, authRequired, authOptional, authOff)
+	faults.OneOf("bare_newline", l.BareNewline, newlineReject, newlineNormalize)
+	faults.OneOf("long_lines", l.LongLines, linesReject, linesFold)
+	faults.OneOf("received_client", l.ReceivedClient, receivedHidden, receivedFull)
 	if l.Profile != "" && l.Profile != profileDevice {
-		fail("profile = %q is unknown; the only one is %q", l.Profile, profileDevice)
+		faults.Add("profile", "profile = %q is unknown; the only one is %q", l.Profile, profileDevice)
 	}
 	if _, err := suites(l.Ciphers); err != nil {
-		fail("ciphers: %v", err)
+		faults.Add("ciphers", "ciphers: %v", err)
 	}
-	for _, p := range l.Proxies {
+	for i, p := range l.Proxies {
 		if why := tooWide(p); why != "" {
-			fail("proxies: %s: %s; whoever is in it may claim to be any client", p, why)
+			faults.Add(fmt.Sprintf("proxies[%d]", i), "proxies: %s: %s; whoever is in it may claim to be any client", p, why)
 		}
 	}
 	if _, ok := tlsVersions[l.MinTLS]; !ok {
-		fail(`min_tls = %q is not one of "1.0", "1.1", "1.2" and "1.3"`, l.MinTLS)
+		faults.Add("min_tls", `min_tls = %q is not one of "1.0", "1.1", "1.2" and "1.3"`, l.MinTLS)
 	}
 	if l.TLS == tlsOff && l.RequireTLS {
-		fail(`require_tls is set, but tls = "off" offers none: no mail could ever come in`)
+		faults.Add("require_tls", `require_tls is set, but tls = "off" offers none: no mail could ever come in`)
 	}
 	if l.Auth == authOff && len(l.TrustedNetworks) == 0 {
-		fail(`auth = "off" needs trusted_networks: without either nobody could send, or anybody`)
+		faults.Add("auth", `auth = "off" needs trusted_networks: without either nobody could send, or anybody`)
 	}
-	for _, p := range l.TrustedNetworks {
+	for i, p := range l.TrustedNetworks {
 		if why := tooWide(p); why != "" {
-			fail("trusted_networks: %s would make an open relay: %s", p, why)
+			faults.Add(fmt.Sprintf("trusted_networks[%d]", i), "trusted_networks: %s would make an open relay: %s", p, why)
 		}
 	}
-	return errors.Join(errs...)
+	return faults
+}
+
+func (l *Listener) validateAddress(faults *relay.Faults) {
+	host, port, err := net.SplitHostPort(l.Address)
+	if path, ok := strings.CutPrefix(l.Address, unixPrefix); ok {
+		if !filepath.IsAbs(path) || len(path) > maxSocketPath {
+			faults.Add("address", "the address of a unix socket is unix: and a path that begins with a slash, of at most %d octets", maxSocketPath)
+		}
+		if mode, err := strconv.ParseUint(l.SocketMode, 8, 32); err != nil || mode > 0o777 || mode&0o600 != 0o600 {
+			faults.Add("socket_mode", "socket_mode = %q is not a mode like \"0660\"", l.SocketMode)
+		}
+	} else if err != nil {
+		faults.Add("address", "the address is not of the form host:port")
+	} else if _, err := netip.ParseAddr(host); host != "" && host != "localhost" && err != nil {
+		faults.Add("address", "%q is not an IP address", host)
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		faults.Add("address", "%q is not a port", port)
+	}
 }
 
 func (l Listener) withDefaults() Listener {

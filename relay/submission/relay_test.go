@@ -22,7 +22,7 @@ func TestNeverAnOpenRelay(t *testing.T) {
 				if bits&4 != 0 {
 					l.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 				}
-				if invalid := l.Validate(); invalid != nil {
+				if invalid := l.Validate().Err(); invalid != nil {
 					// What is refused must be refused for these reasons only.
 					if !(tlsMode == "off" && l.RequireTLS) && !(auth == "off" && l.TrustedNetworks == nil) {
 						t.Errorf("%+v: %v", l, invalid)
@@ -123,7 +123,7 @@ func TestOpenRelaysAreRefused(t *testing.T) {
 		"192.0.2.1/32": true, "fd00::/48": true, "::1/128": true, "::ffff:192.0.2.0/120": true, "100.64.0.0/10": true,
 	} {
 		l := submission.Listener{Address: ":25", TLS: "off", Auth: "off", TrustedNetworks: []netip.Prefix{netip.MustParsePrefix(prefix)}}
-		err := l.Validate()
+		err := l.Validate().Err()
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", prefix, err)
 		}
@@ -138,7 +138,7 @@ func TestConfigErrors(t *testing.T) {
 		{Address: "here", TLS: "maybe", Auth: "sometimes", MinTLS: "1.4", BareNewline: "x", LongLines: "y", ReceivedClient: "z"},
 		{Address: "127.0.0.1:25", TLS: "off", RequireTLS: true}, {Address: "127.0.0.1:25"}, {Address: "example.org:25", TLS: "off"},
 	}}
-	err := c.Validate()
+	err := c.Validate().Err()
 	for _, want := range []string{"hostname", "max_recipients", "host:port", `tls = "maybe"`, `auth = "sometimes"`, "min_tls", "bare_newline",
 		"long_lines", "received_client", "require_tls", "used twice", "needs a certificate", "not an IP address"} {
 		if !strings.Contains(fmt.Sprint(err), want) {

@@ -57,7 +57,7 @@ type Server struct {
 
 // NewServer makes a server; Listen and Serve start it.
 func NewServer(cfg Config, a *accept.Acceptor, auth Authenticator, seen relay.Observer) (*Server, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.Validate().Err(); err != nil {
 		return nil, err
 	}
 	cfg.Hostname, _ = relay.NormalizeDomain(cfg.Hostname) // valid, says Validate; in A-labels, as the wire wants it

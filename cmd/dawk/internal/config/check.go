@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"dawk/relay"
-	"dawk/relay/submission"
 )
 
 // check finds every value and every combination that cannot be meant. The
@@ -57,10 +56,6 @@ func (c *Config) checkNames() {
 	}
 }
 
-// listenerKeys are the keys that a message about a listener may speak of.
-var listenerKeys = []string{"trusted_networks", "auth_without_tls", "require_tls", "min_tls", "bare_newline",
-	"long_lines", "received_client", "profile", "ciphers", "client_ca", "proxies", "socket_mode", "address", "auth", "tls"}
-
 func (c *Config) checkListeners() {
 	taken := map[string]string{} // address → where it is used
 	for i := range c.Listeners {
@@ -86,37 +81,20 @@ func (c *Config) checkListener(at string, l *ListenerConfig) {
 	if s.Address == "" {
 		s.Address = "127.0.0.1:0" // its other keys are looked at all the same
 	}
-	// One network at a time, so that each fault has its own place.
-	for j, n := range l.TrustedNetworks {
-		if !n.Prefix().IsValid() {
-			continue // reported when it was read
-		}
-		one := submission.Listener{Address: s.Address, TrustedNetworks: []netip.Prefix{n.Prefix()}}
-		c.reportListener(fmt.Sprintf("%s.trusted_networks[%d]", at, j), one)
+	for _, f := range s.Validate() {
+		c.report(at, f)
 	}
-	if len(s.TrustedNetworks) > 0 {
-		s.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
-	}
-	s.Proxies = slices.DeleteFunc(s.Proxies, func(p netip.Prefix) bool { return !p.IsValid() }) // reported when they were read
-	c.reportListener(at, s)
 	c.checkListenerCombination(at, l)
 }
 
-// reportListener places what package submission says about l at the key that
-// it names.
-func (c *Config) reportListener(at string, l submission.Listener) {
-	for _, err := range unjoin(l.Validate()) {
-		message := strings.TrimPrefix(err.Error(), "listener "+l.Address+": ")
-		if strings.Contains(at, ".") && !strings.HasPrefix(message, "trusted_networks") {
-			continue // about the address: reported with the listener
-		}
-		place := at
-		if key := firstWord(message, listenerKeys); key != "" && !strings.Contains(at, ".") {
-			place += "." + key
-		} else if !strings.Contains(at, ".") {
-			place += ".address"
-		}
-		c.doc.Fault(place, "%s", message)
+// report places a fault that the owner of a section found at the key that it
+// names, in the section at.
+func (c *Config) report(at string, f relay.Fault) {
+	if f.Key != "" {
+		at += "." + f.Key
+	}
+	if c.doc.Clean(at) { // else more than this has been said of it
+		c.doc.Fault(at, "%s", f.Error())
 	}
 }
 
@@ -303,46 +281,6 @@ func quoteList(words []string) string {
 		quoted[i] = strconv.Quote(w)
 	}
 	return strings.Join(quoted, ", ")
-}
-
-// unjoin is the errors of an errors.Join, one by one.
-func unjoin(err error) []error {
-	if err == nil {
-		return nil
-	}
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		var all []error
-		for _, e := range j.Unwrap() {
-			all = append(all, unjoin(e)...)
-		}
-		return all
-	}
-	return []error{err}
-}
-
-// firstWord is the one of words that stands first in message, as a word.
-func firstWord(message string, words []string) (first string) {
-	least := len(message)
-	isWord := func(i int) bool {
-		return i >= 0 && i < len(message) && (message[i] == '_' || message[i] >= 'a' && message[i] <= 'z')
-	}
-	for _, w := range words {
-		for from := 0; ; {
-			i := strings.Index(message[from:], w)
-			if i < 0 {
-				break
-			}
-			i += from
-			if !isWord(i-1) && !isWord(i+len(w)) {
-				if i < least {
-					first, least = w, i
-				}
-				break
-			}
-			from = i + 1
-		}
-	}
-	return first
 }
 
 func Clip(s string) string {

@@ -78,7 +78,7 @@ password_file = "secret"
 	if r.Password != "correct horse" || r.Name != "office@example.net" || r.Via[0].String() != "smtp.example.net:587" {
 		t.Errorf("route: %+v", r)
 	}
-	if err := m.Validate(); err != nil {
+	if err := m.Validate().Err(); err != nil {
 		t.Error(err)
 	}
 	d := c.DeliveryConfig(nil)
@@ -107,17 +107,17 @@ func TestDefaultsAreSafe(t *testing.T) {
 				t.Errorf("%s: trusts %s", name, p)
 			}
 		}
-		if err := s.Validate(); err != nil {
+		if err := s.Validate().Err(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		m, err := c.MxConfig(nil)
 		if err == nil {
-			err = m.Validate()
+			err = m.Validate().Err()
 		}
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := c.DeliveryConfig(nil).Validate(); err != nil {
+		if err := c.DeliveryConfig(nil).Validate().Err(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if c.HTTP.Address != "127.0.0.1:8025" || c.Hostname == "" {
@@ -304,18 +304,18 @@ func FuzzConfig(f *testing.F) {
 		}
 		s := c.SubmissionConfig(nil)
 		for _, l := range s.Listeners {
-			if err := l.Validate(); err != nil {
+			if err := l.Validate().Err(); err != nil {
 				t.Errorf("loads, but: %v", err)
 			}
 		}
 		m, err := c.MxConfig(nil)
 		if err == nil {
-			err = m.Validate()
+			err = m.Validate().Err()
 		}
 		if err != nil {
 			t.Errorf("loads, but: %v", err)
 		}
-		if err := c.DeliveryConfig(nil).Validate(); err != nil {
+		if err := c.DeliveryConfig(nil).Validate().Err(); err != nil {
 			t.Errorf("loads, but: %v", err)
 		}
 	})

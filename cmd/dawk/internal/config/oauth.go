@@ -163,18 +163,11 @@ func (c *Config) checkLogin(at string, r *RouteConfig) {
 	whole := *r
 	whole.User = cmp.Or(r.User, "user") // that it is missing has been said
 	cfg, _ := c.login(&whole, nil)
-	for _, err := range unjoin(cfg.Validate()) {
-		place := at
-		key := firstWord(err.Error(), oauthKeys)
-		if key == "token_url" && r.Type == "microsoft365" && !c.doc.Has(at+".token_url") {
+	for _, f := range cfg.Validate() {
+		if f.Key == "token_url" && r.Type == "microsoft365" && !c.doc.Has(at+".token_url") {
 			continue // it is made of tenant, of which all has been said
 		}
-		if c.doc.Has(at + "." + key) {
-			if place = at + "." + key; !c.doc.Clean(place) {
-				continue
-			}
-		}
-		c.doc.Fault(place, "%v", err)
+		c.report(at, f)
 	}
 }
 

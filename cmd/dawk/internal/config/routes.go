@@ -102,25 +102,13 @@ func (c *Config) checkRoute(at string, r *RouteConfig) {
 	c.checkRouteParts(at, r)
 }
 
-// checkRouteParts hands each part of a route to package mx by itself, so that
-// each fault has its own place, and then the whole of it.
+// checkRouteParts hands a route to package mx: first its patterns and hosts,
+// and, where these can be read, the whole of it.
 func (c *Config) checkRouteParts(at string, r *RouteConfig) {
 	sound := c.doc.Clean(at)
-	try := func(path string, part mx.Route) {
-		part.Name = "r"
-		for _, err := range unjoin(mx.Config{Hostname: "localhost", Routes: []mx.Route{part}}.Validate()) {
-			sound = false
-			c.doc.Fault(path, "%s", strings.TrimPrefix(err.Error(), `route "r": `))
-		}
-	}
-	for j, p := range r.To {
-		try(fmt.Sprintf("%s.to[%d]", at, j), mx.Route{To: []string{p}})
-	}
-	for j, p := range r.From {
-		try(fmt.Sprintf("%s.from[%d]", at, j), mx.Route{From: []string{p}})
-	}
-	for j, p := range r.SendAs {
-		try(fmt.Sprintf("%s.send_as[%d]", at, j), mx.Route{SendAs: []string{p}})
+	for _, f := range (mx.Config{}).ValidateRoute(mx.Route{To: r.To, From: r.From, SendAs: r.SendAs}) {
+		sound = false
+		c.report(at, f)
 	}
 	for j, s := range r.Via {
 		if _, err := mx.ParseHop(s, r.LogsIn()); err != nil {
@@ -137,14 +125,11 @@ func (c *Config) checkRouteParts(at string, r *RouteConfig) {
 		return
 	}
 	level, _ := tlspolicy.ParseLevel(c.Delivery.TLS) // delivery.tls has been checked
-	whole.Name, whole.Password = "r", ""
-	for _, err := range unjoin(mx.Config{Hostname: "localhost", TLS: level, Routes: []mx.Route{whole}}.Validate()) {
-		message := strings.TrimPrefix(err.Error(), `route "r": `)
-		place := at + ".user" // what is left to say concerns the login
-		if key := firstWord(message, []string{"tls", "via", "user"}); c.doc.Has(at + "." + key) {
-			place = at + "." + key
+	for _, f := range (mx.Config{TLS: level}).ValidateRoute(whole) {
+		if f.Key == "tls" && !c.doc.Has(at+".tls") {
+			f.Key = "user" // the level is a default: the login is what was written
 		}
-		c.doc.Fault(place, "%s", message)
+		c.report(at, f)
 	}
 }
 
