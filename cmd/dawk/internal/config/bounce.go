@@ -10,18 +10,52 @@ import (
 	"time"
 
 	"dawk/bounce"
+	"dawk/mx"
 	"dawk/relay"
 )
 
+func (c *Config) checkNoticeRoute() {
+	name := c.Bounce.NoticeRoute
+	if name == "" || name == mx.NoticesByMX {
+		return
+	}
+	var all []string
+	for i := range c.Routes {
+		if r := &c.Routes[i]; len(r.Via) > 0 {
+			if r.RouteName() == name {
+				return
+			}
+			if r.RouteName() != "" {
+				all = append(all, r.RouteName())
+			}
+		}
+	}
+	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is no route with via; it is %s`, Clip(name), quoteList(append(all, mx.NoticesByMX)))
+}
+
+// Languages are those of notices.
+func (c *Config) Languages() *bounce.Languages { return c.languages }
+
 // BounceConfig is [bounce]: what senders are told, and how much of it.
 type BounceConfig struct {
-	Language   string `toml:"language"`
-	Templates  string `toml:"templates"` // "": the words that come with dawk
-	Limit      string `toml:"limit"`     // notices to one mailbox; "0": no limit
-	DelayEnded bool   `toml:"delay_ended"`
+	// of notices about mail that shows no language of its own, and of those to `postmaster`: `"bn"`, `"de"`, `"en"`,
+	// `"es"`, `"fr"`, `"zh"`, or one of `templates`
+	Language string `toml:"language"`
+	// folder of your own words, one file a language: [bounces.md](bounces.md#words-of-your-own). Read at the start
+	// Default: the words that come with dawk
+	Templates string `toml:"templates"`
+	// notices to one mailbox that are sent one by one; those beyond wait for the end of the time, at most a day, and
+	// come as one that lists every message. `"0"`: no limit
+	Limit string `toml:"limit"`
+	// who was told of a delay is also told when the mail went on its way
+	DelayEnded bool `toml:"delay_ended"`
 
-	NoticeRoute string         `toml:"notice_route"` // "": see docs/bounces.md
-	HeldNotice  relay.Duration `toml:"held_notice"`
+	// name of the route that takes all notices, or `"mx"`
+	// Default: see [bounces.md](bounces.md#the-way-of-notices)
+	NoticeRoute string `toml:"notice_route"`
+	// the postmaster is told of a route that is held for so long, daily while it lasts, and when it is free; `"0"`:
+	// never
+	HeldNotice relay.Duration `toml:"held_notice"`
 }
 
 func newBounceConfig() BounceConfig {

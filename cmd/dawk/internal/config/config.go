@@ -5,13 +5,14 @@ package config
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,78 @@ import (
 	"dawk/relay"
 	"dawk/relay/tomlfile"
 )
+
+// Config is the configuration file: every key, its default in newConfig and
+// in the SetDefaults of repeated sections, its meaning in
+// docs/configuration.md. A key tagged `later` belongs to a feature that this
+// version does not have; it is refused rather than ignored.
+type Config struct {
+	// our name in EHLO, Received, Message-ID and bounces. Its address and the PTR of that address should agree
+	// Default: the machine's full name
+	Hostname string `toml:"hostname"`
+	// the queue and the command socket; made with mode 0700 if missing. Belongs to the relay's user alone
+	DataDir string `toml:"data_dir"`
+	// mailbox that is told of bounces which cannot be delivered themselves. Without it they are logged, counted and
+	// dropped
+	// Default: none
+	Postmaster string `toml:"postmaster"`
+
+	Listeners []ListenerConfig `toml:"listener"`
+	TLS       TLSConfig        `toml:"tls"`
+	Users     UsersConfig      `toml:"users"`
+	Limits    LimitsConfig     `toml:"limits"`
+	Queue     QueueConfig      `toml:"queue"`
+	DNS       DNSConfig        `toml:"dns"`
+	Delivery  DeliveryConfig   `toml:"delivery"`
+	Sources   []SourceConfig   `toml:"source"`
+	Routes    []RouteConfig    `toml:"route"`
+	DKIM      []DKIMConfig     `toml:"dkim"`
+	Providers []ProviderConfig `toml:"provider"`
+	Bounce    BounceConfig     `toml:"bounce"`
+	History   HistoryConfig    `toml:"history"`
+	HTTP      HTTPConfig       `toml:"http"`
+	Sendmail  SendmailConfig   `toml:"sendmail"`
+	Log       LogConfig        `toml:"log"`
+
+	file, dir string             // where it was read; "" for the built-in defaults
+	doc       *tomlfile.Document // nil for the built-in defaults
+	secrets   secrets
+	languages *bounce.Languages // of notices
+}
+
+// newConfig is a Config that holds every default of a configuration file.
+func newConfig() *Config {
+	return &Config{
+		DataDir:  "/var/lib/dawk",
+		Users:    newUsersConfig(),
+		Limits:   newLimitsConfig(),
+		Queue:    newQueueConfig(),
+		Delivery: newDeliveryConfig(),
+		Bounce:   newBounceConfig(),
+		History:  newHistoryConfig(),
+		Sendmail: defaultSendmail(),
+		HTTP:     newHTTPConfig(),
+		Log:      newLogConfig(),
+	}
+}
+
+// Default is what runs without a configuration file: loopback only, and
+// everything in ./dawk-data.
+func Default() *Config {
+	c := Builtin()
+	c.Hostname = MachineName()
+	return c
+}
+
+// Builtin is defaultConfig without our hostname, which may need DNS.
+func Builtin() *Config {
+	c := newConfig()
+	c.dir = "."
+	c.DataDir = "dawk-data"
+	c.Listeners = []ListenerConfig{localListener()}
+	c.complete()
+	return c
+}
 
 // DefaultFile is read when -c names no other and it exists.
 const DefaultFile = "/etc/dawk/dawk.toml"
@@ -116,6 +189,106 @@ func (c *Config) complete() {
 	}
 }
 
+// check finds every value and every combination that cannot be meant. The
+// rules that concern one package are that package's Validate; what is added
+// here is the place of the key in the file.
+func (c *Config) check() {
+	c.checkNames()
+	c.checkListeners()
+	c.checkTLS()
+	c.checkLimits()
+	c.checkQueue()
+	c.checkDNS()
+	c.checkDelivery()
+	c.checkProviders()
+	c.checkSources()
+	c.checkRoutes()
+	c.checkDKIM()
+	c.checkTLSReports()
+	c.checkBounce()
+	c.checkHistory()
+	c.checkHTTP()
+	c.checkSendmail()
+	c.checkLog()
+}
+
+func (c *Config) checkNames() {
+	name, err := relay.NormalizeDomain(c.Hostname)
+	switch {
+	case c.Hostname == "" && !c.doc.Has("hostname"): // a client command: see loadClientConfig
+	case err != nil || strings.HasPrefix(name, "["):
+		c.doc.Fault("hostname", "hostname %q is not a host name: write it like \"relay.example.org\"", Clip(c.Hostname))
+	case strings.Trim(name, "0123456789.") == "":
+		c.doc.Fault("hostname", "hostname %q is an address; it must be a name, like \"relay.example.org\"", name)
+	}
+	if c.Postmaster != "" {
+		if _, err := relay.ParsePath(c.Postmaster); err != nil {
+			c.doc.Fault("postmaster", "postmaster: %v: write it like \"postmaster@example.org\"", err)
+		}
+	}
+	if c.DataDir == "" {
+		c.doc.Fault("data_dir", "data_dir is empty: the queue needs a directory")
+	}
+}
+
+// PostmasterPath is the zero Path without one; a bare "postmaster" is ours.
+func (c *Config) PostmasterPath() relay.Path {
+	p, err := relay.ParsePath(c.Postmaster)
+	if err != nil || p.IsNull() || p.Domain() != "" {
+		return p
+	}
+	if full, err := p.WithDomain(c.Hostname); err == nil {
+		return full
+	}
+	return p
+}
+
+// OwnAddresses are the addresses that the listeners take, as configured: mail
+// by MX never goes there. No host means every address, of both families.
+func (c *Config) OwnAddresses() []netip.AddrPort {
+	var own []netip.AddrPort
+	for _, l := range c.Listeners {
+		host, port, err := net.SplitHostPort(l.Address)
+		n, err2 := strconv.ParseUint(port, 10, 16)
+		if err != nil || err2 != nil {
+			continue // a unix socket
+		}
+		hosts := []string{host}
+		switch host {
+		case "":
+			hosts = []string{"0.0.0.0", "::"}
+		case "localhost":
+			hosts = []string{"127.0.0.1", "::1"}
+		}
+		for _, h := range hosts {
+			if a, err := netip.ParseAddr(h); err == nil {
+				own = append(own, netip.AddrPortFrom(a, uint16(n)))
+			}
+		}
+	}
+	return own
+}
+
+// LedgerFile holds quotas and holds of users.
+func (c *Config) LedgerFile() string { return filepath.Join(c.DataDir, "users-ledger.json") }
+
+// File is where the configuration was read; "": the built-in defaults.
+func (c *Config) File() string { return c.file }
+
+// Dir is the directory that relative paths count from.
+func (c *Config) Dir() string { return c.dir }
+
+// Line is the line of a key or section in the file; 0 for one that is not there.
+func (c *Config) Line(path string) int {
+	if c.doc == nil {
+		return 0
+	}
+	return c.doc.Line(path)
+}
+
+// Clean says whether a section has no fault.
+func (c *Config) Clean(path string) bool { return c.doc == nil || c.doc.Clean(path) }
+
 // MachineName is the machine's fully qualified name, or the best at hand.
 func MachineName() string {
 	name, err := os.Hostname()
@@ -135,62 +308,3 @@ func MachineName() string {
 	}
 	return name
 }
-
-// readBounded reads a whole file that ought to be small.
-func readBounded(path string, limit int64) ([]byte, error) {
-	data, err := readFile(path, limit)
-	var pe *fs.PathError
-	if errors.As(err, &pe) { // without the system call's name
-		err = fmt.Errorf("%s: %w", pe.Path, pe.Err)
-	}
-	return data, err
-}
-
-func readFile(path string, limit int64) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if st.IsDir() {
-		return nil, fmt.Errorf("%s is a directory", path)
-	}
-	if st.Size() > limit {
-		return nil, fmt.Errorf("%s has %d octets; more than %d cannot be meant", path, st.Size(), limit)
-	}
-	return os.ReadFile(path)
-}
-
-// secrets are the contents of the files that a configuration names, read once
-// while it is checked.
-type secrets struct {
-	passwords map[int]string         // of routes, by index
-	roots     *x509.CertPool         // of delivery.ca_file; nil: the system's
-	clientCAs map[int]*x509.CertPool // of listeners, by index
-}
-
-// LoadRoots reads delivery.ca_file. It is for commands, which do not check the
-// files that a configuration names.
-func (c *Config) LoadRoots() (err error) {
-	c.secrets.roots, err = readRoots(c.Delivery.CAFile)
-	return err
-}
-
-// File is where the configuration was read; "": the built-in defaults.
-func (c *Config) File() string { return c.file }
-
-// Dir is the directory that relative paths count from.
-func (c *Config) Dir() string { return c.dir }
-
-// Line is the line of a key or section in the file; 0 for one that is not there.
-func (c *Config) Line(path string) int {
-	if c.doc == nil {
-		return 0
-	}
-	return c.doc.Line(path)
-}
-
-// Clean says whether a section has no fault.
-func (c *Config) Clean(path string) bool { return c.doc == nil || c.doc.Clean(path) }
-
-// Languages are those of notices.
-func (c *Config) Languages() *bounce.Languages { return c.languages }

@@ -8,6 +8,19 @@ import (
 	"dawk/relay/dkim"
 )
 
+// DKIMConfig is one [[dkim]].
+type DKIMConfig struct {
+	// the domain in From, exactly: subdomains have sections of their own
+	// Default: required
+	Domain string `toml:"domain"`
+	// names the key in DNS: SELECTOR`._domainkey.`DOMAIN
+	// Default: required
+	Selector string `toml:"selector"`
+	// PEM file of the private key, RSA or Ed25519 (PKCS #8, or PKCS #1 for RSA); readable by the relay's user alone
+	// Default: required
+	Key string `toml:"key"`
+}
+
 func (k *DKIMConfig) key() dkim.Key {
 	return dkim.Key{Domain: k.Domain, Selector: k.Selector, File: k.Key}
 }

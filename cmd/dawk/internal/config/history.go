@@ -11,8 +11,12 @@ import (
 
 // HistoryConfig is [history]: what stays answerable of mail that has left.
 type HistoryConfig struct {
-	Keep    relay.Duration `toml:"keep"`     // 0: no history on disk
-	MaxSize relay.Size     `toml:"max_size"` // of all its files
+	// older records are forgotten, a file at a time; `"0"`: none are kept on disk, and `dawk why` knows the last
+	// 10,000 messages since the start
+	Keep relay.Duration `toml:"keep"`
+	// of all files; the oldest go first. At least 1MiB. A message with one recipient takes about 600 octets an
+	// attempt
+	MaxSize relay.Size `toml:"max_size"`
 }
 
 func newHistoryConfig() HistoryConfig {

@@ -9,12 +9,26 @@ import (
 
 // ProviderConfig is one [[provider]].
 type ProviderConfig struct {
-	Name                  string   `toml:"name"`
-	MX                    []string `toml:"mx"`                      // empty: those of the shipped rule
-	Connections           int      `toml:"connections"`             // 0: as without this section, and so with the others
-	MessagesPerConnection int      `toml:"messages_per_connection"` //
-	Rate                  string   `toml:"rate"`                    // "": as without; "0": none
-	RecipientRate         string   `toml:"recipient_rate"`
+	// that of a shipped rule, or one of your own: lower-case letters, digits, `-`, `_`
+	// Default: required
+	Name string `toml:"name"`
+	// the hosts it runs: `"mx.example.net"`, or `"*.example.net"` for all below that. The longest match wins.
+	// Replaces the shipped list as a whole
+	// Default: the shipped list
+	MX []string `toml:"mx"`
+	// at once
+	// Default: `delivery.connections_per_provider`, or what the provider documents if that is less
+	Connections int `toml:"connections"`
+	// then the connection is closed
+	// Default: the shipped rule's, else 50
+	MessagesPerConnection int `toml:"messages_per_connection"`
+	// messages in a time: `"100/m"`, `"1000/h"`, `"20/10m"`; `"0"` for none. Never exceeded in any such time, and
+	// spread evenly over it
+	// Default: none
+	Rate string `toml:"rate"`
+	// recipients in a time, likewise
+	// Default: none
+	RecipientRate string `toml:"recipient_rate"`
 }
 
 // rule is p for package mx; rates that cannot be read are left out.

@@ -1,6 +1,8 @@
 package config
 
-import "dawk/relay/identity"
+import (
+	"dawk/relay/identity"
+)
 
 // QuotaConfig limits those who send without a login, each by itself. The keys
 // are those of users.toml; 0 means no limit.

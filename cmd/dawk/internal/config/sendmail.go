@@ -10,10 +10,17 @@ import (
 // SendmailConfig is [sendmail]: where `dawk sendmail` finds the relay, and
 // where it leaves mail when the relay does not run.
 type SendmailConfig struct {
-	Socket      string `toml:"socket"` // "": none
-	Drop        string `toml:"drop"`   // "": none
-	Domain      string `toml:"domain"` // of addresses without one; "": hostname
-	QuotaConfig        // of each user of this machine
+	// the unix socket of `dawk sendmail`, open to every user of the machine; `""`: none
+	Socket string `toml:"socket"`
+	// the folder where mail waits while the relay does not run; `""`: none
+	Drop string `toml:"drop"`
+	// of addresses without one: `root` becomes `root@domain`
+	// Default: `hostname`
+	Domain string `toml:"domain"`
+	// of each user of this machine, with the meaning they have for [users](#userstoml). What is over a quota waits
+	// in the drop folder
+	// Default: no limit
+	QuotaConfig
 }
 
 // The default places. They are used where the system was prepared for them,

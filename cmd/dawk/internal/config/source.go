@@ -13,10 +13,18 @@ import (
 // SourceConfig is one [[source]]: addresses of this machine that mail leaves
 // from, and the name that goes with them.
 type SourceConfig struct {
-	Name      string   `toml:"name"`
-	Addresses []string `toml:"addresses"` // one of each family at most
-	EHLO      string   `toml:"ehlo"`      // "": hostname
-	Weight    int      `toml:"weight"`
+	// one word, each once
+	// Default: required
+	Name string `toml:"name"`
+	// one IPv4 address, one IPv6 address, or one of each. A family that is missing is not used
+	// Default: required
+	Addresses []string `toml:"addresses"`
+	// the name said in EHLO. It should be what the PTR records of the addresses say, and lead back to them; `dawk
+	// check` looks
+	// Default: `hostname`
+	EHLO string `toml:"ehlo"`
+	// its share of a pool, against the others': 1 to 1000
+	Weight int `toml:"weight"`
 }
 
 // SetDefaults is called for each [[source]] before its keys.
