@@ -6,6 +6,7 @@
 //	internal/server   builds, runs and stops the relay (dawk serve)
 //	internal/check    dawk check, dawk oauth test
 //	internal/explain  dawk explain, dawk probe, and the prose of dawk why
+//	internal/demo     dawk demo
 //	internal/show     how commands print
 package main
 
