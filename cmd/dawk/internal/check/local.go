@@ -179,7 +179,7 @@ func writable(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// space compares what is free with what new mail needs (DESIGN §7).
+// space compares what is free with what new mail needs.
 func (c *checker) space(dir string) []Finding {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {

@@ -74,7 +74,7 @@ func (a *app) history(terms []string, limit int, asJSON bool) error {
 	switch {
 	case asJSON:
 	case seen == 0:
-		p.Line("Nothing in the history is so.")
+		p.Line("No attempt in the history matches.")
 	case limit > 0 && seen > limit:
 		p.Line("The newest %d of %d records; --limit 0 shows all.", limit, seen)
 	}

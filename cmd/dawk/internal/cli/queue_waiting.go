@@ -104,7 +104,7 @@ type listedItem struct {
 }
 
 // budgetWaits is until when destinations wait for their budget. It is an
-// addition: trouble with it is no trouble.
+// addition: an error here is not reported.
 func (c *client) budgetWaits(ctx context.Context, now time.Time) map[string]time.Time {
 	var all []shaping.BudgetState
 	if c.get(ctx, "/v1/budgets", nil, &all) != nil {
@@ -131,7 +131,7 @@ func waitsOf(item *relay.Item, all map[string]time.Time) map[string]time.Time {
 }
 
 // printBudgets says below a list of the queue which routes wait for their
-// budget. It is an addition: trouble with it is no trouble.
+// budget. It is an addition: an error here is not reported.
 func (c *client) printBudgets(ctx context.Context, w io.Writer) {
 	var all []shaping.BudgetState
 	if c.get(ctx, "/v1/budgets", nil, &all) != nil {
