@@ -94,52 +94,37 @@ func (w *writer) commitFile(now journal.Totals, armed bool) error {
 
 // checkpoint commits what is in the open transaction, if there is anything.
 // armed false: the file shall be the whole queue, also when nothing is to do.
-func (w *writer) checkpoint(armed bool) (err error) {
+func (w *writer) checkpoint(armed bool) error {
 	if w.dead || w.q.failed.Load() != nil { // the journal has it, and queue.db stays as it is
 		return errDistrusted
 	}
 	if w.j.Records() == 0 && (armed || !w.j.Mark().Armed) {
 		return nil
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			w.panicked, w.open = true, tables{}
-			err = panicError(r)
+	return w.guarded(func() error {
+		if err := w.begin(); err != nil {
+			return err
 		}
-	}()
-	if err := w.begin(); err != nil {
-		return err
-	}
-	if err = w.q.hook("checkpoint"); err == nil {
-		err = w.commitFile((&txn{q: w.q}).totals(), armed)
-	}
-	if err == nil {
+		if err := w.q.hook("checkpoint"); err != nil {
+			return err
+		}
+		if err := w.commitFile((&txn{q: w.q}).totals(), armed); err != nil {
+			return err
+		}
 		return w.q.hook("checkpointed")
-	}
-	w.rollback()
-	return err
+	})
 }
 
 // prune makes room on a full disk: bbolt can use the pages of what was removed
 // only when that is committed. So everything is, but for new messages. The
 // generation stays: the records make whole again what queue.db is then.
-func (w *writer) prune() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			w.panicked, w.open = true, tables{}
-			err = panicError(r)
-		}
-	}()
+func (w *writer) prune() error {
 	w.rollback()
-	tx, err := w.q.db.Begin(true)
-	if err != nil {
-		return err
-	}
-	if err = w.j.Again(openTables(tx).redo(nil, false)); err != nil {
-		tx.Rollback()
-		return err
-	}
-	return tx.Commit()
+	return w.guarded(func() error {
+		return w.q.db.Update(func(tx *bolt.Tx) error {
+			return w.j.Again(openTables(tx).redo(nil, false))
+		})
+	})
 }
 
 // tidy makes a checkpoint, with the reserve given up if need be. On a full disk

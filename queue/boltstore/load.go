@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -16,17 +15,17 @@ import (
 
 // load makes the buckets of a new file, or reads what the old one and its
 // journal remember, and begins a generation of our own.
-func (q *Store) load() (err error) {
+func (q *Store) load() error {
+	err := q.w.guarded(q.loadFile)
+	if q.w.panicked {
+		q.db = nil // its locks may be held for ever
+		err = fmt.Errorf("%w: %w; %s", queue.ErrDamaged, err, whatToDo)
+	}
+	return err
+}
+
+func (q *Store) loadFile() error {
 	w := q.w
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			q.db = nil // its locks may be held for ever
-			err = fmt.Errorf("%w: %w; %s", queue.ErrDamaged, panicError(r), whatToDo)
-		} else if err != nil {
-			w.rollback()
-		}
-	}()
 	tx, err := q.db.Begin(true)
 	if err != nil {
 		return err
@@ -238,22 +237,18 @@ func directoryID(sys *bolt.Bucket) (uint32, error) {
 
 // markClean makes the last commit: the mark, and the free list, so that the
 // next open reads it instead of walking the whole file.
-func (w *writer) markClean() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			w.panicked = true
-			err = panicError(r)
-		}
-	}()
+func (w *writer) markClean() error {
 	q := w.q
 	q.db.NoFreelistSync = false
 	defer func() { q.db.NoFreelistSync = true }()
 	if err := q.hook("close"); err != nil {
 		return err
 	}
-	return q.db.Update(func(tx *bolt.Tx) error {
-		t := openTables(tx)
-		t.book((&txn{q: q}).totals(), w.j.Mark())
-		return t.sys.Put(sysClean, binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMicro())))
+	return w.guarded(func() error {
+		return q.db.Update(func(tx *bolt.Tx) error {
+			t := openTables(tx)
+			t.book((&txn{q: q}).totals(), w.j.Mark())
+			return t.sys.Put(sysClean, binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMicro())))
+		})
 	})
 }

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -122,13 +121,11 @@ func create(opt Options) (*bolt.DB, error) {
 
 // openGuarded is openBolt for a file that may be damaged where we did not look.
 func openGuarded(path string, maxSize int64) (db *bolt.DB, err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			db, err = nil, fmt.Errorf("%w: %w; %s", queue.ErrDamaged, panicError(r), whatToDo)
-		}
-	}()
-	return openBolt(path, maxSize)
+	panicked, err := caught(func() (err error) { db, err = openBolt(path, maxSize); return err })
+	if panicked {
+		return nil, fmt.Errorf("%w: %w; %s", queue.ErrDamaged, err, whatToDo)
+	}
+	return db, err
 }
 
 // rewriteSuspect deals with the mark of a failed sync: what the page cache

@@ -3,7 +3,6 @@ package boltstore
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -33,13 +32,8 @@ func (q *Store) viewWith(begin func() (*bolt.Tx, error), f func(*bolt.Tx) error)
 		return err
 	}
 	defer tx.Rollback()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = panicError(r)
-		}
-	}()
-	return f(tx)
+	_, err = caught(func() error { return f(tx) })
+	return err
 }
 
 // touched are the messages that queue.db does not show as they are.
@@ -84,20 +78,13 @@ func (q *Store) read(id uint64, f func(*bolt.Tx) error) error {
 // viewOpen runs f, which must be short, between two groups.
 func (q *Store) viewOpen(f func(*bolt.Tx) error) (err error) {
 	ended := q.w.do(func() {
-		defer func() {
-			began := q.w.open.tx != nil
-			if r := recover(); r != nil {
-				err, q.w.panicked = panicError(r), !began
-			}
-			if err != nil && !began && !q.w.dead { // what is durable cannot be had back
-				q.w.fail(nil, err)
-				err = fmt.Errorf("%w: %w", relay.ErrClosed, err)
-			}
-		}()
 		if q.w.dead {
 			err = fmt.Errorf("%w: %w", relay.ErrClosed, errDistrusted)
-		} else if err = q.w.begin(); err == nil {
-			err = f(q.w.open.tx)
+		} else if err = q.w.guarded(q.w.begin); err != nil { // what is durable cannot be had back
+			q.w.fail(nil, err)
+			err = fmt.Errorf("%w: %w", relay.ErrClosed, err)
+		} else {
+			_, err = caught(func() error { return f(q.w.open.tx) })
 		}
 	})
 	return errors.Join(ended, err)

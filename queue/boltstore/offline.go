@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -48,25 +47,21 @@ func VerifyDir(ctx context.Context, dir string) (report queue.Report, err error)
 	defer db.Close()
 	report.Problems = append(report.Problems, boltProblems(db, queue.MaxProblems)...)
 	v := &verifier{ctx: ctx, dir: dir, report: report, first: ^uint64(0)}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = panicError(r)
+	_, err = caught(func() error {
+		// What the journal has is verified with the rest, in a transaction that is
+		// never committed.
+		tx, err := db.Begin(true)
+		if err != nil {
+			return err
 		}
-	}()
-	// What the journal has is verified with the rest, in a transaction that is
-	// never committed.
-	tx, err := db.Begin(true)
-	if err != nil {
-		return report, err
-	}
-	defer tx.Rollback()
-	if missingBucket(tx) == nil {
-		err = v.catchUp(tx)
-	}
-	if err == nil {
-		err = v.run(tx)
-	}
+		defer tx.Rollback()
+		if missingBucket(tx) == nil {
+			if err := v.catchUp(tx); err != nil {
+				return err
+			}
+		}
+		return v.run(tx)
+	})
 	return v.report, err
 }
 

@@ -268,20 +268,42 @@ func none() []*op { return nil }
 // Names of spool files come before that: a record must never be durable before
 // the file that it names. After an error nothing of it is in the open transaction.
 func (w *writer) transact(ops *[]*op, more func() []*op) (t *txn, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			w.panicked, w.open = true, tables{}
-			err = panicError(r)
-		} else if err != nil {
-			w.rollback()
+	err = w.guarded(func() error {
+		if err := w.begin(); err != nil {
+			return err
 		}
-	}()
-	q := w.q
-	if err := w.begin(); err != nil {
-		return nil, err
+		t = w.newTxn()
+		*ops = t.applyAll(*ops, more)
+		if err := w.syncNames(*ops); err != nil || !t.dirty {
+			return err
+		}
+		if err := w.q.hook("commit"); err != nil {
+			return err
+		}
+		if err := w.keep(t); err != nil {
+			return err
+		}
+		return w.q.hook("committed")
+	})
+	return t, err
+}
+
+// guarded runs f, which changes the open transaction. After an error nothing of
+// it is in there.
+func (w *writer) guarded(f func() error) error {
+	panicked, err := caught(f)
+	if panicked {
+		w.panicked, w.open = true, tables{}
+	} else if err != nil {
+		w.rollback()
 	}
-	t = w.newTxn()
-	all := slices.Clone(*ops)
+	return err
+}
+
+// applyAll applies ops, and those that more gives until it has none, and returns
+// all of them.
+func (t *txn) applyAll(ops []*op, more func() []*op) []*op {
+	all := slices.Clone(ops)
 	for batch := all; ; {
 		slices.SortStableFunc(batch, func(a, b *op) int {
 			return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.job, b.job))
@@ -291,25 +313,11 @@ func (w *writer) transact(ops *[]*op, more func() []*op) (t *txn, err error) {
 		}
 		next := more()
 		if len(next) == 0 {
-			break
+			return all
 		}
 		all = append(all, next...)
 		batch = all[len(all)-len(next):]
 	}
-	*ops = all
-	if err := w.syncNames(all); err != nil {
-		return nil, err
-	}
-	if !t.dirty {
-		return t, nil
-	}
-	if err := q.hook("commit"); err != nil {
-		return nil, err
-	}
-	if err := w.keep(t); err != nil {
-		return nil, err
-	}
-	return t, q.hook("committed")
 }
 
 // drain commits everything that was handed over before Close. Settlements
@@ -350,6 +358,19 @@ func (w *writer) do(f func()) error {
 	case <-w.idle:
 		return relay.ErrClosed
 	}
+}
+
+// caught runs f, which uses a file that may be damaged: bbolt panics there, and a
+// page that points outside the file is a fault, which becomes a panic as well.
+// Panicked says that bbolt may hold its locks for ever.
+func caught(f func() error) (panicked bool, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			panicked, err = true, panicError(r)
+		}
+	}()
+	return false, f()
 }
 
 func panicError(r any) error {
