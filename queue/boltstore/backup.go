@@ -3,14 +3,17 @@ package boltstore
 import (
 	"archive/tar"
 	"context"
-	"dawk/queue/record"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"dawk/queue/boltstore/datadir"
+	"dawk/queue/record"
 )
 
 // Backup writes a consistent copy of the queue to w while it runs: a tar
@@ -32,13 +35,13 @@ func (q *Store) Backup(ctx context.Context, w io.Writer) error {
 	out := tar.NewWriter(&ctxWriter{ctx, w})
 	var missing error
 	err := q.viewAlone(func(tx *bolt.Tx) error {
-		if err := out.WriteHeader(&tar.Header{Name: fileName, Size: tx.Size(), Mode: 0o600, ModTime: stamp()}); err != nil {
+		if err := out.WriteHeader(&tar.Header{Name: datadir.FileName, Size: tx.Size(), Mode: 0o600, ModTime: stamp()}); err != nil {
 			return err
 		}
 		if _, err := tx.WriteTo(out); err != nil {
 			return err
 		}
-		c := tx.Bucket(bucketMsg).Cursor()
+		c := tx.Bucket(datadir.BucketMsg).Cursor()
 		for k, v := c.First(); k != nil; k, v = c.Next() {
 			if len(k) != 8 || len(v) < record.HeaderSize || v[1]&record.InFile == 0 {
 				continue
@@ -72,7 +75,7 @@ func (q *Store) backupFile(out *tar.Writer, id uint64, want int64) error {
 	if info, err := f.Stat(); err != nil || info.Size() != want {
 		return fmt.Errorf("%w: %s", errNoFile, f.Name())
 	}
-	name := fmt.Sprintf("%s/%s/%016x", spoolName, spoolDir(id), id)
+	name := fmt.Sprintf("%s/%s/%016x", datadir.SpoolName, datadir.SpoolDir(id), id)
 	if err := out.WriteHeader(&tar.Header{Name: name, Size: want, Mode: 0o600, ModTime: stamp()}); err != nil {
 		return err
 	}
@@ -92,3 +95,6 @@ func (c *ctxWriter) Write(p []byte) (int, error) {
 	}
 	return c.w.Write(p)
 }
+
+// stamp is the time that files in a backup carry.
+func stamp() time.Time { return time.Now().Truncate(time.Second) }

@@ -6,6 +6,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/space"
 	"dawk/queue/journal"
 	"dawk/relay"
 )
@@ -21,16 +23,16 @@ const (
 
 // begin sees to it that there is an open transaction with all that is durable.
 func (w *writer) begin() error {
-	if w.open.tx != nil {
+	if w.open.Tx != nil {
 		return nil
 	}
 	tx, err := w.q.db.Begin(true)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	t := openTables(tx)
+	t := datadir.OpenTables(tx)
 	if w.j.Records() > 0 {
-		if err := w.j.Again(t.redo(nil, true)); err != nil {
+		if err := w.j.Again(t.Redo(nil, true)); err != nil {
 			tx.Rollback()
 			return err
 		}
@@ -42,15 +44,15 @@ func (w *writer) begin() error {
 // rollback takes everything out of the open transaction that is not durable;
 // begin brings back what is.
 func (w *writer) rollback() {
-	if w.open.tx != nil {
-		w.open.tx.Rollback()
-		w.open = tables{}
+	if w.open.Tx != nil {
+		w.open.Tx.Rollback()
+		w.open = datadir.Tables{}
 	}
 }
 
 // newTxn is a new group in the open transaction.
 func (w *writer) newTxn() *txn {
-	t := &txn{q: w.q, tables: w.open}
+	t := &txn{q: w.q, Tables: w.open}
 	if w.j.Mark().Armed && w.j.End() < w.q.opt.journal()+journalLimit { // beyond it only where a checkpoint finds no room
 		t.rec = &w.rec
 		t.rec.Reset()
@@ -67,7 +69,7 @@ func (w *writer) keep(t *txn) error {
 			w.rows = max(0, w.rows+t.messages)
 			w.touched.add(t.touched)
 		}
-		if err == nil || !isFull(err) {
+		if err == nil || !space.RolledBack(err) {
 			return err
 		}
 	}
@@ -79,9 +81,9 @@ func (w *writer) keep(t *txn) error {
 // queue.
 func (w *writer) commitFile(now journal.Totals, armed bool) error {
 	next := w.j.Next(w.runID, armed)
-	w.open.book(now, next)
-	tx := w.open.tx
-	w.open = tables{} // whatever comes of it
+	w.open.Book(now, next)
+	tx := w.open.Tx
+	w.open = datadir.Tables{} // whatever comes of it
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
@@ -122,7 +124,7 @@ func (w *writer) prune() error {
 	w.rollback()
 	return w.guarded(func() error {
 		return w.q.db.Update(func(tx *bolt.Tx) error {
-			return w.j.Again(openTables(tx).redo(nil, false))
+			return w.j.Again(datadir.OpenTables(tx).Redo(nil, false))
 		})
 	})
 }
@@ -134,8 +136,8 @@ func (w *writer) tidy(armed bool) error {
 	began, pruned := time.Now(), false
 	for {
 		err := w.checkpoint(armed)
-		if err != nil && isFull(err) {
-			if w.q.space.dropReserve() {
+		if err != nil && space.RolledBack(err) {
+			if w.q.space.DropReserve() {
 				continue
 			}
 			if !pruned && w.j.Records() > 0 {
@@ -147,11 +149,11 @@ func (w *writer) tidy(armed bool) error {
 		if err == nil || w.dead {
 			return err
 		}
-		if !isFull(err) {
+		if !space.RolledBack(err) {
 			w.fail(nil, err)
 			return err
 		}
-		w.q.space.setFull(err)
+		w.q.space.SetFull(err)
 		w.stuckUntil = time.Now().Add(min(max(fullRetry, 9*time.Since(began)), fullLazier))
 		return fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
 	}
@@ -173,11 +175,11 @@ func (w *writer) end() error {
 	switch {
 	case err == nil:
 		w.j.Remove() // what stays is history
-	case isFull(err):
+	case space.RolledBack(err):
 		w.rollback()
 		err = nil
 	case !w.dead:
-		writeSuspect(w.q.opt.Dir, err)
+		datadir.WriteSuspect(w.q.opt.Dir, err)
 	}
 	return err
 }
@@ -188,7 +190,7 @@ func (w *writer) grown() {
 		return
 	}
 	if w.j.End() >= w.q.opt.journal() || w.rows >= checkpointRows ||
-		w.open.tx != nil && stats(w.open.tx).GetNodeCount() >= checkpointNodes {
+		w.open.Tx != nil && stats(w.open.Tx).GetNodeCount() >= checkpointNodes {
 		w.tidy(true)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"dawk/queue/boltstore/datadir"
 	"dawk/queue/record"
 	"dawk/relay"
 )
@@ -41,7 +42,7 @@ func (q *Store) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
 		// Delivery can, and then it is there at the second look.
 		damage := err
 		var found bool
-		if found, err = q.repair(id.Key, !errors.Is(err, errRow), err.Error()); err == nil {
+		if found, err = q.repair(id.Key, !errors.Is(err, datadir.ErrRow), err.Error()); err == nil {
 			if c, err = q.claimStored(id, job); found && errors.Is(err, relay.ErrNotFound) {
 				err = damage
 			}
@@ -58,29 +59,26 @@ func (q *Store) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
 	return c, err
 }
 
-// errRow marks damage that is confined to a row of sched.
-var errRow = fmt.Errorf("%w: its row in sched cannot be read", relay.ErrCorrupt)
-
 func (q *Store) claimStored(id relay.QueueID, job uint16) (*relay.Claim, error) {
 	var claim relay.Claim
 	var l record.Layout
 	var head []byte
 	err := q.read(id.Key, func(tx *bolt.Tx) error {
 		key := record.DeliveryKey(id.Key, job)
-		v := tx.Bucket(bucketSched).Get(key)
+		v := tx.Bucket(datadir.BucketSched).Get(key)
 		if v == nil {
 			return relay.ErrNotFound
 		}
 		d, err := record.DecodeDelivery(key, v, q.dirID)
 		if err != nil {
-			return errRow
+			return datadir.ErrRow
 		}
 		claim.Delivery = d
 		claim.Message, l, head, err = loadMsg(tx, id)
 		return err
 	})
 	if claim.Message != nil {
-		if bad := checkRecipients(&claim); bad != nil {
+		if bad := datadir.CheckRecipients(&claim); bad != nil {
 			return nil, bad
 		}
 	}
@@ -101,7 +99,7 @@ func (q *Store) claimStored(id relay.QueueID, job uint16) (*relay.Claim, error) 
 // relay.ErrContentLost comes the message all the same.
 func loadMsg(tx *bolt.Tx, id relay.QueueID) (*relay.Message, record.Layout, []byte, error) {
 	key := record.MessageKey(id.Key)
-	v := tx.Bucket(bucketMsg).Get(key)
+	v := tx.Bucket(datadir.BucketMsg).Get(key)
 	if v == nil {
 		return nil, record.Layout{}, nil, fmt.Errorf("%w: its record in msg is missing", relay.ErrCorrupt)
 	}
@@ -113,16 +111,6 @@ func loadMsg(tx *bolt.Tx, id relay.QueueID) (*relay.Message, record.Layout, []by
 		return m, l, nil, fmt.Errorf("%w: it has another checksum", relay.ErrContentLost)
 	}
 	return m, l, append([]byte(nil), inline...), nil
-}
-
-// checkRecipients guards those who index Message.Recipients.
-func checkRecipients(c *relay.Claim) error {
-	for _, o := range c.Delivery.Open {
-		if o.Recipient >= len(c.Message.Recipients) {
-			return fmt.Errorf("%w: it names recipient %d of %d", errRow, o.Recipient, len(c.Message.Recipients))
-		}
-	}
-	return nil
 }
 
 // openContent opens the spool file, if there is one, and reads it once: half a
@@ -179,7 +167,7 @@ func (q *Store) Content(id relay.QueueID) (relay.Content, error) {
 	var l record.Layout
 	var head []byte
 	err := q.read(id.Key, func(tx *bolt.Tx) (err error) {
-		if tx.Bucket(bucketMsg).Get(record.MessageKey(id.Key)) == nil {
+		if tx.Bucket(datadir.BucketMsg).Get(record.MessageKey(id.Key)) == nil {
 			return relay.ErrNotFound
 		}
 		_, l, head, err = loadMsg(tx, id)

@@ -4,22 +4,10 @@ import (
 	"fmt"
 	"iter"
 
+	"dawk/queue/boltstore/datadir"
 	"dawk/queue/record"
 	"dawk/relay"
 )
-
-func encodeDigest(key []byte, r *relay.DigestRow) []byte {
-	row := make([]byte, record.RowHeader, record.RowHeader+len(r.Data))
-	return record.Seal(record.DigestVersion, key, append(row, r.Data...))
-}
-
-func decodeDigest(k, v []byte, dir uint32) (r relay.DigestRow, err error) {
-	data, ok := record.Unseal(record.DigestVersion, k, v)
-	if !ok || len(k) != 8 {
-		return r, record.ErrRecord
-	}
-	return relay.DigestRow{ID: relay.QueueID{Key: keyOf(k), Dir: dir}, Data: append([]byte(nil), data.Rest...)}, nil
-}
 
 // checkRows is what can be said of a settlement's rows without the store.
 func (q *Store) checkRows(s *relay.Settlement) error {
@@ -38,11 +26,11 @@ func (q *Store) checkRows(s *relay.Settlement) error {
 func (t *txn) digestRows(s *relay.Settlement) {
 	for i := range s.Rows {
 		key := record.MessageKey(s.Rows[i].ID.Key)
-		t.put(t.digest, key, encodeDigest(key, &s.Rows[i]))
+		t.put(t.Digest, key, datadir.EncodeDigest(key, &s.Rows[i]))
 	}
 	for _, id := range s.Listed {
-		if key := record.MessageKey(id.Key); id.Dir == t.q.dirID && t.digest.Get(key) != nil {
-			t.delete(t.digest, key)
+		if key := record.MessageKey(id.Key); id.Dir == t.q.dirID && t.Digest.Get(key) != nil {
+			t.delete(t.Digest, key)
 		}
 	}
 }
@@ -55,8 +43,8 @@ func (q *Store) DigestRows() iter.Seq2[relay.DigestRow, error] {
 		for from := []byte{}; err == nil && from != nil; {
 			var batch []relay.DigestRow
 			var damaged [][]byte
-			from, err = scan(view, bucketDigest, from, itemsAtOnce, func(k, v []byte) {
-				if r, err := decodeDigest(k, v, q.dirID); err == nil {
+			from, err = scan(view, datadir.BucketDigest, from, itemsAtOnce, func(k, v []byte) {
+				if r, err := datadir.DecodeDigest(k, v, q.dirID); err == nil {
 					batch = append(batch, r)
 				} else {
 					damaged = append(damaged, append([]byte(nil), k...))
@@ -78,9 +66,9 @@ func (q *Store) DigestRows() iter.Seq2[relay.DigestRow, error] {
 }
 
 func (q *Store) quarantineRow(k []byte) {
-	err := q.now(keyOf(k), func(t *txn) error {
-		if t.digest.Get(k) != nil {
-			t.quarantine(kindDigest, t.digest, k, "it cannot be read")
+	err := q.now(datadir.KeyOf(k), func(t *txn) error {
+		if t.Digest.Get(k) != nil {
+			t.quarantine(datadir.KindDigest, t.Digest, k, "it cannot be read")
 		}
 		return nil
 	})

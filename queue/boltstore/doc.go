@@ -8,7 +8,17 @@
 // stays open over many groups: what waits is put into it as one group, made
 // durable by one record of the journal (package journal), and committed to queue.db
 // with many others by a checkpoint (checkpoint.go). After a crash the records
-// that queue.db lacks are done again (load.go).
+// that queue.db lacks are done again (load.go). Package datadir knows the files at
+// rest, package space how much room there is.
+//
+// # Goroutines and locks
+//
+// The writer (writer.go); the watcher of the disk (package space); and short tasks
+// for which Close waits: the sweep of a start, the removal of spool files, the
+// check of a large file. Store.gate is held by those who hand something to the
+// writer, Store.dbMu by those who read a snapshot, Store.upkeep by the one backup,
+// verification or compaction. cache, writer.mu, touched and spoolMu guard small
+// maps; nobody takes another lock while holding one of them.
 //
 // # Buckets
 //
@@ -17,9 +27,9 @@
 //	sched    id, job (2 octets)                 the mutable state of one Delivery (package record)
 //	hist     id, job, number (4 octets)         one attempt of a Delivery
 //	         id, 0xffff                         the job number that the next split gets
-//	digest   id of the row                      what a later list tells a sender (digest.go)
+//	digest   id of the row                      what a later list tells a sender (package datadir)
 //	corrupt  'm', 's', 'h' or 'd', key          a row that could not be read: reason, 0, value
-//	sys      schema, dir, high, messages,       see txn.go; so small that it lives in
+//	sys      schema, dir, high, messages,       see datadir; so small that it lives in
 //	         deliveries, set aside, clean,      bbolt's root page
 //	         journal
 //

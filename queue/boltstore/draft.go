@@ -92,7 +92,7 @@ func (d *draft) Write(p []byte) (int, error) {
 // spill moves the content to a file. What is prepended later stays in memory
 // and in the record.
 func (d *draft) spill() error {
-	if err := d.q.space.roomForFiles(); err != nil {
+	if err := d.q.space.State().NoFiles; err != nil {
 		return err
 	}
 	f, err := d.q.createSpool(d.id.Key)

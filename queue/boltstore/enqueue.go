@@ -153,7 +153,7 @@ func (q *Store) split(msg *relay.Message) (*incoming, error) {
 // insert writes a message and its Deliveries.
 func (t *txn) insert(in *incoming) {
 	id := in.msg.ID.Key
-	t.put(t.msg, record.MessageKey(id), in.value)
+	t.put(t.Msg, record.MessageKey(id), in.value)
 	t.messages++
 	jobs := make(map[uint16]*relay.Delivery, len(in.jobs))
 	for _, d := range in.jobs {
@@ -165,7 +165,7 @@ func (t *txn) insert(in *incoming) {
 
 func (t *txn) insertJob(d *relay.Delivery) {
 	key := record.DeliveryKey(d.ID.Key, d.Job)
-	t.put(t.sched, key, record.EncodeDelivery(key, d))
+	t.put(t.Sched, key, record.EncodeDelivery(key, d))
 	t.deliveries++
 	t.entries = append(t.entries, d.Entry)
 }

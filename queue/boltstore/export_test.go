@@ -10,8 +10,8 @@ import (
 // checkpoint and look at the disk now instead of within a second.
 
 func (q *Store) WaitTasks()   { q.tasks.Wait() }
-func (q *Store) LookAtSpace() { q.Checkpoint(); q.space.look() }
-func (q *Store) KeepReserve() { q.space.keepReserve() }
+func (q *Store) LookAtSpace() { q.Checkpoint(); q.space.Look() }
+func (q *Store) KeepReserve() { q.space.KeepReserve() }
 func (q *Store) DropCache()   { q.cache.forgetAll() }
 
 func (c *cache) forgetAll() {

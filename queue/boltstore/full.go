@@ -1,6 +1,12 @@
 package boltstore
 
-import "time"
+import (
+	"fmt"
+	"time"
+
+	"dawk/queue/boltstore/space"
+	"dawk/relay"
+)
 
 const (
 	fullRetry  = time.Second      // before settlements are tried again on a full disk
@@ -21,7 +27,7 @@ func (w *writer) settleFull(ops []*op, tried bool, spent time.Duration) {
 	for len(ops) > 0 {
 		if tried {
 			switch {
-			case w.q.space.dropReserve():
+			case w.q.space.DropReserve():
 			case size > 1:
 				size = max(1, size/fullShrink)
 			default:
@@ -39,7 +45,7 @@ func (w *writer) settleFull(ops []*op, tried bool, spent time.Duration) {
 		case err == nil:
 			w.fits = n
 			ops, tried = ops[n:], false
-		case !isFull(err):
+		case !space.RolledBack(err):
 			w.fail(ops, err)
 			return
 		default:
@@ -57,4 +63,34 @@ func (w *writer) fitted(n int) {
 	if w.fits *= 2; w.fits > lazyAlone {
 		w.fits = 0
 	}
+}
+
+// Room is nil, or says why new mail is refused; the error wraps
+// relay.ErrNoSpace, as of the last second, or relay.ErrClosed when the disk is
+// not trusted any more.
+func (q *Store) Room() error {
+	if why := q.failed.Load(); why != nil {
+		return fmt.Errorf("%w: %w", relay.ErrClosed, *why)
+	}
+	return q.space.State().Refusal
+}
+
+// spoolError is a failure to make or write a spool file: nothing depends on it
+// yet, so only this draft is lost.
+func (q *Store) spoolError(doing string, err error) error {
+	if space.NoRoom(err) {
+		q.space.SetFull(err)
+		return fmt.Errorf("%w: %s the spool file: %w", relay.ErrNoSpace, doing, err)
+	}
+	return fmt.Errorf("%s the spool file: %w", doing, err)
+}
+
+// syncError is a failure to sync a spool file. Without room the draft is
+// thrown away; anything else means that the disk cannot be trusted.
+func (q *Store) syncError(err error) error {
+	if space.NoRoom(err) {
+		return q.spoolError("sync", err)
+	}
+	q.distrust(err)
+	return fmt.Errorf("%w: %w", relay.ErrClosed, err)
 }

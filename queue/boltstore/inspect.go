@@ -8,6 +8,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"dawk/queue/boltstore/datadir"
 	"dawk/queue/record"
 	"dawk/relay"
 )
@@ -44,7 +45,7 @@ func (q *Store) Entries() iter.Seq2[relay.Entry, error] {
 		for from := []byte(nil); ; {
 			batch = batch[:0]
 			var damaged []uint64
-			next, err := scan(view, bucketSched, from, entriesAtOnce, func(k, v []byte) {
+			next, err := scan(view, datadir.BucketSched, from, entriesAtOnce, func(k, v []byte) {
 				e, _, _, err := record.DecodeEntry(k, v, q.dirID, text)
 				if err == nil {
 					batch = append(batch, e)
@@ -79,7 +80,7 @@ func (q *Store) repaired(ids []uint64) (back []relay.Entry) {
 			continue
 		}
 		known := q.entriesOf(id)
-		if _, err := q.repair(id, false, errRow.Error()); err != nil {
+		if _, err := q.repair(id, false, datadir.ErrRow.Error()); err != nil {
 			continue // logged there
 		}
 		for _, e := range q.entriesOf(id) {
@@ -102,7 +103,7 @@ func containsEntry(all []relay.Entry, e relay.Entry) bool {
 
 func (q *Store) entriesOf(id uint64) (all []relay.Entry) {
 	q.read(id, func(tx *bolt.Tx) error {
-		eachPrefix(tx.Bucket(bucketSched), record.MessageKey(id), func(k, v []byte) bool {
+		datadir.EachPrefix(tx.Bucket(datadir.BucketSched), record.MessageKey(id), func(k, v []byte) bool {
 			if e, _, _, err := record.DecodeEntry(k, v, q.dirID, record.Copied); err == nil {
 				all = append(all, e)
 			}
@@ -137,7 +138,7 @@ func (q *Store) Item(id relay.QueueID) (*relay.Item, error) {
 	var item *relay.Item
 	err := q.read(id.Key, func(tx *bolt.Tx) error {
 		key := record.MessageKey(id.Key)
-		v := tx.Bucket(bucketMsg).Get(key)
+		v := tx.Bucket(datadir.BucketMsg).Get(key)
 		if v == nil || id.Dir != q.dirID {
 			return relay.ErrNotFound
 		}
@@ -146,7 +147,7 @@ func (q *Store) Item(id relay.QueueID) (*relay.Item, error) {
 			return err
 		}
 		item.Attempts = make(map[uint16][]relay.Attempt)
-		eachPrefix(tx.Bucket(bucketHist), key, func(k, v []byte) bool {
+		datadir.EachPrefix(tx.Bucket(datadir.BucketHist), key, func(k, v []byte) bool {
 			_, job, _ := record.SplitKey(k)
 			// N is 0 where the operator acted: no attempt.
 			if a, err := record.DecodeAttempt(k, v); err == nil && a.N > 0 {
@@ -168,7 +169,7 @@ func (q *Store) item(tx *bolt.Tx, k, v []byte) (*relay.Item, error) {
 		return nil, fmt.Errorf("%w: %w", relay.ErrCorrupt, err)
 	}
 	item := &relay.Item{Message: *m}
-	eachPrefix(tx.Bucket(bucketSched), k, func(k, v []byte) bool {
+	datadir.EachPrefix(tx.Bucket(datadir.BucketSched), k, func(k, v []byte) bool {
 		var d *relay.Delivery
 		if d, err = record.DecodeDelivery(k, v, q.dirID); err == nil {
 			item.Deliveries = append(item.Deliveries, *d)
@@ -199,7 +200,7 @@ func (q *Store) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
 			var batch []result
 			var next []byte
 			err := view(func(tx *bolt.Tx) error {
-				c := tx.Bucket(bucketMsg).Cursor()
+				c := tx.Bucket(datadir.BucketMsg).Cursor()
 				for k, v := c.Seek(from); k != nil; k, v = c.Next() {
 					if len(batch) == itemsAtOnce {
 						next = append([]byte(nil), k...)
@@ -230,10 +231,4 @@ func (q *Store) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
 	}
 }
 
-func (q *Store) keyName(k []byte) relay.QueueID { return q.name(keyOf(k)) }
-
-// keyOf is the ID at the front of a key; 0 when it is too short to have one.
-func keyOf(k []byte) uint64 {
-	d := record.Decoder{Rest: k}
-	return uint64(d.U32())<<32 | uint64(d.U32())
-}
+func (q *Store) keyName(k []byte) relay.QueueID { return q.name(datadir.KeyOf(k)) }

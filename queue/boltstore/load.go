@@ -2,15 +2,17 @@ package boltstore
 
 import (
 	"crypto/rand"
-	"dawk/queue"
-	"dawk/queue/journal"
 	"encoding/binary"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"dawk/queue"
+	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/space"
+	"dawk/queue/journal"
 )
 
 // load makes the buckets of a new file, or reads what the old one and its
@@ -19,7 +21,7 @@ func (q *Store) load() error {
 	err := q.w.guarded(q.loadFile)
 	if q.w.panicked {
 		q.db = nil // its locks may be held for ever
-		err = fmt.Errorf("%w: %w; %s", queue.ErrDamaged, err, whatToDo)
+		err = fmt.Errorf("%w: %w; %s", queue.ErrDamaged, err, datadir.WhatToDo)
 	}
 	return err
 }
@@ -30,25 +32,25 @@ func (q *Store) loadFile() error {
 	if err != nil {
 		return err
 	}
-	w.open.tx = tx
-	isNew, err := makeBuckets(tx)
+	w.open.Tx = tx
+	isNew, err := datadir.MakeBuckets(tx)
 	if err != nil {
 		return err
 	}
-	w.open = openTables(tx)
-	if err := checkSys(w.open.sys, isNew); err != nil {
+	w.open = datadir.OpenTables(tx)
+	if err := datadir.CheckSys(w.open.Sys, isNew); err != nil {
 		return err
 	}
-	if q.dirID, err = directoryID(w.open.sys); err != nil {
+	if q.dirID, err = datadir.DirectoryID(w.open.Sys); err != nil {
 		return err
 	}
 	// Before the replay: in a table that is emptied in an open transaction,
 	// bbolt's Last never returns. What the journal brings is below its own high.
 	var last uint64
-	if k, _ := w.open.msg.Cursor().Last(); len(k) == 8 {
+	if k, _ := w.open.Msg.Cursor().Last(); len(k) == 8 {
 		last = binary.BigEndian.Uint64(k)
 	}
-	now, err := catchUp(w.j, w.open, os.O_RDWR, w.touched.add)
+	now, err := datadir.CatchUp(w.j, w.open, os.O_RDWR, w.touched.add)
 	if err != nil {
 		return err
 	}
@@ -59,9 +61,9 @@ func (q *Store) loadFile() error {
 	if err := q.hook("replayed"); err != nil {
 		return err
 	}
-	if w.open.sys.Get(sysBorn) == nil {
+	if w.open.Sys.Get(datadir.SysBorn) == nil {
 		now.High = q.ids.Next()
-		w.open.setSys(sysBorn, binary.BigEndian.AppendUint64(nil, now.High))
+		w.open.SetSys(datadir.SysBorn, binary.BigEndian.AppendUint64(nil, now.High))
 	}
 	now.High = max(now.High, last)
 	q.counts.messages.Store(int64(now.Messages))
@@ -81,7 +83,7 @@ func (w *writer) firstCommit(now journal.Totals, isNew bool) error {
 	w.runID = binary.BigEndian.Uint64(b[:])
 	err := journal.SyncDir(w.q.opt.Dir)
 	if err == nil && w.q.opt.Journal >= 0 {
-		if err = w.j.Prepare(); err != nil && isFullErrno(err) && !isNew {
+		if err = w.j.Prepare(); err != nil && space.NoRoom(err) && !isNew {
 			w.q.log.Warn("there is no room for the journal: until the next start all goes into queue.db at once, which is slower", "error", err)
 			err = nil
 		}
@@ -89,150 +91,11 @@ func (w *writer) firstCommit(now journal.Totals, isNew bool) error {
 	if err == nil {
 		err = w.commitFile(now, true)
 	}
-	if err != nil && isFull(err) && !isNew {
-		w.q.space.setFull(err)
+	if err != nil && space.RolledBack(err) && !isNew {
+		w.q.space.SetFull(err)
 		return nil
 	}
 	return err
-}
-
-// catchUp brings the journal's records into a transaction of the queue.db
-// beside it, and gives the totals with them. j keeps the file open. Touched,
-// which may be nil, is told whose rows they changed.
-func catchUp(j *journal.Journal, t tables, flags int, touched func([]uint64)) (journal.Totals, error) {
-	mark, ok := journal.DecodeMark(t.sys.Get(sysJournal))
-	if !ok {
-		return journal.Totals{}, fmt.Errorf("%w; %s", queue.Damaged("its bucket sys cannot be read"), whatToDo)
-	}
-	now, any, err := j.CatchUp(mark, flags, t.redo(touched, true))
-	if err == nil && !any {
-		now = journal.Totals{High: getUint(t.sys, sysHigh), Messages: getUint(t.sys, sysMessages),
-			Deliveries: getUint(t.sys, sysDeliveries), Quarantined: getUint(t.sys, sysCorrupt)}
-	}
-	return now, err
-}
-
-// redo makes the changes of one record of the journal, with or without new
-// messages. Touched, which may be nil, is told whose rows they are.
-func (t tables) redo(touched func([]uint64), bodies bool) func([]journal.Change) error {
-	return func(changes []journal.Change) (err error) {
-		var ids []uint64
-		for _, c := range changes {
-			b := t.byNumber(c.Table)
-			switch {
-			case b == nil:
-				return journal.Unreadable()
-			case c.Removed:
-				err = b.Delete(c.Key)
-			case bodies || b != t.msg:
-				err = b.Put(c.Key, c.Value)
-			}
-			if err != nil {
-				return fmt.Errorf("replay the queue's journal: %w", err)
-			}
-			ids = t.owner(ids, b, c.Key)
-		}
-		if touched != nil {
-			touched(ids)
-		}
-		return nil
-	}
-}
-
-// catchUpFile makes a copy of queue.db the whole queue.
-func catchUpFile(opt *Options, db *bolt.DB, log *slog.Logger) error {
-	return db.Update(func(tx *bolt.Tx) error {
-		if tx.Bucket(bucketSys) == nil {
-			return nil // a first start that was interrupted
-		}
-		if _, err := makeBuckets(tx); err != nil {
-			return err
-		}
-		t, j := openTables(tx), journal.New(opt.Dir, opt.hook)
-		defer j.Close()
-		if err := checkSys(t.sys, false); err != nil {
-			return err
-		}
-		now, err := catchUp(j, t, os.O_RDONLY, nil)
-		if err == nil {
-			j.WarnTorn(log)
-			t.book(now, j.Next(j.Mark().Run, false))
-		}
-		return err
-	})
-}
-
-// makeBuckets makes the buckets of a new file. In an old one all of them must
-// be there: one that is missing would look like a queue that is empty.
-func makeBuckets(tx *bolt.Tx) (isNew bool, err error) {
-	isNew = true
-	err = tx.ForEach(func([]byte, *bolt.Bucket) error { isNew = false; return nil })
-	if err != nil {
-		return false, queue.Damaged("%v", err)
-	}
-	if isNew {
-		for _, name := range [][]byte{bucketMsg, bucketSched, bucketHist, bucketDigest, bucketCorrupt, bucketSys} {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return true, err
-			}
-		}
-		return true, nil
-	}
-	if name := missingBucket(tx); name != nil {
-		return false, fmt.Errorf("%w; %s", queue.Damaged("the bucket %q is missing", name), whatToDo)
-	}
-	if schemaOf(tx) < 3 {
-		_, err = tx.CreateBucketIfNotExists(bucketDigest)
-	}
-	return false, err
-}
-
-// missingBucket is a bucket that a file of its layout must have and has not.
-func missingBucket(tx *bolt.Tx) []byte {
-	for _, name := range [][]byte{bucketSys, bucketMsg, bucketSched, bucketHist, bucketCorrupt, bucketDigest} {
-		if tx.Bucket(name) == nil && (string(name) != "digest" || schemaOf(tx) >= 3) {
-			return name
-		}
-	}
-	return nil
-}
-
-// schemaOf is the layout of a file; 0: it does not say.
-func schemaOf(tx *bolt.Tx) uint32 {
-	if v := tx.Bucket(bucketSys).Get(sysSchema); len(v) == 4 {
-		return binary.BigEndian.Uint32(v)
-	}
-	return 0
-}
-
-// maxKey is the highest key that a queue ID can show, relay.QueueID's 55 bits,
-// with room to count on.
-const maxKey = 1<<55 - 1<<40
-
-// checkSys writes the schema of a new file and checks that of an old one.
-func checkSys(sys *bolt.Bucket, isNew bool) error {
-	if isNew {
-		return sys.Put(sysSchema, binary.BigEndian.AppendUint32(nil, schema))
-	}
-	v := sys.Get(sysSchema)
-	if len(v) != 4 || len(sys.Get(sysDir)) != 4 || getUint(sys, sysHigh) > maxKey {
-		return fmt.Errorf("%w; %s", queue.Damaged("its bucket sys cannot be read"), whatToDo)
-	}
-	if n := binary.BigEndian.Uint32(v); n > schema {
-		return fmt.Errorf("it was %w (layout %d, this one knows %d): use that version, or another data_dir", queue.ErrNewer, n, schema)
-	}
-	return nil
-}
-
-// directoryID is the random half of this directory's queue IDs.
-func directoryID(sys *bolt.Bucket) (uint32, error) {
-	if v := sys.Get(sysDir); len(v) == 4 {
-		return binary.BigEndian.Uint32(v), nil
-	}
-	var b [4]byte
-	rand.Read(b[:])
-	id := binary.BigEndian.Uint32(b[:]) & (1<<20 - 1)
-	return id, sys.Put(sysDir, binary.BigEndian.AppendUint32(nil, id))
 }
 
 // markClean makes the last commit: the mark, and the free list, so that the
@@ -246,9 +109,9 @@ func (w *writer) markClean() error {
 	}
 	return w.guarded(func() error {
 		return q.db.Update(func(tx *bolt.Tx) error {
-			t := openTables(tx)
-			t.book((&txn{q: q}).totals(), w.j.Mark())
-			return t.sys.Put(sysClean, binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMicro())))
+			t := datadir.OpenTables(tx)
+			t.Book((&txn{q: q}).totals(), w.j.Mark())
+			return t.Sys.Put(datadir.SysClean, binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMicro())))
 		})
 	})
 }

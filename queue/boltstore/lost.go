@@ -5,6 +5,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"dawk/queue/boltstore/datadir"
 	"dawk/queue/record"
 	"dawk/relay"
 )
@@ -20,7 +21,7 @@ func (q *Store) lookForLost(unreadable bool) {
 	}
 	var found, kept int64
 	err := q.view(func(tx *bolt.Tx) error {
-		found, kept = countRows(tx.Bucket(bucketSched)), int64(getUint(tx.Bucket(bucketSys), sysDeliveries))
+		found, kept = countRows(tx.Bucket(datadir.BucketSched)), int64(datadir.Uint(tx.Bucket(datadir.BucketSys), datadir.SysDeliveries))
 		return nil
 	})
 	if err != nil || found == kept && !unreadable {
@@ -52,7 +53,7 @@ func (q *Store) adoptAll() error {
 		var lost []*relay.Message
 		var next []byte
 		err := q.view(func(tx *bolt.Tx) error {
-			c := tx.Bucket(bucketMsg).Cursor()
+			c := tx.Bucket(datadir.BucketMsg).Cursor()
 			n := 0
 			for k, v := c.Seek(from); k != nil; k, v = c.Next() {
 				if n++; n > itemsAtOnce {
@@ -63,7 +64,7 @@ func (q *Store) adoptAll() error {
 				if err != nil {
 					continue // it is found when it is claimed
 				}
-				if p := placesOf(m, tx.Bucket(bucketSched), tx.Bucket(bucketHist)); len(p.bad) == 0 && len(p.open) > 0 {
+				if p := datadir.PlacesOf(m, tx.Bucket(datadir.BucketSched), tx.Bucket(datadir.BucketHist)); len(p.Bad) == 0 && len(p.Open) > 0 {
 					lost = append(lost, m)
 				}
 			}
@@ -84,7 +85,7 @@ func (q *Store) adoptAll() error {
 		from = next
 	}
 	return q.now(0, func(t *txn) error {
-		t.deliveries = countRows(t.sched) - t.q.counts.deliveries.Load()
+		t.deliveries = countRows(t.Sched) - t.q.counts.deliveries.Load()
 		t.dirty = true
 		return nil
 	})
@@ -92,19 +93,19 @@ func (q *Store) adoptAll() error {
 
 // adopt makes a Delivery of the recipients of m that have none.
 func (t *txn) adopt(m *relay.Message) {
-	if t.msg.Get(record.MessageKey(m.ID.Key)) == nil {
+	if t.Msg.Get(record.MessageKey(m.ID.Key)) == nil {
 		return
 	}
-	p := placesOf(m, t.sched, t.hist)
+	p := datadir.PlacesOf(m, t.Sched, t.Hist)
 	job := t.nextJob(m.ID.Key)
-	if len(p.bad) > 0 || len(p.open) == 0 || job >= record.NoDelivery {
+	if len(p.Bad) > 0 || len(p.Open) == 0 || job >= record.NoDelivery {
 		return
 	}
 	most := 0 // attempts of any of its Deliveries: which was lost is not known
-	for _, n := range p.attempts {
+	for _, n := range p.Attempts {
 		most = max(most, n)
 	}
-	d := t.remade(m, p.open, uint16(job), most)
-	t.put(t.hist, record.DeliveryKey(m.ID.Key, record.NoDelivery), binary.BigEndian.AppendUint16(nil, uint16(job+1)))
+	d := t.remade(m, p.Open, uint16(job), most)
+	t.put(t.Hist, record.DeliveryKey(m.ID.Key, record.NoDelivery), binary.BigEndian.AppendUint16(nil, uint16(job+1)))
 	t.insertJob(d)
 }

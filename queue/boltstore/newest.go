@@ -8,6 +8,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"dawk/queue/boltstore/datadir"
 	"dawk/relay"
 )
 
@@ -32,7 +33,7 @@ func (q *Store) viewWith(begin func() (*bolt.Tx, error), f func(*bolt.Tx) error)
 		return err
 	}
 	defer tx.Rollback()
-	_, err = caught(func() error { return f(tx) })
+	_, err = datadir.Catch(func() error { return f(tx) })
 	return err
 }
 
@@ -84,7 +85,7 @@ func (q *Store) viewOpen(f func(*bolt.Tx) error) (err error) {
 			q.w.fail(nil, err)
 			err = fmt.Errorf("%w: %w", relay.ErrClosed, err)
 		} else {
-			_, err = caught(func() error { return f(q.w.open.tx) })
+			_, err = datadir.Catch(func() error { return f(q.w.open.Tx) })
 		}
 	})
 	return errors.Join(ended, err)

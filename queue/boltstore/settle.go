@@ -7,6 +7,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"dawk/queue/boltstore/datadir"
 	"dawk/queue/record"
 	"dawk/relay"
 )
@@ -131,16 +132,16 @@ func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
 		return nil
 	}
 	key := record.DeliveryKey(s.ID.Key, s.Job)
-	v := t.sched.Get(key)
+	v := t.Sched.Get(key)
 	if v == nil || s.ID.Dir != t.q.dirID {
 		return relay.ErrNotFound
 	}
 	d, err := record.DecodeDelivery(key, v, t.q.dirID)
 	if err != nil {
 		// What was decided must not be lost with the row that it changes.
-		t.repair(s.ID.Key, false, errRow.Error())
-		if d, err = record.DecodeDelivery(key, t.sched.Get(key), t.q.dirID); err != nil {
-			return errRow
+		t.repair(s.ID.Key, false, datadir.ErrRow.Error())
+		if d, err = record.DecodeDelivery(key, t.Sched.Get(key), t.q.dirID); err != nil {
+			return datadir.ErrRow
 		}
 	}
 	split, err := t.advance(d, s)
@@ -152,11 +153,11 @@ func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
 	}
 	last := false
 	if len(d.Open) > 0 {
-		t.put(t.sched, key, record.EncodeDelivery(key, d))
+		t.put(t.Sched, key, record.EncodeDelivery(key, d))
 	} else {
-		t.delete(t.sched, key)
+		t.delete(t.Sched, key)
 		t.deliveries--
-		last = len(split) == 0 && !hasPrefix(t.sched, record.MessageKey(s.ID.Key))
+		last = len(split) == 0 && !hasPrefix(t.Sched, record.MessageKey(s.ID.Key))
 	}
 	if last {
 		t.remove(s.ID.Key)
@@ -222,21 +223,21 @@ func (t *txn) advance(d *relay.Delivery, s *relay.Settlement) ([]*relay.Delivery
 	}
 	d.Open = open
 	if len(parted) > 0 {
-		t.put(t.hist, record.DeliveryKey(d.ID.Key, record.NoDelivery), binary.BigEndian.AppendUint16(nil, uint16(job+1)))
+		t.put(t.Hist, record.DeliveryKey(d.ID.Key, record.NoDelivery), binary.BigEndian.AppendUint16(nil, uint16(job+1)))
 	}
 	return parted, nil
 }
 
 // nextJob is the lowest number that no Delivery of the message ever had.
 func (t *txn) nextJob(id uint64) int {
-	if v := t.hist.Get(record.DeliveryKey(id, record.NoDelivery)); len(v) == 2 {
+	if v := t.Hist.Get(record.DeliveryKey(id, record.NoDelivery)); len(v) == 2 {
 		return int(binary.BigEndian.Uint16(v))
 	}
 	n := 0
-	if _, l, _, err := record.DecodeMessage(record.MessageKey(id), t.msg.Get(record.MessageKey(id)), t.q.dirID); err == nil {
+	if _, l, _, err := record.DecodeMessage(record.MessageKey(id), t.Msg.Get(record.MessageKey(id)), t.q.dirID); err == nil {
 		n = l.Deliveries
 	}
-	for _, k := range keysWithPrefix(t.sched, record.MessageKey(id)) {
+	for _, k := range datadir.KeysWithPrefix(t.Sched, record.MessageKey(id)) {
 		if _, job, ok := record.SplitKey(k); ok {
 			n = max(n, int(job)+1)
 		}
@@ -245,7 +246,7 @@ func (t *txn) nextJob(id uint64) int {
 }
 
 func hasPrefix(b *bolt.Bucket, prefix []byte) (found bool) {
-	eachPrefix(b, prefix, func(_, _ []byte) bool { found = true; return false })
+	datadir.EachPrefix(b, prefix, func(_, _ []byte) bool { found = true; return false })
 	return found
 }
 
@@ -263,14 +264,14 @@ func (t *txn) record(s *relay.Settlement) {
 	}
 	var n uint32
 	prefix := record.DeliveryKey(s.ID.Key, s.Job)
-	eachPrefix(t.hist, prefix, func(k, _ []byte) bool {
+	datadir.EachPrefix(t.Hist, prefix, func(k, _ []byte) bool {
 		if len(k) == 14 && binary.BigEndian.Uint32(k[10:]) != ^uint32(0) {
 			n = binary.BigEndian.Uint32(k[10:]) + 1
 		}
 		return true
 	})
 	key := record.AttemptKey(s.ID.Key, s.Job, n)
-	t.put(t.hist, key, record.EncodeAttempt(key, &a))
+	t.put(t.Hist, key, record.EncodeAttempt(key, &a))
 }
 
 // mergeOutcomes is what an attempt found, made to agree with what was decided:
@@ -303,11 +304,11 @@ func mergeOutcomes(found, decided []relay.Outcome) []relay.Outcome {
 // remove deletes a message with everything that belongs to it.
 func (t *txn) remove(id uint64) {
 	key := record.MessageKey(id)
-	if v := t.msg.Get(key); len(v) > 1 && v[1]&record.InFile != 0 && !t.isQuarantined(id) {
+	if v := t.Msg.Get(key); len(v) > 1 && v[1]&record.InFile != 0 && !t.isQuarantined(id) {
 		t.unlinks = append(t.unlinks, id)
 	}
-	t.delete(t.msg, key)
+	t.delete(t.Msg, key)
 	t.messages--
-	t.deletePrefix(t.hist, key)
+	t.deletePrefix(t.Hist, key)
 	t.gone = append(t.gone, id)
 }

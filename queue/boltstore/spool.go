@@ -6,36 +6,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 
+	"dawk/queue/boltstore/datadir"
 	"dawk/queue/journal"
 )
 
-// spoolDir is where the file of a message lies, below spool. About 67 seconds
-// (2^26 µs) share a directory, so that a group of messages accepted together
-// costs one directory sync, and 256 directories share what lies for days.
-func spoolDir(id uint64) string { return fmt.Sprintf("%02x", byte(id>>26)) }
-
-func spoolFile(dir string, id uint64) string {
-	return filepath.Join(dir, spoolName, spoolDir(id), fmt.Sprintf("%016x", id))
-}
-
-func (q *Store) spoolPath(id uint64) string { return spoolFile(q.opt.Dir, id) }
-
-// parseSpoolName gives the id that a spool file is named by.
-func parseSpoolName(dir, name string) (uint64, bool) {
-	if len(name) != 16 {
-		return 0, false
-	}
-	id, err := strconv.ParseUint(name, 16, 64)
-	return id, err == nil && spoolDir(id) == dir && fmt.Sprintf("%016x", id) == name
-}
+func (q *Store) spoolPath(id uint64) string { return datadir.SpoolFile(q.opt.Dir, id) }
 
 // createSpool makes the file of a new message. There is no temporary name and
 // no rename: the record in msg is the publication.
 func (q *Store) createSpool(id uint64) (f *os.File, err error) {
-	dir := spoolDir(id)
+	dir := datadir.SpoolDir(id)
 	for range 2 { // somebody may have removed the directory
 		if err = q.spoolDirs.ready(q, dir); err != nil {
 			return nil, err
@@ -64,7 +46,7 @@ func (s *spoolDirs) ready(q *Store, dir string) error {
 	if s.named[dir] {
 		return nil
 	}
-	root := filepath.Join(q.opt.Dir, spoolName)
+	root := filepath.Join(q.opt.Dir, datadir.SpoolName)
 	if err := os.Mkdir(filepath.Join(root, dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -87,17 +69,6 @@ func (s *spoolDirs) forget(dir string) {
 	delete(s.named, dir)
 }
 
-// makeDir makes one directory, if it is missing, and syncs its name.
-func makeDir(path string) error {
-	if err := os.Mkdir(path, 0o700); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil
-		}
-		return err
-	}
-	return journal.SyncDir(filepath.Dir(path))
-}
-
 // errNames says that a directory of the spool could not be opened, for want of
 // a descriptor or because somebody removed it. Nothing was written or synced, so
 // that only the mail of the group is refused.
@@ -111,11 +82,11 @@ func (w *writer) syncNames(ops []*op) error {
 			continue
 		}
 		// Each batch is sorted by id: those of one directory stand together.
-		if dir := spoolDir(o.id); dir != last {
+		if dir := datadir.SpoolDir(o.id); dir != last {
 			if err := w.q.hook("names"); err != nil {
 				return err
 			}
-			err := journal.SyncDir(filepath.Join(w.q.opt.Dir, spoolName, dir))
+			err := journal.SyncDir(filepath.Join(w.q.opt.Dir, datadir.SpoolName, dir))
 			if err != nil && !errors.Is(err, journal.ErrUnsynced) {
 				err = fmt.Errorf("%w: %w", errNames, err)
 			}

@@ -15,6 +15,8 @@ import (
 
 	"dawk/queue"
 	"dawk/queue/boltstore/boltfile"
+	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/space"
 	"dawk/relay"
 )
 
@@ -37,13 +39,18 @@ type Options struct {
 	Destination func(*relay.Message, relay.Path) string
 	Log         *slog.Logger // nil: none
 	// Fatal is called once, when the disk cannot be trusted any more: the
-	// program should end with a failure. It must not call the Queue.
+	// program should end with a failure. It must not call the Store.
 	Fatal func(error)
 	// CommitSeconds is told how long each commit took.
 	CommitSeconds func(time.Duration)
 	// Hook is for tests: it is called at named points, and an error that it
 	// returns is treated as the failure of what the point stands for.
 	Hook func(point string) error
+}
+
+func (o *Options) file() datadir.FileOptions {
+	return datadir.FileOptions{Dir: o.Dir, MaxSize: o.MaxSize, MinFree: o.MinFree, WalkBelow: o.WalkBelow, CompactAbove: o.CompactAbove,
+		Log: o.Log, Hook: o.hook}
 }
 
 // Store is the store. Its methods may be called by several goroutines.
@@ -65,7 +72,7 @@ type Store struct {
 	watch  func([]relay.Entry)
 	cache  *cache
 	upkeep sync.Mutex // held by the one Backup, Verify or Compact
-	space  *space
+	space  *space.Watcher
 	counts counts
 
 	spoolDirs  spoolDirs
@@ -101,12 +108,12 @@ func (q *Store) FileUse() (size, free int64) { return q.fileUse() }
 
 // FileStats are as of now, what concerns the disk as of the last second.
 func (q *Store) FileStats() queue.FileStats {
-	st := q.space.state.Load()
+	st := q.space.State()
 	q.cache.mu.Lock()
 	cached := q.cache.used
 	q.cache.mu.Unlock()
 	return queue.FileStats{
-		FileBytes: st.fileSize, FreeBytes: st.free, DiskFree: st.disk, Room: st.room, Limit: st.limit,
+		FileBytes: st.FileSize, FreeBytes: st.Free, DiskFree: st.Disk, Room: st.Room, Limit: st.Limit,
 		JournalBytes: q.w.j.Length(), Checkpoints: q.counts.checkpoints.Load(), CacheBytes: int64(cached),
 	}
 }
@@ -137,7 +144,7 @@ func (q *Store) fileUse() (size, free int64) {
 	return size, free
 }
 
-func (q *Store) path() string { return filepath.Join(q.opt.Dir, fileName) }
+func (q *Store) path() string { return filepath.Join(q.opt.Dir, datadir.FileName) }
 
 func (q *Store) counted(operations int, took time.Duration) {
 	q.counts.commits.Add(1)
@@ -177,7 +184,7 @@ func (q *Store) distrust(err error) {
 		return
 	}
 	q.log.Error("the queue's disk failed: nothing more is accepted, the next start will verify the queue", "error", err)
-	if markErr := writeSuspect(q.opt.Dir, err); markErr != nil {
+	if markErr := datadir.WriteSuspect(q.opt.Dir, err); markErr != nil {
 		q.log.Error("could not leave the mark that makes the next start verify the queue", "error", markErr)
 	}
 	if q.opt.Fatal != nil {
@@ -199,7 +206,7 @@ func (q *Store) close() error {
 	q.gate.Unlock()
 	close(q.w.quit)
 	<-q.w.idle
-	q.space.close()
+	q.space.Close()
 	q.tasks.Wait()
 	q.dbMu.Lock()
 	defer q.dbMu.Unlock()

@@ -103,8 +103,9 @@ func TestDurabilityRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	files, _ := filepath.Glob("*_test.go")
+	beside, _ := filepath.Glob("*/*_test.go")
 	var code bytes.Buffer
-	for _, f := range files {
+	for _, f := range append(files, beside...) {
 		b, _ := os.ReadFile(f)
 		code.Write(b)
 	}

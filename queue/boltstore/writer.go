@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/space"
 	"dawk/queue/journal"
 	"dawk/relay"
 )
@@ -57,7 +59,7 @@ type writer struct {
 	fits    int       // settlements a commit, while the disk is full; 0: it is not
 	dead    bool      // the disk is not trusted any more
 
-	open       tables // the transaction that the next groups go into; zero: begin begins one
+	open       datadir.Tables // the transaction that the next groups go into; zero: begin begins one
 	j          *journal.Journal
 	runID      uint64         // of our generations
 	rows       int64          // messages that came since the last checkpoint and are still there
@@ -80,7 +82,7 @@ func newWriter(q *Store) *writer {
 	}
 }
 
-func (w *writer) run() {
+func (w *writer) Run() {
 	defer close(w.idle)
 	// A page of a damaged file can point anywhere: a fault becomes a panic,
 	// which ends the transaction and not the process.
@@ -197,8 +199,8 @@ func (w *writer) commit(lazies []*op) {
 	switch {
 	case err == nil:
 		w.fitted(len(lazies))
-	case isFull(err):
-		w.q.space.setFull(err)
+	case space.RolledBack(err):
+		w.q.space.SetFull(err)
 		w.settleFull(lazies, w.refuse(fmt.Errorf("%w: %w", relay.ErrNoSpace, err)) == 0, took)
 	case errors.Is(err, errNames):
 		w.refuse(err)
@@ -291,9 +293,9 @@ func (w *writer) transact(ops *[]*op, more func() []*op) (t *txn, err error) {
 // guarded runs f, which changes the open transaction. After an error nothing of
 // it is in there.
 func (w *writer) guarded(f func() error) error {
-	panicked, err := caught(f)
+	panicked, err := datadir.Catch(f)
 	if panicked {
-		w.panicked, w.open = true, tables{}
+		w.panicked, w.open = true, datadir.Tables{}
 	} else if err != nil {
 		w.rollback()
 	}
@@ -358,29 +360,6 @@ func (w *writer) do(f func()) error {
 	case <-w.idle:
 		return relay.ErrClosed
 	}
-}
-
-// caught runs f, which uses a file that may be damaged: bbolt panics there, and a
-// page that points outside the file is a fault, which becomes a panic as well.
-// Panicked says that bbolt may hold its locks for ever.
-func caught(f func() error) (panicked bool, err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			panicked, err = true, panicError(r)
-		}
-	}()
-	return false, f()
-}
-
-func panicError(r any) error {
-	switch r := r.(type) {
-	case systemError:
-		return r.err
-	case error:
-		return fmt.Errorf("the queue file is damaged: %w", r)
-	}
-	return fmt.Errorf("the queue file is damaged: %v", r)
 }
 
 var errDistrusted = errors.New("the disk failed before and is not trusted")

@@ -140,7 +140,7 @@ func decodeMeta(b []byte, m *relay.Message, l *Layout) error {
 	return d.end()
 }
 
-// PutHeader fills h, the first msgHeader octets of a value.
+// PutHeader fills h, the first HeaderSize octets of a value.
 func PutHeader(h, key, meta []byte, l Layout, inlineCRC uint32) {
 	clear(h[:HeaderSize])
 	h[0] = msgVersion
@@ -165,7 +165,7 @@ func EncodeMessage(m *relay.Message, l Layout, content []byte) []byte {
 }
 
 // DecodeMessage reads a value of msg. Strings are copied, inline is not: it is a
-// part of v, and its checksum is left to checkInline.
+// part of v, and its checksum is left to CheckInline.
 func DecodeMessage(k, v []byte, dir uint32) (m *relay.Message, l Layout, inline []byte, err error) {
 	if len(k) != 8 || len(v) < HeaderSize || v[0] != msgVersion {
 		return nil, l, nil, ErrRecord

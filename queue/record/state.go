@@ -56,7 +56,7 @@ func EncodeDelivery(key []byte, d *relay.Delivery) []byte {
 	e.uint(uint64(d.Attempts))
 	e.str(d.Destination)
 	e.str(d.Identity)
-	// Up to here: decodeEntry.
+	// Up to here: DecodeEntry.
 	e.int(int64(d.HeldFor))
 	e.time(d.HeldAt)
 	e.str(d.Rule)

@@ -2,7 +2,6 @@ package boltfile
 
 import (
 	"bytes"
-	"dawk/queue"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"dawk/queue"
 )
 
 // bbolt trusts its file: a page that is not what it should be ends the whole
