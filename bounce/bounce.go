@@ -1,9 +1,9 @@
 // Package bounce writes delivery status notifications: what a sender is told
 // about mail that failed, is delayed, or was handed on (RFC 3464).
 //
-// It owns three things: who is told ([Wanted]), what a reply means in a few
-// stable categories ([Classify]), and the whole notice as a message ready for
-// the queue ([Compose]). It is pure: no clock, no network, no files; the same
+// It owns two things: who is told ([Wanted]), and the whole notice as a message
+// ready for the queue ([Compose]). What a reply means is known by package
+// relay/replies. It is pure: no clock, no network, no files; the same
 // input gives the same octets. It does not send, sign or store; package
 // relay/delivery puts the notice into the Settlement that caused it, so that
 // a notice is neither lost nor written twice.

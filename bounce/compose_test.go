@@ -14,6 +14,7 @@ import (
 
 	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 var update = flag.Bool("update", false, "write the golden notices anew")
@@ -239,8 +240,8 @@ func TestFailedNoticeSaysWhatRFC3464Wants(t *testing.T) {
 
 // The first paragraph has words for every category and action.
 func TestWordsForEveryCategory(t *testing.T) {
-	seen := map[string]bounce.Category{}
-	for _, c := range bounce.Categories() {
+	seen := map[string]replies.Category{}
+	for _, c := range replies.Categories() {
 		w := bounce.WordsFor(c)
 		if w.Why == "" || w.Do == "" || strings.HasSuffix(w.Why, ".") || !strings.HasSuffix(w.Do, ".") {
 			t.Errorf("%s: %+v", c, w)

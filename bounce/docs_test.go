@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"dawk/bounce"
+	"dawk/relay/replies"
 )
 
 // docs/bounces.md lists every category with the words that senders read.
@@ -18,7 +19,7 @@ func TestPageAgreesWithCategories(t *testing.T) {
 	}
 	var want strings.Builder
 	want.WriteString("| category | \"… was not delivered, because\" | what the sender is told to do |\n|---|---|---|\n")
-	for _, c := range bounce.Categories() {
+	for _, c := range replies.Categories() {
 		w := bounce.WordsFor(c)
 		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", c, w.Why, w.Do)
 	}

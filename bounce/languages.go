@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+
+	"dawk/relay/replies"
 )
 
 // DefaultLanguage is the language of notices when nothing speaks for another.
@@ -172,9 +174,9 @@ func (l *language) say(key string, pairs ...string) string {
 }
 
 // wordsFor are the words of a category.
-func (l *language) wordsFor(c Category) Words {
+func (l *language) wordsFor(c replies.Category) Words {
 	if l.words["why."+string(c)] == "" {
-		c = Other
+		c = replies.Other
 	}
 	return Words{Why: l.words["why."+string(c)], Do: l.words["do."+string(c)]}
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // Bounds of the human-readable part; the machine-readable one is complete.
@@ -75,7 +76,7 @@ func attached(p part) string {
 // group is outcomes that one paragraph can tell.
 type group struct {
 	action   relay.Action
-	category Category
+	category replies.Category
 	outcomes []relay.Outcome
 }
 
@@ -84,9 +85,9 @@ func groupOutcomes(r Report) []group {
 	var groups []group
 next:
 	for _, o := range r.Outcomes {
-		var c Category
+		var c replies.Category
 		if action, _ := actionStatus(o); action == relay.ActionFailed || action == relay.ActionDelayed {
-			c = Classify(o.Reply)
+			c = replies.Classify(o.Reply)
 		}
 		for i := range groups {
 			if groups[i].action == o.Action && groups[i].category == c {

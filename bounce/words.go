@@ -3,6 +3,8 @@ package bounce
 import (
 	"strconv"
 	"time"
+
+	"dawk/relay/replies"
 )
 
 // Words are what people are told about a category.
@@ -12,7 +14,7 @@ type Words struct {
 }
 
 // WordsFor gives the words of a category in English.
-func WordsFor(c Category) Words { return Shipped().find(DefaultLanguage).wordsFor(c) }
+func WordsFor(c replies.Category) Words { return Shipped().find(DefaultLanguage).wordsFor(c) }
 
 // span is a duration in the largest unit that keeps it exact enough.
 func (l *language) span(d time.Duration) string {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"dawk/relay/replies"
 )
 
 // Bounds of a file of words, in octets.
@@ -37,7 +39,7 @@ var vocabulary = func() map[string]string {
 		"subject.late": "subject", "subject.double_bounce": "subject", "subject.untitled": "day!",
 		"digest.subject": "n!", "digest.text": "address n limit", "digest.programs": "",
 	}
-	for _, c := range Categories() {
+	for _, c := range replies.Categories() {
 		v["why."+string(c)], v["do."+string(c)] = "", ""
 	}
 	return v

@@ -15,10 +15,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"dawk/bounce"
 	"dawk/metrics"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 var start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
@@ -26,13 +26,13 @@ var start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 // set is the metrics as cmd/dawk makes them, with a fixed state.
 func set() *metrics.Set {
 	var categories []string
-	for _, c := range bounce.Categories() {
+	for _, c := range replies.Categories() {
 		categories = append(categories, string(c))
 	}
 	m := metrics.New(metrics.Names{
 		Version:    "test",
 		Providers:  []string{"google"},
-		Classify:   func(r relay.Reply) string { return string(bounce.Classify(r)) },
+		Classify:   func(r relay.Reply) string { return string(replies.Classify(r)) },
 		Categories: categories,
 		TLSResults: tlspolicy.Results(),
 	})

@@ -14,8 +14,8 @@ import (
 	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 	"dawk/mx/shaping"
-	"dawk/mx/smarthost"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // secret is a Credential that a test controls.
@@ -136,7 +136,7 @@ func TestMechanisms(t *testing.T) {
 func TestGmailRefusalIsDecodedAndExplained(t *testing.T) {
 	cfg := mxtest.Gmail(isGood)
 	cfg.AuthNeedsTLS = false
-	tr, _, _ := smartHost(t, cfg, mx.Route{Token: true, Credential: &secret{token: "bad"}, Provider: smarthost.ProviderGoogle}, 0)
+	tr, _, _ := smartHost(t, cfg, mx.Route{Token: true, Credential: &secret{token: "bad"}, Provider: replies.ProviderGoogle}, 0)
 	got := tr.Deliver(t.Context(), task(t, letter, "b@b.test")).Replies[0].Advised()
 	for _, want := range []string{"535 5.7.8 Username and Password not accepted", "(the server says status 400", " → user is not the mailbox"} {
 		if !strings.Contains(got, want) {
@@ -149,11 +149,11 @@ func TestGmailRefusalIsDecodedAndExplained(t *testing.T) {
 func TestRefusedPasswordIsExplained(t *testing.T) {
 	for _, c := range []struct {
 		cfg      mxtest.Config
-		provider smarthost.Provider
+		provider replies.Provider
 		want     string
 	}{
-		{mxtest.Microsoft365(isGood), smarthost.ProviderMicrosoft, "535 5.7.3 Authentication unsuccessful [FR0P281CA0001.DEUP281.PROD.OUTLOOK.COM 2026-11-22T12:00:00.000Z 08DE000000000000] → user or password is wrong"},
-		{mxtest.Gmail(isGood), smarthost.ProviderGoogle, " → user or the app password is wrong"},
+		{mxtest.Microsoft365(isGood), replies.ProviderMicrosoft, "535 5.7.3 Authentication unsuccessful [FR0P281CA0001.DEUP281.PROD.OUTLOOK.COM 2026-11-22T12:00:00.000Z 08DE000000000000] → user or password is wrong"},
+		{mxtest.Gmail(isGood), replies.ProviderGoogle, " → user or the app password is wrong"},
 	} {
 		c.cfg.AuthNeedsTLS = false
 		tr, _, _ := smartHost(t, c.cfg, mx.Route{Credential: &secret{token: "pw"}, Provider: c.provider}, 0)
@@ -214,7 +214,7 @@ func TestRepliesAboutTheLoginAreNoVerdictOnMail(t *testing.T) {
 		{"dot", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", false, true},
 	} {
 		tr, srv, _ := smartHost(t, mxtest.Config{Auth: "XOAUTH2", Good: isGood, Users: map[string]string{}},
-			mx.Route{Token: true, Credential: &secret{token: "good"}, Provider: smarthost.ProviderMicrosoft, Budget: shaping.Budget{PerMinute: 30}}, 0)
+			mx.Route{Token: true, Credential: &secret{token: "good"}, Provider: replies.ProviderMicrosoft, Budget: shaping.Budget{PerMinute: 30}}, 0)
 		if err := srv.Script(c.event, c.reply, 1); err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +237,7 @@ func TestRoutesToOneMailboxShareItsConnections(t *testing.T) {
 	defer srv.Close()
 	route := func(name, user string) mx.Route {
 		return mx.Route{Name: name, To: []string{name + ".test"}, User: user, Token: true, Credential: &secret{token: "good"},
-			Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(srv.Port())}}, Provider: smarthost.ProviderMicrosoft, Budget: shaping.Budget{Connections: 3}}
+			Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(srv.Port())}}, Provider: replies.ProviderMicrosoft, Budget: shaping.Budget{Connections: 3}}
 	}
 	tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, Routes: []mx.Route{
 		route("a", "one@example.org"), route("b", "One@example.org"), route("c", "two@example.org")}})
@@ -270,7 +270,7 @@ func TestIdleConnectionsOfAMailboxCount(t *testing.T) {
 	defer srv.Close()
 	route := func(name, host string) mx.Route {
 		return mx.Route{Name: name, To: []string{name + ".test"}, User: "one@example.org", Token: true, Credential: &secret{token: "good"}, IP: "4",
-			Via: []mx.Hop{{Host: host, Port: uint16(srv.Port())}}, Provider: smarthost.ProviderMicrosoft, Budget: shaping.Budget{Connections: 1}}
+			Via: []mx.Hop{{Host: host, Port: uint16(srv.Port())}}, Provider: replies.ProviderMicrosoft, Budget: shaping.Budget{Connections: 1}}
 	}
 	tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, Routes: []mx.Route{route("a", "127.0.0.1"), route("b", "localhost")}})
 	if err != nil {
@@ -291,7 +291,7 @@ func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		via := []mx.Hop{{Host: "127.0.0.1", Port: 25}}
 		route := func(name, user string, b shaping.Budget) mx.Route {
-			return mx.Route{Name: name, To: []string{name + ".test"}, User: user, Password: "x", Via: via, Provider: smarthost.ProviderMicrosoft, Budget: b}
+			return mx.Route{Name: name, To: []string{name + ".test"}, User: user, Password: "x", Via: via, Provider: replies.ProviderMicrosoft, Budget: b}
 		}
 		tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, Routes: []mx.Route{
 			route("a", "one@example.org", shaping.Budget{PerMinute: 30}), route("b", "One@example.org", shaping.Budget{PerMinute: 30}),

@@ -15,10 +15,10 @@ import (
 	"dawk/mx/dial"
 	"dawk/mx/dns"
 	"dawk/mx/shaping"
-	"dawk/mx/smarthost"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // Config is what a Transport needs. The zero value of each field has a
@@ -110,7 +110,7 @@ type Route struct {
 	Auth       string                // the mechanism of the login; AuthAuto: what the host offers
 	Credential smtpclient.Credential // in place of Password; nil: none
 	Token      bool                  // Credential gives OAuth2 access tokens
-	Provider   smarthost.Provider
+	Provider   replies.Provider
 	Budget     shaping.Budget
 	// RecipientsPerMessage is Config.RecipientsPerMessage for this route; 0: that.
 	RecipientsPerMessage int
@@ -127,7 +127,7 @@ type Route struct {
 // Known says whether the host knows us: by a login, by our certificate, or by
 // our address at a provider that says so.
 func (r *Route) Known() bool {
-	return r.User != "" || r.Certificate != nil || r.Provider != smarthost.ProviderOther
+	return r.User != "" || r.Certificate != nil || r.Provider != replies.ProviderOther
 }
 
 // LogsIn says whether AUTH is said; EXTERNAL needs no name for that.

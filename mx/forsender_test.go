@@ -13,9 +13,9 @@ import (
 	"dawk/mx/dial"
 	"dawk/mx/mxtest"
 	"dawk/mx/oauth"
-	"dawk/mx/smarthost"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // delayNotice is what the sender gets to read of a reply.
@@ -34,7 +34,7 @@ func delayNotice(t *testing.T, m *relay.Message, r relay.Reply) string {
 // Whatever is wrong with a route, its remedy, and the keys, files and accounts
 // of this relay, are not in the notice to the sender.
 func TestRouteTroubleInNotices(t *testing.T) {
-	login := func(err error, reply string, provider smarthost.Provider) func() relay.Reply {
+	login := func(err error, reply string, provider replies.Provider) func() relay.Reply {
 		return func() relay.Reply {
 			tr, srv, _ := smartHost(t, mxtest.Config{Auth: "XOAUTH2", Good: isGood, Users: map[string]string{}},
 				mx.Route{Token: true, Credential: &secret{token: "good", err: err}, Provider: provider}, time.Hour)
@@ -58,7 +58,7 @@ func TestRouteTroubleInNotices(t *testing.T) {
 		fix   bool   // there is a remedy
 		words string // in the notice
 	}{
-		"login refused, the route held": {login(nil, "535 5.7.3 Authentication unsuccessful", smarthost.ProviderMicrosoft), relay.CauseLogin, true, "Authentication unsuccessful"},
+		"login refused, the route held": {login(nil, "535 5.7.3 Authentication unsuccessful", replies.ProviderMicrosoft), relay.CauseLogin, true, "Authentication unsuccessful"},
 		"token endpoint fails": {login(&oauth.Error{Code: "AADSTS7000222", Words: "the secret of tenant example.onmicrosoft.com is too old", Fix: "put another into client_secret_file"}, "", ""),
 			relay.CauseLogin, true, "cannot log in"},
 		"secret file missing": {login(&oauth.Error{Words: "password_file: /etc/dawk/pw cannot be read", Fix: "put the password into that file"}, "", ""), relay.CauseLogin, true, "cannot log in"},

@@ -4,10 +4,9 @@ import (
 	"sync"
 	"time"
 
-	"dawk/mx/shaping"
-	"dawk/mx/smarthost"
 	"dawk/mx/smtpclient"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // gate holds a route whose login is in trouble. Mail of the route is then not
@@ -136,8 +135,8 @@ func (a *attempt) learn(r *compiled, s *sessionResult, tried []int) {
 	var denied []int
 	for _, i := range tried {
 		if reply := a.res.Replies[i]; reply.Code >= 400 {
-			var means smarthost.Meaning
-			if a.res.Replies[i], means = a.heed(r, reply); means == smarthost.MeansSender && reply.Permanent() {
+			var cause relay.Cause
+			if a.res.Replies[i], cause = a.heed(r, reply); cause == relay.CauseSender && reply.Permanent() {
 				denied = append(denied, i)
 			}
 		} else if reply.Positive() {
@@ -160,14 +159,16 @@ func (a *attempt) learn(r *compiled, s *sessionResult, tried []int) {
 
 // heed reads a reply about mail anew: some are about the login, or about how
 // much we send.
-func (a *attempt) heed(r *compiled, reply relay.Reply) (relay.Reply, smarthost.Meaning) {
-	reply, means := smarthost.Reread(r.Provider, reply)
-	switch means {
-	case smarthost.MeansLogin:
+func (a *attempt) heed(r *compiled, reply relay.Reply) (relay.Reply, relay.Cause) {
+	reply, rule := replies.Reread(r.Provider, reply)
+	switch rule.Cause {
+	case relay.CauseLogin:
 		a.res.HeldSince = a.t.hold(r, reply)
-	case smarthost.MeansBudget:
-		a.enough = true
-		r.budget.Pause(time.Now(), shaping.PauseFor(reply))
+	case relay.CauseThrottle:
+		if rule.Pause > 0 { // else the message alone waits
+			a.enough = true
+			r.budget.Pause(time.Now(), rule.Pause)
+		}
 	}
-	return reply, means
+	return reply, rule.Cause
 }

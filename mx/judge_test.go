@@ -10,8 +10,8 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
-	"dawk/mx/smarthost"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // TestSessionOfEachRecipient: a host takes the first hundred and dies, another
@@ -75,7 +75,7 @@ func TestSessionOfEachRecipient(t *testing.T) {
 // have got it from the mailbox.
 func TestSentAsOfEachRecipient(t *testing.T) {
 	tr, srv, _ := smartHost(t, mxtest.Config{Users: map[string]string{"scanner@example.org": "p"}},
-		mx.Route{Password: "p", Provider: smarthost.ProviderMicrosoft, Rewrite: mx.RewriteDenied}, 0)
+		mx.Route{Password: "p", Provider: replies.ProviderMicrosoft, Rewrite: mx.RewriteDenied}, 0)
 	if err := srv.Script("rcpt:denied@b.test", "550 5.7.60 SMTP; Client does not have permissions to send as this sender", 1); err != nil {
 		t.Fatal(err)
 	}

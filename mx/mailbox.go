@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"dawk/mx/shaping"
-	"dawk/mx/smarthost"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // mailboxKey names a mailbox at a provider, however many routes lead to it,
@@ -20,7 +20,7 @@ func mailboxKey(r *compiled) string {
 func (t *Transport) openBudgets() {
 	all := map[string]*shaping.Meter{}
 	for _, r := range t.routes {
-		if r.Provider != smarthost.ProviderOther && (r.Budget.MessagesPerDay > 0 || r.Budget.RecipientsPerDay > 0) {
+		if r.Provider != replies.ProviderOther && (r.Budget.MessagesPerDay > 0 || r.Budget.RecipientsPerDay > 0) {
 			all[mailboxKey(r)] = r.budget
 		}
 	}
@@ -48,7 +48,7 @@ func budgets(routes []*compiled) {
 	shared := make(map[string]*compiled)
 	for _, r := range routes {
 		r.first = r
-		if r.Budget != (shaping.Budget{}) && r.Provider != smarthost.ProviderOther {
+		if r.Budget != (shaping.Budget{}) && r.Provider != replies.ProviderOther {
 			m := mailboxKey(r)
 			if shared[m] == nil {
 				shared[m] = r

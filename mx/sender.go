@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"dawk/mx/letterhead"
-	"dawk/mx/smarthost"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // A smart host that knows its users by their mailboxes lets each send only as
@@ -52,7 +52,7 @@ func mailboxOf(user string) relay.Path {
 // speaks says whether the host knows its users by their mailboxes, so that
 // mail without a sender may be refused there.
 func (c *compiled) speaks() bool {
-	return !c.mailbox.IsNull() && (c.Provider != smarthost.ProviderOther || c.Rewrite == RewriteAlways)
+	return !c.mailbox.IsNull() && (c.Provider != replies.ProviderOther || c.Rewrite == RewriteAlways)
 }
 
 // maySend says whether the mailbox may send as p, so far as the configuration

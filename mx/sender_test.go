@@ -14,8 +14,8 @@ import (
 	"dawk/mx"
 	"dawk/mx/mxtest"
 	"dawk/mx/shaping"
-	"dawk/mx/smarthost"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // tokens gives one after the other, then an error.
@@ -116,7 +116,7 @@ func TestRewrittenFromIsConvertedAnew(t *testing.T) {
 			_, err := c.ReadAt(b, 0)
 			return newContent("X-Converted: yes\r\n" + strings.ReplaceAll(string(b), "\xff", "?")), err
 		},
-		Routes: []mx.Route{{Name: "office", To: []string{"*"}, User: "scanner@example.org", Password: "p", Provider: smarthost.ProviderMicrosoft,
+		Routes: []mx.Route{{Name: "office", To: []string{"*"}, User: "scanner@example.org", Password: "p", Provider: replies.ProviderMicrosoft,
 			Rewrite: mx.RewriteDenied, Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(srv.Port())}}}}})
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestBudgetOutlivesARestart(t *testing.T) {
 		open := func() *mx.Transport {
 			tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, BudgetFile: file, Routes: []mx.Route{{
 				Name: "a", To: []string{"*"}, User: "one@example.org", Password: "x", Via: []mx.Hop{{Host: "127.0.0.1", Port: 25}},
-				Provider: smarthost.ProviderGoogle, Budget: shaping.Budget{MessagesPerDay: 1000}}}})
+				Provider: replies.ProviderGoogle, Budget: shaping.Budget{MessagesPerDay: 1000}}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -242,7 +242,7 @@ func TestBudgetOutlivesAKill(t *testing.T) {
 				open := func(dir string) *mx.Transport {
 					tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, BudgetFile: filepath.Join(dir, "budgets.json"), Routes: []mx.Route{{
 						Name: "a", To: []string{"*"}, User: "one@example.org", Password: "x", Via: []mx.Hop{{Host: "127.0.0.1", Port: 25}},
-						Provider: smarthost.ProviderGoogle, Budget: shaping.Budget{MessagesPerDay: 1000, PerMinute: 100}}}})
+						Provider: replies.ProviderGoogle, Budget: shaping.Budget{MessagesPerDay: 1000, PerMinute: 100}}}})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -30,11 +30,10 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/queue/boltstore/space":    {[]string{"dawk/queue", "dawk/queue/journal", "dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
 	"dawk/queue/boltstore/boltfile": {[]string{"dawk/queue"}, nil},
 	"dawk/queue/queuetest":          {[]string{"dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support
-	"dawk/mx":                       {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/mx/smarthost", "dawk/mx/smtpclient", "dawk/mx/shaping", "dawk/mx/letterhead", "dawk/mx/connpool", "dawk/mx/survey"}, nil},
+	"dawk/mx":                       {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/dns", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/mx/smtpclient", "dawk/mx/shaping", "dawk/mx/letterhead", "dawk/mx/connpool", "dawk/mx/survey"}, nil},
 	"dawk/mx/dial":                  {[]string{"dawk/relay", "dawk/mx/dns"}, nil},
 	"dawk/mx/tlspolicy":             {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/relay/durable"}, []string{"golang.org/x/sync/singleflight"}},
-	"dawk/mx/smarthost":             {[]string{"dawk/relay"}, nil},
-	"dawk/mx/smtpclient":            {[]string{"dawk/relay", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/mx/smarthost"}, nil},
+	"dawk/mx/smtpclient":            {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/dial", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/shaping":               {[]string{"dawk/relay", "dawk/mx/tlspolicy", "dawk/relay/durable"}, []string{"golang.org/x/net/publicsuffix"}},
 	"dawk/mx/connpool":              {[]string{"dawk/relay", "dawk/mx/smtpclient", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/survey":                {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/tlspolicy"}, nil},
@@ -42,7 +41,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/mx/dns":                   {nil, []string{"github.com/miekg/dns", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/oauth":                 {[]string{"dawk/relay", "dawk/relay/durable"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/mxtest":                {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
-	"dawk/bounce":                   {[]string{"dawk/relay"}, nil},
+	"dawk/bounce":                   {[]string{"dawk/relay", "dawk/relay/replies"}, nil},
 	"dawk/relay/history":            {[]string{"dawk/relay"}, nil},
 	"dawk/metrics":                  {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},
 	"dawk/relay/tomlfile":           {nil, []string{"github.com/pelletier/go-toml/v2"}},
@@ -52,6 +51,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/relay/sevenbit": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/mailtext": {[]string{"dawk/relay"}, nil},
+	"dawk/relay/replies":  {[]string{"dawk/relay"}, nil},
 
 	"dawk/relay/accept": {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
 
@@ -60,11 +60,11 @@ var mayImport = map[string]struct{ dawk, others []string }{
 		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"}},
 	"dawk/relay/delivery/notices":  {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/limits"}, nil},
 	"dawk/relay/delivery/schedule": {[]string{"dawk/relay"}, nil},
-	"dawk/relay/delivery":          {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/delivery/schedule", "dawk/relay/delivery/notices"}, nil},
+	"dawk/relay/delivery":          {[]string{"dawk/relay", "dawk/relay/replies", "dawk/bounce", "dawk/relay/delivery/schedule", "dawk/relay/delivery/notices"}, nil},
 	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/mailtext", "dawk/relay/durable"}, nil},
 	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/mailtext", "dawk/relay/durable"}, []string{"golang.org/x/sys/unix"}},
 	"dawk/relay/postmaster":        {[]string{"dawk/relay"}, nil},
-	"dawk/relay/admin":             {[]string{"dawk/relay"}, nil},
+	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/relay/replies"}, nil},
 }
 
 // One file each imports these, so that it can be replaced.

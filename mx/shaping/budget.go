@@ -1,11 +1,8 @@
 package shaping
 
 import (
-	"strings"
 	"sync"
 	"time"
-
-	"dawk/relay"
 )
 
 // Budget is what a smart host lets one mailbox send. Zero: no limit.
@@ -16,19 +13,7 @@ type Budget struct {
 	RecipientsPerDay int // in any 24 h
 }
 
-const (
-	throttlePause = 30 * time.Second // after "too many at once"
-	dailyPause    = time.Hour        // after "enough for today"
-)
-
-// PauseFor is how long a route is left alone after a reply about its budget.
-func PauseFor(r relay.Reply) time.Duration {
-	says := strings.ToLower(r.Text)
-	if r.Code/100 == 5 || strings.Contains(says, "daily") || strings.Contains(says, "submissionquotaexceeded") {
-		return dailyPause
-	}
-	return throttlePause
-}
+const longestPause = time.Hour // after "enough for today"
 
 // Meter counts what a mailbox has sent, in memory and on disk: see budgetBook.
 type Meter struct {

@@ -204,7 +204,7 @@ func (b *Meter) restore(now time.Time, k keptBudget) {
 	if n := len(k.Minute); n > 0 && n <= len(b.minute) && !slices.ContainsFunc(k.Minute, now.Before) && !k.Minute[n-1].Before(b.minute[len(b.minute)-1]) {
 		copy(b.minute[len(b.minute)-n:], k.Minute) // the next is the first, and has no time
 	}
-	if k.Until.After(now) && k.Until.After(b.until) && k.Until.Before(now.Add(dailyPause+time.Minute)) {
+	if k.Until.After(now) && k.Until.After(b.until) && k.Until.Before(now.Add(longestPause+time.Minute)) {
 		b.until = k.Until
 	}
 }

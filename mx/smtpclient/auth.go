@@ -1,7 +1,6 @@
 package smtpclient
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -11,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
-	"dawk/mx/smarthost"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // Credential is the secret of a route's login that is not always the same: a
@@ -75,7 +74,7 @@ type Login struct {
 	Password string // or token
 	Token    bool   // it is an OAuth2 access token
 	Auth     string // the mechanism; AuthAuto: what the host offers
-	Provider smarthost.Provider
+	Provider replies.Provider
 }
 
 // LogsIn says whether the session says AUTH; EXTERNAL needs no name for that.
@@ -133,11 +132,8 @@ func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
 		reply.Text = relay.Sanitize(reply.Text + " " + problem)
 	}
 	reply.Cause = relay.CauseLogin
-	if !p.Token {
-		reply.Remedy = smarthost.WrongPassword(p.Provider, reply)
-	}
-	if s := smarthost.Find(p.Provider, reply); s != nil && reply.Code != 0 {
-		reply.Remedy = cmp.Or(reply.Remedy, s.Remedy)
+	if reply.Code != 0 {
+		reply.Remedy = replies.Account(p.Provider, !p.Token, reply).Remedy
 	}
 	return reply
 }

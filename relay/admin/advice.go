@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // adviseDelivery says in plain words what keeps d here and what would unblock
@@ -87,19 +88,8 @@ func adviseSilence(r relay.Reply, route string) string {
 	return "The connection broke or stood still in the middle of the dialogue. One such failure means nothing; if it repeats at the same stage, a firewall or a scanner on the way is the usual cause."
 }
 
-// adviseServer explains what a server said. What it said in words decides
-// before its codes, which many servers use loosely.
+// adviseServer explains what a server said.
 func adviseServer(r relay.Reply, route string) string {
-	text := " " + strings.ToLower(r.Text)
-	has := func(words ...string) bool {
-		for _, w := range words {
-			if strings.Contains(text, w) {
-				return true
-			}
-		}
-		return false
-	}
-	s := r.Status
 	fix := strings.TrimSuffix(r.Remedy, ".")
 	switch {
 	case r.Stage == relay.StageRoute:
@@ -110,22 +100,11 @@ func adviseServer(r relay.Reply, route string) string {
 		return fmt.Sprintf("The smart host refused our login. Check user and password_file of route %q; all mail of this route waits.", route)
 	case r.Stage == relay.StageTLS:
 		return "The server refused STARTTLS, and the policy does not allow to go on without. The server must be mended, or the route's tls level lowered."
-	case has("greylist", "graylist", "grey list", "postgrey"):
-		return "The server greylists: it turns strangers away once and takes the next attempt after some minutes. Nothing to do; it resolves itself."
-	case s.Subject == 2 && s.Detail == 2 || has("mailbox full", "mailbox is full", "over quota", "quota exceeded"):
-		return "The recipient's mailbox is full. Only the recipient can make room; dawk goes on trying until the message expires."
-	case has("blocklist", "blacklist", "block list", "black list", "spamhaus", "reputation", "dnsbl", " rbl"):
-		return "The server says that our address is on a block list or has a bad reputation. Follow the link in its reply, have the address removed, and find out what made it go there."
-	case s.Subject == 7 && s.Detail == 28 || has("rate limit", "too many", "too much mail", "throttl", "try again later, closing", "exceeded the rate"):
-		return "The server limits how much it takes from us in a time. dawk slows down by itself; if it stays so, send less at once or ask its operator."
-	case has(" ptr", "reverse dns", "rdns", "reverse lookup"):
-		return "The server dislikes our address's reverse DNS. Set a PTR record for it that matches hostname: dawk check."
-	case has("spf", "dkim", "dmarc", "unauthenticated"):
-		return "The server wants the sender's domain to vouch for us: SPF, DKIM or DMARC fail. See dawk check for what is published."
-	case s.Subject == 3 && (s.Detail == 1 || s.Detail == 2) || s.Subject == 2 && s.Detail == 1 || has("insufficient system", "insufficient storage"):
-		return "The receiving system is short of something or under maintenance. Its operator must see to it; dawk goes on trying."
-	case s.Subject == 7:
-		return "The server has a rule against this message or against us; its words say which. If they make no sense, its operator must be asked."
+	}
+	if known := replies.Find(r).Remedy; known != "" {
+		return known
+	}
+	switch {
 	case r.Code == 421:
 		return "The server closed the connection before it took the message: busy, or tired of us. dawk goes on trying."
 	case r.Code/100 == 5:

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery/schedule"
+	"dawk/relay/replies"
 )
 
 // Verb is what an operator does to a message.
@@ -309,7 +309,7 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb Verb
 	tell := func(recipient int, rule string, reply relay.Reply) {
 		e := c.Event(kind, now)
 		e.Recipient, e.Rule, e.Reply = c.Message.Recipients[recipient].Path, rule, reply
-		e.Reason, e.Attempt = string(bounce.Operator), d.Attempts
+		e.Reason, e.Attempt = string(replies.Operator), d.Attempts
 		dec.events = append(dec.events, e)
 	}
 	if out == nil {

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"time"
 
-	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery/schedule"
+	"dawk/relay/replies"
 )
 
 // admission is what an attempt may connect to (relay.Admission): its slot, which
@@ -76,5 +76,5 @@ func findingOf(m *relay.Message, r relay.Result) finding {
 // world) is no matter between us and its provider; nor is a 5yz.
 func throttles(r relay.Reply) bool {
 	return r.Code/100 == 4 && !(r.Stage == relay.StageRcpt && (r.Status.Subject == 2 || r.Status.Subject == 1)) &&
-		bounce.Classify(r) == bounce.RateLimited
+		replies.Classify(r) == replies.RateLimited
 }

@@ -9,6 +9,7 @@ import (
 	"dawk/relay"
 	"dawk/relay/delivery/notices"
 	"dawk/relay/delivery/schedule"
+	"dawk/relay/replies"
 )
 
 // routeChanged is the Rule of recipients whose route is another one than at
@@ -182,13 +183,13 @@ func outcomesFor(d *relay.Delivery, action relay.Action, reply relay.Reply) []re
 }
 
 // reasonIndex is the reason of a delay as the schedule knows it: a category of
-// bounce.Classify, counted from 1.
+// replies.Classify, counted from 1.
 func reasonIndex(r relay.Reply) uint8 {
-	return uint8(min(slices.Index(bounce.Categories(), bounce.Classify(r))+1, schedule.MaxReasons-1))
+	return uint8(min(slices.Index(replies.Categories(), replies.Classify(r))+1, schedule.MaxReasons-1))
 }
 
 func reasonName(i uint8) string {
-	if all := bounce.Categories(); i > 0 && int(i) <= len(all) {
+	if all := replies.Categories(); i > 0 && int(i) <= len(all) {
 		return string(all[i-1])
 	}
 	return ""

@@ -7,8 +7,8 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/dns"
-	"dawk/mx/smarthost"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // noticeWay says which way bounces go, where there are routes. The postmaster
@@ -35,7 +35,7 @@ func (c *checker) senders() []Finding {
 	var all []Finding
 	for i := range c.cfg.Routes {
 		r := &c.cfg.Routes[i]
-		if r.Provider() == smarthost.ProviderOther || r.User == "" {
+		if r.Provider() == replies.ProviderOther || r.User == "" {
 			continue
 		}
 		what := "is left to the provider to judge; send_as and rewrite_from say otherwise"

@@ -17,15 +17,15 @@ import (
 	"dawk/mx"
 	"dawk/mx/oauth"
 	"dawk/mx/shaping"
-	"dawk/mx/smarthost"
 	"dawk/mx/smtpclient"
+	"dawk/relay/replies"
 )
 
 // preset is what a type of route stands for.
 type preset struct {
 	via      string
 	flows    []oauth.Flow
-	provider smarthost.Provider
+	provider replies.Provider
 	open     bool // the host may know us without a login
 }
 
@@ -34,10 +34,10 @@ var anyFlow = []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.Refr
 var googleFlows = []oauth.Flow{oauth.ServiceAccount, oauth.RefreshToken}
 
 var presets = map[string]preset{
-	"microsoft365":    {"smtp.office365.com:587", []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.RefreshToken}, smarthost.ProviderMicrosoft, false},
-	"gmail":           {"smtp.gmail.com:587", googleFlows, smarthost.ProviderGoogle, false},
-	"workspace_relay": {"smtp-relay.gmail.com:587", googleFlows, smarthost.ProviderGoogle, true},
-	"smtp":            {"", []oauth.Flow{oauth.ClientCredentials, oauth.RefreshToken}, smarthost.ProviderOther, true},
+	"microsoft365":    {"smtp.office365.com:587", []oauth.Flow{oauth.ClientCredentials, oauth.DeviceCode, oauth.RefreshToken}, replies.ProviderMicrosoft, false},
+	"gmail":           {"smtp.gmail.com:587", googleFlows, replies.ProviderGoogle, false},
+	"workspace_relay": {"smtp-relay.gmail.com:587", googleFlows, replies.ProviderGoogle, true},
+	"smtp":            {"", []oauth.Flow{oauth.ClientCredentials, oauth.RefreshToken}, replies.ProviderOther, true},
 }
 
 // complete fills in what the type stands for.
@@ -61,7 +61,7 @@ func (r *RouteConfig) complete() {
 				r.Scope = "https://outlook.office365.com/.default"
 			}
 		}
-	case p.provider == smarthost.ProviderGoogle && flow != "":
+	case p.provider == replies.ProviderGoogle && flow != "":
 		if r.TokenURL == "" && flow == oauth.RefreshToken {
 			r.TokenURL = "https://oauth2.googleapis.com/token"
 		}
@@ -72,7 +72,7 @@ func (r *RouteConfig) complete() {
 }
 
 // Provider is who runs the smart host.
-func (r *RouteConfig) Provider() smarthost.Provider { return presets[r.Type].provider }
+func (r *RouteConfig) Provider() replies.Provider { return presets[r.Type].provider }
 
 // Budget is what the provider documents for one mailbox.
 // https://learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements,

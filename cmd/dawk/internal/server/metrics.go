@@ -7,20 +7,20 @@ import (
 	"path/filepath"
 	"time"
 
-	"dawk/bounce"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/metrics"
 	"dawk/mx/dns"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/replies"
 	"dawk/relay/tlsrpt"
 )
 
 // newMetrics makes the metrics; state is what they ask for.
 func newMetrics(cfg *config.Config) *metrics.Set {
-	categories := make([]string, 0, len(bounce.Categories()))
-	for _, c := range bounce.Categories() {
+	categories := make([]string, 0, len(replies.Categories()))
+	for _, c := range replies.Categories() {
 		categories = append(categories, string(c))
 	}
 	var providers []string
@@ -28,7 +28,7 @@ func newMetrics(cfg *config.Config) *metrics.Set {
 		providers = rules.Names()
 	}
 	return metrics.New(metrics.Names{Version: Version(), Providers: providers, Categories: categories, TLSResults: tlspolicy.Results(),
-		Classify: func(reply relay.Reply) string { return string(bounce.Classify(reply)) }})
+		Classify: func(reply relay.Reply) string { return string(replies.Classify(reply)) }})
 }
 
 // state is how the relay is at this moment.

@@ -1,8 +1,7 @@
-package bounce
+package replies
 
 import (
 	"slices"
-	"strings"
 
 	"dawk/relay"
 )
@@ -43,73 +42,44 @@ func Categories() []Category {
 		Content, RateLimited, Greylisted, Login, TLS, DNS, Connection, Loop, ServerTrouble, Expired, Operator, Damaged, Other}
 }
 
-// Classify gives the category of a reply that was not positive: the first rule
-// that fits. It looks at the stage, the enhanced status without its class, the
-// code, and the words, which are matched in lower case.
-func Classify(r relay.Reply) Category {
-	status, text := subjectDetail(r.Status), strings.ToLower(r.Text)
-	for i := range rules {
-		if rules[i].fits(r, status, text) {
-			return rules[i].category
-		}
+// ours is the category of what is known without reading words: by the stage, by
+// our own decision, or because no server spoke. "" where the table has to tell.
+func ours(r relay.Reply) Category {
+	switch {
+	case r.Stage == relay.StageAuth:
+		return Login
+	case r.Stage == relay.StageTLS:
+		return TLS
+	case r.Cause == relay.CauseOperator:
+		return Operator
+	case r.Cause == relay.CauseDamage:
+		return Damaged
+	case r.Cause == relay.CauseThrottle:
+		return RateLimited
+	case r.Code == 0:
+		return silent(r)
 	}
-	return Other
+	return ""
 }
 
-// subjectDetail is the status without its class, which says only how long the
-// trouble lasts: "1.1"; "" when there is none.
-func subjectDetail(s relay.Status) string {
-	if s.IsZero() {
-		return ""
+// silent is the category of what happened without a server's word.
+func silent(r relay.Reply) Category {
+	status := relay.Status{Subject: r.Status.Subject, Detail: r.Status.Detail}.String()
+	switch {
+	case status == "0.4.6":
+		return Loop
+	case status == "0.1.2", status == "0.1.10", status == "0.4.4":
+		return BadDomain
+	case r.Stage == relay.StageDNS, status == "0.4.3":
+		return DNS
+	case status == "0.4.7":
+		return Expired
+	case slices.Contains([]string{"0.7.4", "0.7.5", "0.7.10", "0.7.11", "0.7.30"}, status):
+		return TLS
+	case r.Status.Subject == 6:
+		return Content
+	case r.Stage != relay.StageRoute && r.Stage != "":
+		return Connection
 	}
-	return strings.TrimLeft(s.String(), "0123456789")[1:]
+	return ""
 }
-
-// rule fits when every condition that it has holds.
-type rule struct {
-	category Category
-	stages   []relay.Stage
-	cause    relay.Cause // what we make of it
-	own      bool        // no server spoke
-	codes    []int       // one of these
-	status   []string    // one of these, without the class: "1.1", or "7." for a whole subject
-	text     []string    // contains one of these; lower case
-	not      []string    // contains none of these
-}
-
-func (u *rule) fits(r relay.Reply, status, text string) bool {
-	return (!u.own || r.Code == 0) && (u.cause == "" || u.cause == r.Cause) &&
-		(u.stages == nil || slices.Contains(u.stages, r.Stage)) &&
-		(u.codes == nil || slices.Contains(u.codes, r.Code)) &&
-		(u.status == nil || status != "" && slices.ContainsFunc(u.status, func(p string) bool { return matchStatus(p, status) })) &&
-		(u.text == nil || containsAny(text, u.text)) &&
-		!containsAny(text, u.not)
-}
-
-func matchStatus(pattern, status string) bool {
-	if strings.HasSuffix(pattern, ".") {
-		return strings.HasPrefix(status, pattern)
-	}
-	return status == pattern
-}
-
-// containsAny looks for the parts at the beginning of words, so that "rbl" is
-// not found in the name of a host or a user.
-func containsAny(text string, parts []string) bool {
-	for _, p := range parts {
-		for from := 0; ; {
-			i := strings.Index(text[from:], p)
-			if i < 0 {
-				break
-			}
-			at := from + i
-			if at == 0 || !isWord(p[0]) || !isWord(text[at-1]) {
-				return true
-			}
-			from = at + 1
-		}
-	}
-	return false
-}
-
-func isWord(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 0x80 }

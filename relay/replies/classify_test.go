@@ -1,4 +1,4 @@
-package bounce_test
+package replies_test
 
 import (
 	"os"
@@ -8,14 +8,14 @@ import (
 	"strings"
 	"testing"
 
-	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // realReply is one line of testdata: a real reply and its category.
 type realReply struct {
 	reply    relay.Reply
-	want     bounce.Category
+	want     replies.Category
 	provider string // "": none in particular
 }
 
@@ -40,7 +40,7 @@ func readReplies(t testing.TB) (all []realReply) {
 			if err != nil || col[3] != "" && !ok {
 				t.Fatalf("%s:%d: %q", file, n+1, line)
 			}
-			r.want = bounce.Category(col[0])
+			r.want = replies.Category(col[0])
 			stage, cause, _ := strings.Cut(col[1], "/")
 			r.reply = relay.Reply{Code: code, Status: status, Text: relay.Sanitize(col[4]), Stage: relay.Stage(stage), Cause: relay.Cause(cause)}
 			all = append(all, r)
@@ -50,16 +50,16 @@ func readReplies(t testing.TB) (all []realReply) {
 }
 
 func TestClassifyRealReplies(t *testing.T) {
-	seen := map[bounce.Category]bool{}
+	seen := map[replies.Category]bool{}
 	providers := map[string]int{}
 	for _, r := range readReplies(t) {
-		if got := bounce.Classify(r.reply); got != r.want {
+		if got := replies.Classify(r.reply); got != r.want {
 			t.Errorf("%s %s %v: %s, want %s", r.provider, r.reply.Stage, r.reply, got, r.want)
 		}
 		seen[r.want] = true
 		providers[r.provider]++
 	}
-	for _, c := range bounce.Categories() {
+	for _, c := range replies.Categories() {
 		if !seen[c] {
 			t.Errorf("no real reply for category %s in testdata/replies.tsv", c)
 		}
@@ -74,12 +74,12 @@ func TestClassifyRealReplies(t *testing.T) {
 
 // A name inside a word must not decide.
 func TestClassifyLooksAtWholeWords(t *testing.T) {
-	for text, want := range map[string]bounce.Category{
-		"mailbox unavailable at hosts01.example.net": bounce.BadAddress,
-		"marble.example.net says no":                 bounce.Other,
+	for text, want := range map[string]replies.Category{
+		"mailbox unavailable at hosts01.example.net": replies.BadAddress,
+		"marble.example.net says no":                 replies.Other,
 	} {
 		r := relay.Reply{Code: 554, Text: text, Stage: relay.StageBody}
-		if got := bounce.Classify(r); got != want {
+		if got := replies.Classify(r); got != want {
 			t.Errorf("%q: %s, want %s", text, got, want)
 		}
 	}
@@ -89,10 +89,10 @@ func FuzzClassify(f *testing.F) {
 	for _, r := range readReplies(f) {
 		f.Add(r.reply.Code, r.reply.Status.String(), string(r.reply.Stage), r.reply.Text)
 	}
-	all := bounce.Categories()
+	all := replies.Categories()
 	f.Fuzz(func(t *testing.T, code int, status, stage, text string) {
 		s, _ := relay.ParseStatus(status)
-		got := bounce.Classify(relay.Reply{Code: code, Status: s, Stage: relay.Stage(stage), Text: text})
+		got := replies.Classify(relay.Reply{Code: code, Status: s, Stage: relay.Stage(stage), Text: text})
 		if !slices.Contains(all, got) {
 			t.Fatalf("%q is no category", got)
 		}
@@ -102,6 +102,6 @@ func FuzzClassify(f *testing.F) {
 func BenchmarkClassify(b *testing.B) {
 	r := relay.Reply{Code: 550, Text: strings.Repeat("some words that no rule knows ", 8), Stage: relay.StageBody}
 	for b.Loop() {
-		bounce.Classify(r)
+		replies.Classify(r)
 	}
 }
