@@ -78,7 +78,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 		a.cannot(rest, err)
 		return
 	}
-	pol := a.t.Policy(a.task.Message, r)
+	pol := a.t.policy(a.task.Message, r)
 	if pol.route != "" {
 		if why, since, shut := r.gate.shut(time.Now(), a.t.cfg.HoldProbe); shut {
 			a.res.Route = r.Name
@@ -117,8 +117,8 @@ func (a *attempt) plan(r *compiled, pol policy, domain string) plan {
 	return p
 }
 
-// Policy is what the message and its route ask of a session.
-func (t *Transport) Policy(m *relay.Message, r *compiled) policy {
+// policy is what the message and its route ask of a session.
+func (t *Transport) policy(m *relay.Message, r *compiled) policy {
 	p := policy{Demand: tlspolicy.Demand{Level: t.cfg.TLS, Lax: m.TLSOptional && !m.RequireTLS}, mx: true}
 	if r != nil {
 		p.Level = r.TLS
@@ -151,7 +151,7 @@ type sessionResult struct {
 // session takes or makes a connection to a target and runs transactions on
 // it until every recipient is judged or it can do no more.
 func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionResult {
-	p, bad := a.t.Raise(p, tg)
+	p, bad := a.t.raise(p, tg)
 	a.res.TLSPolicy = p.By
 	if !bad.IsZero() {
 		if p.By != tlspolicy.ByRequireTLS { // what one message wants is no failure of theirs

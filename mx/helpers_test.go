@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"dawk/mx"
 	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 	"dawk/relay"
-
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -2,11 +2,11 @@ package mx
 
 import (
 	"crypto/tls"
-	"dawk/mx/connpool"
-	"dawk/mx/dial"
 	"errors"
 	"net"
 
+	"dawk/mx/connpool"
+	"dawk/mx/dial"
 	"dawk/mx/dns"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"

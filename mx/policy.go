@@ -48,8 +48,8 @@ func (t *Transport) addSTS(ctx context.Context, p *plan, pol policy, domain stri
 	}
 }
 
-// Raise is demand.raise for the hosts that were found by MX.
-func (t *Transport) Raise(p policy, tg target) (policy, relay.Reply) {
+// raise is demand.raise for the hosts that were found by MX.
+func (t *Transport) raise(p policy, tg target) (policy, relay.Reply) {
 	var bad relay.Reply
 	if p.mx {
 		p.Demand, bad = p.Demand.Raise(tg.Host, tg.Published)

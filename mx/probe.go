@@ -43,7 +43,7 @@ func (t *Transport) ProbeRoute(ctx context.Context, name string) (told []Probed,
 }
 
 func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
-	pol := t.Policy(new(relay.Message), r)
+	pol := t.policy(new(relay.Message), r)
 	u := &use{Claim: smtpclient.Claim{Ctx: ctx, End: time.Now().Add(t.cfg.Timeouts.Session)}}
 	p := t.planVia(ctx, r)
 	if sources := t.sources(new(relay.Message), r, p.targets); len(sources) > 0 {

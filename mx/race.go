@@ -2,12 +2,12 @@ package mx
 
 import (
 	"context"
-	"dawk/mx/dial"
 	"errors"
 	"fmt"
 	"net"
 	"time"
 
+	"dawk/mx/dial"
 	"dawk/relay"
 )
 

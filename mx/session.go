@@ -81,7 +81,7 @@ const maxLogins = 3
 
 // openAs is open with the secret at hand.
 func (t *Transport) openAs(u *use, tg target, p policy) (*connpool.Conn, relay.Reply) {
-	c, bad := t.Begin(u, tg, p, p.Level != tlspolicy.LevelOff)
+	c, bad := t.begin(u, tg, p, p.Level != tlspolicy.LevelOff)
 	if c != nil || bad.Stage != relay.StageTLS || p.Level > tlspolicy.LevelOpportunistic || tg.Implicit ||
 		u.Ctx.Err() != nil || bad.Code == 0 && bad.Status == smtpclient.StatusInjected {
 		return c, bad
@@ -89,15 +89,15 @@ func (t *Transport) openAs(u *use, tg target, p policy) (*connpool.Conn, relay.R
 	// In the clear only on a fresh connection: after a broken handshake, or
 	// an answer to STARTTLS, nobody knows who hears what on the old one.
 	t.cfg.Log.Debug("TLS failed, trying in the clear", "host", tg.Host, "addr", tg.Addr, "reply", bad.String())
-	c, again := t.Begin(u, tg, p, false)
+	c, again := t.begin(u, tg, p, false)
 	if c != nil {
 		c.NoTLS = relay.Sanitize(tg.String() + ": " + bad.String())
 	}
 	return c, again
 }
 
-// Begin is open with or without an attempt at STARTTLS.
-func (t *Transport) Begin(u *use, tg target, p policy, wantTLS bool) (*connpool.Conn, relay.Reply) {
+// begin is open with or without an attempt at STARTTLS.
+func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*connpool.Conn, relay.Reply) {
 	nc, bad := t.dial(u, tg, p)
 	if !bad.IsZero() {
 		return nil, bad

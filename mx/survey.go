@@ -49,7 +49,7 @@ func (t *Transport) Survey(ctx context.Context, subject string) (*survey.Survey,
 
 // surveyed finds the hosts.
 func (t *Transport) surveyed(ctx context.Context, s *survey.Survey) (policy, error) {
-	pol := t.Policy(new(relay.Message), nil)
+	pol := t.policy(new(relay.Message), nil)
 	if all := t.cfg.Pool; len(all) > 0 {
 		pol.source = t.source(all[0])
 	}
@@ -66,7 +66,7 @@ func (t *Transport) surveyed(ctx context.Context, s *survey.Survey) (policy, err
 		// `dawk check`'s. The level may be a route's.
 		to, perr := relay.NewPath("postmaster", hop.Host)
 		if r := t.route(new(relay.Message), to); perr == nil && r != nil && len(r.Via) == 0 {
-			pol.Level = t.Policy(new(relay.Message), r).Level
+			pol.Level = t.policy(new(relay.Message), r).Level
 		}
 		s.At = t.destination(ctx, nil, pol, hop.Host)
 		return pol, nil
@@ -115,7 +115,7 @@ func (t *Transport) visit(ctx context.Context, s *survey.Survey, pol policy) {
 func (t *Transport) greet(ctx context.Context, v *survey.SessionView, h *survey.HostView, pol policy) {
 	began := time.Now()
 	tg := target{Peer: smtpclient.Peer{Host: h.Host, Addr: v.Addr, Implicit: h.ImplicitTLS}, Published: h.Known}
-	raised, bad := t.Raise(pol, tg)
+	raised, bad := t.raise(pol, tg)
 	u := &use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session)}}
 	v.Trouble = bad
 	failed := t.meet(u, v, tg, raised)

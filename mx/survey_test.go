@@ -12,11 +12,11 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
-	surveypkg "dawk/mx/survey"
+	"dawk/mx/survey"
 	"dawk/mx/tlspolicy"
 )
 
-func survey(t *testing.T, tr *mx.Transport, subject string) *surveypkg.Survey {
+func look(t *testing.T, tr *mx.Transport, subject string) *survey.Survey {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -73,7 +73,7 @@ func TestSurveyForetellsDeliveries(t *testing.T) {
 				if c.script[0] != "" {
 					w.script(c.script[0], c.script[1], 0)
 				}
-				s := survey(t, w.tr, "b.test")
+				s := look(t, w.tr, "b.test")
 				for _, verb := range []string{"MAIL", "RCPT", "DATA", "AUTH", "RSET"} {
 					if said(w.srv, verb) {
 						t.Errorf("the survey said %s: %v", verb, w.srv.Commands())
@@ -107,7 +107,7 @@ func TestSurveySTS(t *testing.T) {
 	srv, ca := certified(t, "mx.b.test")
 	w := newSTSWorld(t, srv, ca, nil)
 	w.host.Policy("enforce", 86400, "mx2.b.test")
-	s := survey(t, w.tr, "b.test")
+	s := look(t, w.tr, "b.test")
 	if s.Best() != nil || s.At.STS == nil || s.At.STS.Mode != "enforce" || s.At.STS.ID != "1" || s.At.STS.Stored {
 		t.Fatalf("%+v %+v", s.At.STS, s.Sessions)
 	}
@@ -118,7 +118,7 @@ func TestSurveySTS(t *testing.T) {
 		t.Errorf("PKIX %q: a host that is not used is looked at all the same", s.Sessions[0].PKIX)
 	}
 	w.host.Policy("enforce", 86400, "*.b.test")
-	if s = survey(t, w.tr, "b.test"); s.Best() == nil || !strings.Contains(s.At.Hosts[0].TLS.Why, "MTA-STS, enforced") {
+	if s = look(t, w.tr, "b.test"); s.Best() == nil || !strings.Contains(s.At.Hosts[0].TLS.Why, "MTA-STS, enforced") {
 		t.Errorf("%+v", s)
 	}
 	if w.host.fetches.Load() != 2 {
@@ -127,12 +127,12 @@ func TestSurveySTS(t *testing.T) {
 	if got := w.try(); got != "verified" { // which keeps it
 		t.Fatal(got)
 	}
-	if s = survey(t, w.tr, "b.test"); !s.At.STS.Stored || s.At.STS.Expires.IsZero() {
+	if s = look(t, w.tr, "b.test"); !s.At.STS.Stored || s.At.STS.Expires.IsZero() {
 		t.Errorf("%+v", s.At.STS)
 	}
 	w.publish("2")
 	w.host.srv.Close()
-	if s = survey(t, w.tr, "b.test"); s.At.STS.Mode != "enforce" || s.At.STS.Error == "" {
+	if s = look(t, w.tr, "b.test"); s.At.STS.Mode != "enforce" || s.At.STS.Error == "" {
 		t.Errorf("%+v", s.At.STS)
 	}
 }
@@ -177,7 +177,7 @@ func TestSurveyHostile(t *testing.T) {
 			}()
 			t.Cleanup(func() { l.Close(); <-done })
 			w := newWorld(t, mxtest.Config{}, nil)
-			s := survey(t, w.tr, l.Addr().String())
+			s := look(t, w.tr, l.Addr().String())
 			w.tr.Close()
 			b, err := json.Marshal(s)
 			if err != nil {
@@ -200,7 +200,7 @@ func TestSurveyHostile(t *testing.T) {
 func TestSurveyRefuses(t *testing.T) {
 	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.AllowNetworks = nil })
 	for _, subject := range []string{"b.test", "mx.b.test", w.srv.Addr(), "127.0.0.1", "[::1]:25", "x@b.test"} {
-		s := survey(t, w.tr, subject)
+		s := look(t, w.tr, subject)
 		if len(s.Sessions) > 0 || s.Best() != nil || s.Failure().IsZero() {
 			t.Errorf("%s: %+v", subject, s)
 		}

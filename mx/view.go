@@ -102,7 +102,7 @@ func (t *Transport) viewHosts(ctx context.Context, d *survey.Destination, hosts 
 		if sts != nil && sts.Mode != tlspolicy.ModeNone {
 			tg.STS = sts
 		}
-		raised, bad := t.Raise(pol, tg)
+		raised, bad := t.raise(pol, tg)
 		if v.Trouble.IsZero() {
 			v.Trouble = bad
 		}
@@ -137,5 +137,5 @@ func (t *Transport) viewAddrs(v *survey.HostView, h *host, guarded bool) {
 // policy hosts, connects to nobody, and changes nothing.
 func (t *Transport) Explain(ctx context.Context, m *relay.Message, to relay.Path) survey.Destination {
 	r := t.route(m, to)
-	return t.destination(ctx, r, t.Policy(m, r), t.domain(to))
+	return t.destination(ctx, r, t.policy(m, r), t.domain(to))
 }

@@ -146,7 +146,7 @@ func (a *attempt) connect(w *walk) {
 // equals is how many of the best targets may be raced against each other.
 func (a *attempt) equals(w *walk) int {
 	for i, tg := range w.queue {
-		pol, bad := a.t.Raise(w.pol, tg)
+		pol, bad := a.t.raise(w.pol, tg)
 		switch {
 		case i == w.most-w.dials, tg.rank != w.queue[0].rank, tg.provider != w.queue[0].provider, tg.Socket != "", !bad.IsZero():
 			return i
@@ -164,7 +164,7 @@ func (t *Transport) idleFirst(targets []target, p policy) []target {
 		if tg.rank != targets[0].rank || tg.provider != targets[0].provider {
 			break
 		}
-		raised, _ := t.Raise(p, tg)
+		raised, _ := t.raise(p, tg)
 		if i > 0 && t.pool.Has(keyOf(tg, raised)) {
 			first := append([]target{tg}, slices.Clone(targets[:i])...)
 			return append(first, targets[i+1:]...)

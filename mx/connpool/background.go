@@ -1,8 +1,9 @@
 package connpool
 
 import (
-	"dawk/mx/smtpclient"
 	"sync"
+
+	"dawk/mx/smtpclient"
 )
 
 // Background runs the farewells, and what else nobody waits for but Close.

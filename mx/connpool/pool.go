@@ -2,11 +2,12 @@ package connpool
 
 import (
 	"context"
-	"dawk/mx/smtpclient"
-	"dawk/mx/tlspolicy"
 	"net/netip"
 	"sync"
 	"time"
+
+	"dawk/mx/smtpclient"
+	"dawk/mx/tlspolicy"
 )
 
 // Key is what two deliveries must share to share a connection. The host's

@@ -1,7 +1,6 @@
 package shaping
 
 import (
-	"dawk/relay/durable"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"dawk/relay/durable"
 )
 
 // saveBudgets is how often counts of the day are synced, if they have changed:
