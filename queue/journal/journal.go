@@ -22,6 +22,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+
+	"dawk/queue"
 )
 
 // A record is, big-endian:
@@ -70,19 +72,21 @@ type Generation struct{ Run, Number uint64 }
 // Mark is what each commit of the store says of its journal.
 type Mark struct {
 	Generation
-	Armed bool   // records of this generation may exist: the store alone is not all
-	Used  uint64 // the last number of which there were records: the first in the journal is not older
+	Armed bool       // records of this generation may exist: the store alone is not all
+	Used  Generation // the last one that had records: they begin the file until the next record. Run 0: an older dawk wrote the number alone
 }
 
 // Encode is for DecodeMark.
 func (m Mark) Encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, m.Run)
 	b = binary.BigEndian.AppendUint64(b, m.Number)
-	b = binary.BigEndian.AppendUint64(b, m.Used)
+	b = binary.BigEndian.AppendUint64(b, m.Used.Number)
 	if m.Armed {
-		return append(b, 1)
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
 	}
-	return append(b, 0)
+	return binary.BigEndian.AppendUint64(b, m.Used.Run)
 }
 
 // DecodeMark reads what Encode wrote; nil is the zero Mark. False: it is damaged.
@@ -90,10 +94,15 @@ func DecodeMark(b []byte) (Mark, bool) {
 	switch {
 	case b == nil:
 		return Mark{}, true
-	case len(b) != 25 || b[24] > 1:
+	case len(b) != 25 && len(b) != 33 || b[24] > 1:
 		return Mark{}, false
 	}
-	return Mark{Generation{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, b[24] == 1, binary.BigEndian.Uint64(b[16:])}, true
+	word := func(at int) uint64 { return binary.BigEndian.Uint64(b[at:]) }
+	m := Mark{Generation{word(0), word(8)}, b[24] == 1, Generation{Number: word(16)}}
+	if len(b) == 33 {
+		m.Used.Run = word(25)
+	}
+	return m, true
 }
 
 // Totals are what the store keeps beside its rows, as of the end of a group.
@@ -266,7 +275,7 @@ func (j *Journal) seal(r *Record, t Totals) {
 func (j *Journal) Next(run uint64, armed bool) Mark {
 	next := Mark{Generation{run, j.mark.Number + 1}, armed && j.made, j.mark.Used}
 	if j.seq > 0 {
-		next.Used = j.mark.Number
+		next.Used = j.mark.Generation
 	}
 	return next
 }
@@ -290,8 +299,9 @@ func (j *Journal) open(flags int) error {
 	return nil
 }
 
-// Prepare makes the file, if it is missing, and its name and its title durable:
-// from then on the store may count on it.
+// Prepare makes the file, if it is missing, and its name, its title and the
+// first record that the store lacks durable: from then on the store may count on
+// it. The next commit names the generation of that record.
 func (j *Journal) Prepare() (err error) {
 	if j.f == nil {
 		if err = j.open(os.O_RDWR | os.O_CREATE); err != nil {
@@ -302,7 +312,13 @@ func (j *Journal) Prepare() (err error) {
 	// synced it, or its sync failed, and a power cut would take it away again.
 	first := make([]byte, Block)
 	copy(first, title)
-	if _, err = j.f.WriteAt(first, 0); err == nil {
+	if j.seq > 0 {
+		first, err = j.withFirst(first)
+	}
+	if err == nil {
+		_, err = j.f.WriteAt(first, 0)
+	}
+	if err == nil {
 		err = j.hook("journal.title")
 	}
 	if err == nil {
@@ -316,6 +332,21 @@ func (j *Journal) Prepare() (err error) {
 	}
 	j.made = true
 	return nil
+}
+
+// withFirst appends the first record, as it was read. Written again it is what
+// the disk has, or lost in a sync that failed: after that the kernel takes it for
+// written, and a sync alone does nothing.
+func (j *Journal) withFirst(title []byte) ([]byte, error) {
+	f := &reading{Journal: j}
+	r, ok := readRecord(f, Block, 1<<62)
+	switch {
+	case f.err != nil:
+		return nil, f.err
+	case !ok || r.Generation != j.mark.Generation || r.seq != 1:
+		return nil, queue.Damaged("record 1 of %s cannot be read back", j.f.Name())
+	}
+	return append(append(title, r.head[:]...), r.changes...), j.hook("journal.again")
 }
 
 // Close closes the file. It may be called again.

@@ -121,7 +121,7 @@ func TestLife(t *testing.T) {
 	if got, _, err := replayed(t, j.dir, next); err != nil || len(got) != 0 {
 		t.Errorf("history comes back: %q %v", got, err)
 	}
-	if next.Number != mark.Number+1 || next.Used != mark.Number || j.Length() != 0 {
+	if next.Number != mark.Number+1 || next.Used != mark.Generation || j.Length() != 0 {
 		t.Errorf("%+v after %+v", next, mark)
 	}
 }
@@ -156,7 +156,10 @@ func TestForeign(t *testing.T) {
 	for name, m := range map[string]Mark{
 		"a store that is older":             {Generation: Generation{mark.Run, mark.Number - 1}, Armed: true},
 		"a store that was closed before":    {Generation: mark.Generation},
-		"a store that counts on newer ones": {Generation: Generation{mark.Run, mark.Number + 9}, Armed: true, Used: mark.Number + 5},
+		"a store of another run, later":     {Generation: Generation{8, mark.Number + 1}, Armed: true, Used: Generation{8, mark.Number}},
+		"another one that was closed":       {Generation: Generation{8, mark.Number + 1}, Used: Generation{8, mark.Number}},
+		"a store that saw no records":       {Generation: Generation{8, mark.Number + 2}, Armed: true},
+		"a store that counts on newer ones": {Generation: Generation{mark.Run, mark.Number + 9}, Armed: true, Used: Generation{mark.Run, mark.Number + 5}},
 	} {
 		if _, _, err := replayed(t, j.dir, m); !errors.Is(err, queue.ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
@@ -173,11 +176,55 @@ func TestForeign(t *testing.T) {
 	}
 }
 
+// A mark that an older dawk wrote names the number alone: its journal is taken.
+func TestOlderMark(t *testing.T) {
+	j, mark := journalOf(t, "a")
+	older := Mark{Generation: Generation{8, mark.Number + 1}, Armed: true, Used: Generation{Number: mark.Number}}
+	if got, _, err := replayed(t, j.dir, older); err != nil || got != nil {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
+// A sync that failed leaves a record that can be read, and that the disk does
+// not have; no later sync writes it. So a start writes it again before the store
+// names its generation: else a power cut brings back what was there before.
+func TestFirstRecordIsWrittenAgain(t *testing.T) {
+	j, mark := journalOf(t, "the first", "the second")
+	again := New(j.dir, nil)
+	defer again.Close()
+	if _, _, err := again.CatchUp(mark, os.O_RDWR, func([]Change) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(Path(j.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := false
+	again.hook = func(point string) error {
+		if point != "journal.again" { // what was read was in memory alone: the disk has zeros
+			return nil
+		}
+		lost = true
+		_, err := j.f.WriteAt(make([]byte, Block), Block)
+		return err
+	}
+	if err := again.Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(Path(j.dir)); err != nil || !lost || !bytes.Equal(got, whole) {
+		t.Errorf("the first record was not written again, %v", err)
+	}
+}
+
 func TestMark(t *testing.T) {
-	for _, m := range []Mark{{}, {Generation{1, 2}, true, 3}, {Generation{1<<64 - 1, 2}, false, 1 << 63}} {
+	for _, m := range []Mark{{}, {Generation{1, 2}, true, Generation{4, 3}}, {Generation{1<<64 - 1, 2}, false, Generation{1 << 63, 1 << 63}}} {
 		if got, ok := DecodeMark(m.Encode()); !ok || got != m {
 			t.Errorf("%+v comes back as %+v, %v", m, got, ok)
 		}
+	}
+	old := Mark{Generation{1, 2}, true, Generation{4, 3}}.Encode()[:25]
+	if got, ok := DecodeMark(old); !ok || got != (Mark{Generation{1, 2}, true, Generation{Number: 3}}) {
+		t.Errorf("an older mark is %+v, %v", got, ok)
 	}
 	if _, ok := DecodeMark(make([]byte, 24)); ok {
 		t.Error("a short mark is taken")

@@ -87,8 +87,8 @@ func readRecord(f io.ReaderAt, off, size int64) (r record, ok bool) {
 // which nobody was told of. A record is begun only when the one before it is
 // durable: so the head of a later one of the same generation, whole or not, proves
 // that this one was whole once, and what it held was acknowledged. A first record that is newer proves
-// that the store is older than it should be, and one that is older than those that
-// the store has seen, that the journal is. Then nothing may go on: queue.ErrDamaged.
+// that the store is older than it should be, and one of a generation that the store
+// does not name, that the journal is another one. Then nothing may go on: queue.ErrDamaged.
 //
 // Behind the first record anything may look like one: mail is hostile. But
 // nobody knows the generation.
@@ -110,14 +110,13 @@ func (j *Journal) replay(f *reading, size int64, apply func([]Change) error) err
 	if f.err != nil {
 		return f.err
 	}
-	if ok && first.Generation != j.mark.Generation && first.Number >= j.mark.Number || ok && !j.mark.Armed && first.Generation == j.mark.Generation {
-		return fmt.Errorf("%w; %s", queue.Damaged("%s holds mail that is newer than queue.db beside it, or belongs to another queue", j.f.Name()), toDo)
+	if ok {
+		if err := j.mark.admits(first.Generation, j.f.Name()); err != nil {
+			return err
+		}
 	}
 	if !j.mark.Armed {
 		return nil
-	}
-	if ok && first.Number < j.mark.Used {
-		return fmt.Errorf("%w; %s", queue.Damaged("%s is older than queue.db beside it, which counts on a newer one", j.f.Name()), toDo)
 	}
 	for {
 		r, ok := readRecord(f, j.end, size)
@@ -133,6 +132,22 @@ func (j *Journal) replay(f *reading, size int64, apply func([]Change) error) err
 		return f.err
 	}
 	return j.searchBehind(f, size)
+}
+
+// admits says whether the file may begin with a record of generation g. It is
+// that of the mark, or the last one that had records, run and number. A store
+// that counts on no journal may also have an older one beside it.
+func (m Mark) admits(g Generation, file string) error {
+	used := g == m.Used || m.Used.Run == 0 && g.Number == m.Used.Number
+	switch {
+	case g == m.Generation && m.Armed, used, !m.Armed && g.Number < m.Used.Number:
+		return nil
+	case g.Number >= m.Number:
+		return fmt.Errorf("%w; %s", queue.Damaged("%s holds mail that is newer than queue.db beside it, or belongs to another queue", file), toDo)
+	case g.Number < m.Used.Number:
+		return fmt.Errorf("%w; %s", queue.Damaged("%s is older than queue.db beside it, which counts on a newer one, or belongs to another queue", file), toDo)
+	}
+	return fmt.Errorf("%w; %s", queue.Damaged("%s belongs to another queue than queue.db beside it", file), toDo)
 }
 
 // searchBehind looks for records of this generation behind the last that is
