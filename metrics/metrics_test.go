@@ -46,6 +46,7 @@ func set() *metrics.Set {
 			Budgets:           map[string]metrics.Budget{"office": {PerMinute: 30, UsedPerMinute: 12, RecipientsPerDay: 10000, UsedRecipientsPerDay: 9990}},
 			CertificateExpiry: start,
 			HistoryLost:       13,
+			LogLinesLost:      14,
 			IdentitiesHeld:    14,
 			Providers:         map[string]metrics.Provider{"google": {Ready: 15, Connections: 16, Limit: 17, Slowed: 1}},
 		}
@@ -62,7 +63,7 @@ func TestStatesAreAskedAtTheScrape(t *testing.T) {
 		`dawk_queue_deliveries{state="ready"}`: 1, `dawk_queue_deliveries{state="deferred"}`: 2, `dawk_queue_deliveries{state="future"}`: 3,
 		`dawk_queue_deliveries{state="held"}`: 4, `dawk_queue_deliveries{state="in_flight"}`: 5, "dawk_delivery_connections": 6,
 		"dawk_destinations_resting": 7, "dawk_deliveries_adrift": 8, "dawk_deliveries_corrupt_total": 9, "dawk_settlements_retried_total": 10,
-		"dawk_history_lost_total": 13, "dawk_identities_held": 14, "dawk_deliveries_stranded_total": 11, "dawk_client_connections": 12, "dawk_accepting": 1, "dawk_oldest_message_age_seconds": 0,
+		"dawk_history_lost_total": 13, "dawk_log_lines_lost_total": 14, "dawk_identities_held": 14, "dawk_deliveries_stranded_total": 11, "dawk_client_connections": 12, "dawk_accepting": 1, "dawk_oldest_message_age_seconds": 0,
 		`dawk_queue_delayed{reason="greylisted"}`: 18, `dawk_queue_delayed{reason="connection"}`: 0,
 		`dawk_route_held{route="office"}`:                   1,
 		`dawk_provider_deliveries_ready{provider="google"}`: 15, `dawk_provider_connections{provider="google"}`: 16,

@@ -44,6 +44,7 @@ var (
 	routeHeldDesc     = desc("dawk_route_held", "1: the route is held, since its login is in trouble; its mail waits. 0: it is not.", "route")
 	usersHeldDesc     = desc("dawk_identities_held", "Users, and clients without a login, on hold for what looked like spam, until an operator releases them.")
 	historyDesc       = desc("dawk_history_lost_total", "Events that the history could not keep: the disk was too slow or took nothing. Mail is not affected.")
+	logLostDesc       = desc("dawk_log_lines_lost_total", "Log lines that were dropped: the log's reader was too slow or had gone. Mail is not affected.")
 	certificateDesc   = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
 )
 
@@ -103,6 +104,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(usersHeldDesc, float64(now.IdentitiesHeld))
 	budgets(now.Budgets, gauge)
 	counter(historyDesc, now.HistoryLost)
+	counter(logLostDesc, now.LogLinesLost)
 	gauge(certificateDesc, timestamp(now.CertificateExpiry))
 }
 

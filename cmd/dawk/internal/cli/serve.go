@@ -39,7 +39,14 @@ func serve(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	log := NewLogger(cfg.Log, a.stderr)
+	signal.Ignore(syscall.SIGPIPE) // the log's reader may go away, and the relay stays
+	lines := newLogLines(a.stderr)
+	log := NewLogger(cfg.Log, lines)
+	lines.regular = func(lost uint64) {
+		log.Warn("lines of this log were dropped, since nobody read them in time; mail went on", "lines", lost)
+	}
+	go lines.run()
+	defer lines.close()
 	ctx, stop := withSignals(ctx, log)
 	defer stop()
 	r, err := server.New(cfg, log)
@@ -49,7 +56,8 @@ func serve(ctx context.Context, a *app) error {
 	if err := r.Listen(); err != nil {
 		return errors.Join(err, r.Close())
 	}
-	announce(a, r, cfg, log)
+	r.CountLostLines(lines.Lost)
+	announce(a, lines, r, cfg, log)
 	return r.Run(ctx)
 }
 
@@ -90,7 +98,7 @@ func withSignals(ctx context.Context, log *slog.Logger) (context.Context, func()
 
 // announce tells a person at a terminal what runs and what to try next; the
 // log has it in any case.
-func announce(a *app, r *server.Server, cfg *config.Config, log *slog.Logger) {
+func announce(a *app, w io.Writer, r *server.Server, cfg *config.Config, log *slog.Logger) {
 	for i, addr := range r.Addrs() {
 		l := cfg.Listeners[i]
 		name := addr.String()
@@ -105,7 +113,7 @@ func announce(a *app, r *server.Server, cfg *config.Config, log *slog.Logger) {
 	if cfg.File() != "" || len(r.Addrs()) == 0 {
 		return
 	}
-	fmt.Fprintf(a.stderr, `
+	fmt.Fprintf(w, `
 No configuration file: dawk serves this machine only, and delivers by MX.
   SMTP for local programs   %s
   metrics and health        http://%s/metrics

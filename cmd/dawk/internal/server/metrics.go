@@ -38,6 +38,9 @@ func (s *Server) state() metrics.State {
 	if s.certs != nil {
 		now.CertificateExpiry = s.certs.NotAfter()
 	}
+	if s.lostLines != nil {
+		now.LogLinesLost = s.lostLines()
+	}
 	if s.records != nil {
 		now.HistoryLost = s.records.Lost()
 	}

@@ -55,6 +55,8 @@ type Server struct {
 	log   *slog.Logger
 	began time.Time
 
+	lostLines func() uint64 // of the log; nil: nobody counts
+
 	inherited  *inherited // sockets of systemd
 	metrics    *metrics.Set
 	devices    *admin.Devices // nil: no listener is for devices
@@ -96,6 +98,10 @@ func New(cfg *config.Config, log *slog.Logger, observers ...relay.Observer) (*Se
 	}
 	return s, nil
 }
+
+// CountLostLines names the count of lines that the log could not take, for the
+// metrics. It is called before Run.
+func (s *Server) CountLostLines(lost func() uint64) { s.lostLines = lost }
 
 // open makes the parts, each out of those before it.
 func (s *Server) open(observers []relay.Observer) (err error) {
