@@ -442,7 +442,10 @@ func TestSubjectOfTheNotice(t *testing.T) {
 		"Subject: =?utf-8?q?=3D=3Futf-8=3Fq=3F=0D=3F=3D?=": "Not delivered: = ?utf-8?q? ?=",
 		"Subject: =?utf-8?q?a=0D=0AX-Evil:_1?=":            "Not delivered: a X-Evil: 1",
 		"Subject: " + strings.Repeat("long ", 60):          "Not delivered: " + strings.TrimSpace(strings.Repeat("long ", 24)) + "...",
-		"Subject: =?koi8-r?q?=F2?=":                        "Not delivered: your message of 2026-03-02",
+		"Subject: =?koi8-r?q?=F2?=":                        "Not delivered: Р",
+		"Subject: =?EUC-KR?q?=BE=C8=B3=E7?=":               "Not delivered: 안녕",
+		"Subject: =?x-unknown?q?=F2?=":                     "Not delivered: your message of 2026-03-02",
+		"Subject: =?iso-2022-kr?q?x?=":                     "Not delivered: your message of 2026-03-02",
 		"Subject: =?Windows-1252?q?5_=80_=96_x?=":          "Not delivered: 5 € – x",
 		"X-Subject: no":                                    "Not delivered: your message of 2026-03-02",
 	} {
@@ -450,7 +453,7 @@ func TestSubjectOfTheNotice(t *testing.T) {
 		r.Content = contentOf(in + "\r\n\r\n")
 		_, p := mustCompose(t, r)
 		got := p.header.Get("Subject")
-		if strings.Contains(in, "Gr=C3") || strings.Contains(in, "1252") { // encoded as a whole
+		if !strings.HasPrefix(got, "Not") { // encoded as a whole
 			dec, err := new(mime.WordDecoder).DecodeHeader(got)
 			if got, want = dec, strings.Replace(want, "=?utf-8?q?Gr=C3=BC=C3=9Fe?=", "Grüße", 1); err != nil {
 				t.Errorf("%q: %q, %v", in, got, err)

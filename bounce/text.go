@@ -11,6 +11,9 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/replies"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/htmlindex"
 )
 
 // Bounds of the human-readable part; the machine-readable one is complete.
@@ -253,29 +256,13 @@ func decodeWords(s string) (string, bool) {
 	return v, true
 }
 
-// windows1252 are its letters at 0x80 to 0x9f, where it differs from
-// ISO-8859-1; old Outlooks write it.
-const windows1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ"
-
-// readCharset knows what package mime does not: windows-1252.
+// readCharset knows what package mime does not.
 func readCharset(charset string, in io.Reader) (io.Reader, error) {
-	if !strings.EqualFold(charset, "windows-1252") {
-		return nil, fmt.Errorf("charset %q is unknown", charset)
+	e, err := htmlindex.Get(charset)
+	if err != nil || e == encoding.Replacement {
+		return nil, fmt.Errorf("charset %q is unknown", relay.Clip(charset))
 	}
-	raw, err := io.ReadAll(in)
-	if err != nil {
-		return nil, err
-	}
-	high := []rune(windows1252)
-	var b strings.Builder
-	for _, c := range raw {
-		if c >= 0x80 && c < 0xa0 {
-			b.WriteRune(high[c-0x80])
-		} else {
-			b.WriteRune(rune(c))
-		}
-	}
-	return strings.NewReader(b.String()), nil
+	return e.NewDecoder().Reader(in), nil
 }
 
 // noticeSubject is the Subject of the notice itself, unencoded.

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"dawk/relay"
 	"dawk/relay/replies"
 )
 
@@ -175,22 +176,9 @@ func placeholders(names []string) string {
 	return strings.Join(list, " ")
 }
 
-// nearest helps with a key that is not there: the one that shares most with
-// it, from the front and from the back.
+// nearest helps with a key that is not there.
 func nearest(key string) string {
-	best, most := "", 2
-	for k := range vocabulary {
-		front, back := 0, 0
-		for front < min(len(k), len(key)) && k[front] == key[front] {
-			front++
-		}
-		for back < min(len(k), len(key))-front && k[len(k)-1-back] == key[len(key)-1-back] {
-			back++
-		}
-		if n := front + back; n > most || n == most && k < best {
-			best, most = k, n
-		}
-	}
+	best := relay.Nearest(key, slices.Sorted(maps.Keys(vocabulary)))
 	if best == "" {
 		return ""
 	}
@@ -200,10 +188,4 @@ func nearest(key string) string {
 func quoted(s string) string { return `"` + shown(s) + `"` }
 
 // shown is s as a message about a file may show it.
-func shown(s string) string {
-	s = oneLine(s)
-	if len(s) > 60 {
-		s = s[:cutAt(s, 60)] + "…"
-	}
-	return s
-}
+func shown(s string) string { return relay.ClipTo(oneLine(s), 60) }

@@ -46,7 +46,7 @@ func ParseFilter(s string) (Filter, error) {
 	}
 	for i, w := range words {
 		if err := f.add(w); err != nil {
-			return Filter{}, fmt.Errorf("filter term %d %q: %w", i+1, clip(w), err)
+			return Filter{}, fmt.Errorf("filter term %d %q: %w", i+1, Clip(w), err)
 		}
 	}
 	return f, nil
@@ -125,7 +125,7 @@ func (f *Filter) add(word string) error {
 		}
 	}
 	if op == "" {
-		return fmt.Errorf("a lone ! is no comparison; did you mean %s!=%s?", clip(name), clip(rest[1:]))
+		return fmt.Errorf("a lone ! is no comparison; did you mean %s!=%s?", Clip(name), Clip(rest[1:]))
 	}
 	value, err := unquote(rest[len(op):])
 	if err != nil {
@@ -136,7 +136,7 @@ func (f *Filter) add(word string) error {
 	}
 	fd := findField(name)
 	if fd == nil {
-		return fmt.Errorf("there is no term %q; %s", clip(name), suggest(name))
+		return fmt.Errorf("there is no term %q; %s", Clip(name), suggest(name))
 	}
 	if !slices.Contains(fd.ops, op) {
 		return fmt.Errorf("%s does not go with %s; write for instance %s", fd.name, op, fd.example)
@@ -160,7 +160,7 @@ func (f *Filter) addBare(word string) error {
 		return fmt.Errorf("the comparison is missing; write for instance %s, and put it in single quotes, since the shell keeps < and > for itself", fd.example)
 	}
 	if strings.Contains(word, "@") {
-		return fmt.Errorf("is it the sender or a recipient? Write from=%s or to=%s", clip(word), clip(word))
+		return fmt.Errorf("is it the sender or a recipient? Write from=%s or to=%s", Clip(word), Clip(word))
 	}
 	return fmt.Errorf("this is neither a queue ID (such as 1RK3ZC8Q9D4-7ABC) nor a comparison (such as to=@example.com); a value with spaces needs double quotes: reply~\"mailbox full\"")
 }
@@ -209,7 +209,7 @@ func splitTerms(s string) ([]string, error) {
 		word.WriteRune(r)
 	}
 	if quoted {
-		return nil, fmt.Errorf("filter term %d %q: the closing quote is missing", len(words)+1, clip(word.String()))
+		return nil, fmt.Errorf("filter term %d %q: the closing quote is missing", len(words)+1, Clip(word.String()))
 	}
 	if word.Len() > 0 {
 		words = append(words, word.String())
@@ -259,42 +259,12 @@ func findField(name string) *filterField {
 
 // suggest finds the name that was probably meant, or lists all.
 func suggest(name string) string {
-	best, distance := "", 3
 	all := []string{"id"}
 	for _, fd := range filterFields {
 		all = append(all, fd.name)
 	}
-	for _, n := range all {
-		if d := editDistance(name, n); d < distance && d < len(n) {
-			best, distance = n, d
-		}
-	}
-	if best != "" {
+	if best := Nearest(name, all); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	return "the terms are " + strings.Join(all, ", ")
-}
-
-// editDistance counts insertions, deletions and replacements (Levenshtein).
-// Names are short; a longer word is far from all of them.
-func editDistance(a, b string) int {
-	if len(a) > 32 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

@@ -165,7 +165,7 @@ func mailboxPattern(p string) (string, error) {
 	p = strings.TrimSuffix(strings.TrimPrefix(p, "<"), ">")
 	at := strings.LastIndexByte(p, '@')
 	if at < 0 && !strings.Contains(p, "*") && p != "postmaster" {
-		return "", fmt.Errorf("%q has no @: a domain is written @%s, a part of an address with ~", clip(p), clip(p))
+		return "", fmt.Errorf("%q has no @: a domain is written @%s, a part of an address with ~", Clip(p), Clip(p))
 	}
 	if domain := p[at+1:]; at >= 0 && !strings.Contains(domain, "*") {
 		d, err := NormalizeDomain(domain)
@@ -232,7 +232,7 @@ func numbers[T cmp.Ordered](parse func(string) (T, error), each func(*Message, *
 	return func(op, value string) (func(*Message, *Delivery, time.Time) bool, error) {
 		want, err := parse(value)
 		if err != nil {
-			return nil, fmt.Errorf("%q is not a value for it", clip(value))
+			return nil, fmt.Errorf("%q is not a value for it", Clip(value))
 		}
 		return func(m *Message, d *Delivery, now time.Time) bool {
 			return each(m, d, now, func(v T) bool { return ordered(op, v, want) })
@@ -264,7 +264,7 @@ func makeCode(op, value string) (func(*Message, *Delivery, time.Time) bool, erro
 	high, err2 := strconv.ParseUint(strings.ReplaceAll(strings.ToLower(value), "x", "9"), 10, 16)
 	classOnly := low != high
 	if err1 != nil || err2 != nil || high > 999 || classOnly && (len(value) != 3 || op != "=" && op != "!=") {
-		return nil, fmt.Errorf("%q is not a reply code such as 450 or 4xx", clip(value))
+		return nil, fmt.Errorf("%q is not a reply code such as 450 or 4xx", Clip(value))
 	}
 	return func(_ *Message, d *Delivery, _ time.Time) bool {
 		if op == "!=" {
@@ -290,7 +290,7 @@ func truth(of func(*Message, *Delivery) bool) termMaker {
 			want = true
 		case "false", "no":
 		default:
-			return nil, fmt.Errorf("%q is neither true nor false", clip(value))
+			return nil, fmt.Errorf("%q is neither true nor false", Clip(value))
 		}
 		if op == "!=" {
 			want = !want

@@ -34,6 +34,23 @@ type Message struct {
 	Hold string `json:"-"`
 }
 
+// Released is when the relay was first free to deliver m: at its arrival, or
+// when the client wanted (RFC 4865).
+func (m *Message) Released() time.Time {
+	if m.NotBefore.After(m.Arrival) {
+		return m.NotBefore
+	}
+	return m.Arrival
+}
+
+// Lifetime is how long m may stay in a queue whose own lifetime is standard.
+func (m *Message) Lifetime(standard time.Duration) time.Duration {
+	if m.MaxAge > 0 {
+		return m.MaxAge
+	}
+	return standard
+}
+
 // NeedsSMTPUTF8 says whether a transaction for these recipients (indexes into
 // Recipients) can only go to a host that offers SMTPUTF8 (RFC 6531 §3.2).
 func (m *Message) NeedsSMTPUTF8(recipients []int) bool {

@@ -38,14 +38,14 @@ var (
 // given as A-labels, U-labels or an address literal.
 func NewPath(local, domain string) (Path, error) {
 	if local == "" || !utf8.ValidString(local) || strings.ContainsFunc(local, isControl) {
-		return Path{}, fmt.Errorf("%w: local part %q", ErrPathSyntax, clip(local))
+		return Path{}, fmt.Errorf("%w: local part %q", ErrPathSyntax, Clip(local))
 	}
 	d, err := NormalizeDomain(domain)
 	if err != nil {
 		return Path{}, err
 	}
 	if len(local) > maxLocalOctets || len(quoteLocal(local))+1+len(d) > maxPathOctets {
-		return Path{}, fmt.Errorf("%w: %q", ErrPathTooBig, clip(local+"@"+domain))
+		return Path{}, fmt.Errorf("%w: %q", ErrPathTooBig, Clip(local+"@"+domain))
 	}
 	return Path{local: local, domain: d}, nil
 }
@@ -59,13 +59,13 @@ func ParsePath(s string) (Path, error) {
 		return Path{}, nil
 	}
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
-		return Path{}, fmt.Errorf("%w: control character or invalid UTF-8 in %q", ErrPathSyntax, clip(s))
+		return Path{}, fmt.Errorf("%w: control character or invalid UTF-8 in %q", ErrPathSyntax, Clip(s))
 	}
 	routed := s[0] == '@'
 	if routed {
 		route, mailbox, ok := strings.Cut(s, ":")
 		if !ok || !isRoute(route) {
-			return Path{}, fmt.Errorf("%w: %q", ErrPathSyntax, clip(s))
+			return Path{}, fmt.Errorf("%w: %q", ErrPathSyntax, Clip(s))
 		}
 		s = mailbox
 	}
@@ -77,7 +77,7 @@ func ParsePath(s string) (Path, error) {
 		return Path{local: local}, nil
 	}
 	if !strings.HasPrefix(rest, "@") {
-		return Path{}, fmt.Errorf("%w: no domain in %q", ErrPathSyntax, clip(s))
+		return Path{}, fmt.Errorf("%w: no domain in %q", ErrPathSyntax, Clip(s))
 	}
 	return NewPath(local, rest[1:])
 }
@@ -106,7 +106,7 @@ func cutLocal(s string) (local, rest string, err error) {
 		}
 		local = s[:i]
 		if local == "" || local[0] == '.' || local[i-1] == '.' || strings.Contains(local, "..") {
-			return "", "", fmt.Errorf("%w: %q", ErrPathSyntax, clip(s))
+			return "", "", fmt.Errorf("%w: %q", ErrPathSyntax, Clip(s))
 		}
 		return local, s[i:], nil
 	}
@@ -117,12 +117,12 @@ func cutLocal(s string) (local, rest string, err error) {
 			return b.String(), s[i+1:], nil
 		case '\\':
 			if i++; i == len(s) {
-				return "", "", fmt.Errorf("%w: %q ends in a backslash", ErrPathSyntax, clip(s))
+				return "", "", fmt.Errorf("%w: %q ends in a backslash", ErrPathSyntax, Clip(s))
 			}
 		}
 		b.WriteByte(s[i])
 	}
-	return "", "", fmt.Errorf("%w: %q has no closing quote", ErrPathSyntax, clip(s))
+	return "", "", fmt.Errorf("%w: %q has no closing quote", ErrPathSyntax, Clip(s))
 }
 
 // IsNull says whether p is the null reverse-path.
@@ -205,7 +205,7 @@ func NormalizeDomain(d string) (string, error) {
 	if strings.HasPrefix(d, "[") {
 		a, ok := ParseLiteral(d)
 		if !ok {
-			return "", fmt.Errorf("%w: address literal %q", ErrDomain, clip(d))
+			return "", fmt.Errorf("%w: address literal %q", ErrDomain, Clip(d))
 		}
 		if a.Is4() {
 			return "[" + a.String() + "]", nil
@@ -217,12 +217,12 @@ func NormalizeDomain(d string) (string, error) {
 	if !isASCII(d) {
 		var err error
 		if a, err = idna.Lookup.ToASCII(d); err != nil {
-			return "", fmt.Errorf("%w: %q", ErrDomain, clip(d))
+			return "", fmt.Errorf("%w: %q", ErrDomain, Clip(d))
 		}
 	}
 	a = strings.ToLower(a)
 	if !isHostname(a) {
-		return "", fmt.Errorf("%w: %q", ErrDomain, clip(d))
+		return "", fmt.Errorf("%w: %q", ErrDomain, Clip(d))
 	}
 	return a, nil
 }
@@ -283,12 +283,4 @@ func isASCII(s string) bool {
 		}
 	}
 	return true
-}
-
-// clip bounds hostile text in an error message; %q escapes it.
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
-	}
-	return s
 }

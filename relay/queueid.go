@@ -45,12 +45,12 @@ func (id QueueID) Time() time.Time { return time.UnixMicro(int64(id.Key)) }
 // L for 1 as people write them.
 func ParseQueueID(s string) (QueueID, error) {
 	if len(s) != keyDigits+1+dirDigits || s[keyDigits] != '-' {
-		return QueueID{}, fmt.Errorf("%q is not a queue ID: it looks like 1RK3ZC8Q9D4-7ABC", clip(s))
+		return QueueID{}, fmt.Errorf("%q is not a queue ID: it looks like 1RK3ZC8Q9D4-7ABC", Clip(s))
 	}
 	key, ok1 := get32(s[:keyDigits])
 	dir, ok2 := get32(s[keyDigits+1:])
 	if !ok1 || !ok2 || key == 0 {
-		return QueueID{}, fmt.Errorf("%q is not a queue ID: it looks like 1RK3ZC8Q9D4-7ABC", clip(s))
+		return QueueID{}, fmt.Errorf("%q is not a queue ID: it looks like 1RK3ZC8Q9D4-7ABC", Clip(s))
 	}
 	return QueueID{Key: key, Dir: uint32(dir)}, nil
 }

@@ -63,7 +63,7 @@ func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 func (s *Status) UnmarshalText(b []byte) error {
 	v, ok := ParseStatus(string(b))
 	if len(b) > 0 && !ok {
-		return fmt.Errorf("%q is not an enhanced status code", clip(string(b)))
+		return fmt.Errorf("%q is not an enhanced status code", Clip(string(b)))
 	}
 	*s = v
 	return nil

@@ -23,12 +23,12 @@ func ParseDuration(s string) (Duration, error) {
 		return 0, nil
 	}
 	if strings.HasPrefix(s, "-") {
-		return 0, fmt.Errorf("the duration %q is negative", clip(s))
+		return 0, fmt.Errorf("the duration %q is negative", Clip(s))
 	}
 	if _, err := strconv.ParseFloat(s, 64); err == nil {
-		return 0, fmt.Errorf("the duration %q has no unit: write \"%[1]ss\" for seconds, \"%[1]sm\" for minutes, or h or d", clip(s))
+		return 0, fmt.Errorf("the duration %q has no unit: write \"%[1]ss\" for seconds, \"%[1]sm\" for minutes, or h or d", Clip(s))
 	}
-	bad := fmt.Errorf("%q is not a duration: write it like \"90s\", \"5m\", \"1h30m\" or \"5d\"", clip(s))
+	bad := fmt.Errorf("%q is not a duration: write it like \"90s\", \"5m\", \"1h30m\" or \"5d\"", Clip(s))
 	days, rest, ok := strings.Cut(s, "d")
 	if !ok {
 		days, rest = "0", s
@@ -44,7 +44,7 @@ func ParseDuration(s string) (Duration, error) {
 		}
 	}
 	if n > uint64((math.MaxInt64-total)/day) {
-		return 0, fmt.Errorf("the duration %q is too long", clip(s))
+		return 0, fmt.Errorf("the duration %q is too long", Clip(s))
 	}
 	return Duration(time.Duration(n)*day + total), nil
 }
@@ -103,11 +103,11 @@ func ParseSize(s string) (Size, error) {
 	n, err := strconv.ParseUint(digits, 10, 63)
 	switch {
 	case errors.Is(err, strconv.ErrRange), err == nil && n > math.MaxInt64>>shift:
-		return 0, fmt.Errorf("the size %q is too large", clip(s))
+		return 0, fmt.Errorf("the size %q is too large", Clip(s))
 	case err != nil && strings.HasPrefix(s, "-"):
-		return 0, fmt.Errorf("the size %q is negative", clip(s))
+		return 0, fmt.Errorf("the size %q is negative", Clip(s))
 	case err != nil:
-		return 0, fmt.Errorf("%q is not a size: write it like \"64KiB\", \"50MiB\" or \"1GiB\"", clip(s))
+		return 0, fmt.Errorf("%q is not a size: write it like \"64KiB\", \"50MiB\" or \"1GiB\"", Clip(s))
 	}
 	return Size(n << shift), nil
 }
@@ -140,11 +140,11 @@ func ParseNetwork(s string) (Network, error) {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return Network{}, fmt.Errorf("%q is not a network: write it like \"192.0.2.0/24\" or \"2001:db8::/32\"", clip(s))
+		return Network{}, fmt.Errorf("%q is not a network: write it like \"192.0.2.0/24\" or \"2001:db8::/32\"", Clip(s))
 	}
 	if p.Addr().Is4In6() {
 		// A prefix of ::ffff:0:0/96 would never match: addresses are compared unmapped.
-		return Network{}, fmt.Errorf("%q is an IPv4 network in IPv6 form: write it as IPv4", clip(s))
+		return Network{}, fmt.Errorf("%q is an IPv4 network in IPv6 form: write it as IPv4", Clip(s))
 	}
 	return Network(p.Masked()), nil
 }

@@ -139,12 +139,7 @@ const (
 )
 
 // ClipText bounds what somebody published, for a line of output.
-func ClipText(s string) string {
-	if s = relay.Sanitize(s); len(s) > 200 {
-		return strings.ToValidUTF8(s[:200], "") + "…"
-	}
-	return s
-}
+func ClipText(s string) string { return relay.ClipTo(relay.Sanitize(s), 200) }
 
 // Survey is what the hosts of a domain show to whoever comes to send mail.
 // All text in it that strangers wrote is bounded and sanitized.

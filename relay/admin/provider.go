@@ -92,20 +92,11 @@ func (p *Provider) slowed(now time.Time) string {
 	if p.SlowedAt.IsZero() {
 		return ""
 	}
-	s := fmt.Sprintf("slowed at %s by %q, now %d of %d connections", p.SlowedAt.UTC().Format("15:04:05 UTC"), clipReply(p.SlowedBy), p.Limit, p.Most)
+	s := fmt.Sprintf("slowed at %s by %q, now %d of %d connections", p.SlowedAt.UTC().Format("15:04:05 UTC"), relay.ClipTo(relay.Sanitize(p.SlowedBy.String()), 100), p.Limit, p.Most)
 	if p.GrowsAt.After(now) && p.Limit < p.Most {
 		s += ", more " + in(p.GrowsAt, now) + " at the earliest"
 	}
 	return s
-}
-
-// clipReply is a reply short enough for the middle of a sentence.
-func clipReply(r relay.Reply) string {
-	s := []rune(relay.Sanitize(r.String()))
-	if len(s) > 100 {
-		return string(s[:100]) + "…"
-	}
-	return string(s)
 }
 
 func in(t, now time.Time) string {

@@ -200,16 +200,9 @@ func (h *handler) routeOf(m *relay.Message, d *relay.Delivery) string {
 // expires is when d's time is up. Time on hold does not count; nor does the
 // time before its release (RFC 4865).
 func (h *handler) expires(m *relay.Message, d *relay.Delivery) time.Time {
-	life := m.MaxAge
-	if life == 0 {
-		life = h.MaxAge
-	}
+	life := m.Lifetime(h.MaxAge)
 	if life == 0 {
 		return time.Time{}
 	}
-	start := m.Arrival
-	if m.NotBefore.After(start) {
-		start = m.NotBefore
-	}
-	return start.Add(life + d.HeldFor)
+	return m.Released().Add(life + d.HeldFor)
 }

@@ -9,32 +9,20 @@ import (
 // age is how long the relay has been free to deliver d: since arrival or, with
 // FUTURERELEASE (RFC 4865), since its release; time on hold does not count.
 func age(now time.Time, m *relay.Message, d *relay.Delivery) time.Duration {
-	start := m.Arrival
-	if m.NotBefore.After(start) {
-		start = m.NotBefore
-	}
-	a := now.Sub(start) - d.HeldFor
+	a := now.Sub(m.Released()) - d.HeldFor
 	if !d.HeldAt.IsZero() {
 		a -= max(0, now.Sub(d.HeldAt))
 	}
 	return a
 }
 
-// lifetime is how long m may stay in the queue.
-func lifetime(m *relay.Message, maxAge time.Duration) time.Duration {
-	if m.MaxAge > 0 {
-		return m.MaxAge
-	}
-	return maxAge
-}
-
 // until is when we give up trying for d.
 func (s *settler) until(now time.Time, m *relay.Message, d *relay.Delivery) time.Time {
-	return now.Add(max(0, lifetime(m, s.maxAge)-age(now, m, d)))
+	return now.Add(max(0, m.Lifetime(s.maxAge)-age(now, m, d)))
 }
 
 // expired says whether d's time is up. It is asked only after an attempt, so
 // that a long outage of ours or a jump of the clock bounces nothing untried.
 func expired(now time.Time, m *relay.Message, d *relay.Delivery, maxAge time.Duration) bool {
-	return age(now, m, d) >= lifetime(m, maxAge)
+	return age(now, m, d) >= m.Lifetime(maxAge)
 }

@@ -32,11 +32,11 @@ func (k Key) RecordName() string { return k.Selector + "._domainkey." + k.Domain
 func (k Key) Normalize() (Key, error) {
 	d, err := relay.NormalizeDomain(k.Domain)
 	if err != nil || strings.HasPrefix(d, "[") {
-		return k, fmt.Errorf("domain %q is not a domain: write it like \"example.org\"", clip(k.Domain))
+		return k, fmt.Errorf("domain %q is not a domain: write it like \"example.org\"", relay.Clip(k.Domain))
 	}
 	k.Domain, k.Selector = d, strings.ToLower(k.Selector)
 	if !isSelector(k.Selector) {
-		return k, fmt.Errorf("selector %q is not a label of DNS: letters, digits and hyphens, like \"2026a\"", clip(k.Selector))
+		return k, fmt.Errorf("selector %q is not a label of DNS: letters, digits and hyphens, like \"2026a\"", relay.Clip(k.Selector))
 	}
 	return k, nil
 }
@@ -131,7 +131,7 @@ func NewKey(kind string) (crypto.Signer, []byte, error) {
 	case "ed25519":
 		_, key, err = ed25519.GenerateKey(rand.Reader)
 	default:
-		return nil, nil, fmt.Errorf("%q is no kind of key: it is rsa or ed25519", clip(kind))
+		return nil, nil, fmt.Errorf("%q is no kind of key: it is rsa or ed25519", relay.Clip(kind))
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
@@ -191,7 +191,7 @@ func CheckRecord(record string, key crypto.Signer) error {
 	case !strings.HasSuffix(want, "k="+kind+"; p="+published):
 		return ErrOther
 	case tags["s"] != "" && !serves(tags["s"]):
-		return fmt.Errorf("%w for mail: it says s=%s", ErrInvalid, clip(tags["s"]))
+		return fmt.Errorf("%w for mail: it says s=%s", ErrInvalid, relay.Clip(relay.Sanitize(tags["s"])))
 	}
 	for flag := range strings.SplitSeq(tags["t"], ":") {
 		if flag == "y" {
@@ -208,11 +208,4 @@ func serves(services string) bool {
 		}
 	}
 	return false
-}
-
-func clip(s string) string {
-	if len(s) > 80 {
-		s = s[:80]
-	}
-	return strings.ToValidUTF8(s, "?")
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"dawk/relay"
 )
 
 type defaulter interface{ SetDefaults() }
@@ -175,18 +177,10 @@ func (d *Document) unknown(n *node, key, section string, names []string) {
 	if section != "" {
 		section = " in [" + section + "]"
 	}
-	if best := nearest(key, names); best != "" {
-		d.add(n.pos, "unknown %s %q%s; did you mean %q?", what, clip(key), section, best)
+	if best := relay.Nearest(key, names); best != "" {
+		d.add(n.pos, "unknown %s %q%s; did you mean %q?", what, relay.Clip(key), section, best)
 		return
 	}
 	slices.Sort(names)
-	d.add(n.pos, "unknown %s %q%s; known are %s", what, clip(key), section, strings.Join(names, ", "))
-}
-
-// clip bounds what a file can put into a message.
-func clip(s string) string {
-	if r := []rune(s); len(r) > 60 {
-		return string(r[:60]) + "…"
-	}
-	return s
+	d.add(n.pos, "unknown %s %q%s; known are %s", what, relay.Clip(key), section, strings.Join(names, ", "))
 }

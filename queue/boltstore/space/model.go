@@ -45,7 +45,7 @@ type State struct {
 // After is the state that follows old. Full stays full until there is half as
 // much again as the limit, so that acceptance does not flap.
 func (l Limits) After(old State, m Measured, dir string) State {
-	now := State{Measured: m, Limit: l.limit(m.Total)}
+	now := State{Measured: m, Limit: l.Needed(m.Total)}
 	spare := m.Free - m.Free/8
 	now.Room = m.Disk + spare - m.Owed
 	if m.Full {
@@ -79,8 +79,9 @@ func enough(limit int64, refusing error) int64 {
 // one step before the limit, and settling needs pages too.
 func maxSizeSlack(maxSize int64) int64 { return boltStep + min(settleMargin, maxSize/8) }
 
-// limit is max(min_free, 2 × max_message_size), on a file system of total octets.
-func (l Limits) limit(total int64) int64 {
+// Needed is how much room new mail needs on a file system of total octets:
+// MinFree, and never less than two messages.
+func (l Limits) Needed(total int64) int64 {
 	least := l.MinFree
 	if least == 0 {
 		least = min(1<<30, total/10)

@@ -23,6 +23,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/show"
+	"dawk/queue/boltstore/space"
 	"dawk/relay"
 	"dawk/relay/identity"
 	"dawk/relay/tomlfile"
@@ -186,11 +187,7 @@ func (c *checker) space(dir string) []Finding {
 		return []Finding{warn("disk", "", "the free space of %s cannot be told: %v", dir, err)}
 	}
 	free, total := int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
-	need := int64(c.cfg.Queue.MinFree)
-	if need == 0 {
-		need = min(1<<30, total/10)
-	}
-	need = max(need, 2*int64(c.cfg.Limits.MaxMessageSize))
+	need := space.Limits{MinFree: int64(c.cfg.Queue.MinFree), MaxMessageSize: int64(c.cfg.Limits.MaxMessageSize)}.Needed(total)
 	if free < need {
 		return []Finding{bad("disk", "make room, or lower queue.min_free", "%d MiB are free for %s; below %d MiB new mail is refused with 452", free>>20, dir, need>>20)}
 	}

@@ -34,7 +34,7 @@ func (t *listTable) add(item *relay.Item, now time.Time) error {
 		}
 		d := &item.Deliveries[i]
 		fmt.Fprintf(t.w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", m.ID, show.Age(now.Sub(m.Arrival)), show.Size(m.Size), d.Attempts,
-			show.NextTry(d.Held, d.Due, now), show.Sender(m.From), recipients(m, d), show.ClipText(lastReply(d), 100))
+			show.NextTry(d.Held, d.Due, now), show.Sender(m.From), recipients(m, d), relay.ClipTo(lastReply(d), 100))
 		if t.rows++; t.rows%tableBatch == 0 {
 			if err := t.w.Flush(); err != nil {
 				return err

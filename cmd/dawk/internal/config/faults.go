@@ -56,12 +56,7 @@ func quoteList(words []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-func Clip(s string) string {
-	if len(s) > 80 {
-		return strings.ToValidUTF8(s[:80], "") + "…"
-	}
-	return s
-}
+func Clip(s string) string { return relay.Clip(s) }
 
 // claim reports an address that an earlier key has taken. 0.0.0.0 and [::]
 // take their port on every address.

@@ -227,11 +227,7 @@ func (e *Explainer) schedule(x *Explanation, m *relay.Message) {
 	for _, d := range e.Cfg.Queue.Retry {
 		x.Retry = append(x.Retry, d.String())
 	}
-	life := e.Cfg.Queue.MaxAge
-	if m.MaxAge > 0 {
-		life = relay.Duration(m.MaxAge)
-	}
-	x.MaxAge = life.String()
+	x.MaxAge = relay.Duration(m.Lifetime(time.Duration(e.Cfg.Queue.MaxAge))).String()
 	if d := e.Cfg.Queue.DelayNotice; d > 0 && !m.NoDelayNotes && !m.From.IsNull() {
 		x.DelayNotice = d.String()
 	}

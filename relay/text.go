@@ -1,15 +1,35 @@
-package tomlfile
+package relay
 
 import "strings"
 
-// nearest is the name that key was probably meant to be, "" when none is
+// Clip bounds foreign text for a message, where %q escapes it.
+func Clip(s string) string { return ClipTo(s, 80) }
+
+// ClipTo is s if it has at most so many characters, else its beginning with an
+// ellipsis in the place of the last.
+func ClipTo(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	n, cut := 0, 0
+	for i := range s {
+		if n++; n == most {
+			cut = i
+		} else if n > most {
+			return s[:cut] + "…"
+		}
+	}
+	return s
+}
+
+// Nearest is the name that word was probably meant to be, "" when none is
 // close: another case, hyphens for underscores, a third of it mistyped, or cut
 // short.
-func nearest(key string, names []string) string {
-	if len(key) > 64 {
+func Nearest(word string, names []string) string {
+	if len(word) > 64 {
 		return ""
 	}
-	norm := strings.ReplaceAll(strings.ToLower(key), "-", "_")
+	norm := strings.ReplaceAll(strings.ToLower(word), "-", "_")
 	best, least := "", max(1, len(norm)/3)+1
 	for _, name := range names {
 		if n := distance(norm, name); n < least {
