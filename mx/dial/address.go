@@ -58,6 +58,12 @@ var refused = []struct {
 	{netip.MustParsePrefix("224.0.0.0/4"), "a multicast address"},
 	{netip.MustParsePrefix("ff00::/8"), "a multicast address"},
 	{netip.MustParsePrefix("255.255.255.255/32"), "a broadcast address"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "a reserved address"},                   // RFC 1112 §4
+	{netip.MustParsePrefix("198.18.0.0/15"), "an address for benchmarks"},          // RFC 2544: some sites use it as a private one
+	{netip.MustParsePrefix("2002::/16"), "a 6to4 address"},                         // RFC 3056: a router here would unwrap it
+	{netip.MustParsePrefix("2001::/32"), "a Teredo address"},                       // RFC 4380
+	{netip.MustParsePrefix("64:ff9b:1::/48"), "an address of a local translator"},  // RFC 8215: where IPv4 stands in it is the site's choice
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), "an address of a local translator"}, // RFC 2765
 }
 
 var (
