@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/mail"
+	"strings"
 )
 
 // maxHeader bounds what is read in search of the header's end, in octets;
@@ -46,6 +47,21 @@ func orShort(err error) error {
 // fromField reads From. What an encoded word says matters to nobody here.
 var fromField = mail.AddressParser{WordDecoder: &mime.WordDecoder{
 	CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}}
+
+// Mailboxes are all addresses in the unfolded value of a From field. They
+// still have to be parsed. It is false if a reader could find others there, or
+// if there are none.
+func Mailboxes(value string) (addresses []string, ok bool) {
+	list, err := fromField.ParseList(value)
+	if err != nil {
+		address, ok := OneMailbox(value)
+		return []string{address}, ok && strings.Count(value, "@") == 1
+	}
+	for _, a := range list {
+		addresses = append(addresses, a.Address)
+	}
+	return addresses, len(addresses) > 0
+}
 
 // OneMailbox is the address in the unfolded value of a From field, if that has
 // exactly one. It still has to be parsed.

@@ -39,8 +39,9 @@ type scanner struct {
 	dst      io.Writer
 	maxSize  int64 // octets as they came; 0: no limit
 	maxHops  int
-	keepFrom bool      // From and Sender leave under other names: a policy gives another From
-	text     hash.Hash // gets Subject and body, to tell texts apart; nil: not needed
+	keepFrom bool           // From and Sender leave under other names: a policy gives another From
+	text     hash.Hash      // gets Subject and body, to tell texts apart; nil: not needed
+	user     *identity.User // whose senders bind the fields of authors; nil: nothing binds them
 
 	size   int64 // octets as they came
 	hdr    header
@@ -48,6 +49,8 @@ type scanner struct {
 	line   []byte  // an unfinished line of the header
 	drop   bool    // the field that we are in does not leave
 	value  *[]byte // where the value of the field that we are in is kept; nil: nowhere
+	author string  // name of the field that we are in, if it names an author and is bound
+	names  []byte  // its value
 	any    bool    // a field was seen: a continuation line has something to continue
 	seen   int64   // octets of header so far
 	last   byte    // octet that was passed on last
@@ -57,6 +60,9 @@ type scanner struct {
 func (d *Decision) read(draft io.Writer) (*header, error) {
 	u := d.User
 	s := scanner{dst: draft, maxSize: d.maxSize, maxHops: d.acceptor.cfg.MaxHops, keepFrom: !u.RewriteFrom.IsNull()}
+	if u.RewriteFrom.IsNull() && len(u.Senders()) > 0 {
+		s.user = u
+	}
 	if u.HoldCopies > 0 || u.HoldNewRecipients > 0 {
 		s.text = sha256.New()
 	}
@@ -117,7 +123,9 @@ func (s *scanner) finish() error {
 			return err
 		}
 	}
-	s.endField()
+	if err := s.endField(); err != nil {
+		return err
+	}
 	if s.text != nil {
 		s.text.Sum(s.hdr.text[:0])
 	}
@@ -138,8 +146,10 @@ func (s *scanner) headerLine(line []byte) error {
 	}
 	switch {
 	case len(line) == 2 && line[0] == '\r':
-		s.endField()
 		s.inBody = true
+		if err := s.endField(); err != nil {
+			return err
+		}
 		return s.pass(line)
 	case line[0] == ' ' || line[0] == '\t':
 		if s.any {
@@ -156,7 +166,9 @@ func (s *scanner) headerLine(line []byte) error {
 	}
 	// Not a header field: the body begins here, without the empty line that
 	// should stand before it. With it everybody reads the message alike.
-	s.endField()
+	if err := s.endField(); err != nil {
+		return err
+	}
 	s.inBody = true
 	s.hdr.body8Bit = has8Bit(line)
 	if s.text != nil {
@@ -170,7 +182,12 @@ func (s *scanner) headerLine(line []byte) error {
 
 // field decides about the first line of a field.
 func (s *scanner) field(name string, value, line []byte) error {
-	s.endField()
+	if err := s.endField(); err != nil {
+		return err
+	}
+	if s.user != nil {
+		s.beginAuthor(name, value)
+	}
 	switch {
 	case strings.EqualFold(name, "Received"):
 		s.hdr.received++
@@ -213,8 +230,15 @@ func (s *scanner) keep(in *[]byte, value []byte) {
 	*in = append(*in, value...)
 }
 
-// endField ends the field that we are in.
-func (s *scanner) endField() { s.drop, s.value = false, nil }
+// endField ends the field that we are in. Its error is a refusal.
+func (s *scanner) endField() error {
+	author := s.author
+	s.drop, s.value, s.author = false, nil, ""
+	if author == "" {
+		return nil
+	}
+	return mayStand(s.user, author, s.names)
+}
 
 func (s *scanner) passField(line []byte) error {
 	if s.drop {
