@@ -239,6 +239,9 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 	rest := make([]int, 0, len(s.rest))
 	for i, pos := range batch {
 		r := tx.Replies[i]
+		if c.WantsTLS(r) {
+			tx.Trouble, c.Last, r = c.TLSFirst(r), true, relay.Reply{}
+		}
 		if r.IsZero() {
 			rest = append(rest, pos)
 			continue
@@ -255,7 +258,9 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 		}
 	}
 	s.rest = append(rest, s.rest[len(batch):]...)
-	s.failure = tx.Trouble
+	if s.failure = tx.Trouble; tx.NoReset && s.progress {
+		s.failure = relay.Reply{} // the others go on a new connection
+	}
 	if tx.TooMany {
 		c.Ext.RcptMax = len(tx.Accepted)
 	}

@@ -144,8 +144,7 @@ func (t *Transport) mxHosts(ctx context.Context, domain, ip string) ([]*host, re
 	case errors.As(err, &dnsErr) && dnsErr.Trouble == dns.NoData:
 		return []*host{{name: domain, port: uint16(t.cfg.Port), ip: ip, domain: ifSecure(domain, dnsErr.Secure)}}, relay.Reply{}
 	case errors.As(err, &dnsErr) && dnsErr.Trouble == dns.NXDomain:
-		return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 5, Subject: 1, Detail: 2},
-			"the domain %s does not exist (NXDOMAIN)", domain)
+		return t.denied(ctx, domain, ip, dnsErr.Secure)
 	default: // a failed lookup never means "no MX"
 		return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3},
 			"cannot look up the MX hosts of %s: %v", domain, err)
@@ -286,4 +285,27 @@ func hostFailure(h *host, of string) relay.Reply {
 		status.Class = 4
 	}
 	return relay.Failure(relay.StageDNS, status, "%s, a host of %s, has no address (%v)", h.name, of, h.err)
+}
+
+// denied is for a domain whose MX records do not exist because the name does
+// not. Without proof the address is asked for: the resolver of a container
+// network denies MX for names whose address it knows.
+func (t *Transport) denied(ctx context.Context, domain, ip string, proven bool) ([]*host, relay.Reply) {
+	if !proven {
+		answer, err := t.cfg.Resolver.LookupAddrs(ctx, domain, ip)
+		within := func(a netip.Addr) bool {
+			return slices.ContainsFunc(t.cfg.AllowNetworks, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
+		}
+		switch {
+		case err == nil && !slices.ContainsFunc(answer.Records, func(a netip.Addr) bool { return !within(a) }):
+			return []*host{{name: domain, port: uint16(t.cfg.Port), ip: ip}}, relay.Reply{}
+		case err == nil:
+			return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3},
+				"the name server says that %s does not exist (NXDOMAIN for MX) and gives its address", domain)
+		case dns.Temporary(err):
+			return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3}, "cannot look up %s: %v", domain, err)
+		}
+	}
+	return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 5, Subject: 1, Detail: 2},
+		"the domain %s does not exist (NXDOMAIN)", domain)
 }

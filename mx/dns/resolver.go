@@ -262,15 +262,16 @@ func (r result) answer() (result, error) {
 }
 
 // ask asks the servers in turn until one gives a usable answer. SERVFAIL and
-// REFUSED of one are another's chance.
+// REFUSED of one are another's chance. After the first round the questions go
+// without EDNS0: some servers, and what stands before them, drop it in silence.
 func (r *Resolver) ask(ctx context.Context, q question) result {
 	var worst result
 	servers := r.Servers()
 	first := int(r.first.Load())
-	for range r.rounds {
+	for round := range r.rounds {
 		for i := range servers {
 			n := (first + i) % len(servers)
-			res := r.try(ctx, q, servers[n])
+			res := r.try(ctx, q, servers[n], round == 0)
 			if res.err == nil || res.err.Trouble == NXDomain || res.err.Trouble == NoData {
 				r.first.Store(uint32(n))
 				return res

@@ -89,7 +89,7 @@ func TestLookups(t *testing.T) {
 func TestTroubles(t *testing.T) {
 	d := startDNS(t, records)
 	for name, f := range map[string]mxtest.Fault{"sf.test": mxtest.ServFail, "refused.test": mxtest.Refused, "silent.test": mxtest.Silent,
-		"referral.test": mxtest.Referral, "empty.test": mxtest.EmptyReply} {
+		"referral.test": mxtest.Referral, "empty.test": mxtest.EmptyReply, "lame.test": mxtest.Lame, "opt.test": mxtest.StrayOPT} {
 		d.Fault(name, "", f)
 	}
 	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Timeout: 50 * time.Millisecond})
@@ -99,7 +99,7 @@ func TestTroubles(t *testing.T) {
 	for name, want := range map[string]dns.Trouble{
 		"nowhere.test": dns.NXDomain, "a.test": dns.NoData, "lost.test": dns.NXDomain, "bare.test": dns.NoData, "loop1.test": dns.ServFail,
 		"sf.test": dns.ServFail, "refused.test": dns.ServFail, "referral.test": dns.ServFail, "silent.test": dns.Timeout,
-		"empty.test": dns.NoData, "": dns.NXDomain, strings.Repeat("x", 64) + ".test": dns.NXDomain,
+		"empty.test": dns.NoData, "lame.test": dns.ServFail, "opt.test": dns.ServFail, "": dns.NXDomain, strings.Repeat("x", 64) + ".test": dns.NXDomain,
 	} {
 		_, err := r.LookupMX(context.Background(), name)
 		if trouble(err) != want {
@@ -120,6 +120,19 @@ func TestTroubles(t *testing.T) {
 }
 
 // TestForged: packets that answer another question are passed over, not taken.
+// TestDroppedEDNS: a server that drops queries with EDNS0 is asked without.
+func TestDroppedEDNS(t *testing.T) {
+	d := startDNS(t, records)
+	d.Fault("m.test", "", mxtest.DropsEDNS)
+	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Timeout: 100 * time.Millisecond, Rounds: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || len(a.Records) != 1 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 func TestForged(t *testing.T) {
 	for _, f := range []mxtest.Fault{mxtest.WrongID, mxtest.WrongName, mxtest.Extra, mxtest.NoEDNS, mxtest.Truncate} {
 		d := startDNS(t, records)

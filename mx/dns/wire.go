@@ -55,9 +55,9 @@ func reverseName(a netip.Addr) string {
 	return strings.TrimSuffix(name, ".")
 }
 
-// try asks one server once: with EDNS0, without when it does not know it, by
+// try asks one server once: with EDNS0 if edns, without when it does not know it, by
 // TCP when the answer was cut.
-func (r *Resolver) try(ctx context.Context, q question, server string) result {
+func (r *Resolver) try(ctx context.Context, q question, server string, edns bool) result {
 	fail := func(t Trouble, format string, args ...any) result {
 		return result{err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: fmt.Sprintf(format, args...)}}
 	}
@@ -66,8 +66,8 @@ func (r *Resolver) try(ctx context.Context, q question, server string) result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*r.timeout) // UDP, then TCP
 	defer cancel()
-	reply, err := r.exchange(ctx, "udp", server, q, true)
-	if err == nil && noEDNS(reply) {
+	reply, err := r.exchange(ctx, "udp", server, q, edns)
+	if err == nil && edns && (noEDNS(reply) || strayOPT(reply)) {
 		reply, err = r.exchange(ctx, "udp", server, q, false)
 	}
 	if err == nil && reply.Truncated {
@@ -77,6 +77,10 @@ func (r *Resolver) try(ctx context.Context, q question, server string) result {
 	switch {
 	case err != nil:
 		return fail(Timeout, "%s: %v", server, err)
+	case strayOPT(reply):
+		return fail(ServFail, "%s: the answer is malformed", server)
+	case lame(reply):
+		return fail(ServFail, "%s does not resolve for us (no recursion)", server)
 	case referral(reply):
 		// Read as NODATA it would bounce mail for a mistake of the resolver.
 		return fail(ServFail, "%s does not resolve, it only refers to other servers", server)
@@ -98,6 +102,19 @@ func referral(m *dns.Msg) bool {
 	}
 	return m.Rcode == dns.RcodeSuccess && !m.Authoritative && len(m.Answer) == 0 &&
 		slices.ContainsFunc(m.Ns, isType(dns.TypeNS)) && !slices.ContainsFunc(m.Ns, isType(dns.TypeSOA))
+}
+
+// strayOPT says whether the pseudo-record of EDNS0 stands among the answers,
+// where no correct resolver puts it.
+func strayOPT(m *dns.Msg) bool {
+	return slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
+}
+
+// lame says whether an answer without records is from a server that neither
+// resolves nor knows the zone: it would return mail for a mistake of theirs.
+func lame(m *dns.Msg) bool {
+	return len(m.Answer) == 0 && !m.Authoritative && !m.RecursionAvailable &&
+		(m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError)
 }
 
 // exchange sends one query and waits for its answer. The socket is connected

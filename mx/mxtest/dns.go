@@ -44,6 +44,9 @@ const (
 	Referral   Fault = "referral"  // NOERROR with NS records of others
 	NXDomain   Fault = "nxdomain"  // whatever the zone says
 	EmptyReply Fault = "empty"     // NOERROR without records
+	Lame       Fault = "lame"      // the same, without recursion
+	StrayOPT   Fault = "opt"       // the pseudo-record of EDNS0 is the answer, and no other record
+	DropsEDNS  Fault = "dropsedns" // no answer to queries with EDNS0
 )
 
 // NewDNS starts a server on a free port of 127.0.0.1 with the records of
@@ -233,6 +236,16 @@ func (d *DNS) answer(req *dns.Msg, overUDP bool) (m *dns.Msg, before []*dns.Msg)
 	switch fault {
 	case Silent:
 		return nil, nil
+	case Lame:
+		m.RecursionAvailable = false
+		return m, nil
+	case StrayOPT:
+		m.Answer = []dns.RR{new(dns.Msg).SetEdns0(1232, false).IsEdns0()}
+		return m, nil
+	case DropsEDNS:
+		if edns != nil {
+			return nil, nil
+		}
 	case ServFail:
 		m.Rcode = dns.RcodeServerFailure
 		return m, nil

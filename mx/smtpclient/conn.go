@@ -133,7 +133,7 @@ func (c *Conn) command(line string, d time.Duration) (WireReply, error) {
 // could be taken for another's. What it said comes with it, as far as that is a
 // reply; the connection is dead.
 func (c *Conn) ahead() (WireReply, error) {
-	if c.Br.Buffered() == 0 {
+	if skipBlank(c.Br); c.Br.Buffered() == 0 {
 		return WireReply{}, nil
 	}
 	r, err := c.lastWords()

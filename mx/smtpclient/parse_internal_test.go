@@ -36,6 +36,7 @@ func TestReadReply(t *testing.T) {
 		{"550-5.1.1 two\r\n550 5.1.2 statuses\r\n", 550, "5.1.1", "two 5.1.2 statuses"},
 		{"450 5.1.1 the class disagrees\r\n", 450, "", "5.1.1 the class disagrees"},
 		{"451-4.3.0 x\r\n450 4.3.0 codes of one class\r\n", 450, "4.3.0", "x codes of one class"},
+		{"\r\n250-empty lines\r\n \r\n250 between\r\n", 250, "", "empty lines between"},
 		{"250 bare LF\n", 250, "", "bare LF"},
 		{"250 a\rb\x00c\x1b[31m\r\n", 250, "", "a b c [31m"},
 		{"250 caf\xe9\r\n", 250, "", "caf\uFFFD"},
@@ -58,7 +59,7 @@ func TestReadReplyRefuses(t *testing.T) {
 	for name, in := range map[string]string{
 		"no code":          "hello\r\n",
 		"short":            "25\r\n",
-		"empty":            "\r\n",
+		"only empty lines": strings.Repeat("\r\n", maxBlankLines+1),
 		"four digits":      "2500 ok\r\n",
 		"low code":         "099 ok\r\n",
 		"not ASCII digits": "２５０ ok\r\n",

@@ -16,6 +16,7 @@ const (
 	maxReplyLine  = 2048 // octets, with CRLF
 	maxReplyLines = 100
 	maxReplySize  = 64 << 10
+	maxBlankLines = 20 // between the lines of replies: some servers write one after each
 )
 
 // errGarbled is what a server says that is not SMTP: nothing that follows on
@@ -34,7 +35,7 @@ func (r WireReply) Class() int { return r.Code / 100 }
 // least maxReplyLine octets.
 func readReply(br *bufio.Reader) (WireReply, error) {
 	var r WireReply
-	size := 0
+	size, blanks := 0, 0
 	for {
 		line, err := br.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) || err == nil && len(line) > maxReplyLine {
@@ -45,6 +46,12 @@ func readReply(br *bufio.Reader) (WireReply, error) {
 		}
 		if size += len(line); size > maxReplySize || len(r.Lines) == maxReplyLines {
 			return WireReply{}, fmt.Errorf("%w: a reply without end", errGarbled)
+		}
+		if blankLine(line) {
+			if blanks++; blanks > maxBlankLines {
+				return WireReply{}, fmt.Errorf("%w: only empty lines", errGarbled)
+			}
+			continue
 		}
 		code, text, more, err := parseReplyLine(line)
 		if err != nil {
@@ -60,6 +67,17 @@ func readReply(br *bufio.Reader) (WireReply, error) {
 		if !more {
 			return r, nil
 		}
+	}
+}
+
+// blankLine says whether a line says nothing.
+func blankLine(line []byte) bool { return len(bytes.TrimRight(line, " \t\r\n")) == 0 }
+
+// skipBlank drops empty lines that have arrived behind a reply.
+func skipBlank(br *bufio.Reader) {
+	ahead, _ := br.Peek(br.Buffered())
+	if blankLine(ahead) {
+		br.Discard(len(ahead)) //nolint:errcheck // they are buffered
 	}
 }
 

@@ -21,6 +21,7 @@ type Transaction struct {
 	TooMany  bool          // some have no verdict because the server takes fewer at a time
 	NoDSN    bool          // some have no verdict because the server refused DSN parameters
 	confused bool          // some have no verdict because the server cannot take commands ahead of their time
+	NoReset  bool          // RSET was refused: nothing was said of this mail
 	Unknown  bool          // content and final dot were sent, no answer came (RFC 1047)
 	Trouble  relay.Reply   // the host failed before it had the content: another may do better
 }
@@ -152,9 +153,7 @@ func (t *Transaction) envelope(steps []step, lockstep bool) (data WireReply, ok 
 		switch s.stage {
 		case "": // RSET cannot fail (RFC 5321 §4.1.1.5)
 			if r.Class() != 2 {
-				c.Dead = true
-				reply.Stage = relay.StageMail
-				t.lost(reply)
+				t.resetRefused(reply)
 				return WireReply{}, false
 			}
 			c.reset = false
@@ -180,6 +179,15 @@ func (t *Transaction) envelope(steps []step, lockstep bool) (data WireReply, ok 
 		}
 	}
 	return data, !c.Dead
+}
+
+// resetRefused ends a transaction before it began. The answer is about an
+// earlier one: it is no verdict on these recipients, whatever its code.
+func (t *Transaction) resetRefused(r relay.Reply) {
+	c := t.c
+	c.Dead, t.NoReset = true, true
+	t.Trouble = c.Named(relay.Failure(relay.StageMail, relay.Status{Class: 4, Subject: 5, Detail: 0},
+		"the server refused RSET: %s", r.String()))
 }
 
 func (t *Transaction) exchange(s step, lockstep bool) (WireReply, error) {

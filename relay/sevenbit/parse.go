@@ -291,7 +291,7 @@ func (p *part) understand(head []byte) {
 		}
 	}
 	_, p.mime = value["mime-version"]
-	p.encoding = strings.ToLower(value["content-transfer-encoding"])
+	p.encoding = encodingName(value["content-transfer-encoding"])
 	typ, said := value["content-type"]
 	p.plain = !said
 	if !said {
@@ -332,9 +332,27 @@ func (p *part) classify(typ string) {
 	}
 	// Encoded as a whole, which RFC 2045 §6.4 forbids and some do: there is
 	// nothing to see inside.
+	if p.kind == multipart && p.encoding == "quoted-printable" {
+		p.encoding = "8bit" // its parts say what they are
+	}
 	if (p.kind == multipart || p.kind == message) && !p.identity() {
 		p.kind = leaf
 	}
+}
+
+// encodingName is a Content-Transfer-Encoding as RFC 2045 has it: in lower
+// case, without comments and quotes, common misspellings put right.
+func encodingName(s string) string {
+	s, _, _ = strings.Cut(strings.ToLower(s), "(")
+	s, _, _ = strings.Cut(s, ";")
+	s = strings.Trim(s, " \t\"'")
+	switch s {
+	case "8bits", "8-bit", "8-bits", "8 bit", "8":
+		return "8bit"
+	case "7bits", "7-bit", "7-bits", "7 bit", "7":
+		return "7bit"
+	}
+	return s
 }
 
 // identity says whether the body is there as it is.

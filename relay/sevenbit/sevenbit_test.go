@@ -96,6 +96,20 @@ func TestSoftBreaks(t *testing.T) {
 	}
 }
 
+// TestMisspelt: an encoding that only means 8bit is read as that.
+func TestMisspelt(t *testing.T) {
+	for _, as := range []string{"8bits", "8-bit", "\"8bit\"", "8bit (as it is)", "7BITS"} {
+		in := head + "MIME-Version: 1.0\nContent-Transfer-Encoding: " + as + "\n\nCafé society\n"
+		if got, err := convert(t, sevenbit.Converter{}, crlf(in)); err != nil || !strings.Contains(got, "Caf=C3=A9") || strings.Contains(got, as) {
+			t.Errorf("%s: %v, %q", as, err, got)
+		}
+	}
+	in := head + "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: quoted-printable\n\n--b\n\nCafé society\n--b--\n"
+	if got, err := convert(t, sevenbit.Converter{}, crlf(in)); err != nil || !strings.Contains(got, "Caf=C3=A9") {
+		t.Errorf("a multipart: %v, %q", err, got)
+	}
+}
+
 // TestRefused: what no conversion may touch, with the reason.
 func TestRefused(t *testing.T) {
 	const mixed = head + "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\n"
