@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -133,14 +132,6 @@ func (l *Ledger) read() error {
 		}
 	}
 	return nil
-}
-
-// sweep removes what a crash in the middle of Save has left.
-func sweep(path string) {
-	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*")) // the pattern is good
-	for _, name := range left {
-		os.Remove(name)
-	}
 }
 
 // Save writes the file if anything has changed. Nobody who sends waits for
