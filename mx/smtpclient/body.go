@@ -109,3 +109,15 @@ func (s *stuffer) ok(piece []byte, whole bool) bool {
 	}
 	return cr < 0 || cr == len(piece)-1
 }
+
+// emptyBody ends a DATA that nobody asked for: some servers answer 354 though
+// they accepted no recipient (RFC 2920 §3.1).
+func (t *Transaction) emptyBody() {
+	if t.c.Peer.LMTP { // it answers for no recipient, and nothing follows (RFC 2033 §4.2)
+		t.c.Dead = true
+		return
+	}
+	if t.c.write([]byte(".\r\n")) == nil {
+		t.c.Read(t.c.Limits.FinalDot) //nolint:errcheck // marks the connection; the reply concerns nobody
+	}
+}

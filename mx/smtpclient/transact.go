@@ -378,18 +378,6 @@ func (t *Transaction) bodyFailure(err error) relay.Reply {
 	return c.Failure(relay.StageBody, "sending the content", err)
 }
 
-// emptyBody ends a DATA that nobody asked for: some servers answer 354 though
-// they accepted no recipient (RFC 2920 §3.1).
-func (t *Transaction) emptyBody() {
-	if t.c.Peer.LMTP { // it answers for no recipient, and nothing follows (RFC 2033 §4.2)
-		t.c.Dead = true
-		return
-	}
-	if t.c.write([]byte(".\r\n")) == nil {
-		t.c.Read(t.c.Limits.FinalDot) //nolint:errcheck // marks the connection; the reply concerns nobody
-	}
-}
-
 // command is the verb of a line, for people.
 func command(line []byte) string {
 	for i, b := range line {
