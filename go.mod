@@ -2,8 +2,9 @@ module dawk
 
 go 1.26.0
 
-// Receivers have certificates with a negative serial number; what vouches for
-// them (DANE, or nothing) does not read it.
+// Some receivers have certificates with a negative serial number, which Go's
+// parser refuses by default. The setting holds for every certificate that the
+// program reads; names and signatures are verified as before.
 godebug x509negativeserial=1
 
 require (
