@@ -81,7 +81,9 @@ func TestOutcomesOfOneAttempt(t *testing.T) {
 		if got := r.ledger.kinds(id); !slices.Equal(got, want) {
 			t.Fatalf("events %v, want %v", got, want)
 		}
+		r.store.mu.Lock() // the notice may be settled already
 		first := r.store.settled[0]
+		r.store.mu.Unlock()
 		if len(first.Notices) != 1 || first.Attempt.N != 1 || len(first.Attempt.Outcomes) != 4 {
 			t.Errorf("one notice for both failures in the settlement of attempt 1: got %d notices, attempt %+v", len(first.Notices), first.Attempt)
 		}

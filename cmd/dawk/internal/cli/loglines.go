@@ -21,6 +21,7 @@ type logLines struct {
 	wake    chan struct{}
 	quit    chan struct{}
 	ended   chan struct{}
+	ending  sync.Once
 
 	mu      sync.Mutex // held by nobody who writes to out
 	waiting []byte
@@ -89,9 +90,9 @@ func (l *logLines) run() {
 }
 
 // close lets run write what waits, as long as the reader takes it. A reader that
-// stands still keeps run, and nobody else.
+// stands still keeps run, and nobody else. It may be called again.
 func (l *logLines) close() {
-	close(l.quit)
+	l.ending.Do(func() { close(l.quit) })
 	t := time.NewTimer(linesLast)
 	defer t.Stop()
 	select {

@@ -47,7 +47,7 @@ func serve(ctx context.Context, a *app) error {
 	}
 	go lines.run()
 	defer lines.close()
-	ctx, stop := withSignals(ctx, log)
+	ctx, stop := withSignals(ctx, log, lines.close)
 	defer stop()
 	r, err := server.New(cfg, log)
 	if err != nil {
@@ -63,8 +63,8 @@ func serve(ctx context.Context, a *app) error {
 
 // withSignals gives a context that ends with the first SIGTERM or SIGINT. The
 // second ends the process there and then: the queue is as safe as after a
-// power cut, which it is made for.
-func withSignals(ctx context.Context, log *slog.Logger) (context.Context, func()) {
+// power cut, which it is made for. Before that, flush lets the log say so.
+func withSignals(ctx context.Context, log *slog.Logger, flush func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
@@ -81,6 +81,7 @@ func withSignals(ctx context.Context, log *slog.Logger) (context.Context, func()
 				}
 				if !first {
 					log.Warn("second signal: ending at once", "signal", s.String())
+					flush()
 					os.Exit(1)
 				}
 				log.Info("stopping; a second signal ends it at once", "signal", s.String())
