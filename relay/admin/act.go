@@ -55,12 +55,12 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 }
 
 // ends says whether v ends recipients, and for good.
-func (v Verb) ends() bool { return v == Delete || v == Bounce }
+func ends(v relay.Verb) bool { return v == relay.VerbDelete || v == relay.VerbBounce }
 
 func (req ActRequest) check() (relay.Filter, error) {
 	filter, err := relay.ParseFilter(req.Filter)
 	switch {
-	case !slices.Contains(Verbs(), req.Verb):
+	case !slices.Contains(relay.Verbs(), req.Verb):
 		return filter, fmt.Errorf("there is no verb %.20q", string(req.Verb))
 	case err != nil:
 		return filter, err
@@ -117,7 +117,7 @@ func (h *handler) perform(ctx context.Context, req ActRequest, f relay.Filter, n
 		})
 	}
 	go func() {
-		for item, err := range h.pick(ctx, f, req.Verb.ends(), now) {
+		for item, err := range h.pick(ctx, f, ends(req.Verb), now) {
 			if err == nil && item.Message.Notice && item.Message.Arrival.After(now) {
 				continue
 			}
@@ -163,13 +163,13 @@ func (h *handler) actOn(ctx context.Context, req ActRequest, t *task) {
 }
 
 // skip takes out what verb means nothing to.
-func (t *task) skip(verb Verb) {
+func (t *task) skip(verb relay.Verb) {
 	all := len(t.item.Deliveries)
 	t.item.Deliveries = slices.DeleteFunc(t.item.Deliveries, func(d relay.Delivery) bool {
 		switch verb {
-		case Retry, Hold:
+		case relay.VerbRetry, relay.VerbHold:
 			return d.Held
-		case Release:
+		case relay.VerbRelease:
 			return !d.Held
 		}
 		return false

@@ -44,7 +44,7 @@ type store struct {
 	corrupt error // comes first in Items
 	broken  error // ends Items
 	room    error
-	where   []admin.Where
+	where   []relay.Where
 	acts    []string
 	fail    map[relay.QueueID]error
 	onAct   func()
@@ -112,11 +112,11 @@ func (s *store) Content(id relay.QueueID) (relay.Content, error) {
 
 func (s *store) Room() error { return s.room }
 
-func (s *store) Act(ctx context.Context, id relay.QueueID, verb admin.Verb) error {
+func (s *store) Act(ctx context.Context, id relay.QueueID, verb relay.Verb) error {
 	return s.did(id, fmt.Sprintf("%s %s", verb, id))
 }
 
-func (s *store) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb admin.Verb) error {
+func (s *store) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb relay.Verb) error {
 	what := fmt.Sprintf("%s %s/%d", verb, id, job)
 	if recipients != nil {
 		what += fmt.Sprint(" ", recipients)
@@ -137,7 +137,7 @@ func (s *store) did(id relay.QueueID, what string) error {
 	return nil
 }
 
-func (s *store) Where(relay.QueueID) []admin.Where { return s.where }
+func (s *store) Where(relay.QueueID) []relay.Where { return s.where }
 
 func (s *store) Stats() admin.Stats { return admin.Stats{Deliveries: len(s.items), Held: 1} }
 
@@ -342,12 +342,12 @@ func TestActNeedsToKnowWhat(t *testing.T) {
 		req  admin.ActRequest
 		want string
 	}{
-		{admin.ActRequest{Verb: admin.Delete}, "--all"},
-		{admin.ActRequest{Verb: admin.Delete, Filter: "  "}, "--all"},
-		{admin.ActRequest{Verb: admin.Hold}, "--all"},
-		{admin.ActRequest{Verb: admin.Delete, Filter: "held=true", All: true}, "does not go with a filter"},
+		{admin.ActRequest{Verb: relay.VerbDelete}, "--all"},
+		{admin.ActRequest{Verb: relay.VerbDelete, Filter: "  "}, "--all"},
+		{admin.ActRequest{Verb: relay.VerbHold}, "--all"},
+		{admin.ActRequest{Verb: relay.VerbDelete, Filter: "held=true", All: true}, "does not go with a filter"},
 		{admin.ActRequest{Verb: "destroy", All: true}, "no verb"},
-		{admin.ActRequest{Verb: admin.Delete, Filter: "to=nonsense"}, "@nonsense"},
+		{admin.ActRequest{Verb: relay.VerbDelete, Filter: "to=nonsense"}, "@nonsense"},
 	} {
 		if status, body := act(t, c, x.req); status != 400 || !strings.Contains(body, x.want) {
 			t.Errorf("%+v: %d %s", x.req, status, body)
@@ -367,7 +367,7 @@ func TestActOnWhatTheFilterPicks(t *testing.T) {
 	s.fail[gone], s.fail[bad] = relay.ErrNotFound, errors.New("the disk said no")
 	c := serve(t, admin.Config{Queue: s, Dispatcher: s})
 
-	req := admin.ActRequest{Verb: admin.Hold, Filter: "to=@two.test", DryRun: true}
+	req := admin.ActRequest{Verb: relay.VerbHold, Filter: "to=@two.test", DryRun: true}
 	_, body := act(t, c, req)
 	if lines, end := decodeLines(t, body); len(lines) != 4 || !end.DryRun || end.Deliveries != 4 || len(s.acts) != 0 {
 		t.Errorf("dry run: %s; did %v", body, s.acts)
@@ -404,17 +404,17 @@ func TestVerbsThatEndMailPickRecipients(t *testing.T) {
 	names := strings.NewReplacer("#1", ids[0].String(), "#2", ids[1].String(), "#3", ids[2].String())
 	c := serve(t, admin.Config{Queue: s, Dispatcher: s})
 	for _, x := range []struct {
-		verb   admin.Verb
+		verb   relay.Verb
 		filter string
 		want   []string // done
 		to     []string // told
 	}{
-		{admin.Delete, "to=ann@a.test", []string{"#1/0 [0]", "#2", "#3/0 [1]"}, []string{"ann@a.test", "ann@a.test", "ann@a.test"}},
-		{admin.Bounce, "to!=ann@a.test", []string{"#1/0 [1 2]", "#3/0 [0]", "#3/1"},
+		{relay.VerbDelete, "to=ann@a.test", []string{"#1/0 [0]", "#2", "#3/0 [1]"}, []string{"ann@a.test", "ann@a.test", "ann@a.test"}},
+		{relay.VerbBounce, "to!=ann@a.test", []string{"#1/0 [1 2]", "#3/0 [0]", "#3/1"},
 			[]string{"bob@a.test", "eve@a.test", "bob@a.test", "carl@b.test"}},
-		{admin.Delete, "to=@a.test", []string{"#1", "#2", "#3/0"}, nil},
-		{admin.Delete, "to=bob@a.test code=4xx", nil, nil},
-		{admin.Hold, "to=eve@a.test", []string{"#1"}, []string{"ann@a.test", "bob@a.test", "eve@a.test"}},
+		{relay.VerbDelete, "to=@a.test", []string{"#1", "#2", "#3/0"}, nil},
+		{relay.VerbDelete, "to=bob@a.test code=4xx", nil, nil},
+		{relay.VerbHold, "to=eve@a.test", []string{"#1"}, []string{"ann@a.test", "bob@a.test", "eve@a.test"}},
 	} {
 		for _, dry := range []bool{true, false} {
 			s.acts = nil
@@ -449,8 +449,8 @@ func TestVerbsPassOverWhatTheyDoNotConcern(t *testing.T) {
 	mixed.Deliveries[1].Held = true
 	s.put(t, 2, time.Hour, "c@one.test")
 	c := serve(t, admin.Config{Queue: s, Dispatcher: s})
-	for verb, want := range map[admin.Verb]struct{ done, skipped, acts int }{
-		admin.Retry: {2, 1, 2}, admin.Hold: {2, 1, 2}, admin.Release: {1, 2, 1}, admin.Delete: {3, 0, 2},
+	for verb, want := range map[relay.Verb]struct{ done, skipped, acts int }{
+		relay.VerbRetry: {2, 1, 2}, relay.VerbHold: {2, 1, 2}, relay.VerbRelease: {1, 2, 1}, relay.VerbDelete: {3, 0, 2},
 	} {
 		s.acts = nil
 		_, body := act(t, c, admin.ActRequest{Verb: verb, All: true})
@@ -468,7 +468,7 @@ func TestActOnEverythingSparesNewNotices(t *testing.T) {
 	notice := s.put(t, 2000, -time.Hour, "sender@example.org")
 	notice.Message.Notice = true
 	c := serve(t, admin.Config{Queue: s, Dispatcher: s})
-	_, body := act(t, c, admin.ActRequest{Verb: admin.Bounce, All: true})
+	_, body := act(t, c, admin.ActRequest{Verb: relay.VerbBounce, All: true})
 	if _, end := decodeLines(t, body); end == nil || end.Messages != 1000 || len(s.acts) != 1000 {
 		t.Errorf("%d acts, %+v", len(s.acts), end)
 	}

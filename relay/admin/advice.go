@@ -11,7 +11,7 @@ import (
 
 // adviseDelivery says in plain words what keeps d here and what would unblock
 // it: first what concerns the Delivery as a whole, then each different reply.
-func adviseDelivery(m *relay.Message, d *relay.Delivery, where Where, route string, now time.Time) []string {
+func adviseDelivery(m *relay.Message, d *relay.Delivery, where relay.Where, route string, now time.Time) []string {
 	var advice []string
 	switch state := stateOf(d, where, now); {
 	case state == "in progress":

@@ -33,43 +33,15 @@ type Queue interface {
 type Dispatcher interface {
 	// Act does verb to every Delivery of a message, atomically against
 	// attempts that are in progress. relay.ErrNotFound if none is left.
-	Act(ctx context.Context, id relay.QueueID, verb Verb) error
-	// ActOn is Act for one Delivery. Delete and Bounce end only recipients,
+	Act(ctx context.Context, id relay.QueueID, verb relay.Verb) error
+	// ActOn is Act for one Delivery. relay.VerbDelete and relay.VerbBounce end only recipients,
 	// indexes into Message.Recipients, if it is not nil.
-	ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb Verb) error
+	ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb relay.Verb) error
 	// Where tells what is about to happen to the Deliveries of a message.
-	Where(id relay.QueueID) []Where
+	Where(id relay.QueueID) []relay.Where
 	// Stats must not read the store.
 	Stats() Stats
 }
-
-// Where is the place of one Delivery in the schedule.
-type Where struct {
-	Job       uint16
-	State     string    // "waiting", "ready", "in progress" or "held"
-	Ahead     int       // ready: Deliveries of the same destination that wait for their turn, this one included
-	RestUntil time.Time // its destination did not let us in and is left alone until then; zero: it is not
-	Budget    bool      // it did, and is left alone only since its budget is used up
-	Provider  *Provider // who takes the destination's mail, while it is busy; nil: it is not
-}
-
-// Verb is what an operator does to a Delivery. Retry and Hold pass over what is
-// on hold, Release over what is not.
-type Verb string
-
-// The verbs. Retry, Hold and Release are for whole Deliveries. Delete and Bounce
-// end the recipients that the filter picks, each looked at alone, and no others
-// of their Delivery; only Bounce tells the sender.
-const (
-	Retry   Verb = "retry"   // try now
-	Hold    Verb = "hold"    // keep, do not try
-	Release Verb = "release" // end the hold, and try now
-	Delete  Verb = "delete"
-	Bounce  Verb = "bounce"
-)
-
-// Verbs are all of them, in the order of the help.
-func Verbs() []Verb { return []Verb{Retry, Hold, Release, Delete, Bounce} }
 
 // Config is what the handler needs. Functions that are nil are answered with
 // "not offered".
@@ -84,7 +56,7 @@ type Config struct {
 	// RouteHeld says since when a route is held for trouble with its login, and
 	// what that is; zero: it is not.
 	RouteHeld func(route string) (since time.Time, why relay.Reply)
-	Providers func() []Provider // those that are busy, or were slowed lately
+	Providers func() []relay.ProviderLoad // those that are busy, or were slowed lately
 
 	Ready   func() error                           // nil: mail is accepted and dispatched; else why not yet, or why no more
 	Store   func() StoreStats                      // cheap
@@ -125,10 +97,10 @@ type End struct {
 
 // ActRequest is the body of POST /v1/queue/act.
 type ActRequest struct {
-	Verb   Verb   `json:"verb"`
-	Filter string `json:"filter"`
-	All    bool   `json:"all"` // an empty filter is meant
-	DryRun bool   `json:"dry_run"`
+	Verb   relay.Verb `json:"verb"`
+	Filter string     `json:"filter"`
+	All    bool       `json:"all"` // an empty filter is meant
+	DryRun bool       `json:"dry_run"`
 }
 
 // Acted is what became of one Delivery, or of some recipients in it.

@@ -41,15 +41,15 @@ type WhyDelivery struct {
 	State       string    `json:"state"` // "held", "in progress", "ready" (for its turn), "new" or "deferred"
 	HeldSince   time.Time `json:"held_since,omitzero"`
 
-	RouteHeldSince time.Time       `json:"route_held_since,omitzero"` // its route's login is in trouble
-	Open           []WhyRecipient  `json:"open"`
-	Attempts       []relay.Attempt `json:"attempts,omitempty"`
-	Tried          int             `json:"tried"`
-	Next           time.Time       `json:"next,omitzero"` // when it is tried next; zero while held
-	Rule           string          `json:"rule,omitempty"`
-	Expires        time.Time       `json:"expires,omitzero"`   // returned to the sender by the first attempt that fails after it; zero while held
-	Provider       *Provider       `json:"provider,omitempty"` // who takes its destination's mail, while that is busy
-	Advice         []string        `json:"advice"`             // what would unblock it, a sentence each
+	RouteHeldSince time.Time           `json:"route_held_since,omitzero"` // its route's login is in trouble
+	Open           []WhyRecipient      `json:"open"`
+	Attempts       []relay.Attempt     `json:"attempts,omitempty"`
+	Tried          int                 `json:"tried"`
+	Next           time.Time           `json:"next,omitzero"` // when it is tried next; zero while held
+	Rule           string              `json:"rule,omitempty"`
+	Expires        time.Time           `json:"expires,omitzero"`   // returned to the sender by the first attempt that fails after it; zero while held
+	Provider       *relay.ProviderLoad `json:"provider,omitempty"` // who takes its destination's mail, while that is busy
+	Advice         []string            `json:"advice"`             // what would unblock it, a sentence each
 }
 
 // WhyRecipient is an open recipient.
@@ -98,7 +98,7 @@ func explainPast(p Past, now time.Time) *Why {
 // explain computes the whole answer for a message in the queue.
 func (h *handler) explain(item *relay.Item, past Past, now time.Time) *Why {
 	m := &item.Message
-	where := make(map[uint16]Where)
+	where := make(map[uint16]relay.Where)
 	for _, w := range h.Dispatcher.Where(m.ID) {
 		where[w.Job] = w
 	}
@@ -146,7 +146,7 @@ func appendEnded(ended []Ended, m *relay.Message, a relay.Attempt) []Ended {
 	return ended
 }
 
-func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts []relay.Attempt, where Where, now time.Time) WhyDelivery {
+func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts []relay.Attempt, where relay.Where, now time.Time) WhyDelivery {
 	y := WhyDelivery{Job: d.Job, Destination: d.Destination, Route: h.routeOf(m, d), Attempts: attempts,
 		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, where, now), Open: []WhyRecipient{}, Provider: where.Provider}
 	for _, o := range d.Open {
@@ -171,7 +171,7 @@ func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts 
 }
 
 // stateOf joins what the store knows of d and what the scheduler does with it.
-func stateOf(d *relay.Delivery, where Where, now time.Time) string {
+func stateOf(d *relay.Delivery, where relay.Where, now time.Time) string {
 	switch {
 	case where.State == "in progress":
 		return where.State

@@ -72,15 +72,15 @@ func TestWhyKnowsTheSchedule(t *testing.T) {
 	i := s.put(t, 1, time.Hour, "a@one.test")
 	c := admin.Config{Queue: s, Dispatcher: s}
 	for _, x := range []struct {
-		where       admin.Where
+		where       relay.Where
 		state, want string
 	}{
-		{admin.Where{State: "in progress"}, "in progress", "at this moment"},
-		{admin.Where{State: "ready", Ahead: 12}, "ready", "12 deliveries"},
-		{admin.Where{State: "ready", Ahead: 1}, "ready", "a connection is free"},
-		{admin.Where{State: "waiting", RestUntil: time.Now().Add(time.Hour)}, "deferred", "left alone for another"},
+		{relay.Where{State: "in progress"}, "in progress", "at this moment"},
+		{relay.Where{State: "ready", Ahead: 12}, "ready", "12 deliveries"},
+		{relay.Where{State: "ready", Ahead: 1}, "ready", "a connection is free"},
+		{relay.Where{State: "waiting", RestUntil: time.Now().Add(time.Hour)}, "deferred", "left alone for another"},
 	} {
-		s.where = []admin.Where{x.where}
+		s.where = []relay.Where{x.where}
 		_, y, body := whyOf(t, c, i.Message.ID)
 		if y.Waiting[0].State != x.state || !strings.Contains(strings.Join(y.Waiting[0].Advice, " "), x.want) {
 			t.Errorf("%+v: %s", x.where, body)

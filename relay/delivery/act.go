@@ -5,36 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"dawk/relay"
 	"dawk/relay/delivery/schedule"
 	"dawk/relay/replies"
 )
-
-// Verb is what an operator does to a message.
-type Verb string
-
-// The verbs of `dawk queue`.
-const (
-	VerbRetry   Verb = "retry"   // attempt it now
-	VerbHold    Verb = "hold"    // attempt nothing until it is released
-	VerbRelease Verb = "release" // end a hold; it is attempted now
-	VerbDelete  Verb = "delete"  // forget it and tell nobody
-	VerbBounce  Verb = "bounce"  // give up now and tell the sender
-)
-
-// Verbs are all verbs.
-func Verbs() []Verb { return []Verb{VerbRetry, VerbHold, VerbRelease, VerbDelete, VerbBounce} }
-
-// ParseVerb reads a verb as the operator writes it.
-func ParseVerb(s string) (Verb, error) {
-	if v := Verb(strings.ToLower(s)); slices.Contains(Verbs(), v) {
-		return v, nil
-	}
-	return "", fmt.Errorf("%q is not something to do with a message: use retry, hold, release, delete or bounce", relay.Sanitize(s))
-}
 
 // ErrHeld: a held message is released, not retried.
 var ErrHeld = errors.New("the message is on hold: release it to have it attempted")
@@ -47,7 +23,7 @@ const byAdministrator = "by the administrator of this relay"
 // Errors: relay.ErrNotFound when the message is not queued, or was delivered
 // meanwhile; ErrHeld; relay.ErrClosed when the relay stops; what the store
 // said, in which case nothing happened to the Delivery at hand.
-func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error {
+func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb relay.Verb) error {
 	if err := d.admit(ctx, id, verb); err != nil {
 		return err
 	}
@@ -77,15 +53,15 @@ func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb Verb) error
 // destinations and not others. What parts from the Delivery in an attempt that
 // is in progress is not acted upon.
 //
-// Recipients, indexes into Message.Recipients, are those that VerbDelete and
-// VerbBounce end, nil for all; the others stay in the Delivery as they are. The
+// Recipients, indexes into Message.Recipients, are those that relay.VerbDelete and
+// relay.VerbBounce end, nil for all; the others stay in the Delivery as they are. The
 // error is relay.ErrNotFound when none of them is open any more. The other
 // verbs concern the Delivery as a whole, and want nil.
-func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb Verb) error {
+func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb relay.Verb) error {
 	if err := d.admit(ctx, id, verb); err != nil {
 		return err
 	}
-	if recipients != nil && verb != VerbDelete && verb != VerbBounce {
+	if recipients != nil && verb != relay.VerbDelete && verb != relay.VerbBounce {
 		return fmt.Errorf("%s %s: it is for a whole delivery, not for some of its recipients", verb, id)
 	}
 	if err := d.actOn(ctx, id, job, recipients, verb); err != nil {
@@ -95,9 +71,9 @@ func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, re
 }
 
 // admit checks the verb and waits until the store is loaded.
-func (d *Dispatcher) admit(ctx context.Context, id relay.QueueID, verb Verb) error {
-	if !slices.Contains(Verbs(), verb) {
-		_, err := ParseVerb(string(verb))
+func (d *Dispatcher) admit(ctx context.Context, id relay.QueueID, verb relay.Verb) error {
+	if !slices.Contains(relay.Verbs(), verb) {
+		_, err := relay.ParseVerb(string(verb))
 		return err
 	}
 	select {
@@ -124,13 +100,13 @@ func (d *Dispatcher) jobs(id relay.QueueID, seen map[uint16]bool) (jobs []uint16
 }
 
 // actOn does it to one Delivery, or to some of its recipients.
-func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb Verb) error {
+func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb relay.Verb) error {
 	w, err := d.acquire(ctx, id, job)
 	if err != nil {
 		return err
 	}
 	defer d.wg.Done()
-	if verb == VerbRetry {
+	if verb == relay.VerbRetry {
 		return d.retryNow(w)
 	}
 	claim, err := d.queue.Claim(id, job)
@@ -270,13 +246,13 @@ func anyOpen(d *relay.Delivery, recipients []int) bool {
 
 // act decides what a verb does to a Delivery, or, where recipients are given, to
 // those of them that are open; changed is false when it is so already.
-func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb Verb) (dec decision, changed bool) {
+func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb relay.Verb) (dec decision, changed bool) {
 	d := c.Delivery
 	next := d.State()
 	kind := relay.EventHeld
 	var out []relay.Outcome
 	switch verb {
-	case VerbHold:
+	case relay.VerbHold:
 		if d.Held {
 			return dec, false
 		}
@@ -284,7 +260,7 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb Verb
 			next.HeldFor += max(0, now.Sub(d.HeldAt))
 		}
 		next.Held, next.HeldAt, next.Rule = true, now, "on hold "+byAdministrator
-	case VerbRelease:
+	case relay.VerbRelease:
 		if !d.Held {
 			return dec, false
 		}
@@ -293,10 +269,10 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb Verb
 			next.HeldFor += max(0, now.Sub(d.HeldAt))
 		}
 		next.Held, next.HeldAt, next.Due, next.Rule = false, time.Time{}, now, "released "+byAdministrator
-	case VerbDelete:
+	case relay.VerbDelete:
 		kind = relay.EventDeleted
 		out = outcomesFor(d, relay.ActionDeleted, relay.Decision(relay.CauseOperator, relay.Status{Class: 5}, "deleted %s", byAdministrator))
-	case VerbBounce:
+	case relay.VerbBounce:
 		kind = relay.EventFailed
 		out = outcomesFor(d, relay.ActionFailed,
 			relay.Decision(relay.CauseOperator, relay.Status{Class: 5, Subject: 3, Detail: 0}, "returned to its sender %s", byAdministrator))

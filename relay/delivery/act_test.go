@@ -16,7 +16,7 @@ import (
 
 // inAttempt runs a verb while an attempt is in progress that then ends with
 // reply, and says what the verb returned.
-func inAttempt(t *testing.T, r *rig, reply relay.Reply, verb delivery.Verb) (id relay.QueueID, err error) {
+func inAttempt(t *testing.T, r *rig, reply relay.Reply, verb relay.Verb) (id relay.QueueID, err error) {
 	t.Helper()
 	r.hop.answer(func(_ context.Context, task relay.Task) relay.Result {
 		if task.Message.Notice {
@@ -40,14 +40,14 @@ func inAttempt(t *testing.T, r *rig, reply relay.Reply, verb delivery.Verb) (id 
 func TestVerbsDuringAnAttempt(t *testing.T) {
 	attempt := []relay.EventKind{relay.EventAttempted, relay.EventDelayed}
 	for _, c := range []struct {
-		verb delivery.Verb
+		verb relay.Verb
 		then []relay.EventKind
 		left int
 	}{
-		{delivery.VerbHold, []relay.EventKind{relay.EventHeld}, 1},
-		{delivery.VerbRelease, nil, 1},
-		{delivery.VerbDelete, []relay.EventKind{relay.EventDeleted}, 0},
-		{delivery.VerbBounce, []relay.EventKind{relay.EventFailed, relay.EventNotified}, 0},
+		{relay.VerbHold, []relay.EventKind{relay.EventHeld}, 1},
+		{relay.VerbRelease, nil, 1},
+		{relay.VerbDelete, []relay.EventKind{relay.EventDeleted}, 0},
+		{relay.VerbBounce, []relay.EventKind{relay.EventFailed, relay.EventNotified}, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := begin(t, delivery.Config{})
@@ -68,7 +68,7 @@ func TestVerbsDuringAnAttempt(t *testing.T) {
 func TestVerbOnWhatIsDeliveredMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, delivery.Config{})
-		if _, err := inAttempt(t, r, relayed, delivery.VerbBounce); !errors.Is(err, relay.ErrNotFound) {
+		if _, err := inAttempt(t, r, relayed, relay.VerbBounce); !errors.Is(err, relay.ErrNotFound) {
 			t.Errorf("bounce of a delivered message: %v", err)
 		}
 		if n := r.ledger.count(relay.EventNotified); n != 0 {
@@ -88,7 +88,7 @@ func TestVerbThatDoesNotWait(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if err := r.d.Act(ctx, id, delivery.VerbDelete); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "in progress") {
+		if err := r.d.Act(ctx, id, relay.VerbDelete); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "in progress") {
 			t.Errorf("%v", err)
 		}
 		pass(time.Minute)
@@ -109,13 +109,13 @@ func TestHoldAndRelease(t *testing.T) {
 		})
 		id := r.store.accept(mail("sender@example.org", "a@dest.test", "b@other.test"))
 		pass(time.Second)
-		if err := r.d.Act(context.Background(), id, delivery.VerbHold); err != nil {
+		if err := r.d.Act(context.Background(), id, relay.VerbHold); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.d.Act(context.Background(), id, delivery.VerbHold); err != nil {
+		if err := r.d.Act(context.Background(), id, relay.VerbHold); err != nil {
 			t.Errorf("hold again: %v", err)
 		}
-		if err := r.d.Act(context.Background(), id, delivery.VerbRetry); !errors.Is(err, delivery.ErrHeld) {
+		if err := r.d.Act(context.Background(), id, relay.VerbRetry); !errors.Is(err, delivery.ErrHeld) {
 			t.Errorf("retry while held: %v", err)
 		}
 		if w := r.d.Where(id); len(w) != 2 || w[0].State != "held" || w[1].State != "held" {
@@ -131,7 +131,7 @@ func TestHoldAndRelease(t *testing.T) {
 		if e := r.ledger.first(relay.EventNotified); e.NoticeKind != "delayed" || e.Age != 4*time.Hour {
 			t.Errorf("notice %q at %v, want delayed at 4h", e.NoticeKind, e.Age)
 		}
-		if err := r.d.Act(context.Background(), id, delivery.VerbRelease); err != nil {
+		if err := r.d.Act(context.Background(), id, relay.VerbRelease); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Second)
@@ -189,7 +189,7 @@ func TestRetryNow(t *testing.T) {
 		r.store.accept(later)
 		pass(time.Second)
 		for _, id := range []relay.QueueID{id, later.ID} {
-			if err := r.d.Act(context.Background(), id, delivery.VerbRetry); err != nil {
+			if err := r.d.Act(context.Background(), id, relay.VerbRetry); err != nil {
 				t.Error(err)
 			}
 		}
@@ -209,7 +209,7 @@ func TestVerbThatCannotBeWritten(t *testing.T) {
 		r.store.mu.Lock()
 		r.store.refuse = func(relay.Settlement) error { return relay.ErrNoSpace }
 		r.store.mu.Unlock()
-		if err := r.d.Act(context.Background(), id, delivery.VerbDelete); !errors.Is(err, relay.ErrNoSpace) {
+		if err := r.d.Act(context.Background(), id, relay.VerbDelete); !errors.Is(err, relay.ErrNoSpace) {
 			t.Errorf("delete: %v", err)
 		}
 		r.store.mu.Lock()
@@ -226,10 +226,10 @@ func TestVerbThatCannotBeWritten(t *testing.T) {
 // they were, and nobody else is told.
 func TestVerbsOnSomeRecipients(t *testing.T) {
 	for _, c := range []struct {
-		verb delivery.Verb
+		verb relay.Verb
 		kind relay.EventKind
 		told int
-	}{{delivery.VerbDelete, relay.EventDeleted, 0}, {delivery.VerbBounce, relay.EventFailed, 1}} {
+	}{{relay.VerbDelete, relay.EventDeleted, 0}, {relay.VerbBounce, relay.EventFailed, 1}} {
 		synctest.Test(t, func(t *testing.T) {
 			r := begin(t, delivery.Config{Retry: []time.Duration{time.Hour}})
 			r.hop.answer(func(_ context.Context, task relay.Task) relay.Result {
@@ -254,7 +254,7 @@ func TestVerbsOnSomeRecipients(t *testing.T) {
 			if err := r.d.ActOn(context.Background(), id, 0, []int{1}, c.verb); !errors.Is(err, relay.ErrNotFound) {
 				t.Errorf("%s again: %v", c.verb, err)
 			}
-			if err := r.d.ActOn(context.Background(), id, 0, []int{0}, delivery.VerbHold); err == nil {
+			if err := r.d.ActOn(context.Background(), id, 0, []int{0}, relay.VerbHold); err == nil {
 				t.Error("hold of one recipient was taken")
 			}
 			pass(59 * time.Minute)
@@ -287,7 +287,7 @@ func TestManyAtOnce(t *testing.T) {
 		errs := make([]error, len(ids))
 		var wg sync.WaitGroup
 		for i, id := range ids {
-			wg.Go(func() { errs[i] = r.d.Act(context.Background(), id, delivery.VerbDelete) })
+			wg.Go(func() { errs[i] = r.d.Act(context.Background(), id, relay.VerbDelete) })
 		}
 		wg.Wait()
 		for i, err := range errs[:1000] {
@@ -315,7 +315,7 @@ func TestActsQueueUp(t *testing.T) {
 		id := r.store.accept(mail("", "a@dest.test"))
 		synctest.Wait()
 		var errs [3]error
-		for i, verb := range []delivery.Verb{delivery.VerbHold, delivery.VerbRelease, delivery.VerbDelete} {
+		for i, verb := range []relay.Verb{relay.VerbHold, relay.VerbRelease, relay.VerbDelete} {
 			go func() { errs[i] = r.d.Act(context.Background(), id, verb) }()
 			synctest.Wait() // in this order
 		}
@@ -328,10 +328,10 @@ func TestActsQueueUp(t *testing.T) {
 }
 
 func TestParseVerb(t *testing.T) {
-	if v, err := delivery.ParseVerb("Hold"); err != nil || v != delivery.VerbHold {
+	if v, err := relay.ParseVerb("Hold"); err != nil || v != relay.VerbHold {
 		t.Errorf("%q, %v", v, err)
 	}
-	if _, err := delivery.ParseVerb("requeue\r\n"); err == nil || strings.ContainsAny(err.Error(), "\r\n") {
+	if _, err := relay.ParseVerb("requeue\r\n"); err == nil || strings.ContainsAny(err.Error(), "\r\n") {
 		t.Errorf("%v", err)
 	}
 }

@@ -52,12 +52,12 @@ func TestDelayNoticeGoesOutAtItsTime(t *testing.T) {
 			return res
 		}},
 		{name: "it is held", script: busy, at: notice, after: func(r *rig, id relay.QueueID) {
-			if err := r.d.Act(r.t.Context(), id, delivery.VerbHold); err != nil {
+			if err := r.d.Act(r.t.Context(), id, relay.VerbHold); err != nil {
 				t.Error(err)
 			}
 		}},
 		{name: "it was held, and no longer", script: busy, at: notice, after: func(r *rig, id relay.QueueID) {
-			for _, verb := range []delivery.Verb{delivery.VerbHold, delivery.VerbRelease, delivery.VerbRetry} {
+			for _, verb := range []relay.Verb{relay.VerbHold, relay.VerbRelease, relay.VerbRetry} {
 				if err := r.d.Act(r.t.Context(), id, verb); err != nil {
 					t.Error(err)
 				}
@@ -155,7 +155,7 @@ func TestOneDelayNoticeForAMessage(t *testing.T) {
 				id := r.store.accept(m)
 				synctest.Wait()
 				if c.hold {
-					if err := r.d.Act(r.t.Context(), id, delivery.VerbHold); err != nil {
+					if err := r.d.Act(r.t.Context(), id, relay.VerbHold); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -325,7 +325,7 @@ func TestLastAttemptOfANoticeBetweenAttempts(t *testing.T) {
 	}{
 		{"delay notice", delivery.Config{DelayNotice: 4 * time.Hour}, func(*rig, relay.QueueID) error { return nil }},
 		{"operator's bounce", delivery.Config{}, func(r *rig, id relay.QueueID) error {
-			return r.d.ActOn(r.t.Context(), id, 0, nil, delivery.VerbBounce)
+			return r.d.ActOn(r.t.Context(), id, 0, nil, relay.VerbBounce)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -121,7 +121,7 @@ func TestStoreThatCannotBeLoaded(t *testing.T) {
 		if err := d.Run(context.Background()); !errors.Is(err, errDisk) {
 			t.Errorf("Run: %v, want the disk's error", err)
 		}
-		if err := d.Act(context.Background(), m.ID, delivery.VerbHold); !errors.Is(err, relay.ErrClosed) {
+		if err := d.Act(context.Background(), m.ID, relay.VerbHold); !errors.Is(err, relay.ErrClosed) {
 			t.Errorf("Act afterwards: %v", err)
 		}
 	})

@@ -33,7 +33,7 @@ func TestForgetAndTakeOver(t *testing.T) {
 		held := r.store.accept(mail("sender@example.org", "a@one.test"))
 		stays := r.store.accept(mail("sender@example.org", "a@one.test"))
 		pass(time.Second)
-		if err := r.d.Act(t.Context(), held, delivery.VerbHold); err != nil {
+		if err := r.d.Act(t.Context(), held, relay.VerbHold); err != nil {
 			t.Fatal(err)
 		}
 		match := func(id relay.QueueID) bool { return id == leaves || id == held }
@@ -71,7 +71,7 @@ func TestForgetAndTakeOver(t *testing.T) {
 		r.store.watch(back)
 		r.store.watch(back) // told twice, it is there once
 		pass(3 * time.Hour)
-		if err := r.d.Act(t.Context(), held, delivery.VerbRelease); err != nil {
+		if err := r.d.Act(t.Context(), held, relay.VerbRelease); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Hour)

@@ -85,7 +85,7 @@ func settle(t *testing.T, h *town, cfg delivery.Config) *rig {
 }
 
 // provider is what Providers says of one.
-func (r *rig) provider(name string) (out delivery.ProviderStats) {
+func (r *rig) provider(name string) (out relay.ProviderLoad) {
 	for _, p := range r.d.Providers() {
 		if p.Name == name {
 			out = p

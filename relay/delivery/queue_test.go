@@ -102,7 +102,7 @@ func TestWithTheRealQueue(t *testing.T) {
 	fresh := send(q, "c@other.test", "bad@other.test")
 	later := send(q, "later@dest.test")
 	<-want.done
-	if err := d.Act(context.Background(), later, delivery.VerbHold); err != nil {
+	if err := d.Act(context.Background(), later, relay.VerbHold); err != nil {
 		t.Error(err)
 	}
 	stop()

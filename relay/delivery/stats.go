@@ -8,12 +8,6 @@ import (
 	"dawk/relay/delivery/schedule"
 )
 
-// What the schedule tells of itself.
-type (
-	ProviderStats = schedule.ProviderStats
-	Where         = schedule.Where
-)
-
 // NameCount is a name and how many Deliveries it has.
 type NameCount struct {
 	Name  string
@@ -49,7 +43,7 @@ func (d *Dispatcher) Stats() Stats {
 
 // Where tells of all Deliveries of a message, in the order of their jobs; none
 // when it is not queued.
-func (d *Dispatcher) Where(id relay.QueueID) []Where {
+func (d *Dispatcher) Where(id relay.QueueID) []relay.Where {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.sched.Where(id, d.clock.wallTime)
@@ -57,7 +51,7 @@ func (d *Dispatcher) Where(id relay.QueueID) []Where {
 
 // Providers are those that have something to do, or said lately that they want
 // less of it; see [schedule.Schedule.Providers].
-func (d *Dispatcher) Providers() []ProviderStats {
+func (d *Dispatcher) Providers() []relay.ProviderLoad {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.sched.Providers(d.clock.wallTime)

@@ -237,7 +237,7 @@ func TestNoNoticeIsLostOrRepeated(t *testing.T) {
 			id := s.accept(m)
 			pass(stopAfter)
 			if luck.IntN(3) == 0 {
-				if err := r.d.Act(t.Context(), id, delivery.VerbBounce); err != nil && !errors.Is(err, relay.ErrNotFound) && !errors.Is(err, errDisk) {
+				if err := r.d.Act(t.Context(), id, relay.VerbBounce); err != nil && !errors.Is(err, relay.ErrNotFound) && !errors.Is(err, errDisk) {
 					t.Errorf("seed %d: %v", seed, err)
 				}
 			}
@@ -250,7 +250,7 @@ func TestNoNoticeIsLostOrRepeated(t *testing.T) {
 			}
 			fails.Store(0)
 			pass(time.Hour)
-			if err := r.d.Act(t.Context(), id, delivery.VerbBounce); err != nil && !errors.Is(err, relay.ErrNotFound) {
+			if err := r.d.Act(t.Context(), id, relay.VerbBounce); err != nil && !errors.Is(err, relay.ErrNotFound) {
 				t.Errorf("seed %d: %v", seed, err)
 			}
 			pass(2 * time.Hour)

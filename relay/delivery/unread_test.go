@@ -150,7 +150,7 @@ func TestDelayNoticeOfUnreadableMail(t *testing.T) {
 
 // An operator may end mail that cannot be read.
 func TestActOnUnreadableMail(t *testing.T) {
-	for _, verb := range []delivery.Verb{delivery.VerbBounce, delivery.VerbDelete} {
+	for _, verb := range []relay.Verb{relay.VerbBounce, relay.VerbDelete} {
 		synctest.Test(t, func(t *testing.T) {
 			m := mail("sender@example.org", "a@dest.test")
 			r := begin(t, delivery.Config{}, func(r *rig) {
@@ -162,7 +162,7 @@ func TestActOnUnreadableMail(t *testing.T) {
 				t.Errorf("%s: %v", verb, err)
 			}
 			pass(time.Second)
-			if n := r.ledger.count(relay.EventNotified); (n == 1) != (verb == delivery.VerbBounce) || r.store.queued() != 0 {
+			if n := r.ledger.count(relay.EventNotified); (n == 1) != (verb == relay.VerbBounce) || r.store.queued() != 0 {
 				t.Errorf("%s: %d notices, %d queued", verb, n, r.store.queued())
 			}
 		})

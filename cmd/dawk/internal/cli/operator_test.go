@@ -184,14 +184,14 @@ func TestPrintUnits(t *testing.T) {
 
 func TestActSummary(t *testing.T) {
 	for _, x := range []struct {
-		verb admin.Verb
+		verb relay.Verb
 		end  admin.End
 		want string
 	}{
-		{admin.Hold, admin.End{Deliveries: 3, Messages: 2}, "Held: 3 deliveries of 2 messages."},
-		{admin.Retry, admin.End{Deliveries: 1, Messages: 1, Skipped: 2, Gone: 1, Failed: 4}, "Due now: 1 delivery of 1 message; 2 on hold (dawk queue release ends a hold); 1 ended by themselves meanwhile; 4 failed."},
-		{admin.Release, admin.End{Skipped: 2}, "Nothing was done: 2 not on hold."},
-		{admin.Delete, admin.End{}, "Nothing in the queue matches; nothing was done."},
+		{relay.VerbHold, admin.End{Deliveries: 3, Messages: 2}, "Held: 3 deliveries of 2 messages."},
+		{relay.VerbRetry, admin.End{Deliveries: 1, Messages: 1, Skipped: 2, Gone: 1, Failed: 4}, "Due now: 1 delivery of 1 message; 2 on hold (dawk queue release ends a hold); 1 ended by themselves meanwhile; 4 failed."},
+		{relay.VerbRelease, admin.End{Skipped: 2}, "Nothing was done: 2 not on hold."},
+		{relay.VerbDelete, admin.End{}, "Nothing in the queue matches; nothing was done."},
 	} {
 		if got := actSummary(admin.ActRequest{Verb: x.verb}, &x.end); got != x.want {
 			t.Errorf("%q", got)

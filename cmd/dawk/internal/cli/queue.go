@@ -37,14 +37,14 @@ func newQueueCommand(a *app) *cobra.Command {
 	}
 	cmd.AddCommand(newQueueListCommand(a), newQueueShowCommand(a), newQueueProvidersCommand(a))
 	for _, v := range []struct {
-		verb        admin.Verb
+		verb        relay.Verb
 		short, long string
 	}{
-		{admin.Retry, "Try messages now instead of at their time", "What is on hold stays there: release it instead."},
-		{admin.Hold, "Keep messages in the queue without trying them", "Time on hold does not count towards the age at which a message is returned."},
-		{admin.Release, "End a hold, and try the messages now", ""},
-		{admin.Delete, "Delete messages; nobody is told", pickRecipients + "\nWhat is deleted cannot be brought back. Look first with --dry-run."},
-		{admin.Bounce, "Give up on messages, and tell their senders", "The senders get the notice that they would get at the end of the message's lifetime.\n" + pickRecipients},
+		{relay.VerbRetry, "Try messages now instead of at their time", "What is on hold stays there: release it instead."},
+		{relay.VerbHold, "Keep messages in the queue without trying them", "Time on hold does not count towards the age at which a message is returned."},
+		{relay.VerbRelease, "End a hold, and try the messages now", ""},
+		{relay.VerbDelete, "Delete messages; nobody is told", pickRecipients + "\nWhat is deleted cannot be brought back. Look first with --dry-run."},
+		{relay.VerbBounce, "Give up on messages, and tell their senders", "The senders get the notice that they would get at the end of the message's lifetime.\n" + pickRecipients},
 	} {
 		cmd.AddCommand(newQueueActCommand(a, v.verb, v.short, v.long))
 	}
@@ -205,7 +205,7 @@ func (c *client) content(cmd *cobra.Command, w io.Writer, id relay.QueueID, head
 	return nil
 }
 
-func newQueueActCommand(a *app, verb admin.Verb, short, long string) *cobra.Command {
+func newQueueActCommand(a *app, verb relay.Verb, short, long string) *cobra.Command {
 	var all, dryRun, asJSON bool
 	cmd := &cobra.Command{
 		Use:   string(verb) + " FILTER…",
@@ -261,7 +261,7 @@ func (c *client) act(cmd *cobra.Command, a *app, req admin.ActRequest, asJSON bo
 	switch {
 	case end.Failed > 0:
 		return errReported
-	case end.Skipped > 0 && end.Deliveries == 0 && req.Verb == admin.Retry:
+	case end.Skipped > 0 && end.Deliveries == 0 && req.Verb == relay.VerbRetry:
 		return errReported
 	case end.Deliveries+end.Gone+end.Skipped == 0 && len(relay.MustParseFilter(req.Filter).IDs()) > 0:
 		return errors.New("the message is not in the queue, or another term of the filter does not hold for it; see dawk why ID")

@@ -101,8 +101,8 @@ func printActed(w io.Writer, req admin.ActRequest, a *admin.Acted) error {
 	return err
 }
 
-var doneWords = map[admin.Verb]string{admin.Retry: "due now", admin.Hold: "held", admin.Release: "released",
-	admin.Delete: "deleted", admin.Bounce: "bounced"}
+var doneWords = map[relay.Verb]string{relay.VerbRetry: "due now", relay.VerbHold: "held", relay.VerbRelease: "released",
+	relay.VerbDelete: "deleted", relay.VerbBounce: "bounced"}
 
 func actSummary(req admin.ActRequest, e *admin.End) string {
 	switch {
@@ -112,7 +112,7 @@ func actSummary(req admin.ActRequest, e *admin.End) string {
 		return fmt.Sprintf("Nothing was done: %s.", skipped(req.Verb, e.Skipped))
 	}
 	what := show.Plural(e.Deliveries, "delivery") + " of " + show.Plural(e.Messages, "message")
-	if req.Verb == admin.Delete || req.Verb == admin.Bounce { // which pick recipients
+	if req.Verb == relay.VerbDelete || req.Verb == relay.VerbBounce { // which pick recipients
 		what = show.Plural(e.Recipients, "recipient") + " of " + show.Plural(e.Messages, "message")
 	}
 	if req.DryRun {
@@ -132,11 +132,11 @@ func actSummary(req admin.ActRequest, e *admin.End) string {
 }
 
 // skipped says why a verb passed over Deliveries.
-func skipped(verb admin.Verb, n int) string {
+func skipped(verb relay.Verb, n int) string {
 	switch verb {
-	case admin.Retry:
+	case relay.VerbRetry:
 		return fmt.Sprintf("%d on hold (dawk queue release ends a hold)", n)
-	case admin.Hold:
+	case relay.VerbHold:
 		return fmt.Sprintf("%d on hold already", n)
 	}
 	return fmt.Sprintf("%d not on hold", n)

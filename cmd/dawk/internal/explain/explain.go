@@ -15,7 +15,6 @@ import (
 	"dawk/mx"
 	"dawk/relay"
 	"dawk/relay/accept"
-	"dawk/relay/admin"
 	"dawk/relay/identity"
 )
 
@@ -85,6 +84,6 @@ type Explainer struct {
 	Users       *identity.Users // nil: nobody can log in, or the file may not be read
 	usersUnread bool
 	Ledger      *identity.Ledger
-	Live        bool                    // of a relay that runs
-	Providers   func() []admin.Provider // what they take at the moment; nil: not known
+	Live        bool                        // of a relay that runs
+	Providers   func() []relay.ProviderLoad // what they take at the moment; nil: not known
 }

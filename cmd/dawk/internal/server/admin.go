@@ -10,7 +10,6 @@ import (
 	"dawk/cmd/dawk/internal/explain"
 	"dawk/queue"
 	"dawk/queue/boltstore"
-	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
 )
@@ -26,7 +25,7 @@ func (s *Server) adminHandler() http.Handler {
 		MaxAge:     time.Duration(s.cfg.Queue.MaxAge),
 		Route:      s.transport.Destination,
 		RouteHeld:  s.routeHeld,
-		Providers:  operated{s.dispatcher}.Providers,
+		Providers:  s.dispatcher.Providers,
 		Ready:      s.dispatching,
 		Store:      s.storeStats,
 		Verify: func(ctx context.Context) (admin.Report, error) {
@@ -78,46 +77,11 @@ func AdminReport(r queue.Report) admin.Report {
 	return out
 }
 
-// operated shows the dispatcher to package admin, which does not know it.
-type operated struct{ d *delivery.Dispatcher }
-
-func (o operated) Act(ctx context.Context, id relay.QueueID, verb admin.Verb) error {
-	return o.d.Act(ctx, id, delivery.Verb(verb))
-}
-
-func (o operated) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb admin.Verb) error {
-	return o.d.ActOn(ctx, id, job, recipients, delivery.Verb(verb))
-}
-
-func (o operated) Where(id relay.QueueID) []admin.Where {
-	var out []admin.Where
-	for _, w := range o.d.Where(id) {
-		a := admin.Where{Job: w.Job, State: w.State, Ahead: w.Ahead, RestUntil: w.RestUntil, Budget: w.Budget}
-		if w.Provider.Most > 0 {
-			p := adminProvider(w.Provider)
-			a.Provider = &p
-		}
-		out = append(out, a)
-	}
-	return out
-}
-
-func (o operated) Providers() []admin.Provider {
-	var out []admin.Provider
-	for _, p := range o.d.Providers() {
-		out = append(out, adminProvider(p))
-	}
-	return out
-}
-
-func adminProvider(p delivery.ProviderStats) admin.Provider {
-	return admin.Provider{Name: p.Name, Domains: p.Domains, Ready: p.Ready, Connections: p.Connections, Limit: p.Limit, Most: p.Most,
-		Rate: p.Rate, RecipientRate: p.RecipientRate, RestUntil: p.RestUntil, Resting: p.Resting,
-		SlowedAt: p.SlowedAt, SlowedBy: p.SlowedBy, GrowsAt: p.GrowsAt}
-}
+// operated is the dispatcher with the counts that package admin shows.
+type operated struct{ *delivery.Dispatcher }
 
 func (o operated) Stats() admin.Stats {
-	s := o.d.Stats()
+	s := o.Dispatcher.Stats()
 	return admin.Stats{Deliveries: s.Queued, InFlight: s.InFlight, Ready: s.Ready, Deferred: s.Deferred, Held: s.Held, Oldest: s.OldestArrival}
 }
 
@@ -129,7 +93,7 @@ func (s *Server) explainHandler(next http.Handler) http.Handler {
 		q, err := explain.ParseQuestion(v.Get("from"), v.Get("to"), v.Get("identity"))
 		if err == nil {
 			e := explain.Explainer{Cfg: s.cfg, Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
-				Live: true, Providers: operated{s.dispatcher}.Providers}
+				Live: true, Providers: s.dispatcher.Providers}
 			var x explain.Explanation
 			if x, err = e.Explain(req.Context(), q); err == nil {
 				writeJSON(w, http.StatusOK, x)
