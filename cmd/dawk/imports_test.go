@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -64,7 +65,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/mailtext", "dawk/relay/durable"}, nil},
 	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/mailtext", "dawk/relay/durable"}, []string{"golang.org/x/sys/unix"}},
 	"dawk/relay/postmaster":        {[]string{"dawk/relay"}, nil},
-	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/relay/replies"}, nil},
+	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/replies", "dawk/mx/oauth", "dawk/mx/shaping", "dawk/mx/survey"}, nil},
 }
 
 // One file each imports these, so that it can be replaced.
@@ -127,6 +128,66 @@ func TestImportsRunDownward(t *testing.T) {
 	for pkg := range mayImport {
 		if !seen[pkg] {
 			t.Errorf("package %s is in the table but not in the tree", pkg)
+		}
+	}
+}
+
+// TestArchitectureTable compares the table of packages in the documentation with
+// the code: every package has a row, and imports only what stands below it.
+func TestArchitectureTable(t *testing.T) {
+	const root, page = "../..", "../../docs/internals/architecture.md"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := map[string]int{}
+	for _, line := range strings.Split(string(text), "\n") {
+		cells := strings.Split(line, "|")
+		if len(cells) != 6 {
+			continue // not of the table: level, packages, what they own, third party
+		}
+		for i, name := range strings.Split(cells[2], "`") {
+			if i%2 == 1 {
+				row["dawk/"+name] = len(row) + 1
+			}
+		}
+	}
+	packages := map[string]bool{}
+	err = filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && d.Name() != "..") {
+			return fs.SkipDir
+		}
+		rel, err := filepath.Rel(root, file)
+		pkg := path.Join("dawk", filepath.ToSlash(path.Dir(rel)))
+		if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") || strings.HasSuffix(pkg, "test") {
+			return err
+		}
+		packages[pkg] = true
+		if row[pkg] == 0 {
+			t.Errorf("%s: package %s has no row in %s", rel, pkg, page)
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, im := range f.Imports {
+			p, _ := strconv.Unquote(im.Path.Value)
+			if strings.HasPrefix(p, "dawk/") && row[p] <= row[pkg] {
+				t.Errorf("%s imports %s, which does not stand below it in %s", rel, p, page)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range row {
+		if !packages[pkg] {
+			t.Errorf("%s has a row for %s, which is not in the tree", page, pkg)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"dawk/mx/shaping"
 	"dawk/relay"
 )
 
@@ -63,6 +64,11 @@ type Config struct {
 	Verify  func(context.Context) (Report, error)  // reads all of the store
 	Compact func(context.Context) (Report, error)  // rewrites the store
 	Backup  func(context.Context, io.Writer) error // a consistent copy
+
+	Explain   func(ctx context.Context, from, to, identity string) (Explanation, error) // its error is about the question
+	Logins    func() []LoginStatus                                                      // routes with a login, by name; makes no request
+	TestLogin func(ctx context.Context, route string) (LoginTest, error)                // its error: there is no such route
+	Budgets   func() []shaping.BudgetState                                              // what routes with a budget have used of it
 
 	Devices     *Devices                            // nil: there is no listener for devices
 	Holds       func() []UserHold                   // users on hold; cheap

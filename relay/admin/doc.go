@@ -11,6 +11,11 @@
 //	GET  /v1/queue/{id}/content?part=  its octets; part=headers for the header section
 //	POST /v1/queue/act                 ActRequest: do a verb to what a filter picks
 //	GET  /v1/shape?by=&filter=         how many, by destination or identity and by age (Shape)
+//	GET  /v1/providers                 what providers take now (Providers)
+//	GET  /v1/explain?from=&to=&identity= what would happen to a message (Explanation)
+//	GET  /v1/oauth                     routes with a login (LoginStatus)
+//	POST /v1/oauth/test?route=         log in, and send nothing (LoginTest)
+//	GET  /v1/budgets                   what routes with a budget have used of it
 //	GET  /v1/stats                     counts that cost nothing to ask (Stats)
 //	GET  /v1/health                    is the relay working (Health); 503 if it is not
 //	GET  /v1/devices                   who came to the listeners for devices (Device)

@@ -32,15 +32,30 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc("GET /v1/queue/{id}/content", h.content)
 	mux.HandleFunc("POST /v1/queue/act", h.act)
 	mux.HandleFunc("GET /v1/shape", h.shape)
-	mux.HandleFunc("GET /v1/providers", h.providers)
 	mux.HandleFunc("GET /v1/stats", h.stats)
 	mux.HandleFunc("GET /v1/health", h.health)
 	mux.HandleFunc("GET /v1/devices", h.devices)
 	mux.HandleFunc("GET /v1/holds", h.holds)
-	mux.HandleFunc("POST /v1/holds/release", h.releaseUser)
 	mux.HandleFunc("POST /v1/store/verify", h.verify)
 	mux.HandleFunc("POST /v1/store/compact", h.compact)
 	mux.HandleFunc("GET /v1/store/backup", h.backup)
+	for _, path := range []struct {
+		pattern string
+		offered bool
+		serve   http.HandlerFunc
+	}{
+		{"GET /v1/providers", h.Providers != nil, h.providers},
+		{"GET /v1/explain", h.Explain != nil, h.explanation},
+		{"GET /v1/oauth", h.Logins != nil, h.logins},
+		{"POST /v1/oauth/test", h.TestLogin != nil, h.testLogin},
+		{"GET /v1/budgets", h.Budgets != nil, h.budgets},
+		{"POST /v1/holds/release", h.ReleaseUser != nil, h.releaseUser},
+	} {
+		if !path.offered {
+			path.serve = func(w http.ResponseWriter, _ *http.Request) { fail(w, http.StatusNotImplemented, errNotOffered) }
+		}
+		mux.HandleFunc(path.pattern, path.serve)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("this dawk does not know %s %s: command and relay may be of different versions", r.Method, r.URL.Path))
 	})

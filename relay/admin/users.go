@@ -30,10 +30,6 @@ func (h *handler) holds(w http.ResponseWriter, _ *http.Request) {
 
 // releaseUser answers POST /v1/holds/release?name= with the hold that ended.
 func (h *handler) releaseUser(w http.ResponseWriter, r *http.Request) {
-	if h.ReleaseUser == nil {
-		fail(w, http.StatusNotImplemented, errNotOffered)
-		return
-	}
 	hold, err := h.ReleaseUser(r.URL.Query().Get("name"))
 	switch {
 	case errors.Is(err, ErrNotHeld):

@@ -5,44 +5,30 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
-	"dawk/mx/oauth"
 	"dawk/relay"
+	"dawk/relay/admin"
 )
 
-// LoginStatus is one line of `dawk oauth status`.
-type LoginStatus struct {
-	oauth.Status
-	HeldSince time.Time `json:"held_since,omitzero"`
-	Why       string    `json:"why,omitempty"` // what the last login brought
-}
-
-func LoginStatuses(l config.Logins) []LoginStatus {
-	var all []LoginStatus
+// LoginStatuses are the routes with a login, by name.
+func LoginStatuses(l config.Logins) []admin.LoginStatus {
+	var all []admin.LoginStatus
 	for _, s := range l {
-		all = append(all, LoginStatus{Status: s.Status()})
+		all = append(all, admin.LoginStatus{Status: s.Status()})
 	}
-	slices.SortFunc(all, func(a, b LoginStatus) int { return cmp.Compare(a.Route, b.Route) })
+	slices.SortFunc(all, func(a, b admin.LoginStatus) int { return cmp.Compare(a.Route, b.Route) })
 	return all
 }
 
-// LoginTest is what `dawk oauth test` found out.
-type LoginTest struct {
-	OK       bool     `json:"ok"`
-	Findings []string `json:"findings"`
-	Missing  []string `json:"missing,omitempty"` // what a refused login lacks
-}
-
 // TestLogin logs in at a route as a delivery would, and sends nothing.
-func TestLogin(ctx context.Context, t *mx.Transport, l config.Logins, route string) (LoginTest, error) {
+func TestLogin(ctx context.Context, t *mx.Transport, l config.Logins, route string) (admin.LoginTest, error) {
 	probed, ok := t.ProbeRoute(ctx, route)
 	if !ok {
-		return LoginTest{}, fmt.Errorf("there is no route %q with a smart host", route)
+		return admin.LoginTest{}, fmt.Errorf("there is no route %q with a smart host", route)
 	}
-	var out LoginTest
+	var out admin.LoginTest
 	for _, p := range probed {
 		where := cmp.Or(p.Host, "route "+p.Route)
 		switch {

@@ -13,6 +13,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/explain"
+	"dawk/relay/admin"
 )
 
 func newExplainCommand(a *app) *cobra.Command {
@@ -53,7 +54,7 @@ func (a *app) Explain(ctx context.Context, from, to, who string, asJSON bool) er
 	if err != nil {
 		return err
 	}
-	var x explain.Explanation
+	var x admin.Explanation
 	err = c.get(ctx, "/v1/explain", url.Values{"from": {q.From.String()}, "to": {q.To.String()}, "identity": {who}}, &x)
 	if errors.Is(err, errNotRunning) {
 		x, err = a.explainOffline(ctx, q)
@@ -74,10 +75,10 @@ func (a *app) Explain(ctx context.Context, from, to, who string, asJSON bool) er
 	return err
 }
 
-func (a *app) explainOffline(ctx context.Context, q explain.Question) (explain.Explanation, error) {
+func (a *app) explainOffline(ctx context.Context, q explain.Question) (admin.Explanation, error) {
 	cfg, err := config.LoadClient(a.configPath)
 	if err != nil {
-		return explain.Explanation{}, err
+		return admin.Explanation{}, err
 	}
 	return explain.Offline(ctx, cfg, q)
 }

@@ -26,6 +26,7 @@ import (
 	"dawk/mx/dns"
 	"dawk/mx/oauth"
 	"dawk/relay"
+	"dawk/relay/admin"
 )
 
 func newOAuthCommand(a *app) *cobra.Command {
@@ -75,7 +76,7 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	var all []check.LoginStatus
+	var all []admin.LoginStatus
 	running := true
 	if err := c.get(ctx, "/v1/oauth", nil, &all); errors.Is(err, errNotRunning) {
 		running = false
@@ -90,7 +91,7 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 	}
 	if asJSON {
 		if all == nil {
-			all = []check.LoginStatus{}
+			all = []admin.LoginStatus{}
 		}
 		if err := json.NewEncoder(a.stdout).Encode(all); err != nil {
 			return err
@@ -106,7 +107,7 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 	return nil
 }
 
-func printLogins(w io.Writer, all []check.LoginStatus, running bool) {
+func printLogins(w io.Writer, all []admin.LoginStatus, running bool) {
 	if len(all) == 0 {
 		fmt.Fprintln(w, "No route has a login.")
 		return
@@ -145,7 +146,7 @@ func (a *app) oauthTest(ctx context.Context, route string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	var out check.LoginTest
+	var out admin.LoginTest
 	err = c.one(ctx, http.MethodPost, "/v1/oauth/test", url.Values{"route": {route}}, &out)
 	if errors.Is(err, errNotRunning) {
 		out, err = a.testOffline(ctx, route)
@@ -173,19 +174,19 @@ func (a *app) oauthTest(ctx context.Context, route string, asJSON bool) error {
 }
 
 // testOffline tests a login without a relay that runs.
-func (a *app) testOffline(ctx context.Context, route string) (check.LoginTest, error) {
+func (a *app) testOffline(ctx context.Context, route string) (admin.LoginTest, error) {
 	cfg, err := config.Load(a.configPath)
 	if err != nil {
-		return check.LoginTest{}, err
+		return admin.LoginTest{}, err
 	}
 	mc, l, err := routesOffline(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return check.LoginTest{}, err
+		return admin.LoginTest{}, err
 	}
 	defer l.Close()
 	t, err := mx.NewTransport(mc)
 	if err != nil {
-		return check.LoginTest{}, err
+		return admin.LoginTest{}, err
 	}
 	defer t.Close()
 	return check.TestLogin(ctx, t, l, route)

@@ -15,6 +15,7 @@ import (
 	"dawk/mx"
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/admin"
 	"dawk/relay/identity"
 )
 
@@ -43,17 +44,17 @@ func ParseQuestion(from, to, who string) (Question, error) {
 }
 
 // Offline makes the answer from the files.
-func Offline(ctx context.Context, cfg *config.Config, q Question) (Explanation, error) {
+func Offline(ctx context.Context, cfg *config.Config, q Question) (admin.Explanation, error) {
 	var err error
 	e := Explainer{Cfg: cfg}
 	if e.Transport, err = NewTransport(cfg); err != nil {
-		return Explanation{}, err
+		return admin.Explanation{}, err
 	}
 	defer e.Transport.Close()
 	if cfg.WantsUsers() {
 		e.Users, err = identity.Open(cfg.Users.File, nil)
 		if err != nil && !errors.Is(err, fs.ErrPermission) {
-			return Explanation{}, err
+			return admin.Explanation{}, err
 		}
 		e.usersUnread = err != nil
 	}
@@ -61,7 +62,7 @@ func Offline(ctx context.Context, cfg *config.Config, q Question) (Explanation, 
 	rules := cfg.AcceptorConfig(slog.New(slog.DiscardHandler))
 	rules.Ledger = e.Ledger
 	if e.Acceptor, err = accept.New(rules, nil, nil); err != nil {
-		return Explanation{}, err
+		return admin.Explanation{}, err
 	}
 	return e.Explain(ctx, q)
 }

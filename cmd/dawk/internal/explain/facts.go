@@ -14,84 +14,16 @@ import (
 	"dawk/mx/survey"
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/admin"
 	"dawk/relay/dkim"
 	"dawk/relay/identity"
 )
 
-// Explanation is the answer of `dawk explain`.
-type Explanation struct {
-	OK      bool      `json:"ok"` // it would be offered to a host
-	Verdict string    `json:"verdict"`
-	Live    bool      `json:"live"` // a running relay answered
-	Now     time.Time `json:"now"`
-
-	From relay.Path    `json:"from"` // as asked
-	To   relay.Path    `json:"to"`
-	Who  explainedUser `json:"identity"`
-
-	Refused  relay.Reply    `json:"refused,omitzero"` // by the rules of acceptance
-	SendFrom relay.Path     `json:"send_from"`        // after rewriting
-	SendTo   relay.Path     `json:"send_to"`          // after redirection
-	Held     string         `json:"held,omitempty"`   // why it would wait for an operator
-	Signed   []signedBy     `json:"signed,omitempty"`
-	Unsigned string         `json:"unsigned,omitempty"` // why it is not signed
-	MaxSize  int64          `json:"max_size"`           // octets
-	Route    explainedRoute `json:"route"`
-
-	Destination survey.Destination `json:"destination"`
-	Limits      []string           `json:"limits,omitempty"`
-	Waiting     string             `json:"waiting,omitempty"` // for a provider that takes less at the moment, and why
-	EHLO        string             `json:"ehlo"`
-	Retry       []string           `json:"retry"`
-	MaxAge      string             `json:"max_age"`
-	DelayNotice string             `json:"delay_notice,omitempty"` // "": none
-	Bounce      explainedBounce    `json:"bounce"`
-}
-
-type explainedUser struct {
-	Name    string          `json:"name,omitempty"`
-	Known   bool            `json:"known"` // stands in the file of users
-	Note    string          `json:"note,omitempty"`
-	Senders []string        `json:"senders,omitempty"` // empty: any
-	MayAll  bool            `json:"may_send_as_anybody,omitempty"`
-	Quotas  []identity.Left `json:"quotas,omitempty"`
-	Others  []string        `json:"others,omitempty"` // users who may send as From, where none was named
-
-	Listeners []explainedListener `json:"listeners,omitempty"` // that trust the address of a client without login
-}
-
-type explainedListener struct {
-	Address string          `json:"address"`
-	Quotas  []identity.Left `json:"quotas,omitempty"`
-}
-
-type signedBy struct {
-	Record string `json:"record"` // "2026a._domainkey.example.org"
-	Kind   string `json:"kind"`   // "rsa", "ed25519" or "unknown": the key may not be read
-}
-
-type explainedRoute struct {
-	Line      int       `json:"line,omitempty"` // of the [[route]] in the configuration file
-	Name      string    `json:"name,omitempty"` // "": no route matches
-	Via       []string  `json:"via,omitempty"`
-	User      string    `json:"user,omitempty"`
-	Routes    int       `json:"routes"` // how many there are
-	HeldSince time.Time `json:"held_since,omitzero"`
-	HeldWhy   string    `json:"held_why,omitempty"`
-}
-
-type explainedBounce struct {
-	To    relay.Path     `json:"to,omitzero"` // null: nobody
-	Route explainedRoute `json:"route,omitzero"`
-	Hosts []string       `json:"hosts,omitempty"`
-	Note  string         `json:"note,omitempty"`
-}
-
 // Explain finds everything out. Its error is about the question.
-func (e *Explainer) Explain(ctx context.Context, q Question) (Explanation, error) {
+func (e *Explainer) Explain(ctx context.Context, q Question) (admin.Explanation, error) {
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
-	x := Explanation{Now: time.Now(), Live: e.Live, From: q.From, To: q.To, MaxSize: int64(e.Cfg.Limits.MaxMessageSize), EHLO: e.Cfg.Hostname}
+	x := admin.Explanation{Now: time.Now(), Live: e.Live, From: q.From, To: q.To, MaxSize: int64(e.Cfg.Limits.MaxMessageSize), EHLO: e.Cfg.Hostname}
 	user, err := e.who(&x, q)
 	if err != nil {
 		return x, err
@@ -118,12 +50,12 @@ func (e *Explainer) Explain(ctx context.Context, q Question) (Explanation, error
 	e.sign(&x, m)
 	e.limits(&x)
 	e.bounce(ctx, &x)
-	x.conclude()
+	conclude(&x)
 	return x, nil
 }
 
 // who says what is known of the identity.
-func (e *Explainer) who(x *Explanation, q Question) (*identity.User, error) {
+func (e *Explainer) who(x *admin.Explanation, q Question) (*identity.User, error) {
 	x.Who.Name = q.identity
 	switch {
 	case q.identity == "":
@@ -144,7 +76,7 @@ func (e *Explainer) who(x *Explanation, q Question) (*identity.User, error) {
 	if u == nil {
 		return nil, fmt.Errorf("there is no user %s in %s", relay.Sanitize(q.identity), e.Cfg.Users.File)
 	}
-	x.Who = explainedUser{Name: u.Name, Known: true, Senders: u.Senders(), MayAll: len(u.Senders()) == 0, Quotas: e.Ledger.Left(u)}
+	x.Who = admin.ExplainedUser{Name: u.Name, Known: true, Senders: u.Senders(), MayAll: len(u.Senders()) == 0, Quotas: e.Ledger.Left(u)}
 	if u.MaxMessageSize > 0 && (x.MaxSize == 0 || u.MaxMessageSize < x.MaxSize) {
 		x.MaxSize = u.MaxMessageSize
 	}
@@ -156,7 +88,7 @@ func (e *Explainer) who(x *Explanation, q Question) (*identity.User, error) {
 }
 
 // held says that the ledger holds all mail of u, if it does.
-func (e *Explainer) held(x *Explanation, u *identity.User) {
+func (e *Explainer) held(x *admin.Explanation, u *identity.User) {
 	for _, h := range e.Ledger.Holds() {
 		if strings.EqualFold(h.Name, u.Name) {
 			x.Held = "all mail of " + u.Name + " is on hold: " + h.Rule + "; see `dawk user release`"
@@ -170,7 +102,7 @@ const networkPrefix = "network:"
 // trusts its address and limits it; nil: nothing limits it, or a whole network
 // was asked for, whose addresses have quotas each of their own. Every listener
 // that trusts it is named: which one it comes to is its own choice.
-func (e *Explainer) client(x *Explanation, network string) *identity.User {
+func (e *Explainer) client(x *admin.Explanation, network string) *identity.User {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(network, "/64"))
 	if err != nil {
 		x.Who.Note = "a client without login; quotas go by address: ask for one, as in network:192.0.2.7"
@@ -182,7 +114,7 @@ func (e *Explainer) client(x *Explanation, network string) *identity.User {
 		if !slices.ContainsFunc(relay.Prefixes(l.TrustedNetworks), func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) }) {
 			continue
 		}
-		at := explainedListener{Address: l.Address}
+		at := admin.ExplainedListener{Address: l.Address}
 		if policy := l.Policy(); policy.Watched() {
 			u := identity.ForClient(addr, policy)
 			at.Quotas = e.Ledger.Left(u)
@@ -223,7 +155,7 @@ func (e *Explainer) mayUse(from relay.Path) (names []string) {
 }
 
 // schedule is what happens to mail that does not go at once.
-func (e *Explainer) schedule(x *Explanation, m *relay.Message) {
+func (e *Explainer) schedule(x *admin.Explanation, m *relay.Message) {
 	for _, d := range e.Cfg.Queue.Retry {
 		x.Retry = append(x.Retry, d.String())
 	}
@@ -234,8 +166,8 @@ func (e *Explainer) schedule(x *Explanation, m *relay.Message) {
 }
 
 // route is the [[route]] of a destination as the file has it.
-func (e *Explainer) route(d *survey.Destination) explainedRoute {
-	out := explainedRoute{Routes: len(e.Cfg.Routes)}
+func (e *Explainer) route(d *survey.Destination) admin.ExplainedRoute {
+	out := admin.ExplainedRoute{Routes: len(e.Cfg.Routes)}
 	if d.Route < 0 || d.Route >= len(e.Cfg.Routes) {
 		return out
 	}
@@ -252,7 +184,7 @@ func (e *Explainer) route(d *survey.Destination) explainedRoute {
 
 // sign says which keys would sign, by the domain of From. A message without
 // From field of the same domain is signed otherwise.
-func (e *Explainer) sign(x *Explanation, m *relay.Message) {
+func (e *Explainer) sign(x *admin.Explanation, m *relay.Message) {
 	domain := m.From.Domain()
 	if domain == "" {
 		domain = e.Cfg.Hostname
@@ -266,7 +198,7 @@ func (e *Explainer) sign(x *Explanation, m *relay.Message) {
 		if err != nil || k.Domain != domain {
 			continue
 		}
-		x.Signed = append(x.Signed, signedBy{Record: k.RecordName(), Kind: keyKind(k)})
+		x.Signed = append(x.Signed, admin.SignedBy{Record: k.RecordName(), Kind: keyKind(k)})
 	}
 	if x.Signed == nil {
 		x.Unsigned = "no [[dkim]] section is for " + domain
@@ -285,7 +217,7 @@ func keyKind(k dkim.Key) string {
 }
 
 // bounce says who would be told of a failure, and how.
-func (e *Explainer) bounce(ctx context.Context, x *Explanation) {
+func (e *Explainer) bounce(ctx context.Context, x *admin.Explanation) {
 	to := x.SendFrom
 	if to.IsNull() {
 		if to = e.Cfg.PostmasterPath(); to.IsNull() {
@@ -308,7 +240,7 @@ func (e *Explainer) bounce(ctx context.Context, x *Explanation) {
 }
 
 // conclude is the last sentence.
-func (x *Explanation) conclude() {
+func conclude(x *admin.Explanation) {
 	hosts := x.Destination.Reply()
 	switch {
 	case !x.Refused.IsZero():
@@ -323,7 +255,7 @@ func (x *Explanation) conclude() {
 		x.Verdict = "It would be accepted and wait until the login of route " + x.Route.Name + " works again: " + x.Route.HeldWhy
 	default:
 		x.OK = true
-		x.Verdict = "It would be accepted and offered to " + x.firstHost() + "."
+		x.Verdict = "It would be accepted and offered to " + firstHost(x) + "."
 		if x.Waiting != "" {
 			x.Verdict += " It may have to wait for " + x.Waiting + "."
 		}
@@ -331,7 +263,7 @@ func (x *Explanation) conclude() {
 	x.Verdict = relay.Sanitize(x.Verdict)
 }
 
-func (x *Explanation) firstHost() string {
+func firstHost(x *admin.Explanation) string {
 	for i := range x.Destination.Hosts {
 		h := &x.Destination.Hosts[i]
 		if h.Trouble.IsZero() {

@@ -4,10 +4,11 @@ import (
 	"fmt"
 
 	"dawk/mx"
+	"dawk/relay/admin"
 )
 
 // limits says what slows the mail down on its way out.
-func (e *Explainer) limits(x *Explanation) {
+func (e *Explainer) limits(x *admin.Explanation) {
 	say := func(format string, args ...any) { x.Limits = append(x.Limits, fmt.Sprintf(format, args...)) }
 	say("%d connections at once to all destinations ([delivery] max_connections)", e.Cfg.Delivery.MaxConnections)
 	if x.Destination.ByMX {
@@ -32,7 +33,7 @@ func (e *Explainer) limits(x *Explanation) {
 
 // providerLimits are those of whoever runs the first host: all domains whose
 // mail it takes share them.
-func (e *Explainer) providerLimits(x *Explanation, say func(string, ...any)) {
+func (e *Explainer) providerLimits(x *admin.Explanation, say func(string, ...any)) {
 	for i := range x.Destination.Hosts {
 		h := &x.Destination.Hosts[i]
 		if !h.Trouble.IsZero() || h.Provider == "" {
@@ -55,7 +56,7 @@ func (e *Explainer) providerLimits(x *Explanation, say func(string, ...any)) {
 }
 
 // now says what a provider takes less of at this moment than the rules allow.
-func (e *Explainer) now(x *Explanation, provider string, say func(string, ...any)) {
+func (e *Explainer) now(x *admin.Explanation, provider string, say func(string, ...any)) {
 	if e.Providers == nil {
 		return
 	}

@@ -10,11 +10,12 @@ import (
 	"dawk/cmd/dawk/internal/show"
 	"dawk/mx/survey"
 	"dawk/relay"
+	"dawk/relay/admin"
 	"dawk/relay/identity"
 )
 
 // Explanation tells the story of a message that does not exist yet.
-func (p Printer) Explanation(x *Explanation) error {
+func (p Printer) Explanation(x *admin.Explanation) error {
 	source := "from the files: no relay runs, so quotas are as written last, and holds and limits of the moment are not known"
 	if x.Live {
 		source = "as the running relay would have it now"
@@ -62,7 +63,7 @@ func quotaWords(quotas []identity.Left) (words []string) {
 }
 
 // identity says who sends, and what the rules of acceptance make of it.
-func (p Printer) identity(x *Explanation) {
+func (p Printer) identity(x *admin.Explanation) {
 	switch {
 	case !x.Who.Known && x.Who.Name != "":
 		p.fact("Identity", "%s: %s", x.Who.Name, x.Who.Note)
@@ -99,7 +100,7 @@ func (p Printer) identity(x *Explanation) {
 	}
 }
 
-func (p Printer) signature(x *Explanation) {
+func (p Printer) signature(x *admin.Explanation) {
 	if len(x.Signed) == 0 {
 		p.fact("Signature", "none: %s", x.Unsigned)
 		return
@@ -109,7 +110,7 @@ func (p Printer) signature(x *Explanation) {
 	}
 }
 
-func routeStory(r explainedRoute) string {
+func routeStory(r admin.ExplainedRoute) string {
 	words := "by MX: there is no [[route]]"
 	if r.Routes > 0 {
 		words = "by MX: no [[route]] matches"
@@ -136,7 +137,7 @@ func routeStory(r explainedRoute) string {
 }
 
 // sources says which face the mail shows.
-func (p Printer) sources(x *Explanation) {
+func (p Printer) sources(x *admin.Explanation) {
 	if len(x.Destination.Sources) == 0 {
 		p.fact("Leaves as", "EHLO %s, from the address that the system chooses", x.EHLO)
 	}
@@ -212,7 +213,7 @@ func hostRows(t *tabwriter.Writer, h *survey.HostView) {
 	}
 }
 
-func delayWords(x *Explanation) string {
+func delayWords(x *admin.Explanation) string {
 	words := "given up after " + x.MaxAge
 	if x.DelayNotice != "" {
 		words = "the sender is told after " + x.DelayNotice + "; " + words
@@ -220,7 +221,7 @@ func delayWords(x *Explanation) string {
 	return words
 }
 
-func bounceStory(b *explainedBounce) string {
+func bounceStory(b *admin.ExplainedBounce) string {
 	if b.To.IsNull() {
 		return b.Note
 	}

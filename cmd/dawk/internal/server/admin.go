@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"dawk/cmd/dawk/internal/check"
 	"dawk/cmd/dawk/internal/explain"
 	"dawk/queue"
 	"dawk/queue/boltstore"
@@ -32,10 +33,16 @@ func (s *Server) adminHandler() http.Handler {
 			report, err := s.queue.Verify(ctx)
 			return AdminReport(report), err
 		},
-		Compact:     func(ctx context.Context) (admin.Report, error) { return Compact(ctx, s.queue) },
-		Backup:      s.queue.Backup,
-		Version:     Version(),
-		Devices:     s.devices,
+		Compact: func(ctx context.Context) (admin.Report, error) { return Compact(ctx, s.queue) },
+		Backup:  s.queue.Backup,
+		Version: Version(),
+		Devices: s.devices,
+		Explain: s.explain,
+		Logins:  func() []admin.LoginStatus { return check.LoginStatuses(s.logins) },
+		TestLogin: func(ctx context.Context, route string) (admin.LoginTest, error) {
+			return check.TestLogin(ctx, s.transport, s.logins, route)
+		},
+		Budgets:     s.transport.Budgets,
 		Holds:       s.userHolds,
 		ReleaseUser: s.releaseUser,
 		Log:         s.log,
@@ -85,23 +92,13 @@ func (o operated) Stats() admin.Stats {
 	return admin.Stats{Deliveries: s.Queued, InFlight: s.InFlight, Ready: s.Ready, Deferred: s.Deferred, Held: s.Held, Oldest: s.OldestArrival}
 }
 
-// explainHandler serves `dawk explain`, before the paths of next.
-func (s *Server) explainHandler(next http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, req *http.Request) {
-		v := req.URL.Query()
-		q, err := explain.ParseQuestion(v.Get("from"), v.Get("to"), v.Get("identity"))
-		if err == nil {
-			e := explain.Explainer{Cfg: s.cfg, Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
-				Live: true, Providers: s.dispatcher.Providers}
-			var x explain.Explanation
-			if x, err = e.Explain(req.Context(), q); err == nil {
-				writeJSON(w, http.StatusOK, x)
-				return
-			}
-		}
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
-	})
-	mux.Handle("/", next)
-	return mux
+// explain answers `dawk explain` as the relay would act now.
+func (s *Server) explain(ctx context.Context, from, to, who string) (admin.Explanation, error) {
+	q, err := explain.ParseQuestion(from, to, who)
+	if err != nil {
+		return admin.Explanation{}, err
+	}
+	e := explain.Explainer{Cfg: s.cfg, Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
+		Live: true, Providers: s.dispatcher.Providers}
+	return e.Explain(ctx, q)
 }

@@ -3,11 +3,8 @@ package server
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"net/http"
 	"time"
 
-	"dawk/cmd/dawk/internal/check"
 	"dawk/mx"
 	"dawk/relay"
 	"dawk/relay/accept"
@@ -88,37 +85,4 @@ func (s *Server) routesHeld() map[string]bool {
 		all[h.Route] = true
 	}
 	return all
-}
-
-// loginHandler serves the paths of `dawk oauth`, before those of next.
-func (s *Server) loginHandler(next http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/oauth", func(w http.ResponseWriter, _ *http.Request) {
-		all := check.LoginStatuses(s.logins)
-		for i := range all {
-			if since, why := s.routeHeld(all[i].Route); !since.IsZero() {
-				all[i].HeldSince, all[i].Why, all[i].Remedy = since, why.String(), why.Remedy
-			}
-		}
-		writeJSON(w, http.StatusOK, all)
-	})
-	mux.HandleFunc("POST /v1/oauth/test", func(w http.ResponseWriter, q *http.Request) {
-		out, err := check.TestLogin(q.Context(), s.transport, s.logins, q.URL.Query().Get("route"))
-		if err != nil {
-			writeJSON(w, http.StatusNotFound, map[string]string{"error": err.Error()})
-			return
-		}
-		writeJSON(w, http.StatusOK, out)
-	})
-	mux.HandleFunc("GET /v1/budgets", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, s.transport.Budgets())
-	})
-	mux.Handle("/", next)
-	return mux
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v) //nolint:errcheck // the client has gone if this fails
 }

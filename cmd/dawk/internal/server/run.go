@@ -38,7 +38,7 @@ func (s *Server) Listen() (err error) {
 	if s.socketL, err = admin.Listen(filepath.Join(s.cfg.DataDir, admin.SocketName)); err != nil {
 		return err
 	}
-	s.socket = &http.Server{Handler: s.explainHandler(s.loginHandler(s.adminHandler())), ReadHeaderTimeout: 10 * time.Second}
+	s.socket = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 10 * time.Second}
 	return nil
 }
 

@@ -1,0 +1,95 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+
+	"dawk/mx/survey"
+	"dawk/relay"
+	"dawk/relay/identity"
+)
+
+// Explanation is the answer of `dawk explain`.
+type Explanation struct {
+	OK      bool      `json:"ok"` // it would be offered to a host
+	Verdict string    `json:"verdict"`
+	Live    bool      `json:"live"` // a running relay answered
+	Now     time.Time `json:"now"`
+
+	From relay.Path    `json:"from"` // as asked
+	To   relay.Path    `json:"to"`
+	Who  ExplainedUser `json:"identity"`
+
+	Refused  relay.Reply    `json:"refused,omitzero"` // by the rules of acceptance
+	SendFrom relay.Path     `json:"send_from"`        // after rewriting
+	SendTo   relay.Path     `json:"send_to"`          // after redirection
+	Held     string         `json:"held,omitempty"`   // why it would wait for an operator
+	Signed   []SignedBy     `json:"signed,omitempty"`
+	Unsigned string         `json:"unsigned,omitempty"` // why it is not signed
+	MaxSize  int64          `json:"max_size"`           // octets
+	Route    ExplainedRoute `json:"route"`
+
+	Destination survey.Destination `json:"destination"`
+	Limits      []string           `json:"limits,omitempty"`
+	Waiting     string             `json:"waiting,omitempty"` // for a provider that takes less at the moment, and why
+	EHLO        string             `json:"ehlo"`
+	Retry       []string           `json:"retry"`
+	MaxAge      string             `json:"max_age"`
+	DelayNotice string             `json:"delay_notice,omitempty"` // "": none
+	Bounce      ExplainedBounce    `json:"bounce"`
+}
+
+// ExplainedUser is who would send.
+type ExplainedUser struct {
+	Name    string          `json:"name,omitempty"`
+	Known   bool            `json:"known"` // stands in the file of users
+	Note    string          `json:"note,omitempty"`
+	Senders []string        `json:"senders,omitempty"` // empty: any
+	MayAll  bool            `json:"may_send_as_anybody,omitempty"`
+	Quotas  []identity.Left `json:"quotas,omitempty"`
+	Others  []string        `json:"others,omitempty"` // users who may send as From, where none was named
+
+	Listeners []ExplainedListener `json:"listeners,omitempty"` // that trust the address of a client without login
+}
+
+// ExplainedListener is a listener that trusts the address of a client without login.
+type ExplainedListener struct {
+	Address string          `json:"address"`
+	Quotas  []identity.Left `json:"quotas,omitempty"`
+}
+
+// SignedBy is a DKIM key that would sign.
+type SignedBy struct {
+	Record string `json:"record"` // "2026a._domainkey.example.org"
+	Kind   string `json:"kind"`   // "rsa", "ed25519" or "unknown": the key may not be read
+}
+
+// ExplainedRoute is the route that mail would take.
+type ExplainedRoute struct {
+	Line      int       `json:"line,omitempty"` // of the [[route]] in the configuration file
+	Name      string    `json:"name,omitempty"` // "": no route matches
+	Via       []string  `json:"via,omitempty"`
+	User      string    `json:"user,omitempty"`
+	Routes    int       `json:"routes"` // how many there are
+	HeldSince time.Time `json:"held_since,omitzero"`
+	HeldWhy   string    `json:"held_why,omitempty"`
+}
+
+// ExplainedBounce is where a notice of failure would go.
+type ExplainedBounce struct {
+	To    relay.Path     `json:"to,omitzero"` // null: nobody
+	Route ExplainedRoute `json:"route,omitzero"`
+	Hosts []string       `json:"hosts,omitempty"`
+	Note  string         `json:"note,omitempty"`
+}
+
+// explanation answers GET /v1/explain.
+func (h *handler) explanation(w http.ResponseWriter, r *http.Request) {
+	v := r.URL.Query()
+	x, err := h.Explain(r.Context(), v.Get("from"), v.Get("to"), v.Get("identity"))
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	answer(w, http.StatusOK, x)
+}

@@ -1,0 +1,51 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+
+	"dawk/mx/oauth"
+)
+
+// LoginStatus is one line of `dawk oauth status`.
+type LoginStatus struct {
+	oauth.Status
+	HeldSince time.Time `json:"held_since,omitzero"`
+	Why       string    `json:"why,omitempty"` // what the last login brought
+}
+
+// LoginTest is what `dawk oauth test` found out.
+type LoginTest struct {
+	OK       bool     `json:"ok"`
+	Findings []string `json:"findings"`
+	Missing  []string `json:"missing,omitempty"` // what a refused login lacks
+}
+
+// logins answers GET /v1/oauth.
+func (h *handler) logins(w http.ResponseWriter, _ *http.Request) {
+	all := append([]LoginStatus{}, h.Logins()...)
+	for i := range all {
+		if h.RouteHeld == nil {
+			break
+		}
+		if since, why := h.RouteHeld(all[i].Route); !since.IsZero() {
+			all[i].HeldSince, all[i].Why, all[i].Remedy = since, why.String(), why.Remedy
+		}
+	}
+	answer(w, http.StatusOK, all)
+}
+
+// testLogin answers POST /v1/oauth/test?route=.
+func (h *handler) testLogin(w http.ResponseWriter, r *http.Request) {
+	out, err := h.TestLogin(r.Context(), r.URL.Query().Get("route"))
+	if err != nil {
+		fail(w, http.StatusNotFound, err)
+		return
+	}
+	answer(w, http.StatusOK, out)
+}
+
+// budgets answers GET /v1/budgets.
+func (h *handler) budgets(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, h.Budgets())
+}
