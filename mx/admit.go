@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -84,14 +85,14 @@ func (t *Transport) Provider(destination string) string {
 }
 
 // Allowance is what a provider takes, or a route with `via`, which Provider
-// makes a provider of its own: its budget's connections, and no rates.
-func (t *Transport) Allowance(provider string) shaping.Rule {
-	if strings.HasPrefix(provider, RoutePrefix) {
-		rule := shaping.Rule{Name: provider, Connections: t.cfg.Shaping.Connections}
-		if r := t.byDestination(provider); r != nil && r.Budget.Connections > 0 {
-			rule.Connections = r.Budget.Connections
-		}
-		return rule
+// makes a provider of its own.
+func (t *Transport) Allowance(provider string) (rule shaping.Rule) {
+	if r := t.byDestination(provider); r != nil {
+		rule = r.takes
+	} else if !strings.HasPrefix(provider, RoutePrefix) {
+		rule = t.cfg.Shaping.Rule(provider)
 	}
-	return t.cfg.Shaping.Rule(provider)
+	rule.Name, rule.Connections = provider, cmp.Or(rule.Connections, t.cfg.Shaping.Connections)
+	rule.Recipients = cmp.Or(rule.Recipients, t.cfg.RecipientsPerMessage)
+	return rule
 }

@@ -108,6 +108,9 @@ func (a *attempt) by(r *compiled, rest []int) {
 func (a *attempt) plan(r *compiled, pol policy, domain string) plan {
 	if r != nil && len(r.Via) > 0 {
 		a.res.Route = r.Name
+		if a.task.Admission != nil {
+			a.task.Admission.Admit(r.first.destination) // it has that connection: this counts recipients
+		}
 		p := a.t.planVia(a.use.Ctx, r)
 		p.targets = a.t.health.order(p.targets)
 		return p

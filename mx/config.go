@@ -112,6 +112,7 @@ type Route struct {
 	Token      bool                  // Credential gives OAuth2 access tokens
 	Provider   replies.Provider
 	Budget     shaping.Budget
+	Limits     shaping.Rule // of the hosts in Via; zero values: those of Budget, or of any provider
 	// RecipientsPerMessage is Config.RecipientsPerMessage for this route; 0: that.
 	RecipientsPerMessage int
 	// Certificate is ours, for hosts that know their clients by it; nil: none.

@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -55,6 +56,9 @@ func budgets(routes []*compiled) {
 			}
 			r.first = shared[m]
 		}
+		limits := r.Limits
+		limits.Connections = cmp.Or(limits.Connections, r.Budget.Connections)
+		r.first.takes = r.first.takes.Within(limits)
 		if r.first == r {
 			r.budget = shaping.NewMeter(r.Budget)
 		} else {

@@ -18,6 +18,7 @@ type compiled struct {
 	gate        gate
 	budget      *shaping.Meter // never nil in a Transport
 	first       *compiled      // of all routes to its mailbox; never nil in a Transport
+	takes       shaping.Rule   // of the first one: the limits of all of them
 }
 
 // mailPattern matches mailboxes: by domain, by parent domain, or one mailbox.

@@ -105,7 +105,8 @@ func (t *Transport) planVia(ctx context.Context, r *compiled) plan {
 	for i := range p.targets {
 		tg := &p.targets[i]
 		tg.recipients = r.RecipientsPerMessage
-		tg.account, tg.most = r.first.destination, t.Allowance(r.first.destination).Connections
+		tg.account, tg.rule = r.first.destination, t.Allowance(r.first.destination)
+		tg.most = tg.rule.Connections
 	}
 	return p
 }

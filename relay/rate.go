@@ -37,6 +37,9 @@ func ParseRate(s string) (Rate, error) {
 	return Rate{n, time.Duration(per)}, nil
 }
 
+// Each is the time that an event has, if they come evenly; 0: there is no limit.
+func (r Rate) Each() time.Duration { return r.Per / time.Duration(max(1, r.N)) }
+
 // String is the form that ParseRate reads; "" for the zero value.
 func (r Rate) String() string {
 	if r.N == 0 {

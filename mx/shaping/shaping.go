@@ -26,6 +26,7 @@ type Rule struct {
 	MessagesPerConnection int        //
 	Rate                  relay.Rate // messages; N below 0: none, whatever the rule that it overrides says
 	RecipientRate         relay.Rate // recipients, likewise
+	Recipients            int        // in one transaction
 
 	Documented int    // connections at once that the provider itself names; 0: it names none
 	Checked    string // when the source was read, "2026-11"
@@ -69,6 +70,27 @@ func New(connections int, own []Rule) (*Shaping, error) {
 		errs = append(errs, s.index(s.rules[name]))
 	}
 	return s, errors.Join(errs...)
+}
+
+// Within is r with each limit of own that is stricter, or that r lacks.
+func (r Rule) Within(own Rule) Rule {
+	for _, n := range []struct {
+		own int
+		to  *int
+	}{{own.Connections, &r.Connections}, {own.MessagesPerConnection, &r.MessagesPerConnection}, {own.Recipients, &r.Recipients}} {
+		if n.own > 0 && (*n.to == 0 || n.own < *n.to) {
+			*n.to = n.own
+		}
+	}
+	for _, n := range []struct {
+		own relay.Rate
+		to  *relay.Rate
+	}{{own.Rate, &r.Rate}, {own.RecipientRate, &r.RecipientRate}} {
+		if n.own.N > 0 && (n.to.N == 0 || n.own.Each() > n.to.Each()) {
+			*n.to = n.own
+		}
+	}
+	return r
 }
 
 func (s *Shaping) override(own Rule) error {

@@ -22,6 +22,15 @@ type Allowance struct {
 	Connections   int        // at once; 0: Config.PerProvider
 	Rate          relay.Rate // messages; zero: no limit
 	RecipientRate relay.Rate // recipients of messages, likewise
+	Recipients    int        // in one transaction: a Delivery with more counts as several messages; 0: no limit
+}
+
+// messages is how many a Delivery counts as.
+func (a *Allowance) messages(recipients int) int {
+	if a.Recipients <= 0 {
+		return 1
+	}
+	return (recipients + a.Recipients - 1) / a.Recipients
 }
 
 // complete gives each limit a function.

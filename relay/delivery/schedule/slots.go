@@ -21,7 +21,7 @@ func (f *Slot) Provider() string { return f.p.name }
 // Has says whether the slot is for that provider already, with nothing to count.
 // It needs no lock.
 func (f *Slot) Has(provider string) bool {
-	if f.p.name != provider || !f.known && f.p.recipients.limited() {
+	if f.p.name != provider || !f.known && (f.p.recipients.limited() || f.p.messages.limited()) {
 		return false
 	}
 	f.known = true
@@ -46,6 +46,7 @@ func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
 	f.known = true
 	if f.p.name == name {
 		if first {
+			f.p.messages.take(now, f.p.allowed.messages(recipients)-1)
 			f.p.recipients.take(now, recipients-1)
 		}
 		return true
@@ -60,7 +61,7 @@ func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
 		s.letGo(p)
 		return false
 	}
-	p.messages.take(now, 1)
+	p.messages.take(now, p.allowed.messages(recipients))
 	p.recipients.take(now, recipients)
 	old := f.p
 	old.slots--

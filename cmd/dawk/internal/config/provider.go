@@ -98,15 +98,25 @@ func (c *Config) checkProvider(at string, p *ProviderConfig) {
 			c.doc.Fault(fmt.Sprintf("%s.mx[%d]", at, j), "%v", err)
 		}
 	}
-	for _, n := range []struct {
-		key   string
-		value int
-	}{{"connections", p.Connections}, {"messages_per_connection", p.MessagesPerConnection}} {
+	c.checkTakes(at, []numberKey{{"connections", p.Connections}, {"messages_per_connection", p.MessagesPerConnection}},
+		[]rateKey{{"rate", p.Rate}, {"recipient_rate", p.RecipientRate}})
+}
+
+type numberKey struct {
+	key   string
+	value int
+}
+
+type rateKey struct{ key, value string }
+
+// checkTakes looks at the keys that say what a provider or a smart host takes.
+func (c *Config) checkTakes(at string, numbers []numberKey, rates []rateKey) {
+	for _, n := range numbers {
 		if path := at + "." + n.key; c.doc.Has(path) {
 			c.atLeast(path, n.value, 1)
 		}
 	}
-	for _, r := range []struct{ key, value string }{{"rate", p.Rate}, {"recipient_rate", p.RecipientRate}} {
+	for _, r := range rates {
 		if !c.doc.Has(at + "." + r.key) {
 			continue
 		}

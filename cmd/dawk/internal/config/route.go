@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"dawk/mx"
+	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
@@ -103,6 +104,22 @@ type RouteConfig struct {
 	// beyond go to the mailbox then
 	// Default: `"never"`
 	RewriteFrom string `toml:"rewrite_from"`
+
+	// what the smart host takes, as in `[[provider]]`: connections at once
+	// Default: by type, else `delivery.connections_per_provider`
+	Connections int `toml:"connections"`
+	// then the connection is closed
+	// Default: 50
+	MessagesPerConnection int `toml:"messages_per_connection"`
+	// messages in a time: `"100/h"`. A message with more recipients than `max_recipients` counts as several
+	// Default: none
+	Rate string `toml:"rate"`
+	// recipients in a time, likewise
+	// Default: none
+	RecipientRate string `toml:"recipient_rate"`
+	// in one transaction
+	// Default: by type, else 100
+	MaxRecipients int `toml:"max_recipients"`
 }
 
 // SetDefaults is called for each [[route]] before its keys.
@@ -171,7 +188,50 @@ func (c *Config) checkRoute(at string, r *RouteConfig) {
 	}
 	c.checkPool(at+".source", r.Source, cmp.Or(r.IP, c.Delivery.IP))
 	c.checkSender(at, r)
+	c.checkRouteLimits(at, r)
 	c.checkRouteParts(at, r)
+}
+
+// Limits are those that are written for the hosts of r; rates that cannot be
+// read are left out.
+func (r *RouteConfig) Limits() shaping.Rule {
+	p := ProviderConfig{Connections: r.Connections, MessagesPerConnection: r.MessagesPerConnection, Rate: r.Rate, RecipientRate: r.RecipientRate}
+	rule := p.rule()
+	rule.Recipients = r.MaxRecipients
+	return rule
+}
+
+func (c *Config) checkRouteLimits(at string, r *RouteConfig) {
+	numbers := []numberKey{{"connections", r.Connections}, {"messages_per_connection", r.MessagesPerConnection}, {"max_recipients", r.MaxRecipients}}
+	c.checkTakes(at, numbers, []rateKey{{"rate", r.Rate}, {"recipient_rate", r.RecipientRate}})
+	for _, key := range []string{"connections", "messages_per_connection", "max_recipients", "rate", "recipient_rate"} {
+		if c.doc.Has(at+"."+key) && len(r.Via) == 0 {
+			c.doc.Fault(at+"."+key, "%s needs via: the limits of MX hosts stand in [[provider]]", key)
+			return
+		}
+	}
+	for i, p := range c.Providers {
+		for _, pattern := range p.MX {
+			if c.named(r, pattern) {
+				c.doc.Fault(fmt.Sprintf("provider[%d].mx", i), "provider %q: mx %q is a host of route %q, and [[provider]] is for hosts found by MX: write its limits into that [[route]], as in connections = 5",
+					Clip(p.Name), pattern, Clip(r.RouteName()))
+			}
+		}
+	}
+}
+
+// named says whether a host of r's via is written as mx of a [[provider]].
+func (c *Config) named(r *RouteConfig, pattern string) bool {
+	want, err := relay.NormalizeDomain(pattern)
+	if err != nil {
+		return false
+	}
+	for _, s := range r.Via {
+		if hop, err := mx.ParseHop(s, r.LogsIn()); err == nil && hop.Host == want {
+			return true
+		}
+	}
+	return false
 }
 
 // checkRouteParts hands a route to package mx: first its patterns and hosts,
@@ -214,6 +274,9 @@ func (c *Config) route(r *RouteConfig) (mx.Route, error) {
 	out := mx.Route{Name: r.RouteName(), To: r.To, From: r.From, Identity: r.Identity, TLS: level, IP: r.IP, User: r.User,
 		Auth: r.Auth, Token: r.Flow != "", Provider: presets[r.Type].provider}
 	out.Budget, out.RecipientsPerMessage = r.Budget()
+	out.RecipientsPerMessage = cmp.Or(r.MaxRecipients, out.RecipientsPerMessage)
+	out.Limits = r.Limits()
+	out.Limits.Recipients = out.RecipientsPerMessage
 	out.SendAs, out.SendAsKnown = r.SendAs, r.SendAs != nil
 	if out.Rewrite, err = mx.ParseRewrite(r.RewriteFrom); err != nil {
 		return mx.Route{}, err

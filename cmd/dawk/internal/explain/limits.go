@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"dawk/mx"
+	"dawk/mx/shaping"
 	"dawk/relay/admin"
 )
 
@@ -15,19 +16,38 @@ func (e *Explainer) limits(x *admin.Explanation) {
 		e.providerLimits(x, say)
 	}
 	say("%d recipients in one transaction, if the host allows as many", x.Destination.Recipients)
-	if i := x.Destination.Route; i >= 0 {
-		if !x.Destination.ByMX {
-			e.now(x, mx.RoutePrefix+x.Route.Name, say)
+	i := x.Destination.Route
+	if i < 0 {
+		return
+	}
+	if !x.Destination.ByMX {
+		destination := mx.RoutePrefix + x.Route.Name
+		sayRule(e.Transport.Allowance(e.Transport.Provider(destination)), "route "+x.Route.Name, say)
+		e.now(x, destination, say)
+	}
+	b, _ := e.Cfg.Routes[i].Budget()
+	for _, l := range []struct {
+		n    int
+		what string
+	}{{b.PerMinute, "messages a minute"}, {b.MessagesPerDay, "messages a day"}, {b.RecipientsPerDay, "recipients a day"}} {
+		if l.n > 0 {
+			say("%d %s for %s (route %s)", l.n, l.what, e.Cfg.Routes[i].User, x.Route.Name)
 		}
-		b, _ := e.Cfg.Routes[i].Budget()
-		for _, l := range []struct {
-			n    int
-			what string
-		}{{b.Connections, "connections at once"}, {b.PerMinute, "messages a minute"}, {b.MessagesPerDay, "messages a day"}, {b.RecipientsPerDay, "recipients a day"}} {
-			if l.n > 0 {
-				say("%d %s for %s (route %s)", l.n, l.what, e.Cfg.Routes[i].User, x.Route.Name)
-			}
-		}
+	}
+}
+
+// sayRule says what a provider or a smart host takes, besides connections that
+// all share.
+func sayRule(rule shaping.Rule, of string, say func(string, ...any)) {
+	say("%d connections at once to %s, as long as it shows no trouble", rule.Connections, of)
+	if rule.MessagesPerConnection > 0 {
+		say("%d messages a connection (%s)", rule.MessagesPerConnection, of)
+	}
+	if s := rule.Rate.String(); s != "" {
+		say("%s messages to %s", s, of)
+	}
+	if s := rule.RecipientRate.String(); s != "" {
+		say("%s recipients to %s", s, of)
 	}
 }
 
@@ -39,17 +59,7 @@ func (e *Explainer) providerLimits(x *admin.Explanation, say func(string, ...any
 		if !h.Trouble.IsZero() || h.Provider == "" {
 			continue
 		}
-		rule := e.Transport.Allowance(h.Provider)
-		say("%d connections at once to provider %s, as long as it shows no trouble; all domains whose mail it takes share them", rule.Connections, h.Provider)
-		if rule.MessagesPerConnection > 0 {
-			say("%d messages a connection (provider %s)", rule.MessagesPerConnection, h.Provider)
-		}
-		if s := rule.Rate.String(); s != "" {
-			say("%s messages to provider %s", s, h.Provider)
-		}
-		if s := rule.RecipientRate.String(); s != "" {
-			say("%s recipients to provider %s", s, h.Provider)
-		}
+		sayRule(e.Transport.Allowance(h.Provider), "provider "+h.Provider+" and all domains whose mail it takes", say)
 		e.now(x, h.Provider, say)
 		return
 	}

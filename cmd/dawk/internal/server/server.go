@@ -248,7 +248,7 @@ func (s *Server) openDispatcher() (err error) {
 	cfg.Limits = delivery.Limits{Reserve: s.transport.Reserve, Provider: s.transport.Provider,
 		Allowance: func(provider string) delivery.Allowance {
 			rule := s.transport.Allowance(provider)
-			return delivery.Allowance{Connections: rule.Connections, Rate: rule.Rate, RecipientRate: rule.RecipientRate}
+			return delivery.Allowance{Connections: rule.Connections, Rate: rule.Rate, RecipientRate: rule.RecipientRate, Recipients: rule.Recipients}
 		}}
 	cfg.Sign, cfg.SevenBit = s.signer.sign, s.signer.hasSevenBit
 	s.dispatcher, err = delivery.New(cfg, s.queue, s.transport, s.observer)
