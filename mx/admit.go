@@ -44,7 +44,7 @@ func (a *attempt) share(targets []target) {
 		}
 		return 1
 	})
-	a.t.whose.Put(a.task.Destination, targets[0].provider)
+	a.t.domains.Put(a.task.Destination, targets[0].provider)
 }
 
 // admitted asks for a connection to the provider of a host, unless the attempt
@@ -81,7 +81,7 @@ func (t *Transport) Provider(destination string) string {
 	if strings.HasPrefix(destination, RoutePrefix) {
 		return destination
 	}
-	return t.whose.Get(destination)
+	return t.domains.Get(destination)
 }
 
 // Allowance is what a provider takes, or a route with `via`, which Provider

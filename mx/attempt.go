@@ -172,7 +172,7 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 	if reused {
 		c.Attach(&a.use.Claim)
 	} else {
-		a.use.tlsWhy = ""
+		a.use.tlsErr = nil
 		if a.use.ready == nil { // else it was counted before the race
 			a.t.pool.Begin(tg.account)
 		}
@@ -182,14 +182,14 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 			a.use.leave()
 			a.t.pool.End(tg.account)
 			if bad.MTA != "" {
-				a.res.Host, a.res.Addr, a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = bad.MTA, bad.Addr, "", "", ""
+				a.res.FailedAt(bad)
 			}
 			return sessionResult{rest: rest, failure: bad}
 		}
 		c.Key = key
 	}
 	a.res.Host, a.res.Addr, a.res.Reused = c.Peer.Host, c.Addr, reused
-	a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = c.TLS, reached(c, p), c.NoTLS
+	a.res.TLS, a.res.TLSLevel, a.res.TLSTry, a.res.TLSFailed = c.TLS, reached(c, p), c.TLSTry, c.TLSFailed
 	s := sessionResult{rest: rest, spoke: true}
 	for len(s.rest) > 0 && !c.Dead && s.failure.IsZero() && a.Room(c) && a.afford(p, &s) {
 		a.transaction(c, &s, reused && !s.progress)

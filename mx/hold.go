@@ -119,7 +119,7 @@ func hopeless(r relay.Reply) bool {
 // turnBack judges all of rest by the reason for which the route is held.
 func (a *attempt) turnBack(rest []int, why relay.Reply, since time.Time) {
 	a.res.HeldSince = since
-	a.res.Host, a.res.Addr, a.res.TLS, a.res.TLSLevel, a.res.TLSFailed = why.MTA, why.Addr, "", "", ""
+	a.res.FailedAt(why)
 	for _, i := range rest {
 		a.judge(i, why)
 	}

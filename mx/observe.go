@@ -2,12 +2,8 @@ package mx
 
 import (
 	"crypto/tls"
-	"errors"
-	"net"
 
 	"dawk/mx/connpool"
-	"dawk/mx/dial"
-	"dawk/mx/dns"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
@@ -25,8 +21,8 @@ func (t *Transport) report(u *use, tg target, p policy, c *connpool.Conn, bad re
 		if r.Testing {
 			r.Result, r.Detail = t.rehearse(c, tg)
 		}
-	case u.tlsWhy != "": // given up, or gone on in the clear
-		r.Result = u.tlsWhy
+	case u.tlsErr != nil: // given up, or gone on in the clear
+		r.Result = tlspolicy.ResultOf(u.tlsErr)
 		if c != nil {
 			r.Detail = c.NoTLS
 		}
@@ -63,26 +59,12 @@ func (t *Transport) reportRefused(tg target, p policy, bad relay.Reply) {
 	r := p.About(tg.Host, tg.Where(), tg.Published)
 	r.Detail, r.Result = bad.Text, tlspolicy.ResultFailure
 	if p.By == tlspolicy.ByDANE {
-		r.Result, r.Detail = tlspolicy.ResultNoDNSSEC, impersonal(tg.DANE.Err)
+		r.Result, r.Detail = tlspolicy.ResultNoDNSSEC, tlspolicy.Impersonal(tg.DANE.Err)
 	}
 	t.cfg.OnTLS(r)
 }
 
-// impersonal is an error for strangers: without the addresses of our resolver
-// and our own that errors of DNS and of the network hold.
-func impersonal(err error) string {
-	var d *dns.Error
-	var op *net.OpError
-	switch {
-	case errors.As(err, &d):
-		return "DNS: " + string(d.Trouble) + " for " + d.Name + " " + d.Type
-	case errors.As(err, &op):
-		return dial.Cause(err)
-	}
-	return relay.Sanitize(err.Error())
-}
-
 // reportFetch tells of a policy that could not be had.
 func (t *Transport) reportFetch(domain string, err error) {
-	t.cfg.OnTLS(tlspolicy.Report{Domain: domain, Type: "sts", Result: tlspolicy.FetchResult(err), Detail: impersonal(err)})
+	t.cfg.OnTLS(tlspolicy.Report{Domain: domain, Type: "sts", Result: tlspolicy.FetchResult(err), Detail: tlspolicy.Impersonal(err)})
 }

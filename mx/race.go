@@ -75,7 +75,7 @@ func (t *Transport) dropLate(results <-chan dialed, n int) {
 func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn, relay.Reply) {
 	if p.mx {
 		if err := t.addresses.Check(tg.Addr); err != nil {
-			return nil, refusal(tg.Host, err)
+			return nil, dial.Refusal(tg.Host, err)
 		}
 	}
 	from, ok := p.source.Local(tg.Addr.Addr())

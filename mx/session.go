@@ -10,6 +10,7 @@ import (
 
 	"dawk/mx/connpool"
 	"dawk/mx/dial"
+	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
@@ -31,8 +32,9 @@ type policy struct {
 // use is one attempt's claim on connections.
 type use struct {
 	smtpclient.Claim
-	ready  net.Conn // to the target that is next, from a race; nil: none
-	tlsWhy string   // kind of the last failure of TLS: one of tlsResults
+	ready      net.Conn // to the target that is next, from a race; nil: none
+	tlsErr     error    // why the last try of TLS failed
+	tlsVersion uint16   // that was agreed on then; 0: none
 }
 
 // take is the connection that is ready, or nil.
@@ -79,66 +81,90 @@ func (t *Transport) open(u *use, tg target, p policy) (*connpool.Conn, relay.Rep
 // maxLogins is how often one session is tried with different tokens.
 const maxLogins = 3
 
-// openAs is open with the secret at hand.
+// openAs is open with the secret at hand. TLS that fails is tried once more, in
+// another way, then the clear where the level allows it: each on a connection of
+// its own, since after a broken handshake, or an answer to STARTTLS, nobody
+// knows who hears what on the old one.
 func (t *Transport) openAs(u *use, tg target, p policy) (*connpool.Conn, relay.Reply) {
-	c, bad := t.begin(u, tg, p, p.Level != tlspolicy.LevelOff)
-	if c != nil || bad.Stage != relay.StageTLS || p.Level > tlspolicy.LevelOpportunistic || tg.Implicit ||
-		u.Ctx.Err() != nil || bad.Code == 0 && bad.Status == smtpclient.StatusInjected {
+	if p.Level == tlspolicy.LevelOff && !tg.Implicit {
+		return t.begin(u, tg, p, nil)
+	}
+	try := tlspolicy.Try{Classical: t.hosts.Get(tg.String()).Classical}
+	c, bad := t.begin(u, tg, p, &try)
+	if c != nil || bad.Stage != relay.StageTLS || u.Ctx.Err() != nil {
 		return c, bad
 	}
-	// In the clear only on a fresh connection: after a broken handshake, or
-	// an answer to STARTTLS, nobody knows who hears what on the old one.
-	t.cfg.Log.Debug("TLS failed, trying in the clear", "host", tg.Host, "addr", tg.Addr, "reply", bad.String())
-	c, again := t.begin(u, tg, p, false)
-	if c != nil {
-		c.NoTLS = relay.Sanitize(tg.String() + ": " + bad.String())
+	if again, ok := p.Again(try, u.tlsErr, u.tlsVersion); ok {
+		t.cfg.Log.Debug("TLS failed, trying it in another way", "host", tg.Host, "addr", tg.Addr, "reply", bad.String())
+		first := u.tlsErr
+		c, worse := t.begin(u, tg, p, &again)
+		switch {
+		case c != nil && c.TLS != "":
+			c.Retried(tlspolicy.TrySecond, tg.String()+": "+bad.String())
+			if tlspolicy.NeedsClassical(first, c.Nc.(*tls.Conn).ConnectionState()) {
+				t.hosts.Learn(tg.String(), shaping.Habits{Classical: true})
+			}
+			return c, worse
+		case c != nil: // it does not offer TLS any more
+			c.Retried(tlspolicy.TryClear, tg.String()+": "+bad.String())
+			return c, worse
+		}
+		if bad = worse; bad.Stage != relay.StageTLS || u.Ctx.Err() != nil {
+			return nil, bad
+		}
 	}
-	return c, again
+	if p.Level > tlspolicy.LevelOpportunistic || tg.Implicit || errors.Is(u.tlsErr, tlspolicy.ErrInjected) {
+		return nil, bad
+	}
+	t.cfg.Log.Debug("TLS failed, trying in the clear", "host", tg.Host, "addr", tg.Addr, "reply", bad.String())
+	c, worse := t.begin(u, tg, p, nil)
+	if c != nil {
+		c.Retried(tlspolicy.TryClear, tg.String()+": "+bad.String())
+	}
+	return c, worse
 }
 
-// begin is open with or without an attempt at STARTTLS.
-func (t *Transport) begin(u *use, tg target, p policy, wantTLS bool) (*connpool.Conn, relay.Reply) {
+// begin is open with one try at TLS, or without TLS.
+func (t *Transport) begin(u *use, tg target, p policy, try *tlspolicy.Try) (*connpool.Conn, relay.Reply) {
 	nc, bad := t.dial(u, tg, p)
 	if !bad.IsZero() {
 		return nil, bad
 	}
 	c := newLink(nc, tg, t.cfg.Timeouts)
 	c.Attach(&u.Claim)
-	steps := []func() relay.Reply{c.Greeting, func() relay.Reply { return c.Hello(t.ehlo(p)) }}
-	handshake := func() relay.Reply { return u.Secure(c.Conn, t.tlsConfig(tg, p)) }
+	handshake := func() relay.Reply { return c.Secure(t.tlsConfig(tg, p, *try)) }
+	hello := func() relay.Reply { return c.Hello(t.ehlo(p)) }
+	starttls := func() relay.Reply {
+		if try == nil || !c.Ext.OffersTLS {
+			return relay.Reply{}
+		}
+		bad := c.AskTLS()
+		if bad.IsZero() {
+			bad = handshake()
+		}
+		if bad.IsZero() {
+			bad = hello() // RFC 3207 §4.2: what was said in the clear counts for nothing
+		}
+		return bad
+	}
+	steps := []func() relay.Reply{c.Greeting, hello, starttls}
 	if tg.Implicit {
-		steps = append([]func() relay.Reply{handshake}, steps...)
-	} else {
-		steps = append(steps, func() relay.Reply {
-			if !wantTLS || !c.Ext.OffersTLS {
-				return relay.Reply{}
-			}
-			if bad := c.AskTLS(); !bad.IsZero() {
-				return bad
-			}
-			if bad := handshake(); !bad.IsZero() {
-				return bad
-			}
-			return c.Hello(t.ehlo(p)) // RFC 3207 §4.2: what was said in the clear counts for nothing
-		})
+		steps = []func() relay.Reply{handshake, c.Greeting, hello}
 	}
 	steps = append(steps, func() relay.Reply { return t.admit(c, p) }, func() relay.Reply { return c.LogIn(p.Login, p.Level >= tlspolicy.LevelVerified) })
 	for _, step := range steps {
-		if bad := step(); !bad.IsZero() {
-			t.pool.DropNew(c)
-			return nil, bad
+		if bad = step(); !bad.IsZero() {
+			break
 		}
 	}
-	return c, relay.Reply{}
-}
-
-// Secure is conn.secure that notes a failure for the report.
-func (u *use) Secure(c *smtpclient.Conn, cfg *tls.Config) relay.Reply {
-	bad := c.Secure(cfg)
-	if c.TLSErr != nil {
-		u.tlsWhy = tlspolicy.ResultOf(c.TLSErr)
+	if try != nil {
+		u.tlsErr, u.tlsVersion = c.TLSErr, c.TLSVersion
 	}
-	return bad
+	if !bad.IsZero() {
+		t.pool.DropNew(c)
+		return nil, bad
+	}
+	return c, relay.Reply{}
 }
 
 func newLink(nc net.Conn, tg target, limits smtpclient.Timeouts) *connpool.Conn {
@@ -154,18 +180,6 @@ func (t *Transport) dial(u *use, tg target, p policy) (net.Conn, relay.Reply) {
 	return t.connect(u.Ctx, tg, p)
 }
 
-// refusal is the verdict on an address that AddressPolicy refuses.
-func refusal(host string, err error) relay.Reply {
-	status := relay.Status{Class: 5, Subject: 4, Detail: 4}
-	var e *dial.RefusedError
-	if errors.As(err, &e) && e.Self {
-		status.Detail = 6 // RFC 3463: routing loop detected
-	}
-	r := relay.Decision(relay.CausePolicy, status, "%s: %v", host, err)
-	r.Remedy = relay.RemedyOf(err)
-	return r
-}
-
 // ehlo is the name that we go by.
 func (t *Transport) ehlo(p policy) string {
 	if p.source == nil {
@@ -174,16 +188,9 @@ func (t *Transport) ehlo(p policy) string {
 	return cmp.Or(p.source.EHLO, t.cfg.Hostname)
 }
 
-// tlsConfig is for one session. Unchecked certificates are what opportunistic
-// and required mean: without DANE or MTA-STS nobody vouches for an MX name.
-func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
-	cfg := &tls.Config{
-		ServerName:         tg.Host, // also the SNI; for an address it is checked and not sent
-		MinVersion:         tls.VersionTLS12,
-		RootCAs:            t.cfg.RootCAs,
-		InsecureSkipVerify: p.Level < tlspolicy.LevelVerified,
-		ClientSessionCache: t.sessions,
-	}
+// tlsConfig is for one try at TLS.
+func (t *Transport) tlsConfig(tg target, p policy, try tlspolicy.Try) *tls.Config {
+	cfg := p.Config(tg.Host, t.cfg.RootCAs, t.sessions, try)
 	if p.certificate != nil {
 		// A session that was begun with another certificate, or none, would be
 		// resumed as that client.
@@ -191,15 +198,10 @@ func (t *Transport) tlsConfig(tg target, p policy) *tls.Config {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			pair, err := p.certificate()
 			if err != nil {
-				err = fmt.Errorf("%w: %w", smtpclient.ErrOwnCertificate, err)
+				err = fmt.Errorf("%w: %w", tlspolicy.ErrOwnCertificate, err)
 			}
 			return pair, err
 		}
-	}
-	if d := p.DANE; d != nil {
-		// RFC 7672 §8.1: the TLSA base domain is the SNI. Resumed sessions come
-		// by here, too.
-		cfg.ServerName, cfg.InsecureSkipVerify, cfg.VerifyConnection = d.Base, true, d.Verify
 	}
 	return cfg
 }

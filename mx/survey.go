@@ -13,6 +13,7 @@ import (
 	"dawk/mx/connpool"
 	"dawk/mx/smtpclient"
 	"dawk/mx/survey"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -118,7 +119,16 @@ func (t *Transport) greet(ctx context.Context, v *survey.SessionView, h *survey.
 	raised, bad := t.raise(pol, tg)
 	u := &use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session)}}
 	v.Trouble = bad
-	failed := t.meet(u, v, tg, raised)
+	seen := *v
+	failed := t.meet(u, v, tg, raised, tlspolicy.Try{})
+	if again, ok := raised.Again(tlspolicy.Try{}, u.tlsErr, u.tlsVersion); ok && ctx.Err() == nil {
+		if bad := t.meet(u, &seen, tg, raised, again); u.tlsErr == nil {
+			*v, failed = seen, bad
+			if v.Reached != "" {
+				v.Reached += ", at the second try"
+			}
+		}
+	}
 	if v.Trouble.IsZero() {
 		v.Trouble = failed
 	}
@@ -126,7 +136,7 @@ func (t *Transport) greet(ctx context.Context, v *survey.SessionView, h *survey.
 }
 
 // meet runs the session. Its Reply is why mail would not be sent here.
-func (t *Transport) meet(u *use, v *survey.SessionView, tg target, p policy) relay.Reply {
+func (t *Transport) meet(u *use, v *survey.SessionView, tg target, p policy, try tlspolicy.Try) relay.Reply {
 	clock := stopwatch(time.Now())
 	nc, bad := t.dial(u, tg, p)
 	v.Connect = clock.lap()
@@ -138,15 +148,14 @@ func (t *Transport) meet(u *use, v *survey.SessionView, tg target, p policy) rel
 	defer func() {
 		c.Detach()
 		t.bg.Quit(c.Conn)
+		u.tlsErr, u.tlsVersion = c.TLSErr, c.TLSVersion
 	}()
 	var state *tls.ConnectionState
 	secure := func() relay.Reply {
 		clock.lap()
-		cfg := &tls.Config{ServerName: tg.Host, MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} // judged afterwards
-		if p.DANE != nil {
-			cfg.ServerName = p.DANE.Base
-		}
-		bad := u.Secure(c.Conn, cfg)
+		cfg := p.Config(tg.Host, nil, nil, try)
+		cfg.InsecureSkipVerify, cfg.VerifyConnection = true, nil // judged afterwards
+		bad := c.Secure(cfg)
 		v.Handshake = clock.lap()
 		if bad.IsZero() {
 			cs := c.Nc.(*tls.Conn).ConnectionState()

@@ -26,7 +26,8 @@ type Transport struct {
 	bg        connpool.Background
 	sessions  tls.ClientSessionCache
 	health    health
-	whose     shaping.Memory
+	domains   shaping.Memory
+	hosts     shaping.Hosts
 	notices   noticeWay
 	book      shaping.Book
 	secured   tlspolicy.SecuredLookup // nil: neither DANE nor MTA-STS

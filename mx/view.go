@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"dawk/mx/dial"
 	"dawk/mx/smtpclient"
 	"dawk/mx/survey"
 	"dawk/mx/tlspolicy"
@@ -129,7 +130,7 @@ func (t *Transport) viewAddrs(v *survey.HostView, h *host, guarded bool) {
 	}
 	good := func(a survey.AddrView) bool { return a.Refused == "" }
 	if refused != nil && v.Trouble.IsZero() && !slices.ContainsFunc(v.Addrs, good) {
-		v.Trouble = refusal(h.name, refused)
+		v.Trouble = dial.Refusal(h.name, refused)
 	}
 }
 

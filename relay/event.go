@@ -58,8 +58,9 @@ type Event struct {
 	TLS         string
 	TLSPolicy   string   // see Result
 	TLSLevel    TLSLevel // see Result
-	TLSFailed   string   // see Result
-	SentAs      Path     // see Result
+	TLSTry      string   // see Session, as TLSFailed
+	TLSFailed   string
+	SentAs      Path // see Result
 	Attempt     int
 	Took        time.Duration // of the attempt, or of acceptance
 	Age         time.Duration // since arrival

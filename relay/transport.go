@@ -80,8 +80,14 @@ type Session struct {
 	TLS       string   // "TLS1.3" …; "" in the clear
 	TLSPolicy string   // who demanded the level of TLS: "dane", "mta-sts", "mta-sts-testing" (which demands nothing), "requiretls"; "": our configuration
 	TLSLevel  TLSLevel // reached by the session with Host; "" when none came about
-	TLSFailed string   // why TLS failed before the connection went on in the clear (opportunistic); "" otherwise
+	TLSTry    string   // which try of TLS succeeded, where it was not the first: "second", or "clear" where none did (opportunistic)
+	TLSFailed string   // why the try before it failed; "" with the first
 	SentAs    Path     // the mailbox that a route sent it as, From and reverse-path; null: it went as it was
+}
+
+// FailedAt notes the host that ended a session before mail could be given to it.
+func (s *Session) FailedAt(why Reply) {
+	s.Host, s.Addr, s.TLS, s.TLSLevel, s.TLSTry, s.TLSFailed = why.MTA, why.Addr, "", "", "", ""
 }
 
 // Visit is one host that an attempt turned to, and what came of it.

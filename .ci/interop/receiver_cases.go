@@ -72,7 +72,7 @@ func how(name, domain string) string {
 	case plain:
 		return `addr=127\.0\.0\.1 tls_level=clear attempt=`
 	case name == "opensmtpd": // breaks every handshake: see smtpdConf
-		return `addr=127\.0\.0\.1 tls_level=fallback tls_failed=".*handshake.*" attempt=`
+		return `addr=127\.0\.0\.1 tls_level=fallback tls_try=clear tls_failed=".*handshake.*" attempt=`
 	}
 	return `tls=TLS1\.3 tls_level=unverified `
 }

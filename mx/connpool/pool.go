@@ -35,7 +35,18 @@ type Conn struct {
 	Account    string // whose connections it is counted with; "": nobody's
 	Messages   int    // that it may serve; 0: Config.MessagesPerConnection
 	Recipients int    // in one transaction; 0: Config.RecipientsPerMessage
-	NoTLS      string // see relay.Result.TLSFailed
+	NoTLS      string // why TLS failed, on a connection in the clear; "" otherwise
+	TLSTry     string // see relay.Session, as TLSFailed
+	TLSFailed  string
+}
+
+// Retried notes that an earlier try of TLS failed; try is tlspolicy.TrySecond or
+// TryClear.
+func (c *Conn) Retried(try, why string) {
+	c.TLSTry, c.TLSFailed = try, relay.Sanitize(why)
+	if try == tlspolicy.TryClear {
+		c.NoTLS = c.TLSFailed
+	}
 }
 
 // maxIdle bounds the connections kept, for all hosts together.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"os"
+
+	"dawk/relay"
 )
 
 // Cause is the innermost reason of a network error: addresses and operations
@@ -18,4 +20,16 @@ func Cause(err error) string {
 		err = sys.Err
 	}
 	return err.Error()
+}
+
+// Refusal is the verdict on mail for a host whose address is refused.
+func Refusal(host string, err error) relay.Reply {
+	status := relay.Status{Class: 5, Subject: 4, Detail: 4}
+	var e *RefusedError
+	if errors.As(err, &e) && e.Self {
+		status.Detail = 6 // RFC 3463: routing loop detected
+	}
+	r := relay.Decision(relay.CausePolicy, status, "%s: %v", host, err)
+	r.Remedy = relay.RemedyOf(err)
+	return r
 }

@@ -24,6 +24,8 @@ type Config struct {
 	Extensions []string
 	// Certificate turns STARTTLS on.
 	Certificate *tls.Certificate
+	TLS         func(*tls.Config) // has the last word on the server's side of TLS; nil: nobody
+	MaxHello    int               // octets of a TLS record in a ClientHello; beyond: RST; 0: no limit
 	ImplicitTLS bool              // TLS from the first octet
 	ClientCAs   *x509.CertPool    // clients must show a certificate of these; EXTERNAL lets in as a name in it
 	Users       map[string]string // name and password; turns AUTH on, and MAIL needs it

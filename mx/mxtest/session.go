@@ -250,8 +250,12 @@ func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 func (c *session) handshake() error {
 	// The client's first octet is waited for: what the script sends belongs
 	// into the handshake, not into what went before.
-	if _, err := c.r.Peek(1); err != nil {
+	head, err := c.r.Peek(5) // of the record (RFC 8446 §5.1)
+	if err != nil {
 		return err
+	}
+	if most := c.s.cfg.MaxHello; most > 0 && int(head[3])<<8+int(head[4]) > most {
+		return c.perform(action{verb: "reset"}, "")
 	}
 	if err := c.scripted(EventTLS, "", ""); err != nil {
 		return err
@@ -259,6 +263,9 @@ func (c *session) handshake() error {
 	cfg := &tls.Config{Certificates: []tls.Certificate{*c.s.cfg.Certificate}, ClientCAs: c.s.cfg.ClientCAs}
 	if cfg.ClientCAs != nil {
 		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	if c.s.cfg.TLS != nil {
+		c.s.cfg.TLS(cfg)
 	}
 	t := tls.Server(buffered{c.raw, c.r}, cfg)
 	if err := t.HandshakeContext(c.s.ctx); err != nil {

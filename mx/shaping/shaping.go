@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/net/publicsuffix"
@@ -232,34 +231,15 @@ const maxKnown = 20_000
 const knownFor = 10 * time.Minute
 
 // Memory remembers who takes the mail of which domain.
-type Memory struct {
-	mu         sync.Mutex
-	young, old map[string]knownDomain
+type Memory struct{ known recent[string, string] }
+
+// Get is the provider of a domain; "" where it is not known.
+func (m *Memory) Get(domain string) string {
+	provider, _ := m.known.get(domain)
+	return provider
 }
 
-type knownDomain struct {
-	provider string
-	until    time.Time
-}
-
-func (w *Memory) Get(domain string) string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	k, ok := w.young[domain]
-	if !ok {
-		k = w.old[domain]
-	}
-	if k.provider == "" || !time.Now().Before(k.until) {
-		return ""
-	}
-	return k.provider
-}
-
-func (w *Memory) Put(domain, provider string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.young == nil || len(w.young) >= maxKnown {
-		w.old, w.young = w.young, make(map[string]knownDomain)
-	}
-	w.young[domain] = knownDomain{provider, time.Now().Add(knownFor)}
+// Put is for an answer of DNS: it counts from now.
+func (m *Memory) Put(domain, provider string) {
+	m.known.put(domain, provider, maxKnown, knownFor)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dawk/mx/dial"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -27,7 +28,10 @@ type Conn struct {
 	Ext    Extensions
 	Offers []string // lines of the last reply to EHLO
 	TLS    string   // "TLS1.3"; "" in the clear
-	TLSErr error    // why the handshake failed
+	TLSErr error    // why the handshake failed, or what came in place of the first reply behind it
+
+	TLSVersion uint16 // as agreed on in the handshake, also in one that failed; 0: none
+	unheard    bool   // no reply was read since the handshake
 
 	Served int  // transactions begun
 	reset  bool // a transaction was left open: RSET goes before the next MAIL
@@ -97,6 +101,7 @@ func (c *Conn) Read(d time.Duration) (WireReply, error) {
 	if err != nil || r.Code == 421 {
 		c.Dead = true
 	}
+	c.unheard = c.unheard && err != nil
 	return r, err
 }
 
@@ -158,31 +163,42 @@ func (c *Conn) lastWords() (WireReply, error) {
 	return readReply(c.Br)
 }
 
+// maxHandshake bounds a TLS handshake: one that fails is tried once more, and
+// holds its slot meanwhile.
+const maxHandshake = time.Minute
+
 // startTLS wraps the connection (RFC 3207). What the server sent in the clear
 // behind its 220 could be an attacker's: it is never read as if it came
 // through TLS.
 func (c *Conn) startTLS(cfg *tls.Config) error {
 	if c.Br.Buffered() > 0 {
 		c.Dead = true
-		return errInjected
+		return tlspolicy.ErrInjected
 	}
-	c.readBy(c.use.budget(c.Limits.Command))
-	c.writeBy(c.use.budget(c.Limits.Command))
+	by := c.use.budget(min(c.Limits.Command, maxHandshake))
+	c.readBy(by)
+	c.writeBy(by)
 	t := tls.Client(c.Nc, cfg)
-	if err := t.HandshakeContext(c.use.Ctx); err != nil {
+	err := t.HandshakeContext(c.use.Ctx)
+	c.TLSVersion = t.ConnectionState().Version
+	if err != nil {
 		c.Dead = true
 		return err
 	}
-	c.Nc = t
+	c.Nc, c.unheard = t, true
 	c.Br.Reset(t)
-	c.TLS = strings.ReplaceAll(tls.VersionName(t.ConnectionState().Version), " ", "")
+	c.TLS = strings.ReplaceAll(tls.VersionName(c.TLSVersion), " ", "")
 	return nil
 }
 
-var errInjected = errors.New("the server sent plain text behind its answer to STARTTLS")
-
 // Failure makes a Reply of an error at a stage; waiting says for what.
 func (c *Conn) Failure(stage relay.Stage, waiting string, err error) relay.Reply {
+	if c.unheard && c.use.Ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, errGarbled) {
+		// With TLS 1.3 a server may refuse after our side of the handshake: its
+		// verdict on our certificate, or on none, comes in place of its first reply
+		// (RFC 8446 §4.6.2).
+		return c.tlsFailure(err, "TLS failed right after the handshake: "+dial.Cause(err))
+	}
 	status, text := relay.Status{Class: 4, Subject: 4, Detail: 2}, ""
 	switch {
 	case errors.Is(err, errGarbled):

@@ -81,12 +81,11 @@ func (c *Conn) Secure(cfg *tls.Config) relay.Reply {
 	if err == nil {
 		return relay.Reply{}
 	}
-	c.TLSErr = err
-	status, text := tlspolicy.StatusCrypto, "TLS handshake failed: "+dial.Cause(err)
+	text := "TLS handshake failed: " + dial.Cause(err)
 	var cert *tls.CertificateVerificationError
 	switch {
-	case errors.Is(err, errInjected):
-		status, text = StatusInjected, err.Error()
+	case errors.Is(err, tlspolicy.ErrInjected):
+		text = err.Error()
 	case errors.Is(err, tlspolicy.ErrNoTLSA):
 		text = "the certificate of " + c.Peer.Host + " is none of those that DNS names (DANE)"
 	case errors.As(err, &cert):
@@ -94,16 +93,23 @@ func (c *Conn) Secure(cfg *tls.Config) relay.Reply {
 	case c.use.Ctx.Err() != nil:
 		text = "the attempt was stopped during the TLS handshake"
 	}
+	return c.tlsFailure(err, text)
+}
+
+// tlsFailure is the reply of a session whose TLS failed.
+func (c *Conn) tlsFailure(err error, text string) relay.Reply {
+	c.TLSErr = err
+	status := tlspolicy.StatusCrypto
+	if errors.Is(err, tlspolicy.ErrInjected) {
+		status = StatusInjected
+	}
 	r := relay.Failure(relay.StageTLS, status, "%s", text)
 	r.Remedy = hint(err)
-	if errors.Is(err, ErrOwnCertificate) {
+	if errors.Is(err, tlspolicy.ErrOwnCertificate) {
 		r.Cause = relay.CauseLocal
 	}
 	return c.Named(r)
 }
-
-// errOwnCertificate: our own certificate for the host cannot be had.
-var ErrOwnCertificate = errors.New("client_certificate")
 
 func certCause(e *tls.CertificateVerificationError) string {
 	var unknown x509.UnknownAuthorityError

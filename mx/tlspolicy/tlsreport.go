@@ -4,6 +4,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
+
+	"dawk/mx/dial"
+	"dawk/mx/dns"
+	"dawk/relay"
 )
 
 // Report is what one session showed about TLS, as RFC 8460 counts it.
@@ -54,6 +59,20 @@ func ResultOf(err error) string {
 		return tlsUntrusted
 	}
 	return ResultFailure
+}
+
+// Impersonal is an error for strangers: without the addresses of our resolver
+// and our own that errors of DNS and of the network hold.
+func Impersonal(err error) string {
+	var d *dns.Error
+	var op *net.OpError
+	switch {
+	case errors.As(err, &d):
+		return "DNS: " + string(d.Trouble) + " for " + d.Name + " " + d.Type
+	case errors.As(err, &op):
+		return dial.Cause(err)
+	}
+	return relay.Sanitize(err.Error())
 }
 
 // About is the report of a session with tg, without its result.

@@ -31,7 +31,8 @@ func worst(replies []relay.Reply) relay.Reply {
 func resultEvent(kind relay.EventKind, now time.Time, c *relay.Claim, s *relay.Session, n int, took time.Duration) relay.Event {
 	e := c.Event(kind, now)
 	e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = s.Route, s.Host, s.Addr, s.TLS, n, took
-	e.TLSPolicy, e.TLSLevel, e.TLSFailed, e.Provider = s.TLSPolicy, s.TLSLevel, s.TLSFailed, s.Provider
+	e.TLSPolicy, e.TLSLevel, e.Provider = s.TLSPolicy, s.TLSLevel, s.Provider
+	e.TLSTry, e.TLSFailed = s.TLSTry, s.TLSFailed
 	e.Source, e.SentAs = s.Source, s.SentAs
 	return e
 }

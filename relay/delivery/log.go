@@ -18,7 +18,7 @@ type logObserver struct{ log *slog.Logger }
 // appear keep their names and their order; docs/operations.md says what each is:
 //
 //	qid from rcpt identity client listener session msgid size nrcpt dest route source provider mx
-//	addr tls tls_level tls_policy tls_failed sent_as attempt took age code status reply unknown next rule reason notice kind
+//	addr tls tls_level tls_policy tls_try tls_failed sent_as attempt took age code status reply unknown next rule reason notice kind
 //
 // session names the client's connection: with [log] level = "debug" the whole
 // dialogue stands under it. status is what we said to a client, or what we make
@@ -143,6 +143,7 @@ func (a *attrs) attempt(e relay.Event) {
 	a.str("tls", e.TLS)
 	a.str("tls_level", string(e.TLSLevel))
 	a.str("tls_policy", e.TLSPolicy)
+	a.str("tls_try", e.TLSTry)
 	a.str("tls_failed", e.TLSFailed)
 	if !e.SentAs.IsNull() {
 		a.str("sent_as", e.SentAs.Wire())

@@ -67,7 +67,7 @@ func keysWritten(t *testing.T) (keys []string) {
 	id := relay.QueueID{Key: 1_770_000_000_000_000, Dir: 99}
 	e := relay.Event{Kind: relay.EventAccepted, Time: time.Unix(1, 0), ID: id, From: path("a@example.org"), Recipient: path("b@example.com"),
 		Identity: "x", Client: "x", Listener: "x", Session: "x", Helo: "x", MessageID: "x", Size: 1, Count: 1, Destination: "x", Route: "x", Source: "x",
-		Provider: "x", Host: "x", Addr: "x", TLS: "x", TLSPolicy: "x", TLSLevel: "x", TLSFailed: "x", SentAs: path("c@example.org"), Attempt: 1, Took: time.Second,
+		Provider: "x", Host: "x", Addr: "x", TLS: "x", TLSPolicy: "x", TLSLevel: "x", TLSTry: "x", TLSFailed: "x", SentAs: path("c@example.org"), Attempt: 1, Took: time.Second,
 		Age: time.Second, Reply: relay.Reply{Code: 250, Text: "x", Remedy: "x"}, Unknown: true, Next: time.Unix(1, 0), Rule: "x", Reason: "x", NoticeID: id, NoticeKind: "x", Visits: make([]relay.Visit, 1)}
 	for i, v := 0, reflect.ValueOf(e); i < v.NumField(); i++ {
 		if v.Field(i).IsZero() {

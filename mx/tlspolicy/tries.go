@@ -1,0 +1,124 @@
+package tlspolicy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"slices"
+)
+
+// Try is how TLS is begun with a host. The zero value is what is tried first.
+// Every try asks for at least TLS 1.2 and verifies what the Demand verifies.
+type Try struct {
+	// Classical leaves out the hybrid key shares. With them the ClientHello has
+	// nearly 1,500 octets, which some receivers, and devices before them, refuse.
+	Classical bool
+	// Lenient sends no server name (SNI) and offers RSA key exchange: only where
+	// no name is verified.
+	Lenient bool
+	TLS12   bool // nothing newer: TLS 1.3 failed after its handshake
+}
+
+// Which try a session came of, where it was not the first: the values of
+// relay.Session.TLSTry.
+const (
+	TrySecond = "second"
+	TryClear  = "clear" // no try of TLS succeeded
+)
+
+var (
+	classicalGroups = []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
+	// lenientSuites are those of TLS 1.2, best first, with RSA key exchange
+	// behind the others. They say nothing about TLS 1.3.
+	lenientSuites = append(ecdheSuites, rsaSuites...)
+	ecdheSuites   = []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
+	}
+	rsaSuites = []uint16{
+		tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_RSA_WITH_AES_128_CBC_SHA256, tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA,
+	}
+)
+
+// Config is for one session with a host. Unchecked certificates are what
+// opportunistic and required mean: without DANE or MTA-STS nobody vouches for
+// the name of an MX host.
+func (p Demand) Config(host string, roots *x509.CertPool, sessions tls.ClientSessionCache, try Try) *tls.Config {
+	cfg := &tls.Config{
+		ServerName:         host, // also the SNI; an address is checked and not sent
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            roots,
+		InsecureSkipVerify: !p.verifies(),
+		ClientSessionCache: sessions,
+	}
+	if d := p.DANE; d != nil {
+		// RFC 7672 §8.1: the TLSA base domain is the SNI. VerifyConnection is
+		// called for resumed sessions, too.
+		cfg.ServerName, cfg.InsecureSkipVerify, cfg.VerifyConnection = d.Base, true, d.Verify
+	}
+	if try.Classical {
+		cfg.CurvePreferences = classicalGroups
+	}
+	if try.Lenient && !p.verifies() {
+		cfg.ServerName, cfg.CipherSuites = "", lenientSuites
+		if try.TLS12 {
+			cfg.MaxVersion = tls.VersionTLS12
+		}
+	}
+	if try != (Try{}) {
+		cfg.ClientSessionCache = nil // a session of another try could bring back what broke
+	}
+	return cfg
+}
+
+// verifies says whether the certificate must stand for the host.
+func (p Demand) verifies() bool { return p.Level >= LevelVerified || p.DANE != nil }
+
+// Again is the try after one that failed, on a fresh connection; false: another
+// can do no better, or none is left. There is one second try.
+func (p Demand) Again(failed Try, why error, version uint16) (Try, bool) {
+	if !worthAgain(why) {
+		return Try{}, false
+	}
+	again := Try{Classical: true}
+	if !p.verifies() {
+		again.Lenient, again.TLS12 = true, version >= tls.VersionTLS13
+	}
+	return again, again != failed
+}
+
+// worthAgain says whether a failure may have come from how TLS was begun. A
+// certificate stays the same however it is asked for.
+func worthAgain(err error) bool {
+	var cert *tls.CertificateVerificationError
+	switch {
+	case err == nil, errors.As(err, &cert), errors.Is(err, ErrNoTLSA), errors.Is(err, ErrOwnCertificate), errors.Is(err, ErrInjected):
+		return false
+	}
+	return true
+}
+
+var (
+	// ErrOwnCertificate: our own certificate for the host cannot be had.
+	ErrOwnCertificate = errors.New("client_certificate")
+	// ErrInjected: plain text came between STARTTLS and the handshake.
+	ErrInjected = errors.New("the server sent plain text behind its answer to STARTTLS")
+)
+
+// alertUnrecognizedName is "no server of that name here" (RFC 6066 §3). The
+// words are those of crypto/tls, which exports no type for alerts.
+const alertUnrecognizedName = "tls: unrecognized name"
+
+// NeedsClassical says whether a second try that succeeded shows that the host
+// is in need of classical groups: nothing else that it left out explains the
+// failure of the first.
+func NeedsClassical(first error, cs tls.ConnectionState) bool {
+	var op *net.OpError
+	named := errors.As(first, &op) && op.Op == "remote error" && op.Err.Error() == alertUnrecognizedName
+	return !named && !slices.Contains(rsaSuites, cs.CipherSuite)
+}

@@ -1,0 +1,138 @@
+package mx_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"testing"
+	"time"
+
+	"dawk/mx"
+	"dawk/mx/mxtest"
+	"dawk/mx/tlspolicy"
+	"dawk/relay"
+)
+
+// rsaCertificate is one that RSA key exchange can use; nobody has signed it.
+func rsaCertificate(t *testing.T, name string) *tls.Certificate {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{name}, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func trusted(t *testing.T, c *tls.Certificate) *x509.CertPool {
+	t.Helper()
+	leaf, err := x509.ParseCertificate(c.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return pool
+}
+
+// deferred says whether the mail for the first recipient waits.
+func deferred(res relay.Result) bool {
+	return !res.Replies[0].Positive() && !res.Replies[0].Permanent()
+}
+
+// TestSecondTryOfTLS: which receivers get TLS at the second try, at which level,
+// what is remembered of that, and that nothing else is given up for it.
+func TestSecondTryOfTLS(t *testing.T) {
+	cert := rsaCertificate(t, "mx.b.test")
+	const first, second, clear, waits = "", "second", "clear", "waits"
+	type by map[string]string // level and what an attempt came to
+	for _, s := range []struct {
+		name    string
+		hello   int
+		tls     func(*tls.Config)
+		version string
+		want    by
+		next    string // what the next attempt needs where this one needed a second try
+	}{
+		{name: "resets a ClientHello above 1,400 octets", hello: 1400, version: "TLS1.3",
+			want: by{"opportunistic": second, "required": second, "verified": second, "dane": second}, next: first},
+		{name: "has RSA key exchange only", version: "TLS1.2", next: second, tls: func(c *tls.Config) {
+			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
+		}, want: by{"opportunistic": second, "required": second, "verified": waits, "dane": waits}},
+		{name: "refuses a name that it does not know", version: "TLS1.3", next: second, tls: func(c *tls.Config) {
+			c.Certificates = nil
+			c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				if h.ServerName != "" {
+					return nil, nil // "unrecognized name"
+				}
+				return cert, nil
+			}
+		}, want: by{"opportunistic": second, "required": second, "verified": waits, "dane": waits}},
+		{name: "sends an alert after the handshake of TLS 1.3", version: "TLS1.2", next: second, tls: func(c *tls.Config) {
+			c.VerifyConnection = func(cs tls.ConnectionState) error {
+				if cs.Version == tls.VersionTLS13 {
+					return errors.New("not in this version")
+				}
+				return nil
+			}
+		}, want: by{"opportunistic": second, "required": second, "verified": waits, "dane": waits}},
+		{name: "demands a certificate of its clients", tls: func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }, next: clear,
+			want: by{"opportunistic": clear, "required": waits, "verified": waits, "dane": waits}},
+		{name: "demands a certificate, in TLS 1.3 alone", next: clear, tls: func(c *tls.Config) {
+			c.ClientAuth, c.MinVersion = tls.RequireAnyClientCert, tls.VersionTLS13
+		}, want: by{"opportunistic": clear, "required": waits, "verified": waits, "dane": waits}},
+	} {
+		for level, want := range s.want {
+			t.Run(s.name+" "+level, func(t *testing.T) {
+				w := newWorld(t, mxtest.Config{Certificate: cert, TLS: s.tls, MaxHello: s.hello}, func(c *mx.Config) {
+					c.RootCAs, c.IdleTimeout, c.DANE = trusted(t, cert), -1, true
+					c.TLS, _ = tlspolicy.ParseLevel(level)
+				})
+				w.dns.Authentic(true)
+				if level == "dane" {
+					if err := w.dns.Add(fmt.Sprintf("_%d._tcp.mx.b.test. %s", w.srv.Port(), tlsa(t, 3, 1, 1, cert.Certificate[0]))); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for i, want := range []string{want, s.next} {
+					before := w.srv.Sessions()
+					res := w.deliver(task(t, letter, "x@b.test"))
+					sessions := w.srv.Sessions() - before
+					if s.want[level] == waits {
+						if !deferred(res) || said(w.srv, "MAIL") || res.Replies[0].Stage != relay.StageTLS || sessions > 2 {
+							t.Errorf("attempt %d: %+v, %d sessions", i+1, res, sessions)
+						}
+						continue
+					}
+					tries := map[string]int{first: 1, second: 2, clear: 3}
+					if !res.Replies[0].Positive() || res.TLSTry != want || sessions != tries[want] || (res.TLSFailed == "") != (want == first) {
+						t.Errorf("attempt %d: %+v, %d sessions, want %q", i+1, res, sessions, want)
+					}
+					if want != clear && res.TLS != s.version {
+						t.Errorf("attempt %d: %s, want %s", i+1, res.TLS, s.version)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestSecondTryIsNotForCertificates: a certificate stays the same however it is
+// asked for; nobody is asked twice.
+func TestSecondTryIsNotForCertificates(t *testing.T) {
+	wrong, ca := certified(t, "other.test")
+	w := newWorld(t, wrong, func(c *mx.Config) { c.TLS, c.RootCAs = tlspolicy.LevelVerified, ca.Pool() })
+	res := w.deliver(task(t, letter, "x@b.test"))
+	if !deferred(res) || w.srv.Sessions() != 1 {
+		t.Errorf("%+v, %d sessions", res, w.srv.Sessions())
+	}
+}
