@@ -126,7 +126,7 @@ func (p *Pool) Begin(account string) {
 // Room makes room for a connection that is counted already: where the limit is
 // passed, an idle one goes first, and farewells are waited for, since
 // whoever hears one counts that connection until then. That is no longer than a
-// farewell takes, at most quitTimeout.
+// farewell takes, at most smtpclient.QuitTimeout.
 func (p *Pool) Room(ctx context.Context, account string, most int) {
 	if account == "" {
 		return

@@ -210,8 +210,7 @@ func TestAuthenticData(t *testing.T) {
 	}
 }
 
-// dnsBubble is a resolver under fake time whose queries go over pipes (as TCP,
-// after a truncated answer) to f.
+// pipeDNS answers queries over pipes: under fake time there are no sockets.
 func pipeDNS(d *mxtest.DNS) func(context.Context, string, string) (net.Conn, error) {
 	return func(_ context.Context, network, _ string) (net.Conn, error) {
 		ours, theirs := net.Pipe()

@@ -15,7 +15,7 @@ type Budget struct {
 
 const longestPause = time.Hour // after "enough for today"
 
-// Meter counts what a mailbox has sent, in memory and on disk: see budgetBook.
+// Meter counts what a mailbox has sent, in memory and on disk: see Book.
 type Meter struct {
 	Budget
 	mu     sync.Mutex

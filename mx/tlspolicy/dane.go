@@ -144,7 +144,7 @@ func DaneFor(ctx context.Context, from SecuredLookup, host string, port uint16, 
 	return nil
 }
 
-// errNoTLSA: the certificate is none of those that DNS names.
+// ErrNoTLSA: the certificate is none of those that DNS names.
 var ErrNoTLSA = errors.New("no TLSA record matches the certificate")
 
 // Verify is for tls.Config.VerifyConnection: one usable record must match

@@ -78,7 +78,7 @@ type Config struct {
 	Postmaster relay.Path // is told of double bounces; the zero value: nobody is
 
 	Retry       []time.Duration // waits between attempts; the last repeats. Default 1m 5m 15m 30m 1h 2h
-	MaxAge      time.Duration   // lifetime, time on hold not counted. Default 5 days (RFC 5321 §4.5.4.1)
+	MaxAge      time.Duration   // lifetime, time on hold not counted. Default DefaultMaxAge
 	DelayNotice time.Duration   // age at which the sender is told of the delay; 0: never
 
 	Languages   *bounce.Languages // the words of notices; nil: those that come with dawk
@@ -88,7 +88,7 @@ type Config struct {
 	NoticeSpan  time.Duration     // Default an hour
 
 	Limits         Limits        // of next hops
-	MaxConnections int           // attempts at once, all destinations together. Default 500
+	MaxConnections int           // attempts at once, all destinations together. Default DefaultMaxConnections
 	PerProvider    int           // attempts at once to one provider, unless Limits say otherwise. Default 10
 	Grace          time.Duration // how long a stop lets running attempts go on. Default 8 s
 
@@ -100,6 +100,12 @@ type Config struct {
 	Log  *slog.Logger        // faults only; events go to the Observer. Default: discarded
 	Rand func(n int64) int64 // jitter, in [0, n). Default: math/rand/v2
 }
+
+// What a Config that says nothing has.
+const (
+	DefaultMaxAge         = 5 * 24 * time.Hour // RFC 5321 §4.5.4.1
+	DefaultMaxConnections = 500
+)
 
 // DefaultRetry is the schedule of a configuration that names none: greylisting
 // passes in one minute, and two hours is a burden to nobody.
@@ -141,10 +147,10 @@ func (c Config) withDefaults() Config {
 		c.Retry = DefaultRetry
 	}
 	if c.MaxAge == 0 {
-		c.MaxAge = 5 * 24 * time.Hour
+		c.MaxAge = DefaultMaxAge
 	}
 	if c.MaxConnections == 0 {
-		c.MaxConnections = 500
+		c.MaxConnections = DefaultMaxConnections
 	}
 	if c.NoticeSpan == 0 {
 		c.NoticeSpan = time.Hour

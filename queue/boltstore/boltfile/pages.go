@@ -147,7 +147,7 @@ type walker struct {
 
 var ErrStopped = errors.New("stopped")
 
-// Check walks the whole tree. The error wraps ErrDamaged, or is errStopped
+// Check walks the whole tree. The error wraps ErrDamaged, or is ErrStopped
 // once stop, which may be nil, is closed.
 func Check(path string, m Meta, stop <-chan struct{}) error {
 	f, err := os.Open(path)

@@ -243,7 +243,7 @@ var ErrReplaced = errors.New("the new queue file is in place, but its name could
 
 // Replace copies what is in use of db into a new file, syncs it and puts it in
 // the place of the old one, which the caller closes. On an error db is still
-// in place, unless the error wraps errReplaced. And, which may be nil, changes
+// in place, unless the error wraps ErrReplaced. And, which may be nil, changes
 // the copy before it is synced.
 func Replace(opt FileOptions, db *bolt.DB, and func(*bolt.DB) error) (fresh *bolt.DB, err error) {
 	path, tmp := filepath.Join(opt.Dir, FileName), filepath.Join(opt.Dir, newName)

@@ -11,7 +11,7 @@ import (
 // dkim compares each key with the record that should publish it: a signature
 // that does not verify is worse than none.
 func (c *checker) dkim(ctx context.Context) []Finding {
-	keys := c.cfg.DkimKeys()
+	keys := c.cfg.DKIMKeys()
 	if len(keys) == 0 {
 		return nil
 	}

@@ -61,7 +61,7 @@ func (c *checker) routes(ctx context.Context) []Finding {
 	if len(c.cfg.Routes) == 0 {
 		return nil
 	}
-	cfg, err := c.cfg.MxConfig(slog.New(slog.DiscardHandler))
+	cfg, err := c.cfg.MXConfig(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return []Finding{bad("route", "", "%v", err)}
 	}

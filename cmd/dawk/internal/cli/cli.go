@@ -18,7 +18,7 @@ import (
 // app is what every command shares: where the configuration is, and what the
 // command reads and writes.
 type app struct {
-	configPath     string // -c; "": see loadConfig
+	configPath     string // -c; "": see config.Load
 	stdin          io.Reader
 	stdout, stderr io.Writer
 }

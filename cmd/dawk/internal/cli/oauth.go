@@ -293,7 +293,7 @@ func orBackground(ctx context.Context) context.Context {
 
 // routesOffline is what a Transport of a command needs.
 func routesOffline(c *config.Config, log *slog.Logger) (mx.Config, config.Logins, error) {
-	mc, err := c.MxConfig(log)
+	mc, err := c.MXConfig(log)
 	if err != nil {
 		return mx.Config{}, nil, err
 	}

@@ -84,7 +84,7 @@ func Default() *Config {
 	return c
 }
 
-// Builtin is defaultConfig without our hostname, which may need DNS.
+// Builtin is Default without our hostname, which may need DNS.
 func Builtin() *Config {
 	c := newConfig()
 	c.dir = "."
@@ -101,7 +101,7 @@ const DefaultFile = "/etc/dawk/dawk.toml"
 const maxConfigSize = 1 << 20
 
 // Load reads and checks a configuration file. "" stands for
-// defaultConfigFile if that exists, else for defaultConfig.
+// DefaultFile if that exists, else for Default.
 //
 // Its error is a *tomlfile.Error with everything that is wrong, the files that
 // the configuration names included, each with line and column; or a plain
@@ -122,7 +122,7 @@ func Load(path string) (*Config, error) {
 	return c, c.doc.Err()
 }
 
-// LoadClient is loadConfig for commands that only look for a running
+// LoadClient is Load for commands that only look for a running
 // relay: it does not open the files that the configuration names, which their
 // user may not be allowed to read, and it asks no DNS for our hostname.
 func LoadClient(path string) (*Config, error) {
@@ -215,7 +215,7 @@ func (c *Config) check() {
 func (c *Config) checkNames() {
 	name, err := relay.NormalizeDomain(c.Hostname)
 	switch {
-	case c.Hostname == "" && !c.doc.Has("hostname"): // a client command: see loadClientConfig
+	case c.Hostname == "" && !c.doc.Has("hostname"): // a client command: see LoadClient
 	case err != nil || strings.HasPrefix(name, "["):
 		c.doc.Fault("hostname", "hostname %q is not a host name: write it like \"relay.example.org\"", Clip(c.Hostname))
 	case strings.Trim(name, "0123456789.") == "":

@@ -70,7 +70,7 @@ password_file = "secret"
 		s.Listeners[2].TrustedNetworks[0].String() != "192.0.2.64/28" || s.MaxMessageSize != 50<<20 {
 		t.Errorf("listeners: %+v", s)
 	}
-	m, err := c.MxConfig(nil)
+	m, err := c.MXConfig(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestDefaultsAreSafe(t *testing.T) {
 		if err := s.Validate().Err(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		m, err := c.MxConfig(nil)
+		m, err := c.MXConfig(nil)
 		if err == nil {
 			err = m.Validate().Err()
 		}
@@ -312,7 +312,7 @@ func FuzzConfig(f *testing.F) {
 				t.Errorf("loads, but: %v", err)
 			}
 		}
-		m, err := c.MxConfig(nil)
+		m, err := c.MXConfig(nil)
 		if err == nil {
 			err = m.Validate().Err()
 		}

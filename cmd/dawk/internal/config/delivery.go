@@ -49,7 +49,7 @@ type DeliveryConfig struct {
 }
 
 func newDeliveryConfig() DeliveryConfig {
-	return DeliveryConfig{Port: 25, MaxConnections: 500, ConnectionsPerProvider: shaping.DefaultConnections,
+	return DeliveryConfig{Port: 25, MaxConnections: delivery.DefaultMaxConnections, ConnectionsPerProvider: shaping.DefaultConnections,
 		TLS: "opportunistic", DANE: true, MTASTS: true, IP: "both", Timeouts: newTimeoutsConfig()}
 }
 
@@ -71,10 +71,11 @@ type TimeoutsConfig struct {
 	Session relay.Duration `toml:"session"`
 }
 
-// newTimeoutsConfig is RFC 5321 §4.5.3.2.
+// newTimeoutsConfig is what the client waits where nothing is written.
 func newTimeoutsConfig() TimeoutsConfig {
-	const s, m = relay.Duration(time.Second), relay.Duration(time.Minute)
-	return TimeoutsConfig{Connect: 30 * s, Greeting: 5 * m, Command: 5 * m, Data: 2 * m, Block: 3 * m, FinalDot: 10 * m, Session: 30 * m}
+	t := smtpclient.Timeouts{}.WithDefaults()
+	return TimeoutsConfig{Connect: relay.Duration(t.Connect), Greeting: relay.Duration(t.Greeting), Command: relay.Duration(t.Command),
+		Data: relay.Duration(t.Data), Block: relay.Duration(t.Block), FinalDot: relay.Duration(t.FinalDot), Session: relay.Duration(t.Session)}
 }
 
 func (c *Config) checkDelivery() {
@@ -114,9 +115,9 @@ func (c *Config) DeliveryConfig(log *slog.Logger) delivery.Config {
 	}
 }
 
-// MxConfig lacks PolicyDir, OnTLS, and Own, which is known once the listeners are open, and
+// MXConfig lacks PolicyDir, OnTLS, and Own, which is known once the listeners are open, and
 // Resolver.
-func (c *Config) MxConfig(log *slog.Logger) (mx.Config, error) {
+func (c *Config) MXConfig(log *slog.Logger) (mx.Config, error) {
 	level, err := tlspolicy.ParseLevel(c.Delivery.TLS)
 	if err != nil {
 		return mx.Config{}, err

@@ -77,7 +77,7 @@ func (c *Config) checkTLSReports() {
 			return
 		}
 	}
-	if c.Hostname != "" { // a client command: see loadClientConfig
+	if c.Hostname != "" { // a client command: see LoadClient
 		c.doc.Fault("delivery.tls_reports", "delivery.tls_reports needs a [[dkim]] section for %s: reports come from there, and unsigned ones are dropped (RFC 8460)", c.Hostname)
 	}
 }
@@ -94,8 +94,8 @@ func (c *Config) checkDKIMFiles() {
 	}
 }
 
-// DkimKeys are the keys of a checked configuration.
-func (c *Config) DkimKeys() []dkim.Key {
+// DKIMKeys are the keys of a checked configuration.
+func (c *Config) DKIMKeys() []dkim.Key {
 	keys := make([]dkim.Key, len(c.DKIM))
 	for i := range c.DKIM {
 		keys[i] = c.DKIM[i].key()

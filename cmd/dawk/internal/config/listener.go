@@ -185,7 +185,7 @@ func (c *Config) checkClientCAs() {
 }
 
 // These methods give each package its own small Config. They are called on a
-// Config that loadConfig or defaultConfig has returned without error; what is
+// Config that Load or Default has returned without error; what is
 // no configuration (stores, observers, hooks) the caller adds.
 
 func (l *ListenerConfig) submission() submission.Listener {
@@ -199,7 +199,7 @@ func (l *ListenerConfig) submission() submission.Listener {
 	}
 }
 
-// SubmissionConfig lacks GetCertificate, which the caller sets when needsTLS.
+// SubmissionConfig lacks GetCertificate, which the caller sets when NeedsTLS.
 func (c *Config) SubmissionConfig(log *slog.Logger) submission.Config {
 	out := submission.Config{
 		Hostname:            c.Hostname,
@@ -235,9 +235,9 @@ func (c *Config) NeedsTLS() bool {
 	return false
 }
 
-// ApiOffered says whether mail is taken over HTTP: from this machine, or over
+// APIOffered says whether mail is taken over HTTP: from this machine, or over
 // TLS. A token in the clear on a network would be everybody's.
-func (c *Config) ApiOffered() bool {
+func (c *Config) APIOffered() bool {
 	if c.HTTP.Address == "" || c.HTTP.TLS == "implicit" {
 		return c.HTTP.Address != ""
 	}
@@ -256,7 +256,7 @@ func (c *Config) WantsUsers() bool {
 		return true
 	}
 	_, err := os.Stat(c.Users.File)
-	return c.ApiOffered() && err == nil
+	return c.APIOffered() && err == nil
 }
 
 // IsUnix says whether an address in the configuration is a unix socket.

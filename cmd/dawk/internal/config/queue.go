@@ -7,6 +7,7 @@ import (
 
 	"dawk/queue/boltstore"
 	"dawk/relay"
+	"dawk/relay/delivery"
 )
 
 // QueueConfig is [queue].
@@ -28,8 +29,11 @@ type QueueConfig struct {
 }
 
 func newQueueConfig() QueueConfig {
-	const m, h = relay.Duration(time.Minute), relay.Duration(time.Hour)
-	return QueueConfig{Retry: []relay.Duration{m, 5 * m, 15 * m, 30 * m, h, 2 * h}, MaxAge: 5 * 24 * h, DelayNotice: 4 * h}
+	q := QueueConfig{MaxAge: relay.Duration(delivery.DefaultMaxAge), DelayNotice: relay.Duration(4 * time.Hour)}
+	for _, wait := range delivery.DefaultRetry {
+		q.Retry = append(q.Retry, relay.Duration(wait))
+	}
+	return q
 }
 
 func (c *Config) checkQueue() {

@@ -46,7 +46,7 @@ func ParseQuestion(from, to, who string) (Question, error) {
 // Offline makes the answer from the files.
 func Offline(ctx context.Context, cfg *config.Config, q Question) (admin.Explanation, error) {
 	var err error
-	e := Explainer{Cfg: cfg}
+	e := Explainer{Config: cfg}
 	if e.Transport, err = NewTransport(cfg); err != nil {
 		return admin.Explanation{}, err
 	}
@@ -79,7 +79,7 @@ func savedLedger(path string) *identity.Ledger {
 
 // Explainer knows what an explanation needs.
 type Explainer struct {
-	Cfg         *config.Config
+	Config      *config.Config
 	Acceptor    *accept.Acceptor
 	Transport   *mx.Transport
 	Users       *identity.Users // nil: nobody can log in, or the file may not be read

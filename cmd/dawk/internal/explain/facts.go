@@ -23,7 +23,7 @@ import (
 func (e *Explainer) Explain(ctx context.Context, q Question) (admin.Explanation, error) {
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
-	x := admin.Explanation{Now: time.Now(), Live: e.Live, From: q.From, To: q.To, MaxSize: int64(e.Cfg.Limits.MaxMessageSize), EHLO: e.Cfg.Hostname}
+	x := admin.Explanation{Now: time.Now(), Live: e.Live, From: q.From, To: q.To, MaxSize: int64(e.Config.Limits.MaxMessageSize), EHLO: e.Config.Hostname}
 	user, err := e.who(&x, q)
 	if err != nil {
 		return x, err
@@ -68,13 +68,13 @@ func (e *Explainer) who(x *admin.Explanation, q Question) (*identity.User, error
 		x.Who.Note = "a client without login; what its socket allows it is not looked at here"
 		return nil, nil
 	case e.usersUnread:
-		return nil, fmt.Errorf("the file of users %s may not be read: run this as the user that the relay runs as, or as root", e.Cfg.Users.File)
+		return nil, fmt.Errorf("the file of users %s may not be read: run this as the user that the relay runs as, or as root", e.Config.Users.File)
 	case e.Users == nil:
 		return nil, fmt.Errorf("there is no user %s: nobody can log in with this configuration", relay.Sanitize(q.identity))
 	}
 	u := e.Users.Lookup(q.identity)
 	if u == nil {
-		return nil, fmt.Errorf("there is no user %s in %s", relay.Sanitize(q.identity), e.Cfg.Users.File)
+		return nil, fmt.Errorf("there is no user %s in %s", relay.Sanitize(q.identity), e.Config.Users.File)
 	}
 	x.Who = admin.ExplainedUser{Name: u.Name, Known: true, Senders: u.Senders(), MayAll: len(u.Senders()) == 0, Quotas: e.Ledger.Left(u)}
 	if u.MaxMessageSize > 0 && (x.MaxSize == 0 || u.MaxMessageSize < x.MaxSize) {
@@ -109,8 +109,8 @@ func (e *Explainer) client(x *admin.Explanation, network string) *identity.User 
 		return nil
 	}
 	var limited *identity.User
-	for i := range e.Cfg.Listeners {
-		l := &e.Cfg.Listeners[i]
+	for i := range e.Config.Listeners {
+		l := &e.Config.Listeners[i]
 		if !slices.ContainsFunc(relay.Prefixes(l.TrustedNetworks), func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) }) {
 			continue
 		}
@@ -156,24 +156,24 @@ func (e *Explainer) mayUse(from relay.Path) (names []string) {
 
 // schedule is what happens to mail that does not go at once.
 func (e *Explainer) schedule(x *admin.Explanation, m *relay.Message) {
-	for _, d := range e.Cfg.Queue.Retry {
+	for _, d := range e.Config.Queue.Retry {
 		x.Retry = append(x.Retry, d.String())
 	}
-	x.MaxAge = relay.Duration(m.Lifetime(time.Duration(e.Cfg.Queue.MaxAge))).String()
-	if d := e.Cfg.Queue.DelayNotice; d > 0 && !m.NoDelayNotes && !m.From.IsNull() {
+	x.MaxAge = relay.Duration(m.Lifetime(time.Duration(e.Config.Queue.MaxAge))).String()
+	if d := e.Config.Queue.DelayNotice; d > 0 && !m.NoDelayNotes && !m.From.IsNull() {
 		x.DelayNotice = d.String()
 	}
 }
 
 // route is the [[route]] of a destination as the file has it.
 func (e *Explainer) route(d *survey.Destination) admin.ExplainedRoute {
-	out := admin.ExplainedRoute{Routes: len(e.Cfg.Routes)}
-	if d.Route < 0 || d.Route >= len(e.Cfg.Routes) {
+	out := admin.ExplainedRoute{Routes: len(e.Config.Routes)}
+	if d.Route < 0 || d.Route >= len(e.Config.Routes) {
 		return out
 	}
-	r := &e.Cfg.Routes[d.Route]
+	r := &e.Config.Routes[d.Route]
 	out.Name, out.Via, out.User = d.RouteName, r.Via, r.User
-	out.Line = e.Cfg.Line(fmt.Sprintf("route[%d]", d.Route))
+	out.Line = e.Config.Line(fmt.Sprintf("route[%d]", d.Route))
 	for _, h := range e.Transport.HeldRoutes() {
 		if h.Route == d.RouteName {
 			out.HeldSince, out.HeldWhy = h.Since, h.Reply.Advised()
@@ -187,13 +187,13 @@ func (e *Explainer) route(d *survey.Destination) admin.ExplainedRoute {
 func (e *Explainer) sign(x *admin.Explanation, m *relay.Message) {
 	domain := m.From.Domain()
 	if domain == "" {
-		domain = e.Cfg.Hostname
+		domain = e.Config.Hostname
 	}
-	if x.Route.Name != "" && e.Cfg.Unsigned(mx.RoutePrefix+x.Route.Name) {
+	if x.Route.Name != "" && e.Config.Unsigned(mx.RoutePrefix+x.Route.Name) {
 		x.Unsigned = "the route takes its mail unsigned (dkim)"
 		return
 	}
-	for _, k := range e.Cfg.DkimKeys() {
+	for _, k := range e.Config.DKIMKeys() {
 		k, err := k.Normalize()
 		if err != nil || k.Domain != domain {
 			continue
@@ -220,7 +220,7 @@ func keyKind(k dkim.Key) string {
 func (e *Explainer) bounce(ctx context.Context, x *admin.Explanation) {
 	to := x.SendFrom
 	if to.IsNull() {
-		if to = e.Cfg.PostmasterPath(); to.IsNull() {
+		if to = e.Config.PostmasterPath(); to.IsNull() {
 			x.Bounce.Note = "nobody is told: the reverse-path is null, and no postmaster is set"
 			return
 		}

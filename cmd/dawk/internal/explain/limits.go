@@ -11,7 +11,7 @@ import (
 // limits says what slows the mail down on its way out.
 func (e *Explainer) limits(x *admin.Explanation) {
 	say := func(format string, args ...any) { x.Limits = append(x.Limits, fmt.Sprintf(format, args...)) }
-	say("%d connections at once to all destinations ([delivery] max_connections)", e.Cfg.Delivery.MaxConnections)
+	say("%d connections at once to all destinations ([delivery] max_connections)", e.Config.Delivery.MaxConnections)
 	if x.Destination.ByMX {
 		e.providerLimits(x, say)
 	}
@@ -25,13 +25,13 @@ func (e *Explainer) limits(x *admin.Explanation) {
 		sayRule(e.Transport.Allowance(e.Transport.Provider(destination)), "route "+x.Route.Name, say)
 		e.now(x, destination, say)
 	}
-	b, _ := e.Cfg.Routes[i].Budget()
+	b, _ := e.Config.Routes[i].Budget()
 	for _, l := range []struct {
 		n    int
 		what string
 	}{{b.PerMinute, "messages a minute"}, {b.MessagesPerDay, "messages a day"}, {b.RecipientsPerDay, "recipients a day"}} {
 		if l.n > 0 {
-			say("%d %s for %s (route %s)", l.n, l.what, e.Cfg.Routes[i].User, x.Route.Name)
+			say("%d %s for %s (route %s)", l.n, l.what, e.Config.Routes[i].User, x.Route.Name)
 		}
 	}
 }

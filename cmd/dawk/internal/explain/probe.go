@@ -242,7 +242,7 @@ func NewTransport(c *config.Config) (*mx.Transport, error) {
 	if err := c.LoadRoots(); err != nil {
 		return nil, err
 	}
-	cfg, err := c.MxConfig(slog.New(slog.DiscardHandler))
+	cfg, err := c.MXConfig(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func (s *Server) explain(ctx context.Context, from, to, who string) (admin.Expla
 	if err != nil {
 		return admin.Explanation{}, err
 	}
-	e := explain.Explainer{Cfg: s.cfg, Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
+	e := explain.Explainer{Config: s.cfg, Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
 		Live: true, Providers: s.dispatcher.Providers}
 	return e.Explain(ctx, q)
 }

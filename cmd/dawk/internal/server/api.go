@@ -26,7 +26,7 @@ func (s *Server) httpListener(l net.Listener) net.Listener {
 // apiHandler is what answers below /v1/.
 func (s *Server) apiHandler() http.Handler {
 	switch {
-	case !s.cfg.ApiOffered():
+	case !s.cfg.APIOffered():
 		return sayJSON(http.StatusForbidden, "mail is not taken over HTTP on this address without TLS: set [http] tls")
 	case s.users == nil:
 		return sayJSON(http.StatusServiceUnavailable, "mail is not taken over HTTP: there are no users; dawk user add NAME, dawk user token NAME, and a restart change that")

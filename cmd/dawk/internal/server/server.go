@@ -160,7 +160,7 @@ func (s *Server) Close() (err error) {
 // newRouting is a transport that says where mail goes and does nothing: it has
 // no files and no hosts to log in at.
 func newRouting(cfg *config.Config, log *slog.Logger) (*mx.Transport, error) {
-	mc, err := cfg.MxConfig(log)
+	mc, err := cfg.MXConfig(log)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (s *Server) openTransport() (err error) {
 	if s.resolver, err = dns.NewResolver(s.cfg.ResolverConfig()); err != nil {
 		return fmt.Errorf("dns: %w", err)
 	}
-	cfg, err := s.cfg.MxConfig(s.log)
+	cfg, err := s.cfg.MXConfig(s.log)
 	if err != nil {
 		return err
 	}

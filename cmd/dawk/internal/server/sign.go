@@ -19,7 +19,7 @@ type signer struct {
 }
 
 func newSigner(cfg *config.Config, log *slog.Logger, routing *mx.Transport) (signer, error) {
-	keys, err := dkim.Open(cfg.DkimKeys(), log)
+	keys, err := dkim.Open(cfg.DKIMKeys(), log)
 	return signer{cfg, keys, routing}, err
 }
 
