@@ -1,61 +1,216 @@
 package mailtext
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
-// Addresses finds the mailboxes in the value of a To, Cc or Bcc field as
-// people and programs write it: names, comments, groups and bare local parts
-// included (RFC 5322 §3.4, and what is common beside it). The mailboxes are as
-// written, without angle brackets; they still have to be parsed.
-func Addresses(value string) []string {
-	var found []string
-	var plain, angle strings.Builder
-	inAngle, hadAngle := false, false
-	flush := func() {
-		s := strings.TrimSpace(plain.String())
-		if hadAngle {
-			s = strings.TrimSpace(angle.String())
-		}
-		if s != "" {
-			found = append(found, s)
-		}
-		plain.Reset()
-		angle.Reset()
-		inAngle, hadAngle = false, false
-	}
-	put := func(s string) {
-		if inAngle {
-			angle.WriteString(s)
-		} else {
-			plain.WriteString(s)
-		}
-	}
-	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case c == '"':
-			end := quotedEnd(value, i)
-			put(value[i:end])
-			i = end - 1
-		case c == '(':
-			i = commentEnd(value, i) - 1
-		case c == '<' && !inAngle:
-			inAngle, hadAngle = true, true
-			angle.Reset()
-		case c == '>' && inAngle:
-			inAngle = false
-		case c == ':' && !inAngle: // the name of a group ends here
-			plain.Reset()
-		case c == ',' && !inAngle, c == ';' && !inAngle:
-			flush()
-		case c == '\r' || c == '\n':
-		default:
-			put(value[i : i+1])
-		}
-	}
-	flush()
-	return found
+// Address is one entry of a list of addresses.
+type Address struct {
+	// Text is the mailbox as it was written, without name, comments, white
+	// space and angle brackets. It still has to be parsed: what cannot be read
+	// is given as it stands.
+	Text string
+
+	end   int  // behind its last octet in the list
+	close int  // behind its angle bracket, if it has one
+	glued bool // no comma stands between it and the entry before
 }
 
-// quotedEnd is behind the quoted string that begins at i.
+// Addresses finds the mailboxes in the value of a To, Cc or Bcc field, or in an
+// argument of sendmail, as people and programs write them (RFC 5322 §3.4, and
+// what Postfix takes beside it). Names, comments and groups are left out. A
+// missing or doubled comma does no harm: two words side by side are two local
+// mailboxes, and what stands before an angle bracket is a name.
+func Addresses(value string) []Address {
+	r := listReader{value: value}
+	r.read()
+	return r.found
+}
+
+// listReader reads a list of addresses from left to right.
+type listReader struct {
+	value   string
+	found   []Address
+	ends    []int     // behind each separator
+	words   []Address // since the last separator: mailboxes, or the name before an angle bracket
+	joins   bool      // the next word continues the last one
+	apart   bool      // it does not
+	comma   bool      // a separator stands before the next entry
+	strayQ  bool      // a quoted string has no end: quotes mean nothing from here on
+	strayP  bool      // a comment has no end, likewise
+	inside  bool      // of angle brackets: others mean nothing here
+	lastEnd int       // behind the last word
+}
+
+func (r *listReader) read() {
+	r.comma = true
+	for i := 0; i < len(r.value); {
+		switch c := r.value[i]; {
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+			i++
+		case c == '(':
+			i = r.comment(i)
+		case c == ',' || c == ';':
+			r.flush()
+			i++
+			r.ends = append(r.ends, i)
+		case c == ':':
+			r.colon()
+			i++
+		case c == '<' && !r.inside:
+			i = r.angle(i)
+		case c == '<' || c == '>': // it encloses nothing
+			r.joins, r.apart = false, true
+			i++
+		default:
+			i = r.word(i)
+		}
+	}
+	r.flush()
+}
+
+// flush takes the words since the last separator for mailboxes.
+func (r *listReader) flush() {
+	for _, a := range r.words {
+		r.add(a)
+	}
+	r.words, r.joins, r.comma = nil, false, true
+}
+
+func (r *listReader) add(a Address) {
+	a.glued = !r.comma
+	r.comma = false
+	r.found = append(r.found, a)
+}
+
+// colon ends the name of a group, or the scheme of a URL: neither is an address.
+func (r *listReader) colon() {
+	if len(r.words) > 0 && strings.Contains(r.words[len(r.words)-1].Text, "@") {
+		r.flush()
+	}
+	r.words, r.joins = nil, false
+}
+
+// comment is behind the comment that begins at i. One without an end is a word
+// that cannot be read.
+func (r *listReader) comment(i int) int {
+	if !r.strayP {
+		if end := commentEnd(r.value, i); end > 0 {
+			return end
+		}
+	}
+	r.strayP = true
+	return r.word(i)
+}
+
+// angle reads the address in the angle brackets that open at i. What stood
+// before it was its name.
+func (r *listReader) angle(i int) int {
+	r.words, r.joins = nil, false
+	end := r.angleEnd(i + 1)
+	if end < 0 { // as if it were not there
+		return i + 1
+	}
+	inside := r.value[i+1 : end]
+	within := listReader{value: inside, inside: true}
+	if strings.HasPrefix(strings.TrimLeft(inside, " \t\r\n"), "@") { // a source route, with commas and a colon (RFC 5321 §4.1.2)
+		within.found = []Address{{Text: strings.Join(strings.Fields(inside), ""), end: len(inside)}}
+	} else {
+		within.read()
+	}
+	for n, a := range within.found {
+		a.end += i + 1
+		a.close = end + 1
+		r.comma = r.comma || n > 0
+		r.add(a)
+	}
+	return end + 1
+}
+
+// angleEnd is the angle bracket that closes the one before i; -1: none does.
+func (r *listReader) angleEnd(i int) int {
+	for i < len(r.value) {
+		switch r.value[i] {
+		case '>':
+			return i
+		case '<':
+			return -1
+		case '"':
+			if !r.strayQ {
+				if end := quotedEnd(r.value, i); end > 0 {
+					i = end
+					continue
+				}
+				r.strayQ = true
+			}
+		}
+		i++
+	}
+	return -1
+}
+
+// word reads a word, or a part of one, and joins it to what it belongs to.
+func (r *listReader) word(i int) int {
+	end := r.wordEnd(i)
+	text := r.value[i:end]
+	touches := len(r.words) > 0 && i == r.lastEnd
+	joining := strings.HasPrefix(text, "@") || strings.HasPrefix(text, ".")
+	if n := len(r.words) - 1; n >= 0 && !r.apart && (r.joins || touches || joining) {
+		r.words[n].Text += text
+		r.words[n].end = end
+	} else {
+		r.words = append(r.words, Address{Text: text, end: end})
+	}
+	r.joins = strings.HasSuffix(text, "@") || strings.HasSuffix(text, ".")
+	r.lastEnd, r.apart = end, false
+	return end
+}
+
+// encodedWord may hold what would end a word (RFC 2047 §2): it is a name.
+var encodedWord = regexp.MustCompile(`^=\?[\w*-]+\?[bBqQ]\?[!->@-~]*\?=`)
+
+// wordEnd is behind the word that begins at i.
+func (r *listReader) wordEnd(i int) int {
+	switch r.value[i] {
+	case '"':
+		if !r.strayQ {
+			if end := quotedEnd(r.value, i); end > 0 {
+				return end
+			}
+		}
+		r.strayQ = true
+	case '[': // RFC 5321 §4.1.3: an IPv6 literal holds colons
+		if n := strings.IndexAny(r.value[i+1:], "] \t\r\n,;<>[\""); n >= 0 && r.value[i+1+n] == ']' {
+			return i + n + 2
+		}
+	case '=':
+		if n := len(encodedWord.FindString(r.value[i:min(len(r.value), i+256)])); n > 0 {
+			return i + n
+		}
+	}
+	for i++; i < len(r.value); i++ {
+		switch c := r.value[i]; c {
+		case ' ', '\t', '\r', '\n', ',', ';', ':', '<', '>', '[':
+			return i
+		case '"':
+			if !r.strayQ {
+				return i
+			}
+		case '(':
+			if !r.strayP {
+				return i
+			}
+		case '\\':
+			if i++; i == len(r.value) {
+				return i
+			}
+		}
+	}
+	return i
+}
+
+// quotedEnd is behind the quoted string that begins at i; 0: it has no end.
 func quotedEnd(s string, i int) int {
 	for i++; i < len(s); i++ {
 		switch s[i] {
@@ -65,10 +220,11 @@ func quotedEnd(s string, i int) int {
 			return i + 1
 		}
 	}
-	return len(s)
+	return 0
 }
 
-// commentEnd is behind the comment that begins at i; comments nest.
+// commentEnd is behind the comment that begins at i; comments nest. 0: it has
+// no end.
 func commentEnd(s string, i int) int {
 	depth := 0
 	for ; i < len(s); i++ {
@@ -83,5 +239,5 @@ func commentEnd(s string, i int) int {
 			}
 		}
 	}
-	return len(s)
+	return 0
 }

@@ -22,19 +22,22 @@ var (
 const maxLine = 998
 
 // Lines passes text on with strict CRLF line ends (RFC 5321 §2.3.8). A line
-// that ends in LF alone is always mended: that is how programs write.
+// that ends in LF alone is always mended: that is how programs write. It holds
+// nothing of the text but CRs whose meaning is not known yet.
 type Lines struct {
 	w    *bufio.Writer
 	mend bool
 
-	line []byte // the line so far, without its end
-	err  error
-	out  int64
+	crs int // that came last
+	col int // octets of the line so far, without them
+	err error
+	out int64
 }
 
 // NewLines writes to dst. With mend, nothing is refused: CRs before a line end
 // belong to it, others become spaces, so that none can begin a header field;
-// NULs are left out, and long lines are broken, with a space after the break.
+// NULs are left out, and long lines stay long: whoever knows where the header
+// ends folds them.
 func NewLines(dst io.Writer, mend bool) *Lines {
 	return &Lines{w: bufio.NewWriterSize(dst, 16<<10), mend: mend}
 }
@@ -46,15 +49,16 @@ func (l *Lines) Written() int64 { return l.out }
 func (l *Lines) Write(p []byte) (int, error) {
 	total := len(p)
 	for len(p) > 0 && l.err == nil {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			l.line = append(l.line, p...)
-			l.limit()
-			break
+		n := bytes.IndexAny(p, "\r\n\x00")
+		if n < 0 {
+			n = len(p)
 		}
-		l.line = append(l.line, p[:i]...)
-		p = p[i+1:]
-		l.end()
+		l.text(p[:n])
+		if n < len(p) {
+			l.special(p[n])
+			n++
+		}
+		p = p[n:]
 	}
 	if l.err != nil {
 		return 0, l.err
@@ -62,10 +66,43 @@ func (l *Lines) Write(p []byte) (int, error) {
 	return total, nil
 }
 
+// text passes on a part of a line.
+func (l *Lines) text(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if l.crs > 0 && !l.mend {
+		l.fault(ErrBareCR)
+	}
+	for ; l.crs > 0; l.crs-- {
+		l.put([]byte{' '})
+		l.col++
+	}
+	if l.col += len(p); l.col > maxLine && !l.mend {
+		l.fault(ErrLongLine)
+	}
+	l.put(p)
+}
+
+func (l *Lines) special(c byte) {
+	switch {
+	case c == '\r':
+		l.crs++
+	case c == '\n':
+		if l.crs > 1 && !l.mend {
+			l.fault(ErrBareCR)
+		}
+		l.put([]byte("\r\n"))
+		l.crs, l.col = 0, 0
+	case !l.mend:
+		l.fault(ErrNUL)
+	}
+}
+
 // Close ends the last line, if the text did not, and passes everything on.
 func (l *Lines) Close() error {
-	if l.err == nil && len(l.line) > 0 {
-		l.end()
+	if l.col > 0 || l.crs > 0 {
+		l.special('\n')
 	}
 	if l.err == nil {
 		l.err = l.w.Flush()
@@ -73,61 +110,18 @@ func (l *Lines) Close() error {
 	return l.err
 }
 
-// limit keeps the memory for a line that never ends within bounds.
-func (l *Lines) limit() {
-	for len(l.line) > 8<<10 && l.err == nil {
-		if !l.mend {
-			l.err = ErrLongLine
-			return
-		}
-		rest := bytes.Clone(l.line[maxLine-1:])
-		l.line = l.line[:maxLine-1]
-		l.end()
-		l.line = append([]byte(" "), rest...)
+func (l *Lines) fault(err error) {
+	if l.err == nil {
+		l.err = err
 	}
 }
 
-// end passes the line on.
-func (l *Lines) end() {
-	line := l.line
-	l.line = l.line[:0]
-	if l.mend {
-		line = bytes.TrimRight(line, "\r")
-		if bytes.IndexByte(line, 0) >= 0 {
-			line = bytes.ReplaceAll(line, []byte{0}, nil)
-		}
-		for i, c := range line {
-			if c == '\r' {
-				line[i] = ' '
-			}
-		}
-		for room := maxLine; len(line) > room; room = maxLine - 1 { // the space counts
-			n := BreakAt(line, room)
-			l.put(line[:n], "\r\n ")
-			line = line[n:]
-		}
-		l.put(line, "\r\n")
-		return
-	}
-	line = bytes.TrimSuffix(line, []byte("\r"))
-	switch {
-	case bytes.IndexByte(line, '\r') >= 0:
-		l.err = ErrBareCR
-	case bytes.IndexByte(line, 0) >= 0:
-		l.err = ErrNUL
-	case len(line) > maxLine:
-		l.err = ErrLongLine
-	}
-	l.put(line, "\r\n")
-}
-
-func (l *Lines) put(line []byte, end string) {
+func (l *Lines) put(p []byte) {
 	if l.err != nil {
 		return
 	}
-	_, _ = l.w.Write(line)
-	_, l.err = l.w.WriteString(end) // the first error stays
-	l.out += int64(len(line) + len(end))
+	_, l.err = l.w.Write(p)
+	l.out += int64(len(p))
 }
 
 // BreakAt is where to break a line so that at most room octets stay, and no

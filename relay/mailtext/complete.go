@@ -1,0 +1,79 @@
+package mailtext
+
+import (
+	"bytes"
+	"strings"
+
+	"dawk/relay"
+)
+
+// Qualify parses a mailbox, and gives one without a domain ours. "postmaster"
+// alone stays what it is (RFC 5321 §4.5.1).
+func Qualify(s, domain string) (relay.Path, error) {
+	p, err := relay.ParsePath(s)
+	if err == nil && (p.IsNull() || p.Domain() != "" || strings.EqualFold(p.Local(), "postmaster")) {
+		return p, nil
+	}
+	if !hasDomain(s) {
+		if q, qerr := relay.ParsePath(s + "@" + domain); qerr == nil {
+			return q, nil
+		}
+	}
+	return p, err
+}
+
+// hasDomain says whether a mailbox, readable or not, has a domain or the
+// beginning of one.
+func hasDomain(s string) bool {
+	if strings.HasPrefix(s, `"`) {
+		if end := quotedEnd(s, 0); end > 0 {
+			s = s[end:]
+		}
+	}
+	return strings.Contains(s, "@")
+}
+
+// addressFields are the fields that hold lists of addresses, in lower case.
+var addressFields = map[string]bool{
+	"from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true,
+	"resent-from": true, "resent-sender": true, "resent-reply-to": true, "resent-to": true, "resent-cc": true, "resent-bcc": true,
+	"errors-to": true, "return-receipt-to": true, "disposition-notification-to": true, "mail-followup-to": true, "apparently-to": true,
+}
+
+// IsAddressField says whether a field of this name holds a list of addresses.
+func IsAddressField(name string) bool { return addressFields[strings.ToLower(name)] }
+
+// Complete gives each mailbox without a domain in the value of an address field
+// ours, and sets the commas that are missing. Names, comments and everything
+// that cannot be read stay as they are. It is for what was handed in by programs
+// and devices of our own: what a stranger calls root is not our root.
+func Complete(value []byte, domain string) []byte {
+	list := Addresses(string(value))
+	out, copied := []byte(nil), 0
+	insert := func(at int, text string) {
+		out = append(append(out, value[copied:at]...), text...)
+		copied = at
+	}
+	for i, a := range list {
+		if i > 0 && a.glued {
+			insert(max(list[i-1].end, list[i-1].close, copied), ",")
+		}
+		if !hasDomain(a.Text) && !encodedWord.MatchString(a.Text) {
+			if p, err := relay.ParsePath(a.Text + "@" + domain); err == nil && p.ASCII() {
+				insert(a.end, "@"+domain)
+			}
+		}
+	}
+	if out == nil {
+		return value
+	}
+	return append(out, value[copied:]...)
+}
+
+// IsMboxLine says whether a line in front of a header is none of its fields but
+// the separator of an mbox file, as programs that read one pass it on. The
+// obsolete form of a From field, "From :" (RFC 5322 §4.5.2), is a field.
+func IsMboxLine(line []byte) bool {
+	rest, ok := bytes.CutPrefix(bytes.TrimLeft(line, ">"), []byte("From "))
+	return ok && !bytes.HasPrefix(bytes.TrimLeft(rest, " \t"), []byte(":"))
+}
