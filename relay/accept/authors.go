@@ -12,15 +12,14 @@ import (
 // the fields, and the signature of a domain vouches for them.
 var authors = [...]string{"From", "Sender", "Resent-From", "Resent-Sender"}
 
-// beginAuthor keeps the value of a field that names an author, for endField.
-func (s *scanner) beginAuthor(name string, value []byte) {
+// authorField is the field of authors that has this name; "": none.
+func authorField(name string) string {
 	for _, field := range authors {
 		if strings.EqualFold(name, field) {
-			s.author, s.names = field, s.names[:0]
-			s.keep(&s.names, value)
-			return
+			return field
 		}
 	}
+	return ""
 }
 
 // mayStand refuses a field with a mailbox that u may not use. One that cannot be

@@ -34,32 +34,36 @@ type header struct {
 
 // scanner is the one reader of headers in acceptance. It reads a message as it
 // goes by, and passes on everything but the fields that must not leave. It
-// holds no more than one line.
+// holds no more than one field. Lines that are too long are folded here, since
+// here it is known which field they belong to; a door that refuses them has
+// done so before.
 type scanner struct {
 	dst      io.Writer
 	maxSize  int64 // octets as they came; 0: no limit
 	maxHops  int
 	keepFrom bool           // From and Sender leave under other names: a policy gives another From
+	addFrom  bool           // an empty From field counts as missing
+	domain   string         // for addresses of the header that have none; "": they stay as they are
 	text     hash.Hash      // gets Subject and body, to tell texts apart; nil: not needed
 	user     *identity.User // whose senders bind the fields of authors; nil: nothing binds them
 
 	size   int64 // octets as they came
 	hdr    header
 	inBody bool
-	line   []byte  // an unfinished line of the header
-	drop   bool    // the field that we are in does not leave
-	value  *[]byte // where the value of the field that we are in is kept; nil: nowhere
-	author string  // name of the field that we are in, if it names an author and is bound
-	names  []byte  // its value
-	any    bool    // a field was seen: a continuation line has something to continue
-	seen   int64   // octets of header so far
-	last   byte    // octet that was passed on last
+	line   []byte // an unfinished line of the header
+	field  []byte // the field that we are in
+	any    bool   // a field was seen: a continuation line has something to continue
+	seen   int64  // octets of header so far
+	col    int    // octets of the last line of the body that were passed on
+	held   []byte // octets of it that were not, yet
+	last   byte   // octet that was passed on last
 }
 
 // read streams the content into the draft: it is never whole in memory here.
 func (d *Decision) read(draft io.Writer) (*header, error) {
 	u := d.User
-	s := scanner{dst: draft, maxSize: d.maxSize, maxHops: d.acceptor.cfg.MaxHops, keepFrom: !u.RewriteFrom.IsNull()}
+	s := scanner{dst: draft, maxSize: d.maxSize, maxHops: d.acceptor.cfg.MaxHops, keepFrom: !u.RewriteFrom.IsNull(),
+		addFrom: d.AddFrom, domain: d.CompleteHeader}
 	if u.RewriteFrom.IsNull() && len(u.Senders()) > 0 {
 		s.user = u
 	}
@@ -101,13 +105,7 @@ func (s *scanner) Write(p []byte) (int, error) {
 		s.line = s.line[:0]
 	}
 	if len(p) > 0 {
-		if !s.hdr.body8Bit {
-			s.hdr.body8Bit = has8Bit(p)
-		}
-		if s.text != nil {
-			s.text.Write(p)
-		}
-		if err := s.pass(p); err != nil {
+		if err := s.body(p); err != nil {
 			return 0, err
 		}
 	}
@@ -129,6 +127,9 @@ func (s *scanner) finish() error {
 	if s.text != nil {
 		s.text.Sum(s.hdr.text[:0])
 	}
+	if err := s.pass(s.held); err != nil {
+		return err
+	}
 	if s.inBody && s.last != '\n' { // nor is this from the guard
 		return s.pass([]byte("\r\n"))
 	}
@@ -144,6 +145,14 @@ func (s *scanner) headerLine(line []byte) error {
 	if s.seen += int64(len(line)); s.seen > maxHeader {
 		return s.headerTooBig()
 	}
+	if !s.any {
+		// Neither a byte order mark nor the line of an mbox file is a header
+		// field, but behind them there is a header.
+		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+		if mailtext.IsMboxLine(line) {
+			return nil
+		}
+	}
 	switch {
 	case len(line) == 2 && line[0] == '\r':
 		s.inBody = true
@@ -153,15 +162,15 @@ func (s *scanner) headerLine(line []byte) error {
 		return s.pass(line)
 	case line[0] == ' ' || line[0] == '\t':
 		if s.any {
-			if s.value != nil {
-				*s.value = append(*s.value, line...)
-			}
-			return s.passField(line)
+			s.field = append(s.field, line...)
+			return nil
 		}
 	default:
-		if name, value, ok := mailtext.SplitField(line); ok {
+		if _, _, ok := mailtext.SplitField(line); ok {
 			s.any = true
-			return s.field(name, value, line)
+			err := s.endField()
+			s.field = append(s.field[:0], line...)
+			return err
 		}
 	}
 	// Not a header field: the body begins here, without the empty line that
@@ -170,96 +179,59 @@ func (s *scanner) headerLine(line []byte) error {
 		return err
 	}
 	s.inBody = true
-	s.hdr.body8Bit = has8Bit(line)
-	if s.text != nil {
-		s.text.Write(line)
-	}
 	if err := s.pass([]byte("\r\n")); err != nil {
 		return err
 	}
-	return s.pass(line)
+	return s.body(line)
 }
 
-// field decides about the first line of a field.
-func (s *scanner) field(name string, value, line []byte) error {
-	if err := s.endField(); err != nil {
-		return err
+// body passes on a piece of the body. What is beyond the 998th octet of a line
+// goes on the next one, behind a space, as Postfix writes it.
+func (s *scanner) body(p []byte) error {
+	if !s.hdr.body8Bit {
+		s.hdr.body8Bit = has8Bit(p)
 	}
-	if s.user != nil {
-		s.beginAuthor(name, value)
+	if s.text != nil {
+		s.text.Write(p)
 	}
-	switch {
-	case strings.EqualFold(name, "Received"):
-		s.hdr.received++
-		if s.maxHops > 0 && s.hdr.received > s.maxHops {
-			return Refuse(ReasonLoop, 554, "5.4.6", "the message has passed more than %d relays: it goes round in a loop", s.maxHops)
+	if len(s.held) > 0 {
+		p = append(s.held, p...)
+		s.held = nil
+	}
+	const nearEnd = mailtext.MaxLine - 4
+	from := 0 // what is before it was passed on
+	for at := 0; at < len(p); {
+		end := len(p)
+		if i := bytes.IndexByte(p[at:], '\n'); i >= 0 {
+			end = at + i + 1
 		}
-	case strings.EqualFold(name, "From"):
-		if s.hdr.from++; s.hdr.from > 1 {
-			return Refuse(ReasonHeader, 550, "5.6.0", "the message has more than one From field (RFC 5322 section 3.6)")
+		n := len(bytes.TrimRight(p[at:end], "\r\n")) // there is no CR but that of CRLF
+		switch {
+		case s.col+n > mailtext.MaxLine:
+			at += mailtext.BreakAt(p[at:], mailtext.MaxLine-s.col)
+			if err := s.pass(slices.Concat(p[from:at], []byte("\r\n "))); err != nil {
+				return err
+			}
+			from, s.col = at, 1
+			continue
+		case p[end-1] == '\n':
+			s.col = 0
+		case s.col+n > nearEnd: // the break may come before these, if they begin a character
+			at += nearEnd - s.col
+			s.held, s.col = bytes.Clone(p[at:]), nearEnd
+			return s.pass(p[from:at])
+		default:
+			s.col += n
 		}
-		if s.keepFrom {
-			s.keep(&s.hdr.fromValue, value)
-			return s.renamed("X-Original-From", value)
-		}
-	case strings.EqualFold(name, "Reply-To"):
-		s.hdr.replyTo = true
-	case strings.EqualFold(name, "Sender") && s.keepFrom:
-		return s.renamed("X-Original-Sender", value)
-	case strings.EqualFold(name, "Subject") && s.text != nil:
-		s.text.Write(value)
-	case strings.EqualFold(name, "Date"):
-		s.hdr.date = true
-	case strings.EqualFold(name, "Message-ID"):
-		if !s.hdr.hasID {
-			s.hdr.hasID = true
-			s.keep(&s.hdr.messageID, value)
-		}
-	case strings.EqualFold(name, "TLS-Required"):
-		s.hdr.tlsNo = strings.EqualFold(string(bytes.TrimSpace(value)), "No")
-	case strings.EqualFold(name, "Bcc"), strings.EqualFold(name, "Resent-Bcc"), // RFC 5322 §3.6.3
-		strings.EqualFold(name, "Return-Path"): // RFC 5321 §4.4: only final delivery adds it
-		s.drop = true
+		at = end
 	}
-	return s.passField(line)
-}
-
-// keep keeps the value of the field that we are in.
-func (s *scanner) keep(in *[]byte, value []byte) {
-	s.value = in
-	*in = append(*in, value...)
-}
-
-// endField ends the field that we are in. Its error is a refusal.
-func (s *scanner) endField() error {
-	author := s.author
-	s.drop, s.value, s.author = false, nil, ""
-	if author == "" {
-		return nil
-	}
-	return mayStand(s.user, author, s.names)
-}
-
-func (s *scanner) passField(line []byte) error {
-	if s.drop {
-		return nil
-	}
-	if !s.hdr.eightBit {
-		s.hdr.eightBit = has8Bit(line)
-	}
-	return s.pass(line)
-}
-
-// renamed passes a field on under another name; the rest of it follows. One
-// that would become too long does not leave.
-func (s *scanner) renamed(name string, value []byte) error {
-	if len(name)+1+len(value) > 1000 { // RFC 5322 §2.1.1, with CRLF
-		s.drop = true
-	}
-	return s.passField(slices.Concat([]byte(name), []byte(":"), value))
+	return s.pass(p[from:])
 }
 
 func (s *scanner) pass(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
 	s.last = p[len(p)-1]
 	_, err := s.dst.Write(p)
 	return err

@@ -24,7 +24,10 @@ type Submitter struct {
 	TLS      string // for people: "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
 
 	HideClient bool // keep Client and Helo out of the Received field
-	AddFrom    bool // add a From field where there is none (devices)
+	AddFrom    bool // add a From field where there is none, or an empty one (devices)
+	// CompleteHeader is the domain for addresses of the header that have none;
+	// "": they stay as they are.
+	CompleteHeader string
 }
 
 // Event makes an event about the submitter, to be completed.

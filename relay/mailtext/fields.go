@@ -63,7 +63,7 @@ func Tokens(name, value string) (string, error) {
 		return "", fmt.Errorf("%s is empty", name)
 	}
 	for _, p := range parts {
-		if len(name)+2+len(p) > maxLine {
+		if len(name)+2+len(p) > MaxLine {
 			return "", fmt.Errorf("%s holds a word that is too long for a line of mail", name)
 		}
 	}

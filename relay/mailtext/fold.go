@@ -33,9 +33,9 @@ func FoldField(field []byte) []byte {
 }
 
 func hasLongLine(b []byte) bool {
-	for len(b) > maxLine {
+	for len(b) > MaxLine {
 		i := bytes.IndexByte(b, '\n')
-		if i < 0 || i > maxLine+1 {
+		if i < 0 || i > MaxLine+1 {
 			return true
 		}
 		b = b[i+1:]
@@ -55,13 +55,13 @@ type folder struct {
 // take such a line for the end of the header.
 func (f *folder) line(begin, end int) {
 	var lead []byte
-	for len(lead)+end-begin > maxLine {
+	for len(lead)+end-begin > MaxLine {
 		rest := f.field[begin:end]
 		if n := leadingSpace(rest); n > 1 {
 			begin += n - 1
 			continue
 		}
-		at := f.breakAt(begin, maxLine-len(lead))
+		at := f.breakAt(begin, MaxLine-len(lead))
 		f.put(lead, bytes.TrimRight(f.field[begin:at], " \t"))
 		begin, lead = at+leadingSpace(f.field[at:end]), []byte(" ")
 	}

@@ -18,8 +18,8 @@ var (
 	ErrLongLine = errors.New("the message has a line of more than 998 octets (RFC 5322 section 2.1.1)")
 )
 
-// maxLine is the longest line without its CRLF (RFC 5322 §2.1.1), in octets.
-const maxLine = 998
+// MaxLine is the longest line without its CRLF (RFC 5322 §2.1.1), in octets.
+const MaxLine = 998
 
 // Lines passes text on with strict CRLF line ends (RFC 5321 §2.3.8). A line
 // that ends in LF alone is always mended: that is how programs write. It holds
@@ -78,7 +78,7 @@ func (l *Lines) text(p []byte) {
 		l.put([]byte{' '})
 		l.col++
 	}
-	if l.col += len(p); l.col > maxLine && !l.mend {
+	if l.col += len(p); l.col > MaxLine && !l.mend {
 		l.fault(ErrLongLine)
 	}
 	l.put(p)

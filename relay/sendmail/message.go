@@ -116,9 +116,9 @@ type header struct {
 func readHeader(head []byte, more bool) (*header, error) {
 	h := &header{}
 	rest := head
-	if bytes.HasPrefix(rest, []byte("From ")) || bytes.HasPrefix(rest, []byte(">From ")) { // of an mbox file
+	for mailtext.IsMboxLine(rest) {
 		i := bytes.IndexByte(rest, '\n')
-		h.length, rest = i+1, rest[i+1:]
+		h.length, rest = h.length+i+1, rest[i+1:]
 	}
 	for len(rest) > 0 {
 		if bytes.HasPrefix(rest, []byte("\r\n")) {
@@ -143,7 +143,7 @@ func readHeader(head []byte, more bool) (*header, error) {
 func (h *header) field(name, value string, raw []byte) {
 	switch name {
 	case "from":
-		h.from = true
+		h.from = h.from || len(mailtext.Addresses(value)) > 0 // an empty one counts as missing
 	case "to", "cc":
 		h.to = append(h.to, value)
 	case "bcc":
@@ -178,13 +178,13 @@ func (m *Message) address(a *Args, who Sender, h *header) (err error) {
 		from = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(*a.From), "<"), ">")
 	}
 	if from != "" {
-		if m.Envelope.From, err = qualify(from, who.Domain); err != nil {
+		if m.Envelope.From, err = mailtext.Qualify(from, who.Domain); err != nil {
 			return fail(ExitUsage, "sender: %w", err)
 		}
 	}
 	var to []string
 	for _, r := range a.Recipients {
-		to = append(to, mailtext.Addresses(r)...)
+		to = appendTexts(to, r)
 	}
 	if a.Extract {
 		values := h.to
@@ -192,12 +192,12 @@ func (m *Message) address(a *Args, who Sender, h *header) (err error) {
 			values = h.resentTo
 		}
 		for _, v := range values {
-			to = append(to, mailtext.Addresses(v)...)
+			to = appendTexts(to, v)
 		}
 	}
 	seen := map[relay.Path]bool{}
 	for _, t := range to {
-		p, err := qualify(t, who.Domain)
+		p, err := mailtext.Qualify(t, who.Domain)
 		if err != nil {
 			return fail(ExitNoUser, "recipient: %w", err)
 		}
@@ -219,6 +219,13 @@ func (m *Message) address(a *Args, who Sender, h *header) (err error) {
 	return nil
 }
 
+func appendTexts(to []string, list string) []string {
+	for _, a := range mailtext.Addresses(list) {
+		to = append(to, a.Text)
+	}
+	return to
+}
+
 // complete adds what must not be missing, but for Date and Message-ID, which
 // the relay adds.
 func (m *Message) complete(a *Args, who Sender, h *header) error {
@@ -228,7 +235,7 @@ func (m *Message) complete(a *Args, who Sender, h *header) error {
 			box.Name = a.FullName
 		}
 		if box.Path.IsNull() {
-			p, err := qualify(who.User, who.Domain)
+			p, err := mailtext.Qualify(who.User, who.Domain)
 			if err != nil {
 				return fail(ExitUsage, "sender: %w", err)
 			}
@@ -246,21 +253,6 @@ func (m *Message) complete(a *Args, who Sender, h *header) error {
 	m.header = append(m.header, h.kept...)
 	m.header = append(m.header, "\r\n"...)
 	return nil
-}
-
-// qualify parses an address, and gives one without a domain ours.
-func qualify(s, domain string) (relay.Path, error) {
-	p, err := relay.ParsePath(s)
-	if err == nil && (p.IsNull() || p.Domain() != "" || strings.EqualFold(p.Local(), "postmaster")) {
-		return p, nil
-	}
-	if strings.Contains(s, "@") && s[0] != '"' {
-		return p, err
-	}
-	if q, qerr := relay.ParsePath(s + "@" + domain); qerr == nil {
-		return q, nil
-	}
-	return p, err
 }
 
 // spool keeps a message: a small one in memory, a large one in a file that has

@@ -82,7 +82,8 @@ func TestRead(t *testing.T) {
 		{"dot", "S: s\n\na\n.\nb\n", from + "S: s\r\n\r\na\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"dot stays", "S: s\n\na\n.\nb\n", from + "S: s\r\n\r\na\r\n.\r\nb\r\n", sendmail.Args{DotStays: true, Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"-t", "To: a@b.test\nBcc: c@b.test,\n d@b.test\nS: s\n\nb\n", from + "To: a@b.test\r\nS: s\r\n\r\nb\r\n", sendmail.Args{Extract: true}, "a@b.test c@b.test d@b.test"},
-		{"long line in field", "S: " + strings.Repeat("x", 1000) + "\nT: t\n\n", from + "S: " + strings.Repeat("x", 995) + "\r\n " + strings.Repeat("x", 5) + "\r\nT: t\r\n\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"long line in field", "S: " + strings.Repeat("x", 1000) + "\nT: t\n\n", from + "S: " + strings.Repeat("x", 1000) + "\r\nT: t\r\n\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"several in one argument", "", from + "\r\n", sendmail.Args{Recipients: []string{"a@b.test,c@b.test", "A <d@b.test> root"}}, "a@b.test c@b.test d@b.test root@office.test"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, got := read(t, c.in, &c.a)
@@ -104,7 +105,7 @@ func TestRead(t *testing.T) {
 	if !m.Envelope.From.IsNull() || !strings.HasSuffix(got, strings.ReplaceAll(big, "\n", "\r\n")) {
 		t.Error("the large message is not whole")
 	}
-	for in, exit := range map[string]int{"x": sendmail.ExitUsage, "To: a b c\n\n": sendmail.ExitNoUser} {
+	for in, exit := range map[string]int{"x": sendmail.ExitUsage, "To: a@, b@\n\n": sendmail.ExitNoUser} {
 		var e *sendmail.Error
 		if _, err := sendmail.Read(strings.NewReader(in), &sendmail.Args{Extract: true}, who); !errors.As(err, &e) || e.Exit != exit {
 			t.Errorf("%q: %v", in, err)
@@ -132,7 +133,7 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%q", b)
 		}
 		for _, line := range strings.Split(strings.TrimSuffix(string(b), "\r\n"), "\r\n") {
-			if len(line) > 998 || strings.ContainsAny(line, "\r\n\x00") {
+			if strings.ContainsAny(line, "\r\n\x00") {
 				t.Fatalf("not a line of mail: %q", line)
 			}
 		}

@@ -64,6 +64,8 @@ func (p pieces) WriteTo(w io.Writer) (total int64, err error) {
 
 func lines(l ...string) string { return strings.Join(l, "\r\n") + "\r\n" }
 
+func word(n int) string { return strings.Repeat("x", n) }
+
 const added = "Date: Sat, 01 Jan 2000 00:00:00 +0000\r\nMessage-ID: <00000000001-0007@relay.example.org>\r\n"
 
 var contents = []struct {
@@ -86,14 +88,22 @@ var contents = []struct {
 	{"Bcc at the end", lines("Subject: 1", "Bcc: x", "\ty"), added + lines("Subject: 1"), nil},
 	{"a folded Message-ID", lines("message-id:", " <2@example.org>", "date: x", "", ""), lines("message-id:", " <2@example.org>", "date: x", "", ""),
 		func(m *relay.Message) { m.MessageID = "<2@example.org>" }},
-	{"two Message-IDs", lines("Message-ID: <1@example.org>", "Message-ID: <2@example.org>", "Date:", "", ""),
-		lines("Message-ID: <1@example.org>", "Message-ID: <2@example.org>", "Date:", "", ""), func(m *relay.Message) { m.MessageID = "<1@example.org>" }},
-	{"a Message-ID that is none", lines("Message-ID: me", "Date:", "", ""), lines("Message-ID: me", "Date:", "", ""), func(m *relay.Message) { m.MessageID = "" }},
+	{"two Message-IDs", lines("Message-ID: <1@example.org>", "Message-ID: <2@example.org>", "Date: x", "", ""),
+		lines("Message-ID: <1@example.org>", "Message-ID: <2@example.org>", "Date: x", "", ""), func(m *relay.Message) { m.MessageID = "<1@example.org>" }},
+	{"a Message-ID that is none", lines("Message-ID: me", "Date: x", "", ""), lines("Message-ID: me", "Date: x", "", ""), func(m *relay.Message) { m.MessageID = "" }},
 	{"8-bit body", lines("Subject: x", "", "\xff"), added + lines("Subject: x", "", "\xff"), func(m *relay.Message) { m.EightBit = true }},
 	{"8-bit header", lines("Subject: ü", "", "x"), added + lines("Subject: ü", "", "x"), func(m *relay.Message) { m.EightBit = true }},
 	{"8-bit in what goes", lines("Bcc: ü", "", "x"), added + lines("", "x"), nil},
 	{"TLS-Required", lines("tls-required:  no ", "", "x"), added + lines("tls-required:  no ", "", "x"), func(m *relay.Message) { m.TLSOptional = true }},
 	{"TLS-Required: yes", lines("TLS-Required: yes", "", "x"), added + lines("TLS-Required: yes", "", "x"), nil},
+	{"empty fields", lines("Message-ID: <>", "Date:", " ", "Message-Id:", "From:", "", "x"), added + lines("From:", "", "x"), nil},
+	{"mbox lines", lines("From root Sun Nov 22 10:00:00 2026", ">From x", "Subject: x", "", "From x"), added + lines("Subject: x", "", "From x"), nil},
+	{"the obsolete form of From", lines("From : a@example.org", "", "x"), added + lines("From : a@example.org", "", "x"), nil},
+	{"a byte order mark", lines("\ufeffSubject: x", "", "\ufeffx"), added + lines("Subject: x", "", "\ufeffx"), func(m *relay.Message) { m.EightBit = true }},
+	{"a long list", lines("To: "+strings.Repeat(`"x, y" <x@y.test>,`, 100)+"z@y.test", "", ""),
+		added + lines("To: "+strings.Repeat(`"x, y" <x@y.test>,`, 55), " "+strings.Repeat(`"x, y" <x@y.test>,`, 45)+"z@y.test", "", ""), nil},
+	{"a long Bcc", lines("Bcc: "+strings.Repeat("a@b.test, ", 500), "To: x", "", ""), added + lines("To: x", "", ""), nil},
+	{"long lines", lines("Subject: "+word(500)+" "+word(600), "", word(998), word(2000), "."), added + lines("Subject: "+word(500), " "+word(600), "", word(998), word(998), " "+word(997), " "+word(5), "."), nil},
 	{"bare text at the end", "Subject: x\r\n\r\nend", added + "Subject: x\r\n\r\nend\r\n", nil},
 	{"unfinished header line", "Subject: x", added + "Subject: x\r\n", nil},
 }
@@ -316,12 +326,44 @@ func FuzzContent(f *testing.F) {
 		if bcc.MatchString(whole.header()) {
 			t.Fatalf("%q", whole.header())
 		}
-		if _, body, ok := strings.Cut(in, "\r\n\r\n"); ok && !strings.HasSuffix(strings.TrimSuffix(whole.content, "\r\n"), strings.TrimSuffix(body, "\r\n")) {
+		for line := range strings.SplitSeq(strings.TrimSuffix(whole.content, "\r\n"), "\r\n") {
+			if len(line) > 998 {
+				t.Fatalf("a line of %d octets", len(line))
+			}
+		}
+		if _, body, ok := strings.Cut(in, "\r\n\r\n"); ok && !longLine.MatchString(body) && !strings.HasSuffix(strings.TrimSuffix(whole.content, "\r\n"), strings.TrimSuffix(body, "\r\n")) {
 			t.Fatalf("body changed: %q", whole.content)
 		}
 	})
 }
 
+var longLine = regexp.MustCompile(`[^\n]{999}[^\r]`)
+
 var times = regexp.MustCompile(`(; |Date: )\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}`)
 
 func cutTimes(s string) string { return times.ReplaceAllString(s, "") }
+
+// What programs of our own write without a domain gets ours, before anybody
+// judges it; what they leave empty is added.
+func TestCompleteHeader(t *testing.T) {
+	for in, want := range map[string]string{
+		lines("From: root (Cron Daemon)", "To: admin, b@example.com", "", "To: x"): lines("From: root@relay.example.org (Cron Daemon)", "To: admin@relay.example.org, b@example.com", "", "To: x"),
+		lines("from:", " Anacron <root>", "Subject: root", "", ""):                 lines("from:", " Anacron <root@relay.example.org>", "Subject: root", "", ""),
+		lines("From:", "", ""):                   lines("From: <a@example.org>", "", ""),
+		lines("From: \"HP Scanner\" <>", "", ""): lines("From: <a@example.org>", "X-Original-From: \"HP Scanner\" <>", "", ""),
+	} {
+		q := &memQueue{}
+		a, _ := acceptor(t, q, nil)
+		s := submit(t, pieces{in, 5})
+		s.AddFrom, s.CompleteHeader = true, "relay.example.org"
+		_, err := a.Submit(t.Context(), s)
+		check(t, err)
+		got := q.messages()[0].content
+		for _, field := range []string{"Received", "Date", "Message-ID"} {
+			got = regexp.MustCompile(`(?m)^`+field+`:.*\r\n(\t.*\r\n)*`).ReplaceAllString(got, "")
+		}
+		if got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}

@@ -28,6 +28,7 @@ type listener struct {
 	tls          *tls.Config                    // nil: off
 	behind       *behind                        // nil: no proxies
 	identify     func(net.Conn) (string, error) // see Local; nil: a listener of Config
+	domain       string                         // see Local
 }
 
 // conn is one client. It is the net.Conn that go-smtp serves.
@@ -60,13 +61,14 @@ type Local struct {
 	// error closes the connection.
 	Identify func(net.Conn) (identity string, err error)
 	PerUser  identity.Policy // quotas and anomaly holds of each of them
+	Domain   string          // for addresses of the header that have none
 }
 
 // AddLocal opens a door beside those of Config, before Serve. Shutdown closes
 // it.
 func (s *Server) AddLocal(l Local) {
 	rules := Listener{Address: l.Name, TLS: tlsOff, Auth: authOff, BareNewline: newlineNormalize, LongLines: linesFold, PerClient: l.PerUser}.withDefaults()
-	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, identify: l.Identify})
+	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, identify: l.Identify, domain: l.Domain})
 }
 
 func newListener(s *Server, l Listener) *listener {

@@ -68,7 +68,8 @@ func (s *session) submission(m guard.Mail) accept.Submission {
 	who := s.submitter()
 	_, esmtp := s.Helo()
 	who.Protocol = protocol(esmtp, m.SMTPUTF8, who.TLS != "", s.loggedIn)
-	who.AddFrom = s.listener.rules.Profile == profileDevice
+	who.AddFrom = s.listener.rules.Profile == profileDevice || s.listener.identify != nil
+	who.CompleteHeader = s.listener.domain
 	who.HideClient = s.loggedIn && s.listener.rules.ReceivedClient == receivedHidden
 	return accept.Submission{Submitter: who, NotBefore: m.NotBefore, Content: content{s.conn.Conn},
 		Envelope: relay.Envelope{From: m.From, Body: m.Body, SMTPUTF8: m.SMTPUTF8, RequireTLS: m.RequireTLS, EnvID: m.EnvID, Ret: m.Ret}}

@@ -8,8 +8,6 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"dawk/relay/mailtext"
 )
 
 // Faults in content. They are found while a message is taken off the wire and
@@ -53,7 +51,7 @@ type bodyState struct {
 	ended   bool // CRLF.CRLF was seen
 	after   newline
 	partial bool  // the line began in an earlier buffer
-	col     int   // octets of the current line written so far
+	col     int   // octets of the current line so far
 	n       int64 // octets read from the wire
 	written int64
 	err     error // first fault, or error of the writer
@@ -228,21 +226,14 @@ func spaceCRs(text []byte, whole bool) []byte {
 	return text
 }
 
-// write puts text on the current line, folding it where it grows too long.
-// The new line begins with a space, so that a header field stays one field.
+// write puts text on the current line. One that is too long passes where it is
+// to be folded: package accept does that, which knows the field it belongs to.
 func (b *bodyState) write(cfg *Config, dst io.Writer, text []byte) {
-	if b.col+len(text) > maxTextLine && !cfg.Fold {
+	if b.col += len(text); b.col > maxTextLine && !cfg.Fold {
 		b.fault(ErrLongLine)
 		return
 	}
-	for b.col+len(text) > maxTextLine {
-		n := mailtext.BreakAt(text, maxTextLine-b.col)
-		b.put(dst, text[:n])
-		b.put(dst, []byte("\r\n "))
-		text, b.col = text[n:], 1
-	}
 	b.put(dst, text)
-	b.col += len(text)
 }
 
 func (b *bodyState) fault(err error) {

@@ -48,7 +48,7 @@ type Config struct {
 
 	AnyHelo   bool // a HELO of nothing, or of words that are no name, is taken as it is
 	Normalize bool // bare CR and LF in content are mended, not refused; commands may end in LF
-	Fold      bool // lines of more than 998 octets are folded, not refused
+	Fold      bool // lines of more than 998 octets pass, to be folded, and are not refused
 
 	// Refused is called for each refusal that the guard decides by itself.
 	// Faults in content are WriteTo's result instead. Reason is of a closed

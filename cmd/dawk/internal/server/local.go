@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -40,7 +41,7 @@ func (s *Server) listenLocal() error {
 			return err
 		}
 		s.local.socket = l
-		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: at.Policy()})
+		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: at.Policy(), Domain: s.localDomain()})
 		s.log.Info("listening", "socket", at.Socket, "for", "dawk sendmail")
 	}
 	if s.cfg.Wanted("sendmail.drop", at.Drop) {
@@ -58,12 +59,16 @@ func (s *Server) listenLocal() error {
 	return nil
 }
 
+// localDomain is for the addresses of programs of this machine that have none.
+func (s *Server) localDomain() string { return cmp.Or(s.cfg.Sendmail.Domain, s.cfg.Hostname) }
+
 // acceptDropped puts a message of the drop folder into the queue.
 func (s *Server) acceptDropped(ctx context.Context, m accept.Submission) (relay.QueueID, error) {
 	// To give a commit up would leave the file for the next start, and send it twice.
 	if policy := s.cfg.Sendmail.Policy(); policy.Watched() {
 		m.User = identity.ForProgram(m.Identity, policy)
 	}
+	m.AddFrom, m.CompleteHeader = true, s.localDomain()
 	return s.submit(ctx, m)
 }
 
