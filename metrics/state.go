@@ -41,7 +41,7 @@ var (
 	providerUsedDesc  = desc("dawk_provider_connections", "Delivery attempts that may hold a connection to the provider.", "provider")
 	providerLimitDesc = desc("dawk_provider_connections_limit", "Connections that the provider may have at once now; 0: nothing goes there.", "provider")
 	providerSlowDesc  = desc("dawk_provider_slowed", "Not 0: the provider said within the last hour that we send too much at a time.", "provider")
-	routeHeldDesc     = desc("dawk_route_held", "1: the route is held, since its login is in trouble; its mail waits. 0: it is not.", "route")
+	routeHeldDesc     = desc("dawk_route_held", "1: the route is held, since its login or account is in trouble; its mail waits. 0: it is not.", "route")
 	usersHeldDesc     = desc("dawk_identities_held", "Users, and clients without a login, on hold for what looked like spam, until an operator releases them.")
 	historyDesc       = desc("dawk_history_lost_total", "Events that the history could not keep: the disk was too slow or took nothing. Mail is not affected.")
 	logLostDesc       = desc("dawk_log_lines_lost_total", "Log lines that were dropped: the log's reader was too slow or had gone. Mail is not affected.")

@@ -80,7 +80,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 	}
 	pol := a.t.policy(a.task.Message, r)
 	if pol.route != "" {
-		if why, since, shut := r.gate.shut(time.Now(), a.t.cfg.HoldProbe); shut {
+		if why, since, shut := r.gate.shut(time.Now(), a.t.cfg.HoldProbe, a.task.Message.ID); shut {
 			a.res.Route = r.Name
 			a.turnBack(rest, why, since)
 			return
@@ -96,7 +96,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 	if len(rest) > 0 {
 		verdict := relay.Summary(w.failures)
 		if pol.route != "" && loginTrouble(verdict) && a.use.Ctx.Err() == nil {
-			a.res.HeldSince = a.t.hold(r, verdict)
+			a.res.HeldSince = a.t.hold(r, relay.QueueID{}, verdict)
 		}
 		for _, i := range rest {
 			a.judge(i, verdict)
@@ -125,9 +125,11 @@ func (t *Transport) policy(m *relay.Message, r *compiled) policy {
 	p := policy{Demand: tlspolicy.Demand{Level: t.cfg.TLS, Lax: m.TLSOptional && !m.RequireTLS}, mx: true}
 	if r != nil {
 		p.Level = r.TLS
-		p.mx = len(r.Via) == 0
+		if p.mx = len(r.Via) == 0; !p.mx {
+			p.route = r.Name
+		}
 		if r.Known() {
-			p.route, p.User, p.Password, p.certificate = r.Name, r.User, r.Password, r.Certificate
+			p.User, p.Password, p.certificate = r.User, r.Password, r.Certificate
 			p.Auth, p.credential, p.Token, p.Provider = r.Auth, r.Credential, r.Token, r.Provider
 			p.account = r.first.Name
 		}

@@ -47,7 +47,7 @@ type Config struct {
 	// HoldProbe is the least time between logins of a route that is held; it
 	// must be shorter than the first retry step. 0: 30 s.
 	HoldProbe time.Duration
-	// OnHold is told when a route is held for trouble with its login, and when
+	// OnHold is told when a route is held for trouble with its account, and when
 	// it is free again. It must not block or call the Transport. nil: nobody.
 	OnHold func(route string, held bool, why relay.Reply)
 

@@ -21,7 +21,7 @@ type policy struct {
 	tlspolicy.Demand
 	smtpclient.Login
 	mx         bool   // found by MX: refused addresses and loops are looked for
-	route      string // name of the route that has a login; "" without
+	route      string // name of the route with `via`; "" by MX
 	account    string // the first route to the same mailbox, whose connections serve all of them
 	credential smtpclient.Credential
 	source     *dial.Source // nil: what the system chooses

@@ -21,7 +21,7 @@ const (
 	EventDropped   EventKind = "dropped"      // a double bounce without postmaster: loud
 	EventHeld      EventKind = "held"         // by the operator or a rule
 	EventReleased  EventKind = "released"     // likewise
-	EventRouteHeld EventKind = "route held"   // its login is in trouble, and its mail waits: Route, Reply
+	EventRouteHeld EventKind = "route held"   // its account is in trouble, and its mail waits: Route, Reply
 	EventRouteFree EventKind = "route free"   // the trouble is over, or its cause was changed: Route
 	EventConnected EventKind = "connected"    // a client came
 	EventGone      EventKind = "disconnected" // a client left

@@ -97,7 +97,7 @@ const (
 	CauseConnect  Cause = "connect"  // no connection, or no greeting
 	CauseSession  Cause = "session"  // the dialogue broke, or the mail and the server's extensions do not fit
 	CauseTLS      Cause = "tls"      // no encryption, or not what the policy demands
-	CauseLogin    Cause = "login"    // our login at the server, or what it needs
+	CauseLogin    Cause = "login"    // our login or account at the server, or what they need
 	CauseSender   Cause = "sender"   // our account may not send as this sender
 	CauseThrottle Cause = "throttle" // the server takes no more from our account for now
 	CauseBudget   Cause = "budget"   // this relay sends no more there for now

@@ -64,7 +64,7 @@ type Result struct {
 	DSN       bool      // the server offered DSN and was given the parameters (RFC 3461 §5.2)
 	Delivered bool      // a final delivery (LMTP): ActionDelivered, not ActionRelayed
 	Unknown   bool      // content and final dot were sent, no answer came (RFC 1047)
-	HeldSince time.Time // since when the route is held for trouble with its login, if that is why nothing was sent; zero otherwise
+	HeldSince time.Time // since when the route is held for trouble with its account, if that is why nothing was sent; zero otherwise
 	Began     time.Time
 	Took      time.Duration
 }

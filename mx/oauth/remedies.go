@@ -43,6 +43,7 @@ var microsoft = map[string]string{
 	"AADSTS50034":   "the account does not exist in this tenant: check tenant and who logged in",
 	"AADSTS50105":   "the user is not assigned to the application: assign it in Entra, Enterprise applications, Users and groups",
 	"AADSTS50059":   "the tenant cannot be told: set tenant",
+	"AADSTS50196":   "Entra has seen too many equal requests of this application and takes none for some minutes: find out who else uses client_id; dawk goes on by itself",
 	"AADSTS700024":  "this machine's clock is wrong: set it (NTP)",
 	"AADSTS70016":   "the code has not been entered yet",
 	"AADSTS70019":   "the code has expired before somebody entered it: run dawk oauth login again",

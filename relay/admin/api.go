@@ -54,7 +54,7 @@ type Config struct {
 	MaxAge time.Duration                           // lifetime of a message that has none of its own
 	Route  func(*relay.Message, relay.Path) string // where a recipient would go now, as relay.Delivery.Destination
 
-	// RouteHeld says since when a route is held for trouble with its login, and
+	// RouteHeld says since when a route is held for trouble with its account, and
 	// what that is; zero: it is not.
 	RouteHeld func(route string) (since time.Time, why relay.Reply)
 	Providers func() []relay.ProviderLoad // those that are busy, or were slowed lately

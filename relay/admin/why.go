@@ -41,7 +41,7 @@ type WhyDelivery struct {
 	State       string    `json:"state"` // "held", "in progress", "ready" (for its turn), "new" or "deferred"
 	HeldSince   time.Time `json:"held_since,omitzero"`
 
-	RouteHeldSince time.Time           `json:"route_held_since,omitzero"` // its route's login is in trouble
+	RouteHeldSince time.Time           `json:"route_held_since,omitzero"` // its route's account is in trouble
 	Open           []WhyRecipient      `json:"open"`
 	Attempts       []relay.Attempt     `json:"attempts,omitempty"`
 	Tried          int                 `json:"tried"`
@@ -163,7 +163,7 @@ func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts 
 	if h.RouteHeld != nil {
 		if since, why := h.RouteHeld(y.Route); !since.IsZero() {
 			y.RouteHeldSince, y.Expires = since, time.Time{}
-			y.Advice = append([]string{fmt.Sprintf("Route %q is held since %s for trouble with its login: %s. Its mail waits and does not bounce meanwhile. After mending it: dawk oauth test %s",
+			y.Advice = append([]string{fmt.Sprintf("Route %q is held since %s for trouble with its login or account: %s. Its mail waits and does not bounce meanwhile. After mending it: dawk oauth test %s",
 				y.Route, since.UTC().Format(time.RFC3339), why.Advised(), y.Route)}, y.Advice...)
 		}
 	}

@@ -92,7 +92,7 @@ func (h *HeldRoutes) due(now time.Time) (letters []letter, next time.Duration) {
 	defer h.mu.Unlock()
 	for _, route := range h.free {
 		letters = append(letters, letter{fmt.Sprintf("Route %s is free again", route),
-			fmt.Sprintf("The smart host of route %q lets us in again. Its mail is on its way; nothing was lost.\n", route)})
+			fmt.Sprintf("The smart host of route %q takes mail again. It is on its way; nothing was lost.\n", route)})
 	}
 	h.free = nil
 	next = again
@@ -108,8 +108,8 @@ func (h *HeldRoutes) due(now time.Time) (letters []letter, next time.Duration) {
 
 func (h *HeldRoutes) heldLetter(route string, r *heldRoute) letter {
 	return letter{fmt.Sprintf("Route %s is held: its mail waits", route),
-		fmt.Sprintf("The relay %s cannot log in at the smart host of route %q since\n%s. What it heard:\n\n%s\n\n"+
+		fmt.Sprintf("The smart host of route %[2]q has taken no mail of the relay %[1]s since\n%[3]s. What it said last:\n\n%[4]s\n\n"+
 			"The mail of this route waits and nothing is lost; time on hold does not count towards its lifetime. "+
-			"It goes on by itself when the login works. See:\n\n    dawk oauth status\n    dawk oauth test %s\n    dawk queue list\n",
+			"dawk goes on by itself when the smart host takes mail again. See:\n\n    dawk oauth status\n    dawk oauth test %[5]s\n    dawk queue list\n",
 			h.letters.Hostname, route, r.since.UTC().Format(time.RFC1123), relay.Sanitize(r.why.Advised()), route)}
 }

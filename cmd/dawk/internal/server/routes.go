@@ -13,7 +13,7 @@ import (
 )
 
 // holds passes on what the transport says of routes that are held for trouble
-// with their login. The dispatcher comes after the transport, so that what
+// with their account. The dispatcher comes after the transport, so that what
 // concerns it waits for run.
 type holds struct {
 	observer relay.Observer
@@ -73,11 +73,11 @@ func (s *Server) routeHeld(route string) (since time.Time, why relay.Reply) {
 	return time.Time{}, relay.Reply{}
 }
 
-// routesHeld says of every route with a login whether it is held.
+// routesHeld says of every route with a smart host whether it is held.
 func (s *Server) routesHeld() map[string]bool {
 	all := make(map[string]bool)
 	for i := range s.cfg.Routes {
-		if s.cfg.Routes[i].LogsIn() {
+		if len(s.cfg.Routes[i].Via) > 0 {
 			all[s.cfg.Routes[i].RouteName()] = false
 		}
 	}

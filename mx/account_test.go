@@ -1,0 +1,111 @@
+package mx_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"dawk/mx"
+	"dawk/mx/mxtest"
+	"dawk/relay"
+)
+
+// What a smart host says of our account there holds the route, whether it has a
+// login and a type or not, and names what an administrator can set.
+func TestRepliesAboutTheAccountHoldTheRoute(t *testing.T) {
+	for _, c := range []struct{ event, reply, remedy string }{
+		{"rcpt", "550 5.7.64 TenantAttribution; Relay Access Denied", "inbound connector"},
+		{"dot", "550 5.7.705 Access denied, tenant has exceeded threshold", "Restricted entities"},
+		{"dot", "550 5.7.708 Access denied, traffic not accepted from this IP", "another address"},
+		{"dot", "550 5.7.232 trial tenant limit", "licences"},
+		{"dot", "550 5.7.233 tenant external recipient limit", "licences"},
+		{"dot", "554 5.2.0 STOREDRV.Submission.Exception:OutboundSpamException; failed", "Restricted entities"},
+		{"dot", "550 5.1.8 Access denied, bad outbound sender AS(42004)", "change its password"},
+		{"dot", "554 Message rejected: Sending paused for this account.", "SES console"},
+		{"dot", "550 Maximum credits exceeded", "credits of the account"},
+		{"mail", "451 4.7.1 Your account has been temporarily suspended", "web site"},
+		{"rcpt", "554 5.7.1 <b@b.test>: Relay access denied", "public address"},
+		{"rcpt", "504 5.5.2 <relay>: Helo command rejected: need fully-qualified hostname", "hostname"},
+		{"ehlo", "421 4.7.0 Try again later, closing connection. (EHLO)", "hostname"},
+		{"mail", "550 5.7.1 Invalid credentials for relay", "hostname"},
+	} {
+		tr, srv, h := openHost(t, mxtest.Config{}, time.Hour)
+		if err := srv.Script(c.event, c.reply, 1); err != nil {
+			t.Fatal(err)
+		}
+		r := tr.Deliver(t.Context(), task(t, letter, "b@b.test"))
+		if reply := r.Replies[0]; reply.Permanent() || reply.Positive() || r.HeldSince.IsZero() || !strings.Contains(reply.Remedy, c.remedy) || reply.Cause != relay.CauseLogin {
+			t.Errorf("%s: %+v, held since %v", c.reply, reply, r.HeldSince)
+		}
+		if len(h.told) != 1 || len(tr.HeldRoutes()) != 1 {
+			t.Errorf("%s: told %v", c.reply, h.told)
+		}
+	}
+}
+
+// What is no account's trouble is a verdict on the mail as before.
+func TestRepliesAboutMailHoldNothing(t *testing.T) {
+	for _, c := range []struct{ event, reply string }{
+		{"rcpt", "550 5.1.1 no such user"},
+		{"rcpt", "550 5.2.1 this account has been suspended"},
+		{"dot", "554 5.7.1 message looks like spam"},
+		{"mail", "550 5.1.8 sender domain not found"},
+	} {
+		tr, srv, _ := openHost(t, mxtest.Config{}, time.Hour)
+		if err := srv.Script(c.event, c.reply, 1); err != nil {
+			t.Fatal(err)
+		}
+		if r := tr.Deliver(t.Context(), task(t, letter, "b@b.test")); !r.Replies[0].Permanent() || !r.HeldSince.IsZero() {
+			t.Errorf("%s: %+v", c.reply, r)
+		}
+	}
+}
+
+// A message that a provider takes for the account's trouble goes back to its
+// sender once it is plain that others pass.
+func TestOneBadMessageIsReturned(t *testing.T) {
+	const no = "554 5.2.0 STOREDRV.Submission.Exception:OutboundSpamException; failed"
+	tr, srv, h := openHost(t, mxtest.Config{}, time.Nanosecond)
+	deliver := func(id uint64, says string) relay.Result {
+		t.Helper()
+		if says != "" {
+			if err := srv.Script("dot", says, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		job := task(t, letter, "b@b.test")
+		job.Message.ID = relay.QueueID{Key: id}
+		return tr.Deliver(t.Context(), job)
+	}
+	if r := deliver(1, no); r.Replies[0].Permanent() || r.HeldSince.IsZero() {
+		t.Fatalf("the first time: %+v", r)
+	}
+	if r := deliver(2, ""); !r.Replies[0].Positive() {
+		t.Fatalf("the other: %+v", r)
+	}
+	r := deliver(1, no)
+	if !r.Replies[0].Permanent() || r.Replies[0].Stage != relay.StageBody || !r.HeldSince.IsZero() {
+		t.Errorf("the second time: %+v", r)
+	}
+	if len(h.told) != 2 || !h.told[0] || h.told[1] || len(tr.HeldRoutes()) != 0 {
+		t.Errorf("told %v, held %v", h.told, tr.HeldRoutes())
+	}
+}
+
+// openHost is a transport with one route without a login to a server.
+func openHost(t *testing.T, cfg mxtest.Config, probe time.Duration) (*mx.Transport, *mxtest.Server, *holds) {
+	t.Helper()
+	srv, err := mxtest.NewServer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { srv.Close() })
+	h := &holds{}
+	tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, HoldProbe: probe, OnHold: h.note, IdleTimeout: -1,
+		Routes: []mx.Route{{Name: "office", To: []string{"*"}, Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(srv.Port())}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Close() })
+	return tr, srv, h
+}
