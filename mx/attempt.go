@@ -80,7 +80,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 	}
 	pol := a.t.policy(a.task.Message, r)
 	if pol.route != "" {
-		if why, since, shut := r.gate.shut(time.Now(), a.t.cfg.HoldProbe, a.task.Message.ID); shut {
+		if why, since, shut := r.gate.Shut(time.Now(), a.t.cfg.HoldProbe, a.task.Message.ID); shut {
 			a.res.Route = r.Name
 			a.turnBack(rest, why, since)
 			return

@@ -106,7 +106,7 @@ func (t *Transport) byDestination(destination string) *compiled {
 // when there may be some. It is cheap and does not block.
 func (t *Transport) Reserve(destination string) (wait time.Time) {
 	r := t.byDestination(destination)
-	if r == nil || r.gate.held() { // what is turned back costs nothing
+	if r == nil || r.gate.Held() { // what is turned back costs nothing
 		return time.Time{}
 	}
 	return r.budget.Reserve(time.Now())

@@ -15,7 +15,7 @@ type compiled struct {
 	to, from    []mailPattern
 	sendAs      []mailPattern
 	mailbox     relay.Path // that its user is; null: its user is no address
-	gate        gate
+	gate        shaping.Gate
 	budget      *shaping.Meter // never nil in a Transport
 	first       *compiled      // of all routes to its mailbox; never nil in a Transport
 	takes       shaping.Rule   // of the first one: the limits of all of them

@@ -68,18 +68,18 @@ func (t *Transport) ways(m *relay.Message, to relay.Path) (first, second *compil
 	switch n := &t.notices; {
 	case n.mx:
 		return t.match(m, to, func(r *compiled) bool { return len(r.Via) == 0 }), nil
-	case n.route != nil && !n.route.gate.held():
+	case n.route != nil && !n.route.gate.Held():
 		return n.route, nil
 	}
 	usual := t.route(m, to)
 	if t.notices.route != nil {
 		usual = t.notices.route
 	}
-	if usual == nil || len(usual.Via) == 0 || !usual.speaks() && !usual.gate.held() {
+	if usual == nil || len(usual.Via) == 0 || !usual.speaks() && !usual.gate.Held() {
 		return usual, nil
 	}
 	other := t.match(m, to, func(r *compiled) bool {
-		return r != usual && !r.gate.held() && (len(r.Via) == 0 || !r.speaks())
+		return r != usual && !r.gate.Held() && (len(r.Via) == 0 || !r.speaks())
 	})
 	switch {
 	case other != nil:

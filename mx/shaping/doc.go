@@ -1,11 +1,11 @@
 // Package shaping knows what receivers and smart hosts let us send: the rules of
 // providers and whose MX hosts are whose ([Shaping]), the provider of each domain
 // as it was found last ([Memory]), how each host has to be spoken to ([Hosts]),
-// and the budget of each mailbox at a smart host ([Meter]), kept in a file by the
-// [Book].
+// the budget of each mailbox at a smart host ([Meter]), kept in a file by the
+// [Book], and what keeps a route's mail while its account is in trouble ([Gate]).
 //
-// A Shaping never changes and needs no lock; Memory, Hosts and each Meter have
-// one. The Book has one goroutine, which writes what changes until Close.
+// A Shaping never changes and needs no lock; Memory, Hosts, each Meter and each
+// Gate have one. The Book has one goroutine, which writes what changes until Close.
 //
 // Begin reading at [New] and [Shaping.Provider] for providers, at
 // [Meter.Reserve] for budgets.

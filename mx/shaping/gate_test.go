@@ -1,4 +1,4 @@
-package mx
+package shaping
 
 import (
 	"testing"
@@ -13,18 +13,18 @@ func TestOneMessageHoldsNobodyForLong(t *testing.T) {
 	const every = 30 * time.Second
 	bad, good := relay.QueueID{Key: 1}, relay.QueueID{Key: 2}
 	why := relay.Reply{Code: 554, Stage: relay.StageAuth}
-	var g gate
+	var g Gate
 	at := time.Unix(1_000_000, 0)
 	after := func(d time.Duration) time.Time { at = at.Add(d); return at }
-	shut := func(m relay.QueueID) bool { _, _, shut := g.shut(at, every, m); return shut }
-	hold := func(m relay.QueueID) bool { since, _ := g.hold(at, every, m, why); return !since.IsZero() }
+	shut := func(m relay.QueueID) bool { _, _, shut := g.Shut(at, every, m); return shut }
+	hold := func(m relay.QueueID) bool { since, _ := g.Hold(at, every, m, why); return !since.IsZero() }
 
 	early := at
 	after(time.Second)
 	if !hold(bad) || !shut(good) {
 		t.Fatal("the first time is no hold")
 	}
-	if g.passed(good, early, true) {
+	if g.Passed(good, early, true) {
 		t.Error("mail that was under way before the hold ends it")
 	}
 	if after(every); !shut(bad) {
@@ -33,7 +33,7 @@ func TestOneMessageHoldsNobodyForLong(t *testing.T) {
 	if shut(good) {
 		t.Error("the other may not probe")
 	}
-	if after(time.Second); !shut(good) || !g.passed(good, at, true) || !g.Open() {
+	if after(time.Second); !shut(good) || !g.Passed(good, at, true) || !g.Open() {
 		t.Error("mail that is taken does not end the hold")
 	}
 	if after(time.Second); hold(bad) || shut(good) {
@@ -60,19 +60,19 @@ func TestOneMessageHoldsNobodyForLong(t *testing.T) {
 func TestWhatEndsAHold(t *testing.T) {
 	at := time.Unix(1_000_000, 0)
 	for _, by := range []relay.QueueID{{}, {Key: 1}} {
-		var g gate
-		g.hold(at, time.Minute, by, relay.Reply{Code: 535})
-		if free := g.passed(relay.QueueID{Key: 2}, at.Add(time.Second), false); free != (by == relay.QueueID{}) {
+		var g Gate
+		g.Hold(at, time.Minute, by, relay.Reply{Code: 535})
+		if free := g.Passed(relay.QueueID{Key: 2}, at.Add(time.Second), false); free != (by == relay.QueueID{}) {
 			t.Errorf("brought on by %v: a verdict without mail being taken frees it: %v", by, free)
 		}
 	}
 }
 
 func TestAGateRemembersFewMessages(t *testing.T) {
-	var g gate
+	var g Gate
 	at := time.Unix(1_000_000, 0)
 	for i := range uint64(3 * maxBlamed) {
-		g.hold(at.Add(time.Duration(i)), time.Minute, relay.QueueID{Key: i + 1}, relay.Reply{})
+		g.Hold(at.Add(time.Duration(i)), time.Minute, relay.QueueID{Key: i + 1}, relay.Reply{})
 	}
 	if _, there := g.blamed[relay.QueueID{Key: 3 * maxBlamed}]; len(g.blamed) != maxBlamed || !there {
 		t.Errorf("%d messages, the newest among them: %v", len(g.blamed), there)
