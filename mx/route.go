@@ -211,9 +211,8 @@ func (t *Transport) resolveHost(ctx context.Context, h *host) {
 	if answer.Name != h.name {
 		h.alias = answer.Name
 	}
-	// Without DNSSEC nobody knows whose TLSA records these are (RFC 7672 §2.2).
-	if err == nil && t.cfg.DANE && h.domain != "" && answer.Secure {
-		h.dane = tlspolicy.DaneFor(ctx, t.secured, h.name, h.port, h.domain, answer.Name)
+	if err == nil && t.cfg.DANE && h.domain != "" {
+		h.dane = tlspolicy.LookupDANE(ctx, t.secured, h.name, h.port, h.domain, answer)
 	}
 }
 

@@ -26,6 +26,10 @@ func (names) LookupAddrs(context.Context, string, string) (dns.Answer[netip.Addr
 	return dns.Answer[netip.Addr]{Records: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, nil
 }
 
+func (names) LookupCNAME(context.Context, string) (dns.Answer[string], error) {
+	return dns.Answer[string]{}, &dns.Error{Trouble: dns.NoData}
+}
+
 func (names) LookupTXT(context.Context, string) (dns.Answer[string], error) {
 	return dns.Answer[string]{Records: []string{"v=STSv1; id=1;"}}, nil
 }

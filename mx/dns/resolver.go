@@ -98,6 +98,7 @@ func (r *Resolver) Trusted() bool {
 type Answer[T any] struct {
 	Records []T
 	Secure  bool   // DNSSEC: AD from a trusted server, for the whole chain
+	Mixed   bool   // of addresses: those of one family alone are Secure
 	Name    string // of the records, after CNAMEs; lower case, no final dot
 	TTL     time.Duration
 }
@@ -164,7 +165,7 @@ type result struct {
 	name   string
 	mx     []MX
 	addrs  []netip.Addr
-	texts  []string // TXT, or PTR names
+	texts  []string // TXT, or names of PTR and CNAME
 	tlsa   []TLSA
 	secure bool
 	ttl    time.Duration
@@ -175,7 +176,7 @@ type result struct {
 // caller decides on the implicit MX.
 func (r *Resolver) LookupMX(ctx context.Context, domain string) (Answer[MX], error) {
 	res, err := r.lookup(ctx, domain, typeMX)
-	return Answer[MX]{res.mx, res.secure, res.name, res.ttl}, err
+	return answerOf(res, res.mx), err
 }
 
 // LookupAddrs asks for the addresses of host: ip "4" for A, "6" for AAAA,
@@ -194,9 +195,9 @@ func (r *Resolver) LookupAddrs(ctx context.Context, host, ip string) (Answer[net
 	wg.Wait()
 	switch ip {
 	case "4":
-		return Answer[netip.Addr]{shuffled(res4.addrs), res4.secure, res4.name, res4.ttl}, err4
+		return answerOf(res4, shuffled(res4.addrs)), err4
 	case "6":
-		return Answer[netip.Addr]{shuffled(res6.addrs), res6.secure, res6.name, res6.ttl}, err6
+		return answerOf(res6, shuffled(res6.addrs)), err6
 	}
 	switch {
 	case err6 != nil && err4 != nil:
@@ -209,26 +210,38 @@ func (r *Resolver) LookupAddrs(ctx context.Context, host, ip string) (Answer[net
 	case err4 != nil:
 		res4 = result{secure: res6.secure, name: res6.name, ttl: res6.ttl}
 	}
-	return Answer[netip.Addr]{interleave(shuffled(res6.addrs), shuffled(res4.addrs)),
-		res6.secure && res4.secure, res4.name, min(res6.ttl, res4.ttl)}, nil
+	all := answerOf(res4, interleave(shuffled(res6.addrs), shuffled(res4.addrs)))
+	all.Secure, all.TTL = res6.secure && res4.secure, min(res6.ttl, res4.ttl)
+	all.Mixed = res6.secure != res4.secure
+	return all, nil
 }
 
 // LookupPTR asks for the names of an address.
 func (r *Resolver) LookupPTR(ctx context.Context, addr netip.Addr) (Answer[string], error) {
 	res, err := r.lookup(ctx, reverseName(addr.Unmap()), typePTR)
-	return Answer[string]{res.texts, res.secure, res.name, res.ttl}, err
+	return answerOf(res, res.texts), err
+}
+
+// LookupCNAME asks for the alias itself, which it does not follow.
+func (r *Resolver) LookupCNAME(ctx context.Context, name string) (Answer[string], error) {
+	res, err := r.lookup(ctx, name, typeCNAME)
+	return answerOf(res, res.texts), err
 }
 
 // LookupTXT asks for TXT records, the strings of each joined.
 func (r *Resolver) LookupTXT(ctx context.Context, name string) (Answer[string], error) {
 	res, err := r.lookup(ctx, name, typeTXT)
-	return Answer[string]{res.texts, res.secure, res.name, res.ttl}, err
+	return answerOf(res, res.texts), err
 }
 
 // LookupTLSA asks for the TLSA records of a TCP service.
 func (r *Resolver) LookupTLSA(ctx context.Context, host string, port uint16) (Answer[TLSA], error) {
 	res, err := r.lookup(ctx, fmt.Sprintf("_%d._tcp.%s", port, host), typeTLSA)
-	return Answer[TLSA]{res.tlsa, res.secure, res.name, res.ttl}, err
+	return answerOf(res, res.tlsa), err
+}
+
+func answerOf[T any](r result, records []T) Answer[T] {
+	return Answer[T]{Records: records, Secure: r.secure, Name: r.name, TTL: r.ttl}
 }
 
 // lookup answers from the cache, or joins or starts a question on the wire.

@@ -21,12 +21,13 @@ import (
 )
 
 const (
-	typeA    = dns.TypeA
-	typeAAAA = dns.TypeAAAA
-	typeMX   = dns.TypeMX
-	typePTR  = dns.TypePTR
-	typeTXT  = dns.TypeTXT
-	typeTLSA = dns.TypeTLSA
+	typeA     = dns.TypeA
+	typeAAAA  = dns.TypeAAAA
+	typeMX    = dns.TypeMX
+	typePTR   = dns.TypePTR
+	typeTXT   = dns.TypeTXT
+	typeTLSA  = dns.TypeTLSA
+	typeCNAME = dns.TypeCNAME
 
 	ednsSize = 1232 // octets; fits the IPv6 minimum MTU unfragmented
 )
@@ -256,6 +257,8 @@ func (r *result) collect(typ uint16, answer []dns.RR) {
 			}
 		case *dns.MX:
 			r.mx = append(r.mx, MX{Host: clean(rr.Mx), Preference: rr.Preference})
+		case *dns.CNAME:
+			r.texts = append(r.texts, clean(rr.Target))
 		case *dns.PTR:
 			r.texts = append(r.texts, clean(rr.Ptr))
 		case *dns.TXT:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -21,6 +22,7 @@ type DNS struct {
 	faults    map[dnsKey]Fault
 	queries   map[dnsKey]int
 	authentic bool
+	unsigned  []dnsKey
 }
 
 type dnsKey struct{ name, typ string } // lower case without final dot; upper case; "" for any
@@ -165,6 +167,33 @@ func (d *DNS) Authentic(on bool) {
 	d.authentic = on
 }
 
+// Unsigned takes the AD bit from answers that hold, or deny, records of a type
+// at a name or below it; typ "" is all types.
+func (d *DNS) Unsigned(name, typ string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unsigned = append(d.unsigned, dnsKey{trim(name), strings.ToUpper(typ)})
+}
+
+// signed says whether all of an answer is.
+func (d *DNS) signed(m *dns.Msg, q dns.Question) bool {
+	bare := func(name string, typ uint16) bool {
+		return slices.ContainsFunc(d.unsigned, func(k dnsKey) bool {
+			return (trim(name) == k.name || strings.HasSuffix(trim(name), "."+k.name)) && (k.typ == "" || k.typ == dns.TypeToString[typ])
+		})
+	}
+	name := q.Name
+	for _, rr := range m.Answer {
+		if c, ok := rr.(*dns.CNAME); ok && q.Qtype != dns.TypeCNAME {
+			if bare(name, dns.TypeCNAME) {
+				return false
+			}
+			name = c.Target
+		}
+	}
+	return !bare(name, q.Qtype)
+}
+
 // Queries counts the queries seen for a name and type; "" for all.
 func (d *DNS) Queries(name, typ string) int {
 	d.mu.Lock()
@@ -272,7 +301,7 @@ func (d *DNS) answer(req *dns.Msg, overUDP bool) (m *dns.Msg, before []*dns.Msg)
 		}
 	}
 	d.resolve(m, q)
-	m.AuthenticatedData = d.authentic && (req.AuthenticatedData || edns != nil && edns.Do())
+	m.AuthenticatedData = d.authentic && d.signed(m, q) && (req.AuthenticatedData || edns != nil && edns.Do())
 	if fault == Extra {
 		m.Answer = append([]dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "other.test.", Rrtype: dns.TypeA, Class: dns.ClassINET},
 			A: netip.MustParseAddr("192.0.2.66").AsSlice()}}, m.Answer...)

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -118,19 +119,19 @@ func (d *DANE) Fingerprint() string {
 	return d.Base + " " + strings.Join(all, ",")
 }
 
-// DaneFor looks the records of an MX host up, on a port, whose addresses came
-// from a secure answer. domain is the one whose MX it is; alias is the name that
-// the host stands for, which is asked first (RFC 7672 §2.2.2), or "".
-func DaneFor(ctx context.Context, from SecuredLookup, host string, port uint16, domain, alias string) *DANE {
-	names := []string{host}
-	if alias != "" && alias != host {
-		names = []string{alias, host}
+// LookupDANE looks the records of an MX host up, on a port; nil: there are none
+// that count. domain is the one whose MX it is, by DNSSEC; addrs is the answer
+// that the host's addresses came from.
+func LookupDANE(ctx context.Context, from SecuredLookup, host string, port uint16, domain string, addrs dns.Answer[netip.Addr]) *DANE {
+	names, err := daneBases(ctx, from, host, addrs)
+	if err != nil {
+		return &DANE{Base: host, Err: err}
 	}
 	for _, base := range names {
 		answer, err := from.LookupTLSA(ctx, base, port)
 		var e *dns.Error
 		switch {
-		case errors.As(err, &e) && (e.Trouble == dns.NXDomain || e.Trouble == dns.NoData):
+		case errors.As(err, &e) && !dns.Temporary(err):
 			continue
 		case err != nil:
 			return &DANE{Base: base, Err: err}
@@ -142,6 +143,32 @@ func DaneFor(ctx context.Context, from SecuredLookup, host string, port uint16, 
 		return d
 	}
 	return nil
+}
+
+// daneBases are the names whose TLSA records count, the best first (RFC 7672
+// §2.2.2). Where the addresses of one family alone are secure the records count
+// for both: they vouch for the host, whichever address leads there.
+func daneBases(ctx context.Context, from SecuredLookup, host string, addrs dns.Answer[netip.Addr]) ([]string, error) {
+	alias := addrs.Name != "" && addrs.Name != host
+	switch {
+	case addrs.Secure || addrs.Mixed:
+		if alias {
+			return []string{addrs.Name, host}, nil
+		}
+		return []string{host}, nil
+	case !alias: // without DNSSEC nobody knows whose records these are (RFC 7672 §2.2)
+		return nil, nil
+	}
+	// The security of the whole chain says nothing of its first link: a signed
+	// alias may lead into an unsigned zone.
+	link, err := from.LookupCNAME(ctx, host)
+	switch {
+	case dns.Temporary(err):
+		return nil, err
+	case err != nil || !link.Secure:
+		return nil, nil
+	}
+	return []string{host}, nil
 }
 
 // ErrNoTLSA: the certificate is none of those that DNS names.

@@ -43,6 +43,7 @@ func ParseLevel(s string) (Level, error) {
 
 // SecuredLookup is what DANE and MTA-STS ask of DNS.
 type SecuredLookup interface {
+	LookupCNAME(ctx context.Context, name string) (dns.Answer[string], error)
 	LookupTXT(ctx context.Context, name string) (dns.Answer[string], error)
 	LookupTLSA(ctx context.Context, host string, port uint16) (dns.Answer[dns.TLSA], error)
 }
