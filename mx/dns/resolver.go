@@ -37,6 +37,8 @@ type Resolver struct {
 	rounds  int
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	manners manners
+
 	first  atomic.Uint32 // index of the server that answered last: a dead one costs its time-out once
 	cache  *cache
 	flight singleflight.Group
@@ -48,7 +50,8 @@ const (
 	maxTTL        = 24 * time.Hour
 	maxNegative   = 3 * time.Hour   // RFC 2308 §5
 	failureTTL    = 5 * time.Second // SERVFAIL, time-outs, negative answers without SOA (RFC 9520 asks for 1 s to 5 min)
-	maxCNAMEs     = 8
+	maxCNAMEs     = 16              // in one answer; BIND follows 11, or 16 before 9.18.28, unbound 12
+	maxChases     = 4               // questions about where an answer's aliases end
 	resolvConf    = "/etc/resolv.conf"
 	fallbackDNS   = "127.0.0.1:53" // resolv.conf(5): when it names no server
 	defaultTry    = 3 * time.Second
@@ -168,6 +171,7 @@ type result struct {
 	texts  []string // TXT, or names of PTR and CNAME
 	tlsa   []TLSA
 	secure bool
+	open   bool // err is NoData, and the answer ends with an alias without a word about its target
 	ttl    time.Duration
 	err    *Error
 }
@@ -255,7 +259,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (result,
 	ch := r.flight.DoChan(fmt.Sprint(typ, " ", q.name), func() (any, error) {
 		r.slots <- struct{}{}
 		defer func() { <-r.slots }()
-		res := r.ask(wire, q)
+		res := r.resolve(wire, q)
 		r.cache.put(q, res)
 		return res, nil
 	})
@@ -274,27 +278,48 @@ func (r result) answer() (result, error) {
 	return r, nil
 }
 
+// resolve is ask that follows aliases further where the servers did not: an
+// answer that ends with an alias, and does not say that there is nothing at its
+// target, is no answer yet.
+func (r *Resolver) resolve(ctx context.Context, q question) result {
+	res := r.ask(ctx, q)
+	for chased := 0; res.open; chased++ {
+		if chased == maxChases {
+			return result{ttl: failureTTL, err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: ServFail, Detail: "a chain of CNAMEs without end"}}
+		}
+		next := r.ask(ctx, question{res.name, q.typ})
+		next.ttl = min(next.ttl, res.ttl)
+		next.secure = next.secure && res.err.Secure
+		if next.err != nil {
+			next.err.Secure = next.err.Secure && res.err.Secure
+		}
+		res = next
+	}
+	return res
+}
+
 // ask asks the servers in turn until one gives a usable answer. SERVFAIL and
-// REFUSED of one are another's chance. After the first round the questions go
-// without EDNS0: some servers, and what stands before them, drop it in silence.
+// REFUSED of one are another's chance.
 func (r *Resolver) ask(ctx context.Context, q question) result {
 	var worst result
 	servers := r.Servers()
 	first := int(r.first.Load())
 	for round := range r.rounds {
+		silent := false
 		for i := range servers {
 			n := (first + i) % len(servers)
-			res := r.try(ctx, q, servers[n], round == 0)
+			res := r.try(ctx, q, servers[n], round > 0)
 			if res.err == nil || res.err.Trouble == NXDomain || res.err.Trouble == NoData {
 				r.first.Store(uint32(n))
 				return res
 			}
+			silent = silent || res.err.Trouble == Timeout
 			if worst.err == nil || worst.err.Trouble == Timeout { // what a server said tells more than silence
 				worst = res
 			}
 		}
-		if worst.err.Trouble == ServFail {
-			break // every server was asked, and one answered: asking again changes nothing
+		if !silent {
+			break // every server has answered: asking again changes nothing
 		}
 	}
 	worst.ttl = failureTTL

@@ -120,19 +120,6 @@ func TestTroubles(t *testing.T) {
 }
 
 // TestForged: packets that answer another question are passed over, not taken.
-// TestDroppedEDNS: a server that drops queries with EDNS0 is asked without.
-func TestDroppedEDNS(t *testing.T) {
-	d := startDNS(t, records)
-	d.Fault("m.test", "", mxtest.DropsEDNS)
-	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Timeout: 100 * time.Millisecond, Rounds: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || len(a.Records) != 1 {
-		t.Errorf("%+v, %v", a, err)
-	}
-}
-
 func TestForged(t *testing.T) {
 	for _, f := range []mxtest.Fault{mxtest.WrongID, mxtest.WrongName, mxtest.Extra, mxtest.NoEDNS, mxtest.Truncate} {
 		d := startDNS(t, records)

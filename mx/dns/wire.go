@@ -56,25 +56,18 @@ func reverseName(a netip.Addr) string {
 	return strings.TrimSuffix(name, ".")
 }
 
-// try asks one server once: with EDNS0 if edns, without when it does not know it, by
-// TCP when the answer was cut.
-func (r *Resolver) try(ctx context.Context, q question, server string, edns bool) result {
+// try asks one server once: with EDNS0 as far as the server takes it, by TCP when
+// the answer was cut. again: the server has not answered in the round before.
+func (r *Resolver) try(ctx context.Context, q question, server string, again bool) result {
 	fail := func(t Trouble, format string, args ...any) result {
 		return result{err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: fmt.Sprintf(format, args...)}}
 	}
 	if _, ok := dns.IsDomainName(q.name); !ok || q.name == "" {
 		return fail(NXDomain, "not a domain name")
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*r.timeout) // UDP, then TCP
+	ctx, cancel := context.WithTimeout(ctx, 4*r.timeout) // twice UDP, then TCP
 	defer cancel()
-	reply, err := r.exchange(ctx, "udp", server, q, edns)
-	if err == nil && edns && (noEDNS(reply) || strayOPT(reply)) {
-		reply, err = r.exchange(ctx, "udp", server, q, false)
-	}
-	if err == nil && reply.Truncated {
-		withEDNS := reply.IsEdns0() != nil
-		reply, err = r.exchange(ctx, "tcp", server, q, withEDNS)
-	}
+	reply, err := r.converse(ctx, q, server, again)
 	switch {
 	case err != nil:
 		return fail(Timeout, "%s: %v", server, err)
@@ -91,6 +84,54 @@ func (r *Resolver) try(ctx context.Context, q question, server string, edns bool
 	return fail(ServFail, "%s: %s", server, dns.RcodeToString[reply.Rcode])
 }
 
+// converse asks with EDNS0, or without where the server has kept silent or is
+// known to want that.
+//
+// A resolver may set the AD bit in answers with EDNS0 only, and whoever slows it
+// down can make it look as if it dropped such questions: DANE would be lost. So a
+// trusted server that answers without EDNS0 and without the AD bit is asked with
+// EDNS0 once more. By now it knows the answer, and nobody can hold that up.
+func (r *Resolver) converse(ctx context.Context, q question, server string, again bool) (*dns.Msg, error) {
+	plain := r.manners.plain(server)
+	if !plain && !again {
+		reply, err := r.withEDNS(ctx, q, server)
+		if !errors.Is(err, errEDNS) {
+			return reply, err
+		}
+		reply, err = r.exchange(ctx, server, q, false)
+		if err == nil && !r.Trusted() { // a trusted one may have meant this question alone
+			r.manners.learn(server, false)
+		}
+		return reply, err
+	}
+	reply, err := r.exchange(ctx, server, q, false)
+	if err != nil || plain {
+		return reply, err
+	}
+	if r.Trusted() && !reply.AuthenticatedData {
+		if full, err := r.withEDNS(ctx, q, server); err == nil {
+			return full, nil
+		}
+	}
+	r.manners.learn(server, false)
+	return reply, nil
+}
+
+// withEDNS asks with EDNS0; errEDNS: the server did not take it.
+func (r *Resolver) withEDNS(ctx context.Context, q question, server string) (*dns.Msg, error) {
+	reply, err := r.exchange(ctx, server, q, true)
+	switch {
+	case err != nil:
+		return nil, err
+	case noEDNS(reply) || strayOPT(reply):
+		return nil, errEDNS
+	}
+	r.manners.learn(server, true)
+	return reply, nil
+}
+
+var errEDNS = errors.New("the server does not take EDNS0")
+
 // noEDNS says whether a server refused the query for its EDNS0 (RFC 6891 §7).
 func noEDNS(m *dns.Msg) bool {
 	return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented || m.Rcode == dns.RcodeBadVers
@@ -98,17 +139,18 @@ func noEDNS(m *dns.Msg) bool {
 
 // referral says whether a server that is no resolver named others to ask.
 func referral(m *dns.Msg) bool {
-	isType := func(t uint16) func(dns.RR) bool {
-		return func(rr dns.RR) bool { return rr.Header().Rrtype == t }
-	}
 	return m.Rcode == dns.RcodeSuccess && !m.Authoritative && len(m.Answer) == 0 &&
 		slices.ContainsFunc(m.Ns, isType(dns.TypeNS)) && !slices.ContainsFunc(m.Ns, isType(dns.TypeSOA))
+}
+
+func isType(t uint16) func(dns.RR) bool {
+	return func(rr dns.RR) bool { return rr.Header().Rrtype == t }
 }
 
 // strayOPT says whether the pseudo-record of EDNS0 stands among the answers,
 // where no correct resolver puts it.
 func strayOPT(m *dns.Msg) bool {
-	return slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
+	return slices.ContainsFunc(m.Answer, isType(dns.TypeOPT))
 }
 
 // lame says whether an answer without records is from a server that neither
@@ -118,9 +160,18 @@ func lame(m *dns.Msg) bool {
 		(m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError)
 }
 
-// exchange sends one query and waits for its answer. The socket is connected
+// exchange asks a question over UDP, and over TCP where the answer was cut.
+func (r *Resolver) exchange(ctx context.Context, server string, q question, edns bool) (*dns.Msg, error) {
+	reply, err := r.send(ctx, "udp", server, q, edns)
+	if err == nil && reply.Truncated {
+		return r.send(ctx, "tcp", server, q, edns)
+	}
+	return reply, err
+}
+
+// send sends one query and waits for its answer. The socket is connected
 // and new, so a forger must guess its port as well as the ID.
-func (r *Resolver) exchange(ctx context.Context, network, server string, q question, edns bool) (*dns.Msg, error) {
+func (r *Resolver) send(ctx context.Context, network, server string, q question, edns bool) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	query := new(dns.Msg)
@@ -216,7 +267,7 @@ func answers(query, reply *dns.Msg) bool {
 func (r *Resolver) read(q question, m *dns.Msg) result {
 	res := result{name: q.name, secure: r.Trusted() && m.AuthenticatedData, ttl: maxTTL}
 	bad := func(t Trouble, detail string) result {
-		return result{ttl: failureTTL, err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: detail, Secure: res.secure}}
+		return result{name: res.name, ttl: failureTTL, err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: detail, Secure: res.secure}}
 	}
 	for range maxCNAMEs {
 		i := slices.IndexFunc(m.Answer, func(rr dns.RR) bool {
@@ -232,6 +283,7 @@ func (r *Resolver) read(q question, m *dns.Msg) result {
 				none.err.Trouble = NXDomain
 			}
 			none.ttl = min(negativeTTL(m.Ns), res.ttl)
+			none.open = res.name != q.name && m.Rcode == dns.RcodeSuccess && !slices.ContainsFunc(m.Ns, isType(dns.TypeSOA))
 			return none
 		}
 		cname := m.Answer[i].(*dns.CNAME)

@@ -49,6 +49,9 @@ const (
 	Lame       Fault = "lame"      // the same, without recursion
 	StrayOPT   Fault = "opt"       // the pseudo-record of EDNS0 is the answer, and no other record
 	DropsEDNS  Fault = "dropsedns" // no answer to queries with EDNS0
+	BareAD     Fault = "baread"    // the AD bit only in answers with EDNS0
+	Cut        Fault = "cut"       // truncated over UDP, and no answer over TCP
+	OpenAlias  Fault = "openalias" // the first alias alone, without a word about its target
 )
 
 // NewDNS starts a server on a free port of 127.0.0.1 with the records of
@@ -294,6 +297,12 @@ func (d *DNS) answer(req *dns.Msg, overUDP bool) (m *dns.Msg, before []*dns.Msg)
 			m = new(dns.Msg).SetRcode(req, dns.RcodeFormatError)
 			return m, nil
 		}
+	case Cut:
+		if !overUDP {
+			return nil, nil
+		}
+		m.Truncated = true
+		return m, nil
 	case Truncate:
 		if overUDP {
 			m.Truncated = true
@@ -302,7 +311,12 @@ func (d *DNS) answer(req *dns.Msg, overUDP bool) (m *dns.Msg, before []*dns.Msg)
 	}
 	d.resolve(m, q)
 	m.AuthenticatedData = d.authentic && d.signed(m, q) && (req.AuthenticatedData || edns != nil && edns.Do())
-	if fault == Extra {
+	switch fault {
+	case BareAD:
+		m.AuthenticatedData = m.AuthenticatedData && edns != nil
+	case OpenAlias:
+		m.Answer, m.Ns = m.Answer[:min(1, len(m.Answer))], nil
+	case Extra:
 		m.Answer = append([]dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "other.test.", Rrtype: dns.TypeA, Class: dns.ClassINET},
 			A: netip.MustParseAddr("192.0.2.66").AsSlice()}}, m.Answer...)
 	}
@@ -331,7 +345,7 @@ func (d *DNS) fault(k dnsKey) Fault {
 // resolve fills m in from the records, following CNAMEs.
 func (d *DNS) resolve(m *dns.Msg, q dns.Question) {
 	name := trim(q.Name)
-	for range 12 {
+	for range 20 {
 		exists, next := false, ""
 		for _, rr := range d.records {
 			owner := trim(rr.Header().Name)

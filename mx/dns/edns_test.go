@@ -1,0 +1,150 @@
+package dns_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"dawk/mx/dns"
+	"dawk/mx/mxtest"
+)
+
+// TestDroppedEDNS: a server that drops queries with EDNS0 is asked without, and
+// from then on at once, so that not every question costs a time-out.
+func TestDroppedEDNS(t *testing.T) {
+	for _, trusted := range []bool{false, true} {
+		d := startDNS(t, records)
+		d.Fault("", "", mxtest.DropsEDNS)
+		r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Trusted: &trusted, Timeout: 100 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := 2
+		if trusted {
+			first = 3 // asked with EDNS0 once more
+		}
+		if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || len(a.Records) != 1 || d.Queries("m.test", "") != first {
+			t.Errorf("trusted %v: %d queries, %+v, %v", trusted, d.Queries("m.test", ""), a, err)
+		}
+		if _, err := r.LookupTXT(context.Background(), "texts.test"); err != nil || d.Queries("texts.test", "") != 1 {
+			t.Errorf("trusted %v, the next question: %d queries, %v", trusted, d.Queries("texts.test", ""), err)
+		}
+	}
+}
+
+// TestSpeaksEDNS: a server that takes EDNS0 is not asked without for what it does
+// to single questions.
+func TestSpeaksEDNS(t *testing.T) {
+	trusted := false
+	d := startDNS(t, records)
+	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Trusted: &trusted, Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name  string
+		fault mxtest.Fault
+	}{{"a.test", ""}, {"four.test", mxtest.DropsEDNS}, {"m.test", mxtest.NoEDNS}} {
+		d.Fault(step.name, "", step.fault)
+		r.LookupAddrs(context.Background(), step.name, "4") //nolint:errcheck // m.test has none
+	}
+	d.Fault("texts.test", "", mxtest.NoEDNS)
+	r.LookupTXT(context.Background(), "texts.test") //nolint:errcheck // counted below
+	if n := d.Queries("texts.test", ""); n != 2 {
+		t.Errorf("%d queries: it is taken for a server without EDNS0", n)
+	}
+}
+
+// TestSlowServerKeepsTheADBit: a resolver that sets AD in answers with EDNS0 only,
+// and is too slow for the first question, must not bring an answer about that is
+// believed to be unsigned.
+func TestSlowServerKeepsTheADBit(t *testing.T) {
+	d := startDNS(t, records)
+	d.Authentic(true)
+	d.Fault("", "", mxtest.BareAD)
+	lost := 0
+	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Timeout: 100 * time.Millisecond,
+		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if lost++; lost == 1 {
+				ours, theirs := net.Pipe()
+				t.Cleanup(func() { theirs.Close() })
+				go theirs.Read(make([]byte, 1024)) //nolint:errcheck // the question is lost
+				return ours, nil
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a.test", "four.test"} {
+		if a, err := r.LookupAddrs(context.Background(), name, "4"); err != nil || !a.Secure {
+			t.Errorf("%s: %+v, %v", name, a, err)
+		}
+	}
+}
+
+// TestCutWithoutTCP: an answer that is cut, and cannot be had whole, is none;
+// another server is asked.
+func TestCutWithoutTCP(t *testing.T) {
+	cut, good := startDNS(t, records), startDNS(t, records)
+	cut.Fault("", "", mxtest.Cut)
+	for _, servers := range [][]string{{cut.Addr()}, {cut.Addr(), good.Addr()}} {
+		r, err := dns.NewResolver(dns.Config{Servers: servers, Timeout: 100 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := r.LookupMX(context.Background(), "m.test")
+		if len(servers) == 1 && !dns.Temporary(err) || len(servers) == 2 && len(a.Records) != 1 {
+			t.Errorf("%d servers: %+v, %v", len(servers), a, err)
+		}
+	}
+}
+
+// TestSilentBesideFailing: the server that drops EDNS0 has its second chance
+// also where another one has failed.
+func TestSilentBesideFailing(t *testing.T) {
+	drops, fails := startDNS(t, records), startDNS(t, records)
+	drops.Fault("", "", mxtest.DropsEDNS)
+	fails.Fault("", "", mxtest.ServFail)
+	r, err := dns.NewResolver(dns.Config{Servers: []string{fails.Addr(), drops.Addr()}, Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || len(a.Records) != 1 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// TestChains: aliases are followed as far as resolvers follow them, also where a
+// server leaves the rest of the chain to its client.
+func TestChains(t *testing.T) {
+	var zone strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&zone, "c%d.test. CNAME c%d.test.\n", i, i+1)
+	}
+	zone.WriteString("c20.test. A 192.0.2.20\n")
+	for _, c := range []struct {
+		name  string
+		fault mxtest.Fault
+		ok    bool
+	}{{"c12.test", "", true}, {"c5.test", "", true}, {"c0.test", "", false}, {"c17.test", mxtest.OpenAlias, true}, {"c10.test", mxtest.OpenAlias, false}} {
+		d := startDNS(t, zone.String())
+		d.Authentic(true)
+		d.Fault("", "", c.fault)
+		a, err := startResolver(t, d).LookupAddrs(context.Background(), c.name, "4")
+		if c.ok && (err != nil || a.Name != "c20.test" || !a.Secure) || !c.ok && !dns.Temporary(err) {
+			t.Errorf("%s %s: %+v, %v", c.name, c.fault, a, err)
+		}
+	}
+	// A link that is not signed makes the whole chain insecure.
+	d := startDNS(t, zone.String())
+	d.Authentic(true)
+	d.Unsigned("c18.test", "CNAME")
+	d.Fault("", "", mxtest.OpenAlias)
+	if a, err := startResolver(t, d).LookupAddrs(context.Background(), "c17.test", "4"); err != nil || a.Secure {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
