@@ -81,6 +81,9 @@ func (t *Transport) Provider(destination string) string {
 	if strings.HasPrefix(destination, RoutePrefix) {
 		return destination
 	}
+	if a, ok := relay.ParseLiteral(destination); ok { // nobody need look
+		return t.cfg.Shaping.Provider(a.String())
+	}
 	return t.domains.Get(destination)
 }
 

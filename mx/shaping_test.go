@@ -37,7 +37,8 @@ func TestProviderOfHost(t *testing.T) {
 		"mx.customer.example": "partner", "mx2.customer.example": "customer.example",
 		// By registration where no rule knows: never a whole public suffix.
 		"mx1.hosting.co.uk": "hosting.co.uk", "mx2.other.co.uk": "other.co.uk",
-		"192.0.2.1": "192.0.2.1", "localhost": "localhost", "2001:db8::1": "2001:db8::1",
+		"192.0.2.1": "192.0.2.0/24", "192.0.2.250": "192.0.2.0/24", "::ffff:192.0.2.7": "192.0.2.0/24", "localhost": "localhost",
+		"2001:db8::1": "2001:db8::/64", "2001:db8::2:1": "2001:db8::/64", "2001:db8:0:1::1": "2001:db8:0:1::/64",
 	} {
 		if got := s.Provider(host); got != want {
 			t.Errorf("%s: %q, want %q", host, got, want)

@@ -7,7 +7,8 @@ type Entry struct {
 	ID          QueueID   `json:"id"`
 	Job         uint16    `json:"job"`         // number of the Delivery within its message
 	Destination string    `json:"destination"` // see Delivery
-	Identity    string    `json:"identity"`    // of the message: fairness is between identities too
+	Identity    string    `json:"identity"`    // of the message: turns go round between identities
+	Peer        string    `json:"-"`           // see Message.Peer: turns go by it
 	Arrival     time.Time `json:"arrival"`
 	Due         time.Time `json:"due"`      // when the next attempt may begin
 	Attempts    int       `json:"attempts"` // ended so far

@@ -2,6 +2,8 @@ package relay
 
 import (
 	"io"
+	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -41,6 +43,22 @@ func (m *Message) Released() time.Time {
 		return m.NotBefore
 	}
 	return m.Arrival
+}
+
+// NetworkIdentity begins the Identity of a client of a trusted network.
+const NetworkIdentity = "network:"
+
+// Peer tells the clients of one trusted network apart: the address, or the /64 that
+// an IPv6 client has to itself. It is "" for every other identity.
+func (m *Message) Peer() string {
+	a, err := netip.ParseAddr(m.Client)
+	if err != nil || !strings.HasPrefix(m.Identity, NetworkIdentity) {
+		return ""
+	}
+	if p, err := a.WithZone("").Prefix(64); err == nil && a.Is6() {
+		return p.String()
+	}
+	return a.String()
 }
 
 // Lifetime is how long m may stay in a queue whose own lifetime is standard.

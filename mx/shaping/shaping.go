@@ -167,7 +167,8 @@ func (s *Shaping) index(r *Rule) error {
 }
 
 // Provider is who runs an MX host: the rule that knows it best, or else the
-// name under which it is registered, by the public suffix list.
+// name under which it is registered, by the public suffix list. An address stands
+// for its /24, or /64 of IPv6: whoever has one has many.
 //
 // The registered name is what a provider and its many customers share: the
 // hosts mx1 and mx2.example.net are one provider's, whatever domains they serve,
@@ -181,8 +182,13 @@ func (s *Shaping) Provider(host string) string {
 	if r := s.rule(host); r != nil {
 		return r.Name
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return host
+	if a, err := netip.ParseAddr(host); err == nil {
+		bits := 24
+		if a = a.Unmap(); a.Is6() {
+			bits = 64
+		}
+		p, _ := a.WithZone("").Prefix(bits) // no error: the bits are right
+		return p.String()
 	}
 	if name, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
 		return name

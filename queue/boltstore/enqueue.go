@@ -133,7 +133,7 @@ func (q *Store) split(msg *relay.Message) (*incoming, error) {
 		}
 		if job == nil {
 			job = &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: uint16(len(in.jobs)), Destination: dest,
-				Identity: m.Identity, Arrival: m.Arrival, Due: due}}
+				Identity: m.Identity, Peer: m.Peer(), Arrival: m.Arrival, Due: due}}
 			if hold != "" {
 				job.Held, job.HeldAt, job.Rule = true, m.Arrival, hold
 			}

@@ -125,7 +125,7 @@ func (t *txn) rebuild(m *relay.Message, reason string) bool {
 // remade is a Delivery of m in the place of one that was damaged. Recipients
 // with several destinations part at its first attempt.
 func (t *txn) remade(m *relay.Message, open []relay.Open, job uint16, attempts int) *relay.Delivery {
-	d := &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: job, Identity: m.Identity, Arrival: m.Arrival, Due: record.Stored(time.Now()), Attempts: attempts}}
+	d := &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: job, Identity: m.Identity, Peer: m.Peer(), Arrival: m.Arrival, Due: record.Stored(time.Now()), Attempts: attempts}}
 	d.Open = open
 	d.Destination = t.q.opt.Destination(m, m.Recipients[open[0].Recipient].Path)
 	d.Rule = "rebuilt after its record was found damaged"

@@ -19,7 +19,8 @@ func drawMessage(t *rapid.T, id relay.QueueID) (relay.Message, []byte) {
 	seed[0] = byte(rapid.IntRange(0, 255).Draw(t, "content"))
 	content := make([]byte, size)
 	rand.NewChaCha8(seed).Read(content)
-	msg := relay.Message{ID: id, Arrival: time.Now().UTC(), Identity: rapid.SampledFrom([]string{"", "app", "printer"}).Draw(t, "identity")}
+	msg := relay.Message{ID: id, Arrival: time.Now().UTC(), Identity: rapid.SampledFrom([]string{"", "app", "printer", "network:192.0.2.0/24", "network:2001:db8::/32"}).Draw(t, "identity")}
+	msg.Client = rapid.SampledFrom([]string{"", "192.0.2.7", "2001:db8::1:2"}).Draw(t, "client")
 	msg.From = mailbox("sender", "example.org")
 	msg.EnvID, msg.Ret = rapid.SampledFrom([]string{"", "QQ314159"}).Draw(t, "envid"), relay.RetHdrs
 	msg.SMTPUTF8, msg.Notice = rapid.Bool().Draw(t, "smtputf8"), rapid.Bool().Draw(t, "notice")

@@ -56,7 +56,7 @@ func (m *Model) Accept(msg relay.Message, content []byte) []relay.Entry {
 			j = len(k.item.Deliveries)
 			jobs[dest] = j
 			k.item.Deliveries = append(k.item.Deliveries, relay.Delivery{Entry: relay.Entry{ID: msg.ID, Job: uint16(j),
-				Destination: dest, Identity: msg.Identity, Arrival: msg.Arrival, Due: due}})
+				Destination: dest, Identity: msg.Identity, Peer: msg.Peer(), Arrival: msg.Arrival, Due: due}})
 			if hold != "" {
 				d := &k.item.Deliveries[j]
 				d.Held, d.HeldAt, d.Rule = true, msg.Arrival, hold

@@ -3,6 +3,7 @@ package record
 import (
 	"encoding/binary"
 	"math"
+	"strings"
 	"time"
 
 	"dawk/relay"
@@ -55,7 +56,7 @@ func EncodeDelivery(key []byte, d *relay.Delivery) []byte {
 	e.time(d.Due)
 	e.uint(uint64(d.Attempts))
 	e.str(d.Destination)
-	e.str(d.Identity)
+	e.str(withPeer(d.Identity, d.Peer))
 	// Up to here: DecodeEntry.
 	e.int(int64(d.HeldFor))
 	e.time(d.HeldAt)
@@ -80,6 +81,14 @@ func EncodeDelivery(key []byte, d *relay.Delivery) []byte {
 	return Seal(schedVersion, key, e.b)
 }
 
+// withPeer is an identity and its peer as one text: a network's name has no space.
+func withPeer(identity, peer string) string {
+	if peer == "" {
+		return identity
+	}
+	return identity + " " + peer
+}
+
 // DecodeEntry reads what the scheduler needs. text turns octets into strings:
 // a scan of a million rows shares those that it has seen.
 func DecodeEntry(k, v []byte, dir uint32, text func([]byte) string) (entry relay.Entry, rest Decoder, flags byte, err error) {
@@ -100,6 +109,9 @@ func DecodeEntry(k, v []byte, dir uint32, text func([]byte) string) (entry relay
 		Held:        flags&jobHeld != 0,
 
 		DelayNoticed: flags&jobDelayNoticed != 0,
+	}
+	if strings.HasPrefix(entry.Identity, relay.NetworkIdentity) {
+		entry.Identity, entry.Peer, _ = strings.Cut(entry.Identity, " ")
 	}
 	if d.Bad {
 		return entry, d, flags, ErrRecord

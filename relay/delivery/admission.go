@@ -13,7 +13,7 @@ import (
 // it trades for one of another provider.
 type admission struct {
 	d          *Dispatcher
-	slot       schedule.Slot
+	slot       *schedule.Slot
 	recipients int  // of the task
 	admitted   bool // to a provider at least once
 }
@@ -29,7 +29,7 @@ func (a *admission) Admit(provider string) bool {
 	}
 	a.d.mu.Lock()
 	defer a.d.mu.Unlock()
-	ok := a.d.sched.Admit(&a.slot, provider, a.recipients, a.d.clock.now())
+	ok := a.d.sched.Admit(a.slot, provider, a.recipients, a.d.clock.now())
 	a.admitted = a.admitted || ok
 	a.d.pump()
 	return ok
@@ -48,7 +48,7 @@ type finding struct {
 // land gives back an attempt's connection.
 func (d *Dispatcher) land(w work, found finding) {
 	d.mu.Lock()
-	slot := &w.admission.slot
+	slot := w.admission.slot
 	before := slot.Limit()
 	news := d.sched.Land(slot, found.verdict, found.throttled, d.clock.now())
 	after := slot.Limit()

@@ -69,6 +69,8 @@ type Limits struct {
 	Provider func(destination string) string
 	// Allowance is what a provider takes.
 	Allowance func(provider string) Allowance
+	// Priority is that of an identity's mail. nil: all is alike.
+	Priority func(identity string) relay.Priority
 }
 
 // Config is the dispatcher's part of the configuration. The zero value of a

@@ -93,7 +93,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[schedule.Ref][]chan handover),
 	}
 	d.sched = schedule.New(schedule.Config{Attempts: cfg.MaxConnections, PerProvider: cfg.PerProvider, Retry: retry,
-		Limits: schedule.Limits{Reserve: d.reserve, Provider: cfg.Limits.Provider, Allowance: cfg.Limits.Allowance}})
+		Limits: schedule.Limits{Reserve: d.reserve, Provider: cfg.Limits.Provider, Allowance: cfg.Limits.Allowance, Priority: cfg.Limits.Priority}})
 	d.attempts, d.cancelAttempts = context.WithCancel(context.Background())
 	q.Watch(d.watch)
 	return d, nil
@@ -199,8 +199,8 @@ func (d *Dispatcher) pump() {
 		go d.tellDelay(works)
 	}
 	for d.sched.InHand() < d.cfg.MaxConnections+settleRoom {
-		slot, ok := d.sched.Take(now)
-		if !ok {
+		slot := d.sched.Take(now)
+		if slot == nil {
 			break
 		}
 		d.wg.Add(1)

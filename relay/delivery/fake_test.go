@@ -84,7 +84,7 @@ func (s *store) enqueue(m *relay.Message) []relay.Entry {
 		dest := r.Path.Domain()
 		d := at[dest]
 		if d == nil {
-			d = &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: s.next[m.ID], Destination: dest, Identity: m.Identity,
+			d = &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: s.next[m.ID], Destination: dest, Identity: m.Identity, Peer: m.Peer(),
 				Arrival: m.Arrival, Due: m.Arrival}}
 			if m.NotBefore.After(d.Due) {
 				d.Due = m.NotBefore

@@ -184,6 +184,7 @@ name = "A"
 password = %[1]q
 per_hour = 0
 senders = ["nobody", "@"]
+priority = "urgent"
 [[user]]
 name = "network:x"
 password = "$argon2id$v=19$m=99999999,t=2,p=1$c2FsdHNhbHQ$MTIzNDU2Nzg5MDEyMzQ1Ng"
@@ -199,8 +200,9 @@ F:13:1: the user "A" stands here twice: also in line 2
 F:15:1: per_hour is 0; it must be at least 1: leave the key out for no limit
 F:16:12: senders: not a valid mailbox: no domain in "nobody": write "user@example.org", or "@example.org" for a whole domain
 F:16:22: senders: not a valid domain: ""
-F:18:1: the name "network:x" is dawk's own: choose another
-F:19:1: password: its argon2id parameters m=99999999,t=2,p=1 are out of range`, "F", path)
+F:17:1: priority: "urgent" is not a priority: write "high", "normal" or "bulk"
+F:19:1: the name "network:x" is dawk's own: choose another
+F:20:1: password: its argon2id parameters m=99999999,t=2,p=1 are out of range`, "F", path)
 	if err == nil {
 		t.Fatal("opened")
 	}

@@ -39,6 +39,7 @@ type Policy struct {
 	NoDelayNotes                        bool       // no delay notices
 	HoldCopies                          int        // recipients of one text in an hour, before the user is put on hold
 	HoldNewRecipients                   int        // recipients never written to before in an hour, likewise
+	Priority                            relay.Priority
 }
 
 // sender is a mailbox, or a whole domain.
@@ -139,6 +140,7 @@ type fileUser struct {
 	DelayNotice       bool   `toml:"delay_notice"`
 	HoldCopies        int    `toml:"hold_copies"`
 	HoldNewRecipients int    `toml:"hold_new_recipients"`
+	Priority          string `toml:"priority"`
 
 	Tokens []string `toml:"tokens"`
 }
@@ -247,6 +249,10 @@ func (f *fileUser) policy(doc *tomlfile.Document, at string) Policy {
 	if f.Burst > 0 && (f.PerHour == 0 || f.Burst > f.PerHour) {
 		doc.Fault(at+".burst", "burst is the part of per_hour that may come at once: it needs per_hour, and is no more than that")
 	}
+	priority, err := relay.ParsePriority(f.Priority)
+	if err != nil {
+		doc.Fault(at+".priority", "priority: %v", err)
+	}
 	mailbox := func(key, value string) relay.Path {
 		if !doc.Has(at + "." + key) {
 			return relay.Path{}
@@ -262,7 +268,7 @@ func (f *fileUser) policy(doc *tomlfile.Document, at string) Policy {
 	}
 	return Policy{PerHour: f.PerHour, PerDay: f.PerDay, Burst: f.Burst, RecipientsPerHour: f.RecipientsPerHour, RecipientsPerDay: f.RecipientsPerDay,
 		RewriteFrom: mailbox("rewrite_from", f.RewriteFrom), Hold: f.Hold, Redirect: mailbox("redirect", f.Redirect),
-		NoDelayNotes: !f.DelayNotice, HoldCopies: f.HoldCopies, HoldNewRecipients: f.HoldNewRecipients}
+		NoDelayNotes: !f.DelayNotice, HoldCopies: f.HoldCopies, HoldNewRecipients: f.HoldNewRecipients, Priority: priority}
 }
 
 // CheckName says what is wrong with a user's name.

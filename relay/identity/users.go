@@ -22,6 +22,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"dawk/relay"
 )
 
 // Errors of Authenticate; test with errors.Is.
@@ -125,6 +127,15 @@ func (u *Users) List() []*User {
 func (u *Users) Lookup(name string) *User {
 	u.refresh()
 	return u.table.Load().byName[strings.ToLower(name)]
+}
+
+// Priority is that of the user of that name, as far as the file was read; it
+// never waits for a disk. Whoever is no user has relay.PriorityNormal.
+func (u *Users) Priority(name string) relay.Priority {
+	if user := u.table.Load().byName[strings.ToLower(name)]; user != nil {
+		return user.Priority
+	}
+	return relay.PriorityNormal
 }
 
 // Authenticate checks a login. It takes as long for a name that does not

@@ -15,6 +15,8 @@ type Limits struct {
 	Provider func(destination string) string
 	// Allowance is what a provider takes.
 	Allowance func(provider string) Allowance
+	// Priority is that of an identity's mail.
+	Priority func(identity string) relay.Priority
 }
 
 // Allowance is what a provider takes.
@@ -40,6 +42,9 @@ func (l Limits) complete(perProvider int) Limits {
 	}
 	if l.Provider == nil {
 		l.Provider = func(destination string) string { return destination }
+	}
+	if l.Priority == nil {
+		l.Priority = func(string) relay.Priority { return relay.PriorityNormal }
 	}
 	given := l.Allowance
 	l.Allowance = func(provider string) (a Allowance) {
@@ -82,11 +87,11 @@ func (s *Schedule) WakeAll(destination string, now int64) {
 		}
 		s.leave(r)
 		e.due = now
-		s.makeReady(r, false, now)
+		s.makeReady(r, false)
 	}
 	if d := s.active[num]; d != nil {
 		d.probing = false
 		s.wakeUp(d)
-		s.offer(d)
+		s.park(d)
 	}
 }

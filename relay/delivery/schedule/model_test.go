@@ -54,15 +54,13 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 				}
 				n++
 			}
-			if n != l.n || l.dest != d || l.tenant.provider != d.provider || s.lanes[uint64(d.num)<<32|uint64(l.tenant.ident)] != l ||
-				s.tenants[tenantKey{d.provider, l.tenant.ident}] != l.tenant {
+			num := l.tenant.identity.num
+			if n != l.n || n == 0 || l.dest != d || l.tenant.provider != d.provider || s.lanes[uint64(d.num)<<32|uint64(num)] != l ||
+				s.tenants[tenantKey{d.provider, num}] != l.tenant || s.identities[num] != l.tenant.identity {
 				return fmt.Errorf("a lane of %s has %d, not %d, or is lost", s.dests.names[d.num], n, l.n)
 			}
-			if n > 0 && d.open() && (!l.node.queued || !l.tenant.node.queued || d.provider.open() && !d.provider.node.queued) {
-				return fmt.Errorf("%s could have a turn and is in no ring", s.dests.names[d.num])
-			}
-			if !l.node.queued && n > 0 && !d.parked {
-				return fmt.Errorf("a lane of %s would never be offered a turn", s.dests.names[d.num])
+			if wrong := s.misplaced(l); wrong != "" {
+				return fmt.Errorf("%s: %s", s.dests.names[d.num], wrong)
 			}
 			ready += n
 		}
@@ -79,6 +77,9 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 		if p.domains != want.domains || p.ready != want.ready || p.name != "" && s.providers[p.name] != p {
 			return fmt.Errorf("provider %q says %d domains with %d ready; it has %d with %d, or is lost", p.name, p.domains, p.ready, want.domains, want.ready)
 		}
+	}
+	if err := s.auditSlots(); err != nil {
+		return err
 	}
 	for _, p := range s.providers {
 		if p.limit < 1 || p.limit > max(1, p.allowed.Connections) {
@@ -117,12 +118,41 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 	return nil
 }
 
+// auditSlots counts what identities and priorities hold, and who stands in rings.
+func (s *Schedule) auditSlots() error {
+	slots, standing := map[*identity]int{}, 0
+	for _, f := range s.flying {
+		slots[f.identity]++
+	}
+	var byRank [relay.Priorities]int
+	for _, i := range s.identities {
+		byRank[i.rank] += i.slots
+		if i.slots != slots[i] || i.node.queued == i.turns.empty() {
+			return fmt.Errorf("identity %d holds %d slots, says %d, or stands wrongly", i.num, slots[i], i.slots)
+		}
+		if i.node.queued {
+			standing++
+		}
+	}
+	for k := range s.priorities {
+		if n := s.priorities[k].slots; n != byRank[k] {
+			return fmt.Errorf("priority %d holds %d slots, says %d", k, byRank[k], n)
+		}
+	}
+	if standing != s.standing || len(s.flying) != s.slots {
+		return fmt.Errorf("%d stand, it says %d; %d fly, it says %d", standing, s.standing, len(s.flying), s.slots)
+	}
+	return nil
+}
+
 // Whatever happens, every Delivery has exactly one next event.
 func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		shift := byte(0)              // of the priorities, as if users.toml had changed
 		known0 := map[string]string{} // what the transport has found out
 		mxOf := func(dest string) string { return "p" + string(dest[1]%3+'0') }
 		s := New(Config{Attempts: 5, PerProvider: 2, Retry: Retry{defaultRetry, middle}, Limits: Limits{Provider: func(dest string) string { return known0[dest] },
+			Priority: func(who string) relay.Priority { return relay.Priority(who[1]-'0'+shift) % relay.Priorities },
 			Allowance: func(p string) Allowance {
 				return map[string]Allowance{"p0": {Connections: 3}, "p1": {Rate: relay.Rate{N: 5, Per: time.Minute}},
 					"p2": {Connections: 1, RecipientRate: relay.Rate{N: 90, Per: time.Hour}}}[p]
@@ -158,7 +188,7 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 					f := StateOf()
 					f.Gone = false
 					e := relay.Entry{ID: id, Job: job, Destination: fmt.Sprint("d", rapid.IntRange(0, 5).Draw(t, "dest")),
-						Identity: fmt.Sprint("i", rapid.IntRange(0, 2).Draw(t, "ident")), Arrival: time.UnixMicro(now)}
+						Identity: fmt.Sprint("i", rapid.IntRange(0, 4).Draw(t, "ident")), Arrival: time.UnixMicro(now)}
 					if !s.Add(e, f, now) || s.Add(e, f, now) {
 						t.Fatal("a new entry is taken once")
 					}
@@ -167,21 +197,33 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 			},
 			"time": func(t *rapid.T) { now += rapid.Int64Range(0, 60).Draw(t, "s") * 1e6; s.Advance(now) },
 			"take": func(t *rapid.T) {
-				f, ok := s.Take(now)
-				if ok {
-					slots[f.Ref] = &f
+				if f := s.Take(now); f != nil {
+					slots[f.Ref] = f
 					holds[f.p]++
 					if holds[f.p] > f.p.width() {
 						t.Fatalf("%d attempts at once at %q, which may have %d", holds[f.p], f.p.name, f.p.width())
 					}
 					return
 				}
-				if s.slots < s.most {
-					for _, d := range s.active {
-						if p := d.provider; d.open() && p.open() && p.next() <= now {
-							t.Fatalf("%s could have a turn", s.dests.names[d.num])
-						}
+				if s.slots >= s.most {
+					return
+				}
+				for _, l := range s.lanes { // whoever could have a turn holds all that it may
+					i, p := l.tenant.identity, l.dest.provider
+					if l.dest.open() && p.open() && p.next() <= now && i.slots < max(1, s.most/2) && (i.rank != relay.PriorityHigh || s.of(i).slots < max(1, s.most/2)) {
+						t.Fatalf("%s of identity %d could have a turn", s.dests.names[l.dest.num], i.num)
 					}
+				}
+			},
+			"sweep": func(t *rapid.T) { shift = byte(rapid.IntRange(0, 2).Draw(t, "shift")); s.Sweep(now) },
+			"give up": func(t *rapid.T) {
+				for _, r := range s.GiveUp(now, func(r Ref) (int64, bool) { return now - int64(r%90)*1e6, r%5 != 0 }) {
+					f := s.StateOf(r)
+					holds[slots[r].p]--
+					s.Land(slots[r], VerdictNone, relay.Reply{}, now)
+					f.Patient = true
+					s.Put(r, f, now)
+					delete(slots, r)
 				}
 			},
 			"notice": func(t *rapid.T) {
@@ -311,12 +353,12 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 		}
 		s.Advance(now + 1e12)
 		for range 2 { // sweep spares what was in use at its last look
-			if f, ok := s.Take(now + 1e12); ok {
+			if f := s.Take(now + 1e12); f != nil {
 				t.Fatalf("it gave out %d, which is gone", f.Ref)
 			}
 			s.Sweep(now + 1e12)
 		}
-		if len(s.providers)+len(s.tenants)+len(s.dests.byName)+len(s.active)+len(s.lanes)+len(s.idents.byName)+len(s.index)+s.ready+s.taken+s.slots != 0 {
+		if len(s.providers)+len(s.tenants)+len(s.dests.byName)+len(s.active)+len(s.lanes)+len(s.identities)+len(s.idents.byName)+len(s.index)+s.ready+s.taken+s.slots != 0 {
 			t.Fatalf("empty, but it remembers %d providers, %d tenants, %d destinations, %d busy, %d lanes, %d identities",
 				len(s.providers), len(s.tenants), len(s.dests.byName), len(s.active), len(s.lanes), len(s.idents.byName))
 		}
@@ -408,8 +450,8 @@ func BenchmarkRetryAmongAMillion(b *testing.B) {
 		r := s.due.first()
 		now = max(now, s.at(r).due)
 		s.Advance(now)
-		if f, ok := s.Take(now); ok {
-			s.Land(&f, VerdictOpen, relay.Reply{}, now)
+		if f := s.Take(now); f != nil {
+			s.Land(f, VerdictOpen, relay.Reply{}, now)
 			s.Put(f.Ref, State{Due: now + 3600e6 + rand.Int64N(7200e6), Attempts: 4}, now)
 		}
 	}
@@ -433,11 +475,11 @@ func BenchmarkTurn(b *testing.B) {
 			s.Advance(now)
 			b.ReportAllocs()
 			for b.Loop() {
-				f, ok := s.Take(now)
-				if !ok {
+				f := s.Take(now)
+				if f == nil {
 					b.Fatal("nobody has a turn")
 				}
-				s.Land(&f, VerdictOpen, relay.Reply{}, now)
+				s.Land(f, VerdictOpen, relay.Reply{}, now)
 				s.Put(f.Ref, State{Due: now, Attempts: 4}, now)
 			}
 		})

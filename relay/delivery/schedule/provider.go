@@ -15,8 +15,8 @@ type provider struct {
 	ready   int    // entries of theirs that wait for their turn
 	slots   int    // attempts that may hold a connection
 
-	turns ring[*tenant] // those whose turn comes
-	node  node[*provider]
+	lines [relay.Priorities]line // those that may have a turn
+	node  node[*provider]        // among those with an overdue line
 
 	suspension suspension
 	messages   bucket

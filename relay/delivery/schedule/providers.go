@@ -38,12 +38,14 @@ func (s *Schedule) drop(p *provider) {
 }
 
 func (p *provider) idle() bool {
-	return p.domains == 0 && p.slots == 0 && p.suspension.until == 0 && !p.node.queued
+	return p.domains == 0 && p.slots == 0 && p.suspension.until == 0
 }
 
 // Sweep forgets what is old: throttlings after an hour, rates that are full
-// again, and providers that were idle at the last look already.
+// again, and providers that were idle at the last look already. It asks anew for
+// the priorities of identities.
 func (s *Schedule) Sweep(now int64) {
+	s.rank()
 	for _, p := range s.providers {
 		if p.throttledAt != 0 && now > p.throttledAt+throttleMemory.Microseconds() {
 			p.throttledAt, p.strikes, p.growAt = 0, 0, 0

@@ -20,6 +20,12 @@ func TestRing(t *testing.T) {
 					want = append(want, i)
 				}
 			},
+			"rejoin": func(t *rapid.T) {
+				if i := rapid.IntRange(0, len(nodes)-1).Draw(t, "who"); !nodes[i].queued {
+					r.rejoin(&nodes[i], i)
+					want = slices.Insert(want, 0, i)
+				}
+			},
 			"leave": func(t *rapid.T) {
 				i := rapid.IntRange(0, len(nodes)-1).Draw(t, "who")
 				r.leave(&nodes[i])
@@ -29,9 +35,10 @@ func TestRing(t *testing.T) {
 				if r.empty() {
 					t.Skip()
 				}
-				if got := r.next(); got != want[0] {
+				if got := r.first.who; got != want[0] || r.n != len(want) {
 					t.Fatalf("it is the turn of %d, want %d of %v", got, want[0], want)
 				}
+				r.leave(r.first)
 				want = want[1:]
 			},
 			"": func(t *rapid.T) {

@@ -25,15 +25,20 @@ type Schedule struct {
 	idents      names
 	lanes       map[uint64]*lane // by destination and identity
 	tenants     map[tenantKey]*tenant
-	woken       map[Ref]bool // entries in placeTaken: see WakeAll
+	identities  map[uint32]*identity // of those
+	priorities  [relay.Priorities]priority
+	standing    int             // identities in their rings
+	overdue     ring[*provider] // those with a line that was passed over too often
+	flying      map[Ref]*Slot   // attempts
+	woken       map[Ref]bool    // entries in placeTaken: see WakeAll
 	suspensions suspensionHeap
-	turns       ring[*provider] // those whose turn comes
-	slots       int             // attempts that may hold a connection
-	taken       int             // entries in placeTaken
-	ready       int             // entries in placeReady
-	held        int             // entries in placeHeld
-	deferred    int             // entries in placeWaiting that were attempted before
+	slots       int // attempts that may hold a connection
+	taken       int // entries in placeTaken
+	ready       int // entries in placeReady
+	held        int // entries in placeHeld
+	deferred    int // entries in placeWaiting that were attempted before
 	reasonCount [MaxReasons]int
+	givenUp     uint64 // attempts that had to give up their slots
 }
 
 // Config of a schedule.
@@ -49,7 +54,7 @@ func New(cfg Config) *Schedule {
 	s := &Schedule{most: cfg.Attempts, retry: cfg.Retry, shortest: slices.Min(cfg.Retry.Steps), limits: cfg.Limits.complete(cfg.PerProvider),
 		table: newTable(), dests: newNames(),
 		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
-		tenants: make(map[tenantKey]*tenant), woken: make(map[Ref]bool)}
+		tenants: make(map[tenantKey]*tenant), identities: make(map[uint32]*identity), flying: make(map[Ref]*Slot), woken: make(map[Ref]bool)}
 	s.due.t = &s.table
 	s.alarms = dueHeap{t: &s.table, notices: true}
 	return s
@@ -63,6 +68,7 @@ type State struct {
 	Notice   int64 // when its delay notice is due; 0: none is to come
 	Reason   uint8 // why it is delayed, below MaxReasons
 	Forced   bool  // the operator wants an attempt now, FUTURERELEASE or not
+	Patient  bool  // its last attempt gave its slot up: the next one does not
 	Gone     bool  // the entry is to be forgotten
 	First    bool  // due by then, it was ready before, and goes to the front of its lane
 	Stopped  bool  // the hold of its route stopped the attempt that it comes from
@@ -78,7 +84,7 @@ func (s *Schedule) InHand() int { return s.taken }
 // StateOf is the State that leaves r as it is.
 func (s *Schedule) StateOf(r Ref) State {
 	e := s.at(r)
-	return State{Due: e.due, Attempts: int(e.attempts), Notice: e.notice, Reason: e.reason, Forced: e.forced, Held: e.held}
+	return State{Due: e.due, Attempts: int(e.attempts), Notice: e.notice, Reason: e.reason, Forced: e.has(flagForced), Held: e.has(flagHeld), Patient: e.has(flagPatient)}
 }
 
 // Add takes in a Delivery; false: it is there already.
@@ -88,12 +94,20 @@ func (s *Schedule) Add(e relay.Entry, f State, now int64) bool {
 	}
 	arrival := uint32(min(max(e.Arrival.Unix(), 0), math.MaxUint32))
 	r := s.insert(e.ID, e.Job, arrival)
-	s.at(r).dest, s.at(r).ident = s.dests.take(e.Destination), s.idents.take(e.Identity)
+	s.at(r).dest, s.at(r).ident = s.dests.take(e.Destination), s.idents.take(who(e))
 	s.taken++ // for Put, which takes it from there
 	s.at(r).place = placeTaken
 	s.reasonCount[0]++
 	s.Put(r, f, now)
 	return true
+}
+
+// who is the name that turns go by: clients of one trusted network are one each.
+func who(e relay.Entry) string {
+	if e.Peer == "" {
+		return e.Identity
+	}
+	return e.Identity + " " + e.Peer
 }
 
 // busy is the destination with that number, which is about to get busy.
@@ -129,7 +143,10 @@ func (s *Schedule) Put(r Ref, f State, now int64) {
 		return
 	}
 	e.due, e.attempts, e.reason = f.Due, uint16(min(f.Attempts, math.MaxUint16)), f.Reason
-	e.forced, e.held, e.notice = f.Forced, f.Held, f.Notice
+	e.notice, e.flags = f.Notice, 0
+	e.set(flagForced, f.Forced)
+	e.set(flagHeld, f.Held)
+	e.set(flagPatient, f.Patient)
 	s.reasonCount[e.reason]++
 	if e.notice != 0 {
 		s.alarms.push(r)
@@ -139,7 +156,7 @@ func (s *Schedule) Put(r Ref, f State, now int64) {
 		e.place = placeHeld
 		s.held++
 	case e.due <= now:
-		s.makeReady(r, f.First, now)
+		s.makeReady(r, f.First)
 	default:
 		e.place = placeWaiting
 		if e.attempts > 0 {
@@ -170,14 +187,7 @@ func (s *Schedule) leave(r Ref) {
 			s.deferred--
 		}
 	case placeReady:
-		l := s.lanes[laneKey(e)]
-		d := l.dest
-		l.remove(&s.table, r)
-		d.ready--
-		d.provider.ready--
-		s.ready--
-		s.dropLane(l)
-		s.forget(d)
+		s.leaveLane(r)
 	case placeHeld:
 		s.held--
 	}
@@ -187,7 +197,7 @@ func (s *Schedule) leave(r Ref) {
 func (s *Schedule) Advance(now int64) {
 	for r := s.due.first(); r != 0 && s.at(r).due <= now; r = s.due.first() {
 		s.leave(r)
-		s.makeReady(r, false, now)
+		s.makeReady(r, false)
 	}
 	for len(s.suspensions) > 0 && s.suspensions[0].until <= now {
 		s.resume(s.suspensions[0])

@@ -8,11 +8,14 @@ import (
 
 // Slot is one attempt's use of a connection.
 type Slot struct {
-	Ref     Ref
-	p       *provider // whose connection it may use
-	epoch   uint32    // of p's throttlings, when the connection was given
-	known   bool      // the transport has named the provider of the first host
-	refused bool      // before the first connection: the attempt is none
+	Ref      Ref
+	p        *provider // whose connection it may use
+	epoch    uint32    // of p's throttlings, when the connection was given
+	known    bool      // the transport has named the provider of the first host
+	refused  bool      // before the first connection: the attempt is none
+	identity *identity
+
+	silentFor int64 // µs, at the last look: see GiveUp
 }
 
 // Provider is who runs the host that the slot is for; "": nobody knows yet.
@@ -52,7 +55,7 @@ func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
 		return true
 	}
 	p := s.providerNamed(name)
-	others := !p.turns.empty()
+	others := p.waited()
 	if d := s.active[s.at(f.Ref).dest]; first && d.provider != p {
 		s.move(d, p)
 	}
@@ -67,7 +70,8 @@ func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
 	old.slots--
 	p.slots++
 	f.p, f.epoch = p, p.epoch
-	s.offerProvider(old)
+	s.call(p)
+	s.call(old)
 	s.letGo(old)
 	return true
 }
@@ -86,8 +90,11 @@ const (
 // By is the reply of VerdictThrottled; news says whether it changed the pace.
 func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news bool) {
 	d, p := s.active[s.at(f.Ref).dest], f.p
+	delete(s.flying, f.Ref)
 	d.slots--
 	p.slots--
+	f.identity.slots--
+	s.of(f.identity).slots--
 	s.slots--
 	switch v {
 	case VerdictOpen:
@@ -99,7 +106,7 @@ func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news boo
 		p.succeeded(now)
 	case VerdictClosed:
 		d.probing = true
-		s.suspensions.begin(&d.suspension, now+suspendFor(d.ready, s.stepOf(d)).Microseconds(), suspendedClosed)
+		s.suspensions.begin(&d.suspension, now+suspendFor(d.ready, s.shortest).Microseconds(), suspendedClosed)
 		if pause := s.shut(p); pause > 0 {
 			s.suspensions.begin(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedClosed)
 		}
@@ -110,10 +117,11 @@ func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news boo
 			s.suspensions.begin(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedThrottled)
 		}
 	}
-	s.offer(d)
-	s.offerProvider(p)
+	s.park(d)
+	s.call(p)
 	s.forget(d)
 	s.letGo(p)
+	s.forgetIdentity(f.identity)
 	return news
 }
 
@@ -124,14 +132,4 @@ func (s *Schedule) shut(p *provider) time.Duration {
 		return 0
 	}
 	return p.shut(s.shortest)
-}
-
-// stepOf is the retry step of one that waits for d.
-func (s *Schedule) stepOf(d *destination) time.Duration {
-	for l := d.lanes; l != nil; l = l.older {
-		if l.n > 0 {
-			return s.retry.step(int(s.at(l.head).attempts))
-		}
-	}
-	return s.retry.step(0)
 }

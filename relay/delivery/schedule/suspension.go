@@ -99,11 +99,11 @@ func (h suspensionHeap) closed() (n int) {
 func (s *Schedule) resume(r *suspension) {
 	s.suspensions.end(r)
 	if d := r.dest; d != nil {
+		s.park(d)
 		s.forget(d)
-		s.offer(d)
 		return
 	}
-	s.offerProvider(r.provider)
+	s.call(r.provider)
 	s.letGo(r.provider)
 }
 

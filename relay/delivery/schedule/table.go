@@ -39,8 +39,21 @@ type entry struct {
 	attempts     uint16 // no higher than it can count
 	place        place
 	reason       uint8 // why it is delayed: see State
-	held         bool
-	forced       bool // the operator wants an attempt now, FUTURERELEASE or not
+	flags        uint8
+}
+
+const (
+	flagHeld    = 1 << iota
+	flagForced  // the operator wants an attempt now, FUTURERELEASE or not
+	flagPatient // the next attempt does not give its slot up
+)
+
+func (e *entry) has(flag uint8) bool { return e.flags&flag != 0 }
+
+func (e *entry) set(flag uint8, on bool) {
+	if on {
+		e.flags |= flag
+	}
 }
 
 const chunkSize = 4096 // entries; 256 KiB

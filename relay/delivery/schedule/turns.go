@@ -1,251 +1,396 @@
 package schedule
 
-// The order of turns is decided in this file alone. Turns go round between
-// providers, within a provider between the identities that submitted (tenants),
-// and within an identity between destinations: neither a flooding application
-// nor a domain with much mail delays others by more than a turn. Whoever may not
-// have a turn is in no ring, and is offered one when that changes: so a turn
-// costs the same however many wait.
+import "dawk/relay"
 
-// tenant is the lanes of one identity for the destinations of one provider.
-type tenant struct {
-	ident    uint32
-	provider *provider
-	lanes    int         // that are its own
-	turns    ring[*lane] // those whose turn comes
-	node     node[*tenant]
+// The order of turns is decided in this file alone. Priorities come first; within
+// a priority turns go round between the identities that submitted, within an
+// identity between providers, and within a provider between destinations: neither
+// a flooding application nor a domain with much mail delays others by more than a
+// turn.
+//
+// A lane that may have a turn stands in the ring of its tenant; the tenant stands
+// in the line of its provider. As many of a line as the provider has connections
+// for are called: those stand in the ring of their identity, and that in the ring
+// of its priority. So whoever comes first in a ring may go, a turn costs the same
+// however many wait, and nobody waits for a slot who could not use it. Where an
+// identity holds all slots that it may, others are called in its place.
+
+// identity is who submitted mail that is ready or in progress. Clients of a
+// trusted network are one each.
+type identity struct {
+	num     uint32 // of its name
+	rank    relay.Priority
+	slots   int           // attempts that may hold a connection
+	tenants int           // that are its own
+	turns   ring[*tenant] // those that were called
+	node    node[*identity]
 }
 
-type tenantKey struct {
-	provider *provider
-	ident    uint32
+// priority is the identities of one relay.Priority.
+type priority struct {
+	turns  ring[*identity] // those whose turn comes
+	slots  int
+	passed int // slots that others were given since its last one, while it waited
 }
 
-func laneKey(e *entry) uint64 { return uint64(e.dest)<<32 | uint64(e.ident) }
+// line is the tenants of a provider, of one priority, that may have a turn, but
+// for its connections.
+type line struct {
+	waiting ring[*tenant]
+	called  ring[*tenant]
+	passed  int // of called: others were called in their place
+	beaten  int // connections that other priorities were given since its last one, while it waited
+}
 
-// makeReady puts an entry into its lane: at the end, or where it was the first.
-func (s *Schedule) makeReady(r Ref, first bool, now int64) {
-	e := s.at(r)
-	l := s.laneOf(e)
-	d := l.dest
-	e.place = placeReady
-	if first {
-		l.pushFront(&s.table, r)
-	} else {
-		l.push(&s.table, r)
+// onePart is the part of all slots that no identity takes from the others, and
+// that bulk mail may have before other mail; and whoever waits is passed over for a
+// higher priority so many times less one: an eighth.
+const onePart = 8
+
+// part is so much of n: at least one.
+func part(n, of int) int { return max(1, n/of) }
+
+func (s *Schedule) identityOf(num uint32) *identity {
+	i := s.identities[num]
+	if i == nil {
+		i = &identity{num: num, rank: s.limits.Priority(s.idents.names[num])}
+		s.identities[num] = i
 	}
-	d.ready++
-	d.provider.ready++
-	s.ready++
-	if d.suspension.until != 0 && d.suspension.why == suspendedClosed { // which was measured for others, who may be more patient
-		if latest := now + s.retry.step(int(e.attempts)).Microseconds(); latest < d.suspension.until {
-			s.suspensions.begin(&d.suspension, latest, suspendedClosed)
+	return i
+}
+
+func (s *Schedule) forgetIdentity(i *identity) {
+	if i.tenants == 0 && i.slots == 0 {
+		delete(s.identities, i.num)
+	}
+}
+
+func (s *Schedule) of(i *identity) *priority { return &s.priorities[i.rank] }
+
+// line is where h stands.
+func (h *tenant) line() *line { return &h.provider.lines[h.identity.rank] }
+
+// offer lets l have turns, if it may.
+func (s *Schedule) offer(l *lane) {
+	if l.node.queued || l.n == 0 || l.dest.parked {
+		return
+	}
+	h := l.tenant
+	h.turns.join(&l.node, l)
+	if !h.place.queued {
+		h.line().waiting.join(&h.place, h)
+		s.call(h.provider)
+	}
+}
+
+// withdraw ends that.
+func (s *Schedule) withdraw(l *lane) {
+	h := l.tenant
+	h.turns.leave(&l.node)
+	if h.turns.empty() && h.place.queued {
+		s.outOfLine(h)
+		s.call(h.provider)
+	}
+}
+
+// outOfLine takes h out of its provider's line, and out of its identity's ring.
+func (s *Schedule) outOfLine(h *tenant) {
+	if !h.called {
+		h.line().waiting.leave(&h.place)
+		return
+	}
+	s.uncall(h)
+}
+
+func (s *Schedule) uncall(h *tenant) {
+	i, l := h.identity, h.line()
+	l.called.leave(&h.place)
+	if h.passed {
+		l.passed--
+	}
+	h.called, h.passed = false, false
+	i.turns.leave(&h.node)
+	if i.turns.empty() && i.node.queued {
+		s.of(i).turns.leave(&i.node)
+		s.standing--
+	}
+}
+
+// call calls as many tenants as p has connections for, or takes that back where it
+// has none any more. It is to be called whenever that may have changed.
+func (s *Schedule) call(p *provider) {
+	for k := range p.lines {
+		l := &p.lines[k]
+		for !p.open() && !l.called.empty() {
+			h := l.called.last.who
+			s.uncall(h)
+			l.waiting.rejoin(&h.place, h)
+		}
+		for p.open() && !l.waiting.empty() && l.called.n < p.width()-p.slots+l.passed {
+			h := l.waiting.first.who
+			l.waiting.leave(&h.place)
+			l.called.join(&h.place, h)
+			h.called = true
+			h.identity.turns.join(&h.node, h)
+			s.stand(h.identity)
 		}
 	}
-	s.offerLane(l)
-}
-
-// laneOf is the lane for e, with its destination and its tenant.
-func (s *Schedule) laneOf(e *entry) *lane {
-	key := laneKey(e)
-	l := s.lanes[key]
-	if l != nil {
-		return l
-	}
-	d := s.busy(e.dest)
-	l = &lane{dest: d, tenant: s.tenantOf(d.provider, e.ident), older: d.lanes}
-	l.tenant.lanes++
-	if d.lanes != nil {
-		d.lanes.newer = l
-	}
-	d.lanes = l
-	s.lanes[key] = l
-	return l
-}
-
-func (s *Schedule) tenantOf(p *provider, ident uint32) *tenant {
-	key := tenantKey{p, ident}
-	h := s.tenants[key]
-	if h == nil {
-		h = &tenant{ident: ident, provider: p}
-		s.tenants[key] = h
-	}
-	return h
-}
-
-// dropLane forgets an empty lane that is in no ring.
-func (s *Schedule) dropLane(l *lane) {
-	if l.n > 0 || l.node.queued || l.dest == nil {
-		return
-	}
-	d := l.dest
-	if l.older != nil {
-		l.older.newer = l.newer
-	}
-	if l.newer != nil {
-		l.newer.older = l.older
+	if p.open() && p.overdue() != nil {
+		if !p.node.queued {
+			s.overdue.join(&p.node, p)
+		}
 	} else {
-		d.lanes = l.older
-	}
-	delete(s.lanes, uint64(d.num)<<32|uint64(l.tenant.ident))
-	l.dest = nil
-	s.leaveTenant(l.tenant)
-}
-
-// leaveTenant is for a lane that leaves it.
-func (s *Schedule) leaveTenant(h *tenant) {
-	if h.lanes--; h.lanes == 0 && !h.node.queued {
-		delete(s.tenants, tenantKey{h.provider, h.ident})
+		s.overdue.leave(&p.node)
 	}
 }
 
-// offer puts the parked lanes of d into their rings, if d may have a turn now.
-func (s *Schedule) offer(d *destination) {
-	if !d.parked || !d.open() {
+// overdue is a line that was passed over too often for other priorities, or nil.
+func (p *provider) overdue() *line {
+	for k := range p.lines {
+		if l := &p.lines[k]; l.beaten >= onePart-1 && !l.called.empty() {
+			return l
+		}
+	}
+	return nil
+}
+
+// stand puts i at the end of the ring of its priority.
+func (s *Schedule) stand(i *identity) {
+	if !i.node.queued && !i.turns.empty() {
+		s.of(i).turns.join(&i.node, i)
+		s.standing++
+	}
+}
+
+// park withdraws all lanes of d, or offers them again, as it may have a turn.
+func (s *Schedule) park(d *destination) {
+	if d.parked == !d.open() {
 		return
 	}
-	d.parked = false
+	d.parked = !d.parked
 	for l := d.lanes; l != nil; l = l.older {
-		s.offerLane(l)
-	}
-}
-
-// offerLane puts l into the ring if it may have a turn.
-func (s *Schedule) offerLane(l *lane) {
-	switch {
-	case l.node.queued || l.n == 0:
-		return
-	case !l.dest.open():
-		l.dest.parked = true
-		return
-	}
-	l.tenant.turns.join(&l.node, l)
-	s.offerTenant(l.tenant)
-}
-
-func (s *Schedule) offerTenant(h *tenant) {
-	if !h.node.queued && !h.turns.empty() {
-		h.provider.turns.join(&h.node, h)
-	}
-	s.offerProvider(h.provider)
-}
-
-// offerProvider puts p into the ring if it may have a turn.
-func (s *Schedule) offerProvider(p *provider) {
-	if !p.node.queued && !p.turns.empty() && p.open() {
-		s.turns.join(&p.node, p)
-	}
-}
-
-// Take is the attempt whose turn it is; ok is false when none may begin now.
-func (s *Schedule) Take(now int64) (f Slot, ok bool) {
-	for s.slots < s.most && !s.turns.empty() {
-		p := s.turns.next()
-		if p.turns.empty() || !p.open() {
-			s.letGo(p)
-			continue // something changed while it waited for its turn
+		if d.parked {
+			s.withdraw(l)
+		} else {
+			s.offer(l)
 		}
+	}
+}
+
+// Take is the attempt whose turn it is; nil when none may begin now.
+func (s *Schedule) Take(now int64) *Slot {
+	for {
+		h := s.next()
+		if h == nil {
+			return nil
+		}
+		p := h.provider
 		if until := p.next(); until > now {
 			s.suspensions.begin(&p.suspension, until, suspendedRate)
+			s.call(p)
 			continue
 		}
-		l := s.turn(p)
-		if l == nil {
-			s.offerProvider(p)
+		if l := h.turns.first.who; s.waits(l.dest) {
+			s.park(l.dest)
 			continue
 		}
-		p.messages.take(now, 1)
-		p.recipients.take(now, 1)
-		f = Slot{Ref: l.head, p: p, epoch: p.epoch}
-		l.dest.slots++ // before Pull, which forgets a destination that is idle
-		p.slots++
-		s.slots++
-		s.Pull(f.Ref)
-		s.offerLane(l)
-		s.offerProvider(p)
-		return f, true
+		return s.give(h, now)
 	}
-	return Slot{}, false
 }
 
-// turn is the lane of p whose turn it is, out of its ring; nil when it cannot
-// have one, and another may.
-func (s *Schedule) turn(p *provider) *lane {
-	h := p.turns.next()
-	if h.turns.empty() {
-		if h.lanes == 0 {
-			delete(s.tenants, tenantKey{p, h.ident})
-		}
-		return nil
-	}
-	l := h.turns.next()
-	if !h.turns.empty() {
-		p.turns.join(&h.node, h)
-	}
+// give gives the slot to the lane of h whose turn it is, and lets all of them join
+// again at the end of their rings.
+func (s *Schedule) give(h *tenant, now int64) *Slot {
+	i, p, l := h.identity, h.provider, h.turns.first.who
+	f := &Slot{Ref: l.head, p: p, epoch: p.epoch, identity: i}
+	s.flying[f.Ref] = f
 	d := l.dest
-	switch {
-	case l.n == 0:
-		s.dropLane(l)
-		s.forget(d)
-		return nil
-	case !d.open() || s.waits(d):
-		d.parked = true
-		return nil
-	}
-	return l
-}
-
-// forget drops a destination that is not busy any more.
-func (s *Schedule) forget(d *destination) {
-	if d.ready > 0 || d.slots > 0 || d.suspension.until != 0 || s.active[d.num] != d {
-		return
-	}
-	for l := d.lanes; l != nil; l = l.older {
-		if l.node.queued {
-			return // its turn will find it empty
+	d.slots++ // before Pull, which forgets a destination that is idle
+	p.slots++
+	i.slots++
+	s.of(i).slots++
+	s.slots++
+	p.messages.take(now, 1)
+	p.recipients.take(now, 1)
+	for k := range s.priorities {
+		if o := &s.priorities[k]; o != s.of(i) && !o.turns.empty() {
+			o.passed++
 		}
 	}
-	for d.lanes != nil {
-		s.dropLane(d.lanes)
+	s.of(i).passed = 0
+	for k := range p.lines {
+		if o := &p.lines[k]; o != h.line() && (!o.called.empty() || !o.waiting.empty()) {
+			o.beaten++
+		}
 	}
-	delete(s.active, d.num)
-	s.dests.drop(d.num)
-	d.provider.domains--
-	s.letGo(d.provider)
+	h.line().beaten = 0
+	if i.node.queued { // to the end, if it has more
+		s.of(i).turns.leave(&i.node)
+		s.standing--
+	}
+	h.turns.leave(&l.node)
+	s.outOfLine(h)
+	s.Pull(f.Ref)
+	if l.n > 0 {
+		h.turns.join(&l.node, l)
+	}
+	if !h.turns.empty() {
+		h.line().waiting.join(&h.place, h)
+	}
+	s.park(d)
+	s.call(p)
+	s.stand(i)
+	return f
 }
 
-// move gives a destination to another provider, with all that waits for it.
-func (s *Schedule) move(d *destination, p *provider) {
-	old := d.provider
-	old.ready -= d.ready
-	old.domains--
-	d.provider = p
-	p.ready += d.ready
-	p.domains++
-	for l := d.lanes; l != nil; l = l.older {
-		h := l.tenant
-		h.turns.leave(&l.node)
-		l.tenant = s.tenantOf(p, h.ident)
-		l.tenant.lanes++
-		s.leaveTenant(h)
-		s.offerLane(l)
+// next is the tenant whose turn it is; nil: no slot may be given.
+func (s *Schedule) next() *tenant {
+	if s.standing == 0 || s.slots >= s.most {
+		return nil
 	}
-	s.letGo(old)
+	high, normal, bulk := &s.priorities[relay.PriorityHigh], &s.priorities[relay.PriorityNormal], &s.priorities[relay.PriorityBulk]
+	order := make([]*priority, 0, 5)
+	if bulk.passed >= onePart-1 && bulk.slots < part(s.most, onePart) {
+		order = append(order, bulk)
+	}
+	if normal.passed >= onePart-1 {
+		order = append(order, normal)
+	}
+	if h := s.nextOverdue(); h != nil && len(order) == 0 {
+		return h
+	}
+	order = append(order, high, normal, bulk)
+	for _, strict := range []bool{true, false} {
+		for _, of := range order {
+			if of == high && s.standing > of.turns.n && of.slots >= part(s.most, 2) {
+				continue // others wait
+			}
+			for n := of.turns.first; n != nil; n = n.after {
+				if n.who.slots < s.mostOf(n.who, strict) {
+					return n.who.turns.first.who
+				}
+				s.passOver(n.who)
+			}
+		}
+	}
+	return nil
+}
+
+// nextOverdue is a tenant that has waited so long for its provider that it goes
+// before higher priorities, or nil.
+func (s *Schedule) nextOverdue() *tenant {
+	for n := s.overdue.first; n != nil; n = n.after {
+		for h := n.who.overdue().called.first; h != nil; h = h.after {
+			i := h.who.identity
+			if i.slots < s.mostOf(i, false) {
+				return h.who
+			}
+			s.passOver(i)
+		}
+	}
+	return nil
+}
+
+// passOver has others called in the place of those of i's tenants that were
+// called: i holds all slots that it may. Those for whom that was done come first.
+func (s *Schedule) passOver(i *identity) {
+	for n := i.turns.last; n != nil && !n.who.passed; n = n.before {
+		n.who.passed = true
+		n.who.line().passed++
+		s.call(n.who.provider)
+	}
+}
+
+// mostOf is how many slots an identity that waits may hold: half of them while others wait,
+// and never the last part. Strict: half of what its priority may have, while others
+// of that wait; it is set aside where a slot would else stay free.
+func (s *Schedule) mostOf(i *identity, strict bool) int {
+	most := max(1, s.most-(s.most+onePart-1)/onePart)
+	if s.standing > 1 {
+		most = min(most, part(s.most, 2))
+	}
+	alike := s.of(i).turns.n
+	if !strict || alike < 2 || s.standing == alike {
+		return most
+	}
+	switch i.rank {
+	case relay.PriorityHigh:
+		return min(most, part(s.most, 4))
+	case relay.PriorityBulk:
+		return min(most, part(s.most, 2*onePart))
+	}
+	return most
+}
+
+// waited says whether tenants stand in p's line.
+func (p *provider) waited() bool {
+	for k := range p.lines {
+		if !p.lines[k].waiting.empty() || !p.lines[k].called.empty() {
+			return true
+		}
+	}
+	return false
 }
 
 // Rescue finds lanes that could have a turn and are in no ring, gives them one
 // and says how many entries they had. It looks at all that are ready.
 func (s *Schedule) Rescue() (stranded int) {
 	for _, l := range s.lanes {
-		if l.n == 0 || !l.dest.open() {
+		if s.misplaced(l) == "" {
 			continue
 		}
-		lost := !l.node.queued || !l.tenant.node.queued || l.tenant.provider.open() && !l.tenant.provider.node.queued
-		s.offerLane(l)
-		s.offerTenant(l.tenant)
-		if lost {
-			stranded += l.n
-		}
+		stranded += l.n
+		s.park(l.dest)
+		s.offer(l)
+		s.call(l.tenant.provider)
+		s.stand(l.tenant.identity)
 	}
 	return stranded
+}
+
+// misplaced says what keeps the turn of a lane from coming, which is always "".
+func (s *Schedule) misplaced(l *lane) string {
+	d, h := l.dest, l.tenant
+	line, p := h.line(), h.provider
+	switch {
+	case d.parked == d.open():
+		return "its destination is parked wrongly"
+	case l.node.queued == d.parked:
+		return "the lane is in its ring or not, wrongly"
+	case h.place.queued == h.turns.empty():
+		return "the tenant is in its line or not, wrongly"
+	case h.called != h.node.queued, h.called && !h.identity.node.queued:
+		return "the tenant was called, and is not heard"
+	case p.open() && !line.waiting.empty() && line.called.n < p.width()-p.slots+line.passed:
+		return "nobody was called to its provider"
+	case !p.open() && !line.called.empty():
+		return "too many were called to its provider"
+	}
+	return ""
+}
+
+// rank has the identities take the priorities that they have by now.
+func (s *Schedule) rank() {
+	for _, i := range s.identities {
+		rank := s.limits.Priority(s.idents.names[i.num])
+		if rank == i.rank {
+			continue
+		}
+		var in []*tenant
+		for _, h := range s.tenants {
+			if h.identity == i && h.place.queued {
+				s.outOfLine(h)
+				in = append(in, h)
+			}
+		}
+		s.of(i).slots -= i.slots
+		i.rank = rank
+		s.of(i).slots += i.slots
+		for _, h := range in {
+			h.line().waiting.join(&h.place, h)
+		}
+		for _, h := range in {
+			s.call(h.provider)
+		}
+	}
 }

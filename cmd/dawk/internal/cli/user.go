@@ -177,6 +177,7 @@ type userJSON struct {
 	NoDelayNotices    bool   `json:"no_delay_notices,omitempty"`
 	HoldCopies        int    `json:"hold_copies,omitempty"`
 	HoldNewRecipients int    `json:"hold_new_recipients,omitempty"`
+	Priority          string `json:"priority"`
 }
 
 // newUserJSON is a user in that form.
@@ -185,7 +186,7 @@ func newUserJSON(u *identity.User) userJSON {
 	j := userJSON{Name: u.Name, Password: u.PasswordKind(), Senders: u.Senders(), MaxMessageSize: u.MaxMessageSize, Certificates: u.Certificates,
 		PerHour: p.PerHour, PerDay: p.PerDay, Burst: p.Burst, RecipientsPerHour: p.RecipientsPerHour, RecipientsPerDay: p.RecipientsPerDay,
 		Hold: p.Hold, NoDelayNotices: p.NoDelayNotes,
-		HoldCopies: p.HoldCopies, HoldNewRecipients: p.HoldNewRecipients}
+		HoldCopies: p.HoldCopies, HoldNewRecipients: p.HoldNewRecipients, Priority: p.Priority.String()}
 	for _, n := range u.Networks {
 		j.Networks = append(j.Networks, n.String())
 	}

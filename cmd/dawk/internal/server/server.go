@@ -250,6 +250,9 @@ func (s *Server) openDispatcher() (err error) {
 			rule := s.transport.Allowance(provider)
 			return delivery.Allowance{Connections: rule.Connections, Rate: rule.Rate, RecipientRate: rule.RecipientRate, Recipients: rule.Recipients}
 		}}
+	if s.users != nil {
+		cfg.Limits.Priority = s.users.Priority
+	}
 	cfg.Sign, cfg.SevenBit = s.signer.sign, s.signer.hasSevenBit
 	s.dispatcher, err = delivery.New(cfg, s.queue, s.transport, s.observer)
 	return err

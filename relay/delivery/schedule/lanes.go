@@ -1,0 +1,188 @@
+package schedule
+
+// lane is the entries of one identity that are ready for one destination,
+// first come first served.
+type lane struct {
+	head, tail Ref
+	n          int
+	dest       *destination
+	tenant     *tenant
+	node       node[*lane] // among those of the tenant that may have a turn
+	older      *lane       // neighbours among the lanes of dest
+	newer      *lane
+}
+
+// tenant is the lanes of one identity for the destinations of one provider.
+type tenant struct {
+	identity *identity
+	provider *provider
+	lanes    int           // that are its own
+	turns    ring[*lane]   // those that may have a turn
+	place    node[*tenant] // in its provider's line
+	called   bool          // the place is among those who were called
+	passed   bool          // and another was called in its place
+	node     node[*tenant] // called: among those of its identity
+}
+
+type tenantKey struct {
+	provider *provider
+	ident    uint32
+}
+
+func laneKey(e *entry) uint64 { return uint64(e.dest)<<32 | uint64(e.ident) }
+
+func (l *lane) push(t *table, r Ref) {
+	e := t.at(r)
+	e.next, e.prev = 0, l.tail
+	if l.tail != 0 {
+		t.at(l.tail).next = r
+	} else {
+		l.head = r
+	}
+	l.tail = r
+	l.n++
+}
+
+// pushFront gives r back its turn.
+func (l *lane) pushFront(t *table, r Ref) {
+	e := t.at(r)
+	e.next, e.prev = l.head, 0
+	if l.head != 0 {
+		t.at(l.head).prev = r
+	} else {
+		l.tail = r
+	}
+	l.head = r
+	l.n++
+}
+
+func (l *lane) remove(t *table, r Ref) {
+	e := t.at(r)
+	if e.prev != 0 {
+		t.at(e.prev).next = e.next
+	} else {
+		l.head = e.next
+	}
+	if e.next != 0 {
+		t.at(e.next).prev = e.prev
+	} else {
+		l.tail = e.prev
+	}
+	e.next, e.prev = 0, 0
+	l.n--
+}
+
+// makeReady puts an entry into its lane: at the end, or where it was the first.
+func (s *Schedule) makeReady(r Ref, first bool) {
+	e := s.at(r)
+	l := s.laneOf(e)
+	e.place = placeReady
+	if first {
+		l.pushFront(&s.table, r)
+	} else {
+		l.push(&s.table, r)
+	}
+	l.dest.ready++
+	l.dest.provider.ready++
+	s.ready++
+	s.offer(l)
+}
+
+// leaveLane takes an entry out of its lane.
+func (s *Schedule) leaveLane(r Ref) {
+	l := s.lanes[laneKey(s.at(r))]
+	d := l.dest
+	l.remove(&s.table, r)
+	d.ready--
+	d.provider.ready--
+	s.ready--
+	if l.n == 0 {
+		s.withdraw(l)
+		s.dropLane(l)
+		s.forget(d)
+	}
+}
+
+// laneOf is the lane for e, with its destination and its tenant.
+func (s *Schedule) laneOf(e *entry) *lane {
+	key := laneKey(e)
+	l := s.lanes[key]
+	if l != nil {
+		return l
+	}
+	d := s.busy(e.dest)
+	l = &lane{dest: d, tenant: s.tenantOf(d.provider, e.ident), older: d.lanes}
+	l.tenant.lanes++
+	if d.lanes != nil {
+		d.lanes.newer = l
+	}
+	d.lanes = l
+	s.lanes[key] = l
+	return l
+}
+
+func (s *Schedule) tenantOf(p *provider, ident uint32) *tenant {
+	key := tenantKey{p, ident}
+	h := s.tenants[key]
+	if h == nil {
+		h = &tenant{identity: s.identityOf(ident), provider: p}
+		h.identity.tenants++
+		s.tenants[key] = h
+	}
+	return h
+}
+
+// dropLane forgets an empty lane.
+func (s *Schedule) dropLane(l *lane) {
+	d := l.dest
+	if l.older != nil {
+		l.older.newer = l.newer
+	}
+	if l.newer != nil {
+		l.newer.older = l.older
+	} else {
+		d.lanes = l.older
+	}
+	delete(s.lanes, uint64(d.num)<<32|uint64(l.tenant.identity.num))
+	s.leaveTenant(l.tenant)
+}
+
+// leaveTenant is for a lane that leaves it, and is in no ring.
+func (s *Schedule) leaveTenant(h *tenant) {
+	if h.lanes--; h.lanes > 0 {
+		return
+	}
+	delete(s.tenants, tenantKey{h.provider, h.identity.num})
+	h.identity.tenants--
+	s.forgetIdentity(h.identity)
+}
+
+// forget drops a destination that is not busy any more.
+func (s *Schedule) forget(d *destination) {
+	if d.ready > 0 || d.slots > 0 || d.suspension.until != 0 || s.active[d.num] != d {
+		return
+	}
+	delete(s.active, d.num)
+	s.dests.drop(d.num)
+	d.provider.domains--
+	s.letGo(d.provider)
+}
+
+// move gives a destination to another provider, with all that waits for it.
+func (s *Schedule) move(d *destination, p *provider) {
+	old := d.provider
+	old.ready -= d.ready
+	old.domains--
+	d.provider = p
+	p.ready += d.ready
+	p.domains++
+	for l := d.lanes; l != nil; l = l.older {
+		s.withdraw(l)
+		h := l.tenant
+		l.tenant = s.tenantOf(p, h.identity.num)
+		l.tenant.lanes++
+		s.leaveTenant(h)
+		s.offer(l)
+	}
+	s.letGo(old)
+}
