@@ -231,7 +231,7 @@ func (d *disclosure) run(t *testing.T, input string, args ...string) string {
 
 func (d *disclosure) sendmail(t *testing.T) {
 	d.said = append(d.said, d.run(t, "From: a@b.test\nFrom: c@b.test\n\nx\n", "r@b.test"), d.run(t, "x\n", "-t"),
-		d.run(t, "x\n"), d.run(t, "x\n", "a@ @b"), d.run(t, "x\n", "-bp"), d.run(t, strings.Repeat("Received: x\n", 60)+"\nx\n", "r@b.test"),
+		d.run(t, "x\n"), d.run(t, "x\n", "a@ @b"), d.run(t, "x\n", "-bd"), d.run(t, strings.Repeat("Received: x\n", 60)+"\nx\n", "r@b.test"),
 		d.run(t, "x\n", "-Q", "r@b.test"))
 	// Neither the socket nor the folder: it says so, and not where they would be.
 	if err := os.Remove(filepath.Join(d.dir, "submit.sock")); err != nil {

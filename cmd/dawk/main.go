@@ -18,7 +18,7 @@ import (
 
 func main() {
 	if cli.CalledAsSendmail(os.Args[0]) {
-		os.Exit(cli.RunSendmail(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(cli.RunSendmail(os.Args[0], os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -11,7 +11,9 @@ import (
 // TestMain lets scripts run the program as "dawk": the test binary is it.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"dawk":     func() { os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
-		"sendmail": func() { os.Exit(cli.RunSendmail(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"dawk":       func() { os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"sendmail":   func() { os.Exit(cli.RunSendmail(os.Args[0], os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"mailq":      func() { os.Exit(cli.RunSendmail(os.Args[0], os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"newaliases": func() { os.Exit(cli.RunSendmail(os.Args[0], os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }

@@ -6,6 +6,7 @@
 package sendmail
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -49,6 +50,8 @@ const (
 	ModeMessage Mode = "message" // -bm: a message on standard input
 	ModeSMTP    Mode = "smtp"    // -bs: SMTP on standard input and output
 	ModeQueue   Mode = "queue"   // -q: a queue run
+	ModeList    Mode = "list"    // -bp, mailq: what is in the queue
+	ModeAliases Mode = "aliases" // -bi, -I, newaliases: read the aliases anew
 )
 
 // Args is a command line.
@@ -70,12 +73,20 @@ type Args struct {
 const (
 	ignored      = "GUmnsx" // alone
 	ignoredValue = "ABLMOXhp"
+	withValue    = "CFNORVXcfhopr" + ignoredValue
 )
 
-// ParseArgs reads the command line of sendmail(1). Options may stand together
-// (-ti), and values with their option (-fuser) or behind it (-f user).
-func ParseArgs(argv []string) (*Args, error) {
-	a := &Args{Mode: ModeMessage}
+// names are the other names of the program, with what they mean.
+var names = map[string]Mode{"sendmail": ModeMessage, "mailq": ModeList, "newaliases": ModeAliases}
+
+// IsName says whether name is one of sendmail(1)'s.
+func IsName(name string) bool { return names[name] != "" }
+
+// ParseArgs reads the command line of sendmail(1), called by that name or by
+// another of IsName. Options may stand together (-ti), and values with their
+// option (-fuser) or behind it (-f user).
+func ParseArgs(name string, argv []string) (*Args, error) {
+	a := &Args{Mode: cmp.Or(names[name], ModeMessage)}
 	for i := 0; i < len(argv); i++ {
 		arg := argv[i]
 		if arg == "--" {
@@ -86,34 +97,26 @@ func ParseArgs(argv []string) (*Args, error) {
 			a.Recipients = append(a.Recipients, arg)
 			continue
 		}
-		next := func() (string, error) {
-			if i+1 >= len(argv) {
-				return "", fail(ExitUsage, "option %s needs a value", relay.Sanitize(arg))
-			}
-			i++
-			return argv[i], nil
-		}
-		if arg == "--config" {
-			v, err := next()
-			if err != nil {
-				return nil, err
-			}
-			a.Config = v
-			continue
-		}
 		if v, ok := strings.CutPrefix(arg, "--config="); ok {
 			a.Config = v
 			continue
 		}
-		if err := a.group(arg[1:], next); err != nil {
+		opts := arg[1:]
+		if arg == "--config" {
+			opts = "C"
+		}
+		took, err := a.group(opts, argv[i+1:])
+		if err != nil {
 			return nil, err
 		}
+		i += took
 	}
 	return a, nil
 }
 
-// group reads the options of one argument, without its hyphen.
-func (a *Args) group(opts string, next func() (string, error)) error {
+// group reads the options of one argument, without its hyphen, and says how
+// many of the arguments behind it are values of theirs.
+func (a *Args) group(opts string, behind []string) (took int, err error) {
 	for opts != "" {
 		opt, rest := opts[0], opts[1:]
 		opts = rest
@@ -124,29 +127,37 @@ func (a *Args) group(opts string, next func() (string, error)) error {
 			a.DotStays = true
 		case opt == 'v':
 			a.Verbose = true
+		case opt == 'I':
+			a.Mode = ModeAliases
 		case strings.IndexByte(ignored, opt) >= 0:
 		case opt == 'q': // -q30m, -qI…: the relay tries by itself
 			a.Mode = ModeQueue
-			return nil
-		case opt == 'b':
-			return a.mode(rest)
-		case opt == 'e': // -em, -ep, -eq: how to tell of errors
-			return nil
-		case strings.IndexByte("CFNORVXcfhopr"+ignoredValue, opt) >= 0:
-			if rest == "" {
-				v, err := next()
-				if err != nil {
-					return err
-				}
-				rest = v
+			return 0, nil
+		case opt == 'b' || opt == 'e': // their values are letters: -bs, -b s, -em
+			if rest == "" && len(behind) > 0 && len(behind[0]) == 1 && strings.Contains(letters[opt], behind[0]) {
+				rest, took = behind[0], 1
 			}
-			return a.value(opt, rest)
+			if opt == 'e' { // how to tell of errors: by a notice
+				return took, nil
+			}
+			return took, a.mode(rest)
+		case strings.IndexByte(withValue, opt) >= 0:
+			if rest == "" {
+				if len(behind) == 0 {
+					return 0, fail(ExitUsage, "option -%c needs a value", opt)
+				}
+				rest, took = behind[0], 1
+			}
+			return took, a.value(opt, rest)
 		default:
-			return fail(ExitUsage, "option -%s is unknown to sendmail", relay.Sanitize(string(rune(opt))))
+			return 0, fail(ExitUsage, "option -%s is unknown to sendmail", relay.Sanitize(string(rune(opt))))
 		}
 	}
-	return nil
+	return 0, nil
 }
+
+// letters are the values of options that may also stand without one.
+var letters = map[byte]string{'b': "adDhHilmpstv", 'e': "empqw"}
 
 func (a *Args) mode(m string) error {
 	switch m {
@@ -154,13 +165,13 @@ func (a *Args) mode(m string) error {
 	case "s":
 		a.Mode = ModeSMTP
 	case "p":
-		return fail(ExitUsage, "-bp is not here: `dawk queue list` shows the queue")
+		a.Mode = ModeList
+	case "i":
+		a.Mode = ModeAliases
 	case "d", "D":
 		return fail(ExitUsage, "-b%s is not here: `dawk serve` runs the relay", m)
-	case "i":
-		return fail(ExitUsage, "-bi is not here: dawk has no aliases")
 	case "v":
-		return fail(ExitUsage, "-bv is not here: `dawk check` looks at the settings")
+		return fail(ExitUsage, "-bv is not here: `dawk explain FROM TO` shows what would happen to a message")
 	default:
 		return fail(ExitUsage, "mode -b%s is unknown", relay.Sanitize(m))
 	}

@@ -16,18 +16,14 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/accept"
-	"dawk/relay/durable"
 	"dawk/relay/mailtext"
 )
 
 const (
-	asideName   = "aside"          // below the drop folder: what was no mail
 	lookEvery   = time.Second      // while the folder is read without trouble
 	restAfter   = 30 * time.Second // when the relay takes no mail at the moment
 	abandoned   = 24 * time.Hour   // a file that has no final name by then gets none
 	patience    = time.Minute      // for a message that only its sender keeps from being taken
-	maxIgnored  = 1000             // names that are remembered as hopeless
-	maxPass     = 10_000           // files of one look
 	maxWaiting  = 1_000_000        // files that are passed over for now
 	maxLogNames = 255
 	maxTroubles = 10 // files in a row that the relay could not take: then it is not they
@@ -42,15 +38,17 @@ type Collector struct {
 	Accept func(context.Context, accept.Submission) (relay.QueueID, error)
 	// Most is how many recipients a message of this identity may have; what has
 	// more is accepted as several messages. Nil, or 0: any number.
-	Most func(identity string) int
+	Most    func(identity string) int
+	Aliases *Aliases // for recipients of this machine; nil: none
 	// Tell tells whoever should hear of it that a file will never be sent. An
 	// error is temporary: the file stays, and is looked at again; with ErrLater
 	// those of others are looked at first. Nil: the log alone knows.
 	Tell func(context.Context, *Lost) error
 	Log  *slog.Logger
 
-	ignored  map[string]bool
+	ignored  map[string]bool      // files that nobody can do anything about, and that were told of
 	waiting  map[string]time.Time // files, and when they are looked at again
+	owners   map[string]uint32    // of the files that the last look left
 	partly   map[string]int       // recipients of files that are in the queue already
 	troubles int                  // files in a row that the relay could not take
 	failing  bool                 // the last look ended early
@@ -64,22 +62,27 @@ type Lost struct {
 	*accept.Submission               // what it was, if that much can be read of it; else nil
 	Message            relay.Content // header and body, likewise
 	Why                error
-	File               string // its name, in printable characters
-	Owner              string // who left it, as relay.Message wants it; "" if nobody can tell
-	Aside              string // the folder that it is kept in
+	Unserved           []Unserved // with a header as the Message: recipients that did not get it; the file is no loss
+	File               string     // its name, in printable characters
+	Owner              string     // who left it, as relay.Message wants it; "" if nobody can tell
+	Aside              string     // the folder that it is kept in
 }
 
 // Run looks into the folder until ctx ends.
 func (c *Collector) Run(ctx context.Context) {
 	for {
 		wait := lookEvery
-		if err := c.Collect(ctx); err != nil && ctx.Err() == nil {
+		more, err := c.Collect(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
 			wait = restAfter
 			if !c.failing {
 				c.Log.Warn("mail waits in the drop folder", "dir", c.Dir, "err", err)
 			}
 			c.failing = true
-		} else {
+		case more:
+			wait, c.failing = 0, false
+		default:
 			c.failing = false
 		}
 		timer := time.NewTimer(wait)
@@ -92,64 +95,28 @@ func (c *Collector) Run(ctx context.Context) {
 	}
 }
 
-// Collect looks into the folder once. Its error is temporary trouble, after
-// which what is left waits.
-func (c *Collector) Collect(ctx context.Context) error {
-	names, err := c.names(time.Now())
+// Collect looks into the folder once, and says whether there is more than one
+// look takes. Its error is temporary trouble, after which what is left waits.
+func (c *Collector) Collect(ctx context.Context) (more bool, err error) {
+	names, more, err := c.turns(time.Now())
 	if err != nil {
-		return fmt.Errorf("read the drop folder: %w", err)
+		return false, fmt.Errorf("read the drop folder: %w", err)
 	}
 	c.troubles = 0
 	for _, name := range names {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return false, ctx.Err()
 		}
-		look := c.take
-		if !strings.HasSuffix(name, dropSuffix) || strings.HasPrefix(name, ".") {
-			look = c.stray
+		if strings.HasSuffix(name, dropSuffix) && !strings.HasPrefix(name, ".") {
+			err = c.take(ctx, name)
+		} else { // no name of ours, or not yet its last one
+			err = c.giveUp(ctx, name, &Lost{Why: errMalformed})
 		}
-		if err := look(ctx, name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// names are the files to look at now, the oldest first. Those that wait for
-// their time hide no others.
-func (c *Collector) names(now time.Time) (names []string, err error) {
-	dir, err := os.Open(c.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	for err == nil && len(names) < maxPass {
-		var some []string
-		some, err = dir.Readdirnames(1000)
-		for _, name := range some {
-			if name != asideName && !c.ignored[name] && !now.Before(c.waiting[name]) {
-				names = append(names, name)
-			}
+		if err != nil {
+			return false, err
 		}
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	slices.Sort(names) // by the time that is in them
-	return names, nil
-}
-
-// stray looks at a file that has no name of ours, or not yet its last one.
-func (c *Collector) stray(ctx context.Context, name string) error {
-	info, err := os.Lstat(filepath.Join(c.Dir, name))
-	if err != nil {
-		return nil
-	}
-	if strings.HasPrefix(name, durable.TempPrefix) && time.Since(info.ModTime()) < abandoned {
-		c.waitQuietly(name) // or many of them would fill each look
-		return nil
-	}
-	return c.giveUp(ctx, name, &Lost{Why: errMalformed})
+	return more, nil
 }
 
 // take hands one file to the relay.
@@ -167,6 +134,9 @@ func (c *Collector) take(ctx context.Context, name string) error {
 		return c.giveUp(ctx, name, &Lost{Why: err})
 	}
 	defer f.Close()
+	if len(f.head.Unserved) > 0 {
+		return c.giveBack(ctx, name, f)
+	}
 	id, rest, err := c.accept(ctx, name, f)
 	switch {
 	case err != nil && accept.RefusalOf(err).Permanent():
@@ -180,11 +150,28 @@ func (c *Collector) take(ctx context.Context, name string) error {
 	c.troubles = 0
 	delete(c.waiting, name)
 	c.Log.Info("mail taken from the drop folder", "id", id, "identity", rest.Identity, "file", name)
-	if err := os.Remove(path); err != nil {
+	c.remove(name)
+	return nil
+}
+
+// remove removes a file that was dealt with.
+func (c *Collector) remove(name string) {
+	if err := os.Remove(filepath.Join(c.Dir, name)); err != nil {
 		// It would be sent again with each look.
 		c.ignore(name)
-		c.Log.Error("a drop file that is in the queue cannot be removed; remove it before the next start, which would send it again", "file", path, "id", id, "err", err)
+		c.Log.Error("a drop file that is in the queue cannot be removed; remove it before the next start, which would send it again", "file", name, "err", err)
 	}
+}
+
+// giveBack tells the sender of a message which of its recipients do not get it.
+func (c *Collector) giveBack(ctx context.Context, name string, f *dropFile) error {
+	l := &Lost{File: shownName(name), Owner: Identity(f.uid), Why: errUnserved, Unserved: f.head.Unserved, Message: section{io.NewSectionReader(f, f.bodyAt, f.head.Size)},
+		Submission: &accept.Submission{Envelope: f.head.Envelope, Submitter: accept.Submitter{Identity: Identity(f.uid)}}}
+	if told, err := c.tell(ctx, name, l); !told {
+		return err
+	}
+	delete(c.waiting, name)
+	c.remove(name)
 	return nil
 }
 
@@ -192,7 +179,10 @@ func (c *Collector) take(ctx context.Context, name string) error {
 // recipients than one may have: whoever left it has gone, and can send no
 // second one. With an error, rest has the recipients that are not in the queue.
 func (c *Collector) accept(ctx context.Context, name string, f *dropFile) (id relay.QueueID, rest *accept.Submission, err error) {
-	who, all := Identity(f.uid), f.head.Envelope.Recipients
+	who, all := Identity(f.uid), []relay.Recipient(nil)
+	for _, r := range f.head.Envelope.Recipients {
+		all = append(all, c.Aliases.Recipients(r)...)
+	}
 	most := len(all)
 	if c.Most != nil {
 		if m := c.Most(who); m > 0 {
@@ -264,76 +254,4 @@ func (c *Collector) waitQuietly(name string) {
 		c.waiting = map[string]time.Time{}
 	}
 	c.waiting[name] = time.Now().Add(patience)
-}
-
-// giveUp tells of a file that will never be sent, and then moves it away: who
-// waits for it is to hear of it, twice rather than never.
-func (c *Collector) giveUp(ctx context.Context, name string, l *Lost) error {
-	l.File, l.Owner, l.Aside = relay.Sanitize(name[:min(len(name), maxLogNames)]), owner(filepath.Join(c.Dir, name)), filepath.Join(c.Dir, asideName)
-	if c.Tell != nil {
-		err := c.Tell(ctx, l)
-		if errors.Is(err, ErrLater) {
-			c.wait(name, err)
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("tell of a drop file that cannot be sent: %w", err)
-		}
-	}
-	delete(c.waiting, name)
-	delete(c.partly, name)
-	c.setAside(name, l.Why)
-	return nil
-}
-
-// owner is who left a file.
-func owner(path string) string {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return ""
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return Identity(st.Uid)
-	}
-	return ""
-}
-
-// setAside moves a file that cannot be mail out of the way. It is never
-// deleted: a person may know what it was.
-func (c *Collector) setAside(name string, why error) {
-	from, aside := filepath.Join(c.Dir, name), filepath.Join(c.Dir, asideName)
-	shown := relay.Sanitize(name[:min(len(name), maxLogNames)])
-	err := ownDir(aside)
-	if err == nil {
-		err = os.Rename(from, filepath.Join(aside, fmt.Sprintf("%d-%s", time.Now().UnixNano(), strings.TrimLeft(name, "."))))
-	}
-	if err != nil {
-		c.ignore(name)
-		c.Log.Error("a file in the drop folder is no mail that can be sent, and cannot be moved away", "file", shown, "why", why, "err", err)
-		return
-	}
-	c.Log.Error("a file in the drop folder is no mail that can be sent; it was set aside", "file", shown, "why", why, "to", aside)
-}
-
-// ownDir refuses a folder that somebody else made to receive others' mail.
-func ownDir(path string) error {
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() || info.Mode()&0o077 != 0 {
-		return fmt.Errorf("%s is not the relay's own folder", path)
-	}
-	return nil
-}
-
-func (c *Collector) ignore(name string) {
-	if c.ignored == nil || len(c.ignored) >= maxIgnored {
-		c.ignored = map[string]bool{}
-	}
-	c.ignored[name] = true
 }

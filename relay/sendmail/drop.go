@@ -35,6 +35,9 @@ type dropHead struct {
 	Version  int            `json:"dawk_drop"`
 	Size     int64          `json:"size"` // octets of the message
 	Envelope relay.Envelope `json:"envelope"`
+	// Unserved makes the file word of recipients that do not get a message,
+	// whose header follows; the envelope then has no others.
+	Unserved []Unserved `json:"unserved,omitempty"`
 }
 
 // MakeDrop makes the drop folder, which belongs to whoever runs the relay.
@@ -50,9 +53,10 @@ func MakeDrop(dir string) error {
 	if !info.IsDir() {
 		return fmt.Errorf("the drop folder %s is not a directory", dir)
 	}
-	aside := filepath.Join(dir, asideName)
-	if err := os.Mkdir(aside, 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // before anybody else may
-		return fmt.Errorf("the drop folder: %w", err)
+	for _, own := range []string{asideName, toldName} {
+		if err := os.Mkdir(filepath.Join(dir, own), 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // before anybody else may
+			return fmt.Errorf("the drop folder: %w", err)
+		}
 	}
 	if info.Mode()&(fs.ModePerm|fs.ModeSticky) != dropMode {
 		if err := os.Chmod(dir, dropMode); err != nil {
@@ -68,7 +72,17 @@ func MakeDrop(dir string) error {
 // The relay runs as another user and must be able to read the file, so its
 // mode lets everybody; what keeps others from it is that its name cannot be
 // guessed, nor listed.
+//
+// The recipients that nobody can send to are not among those of the file: see
+// [GiveBack].
 func Drop(dir string, m *Message) error {
+	only := *m
+	only.Unserved = nil
+	return leave(dir, &only)
+}
+
+// leave writes a drop file.
+func leave(dir string, m *Message) error {
 	name := time.Now().UTC().Format("20060102T150405.000000000Z") + "-" + rand.Text()
 	final := filepath.Join(dir, name+dropSuffix)
 	f, err := durable.Create(final)
@@ -90,7 +104,7 @@ func Drop(dir string, m *Message) error {
 }
 
 func writeDrop(f io.Writer, m *Message) error {
-	head, err := json.Marshal(dropHead{Version: dropVersion, Size: m.Size(), Envelope: m.Envelope})
+	head, err := json.Marshal(dropHead{Version: dropVersion, Size: m.Size(), Envelope: m.Envelope, Unserved: m.Unserved})
 	if err != nil {
 		return err
 	}
@@ -154,12 +168,15 @@ func readHead(r io.Reader, size int64) (head dropHead, bodyAt int64, err error) 
 	}
 	dec := json.NewDecoder(strings.NewReader(line))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&head); err != nil || dec.More() || head.Version != dropVersion || len(head.Envelope.Recipients) == 0 {
+	if err := dec.Decode(&head); err != nil || dec.More() || head.Version != dropVersion || (len(head.Envelope.Recipients) == 0) != (len(head.Unserved) > 0) {
 		return head, 0, fmt.Errorf("%w: its envelope cannot be read", errMalformed)
 	}
 	bodyAt = int64(len(line))
 	if size-bodyAt != head.Size {
 		return head, 0, fmt.Errorf("%w: it is not whole", errMalformed)
+	}
+	if len(head.Unserved) > maxUnserved {
+		return head, 0, fmt.Errorf("%w: its envelope is not possible", errMalformed)
 	}
 	return head, bodyAt, checkEnvelope(&head.Envelope)
 }

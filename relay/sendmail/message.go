@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"dawk/relay"
@@ -25,6 +26,10 @@ type Sender struct {
 // Message is mail that is ready for the relay. Close releases it.
 type Message struct {
 	Envelope relay.Envelope
+	// Unserved are the recipients that nobody can send to. The others get the
+	// message; whoever sent it is to hear of these.
+	Unserved []Unserved
+	notify   relay.Notify // which notices are wanted
 	header   []byte
 	body     io.ReaderAt // of spool; begins at bodyAt
 	bodyAt   int64
@@ -173,57 +178,64 @@ func fieldEnd(b []byte) int {
 
 // address makes the envelope.
 func (m *Message) address(a *Args, who Sender, h *header) (err error) {
-	from := who.User
-	if a.From != nil {
-		from = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(*a.From), "<"), ">")
+	if m.Envelope.From, err = sender(a, who); err != nil {
+		return err
 	}
-	if from != "" {
-		if m.Envelope.From, err = mailtext.Qualify(from, who.Domain); err != nil {
-			return fail(ExitUsage, "sender: %w", err)
-		}
-	}
-	var to []string
-	for _, r := range a.Recipients {
-		to = appendTexts(to, r)
-	}
-	if a.Extract {
-		values := h.to
-		if len(h.resentTo) > 0 { // RFC 5322 §3.6.6: it is sent to these
-			values = h.resentTo
-		}
-		for _, v := range values {
-			to = appendTexts(to, v)
-		}
+	lists := a.Recipients
+	if a.Extract && len(h.resentTo) > 0 { // RFC 5322 §3.6.6: it is sent to these
+		lists = slices.Concat(lists, h.resentTo)
+	} else if a.Extract {
+		lists = slices.Concat(lists, h.to)
 	}
 	seen := map[relay.Path]bool{}
-	for _, t := range to {
-		p, err := mailtext.Qualify(t, who.Domain)
-		if err != nil {
-			return fail(ExitNoUser, "recipient: %w", err)
+	for _, list := range lists {
+		for _, t := range mailtext.Addresses(list) {
+			p, err := mailtext.Qualify(t.Text, who.Domain)
+			if err != nil {
+				m.unserved(t.Text, "5.1.3 this is no address of a mailbox") // RFC 3463 §3.2
+				continue
+			}
+			if p.IsNull() || seen[p] {
+				continue
+			}
+			seen[p] = true
+			m.Envelope.Recipients = append(m.Envelope.Recipients, relay.Recipient{Path: p, Notify: a.Notify})
+			m.Envelope.SMTPUTF8 = m.Envelope.SMTPUTF8 || !p.ASCII()
 		}
-		if p.IsNull() || seen[p] {
-			continue
-		}
-		seen[p] = true
-		m.Envelope.Recipients = append(m.Envelope.Recipients, relay.Recipient{Path: p, Notify: a.Notify})
-		m.Envelope.SMTPUTF8 = m.Envelope.SMTPUTF8 || !p.ASCII()
 	}
-	if len(m.Envelope.Recipients) == 0 {
-		if a.Extract {
-			return fail(ExitUsage, "the message names no recipients: it needs a To, Cc or Bcc field")
-		}
+	switch {
+	case len(m.Envelope.Recipients) > 0:
+	case len(m.Unserved) > 0:
+		return fail(ExitNoUser, "no recipient is an address: %s", unservedList(m.Unserved))
+	case a.Extract:
+		return fail(ExitUsage, "the message names no recipients: it needs a To, Cc or Bcc field")
+	default:
 		return fail(ExitUsage, "no recipients: name them, or use -t to take them from the message")
 	}
 	m.Envelope.SMTPUTF8 = m.Envelope.SMTPUTF8 || !m.Envelope.From.ASCII()
-	m.Envelope.Ret, m.Envelope.EnvID = a.Ret, a.EnvID
+	m.Envelope.Ret, m.Envelope.EnvID, m.notify = a.Ret, a.EnvID, a.Notify
 	return nil
 }
 
-func appendTexts(to []string, list string) []string {
-	for _, a := range mailtext.Addresses(list) {
-		to = append(to, a.Text)
+// sender is the reverse-path: that of -f, with or without a name beside it, or
+// the user's own.
+func sender(a *Args, who Sender) (relay.Path, error) {
+	from := who.User
+	if a.From != nil {
+		list := mailtext.Addresses(*a.From)
+		if len(list) == 0 && strings.Trim(*a.From, " \t<>") == "" {
+			return relay.Path{}, nil
+		}
+		if len(list) != 1 {
+			return relay.Path{}, fail(ExitUsage, "sender: -f %q is not one address", relay.Clip(*a.From))
+		}
+		from = list[0].Text
 	}
-	return to
+	p, err := mailtext.Qualify(from, who.Domain)
+	if err != nil {
+		return relay.Path{}, fail(ExitUsage, "sender: %w", err)
+	}
+	return p, nil
 }
 
 // complete adds what must not be missing, but for Date and Message-ID, which

@@ -6,11 +6,13 @@ import (
 	"net"
 	"os/user"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"dawk/relay"
+	"dawk/relay/mailtext"
 )
 
 // Identity names a user of this machine as relay.Message wants it: "local:"
@@ -21,6 +23,16 @@ func Identity(uid uint32) string {
 		return "local:" + relay.Sanitize(u.Username)
 	}
 	return "local:" + n
+}
+
+// Own is the address of a user of this machine, as Identity names it; null if
+// its name makes none.
+func Own(identity, domain string) relay.Path {
+	p, err := mailtext.Qualify(strings.TrimPrefix(identity, "local:"), domain)
+	if err != nil {
+		return relay.Path{}
+	}
+	return p
 }
 
 // Peer is the identity of the process at the other end of a unix socket, as

@@ -1,6 +1,7 @@
 package sendmail
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +42,8 @@ func (r *Refused) Exit() int {
 
 // Submit hands m to the relay at the other end of conn, by SMTP, and closes
 // conn. It gives the relay's last words. A *Refused is final; after every
-// other error the message may be handed over another way.
+// other error the message may be handed over another way. Recipients that the
+// relay refuses for good, while it takes others, are in m.Unserved afterwards.
 func Submit(conn net.Conn, m *Message) (string, error) {
 	_ = conn.SetDeadline(time.Now().Add(answerTime))
 	c := textproto.NewConn(conn)
@@ -49,18 +51,11 @@ func Submit(conn net.Conn, m *Message) (string, error) {
 	if _, err := answer(c, 220); err != nil {
 		return "", err
 	}
-	for _, line := range commands(m) {
-		if err := c.PrintfLine("%s", line); err != nil {
-			return "", err
-		}
-		if _, err := answer(c, 250); err != nil {
-			return "", err
-		}
-	}
-	if err := c.PrintfLine("DATA"); err != nil {
+	refused, err := begin(c, m)
+	if err != nil {
 		return "", err
 	}
-	if _, err := answer(c, 354); err != nil {
+	if _, err := ask(c, "DATA", 354); err != nil {
 		return "", err
 	}
 	_ = conn.SetDeadline(time.Now().Add(messageTime))
@@ -72,11 +67,45 @@ func Submit(conn net.Conn, m *Message) (string, error) {
 		return "", err
 	}
 	said, err := answer(c, 250)
-	if err == nil {
-		_ = c.PrintfLine("QUIT") // what follows does not concern the message
+	if err != nil {
+		return "", err
 	}
-	return said, err
+	_ = c.PrintfLine("QUIT") // what follows does not concern the message
+	for _, u := range refused {
+		m.unserved(u.Text, u.Why)
+	}
+	return said, nil
 }
+
+// begin says the commands before DATA, and which recipients were refused. Its
+// error is the refusal of the first if none was taken.
+func begin(c *textproto.Conn, m *Message) (refused []Unserved, err error) {
+	var first *Refused
+	for i, line := range commands(m) {
+		_, err := ask(c, line, 250)
+		var no *Refused
+		if to := i - beforeRcpt; to >= 0 && errors.As(err, &no) {
+			first = cmp.Or(first, no)
+			refused = append(refused, Unserved{m.Envelope.Recipients[to].Path.String(), no.Text})
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	if len(refused) == len(m.Envelope.Recipients) {
+		return nil, first
+	}
+	return refused, nil
+}
+
+func ask(c *textproto.Conn, line string, want int) (string, error) {
+	if err := c.PrintfLine("%s", line); err != nil {
+		return "", err
+	}
+	return answer(c, want)
+}
+
+// beforeRcpt is how many commands stand before the first RCPT: EHLO and MAIL.
+const beforeRcpt = 2
 
 // commands are those before DATA. Paths are re-quoted by their type, and the
 // envelope ID is xtext: no value can become another parameter.

@@ -25,10 +25,11 @@ type listener struct {
 	net.Listener // nil until Server.Listen
 	rules        Listener
 	server       *Server
-	tls          *tls.Config                    // nil: off
-	behind       *behind                        // nil: no proxies
-	identify     func(net.Conn) (string, error) // see Local; nil: a listener of Config
-	domain       string                         // see Local
+	tls          *tls.Config                             // nil: off
+	behind       *behind                                 // nil: no proxies
+	identify     func(net.Conn) (string, error)          // see Local; nil: a listener of Config
+	domain       string                                  // see Local
+	recipients   func(relay.Recipient) []relay.Recipient // likewise; nil: each stands for itself
 }
 
 // conn is one client. It is the net.Conn that go-smtp serves.
@@ -62,13 +63,15 @@ type Local struct {
 	Identify func(net.Conn) (identity string, err error)
 	PerUser  identity.Policy // quotas and anomaly holds of each of them
 	Domain   string          // for addresses of the header that have none
+	// Recipients gives those in place of one, as aliases do; nil: itself.
+	Recipients func(relay.Recipient) []relay.Recipient
 }
 
 // AddLocal opens a door beside those of Config, before Serve. Shutdown closes
 // it.
 func (s *Server) AddLocal(l Local) {
 	rules := Listener{Address: l.Name, TLS: tlsOff, Auth: authOff, BareNewline: newlineNormalize, LongLines: linesFold, PerClient: l.PerUser}.withDefaults()
-	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, identify: l.Identify, domain: l.Domain})
+	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, identify: l.Identify, domain: l.Domain, recipients: l.Recipients})
 }
 
 func newListener(s *Server, l Listener) *listener {

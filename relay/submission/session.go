@@ -85,7 +85,15 @@ func (s *session) rcpt(r relay.Recipient) error {
 	if !s.known() {
 		return accept.Refuse(accept.ReasonRelay, 550, "5.7.1", "relaying denied: this server sends mail only for clients that it knows")
 	}
-	return s.message.Add(r)
+	if s.listener.recipients == nil {
+		return s.message.Add(r)
+	}
+	for _, to := range s.listener.recipients(r) {
+		if err := s.message.Add(to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Data takes a message. The reader of go-smtp is empty: the content is with

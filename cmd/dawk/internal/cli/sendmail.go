@@ -38,20 +38,22 @@ in the drop folder.`,
 				fmt.Fprintln(a.stdout, "Usage: dawk sendmail [options] [recipients] < message; see docs/sendmail.md")
 				return nil
 			}
-			return a.sendmail(args)
+			return a.sendmail("sendmail", args)
 		},
 	}
 }
 
-// CalledAsSendmail says whether the program was started by that name.
-func CalledAsSendmail(name string) bool { return filepath.Base(name) == "sendmail" }
+// CalledAsSendmail says whether the program was started by one of the names of
+// sendmail(1).
+func CalledAsSendmail(name string) bool { return sendmail.IsName(filepath.Base(name)) }
 
 // RunSendmail is the whole program when it was; its result is the exit status.
-func RunSendmail(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func RunSendmail(name string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	err := a.sendmail(args)
+	name = filepath.Base(name)
+	err := a.sendmail(name, args)
 	if err != nil && !errors.Is(err, errReported) {
-		fmt.Fprintf(stderr, "sendmail: %v\n", err)
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
 	}
 	return exitStatus(err)
 }
@@ -68,8 +70,8 @@ func exitStatus(err error) int {
 	return 1
 }
 
-func (a *app) sendmail(argv []string) error {
-	args, err := sendmail.ParseArgs(argv)
+func (a *app) sendmail(name string, argv []string) error {
+	args, err := sendmail.ParseArgs(name, argv)
 	if err != nil {
 		return err
 	}
@@ -82,6 +84,11 @@ func (a *app) sendmail(argv []string) error {
 		return nil // the relay tries by itself
 	case sendmail.ModeSMTP:
 		return a.sendmailSMTP(cfg.Socket)
+	case sendmail.ModeList:
+		return a.mailq(args.Config)
+	case sendmail.ModeAliases:
+		fmt.Fprintln(a.stdout, "There is nothing to do: the relay reads the file of [sendmail] aliases itself, whenever it changes.")
+		return nil
 	}
 	m, err := sendmail.Read(a.stdin, args, caller(cfg.Domain))
 	if err != nil {
@@ -135,7 +142,7 @@ func (a *app) handIn(cfg config.SendmailConfig, m *sendmail.Message, verbose boo
 		if verbose {
 			fmt.Fprintln(a.stdout, said)
 		}
-		return nil
+		return a.giveBack(cfg, m)
 	case errors.As(err, &no):
 		return &sendmail.Error{Exit: no.Exit(), Err: no}
 	}
@@ -143,18 +150,31 @@ func (a *app) handIn(cfg config.SendmailConfig, m *sendmail.Message, verbose boo
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the message was not taken: %w; and there is no drop folder, see [sendmail] drop", err)}
 	}
 	if derr := sendmail.Drop(cfg.Drop, m); derr != nil {
-		// The places of the machine are in its configuration, and not for
-		// everybody: a web page may show what we say.
-		var place *fs.PathError
-		if errors.As(derr, &place) {
-			derr = fmt.Errorf("the drop folder: %w", place.Err)
-		}
-		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the message was not taken: %w; nor could it be left for later: %w", err, derr)}
+		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the message was not taken: %w; nor could it be left for later: %w", err, withoutPlace(derr))}
 	}
 	if verbose {
 		fmt.Fprintf(a.stdout, "%v; the message waits in %s\n", err, cfg.Drop)
 	}
+	return a.giveBack(cfg, m)
+}
+
+// giveBack tells of the recipients that do not get m. The others do: that is
+// success, for a program that would try again would send it to them twice.
+func (a *app) giveBack(cfg config.SendmailConfig, m *sendmail.Message) error {
+	if err := sendmail.GiveBack(cfg.Drop, m); err != nil {
+		fmt.Fprintf(a.stderr, "sendmail: %v\n", withoutPlace(err))
+	}
 	return nil
+}
+
+// withoutPlace is err without names of files: the places of the machine are in
+// its configuration, and not for everybody. A web page may show what we say.
+func withoutPlace(err error) error {
+	var place *fs.PathError
+	if errors.As(err, &place) {
+		return fmt.Errorf("the drop folder: %w", place.Err)
+	}
+	return err
 }
 
 func submitLocal(socket string, m *sendmail.Message) (string, error) {
@@ -186,13 +206,14 @@ func (a *app) sendmailSMTP(socket string) error {
 	}
 	defer conn.Close()
 	go func() {
-		io.Copy(conn, a.stdin) // what is wrong with it the relay says
+		sendmail.CopyDialogue(conn, a.stdin) // what is wrong with it the relay says
 		if c, ok := conn.(*net.UnixConn); ok {
 			c.CloseWrite()
 		}
 	}()
-	if _, err := io.Copy(a.stdout, conn); err != nil {
+	last := sendmail.LastReply{Writer: a.stdout}
+	if _, err := io.Copy(&last, conn); err != nil {
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the relay went away: %w", err)}
 	}
-	return nil
+	return last.Err()
 }

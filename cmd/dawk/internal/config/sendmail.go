@@ -17,6 +17,11 @@ type SendmailConfig struct {
 	// of addresses without one: `root` becomes `root@domain`
 	// Default: `hostname`
 	Domain string `toml:"domain"`
+	// a file of aliases, as local mail programs have it: `"/etc/aliases"`. Mail that programs of this machine send to
+	// NAME@`domain` goes to the addresses it gives for NAME. Programs, files and lists in other files are not followed;
+	// the log names them
+	// Default: none
+	Aliases string `toml:"aliases"`
 	// of each user of this machine, with the meaning they have for [users](#userstoml). What is over a quota waits
 	// in the drop folder
 	// Default: no limit
@@ -42,6 +47,11 @@ func (c *Config) checkSendmail() {
 		}
 	}
 	c.checkQuota("sendmail", c.Sendmail.QuotaConfig)
+	if path := c.Sendmail.Aliases; path != "" {
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			c.doc.Fault("sendmail.aliases", "sendmail.aliases: there is no file %s", Clip(path))
+		}
+	}
 	if len(c.Sendmail.Socket) > 107 { // sockaddr_un
 		c.doc.Fault("sendmail.socket", "sendmail.socket has %d octets, and a unix socket can have 107: choose a shorter path", len(c.Sendmail.Socket))
 	}

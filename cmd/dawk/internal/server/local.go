@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
@@ -30,8 +31,14 @@ type localDoor struct {
 }
 
 // listenLocal opens the socket and makes the folder.
-func (s *Server) listenLocal() error {
+func (s *Server) listenLocal() (err error) {
 	at := s.cfg.Sendmail
+	var aliases *sendmail.Aliases
+	if at.Aliases != "" {
+		if aliases, err = sendmail.OpenAliases(at.Aliases, s.localDomain(), s.log); err != nil {
+			return fmt.Errorf("sendmail.aliases: %w", err)
+		}
+	}
 	if s.cfg.Wanted("sendmail.socket", at.Socket) {
 		if err := os.MkdirAll(filepath.Dir(at.Socket), 0o755); err != nil {
 			return fmt.Errorf("sendmail.socket: %w", err)
@@ -41,7 +48,7 @@ func (s *Server) listenLocal() error {
 			return err
 		}
 		s.local.socket = l
-		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: at.Policy(), Domain: s.localDomain()})
+		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: at.Policy(), Domain: s.localDomain(), Recipients: aliases.Recipients})
 		s.log.Info("listening", "socket", at.Socket, "for", "dawk sendmail")
 	}
 	if s.cfg.Wanted("sendmail.drop", at.Drop) {
@@ -53,21 +60,26 @@ func (s *Server) listenLocal() error {
 		}
 		s.local.mostLost, s.local.lost.Span, _ = config.ParseNoticeLimit(s.cfg.Bounce.Limit) // checked
 		s.local.lost.Most = 1000
-		s.local.collector = &sendmail.Collector{Dir: at.Drop, Accept: s.acceptDropped, Most: s.mostDropped,
+		s.local.collector = &sendmail.Collector{Dir: at.Drop, Accept: s.acceptDropped, Most: s.mostDropped, Aliases: aliases,
 			Tell: s.tellOfLost, Log: s.log}
 	}
 	return nil
 }
 
 // localDomain is for the addresses of programs of this machine that have none.
-func (s *Server) localDomain() string { return cmp.Or(s.cfg.Sendmail.Domain, s.cfg.Hostname) }
+func (s *Server) localDomain() string {
+	return strings.ToLower(cmp.Or(s.cfg.Sendmail.Domain, s.cfg.Hostname))
+}
+
+// program is what holds for whoever runs a program of this machine.
+func (s *Server) program(name string) *identity.User {
+	return identity.ForProgram(name, s.cfg.Sendmail.Policy())
+}
 
 // acceptDropped puts a message of the drop folder into the queue.
 func (s *Server) acceptDropped(ctx context.Context, m accept.Submission) (relay.QueueID, error) {
 	// To give a commit up would leave the file for the next start, and send it twice.
-	if policy := s.cfg.Sendmail.Policy(); policy.Watched() {
-		m.User = identity.ForProgram(m.Identity, policy)
-	}
+	m.User = s.program(m.Identity)
 	m.AddFrom, m.CompleteHeader = true, s.localDomain()
 	return s.submit(ctx, m)
 }
