@@ -34,7 +34,7 @@ func TestDropTurns(t *testing.T) {
 			}
 		}
 	}
-	left(1001, 3000)
+	left(1001, 700)
 	left(1002, 3)
 	left(1003, 2)
 	c, got := collector(dir, nil)
@@ -57,7 +57,7 @@ func TestDropTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(*got) != 3006 || !strings.Contains(strings.Join((*got)[before:before+2], " "), "u1004") {
+	if len(*got) != 706 || !strings.Contains(strings.Join((*got)[before:before+2], " "), "u1004") {
 		t.Errorf("%d files; the new user's was not among the first: %q", len(*got), (*got)[before:before+2])
 	}
 }
