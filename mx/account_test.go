@@ -102,7 +102,7 @@ func openHost(t *testing.T, cfg mxtest.Config, probe time.Duration) (*mx.Transpo
 	t.Cleanup(func() { srv.Close() })
 	h := &holds{}
 	tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, HoldProbe: probe, OnHold: h.note, IdleTimeout: -1,
-		Routes: []mx.Route{{Name: "office", To: []string{"*"}, Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(srv.Port())}}}}})
+		OwnAddress: path(t, "a@example.org"), Routes: []mx.Route{{Name: "office", To: []string{"*"}, Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(srv.Port())}}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func (a *attempt) deliver(rest []int) {
 	a.brief = second != nil
 	a.by(r, rest)
 	if second != nil && a.use.Ctx.Err() == nil {
-		a.bySecond(second, rest)
+		a.bySecond(r, second, rest)
 	}
 }
 
@@ -87,7 +87,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 		}
 	}
 	w := a.walk(r, pol, a.plan(r, pol, a.t.domain(a.recipient(rest[0]).Path)))
-	if a.brief && r == nil {
+	if a.brief && len(r.Via) == 0 {
 		w.most = maxBriefDials
 	}
 	for w.on() && len(rest) > 0 && a.use.Ctx.Err() == nil {
@@ -112,7 +112,7 @@ func (a *attempt) plan(r *compiled, pol policy, domain string) plan {
 			a.task.Admission.Admit(r.first.destination) // it has that connection: this counts recipients
 		}
 		p := a.t.planVia(a.use.Ctx, r)
-		p.targets = a.t.health.order(p.targets)
+		p.targets = a.t.healthy(p.targets)
 		return p
 	}
 	p := a.t.planMX(a.use.Ctx, domain, a.t.family(r))

@@ -54,6 +54,9 @@ type Config struct {
 	// NoticeRoute takes all notices of ours: the name of a route with `via`, or
 	// NoticesByMX. "": see Transport.ways.
 	NoticeRoute string
+	// OwnAddress is what notices of ours are sent as at a smart host that takes
+	// no mail without a sender and knows no mailbox of ours; null: nothing.
+	OwnAddress relay.Path
 	// Sign makes the header fields that sign content which goes by a route and
 	// was changed for it; nil: none.
 	Sign func(route string, content relay.Content) ([]byte, error)

@@ -5,29 +5,35 @@ import (
 	"sync"
 	"time"
 
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // NoticesByMX is the Config.NoticeRoute for which notices go to the MX hosts of
 // whoever they are for.
 const NoticesByMX = "mx"
 
-// noticeWay is the way of notices: mail of ours without a sender, which a
-// mailbox of a provider may not be allowed to send.
+// noticeWay is the way of notices: mail of ours without a sender, which not
+// every smart host takes.
 type noticeWay struct {
 	route *compiled // all go there; nil: none is written
 	mx    bool      // all go by MX
+	byMX  *compiled // the way by MX where no route says more
 
 	mu       sync.Mutex
-	mxClosed time.Time // until when no MX host is tried in place of a mailbox: none could be reached
+	mxClosed time.Time               // until when no MX host is tried in place of a mailbox: none could be reached
+	refused  map[*compiled]time.Time // smart hosts that refused mail without a sender, until when that is remembered
 }
 
 const (
 	mxRetry       = time.Hour // how long after that
-	maxBriefDials = 2         // in place of maxDials, where there is a second way
+	refusedFor    = 24 * time.Hour
+	maxBriefDials = 2 // in place of maxDials, where there is a second way
 )
 
-func (n *noticeWay) Open(routes []*compiled, name string) error {
+func (n *noticeWay) Open(routes []*compiled, name string, level tlspolicy.Level) error {
+	n.byMX, n.refused = &compiled{Route: Route{Name: "mx", TLS: level}}, make(map[*compiled]time.Time)
 	if n.mx = name == NoticesByMX; n.mx || name == "" {
 		return nil
 	}
@@ -52,60 +58,93 @@ func (n *noticeWay) closeMX(until time.Time) {
 	n.mxClosed = until
 }
 
+// refusedBy notes that the host of r refused mail without a sender.
+func (n *noticeWay) refusedBy(r *compiled) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.refused[r] = time.Now().Add(refusedFor)
+}
+
+// named says whether mail of ours by r needs a sender.
+func (n *noticeWay) named(r *compiled) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return r.speaks() || time.Now().Before(n.refused[r])
+}
+
+// noticeSender is what mail of ours is sent as by r, where it needs a sender:
+// the mailbox that logs in, else our own address.
+func (t *Transport) noticeSender(r *compiled) relay.Path {
+	if r.mailbox.IsNull() {
+		return t.cfg.OwnAddress
+	}
+	return r.mailbox
+}
+
 // ways is how m gets to a recipient: first is the route, nil for MX; second,
 // if there is one, is tried in the same attempt where first leads nowhere.
 //
 // Mail takes the first route that matches. For notices of ours there is
-// NoticeRoute. Without one they take the first match too, unless that is a
-// provider's mailbox, which may not be allowed to send mail without a sender,
-// or is held, perhaps for the trouble that the notice tells of. Then it is
-// another route that matches and is neither, else MX, else that mailbox, as
-// mail of its own.
+// NoticeRoute. Without one they take the first match too, and MX hosts where
+// that refuses them. A smart host that takes no mail without a sender, or is
+// held, perhaps for the trouble that the notice tells of, comes last: before it
+// another route that matches and is neither, else MX. There the notice is mail
+// of the mailbox that logs in, or of our own address.
 func (t *Transport) ways(m *relay.Message, to relay.Path) (first, second *compiled) {
 	if !ours(m) {
 		return t.route(m, to), nil
 	}
-	switch n := &t.notices; {
-	case n.mx:
-		return t.match(m, to, func(r *compiled) bool { return len(r.Via) == 0 }), nil
-	case n.route != nil && !n.route.gate.Held():
-		return n.route, nil
+	n := &t.notices
+	byMX := t.match(m, to, func(r *compiled) bool { return len(r.Via) == 0 })
+	if byMX == nil {
+		byMX = n.byMX
 	}
-	usual := t.route(m, to)
-	if t.notices.route != nil {
-		usual = t.notices.route
+	usual := n.route
+	if usual == nil {
+		usual = t.route(m, to)
 	}
-	if usual == nil || len(usual.Via) == 0 || !usual.speaks() && !usual.gate.Held() {
+	switch {
+	case n.mx, usual == nil:
+		return byMX, nil
+	case len(usual.Via) == 0:
 		return usual, nil
+	case !usual.gate.Held() && (usual == n.route || !n.named(usual)):
+		return usual, byMX
 	}
 	other := t.match(m, to, func(r *compiled) bool {
-		return r != usual && !r.gate.Held() && (len(r.Via) == 0 || !r.speaks())
+		return r != usual && !r.gate.Held() && (len(r.Via) == 0 || !n.named(r))
 	})
 	switch {
 	case other != nil:
-		return other, nil
-	case t.notices.mxOpen(time.Now()):
-		return nil, usual
+		return other, usual
+	case n.mxOpen(time.Now()):
+		return byMX, usual
 	}
-	return usual, nil
+	return usual, byMX
 }
 
-// bySecond tries another way for the recipients that the first has not judged.
-func (a *attempt) bySecond(r *compiled, all []int) {
+// nowhere says whether a reply means that no way leads to a recipient.
+func nowhere(r relay.Reply) bool {
+	return r.Permanent() && r.Stage == relay.StageRcpt && replies.Classify(r) == replies.BadAddress
+}
+
+// bySecond tries another way for the recipients of a notice that the first way
+// did not lead to: a smart host's temporary refusal waits for that host, and
+// what MX hosts do not take goes to the second way at once.
+func (a *attempt) bySecond(first, second *compiled, all []int) {
 	var rest []int
-	unreached := true
+	unreached, smart := len(first.Via) == 0, len(first.Via) > 0
 	for _, i := range all {
-		switch reply := a.res.Replies[i]; {
-		case reply.Positive():
-			unreached = false
-			continue
-		case reply.Permanent() && reply.Stage == relay.StageRcpt && reply.Status.Subject == 1: // no such mailbox: nowhere
-			unreached = false
-			continue
-		case reply.Stage == relay.StageRoute && reply.Status == statusBusy: // not tried at all
+		reply := a.res.Replies[i]
+		if reply.Stage == relay.StageRoute && reply.Status == statusBusy { // not tried at all
 			return
-		case reply.Stage != relay.StageConnect && reply.Stage != relay.StageGreeting:
-			unreached = false
+		}
+		unreached = unreached && (reply.Stage == relay.StageConnect || reply.Stage == relay.StageGreeting)
+		if reply.Positive() || nowhere(reply) || smart && !reply.Permanent() {
+			continue
+		}
+		if smart && !a.dressed && aboutMail(reply) {
+			a.t.notices.refusedBy(first)
 		}
 		rest = append(rest, i)
 	}
@@ -115,7 +154,10 @@ func (a *attempt) bySecond(r *compiled, all []int) {
 	if unreached { // most networks let nobody out to port 25: there is no use in waiting for that each time
 		a.t.notices.closeMX(time.Now().Add(mxRetry))
 	}
-	if a.task.Admission != nil && !a.task.Admission.Admit(r.first.destination) {
+	if len(second.Via) == 0 {
+		a.turn()
+		a.res.Session = relay.Session{Route: "mx", Provider: a.res.Provider}
+	} else if a.task.Admission != nil && !a.task.Admission.Admit(second.first.destination) {
 		return // the next attempt may find a connection free
 	}
 	a.charged = true // nobody reserved room there
@@ -123,9 +165,10 @@ func (a *attempt) bySecond(r *compiled, all []int) {
 	for _, i := range rest {
 		failed[i], a.res.Replies[i] = a.res.Replies[i], relay.Reply{}
 	}
-	a.by(r, rest)
+	a.by(second, rest)
 	for _, i := range rest {
-		if a.res.Replies[i].IsZero() {
+		// While one way may still lead there, the notice waits.
+		if now := a.res.Replies[i]; now.IsZero() || now.Permanent() && !nowhere(now) && !failed[i].Permanent() {
 			a.res.Replies[i] = failed[i]
 		}
 	}
@@ -147,12 +190,12 @@ func (t *Transport) NoticeWay(to relay.Path) (route, mailbox, fallback string) {
 	first, second := t.ways(m, to)
 	if first != nil && len(first.Via) > 0 {
 		route = first.Name
-		if first.speaks() {
-			mailbox = first.mailbox.String()
+		if t.notices.named(first) {
+			mailbox = t.noticeSender(first).String()
 		}
 	}
-	if second != nil {
-		fallback = second.mailbox.String()
+	if second != nil && len(second.Via) > 0 {
+		fallback = t.noticeSender(second).String()
 	}
 	return route, mailbox, fallback
 }

@@ -15,11 +15,12 @@ type Probed struct {
 	TLS   string      // "TLS1.3" …; "" in the clear
 	Login string      // the user who was let in, or "our certificate"; "" where the route has none
 	Reply relay.Reply // why mail could not be sent there; zero when it could
+	Null  relay.Reply // why mail of ours without a sender could not; zero when it could, or needs a sender of the route anyway
 }
 
 // Probe opens a session to the hosts of each route with `via`, as a delivery
-// would: address, greeting, TLS and certificate, login. It sends no mail and
-// says QUIT. Only the first address of a route that works is told, or every
+// would: address, greeting, TLS and certificate, login, and the envelope of a
+// notice to Config.OwnAddress. It sends no mail and says QUIT. Only the first address of a route that works is told, or every
 // one that failed. It uses fresh connections, and ends with ctx.
 func (t *Transport) Probe(ctx context.Context) []Probed {
 	var all []Probed
@@ -69,6 +70,11 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 		ok := Probed{Route: r.Name, Host: tg.String(), TLS: c.TLS, Login: pol.User}
 		if pol.User == "" && pol.LogsIn() {
 			ok.Login = "our certificate"
+		}
+		if !tg.LMTP && !t.notices.named(r) {
+			if ok.Null = c.TryNull(t.cfg.OwnAddress); !ok.Null.IsZero() {
+				t.notices.refusedBy(r)
+			}
 		}
 		c.Detach()
 		t.bg.Quit(c.Conn)

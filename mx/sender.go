@@ -99,10 +99,16 @@ func (t *Transport) Refuses(m *relay.Message, content relay.Content) (string, er
 func (a *attempt) dress(r *compiled, denied bool) error {
 	a.seven.Close() // it was made of what may change now
 	a.msg, a.content, a.dressed = a.task.Message, a.task.Content, false
-	if r == nil || r.mailbox.IsNull() {
+	if r == nil {
 		return nil
 	}
-	mine := ours(a.msg) && r.speaks()
+	mine, as := ours(a.msg) && len(r.Via) > 0 && a.t.notices.named(r), r.mailbox
+	if mine {
+		as = a.t.noticeSender(r)
+	}
+	if as.IsNull() {
+		return nil
+	}
 	if !mine && !denied && r.Rewrite != RewriteAlways && !(r.Rewrite == RewriteDenied && r.SendAsKnown) {
 		return nil
 	}
@@ -114,8 +120,8 @@ func (a *attempt) dress(r *compiled, denied bool) error {
 		return nil
 	}
 	m := *a.msg
-	content := h.As(r.mailbox, a.content, m.From.IsNull())
-	m.From, m.UTF8Header = r.mailbox, m.UTF8Header || !r.mailbox.ASCII()
+	content := h.As(as, a.content, m.From.IsNull())
+	m.From, m.UTF8Header = as, m.UTF8Header || !as.ASCII()
 	if a.msg.From.IsNull() {
 		// It must not bring anything back: the mailbox is somebody's (RFC 3461 §4.1).
 		m.Recipients = make([]relay.Recipient, len(a.msg.Recipients))

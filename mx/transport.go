@@ -25,7 +25,7 @@ type Transport struct {
 	pool      *connpool.Pool
 	bg        connpool.Background
 	sessions  tls.ClientSessionCache
-	health    health
+	health    shaping.Health[place]
 	domains   shaping.Memory
 	hosts     shaping.Hosts
 	notices   noticeWay
@@ -55,7 +55,7 @@ func NewTransport(cfg Config) (*Transport, error) {
 		c, _ := compileRoute(r) // cfg was validated
 		t.routes = append(t.routes, c)
 	}
-	if err := t.notices.Open(t.routes, cfg.NoticeRoute); err != nil {
+	if err := t.notices.Open(t.routes, cfg.NoticeRoute, t.cfg.TLS); err != nil {
 		return nil, err
 	}
 	budgets(t.routes)

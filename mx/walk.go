@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"net/netip"
 	"slices"
 
 	"dawk/mx/dial"
@@ -61,7 +62,7 @@ func (a *attempt) step(r *compiled, w *walk, rest []int) []int {
 		a.learn(r, &s, rest)
 	}
 	if a.use.Ctx.Err() == nil { // else it is we who failed
-		a.t.health.note(tg, w.pol, s)
+		a.t.noteHealth(tg, w.pol, s)
 	}
 	switch {
 	case s.stale, s.progress && s.failure.IsZero():
@@ -127,7 +128,7 @@ func (a *attempt) connect(w *walk) {
 		}
 		a.visited(group[d.i], sessionResult{failure: d.bad})
 		if a.use.Ctx.Err() == nil {
-			a.t.health.note(group[d.i], w.pol, sessionResult{failure: d.bad})
+			a.t.noteHealth(group[d.i], w.pol, sessionResult{failure: d.bad})
 		}
 	}
 	queue := make([]target, 0, len(w.queue))
@@ -171,4 +172,31 @@ func (t *Transport) idleFirst(targets []target, p policy) []target {
 		}
 	}
 	return targets
+}
+
+// place is what is connected to.
+type place struct {
+	addr   netip.AddrPort
+	socket string
+}
+
+// noteHealth learns from a session with a host of a route. A verdict on the
+// mail, or on us, is none on the host.
+func (t *Transport) noteHealth(tg target, p policy, s sessionResult) {
+	if !p.mx && !s.stale && !s.failure.Permanent() && s.failure.Stage != relay.StageRoute {
+		t.health.Note(place{tg.Addr, tg.Socket}, !s.failure.IsZero())
+	}
+}
+
+// healthy puts the hosts of a route that failed lately last.
+func (t *Transport) healthy(targets []target) []target {
+	var good, bad []target
+	for _, tg := range targets {
+		if t.health.Later(place{tg.Addr, tg.Socket}) {
+			bad = append(bad, tg)
+		} else {
+			good = append(good, tg)
+		}
+	}
+	return append(good, bad...)
 }

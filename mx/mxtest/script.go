@@ -147,6 +147,9 @@ func (r *rule) matches(e Event, mailbox string) bool {
 	if r.event != e || r.times == 0 {
 		return false
 	}
+	if r.glob == "<>" { // mail without a sender
+		return mailbox == ""
+	}
 	ok, _ := path.Match(r.glob, strings.ToLower(mailbox))
 	return r.glob == "" || ok
 }

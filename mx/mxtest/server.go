@@ -181,7 +181,7 @@ func (s *Server) Disconnect() {
 
 // Script makes the server act at an event: match is an [Event], for mail and
 // rcpt with an optional pattern of the mailbox ("rcpt:deferred@b.test",
-// "rcpt:@b.test", "mail:*"); times is how often, 0 for always. Of several
+// "rcpt:@b.test", "mail:*", "mail:<>"); times is how often, 0 for always. Of several
 // that match the first that was given counts. The action is one of
 //
 //	450 4.2.1 try later        a reply; \n in it makes several lines; 421 closes

@@ -8,6 +8,7 @@ import (
 	"dawk/mx/dial"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 func (c *Conn) Greeting() relay.Reply {
@@ -44,6 +45,34 @@ func (c *Conn) Hello(name string) relay.Reply {
 	}
 	c.Ext, c.Offers = parseEHLO(r.Lines), r.Lines
 	return relay.Reply{}
+}
+
+// TryNull begins a transaction without a sender, and a recipient if there is
+// one, and leaves it. It gives what the server refused for want of a sender.
+func (c *Conn) TryNull(to relay.Path) relay.Reply {
+	defer func() { c.reset = true }()
+	r, err := c.command("MAIL FROM:<>", c.Limits.Command)
+	if err != nil || r.Class() == 5 {
+		return c.refusedNull(r, relay.StageMail, err)
+	}
+	if r.Class() == 2 && !to.IsNull() && to.ASCII() {
+		if r, err = c.command("RCPT TO:"+to.Wire(), c.Limits.Command); err != nil || r.Class() == 5 {
+			return c.refusedNull(r, relay.StageRcpt, err)
+		}
+	}
+	return relay.Reply{}
+}
+
+// refusedNull is the refusal; one of a mailbox is none, and neither is silence.
+func (c *Conn) refusedNull(r WireReply, stage relay.Stage, err error) relay.Reply {
+	if err != nil {
+		return relay.Reply{}
+	}
+	reply := c.Named(r.Reply(stage))
+	if stage == relay.StageRcpt && replies.Classify(reply) == replies.BadAddress {
+		return relay.Reply{}
+	}
+	return reply
 }
 
 var (

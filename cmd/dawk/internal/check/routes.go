@@ -78,8 +78,9 @@ func (c *checker) routes(ctx context.Context) []Finding {
 		return []Finding{bad("route", "", "%v", err)}
 	}
 	defer t.Close()
+	probed := t.Probe(ctx) // first: the way of notices follows from what hosts answer
 	all := append(c.noticeWay(t), c.senders()...)
-	for _, p := range t.Probe(ctx) {
+	for _, p := range probed {
 		where := "route " + p.Route
 		if p.Host != "" {
 			where += ": " + p.Host
@@ -94,6 +95,10 @@ func (c *checker) routes(ctx context.Context) []Finding {
 			all = append(all, good("route", "%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
 		default:
 			all = append(all, good("route", "%s answers (%s)", where, orClear(p.TLS)))
+		}
+		if !p.Null.IsZero() {
+			all = append(all, warn("notices", "let the account there send without a sender, or set bounce.notice_route",
+				"%s takes no mail without a sender, as bounces are: %s", where, p.Null))
 		}
 	}
 	return all

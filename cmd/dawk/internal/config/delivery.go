@@ -158,7 +158,7 @@ func (c *Config) MXConfig(log *slog.Logger) (mx.Config, error) {
 		out.Routes = append(out.Routes, r)
 	}
 	// A held route is probed before the first retry of whatever waits for it.
-	out.NoticeRoute = c.Bounce.NoticeRoute
+	out.NoticeRoute, out.OwnAddress = c.Bounce.NoticeRoute, c.PostmasterPath()
 	out.HoldProbe = min(30*time.Second, time.Duration(c.Queue.Retry[0])/2)
 	return out, nil
 }

@@ -1,0 +1,84 @@
+package mx_test
+
+import (
+	"strings"
+	"testing"
+
+	"dawk/mx"
+	"dawk/mx/mxtest"
+	"dawk/relay"
+)
+
+// A notice that the smart host refuses goes another way, and waits while there
+// is one that may lead there.
+func TestARefusedNoticeGoesAnotherWay(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		smart, byMX  string // "event reply" of the smart host, and of the MX host
+		first, again string // how the notice ends in the first attempt, and in the second; "" none is made
+	}{
+		{"at MAIL", "mail:<> 501 Invalid MAIL FROM address provided", "", "mx", ""},
+		{"at RCPT", "rcpt 550 to send email from a blank sender, enable blank senders", "", "mx", ""},
+		{"behind the final dot", "dot 554 5.7.1 no", "", "mx", ""},
+		{"no MX host is reached", "mail:<> 550 no", "connect drop", "waits", "smart as a@example.org"},
+		{"the MX host refuses for now", "mail:<> 550 no", "rcpt 450 4.7.1 greylisted", "waits", "smart as a@example.org"},
+		{"the MX host says that there is no such mailbox", "mail:<> 550 no", "rcpt 550 5.1.1 no such user", "fails", ""},
+		{"the smart host says so", "rcpt 550 5.1.1 no such user", "", "fails", ""},
+		{"the smart host refuses for now", "mail:<> 451 later", "", "waits", "waits"},
+		{"nobody takes it", "mail 550 no", "rcpt 550 5.7.1 no", "fails", ""},
+		{"nobody takes it, one of them for now", "mail 550 no", "rcpt 450 4.7.1 no", "waits", "waits"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			smart := newServer(t, mxtest.Config{})
+			w := newWorld(t, mxtest.Config{}, func(cfg *mx.Config) {
+				cfg.OwnAddress = path(t, "a@example.org")
+				cfg.Routes = []mx.Route{{Name: "smart", To: []string{"*"}, Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(smart.Port())}}}}
+			})
+			for srv, line := range map[*mxtest.Server]string{smart: c.smart, w.srv: c.byMX} {
+				if event, says, _ := strings.Cut(line, " "); event != "" {
+					if err := srv.Script(event, says, 0); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			deliver := func() string {
+				n := task(t, letter, "b@b.test")
+				n.Message.From, n.Message.Notice = relay.Path{}, true
+				switch r := w.deliver(n).Replies[0]; {
+				case r.Permanent():
+					return "fails"
+				case !r.Positive():
+					return "waits"
+				}
+				if all := smart.Messages(); len(all) > 0 {
+					return "smart as " + strings.Trim(all[0].From, "<>")
+				}
+				return "mx"
+			}
+			if got := deliver(); got != c.first {
+				t.Errorf("the first attempt: %s, want %s", got, c.first)
+			}
+			if c.again == "" {
+				return
+			}
+			if got := deliver(); got != c.again {
+				t.Errorf("the second attempt: %s, want %s", got, c.again)
+			}
+		})
+	}
+}
+
+// Probe finds out which smart hosts take no mail without a sender.
+func TestProbeTriesTheNullSender(t *testing.T) {
+	for line, refused := range map[string]bool{"mail:<> 501 no": true, "rcpt 550 blank sender": true, "rcpt 550 5.1.1 no such user": false, "mail:<> 451 later": false} {
+		tr, srv, _ := openHost(t, mxtest.Config{}, 0)
+		event, says, _ := strings.Cut(line, " ")
+		if err := srv.Script(event, says, 0); err != nil {
+			t.Fatal(err)
+		}
+		told := tr.Probe(t.Context())
+		if len(told) != 1 || !told[0].Reply.IsZero() || told[0].Null.IsZero() == refused {
+			t.Errorf("%s: %+v", line, told)
+		}
+	}
+}
