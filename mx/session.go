@@ -176,6 +176,7 @@ func (t *Transport) dial(u *use, tg target, p policy) (net.Conn, relay.Reply) {
 	if nc := u.take(); nc != nil {
 		return nc, relay.Reply{}
 	}
+	u.Progress.At(tg.Host, relay.StageConnect)
 	t.pool.Room(u.Ctx, tg.account, tg.most)
 	return t.connect(u.Ctx, tg, p)
 }

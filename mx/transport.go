@@ -122,10 +122,11 @@ func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 	began := time.Now()
 	a := &attempt{
 		t: t, task: task, msg: task.Message, content: task.Content,
-		use: &use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session)}},
+		use: &use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session), Progress: task.Progress}},
 		res: relay.Result{Replies: make([]relay.Reply, len(task.Recipients)), Began: began},
 		dsn: true,
 	}
+	task.Progress.At("", relay.StageDNS)
 	// Routes are looked up again at each attempt. All recipients of a task
 	// share one, unless routes have changed since it was cut out.
 	for rest := a.all(); len(rest) > 0; {

@@ -113,6 +113,7 @@ func (a *attempt) connect(w *walk) {
 		return
 	}
 	group, from := w.queue[:n], w.pol.source
+	a.use.Progress.At(group[0].Host, relay.StageConnect)
 	a.t.pool.Begin(group[0].account) // all are of one account
 	a.t.pool.Room(a.use.Ctx, group[0].account, group[0].most)
 	won, nc, failed := a.t.race(a.use.Ctx, group, w.pol)

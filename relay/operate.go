@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,7 +20,14 @@ const (
 	VerbRelease Verb = "release" // end a hold; it is attempted now
 	VerbDelete  Verb = "delete"  // forget it and tell nobody
 	VerbBounce  Verb = "bounce"  // give up now and tell the sender
+
+	// VerbRetryNow is retry that cuts an attempt under way, before its final dot.
+	VerbRetryNow Verb = "retry now"
 )
+
+// ErrPending: an attempt is under way. The verb acts on what it leaves, as soon as
+// it ends.
+var ErrPending = errors.New("it is being attempted now; done when the attempt ends")
 
 // Verbs are all verbs, in the order of the help.
 func Verbs() []Verb { return []Verb{VerbRetry, VerbHold, VerbRelease, VerbDelete, VerbBounce} }

@@ -35,6 +35,7 @@ type Task struct {
 	Destination string    // as Delivery.Destination
 	Attempt     int       // 1 for the first
 	Admission   Admission // nil: every host may be connected to
+	Progress    *Progress // nil: nobody looks
 }
 
 // Admission is what a task may connect to. Who takes a domain's mail is known

@@ -86,6 +86,7 @@ func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
 	if !p.LogsIn() {
 		return relay.Reply{}
 	}
+	c.at(relay.StageAuth)
 	no := func(format string, args ...any) relay.Reply {
 		return c.Named(relay.Failure(relay.StageAuth, StatusNoLogin, format, args...))
 	}

@@ -24,10 +24,10 @@ const bodyBlock = 16 << 10
 var bodyBuffers = sync.Pool{New: func() any { return new([2][]byte) }}
 
 // writeBody sends content dot-stuffed with the final dot (RFC 5321 §4.5.2),
-// calling send with blocks of it. Nothing of a block is sent before it was
+// calling send with blocks of it, and leave before the last one. Nothing of a block is sent before it was
 // checked, and the final dot only after everything was; an error means that
 // the receiver saw no end of the message.
-func writeBody(content relay.Content, send func([]byte) error) error {
+func writeBody(content relay.Content, send func([]byte) error, leave func() error) error {
 	bufs := bodyBuffers.Get().(*[2][]byte)
 	defer bodyBuffers.Put(bufs)
 	if bufs[0] == nil {
@@ -57,6 +57,9 @@ func writeBody(content relay.Content, send func([]byte) error) error {
 	}
 	out = append(out, ".\r\n"...)
 	bufs[1] = out[:0]
+	if err := leave(); err != nil {
+		return err
+	}
 	return send(out)
 }
 

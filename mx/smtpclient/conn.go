@@ -47,6 +47,8 @@ type Conn struct {
 type Claim struct {
 	Ctx context.Context
 	End time.Time // what Timeouts.Session leaves
+
+	Progress *relay.Progress // nil: nobody looks
 }
 
 // budget is the deadline of a step of at most d.
@@ -102,8 +104,14 @@ func (c *Conn) Read(d time.Duration) (WireReply, error) {
 		c.Dead = true
 	}
 	c.unheard = c.unheard && err != nil
+	if err == nil {
+		c.use.Progress.Heard()
+	}
 	return r, err
 }
+
+// at notes the stage that comes.
+func (c *Conn) at(stage relay.Stage) { c.use.Progress.At(c.Peer.Host, stage) }
 
 // write sends a command or a batch of them.
 func (c *Conn) write(b []byte) error {

@@ -12,6 +12,7 @@ import (
 )
 
 func (c *Conn) Greeting() relay.Reply {
+	c.at(relay.StageGreeting)
 	r, err := c.Read(c.Limits.Greeting)
 	if err != nil {
 		return c.Failure(relay.StageGreeting, "waiting for the greeting", err)
@@ -25,6 +26,7 @@ func (c *Conn) Greeting() relay.Reply {
 // Hello says EHLO, or HELO to a server that does not know EHLO (RFC 5321
 // §3.2, §4.1.4); to an LMTP server LHLO (RFC 2033 §4.1).
 func (c *Conn) Hello(name string) relay.Reply {
+	c.at(relay.StageEHLO)
 	c.Ext, c.Offers = Extensions{}, nil
 	verb := "EHLO"
 	if c.Peer.LMTP {
@@ -83,6 +85,7 @@ var (
 
 // AskTLS says STARTTLS.
 func (c *Conn) AskTLS() relay.Reply {
+	c.at(relay.StageTLS)
 	r, err := c.command("STARTTLS", c.Limits.Command)
 	if err != nil {
 		return c.Failure(relay.StageTLS, "waiting for the reply to STARTTLS", err)
@@ -106,6 +109,7 @@ func asFailure(r relay.Reply) relay.Reply {
 
 // Secure does the handshake.
 func (c *Conn) Secure(cfg *tls.Config) relay.Reply {
+	c.at(relay.StageTLS)
 	err := c.startTLS(cfg)
 	if err == nil {
 		return relay.Reply{}

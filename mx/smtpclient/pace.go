@@ -34,6 +34,9 @@ func (p *pace) send(block []byte) error {
 	p.c.writeBy(by)
 	n, err := p.c.Nc.Write(block)
 	p.sent += int64(n)
+	if err == nil {
+		p.c.use.Progress.Heard()
+	}
 	p.over = last && errors.Is(err, os.ErrDeadlineExceeded)
 	return err
 }

@@ -149,7 +149,7 @@ func (c unread) Close() error { return nil }
 
 func wire(c relay.Content) (string, error) {
 	var b bytes.Buffer
-	err := writeBody(c, func(p []byte) error { b.Write(p); return nil })
+	err := writeBody(c, func(p []byte) error { b.Write(p); return nil }, func() error { return nil })
 	return b.String(), err
 }
 

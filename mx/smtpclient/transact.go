@@ -1,6 +1,7 @@
 package smtpclient
 
 import (
+	"cmp"
 	"errors"
 
 	"dawk/relay"
@@ -191,6 +192,7 @@ func (t *Transaction) resetRefused(r relay.Reply) {
 }
 
 func (t *Transaction) exchange(s step, lockstep bool) (WireReply, error) {
+	t.c.at(cmp.Or(s.stage, relay.StageMail)) // RSET
 	limit := t.c.Limits.Command
 	if s.stage == relay.StageData {
 		limit = t.c.Limits.Data
@@ -313,8 +315,9 @@ func (t *Transaction) lost(r relay.Reply) {
 // which counts for every accepted recipient.
 func (t *Transaction) body() {
 	c := t.c
+	c.at(relay.StageBody)
 	start := newPace(c)
-	err := writeBody(t.Content, start.send)
+	err := writeBody(t.Content, start.send, c.use.Progress.Final)
 	start.end()
 	if err != nil {
 		c.Dead = true

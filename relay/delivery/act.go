@@ -17,34 +17,58 @@ var ErrHeld = errors.New("the message is on hold: release it to have it attempte
 
 const byAdministrator = "by the administrator of this relay"
 
+// actPatience is how long an operator waits for attempts that are under way. The
+// act is done later then.
+const actPatience = 250 * time.Millisecond
+
 // Act does what the operator asks to every Delivery of a message. A Delivery
 // in progress is settled first; what is left of it is then acted upon.
 //
-// Errors: relay.ErrNotFound when the message is not queued, or was delivered
+// Errors: relay.ErrPending when some of that is done later; relay.ErrNotFound when the message is not queued, or was delivered
 // meanwhile; ErrHeld; relay.ErrClosed when the relay stops; what the store
 // said, in which case nothing happened to the Delivery at hand.
 func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb relay.Verb) error {
 	if err := d.admit(ctx, id, verb); err != nil {
 		return err
 	}
-	acted, seen := 0, map[uint16]bool{}
-	for { // again as long as Deliveries part from those acted upon
-		jobs := d.jobs(id, seen)
-		if len(jobs) == 0 {
-			break
-		}
+	o := &order{id: id, verb: verb, whole: true, until: time.Now().Add(actPatience)}
+	if err := d.actOnAll(ctx, o, map[uint16]bool{}); err != nil {
+		return fmt.Errorf("%s %s: %w", verb, id, err)
+	}
+	return nil
+}
+
+// order is what the operator asked of a message.
+type order struct {
+	id         relay.QueueID
+	verb       relay.Verb
+	recipients []int     // nil: all
+	whole      bool      // it is for all Deliveries of the message
+	until      time.Time // then it does not wait for attempts any more; zero: it waits
+}
+
+// actOnAll acts on the Deliveries of a message that are not in seen, again as long
+// as others part from those acted upon.
+func (d *Dispatcher) actOnAll(ctx context.Context, o *order, seen map[uint16]bool) error {
+	acted, pending := 0, false
+	for jobs := d.jobs(o.id, seen); len(jobs) > 0; jobs = d.jobs(o.id, seen) {
 		for _, job := range jobs {
 			seen[job] = true
-			switch err := d.actOn(ctx, id, job, nil, verb); {
+			switch err := d.actOn(ctx, o, job); {
+			case errors.Is(err, relay.ErrPending):
+				pending = true
 			case err == nil:
 				acted++
 			case !errors.Is(err, relay.ErrNotFound):
-				return fmt.Errorf("%s %s: %w", verb, id, err)
+				return err
 			}
 		}
 	}
-	if acted == 0 {
-		return fmt.Errorf("%s %s: %w", verb, id, relay.ErrNotFound)
+	switch {
+	case pending:
+		return relay.ErrPending
+	case acted == 0:
+		return relay.ErrNotFound
 	}
 	return nil
 }
@@ -64,7 +88,8 @@ func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, re
 	if recipients != nil && verb != relay.VerbDelete && verb != relay.VerbBounce {
 		return fmt.Errorf("%s %s: it is for a whole delivery, not for some of its recipients", verb, id)
 	}
-	if err := d.actOn(ctx, id, job, recipients, verb); err != nil {
+	o := &order{id: id, verb: verb, recipients: recipients, until: time.Now().Add(actPatience)}
+	if err := d.actOn(ctx, o, job); err != nil {
 		return fmt.Errorf("%s %s: %w", verb, id, err)
 	}
 	return nil
@@ -72,7 +97,7 @@ func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, re
 
 // admit checks the verb and waits until the store is loaded.
 func (d *Dispatcher) admit(ctx context.Context, id relay.QueueID, verb relay.Verb) error {
-	if !slices.Contains(relay.Verbs(), verb) {
+	if !slices.Contains(relay.Verbs(), verb) && verb != relay.VerbRetryNow {
 		_, err := relay.ParseVerb(string(verb))
 		return err
 	}
@@ -100,13 +125,43 @@ func (d *Dispatcher) jobs(id relay.QueueID, seen map[uint16]bool) (jobs []uint16
 }
 
 // actOn does it to one Delivery, or to some of its recipients.
-func (d *Dispatcher) actOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb relay.Verb) error {
-	w, err := d.acquire(ctx, id, job)
+func (d *Dispatcher) actOn(ctx context.Context, o *order, job uint16) error {
+	if o.verb == relay.VerbRetryNow {
+		d.cut(o.id, job)
+	}
+	w, later, err := d.acquire(ctx, o.id, job, o.until)
+	if later != nil {
+		go d.actLater(o, job, later)
+	}
 	if err != nil {
 		return err
 	}
 	defer d.wg.Done()
-	if verb == relay.VerbRetry {
+	return d.do(w, o)
+}
+
+// actLater does it when the attempt under way has ended, to what parted in it as
+// well. A stop before that forgets it.
+func (d *Dispatcher) actLater(o *order, job uint16, later *claimant) {
+	defer d.wg.Done()
+	w, err := later.wait(context.Background(), time.Time{})
+	if err == nil {
+		err = d.do(w, o)
+	}
+	if o.whole && (err == nil || errors.Is(err, relay.ErrNotFound)) {
+		again := *o
+		again.until = time.Time{}
+		d.actOnAll(context.Background(), &again, map[uint16]bool{job: err == nil}) //nolint:errcheck // told below
+	}
+	if err != nil && !errors.Is(err, relay.ErrNotFound) && !errors.Is(err, relay.ErrClosed) {
+		d.cfg.Log.Error("what the operator asked for could not be done after the attempt", "verb", string(o.verb), "qid", o.id, "job", job, "error", err)
+	}
+}
+
+// do does it to a Delivery at hand.
+func (d *Dispatcher) do(w work, o *order) error {
+	id, job, recipients, verb := w.id, w.job, o.recipients, o.verb
+	if verb == relay.VerbRetry || verb == relay.VerbRetryNow {
 		return d.retryNow(w)
 	}
 	claim, err := d.queue.Claim(id, job)
@@ -181,40 +236,67 @@ type handover struct {
 	ok   bool
 }
 
+// claimant waits for an entry that is out.
+type claimant struct {
+	d    *Dispatcher
+	r    schedule.Ref
+	turn chan handover
+}
+
 // acquire takes a Delivery off the schedule; if it is in progress, once that
-// is settled. The caller ends with release and d.wg.Done.
-func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16) (work, error) {
+// is settled. The caller ends with release and d.wg.Done. If it is still in
+// progress at the end of patience (zero: that never ends), the error is
+// relay.ErrPending, and later goes on waiting; whoever does that ends with
+// d.wg.Done.
+func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16, patience time.Time) (w work, later *claimant, err error) {
 	d.mu.Lock()
 	r := d.sched.Find(id, job)
 	if r == 0 || d.stopping {
 		defer d.mu.Unlock()
 		if d.stopping {
-			return work{}, relay.ErrClosed
+			return work{}, nil, relay.ErrClosed
 		}
-		return work{}, relay.ErrNotFound
+		return work{}, nil, relay.ErrNotFound
 	}
 	d.wg.Add(1)
 	if !d.sched.Taken(r) {
 		w := d.workOn(r)
 		d.sched.Pull(r)
 		d.mu.Unlock()
-		return w, nil
+		return w, nil, nil
 	}
-	turn := make(chan handover, 1)
-	d.waiting[r] = append(d.waiting[r], turn)
+	c := &claimant{d, r, make(chan handover, 1)}
+	d.waiting[r] = append(d.waiting[r], c.turn)
 	d.mu.Unlock()
+	if w, err = c.wait(ctx, patience); errors.Is(err, relay.ErrPending) {
+		return work{}, c, err
+	}
+	if err != nil {
+		d.wg.Done()
+	}
+	return w, nil, err
+}
+
+func (c *claimant) wait(ctx context.Context, until time.Time) (work, error) {
+	d := c.d
+	var over <-chan time.Time
+	if !until.IsZero() {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		over = timer.C
+	}
 	select {
-	case h := <-turn:
+	case h := <-c.turn:
 		if !h.ok {
-			d.wg.Done()
 			return work{}, relay.ErrNotFound
 		}
 		return h.work, nil
+	case <-over:
+		return work{}, relay.ErrPending
 	case <-ctx.Done():
 	case <-d.giveUp:
 	}
-	d.unwait(r, turn)
-	d.wg.Done()
+	d.unwait(c.r, c.turn)
 	if err := ctx.Err(); err != nil {
 		return work{}, fmt.Errorf("its delivery is still in progress: %w", err)
 	}

@@ -27,13 +27,12 @@ func inAttempt(t *testing.T, r *rig, reply relay.Reply, verb relay.Verb) (id rel
 	})
 	id = r.store.accept(mail("sender@example.org", "a@dest.test"))
 	pass(time.Second)
-	began, result := time.Now(), make(chan error, 1)
-	go func() { result <- r.d.Act(context.Background(), id, verb) }()
-	err = <-result
-	if took := time.Since(began); took != 9*time.Second {
-		t.Errorf("%s took %v, want 9s: until the attempt was settled", verb, took)
+	began := time.Now()
+	err = r.d.Act(context.Background(), id, verb)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("%s took %v, want an answer within a second", verb, took)
 	}
-	synctest.Wait()
+	pass(20 * time.Second)
 	return id, err
 }
 
@@ -52,7 +51,7 @@ func TestVerbsDuringAnAttempt(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := begin(t, delivery.Config{})
 			id, err := inAttempt(t, r, greylist, c.verb)
-			if err != nil {
+			if !errors.Is(err, relay.ErrPending) {
 				t.Errorf("%s: %v", c.verb, err)
 			}
 			if k := r.ledger.kinds(id); !slices.Equal(k, append(slices.Clone(attempt), c.then...)) {
@@ -68,7 +67,7 @@ func TestVerbsDuringAnAttempt(t *testing.T) {
 func TestVerbOnWhatIsDeliveredMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, delivery.Config{})
-		if _, err := inAttempt(t, r, relayed, relay.VerbBounce); !errors.Is(err, relay.ErrNotFound) {
+		if _, err := inAttempt(t, r, relayed, relay.VerbBounce); !errors.Is(err, relay.ErrPending) {
 			t.Errorf("bounce of a delivered message: %v", err)
 		}
 		if n := r.ledger.count(relay.EventNotified); n != 0 {
@@ -86,7 +85,7 @@ func TestVerbThatDoesNotWait(t *testing.T) {
 		})
 		id := r.store.accept(mail("", "a@dest.test"))
 		synctest.Wait()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		if err := r.d.Act(ctx, id, relay.VerbDelete); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "in progress") {
 			t.Errorf("%v", err)
@@ -309,7 +308,7 @@ func TestActsQueueUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, delivery.Config{})
 		r.hop.answer(func(_ context.Context, task relay.Task) relay.Result {
-			time.Sleep(time.Second)
+			time.Sleep(200 * time.Millisecond)
 			return all(task, greylist)
 		})
 		id := r.store.accept(mail("", "a@dest.test"))

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -16,6 +17,44 @@ type admission struct {
 	slot       *schedule.Slot
 	recipients int  // of the task
 	admitted   bool // to a provider at least once
+
+	ctx      context.Context // of the attempt
+	end      context.CancelFunc
+	progress *relay.Progress
+}
+
+// board makes the admission of an attempt that begins. The caller holds the lock.
+func (d *Dispatcher) board(slot *schedule.Slot) *admission {
+	a := &admission{d: d, slot: slot}
+	a.ctx, a.end = context.WithCancel(d.attempts)
+	a.progress = relay.NewProgress(a.end)
+	d.flying[slot.Ref] = a
+	return a
+}
+
+// giveUpSlots cuts attempts whose hosts say nothing, where others wait for what they
+// hold. It says whether it is to be called again soon. The caller holds the lock.
+func (d *Dispatcher) giveUpSlots(now int64) bool {
+	if !d.loaded || d.stopping || !d.sched.Short() {
+		return false
+	}
+	for _, r := range d.sched.GiveUp(now, func(r schedule.Ref) (int64, bool) {
+		stand, mayCut := d.flying[r].progress.Stand()
+		return d.clock.at(stand.Heard), mayCut
+	}) {
+		d.flying[r].progress.Cut()
+	}
+	return true
+}
+
+// cut ends an attempt of a Delivery, if one is under way and has not sent the final
+// dot.
+func (d *Dispatcher) cut(id relay.QueueID, job uint16) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a := d.flying[d.sched.Find(id, job)]; a != nil {
+		a.progress.Cut()
+	}
 }
 
 // Provider is whose connection the attempt was given.
@@ -49,6 +88,8 @@ type finding struct {
 func (d *Dispatcher) land(w work, found finding) {
 	d.mu.Lock()
 	slot := w.admission.slot
+	delete(d.flying, slot.Ref)
+	w.admission.end()
 	before := slot.Limit()
 	news := d.sched.Land(slot, found.verdict, found.throttled, d.clock.now())
 	after := slot.Limit()

@@ -39,13 +39,15 @@ func (d *Dispatcher) attempt(w work) {
 		d.release(w, w.was)
 		return
 	}
-	d.counted(func(n *counters) { n.attempts++ })
-	d.land(w, findingOf(claim.Message, a.result))
-	if a.cut = d.attempts.Err() != nil; a.cut && nothingDecided(a.result) {
+	if a.cut = w.admission.ctx.Err() != nil; a.cut && nothingDecided(a.result) {
 		// It is parked as if it had not begun.
+		d.land(w, finding{})
+		w.was.Patient = true
 		d.release(w, w.was)
 		return
 	}
+	d.counted(func(n *counters) { n.attempts++ })
+	d.land(w, findingOf(claim.Message, a.result))
 	now := time.Now().Round(0)
 	if len(a.recipients) == 0 {
 		d.settle(w, claim, d.settler.part(now, claim, a.split))
@@ -72,8 +74,8 @@ func (d *Dispatcher) try(c *relay.Claim, at *admission) (a attempted) {
 		return a
 	}
 	at.recipients = len(a.recipients)
-	a.result = d.transport.Deliver(d.attempts, relay.Task{Message: c.Message, Recipients: a.recipients, Content: c.Content,
-		Destination: c.Delivery.Destination, Attempt: c.Delivery.Attempts + 1, Admission: at})
+	a.result = d.transport.Deliver(at.ctx, relay.Task{Message: c.Message, Recipients: a.recipients, Content: c.Content,
+		Destination: c.Delivery.Destination, Attempt: c.Delivery.Attempts + 1, Admission: at, Progress: at.progress})
 	return a
 }
 

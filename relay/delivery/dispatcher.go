@@ -25,6 +25,9 @@ const (
 	// longestWait bounds the sleep between looks at the clock: a machine that
 	// slept, or whose clock was set, is noticed within a minute.
 	longestWait = time.Minute
+	// lookEvery is how often attempts are looked at while others wait: one whose host
+	// says nothing may have to give its slot up.
+	lookEvery = time.Second
 	// settleGrace is how long a stop waits for settlements once no attempt
 	// runs any more, or for attempts that were told to end.
 	settleGrace = 1500 * time.Millisecond
@@ -59,6 +62,7 @@ type Dispatcher struct {
 	watched  int64                            // when the watchdog looked last
 	noticing int                              // messages whose delay notice is being written
 	waiting  map[schedule.Ref][]chan handover // operators' acts on entries that are out
+	flying   map[schedule.Ref]*admission      // attempts, until their slots are given back
 	listing  bool                             // lists of what was not told singly are being written
 	count    counters
 }
@@ -90,7 +94,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 				Language: cfg.Language, TellLate: cfg.TellLate, SevenBit: cfg.SevenBit}}),
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
 		giveUp: make(chan struct{}), workers: make(chan work),
-		clock: newClock(), armed: math.MaxInt64, waiting: make(map[schedule.Ref][]chan handover),
+		clock: newClock(), armed: math.MaxInt64, waiting: make(map[schedule.Ref][]chan handover), flying: make(map[schedule.Ref]*admission),
 	}
 	d.sched = schedule.New(schedule.Config{Attempts: cfg.MaxConnections, PerProvider: cfg.PerProvider, Retry: retry,
 		Limits: schedule.Limits{Reserve: d.reserve, Provider: cfg.Limits.Provider, Allowance: cfg.Limits.Allowance, Priority: cfg.Limits.Priority}})
@@ -150,6 +154,9 @@ func (d *Dispatcher) tick() time.Duration {
 	d.pump()
 	now := d.clock.now()
 	next := d.sched.NextEvent(d.noticing < maxNoticing)
+	if d.giveUpSlots(now) {
+		next = min(next, now+lookEvery.Microseconds())
+	}
 	if at := d.notices.Next(d.clock.wall); !at.IsZero() && !d.listing && d.loaded && !d.stopping {
 		if next = min(next, d.clock.at(at)); !at.After(d.clock.wall) {
 			d.listing = true
@@ -205,7 +212,7 @@ func (d *Dispatcher) pump() {
 		}
 		d.wg.Add(1)
 		w := d.workOn(slot.Ref)
-		w.admission = &admission{d: d, slot: slot}
+		w.admission = d.board(slot)
 		d.start(w)
 	}
 	if d.sched.NextEvent(d.noticing < maxNoticing) < d.armed {

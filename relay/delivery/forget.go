@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"dawk/relay"
 )
@@ -22,7 +23,7 @@ func (d *Dispatcher) Forget(ctx context.Context, match func(relay.QueueID) bool)
 			return nil
 		}
 		for _, w := range inProgress {
-			got, err := d.acquire(ctx, w.id, w.job)
+			got, _, err := d.acquire(ctx, w.id, w.job, time.Time{})
 			if errors.Is(err, relay.ErrNotFound) {
 				continue // it has ended
 			}

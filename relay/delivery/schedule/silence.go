@@ -48,6 +48,9 @@ func (s *Schedule) GiveUp(now int64, silent Silent) []Ref {
 	return refs
 }
 
+// Short says whether something is ready while attempts are under way.
+func (s *Schedule) Short() bool { return s.ready > 0 && s.slots > 0 }
+
 // slotsGivenUp are as many of all as others wait for: where no slot is free, of any
 // identity; else of those that hold all that they may.
 func (s *Schedule) slotsGivenUp(all []*Slot) (refs []Ref) {

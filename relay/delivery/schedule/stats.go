@@ -21,6 +21,8 @@ type Stats struct {
 	OldestArrival time.Time       // zero: the queue is empty
 	Resting       int             // destinations that did not let us in and are suspended
 	Reasons       [MaxReasons]int // how many Deliveries have which State.Reason
+	GivenUp       uint64          // attempts that had to give up their slots, since the start
+	Waiting       int             // attempts that could begin if there were slots for them
 	Adrift        int             // Deliveries without exactly one next event: always 0, or report it
 }
 
@@ -28,7 +30,7 @@ type Stats struct {
 func (s *Schedule) Stats() Stats {
 	st := Stats{
 		Queued: s.n, Deferred: s.deferred, Ready: s.ready, InFlight: s.taken, Held: s.held, Future: s.n - s.held - s.deferred - s.ready - s.taken,
-		Connections: s.slots, Resting: s.suspensions.closed(), Reasons: s.reasonCount, Adrift: s.adrift(),
+		Connections: s.slots, Resting: s.suspensions.closed(), Reasons: s.reasonCount, Adrift: s.adrift(), GivenUp: s.givenUp, Waiting: s.Waiting(),
 	}
 	if s.oldest != 0 {
 		st.OldestArrival = time.Unix(int64(s.at(s.oldest).arrival), 0)
