@@ -3,8 +3,10 @@
 //
 // It has no rules of its own about who may send what: tokens are
 // relay/identity's, and every message goes to the same accept.Acceptor as
-// SMTP's. Begin reading at handler.post. Keys.mu guards the idempotency keys;
-// there are no goroutines besides those of net/http.
+// SMTP's. What it owns are bounds: a Door for connections, shares for the memory
+// that requests hold, a spool for parts of messages that arrive. Begin reading at
+// handler.post. The locks of Door, conn, shares and Keys are leaves, but that a
+// conn charges shares; there are no goroutines besides those of net/http.
 package httpapi
 
 import (
@@ -12,12 +14,12 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"dawk/relay"
@@ -71,20 +73,28 @@ type Config struct {
 	Backoff        *identity.Backoff // counts wrong tokens; nil: nobody does
 	Observer       relay.Observer    // hears of refused tokens
 	Listener       string            // names the door in events
+	Door           *Door             // whose connections come here; nil: none
+	Dir            string            // for parts of large messages that arrive; "": the system's
+	MaxRecipients  int               // of a message; 0: no limit
 	Now            func() time.Time  // nil: time.Now
 	Log            *slog.Logger      // nil: none
-	inMemory       *atomic.Int64     // octets of JSON that are being worked on
 }
 
 // Bounds, in octets and time.
 const (
-	maxInMemory = 128 << 20        // of JSON in work, all requests together
-	blockTime   = time.Minute      // without one octet of the body
-	totalTime   = 30 * time.Minute // for a request
-	maxKey      = 255
+	blockTime         = time.Minute      // without one octet of the body
+	totalTime         = 30 * time.Minute // for a request
+	maxIdempotencyKey = 255
+	// submitting is how many messages in JSON are written to the queue at once:
+	// each holds a buffer of the queue for a moment.
+	submitting = 16
 )
 
-type handler struct{ Config }
+type handler struct {
+	Config
+	shares *shares
+	submit chan struct{} // has room for those that are being written to the queue
+}
 
 // NewHandler serves /v1/messages.
 func NewHandler(c Config) http.Handler {
@@ -103,10 +113,14 @@ func NewHandler(c Config) http.Handler {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	c.inMemory = &atomic.Int64{}
-	h := &handler{c}
+	h := &handler{Config: c, submit: make(chan struct{}, submitting)}
+	if c.Door != nil {
+		h.shares = c.Door.shares
+	} else {
+		h.shares = newShares(memory)
+	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/messages", withBody(h.withUser(h.post)))
+	mux.HandleFunc("POST /v1/messages", h.withUser(h.post))
 	mux.HandleFunc("GET /v1/messages/{id}", h.withUser(h.status))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/messages" {
@@ -121,7 +135,7 @@ func NewHandler(c Config) http.Handler {
 		}
 		fail(w, http.StatusNotFound, "there is nothing here; messages go to POST /v1/messages")
 	})
-	return mux
+	return notSpare(mux)
 }
 
 // problem is the body of an answer that is an error.
@@ -160,7 +174,7 @@ func (h *handler) refuse(w http.ResponseWriter, err error) {
 	default:
 		h.Log.Error("a message over HTTP was not taken", "err", err)
 		w.Header().Set("Retry-After", "60")
-		fail(w, http.StatusServiceUnavailable, "local trouble, try again later")
+		fail(w, http.StatusServiceUnavailable, "dawk could not take the message because of a fault of its own, which its log tells of; try again later")
 		return
 	}
 	code := http.StatusUnprocessableEntity
@@ -181,34 +195,61 @@ func (h *handler) refuse(w http.ResponseWriter, err error) {
 	answer(w, code, problem{Error: r.Reply.Text, Status: s.String()})
 }
 
-// withUser lets those in who have a token.
+// withUser lets those in who have a token. A stranger's connection ends with the
+// answer. What a refusal left of the body is read, of a stranger's as far as
+// [maxLeft]: a client that is still sending would otherwise meet a reset in place
+// of its answer. One that waits for 100 (Continue) has sent nothing yet, and is
+// not asked to.
 func (h *handler) withUser(next func(http.ResponseWriter, *http.Request, *identity.User)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if h.blocked(clientOf(r)) { // with a good token too: who guesses must not learn that one was right
-			h.loginFailed(r, "blocked")
-			w.Header().Set("Retry-After", strconv.Itoa(int(identity.BackoffWindow.Seconds())))
-			fail(w, http.StatusTooManyRequests, "too many wrong tokens from your address, try again later")
-			return
+		left := int64(maxLeft)
+		if u := h.user(w, r); u != nil {
+			left = h.maxBody()
+			limit(w, r)
+			next(w, r, u)
+		} else {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(strangerTime)) // not every writer can; those of net/http do
 		}
-		var user *identity.User
-		err := identity.ErrCredentials
-		if strings.EqualFold(scheme, "Bearer") {
-			user, err = h.Users.AuthenticateToken(strings.TrimSpace(token), clientOf(r))
+		if r.Header.Get("Expect") == "" {
+			_, _ = io.CopyN(io.Discard, r.Body, left) // the answer stands, whatever comes of this
 		}
-		if err != nil {
-			if scheme != "" {
-				if !clientOf(r).IsLoopback() {
-					h.Backoff.Failed(clientOf(r))
-				}
-				h.loginFailed(r, "credentials")
-			}
-			w.Header().Set("WWW-Authenticate", `Bearer realm="dawk"`)
-			fail(w, http.StatusUnauthorized, "this needs a token, as in Authorization: Bearer dawk_…; the administrator makes one with dawk user token NAME")
-			return
-		}
-		next(w, r, user)
 	}
+}
+
+// user is who has sent a request; nil: nobody who may, and the answer is given.
+func (h *handler) user(w http.ResponseWriter, r *http.Request) *identity.User {
+	w.Header().Set("Connection", "close") // until the token is known
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if h.blocked(clientOf(r)) { // with a good token too: who guesses must not learn that one was right
+		h.loginFailed(r, "blocked")
+		w.Header().Set("Retry-After", strconv.Itoa(int(identity.BackoffWindow.Seconds())))
+		fail(w, http.StatusTooManyRequests, "too many wrong tokens from your address, try again later")
+		return nil
+	}
+	var user *identity.User
+	err := identity.ErrCredentials
+	if strings.EqualFold(scheme, "Bearer") {
+		user, err = h.Users.AuthenticateToken(strings.TrimSpace(token), clientOf(r))
+	}
+	if err != nil {
+		if scheme != "" {
+			if !clientOf(r).IsLoopback() {
+				h.Backoff.Failed(clientOf(r))
+			}
+			h.loginFailed(r, "credentials")
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="dawk"`)
+		fail(w, http.StatusUnauthorized, "this needs a token, as in Authorization: Bearer dawk_…; the administrator makes one with dawk user token NAME")
+		return nil
+	}
+	if c := connOf(r); c != nil {
+		if err := c.known(user.Name); err != nil {
+			h.refuse(w, err)
+			return nil
+		}
+	}
+	w.Header().Del("Connection")
+	return user
 }
 
 // blocked says whether an address has sent too many wrong tokens. Loopback is

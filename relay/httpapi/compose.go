@@ -2,59 +2,15 @@ package httpapi
 
 import (
 	"crypto/rand"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
-	"mime/quotedprintable"
 	"net/mail"
-	"sort"
 	"strings"
 
 	"dawk/relay"
 	"dawk/relay/mailtext"
-)
-
-// request is a message in JSON.
-type request struct {
-	From         string            `json:"from"`
-	EnvelopeFrom *string           `json:"envelope_from"` // where bounces go; nil: from
-	ReplyTo      list              `json:"reply_to"`
-	To           list              `json:"to"`
-	Cc           list              `json:"cc"`
-	Bcc          list              `json:"bcc"`
-	Subject      string            `json:"subject"`
-	Text         string            `json:"text"`
-	HTML         string            `json:"html"`
-	Attachments  []attachment      `json:"attachments"`
-	Headers      map[string]string `json:"headers"`
-}
-
-type attachment struct {
-	Filename    string `json:"filename"`
-	ContentType string `json:"content_type"` // "": application/octet-stream
-	Content     []byte `json:"content"`      // base64
-}
-
-// list is one text or several.
-type list []string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (l *list) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
-		*l = make(list, 1)
-		return json.Unmarshal(b, &(*l)[0])
-	}
-	return json.Unmarshal(b, (*[]string)(l))
-}
-
-// Bounds of a request.
-const (
-	maxHeaders     = 100
-	maxAttachments = 200
-	maxFilename    = 200 // octets
 )
 
 // message is a message that was built. Every value in it was checked, and
@@ -63,79 +19,34 @@ const (
 type message struct {
 	envelope relay.Envelope
 	header   string
-	request  *request
+	body     *part
+	spool    *spool
 }
 
-func (q *request) message() (*message, error) {
-	m := &message{request: q}
-	from, err := parseMailbox(q.From)
-	if err != nil {
-		return nil, bad("from: %v", err)
-	}
-	m.envelope.From = from.Path
-	if q.EnvelopeFrom != nil {
-		if m.envelope.From, err = parseEnvelopePath(*q.EnvelopeFrom); err != nil {
-			return nil, bad("envelope_from: %v", err)
-		}
-	}
-	if err := m.addressFields(from); err != nil {
-		return nil, err
-	}
-	if len(m.envelope.Recipients) == 0 {
-		return nil, bad("the message has no recipients: give to, cc or bcc")
-	}
-	subject, err := mailtext.Text("Subject", q.Subject)
-	if err != nil {
-		return nil, bad("%v", err)
-	}
-	if q.Subject != "" {
-		m.header += subject
-	}
-	if err := m.ownFields(); err != nil {
-		return nil, err
-	}
-	if strings.ContainsRune(q.Text, 0) || strings.ContainsRune(q.HTML, 0) {
-		return nil, bad("text and html may hold no NUL")
-	}
-	return m, q.checkAttachments()
-}
-
-// addressFields writes the fields that hold addresses, and the envelope.
-func (m *message) addressFields(from mailtext.Mailbox) error {
-	q, seen := m.request, recipients{}
+// message builds what a request asks for.
+func (q *request) message(s *spool) (*message, error) {
+	m := &message{envelope: q.envelope, spool: s, body: q.body()}
 	for _, f := range []struct {
 		name, key string
-		values    list
-		sent      bool // to these
-		shown     bool
-	}{{"Reply-To", "reply_to", q.ReplyTo, false, true}, {"To", "to", q.To, true, true}, {"Cc", "cc", q.Cc, true, true}, {"Bcc", "bcc", q.Bcc, true, false}} {
-		var boxes []mailtext.Mailbox
-		for _, v := range f.values {
-			b, err := parseMailbox(v)
-			if err != nil {
-				return bad("%s: %v", f.key, err)
-			}
-			boxes = append(boxes, b)
-			if f.sent {
-				seen.add(&m.envelope, b.Path)
-			}
-		}
-		if len(boxes) == 0 || !f.shown {
+		boxes     []mailtext.Mailbox
+	}{{"From", "from", []mailtext.Mailbox{q.from}}, {"Reply-To", "reply_to", q.replyTo}, {"To", "to", q.to}, {"Cc", "cc", q.cc}} {
+		if len(f.boxes) == 0 {
 			continue
 		}
-		line, err := mailtext.List(f.name, boxes)
+		line, err := mailtext.List(f.name, f.boxes)
 		if err != nil {
-			return bad("%s: %v", f.key, err)
+			return nil, bad("%s: %v", f.key, err)
 		}
 		m.header += line
 	}
-	line, err := mailtext.List("From", []mailtext.Mailbox{from})
-	if err != nil {
-		return bad("from: %v", err)
+	if q.subject != "" {
+		line, err := mailtext.Text("Subject", q.subject)
+		if err != nil {
+			return nil, bad("%v", err)
+		}
+		m.header += line
 	}
-	m.header = line + m.header
-	m.envelope.SMTPUTF8 = m.envelope.SMTPUTF8 || !m.envelope.From.ASCII() || !from.Path.ASCII()
-	return nil
+	return m, q.ownFields(m)
 }
 
 // taken are fields that have a key of their own, that we write, or that only
@@ -150,36 +61,30 @@ var taken = map[string]string{
 // 2047 §5).
 var freeText = map[string]bool{"comments": true, "organization": true}
 
-// ownFields writes the fields under headers.
-func (m *message) ownFields() error {
-	if len(m.request.Headers) > maxHeaders {
-		return bad("headers may have at most %d fields", maxHeaders)
-	}
-	names := make([]string, 0, len(m.request.Headers))
-	for name := range m.request.Headers {
-		names = append(names, name)
-	}
-	sort.Strings(names)
+const maxFieldName = 70 // octets: a sensible length
+
+// ownFields writes the fields under headers. One without a value is left out.
+func (q *request) ownFields(m *message) error {
 	seen := map[string]bool{}
-	for _, name := range names {
+	for _, h := range q.headers {
+		name, value := h[0], h[1]
 		lower := strings.ToLower(name)
 		key, ours := taken[lower]
 		switch {
-		case !mailtext.FieldName(name) || len(name) > maxFieldName:
+		case !mailtext.FieldName(name):
 			return bad("headers: %q is not the name of a header field", relay.Sanitize(name))
 		case key != "":
 			return bad("headers: give %s as the key %q", name, key)
 		case ours || strings.HasPrefix(lower, "content-") || strings.HasPrefix(lower, "arc-"):
-			return bad("headers: %s is not yours to set", name)
+			return bad("headers: dawk or a relay writes %s; leave it out", name)
 		case seen[lower]:
 			return bad("headers: %s stands there twice", name)
 		}
 		seen[lower] = true
-		write := mailtext.Tokens
-		if strings.HasPrefix(lower, "x-") || freeText[lower] {
-			write = mailtext.Text
+		if strings.TrimSpace(value) == "" {
+			continue
 		}
-		line, err := write(name, m.request.Headers[name])
+		line, err := ownField(name, value)
 		if err != nil {
 			return bad("headers: %v", err)
 		}
@@ -188,140 +93,206 @@ func (m *message) ownFields() error {
 	return nil
 }
 
-const maxFieldName = 70 // octets: a sensible length
-
-// parseMailbox reads "user@example.org" or "Name <user@example.org>".
-func parseMailbox(s string) (mailtext.Mailbox, error) {
-	if err := mailtext.CheckValue(s); err != nil {
-		return mailtext.Mailbox{}, fmt.Errorf("the address %w", err)
-	}
-	a, err := mail.ParseAddress(s)
-	if err != nil {
-		return mailtext.Mailbox{}, fmt.Errorf("%q is not an address: write it like \"user@example.org\" or \"Name <user@example.org>\"", relay.Sanitize(s))
-	}
-	at := strings.LastIndexByte(a.Address, '@')
-	p, err := relay.NewPath(a.Address[:at], a.Address[at+1:])
-	if err != nil {
-		return mailtext.Mailbox{}, err
-	}
-	// An encoded word in the name may have held anything.
-	if err := mailtext.CheckValue(a.Name); err != nil {
-		return mailtext.Mailbox{}, fmt.Errorf("the name %w", err)
-	}
-	return mailtext.Mailbox{Name: a.Name, Path: p}, nil
-}
-
-func (q *request) checkAttachments() error {
-	if len(q.Attachments) > maxAttachments {
-		return bad("a message may have %d attachments", maxAttachments)
-	}
-	for i := range q.Attachments {
-		a := &q.Attachments[i]
-		if err := a.check(); err != nil {
-			return bad("attachment %d: %v", i+1, err)
-		}
-	}
-	return nil
-}
-
-// check puts content_type into its canonical form.
-func (a *attachment) check() error {
-	if err := mailtext.CheckValue(a.Filename); err != nil {
-		return fmt.Errorf("the filename %w", err)
-	}
-	if len(a.Filename) > maxFilename {
-		return fmt.Errorf("the filename is longer than %d octets", maxFilename)
-	}
-	if a.ContentType == "" {
-		a.ContentType = "application/octet-stream"
-	}
-	kind, params, err := mime.ParseMediaType(a.ContentType)
-	if err == nil {
-		a.ContentType = mime.FormatMediaType(kind, params)
-	}
+func ownField(name, value string) (string, error) {
+	lower := strings.ToLower(name)
 	switch {
-	case err != nil, !strings.Contains(kind, "/"), a.ContentType == "", len(a.ContentType) > 200, mailtext.CheckValue(a.ContentType) != nil:
-		return errors.New("the content_type is not one, like \"application/pdf\"")
-	case strings.HasPrefix(kind, "multipart/"), strings.HasPrefix(kind, "message/"):
-		return errors.New("the content_type may not be multipart or message: put it into an archive")
-	}
-	return nil
-}
-
-// WriteTo writes the message in strict CRLF lines. It is called once.
-func (m *message) WriteTo(dst io.Writer) (int64, error) {
-	w := &countingWriter{w: dst}
-	w.print(m.header + "MIME-Version: 1.0\r\n")
-	q := m.request
-	if len(q.Attachments) == 0 {
-		m.writeBody(w)
-		return w.n, w.err
-	}
-	b := rand.Text() // cannot stand in base64 lines behind two hyphens, nor be guessed for the others
-	w.print("Content-Type: multipart/mixed; boundary=" + b + "\r\n\r\n")
-	if q.Text != "" || q.HTML != "" {
-		w.print("--" + b + "\r\n")
-		m.writeBody(w)
-	}
-	for _, a := range q.Attachments {
-		w.print("--" + b + "\r\nContent-Type: " + a.ContentType + "\r\n")
-		if a.Filename == "" {
-			w.print("Content-Disposition: attachment\r\n")
-		} else {
-			w.print("Content-Disposition: attachment;\r\n " + fileParam(a.Filename) + "\r\n")
+	case strings.HasPrefix(lower, "x-") || freeText[lower]:
+		return mailtext.Text(name, value)
+	case lower == "date":
+		if _, err := mail.ParseDate(value); err != nil {
+			return "", fmt.Errorf("%s is not a date of mail: write it like \"Mon, 02 Nov 2026 15:04:05 +0100\", or leave it out", name)
 		}
-		w.print("Content-Transfer-Encoding: base64\r\n\r\n")
-		writeBase64(w, a.Content)
+	case lower == "message-id":
+		if !isMessageID(strings.TrimSpace(value)) {
+			return "", fmt.Errorf("%s is not one: write it like \"<something-unique@example.org>\", or leave it out", name)
+		}
 	}
-	w.print("--" + b + "--\r\n")
-	return w.n, w.err
+	return mailtext.Tokens(name, value)
 }
 
-// fileParam is the filename parameter, as RFC 2231 wants it.
+// isMessageID says whether s is a msg-id (RFC 5322 §3.6.4).
+func isMessageID(s string) bool {
+	s, begun := strings.CutPrefix(s, "<")
+	s, ended := strings.CutSuffix(s, ">")
+	left, right, two := strings.Cut(s, "@")
+	if !begun || !ended || !two || left == "" || right == "" || len(s) > 900 { // it must fit on its line
+		return false
+	}
+	if inside, literal := strings.CutPrefix(right, "["); literal {
+		if right, literal = strings.CutSuffix(inside, "]"); !literal {
+			return false
+		}
+	}
+	return !strings.ContainsFunc(left+right, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`()<>[]\,;"@`, r) })
+}
+
+// part is a part of a message (RFC 2045): a leaf, whose content is in the spool,
+// or a multipart.
+type part struct {
+	fields  string // of a leaf
+	content span
+	kind    string // of a multipart, with its parameters
+	parts   []*part
+}
+
+// multipart is parts as one; a single part needs no wrapping.
+func multipart(kind string, parts []*part) *part {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return &part{kind: kind, parts: parts}
+}
+
+// body is what stands under the header: text and html as alternatives (RFC 2046
+// §5.1.4), an invitation as one more (RFC 6047 §2.4), the images that html names
+// beside it (RFC 2387), and the files behind all that.
+func (q *request) body() *part {
+	var choices, images, files []*part
+	if !q.text.empty() {
+		choices = append(choices, textPart("plain", q.text))
+	}
+	var invitations []*part
+	for i := range q.attachments {
+		switch a := &q.attachments[i]; {
+		case a.invites():
+			invitations = append(invitations, a.part(""))
+		case a.contentID == "":
+			files = append(files, a.part("attachment"))
+		case q.html.empty():
+			files = append(files, a.part("inline"))
+		default:
+			images = append(images, a.part("inline"))
+		}
+	}
+	if !q.html.empty() {
+		choices = append(choices, multipart(`related; type="text/html"`, append([]*part{textPart("html", q.html)}, images...)))
+	}
+	if choices = append(choices, invitations...); len(choices) > 0 {
+		files = append([]*part{multipart("alternative", choices)}, files...)
+	} else if len(files) == 0 {
+		return &part{fields: textFields("plain") + "\r\n"} // no body at all
+	} else {
+		return &part{kind: "mixed", parts: files} // a file is no body, even if it is alone
+	}
+	return multipart("mixed", files)
+}
+
+func textFields(kind string) string {
+	return "Content-Type: text/" + kind + "; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n"
+}
+
+func textPart(kind string, content span) *part {
+	return &part{fields: textFields(kind), content: content}
+}
+
+// part is the attachment as a part. Names stand in both fields: in
+// Content-Disposition as RFC 2183 and RFC 2231 have it, and in Content-Type in
+// plain ASCII for old readers, who know no other.
+func (a *attachment) part(disposition string) *part {
+	fields := "Content-Type: " + a.contentType
+	if _, params, err := mime.ParseMediaType(a.contentType); a.filename != "" && err == nil && params["name"] == "" {
+		fields += ";\r\n name=" + quoted(plainASCII(a.filename))
+	}
+	if disposition != "" {
+		fields += "\r\nContent-Disposition: " + disposition
+		if a.filename != "" {
+			fields += ";\r\n " + fileParam(a.filename)
+		}
+	}
+	if a.contentID != "" {
+		fields += "\r\nContent-ID: <" + a.contentID + ">"
+	}
+	return &part{fields: fields + "\r\nContent-Transfer-Encoding: base64\r\n", content: a.content}
+}
+
+// fileParam is the filename parameter: quoted, or as RFC 2231 wants it.
 func fileParam(name string) string {
+	if plainASCII(name) == name {
+		return "filename=" + quoted(name)
+	}
 	_, param, _ := strings.Cut(mime.FormatMediaType("attachment", map[string]string{"filename": name}), "; ")
 	return param
 }
 
-// writeBody writes text, html, or both as alternatives.
-func (m *message) writeBody(w *countingWriter) {
-	q := m.request
-	if q.Text == "" || q.HTML == "" {
-		kind, text := "plain", q.Text
-		if q.HTML != "" {
-			kind, text = "html", q.HTML
+// plainASCII is name with an underscore for every character outside ASCII.
+func plainASCII(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r > '~' {
+			return '_'
 		}
-		writeText(w, kind, text)
+		return r
+	}, name)
+}
+
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// invites says whether the attachment is an invitation that mail programs act
+// on: a calendar with a method (RFC 6047 §2.4). Without a method it is a file.
+func (a *attachment) invites() bool {
+	kind, params, _ := mime.ParseMediaType(a.contentType)
+	return kind == "text/calendar" && params["method"] != ""
+}
+
+// check puts content_type and content_id into their canonical form.
+func (a *attachment) check() error {
+	if err := mailtext.CheckValue(a.filename); err != nil {
+		return fmt.Errorf("the filename %w", err)
+	}
+	if len(a.filename) > maxFilename {
+		return fmt.Errorf("the filename is longer than %d octets", maxFilename)
+	}
+	if a.contentType == "" {
+		a.contentType = "application/octet-stream"
+	}
+	kind, params, err := mime.ParseMediaType(a.contentType)
+	if err == nil {
+		if kind == "text/calendar" && params["charset"] == "" {
+			params["charset"] = "utf-8" // of all iCalendar (RFC 5545 §3.1.4)
+		}
+		a.contentType = mime.FormatMediaType(kind, params)
+	}
+	switch {
+	case err != nil, !strings.Contains(kind, "/"), a.contentType == "", len(a.contentType) > 200, mailtext.CheckValue(a.contentType) != nil:
+		return errors.New("the content_type is not one, like \"application/pdf\"")
+	case strings.HasPrefix(kind, "multipart/"), strings.HasPrefix(kind, "message/"):
+		return errors.New("the content_type may not be multipart or message: put it into an archive")
+	}
+	id := strings.TrimPrefix(strings.TrimSpace(a.contentID), "cid:")
+	if strings.HasPrefix(id, "<") {
+		id = strings.TrimSuffix(id[1:], ">")
+	}
+	if len(id) > 200 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`()<>[]\,;:"`, r) }) {
+		return errors.New("the content_id is not one: write it like \"logo\" or \"logo@example.org\", as html names it in src=\"cid:logo\"")
+	}
+	a.contentID = id
+	return nil
+}
+
+// WriteTo writes the message in strict CRLF lines.
+func (m *message) WriteTo(dst io.Writer) (int64, error) {
+	w := &countingWriter{w: dst}
+	w.print(m.header + "MIME-Version: 1.0\r\n")
+	m.write(w, m.body)
+	return w.n, w.err
+}
+
+func (m *message) write(w *countingWriter, p *part) {
+	if p.kind == "" {
+		w.print(p.fields + "\r\n")
+		if err := m.spool.copyTo(w, p.content); w.err == nil {
+			w.err = err
+		}
 		return
 	}
-	b := rand.Text()
-	w.print("Content-Type: multipart/alternative; boundary=" + b + "\r\n\r\n--" + b + "\r\n")
-	writeText(w, "plain", q.Text)
-	w.print("--" + b + "\r\n")
-	writeText(w, "html", q.HTML)
-	w.print("--" + b + "--\r\n")
-}
-
-// writeText writes one part in quoted-printable: it survives every host, and
-// has no line that is too long.
-func writeText(w *countingWriter, kind, text string) {
-	w.print("Content-Type: text/" + kind + "; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
-	qp := quotedprintable.NewWriter(w)
-	_, _ = io.WriteString(qp, text) // w keeps the first error
-	_ = qp.Close()
-	w.print("\r\n")
-}
-
-// writeBase64 writes lines of 76 characters (RFC 2045 §6.8).
-func writeBase64(w *countingWriter, data []byte) {
-	var line [78]byte
-	for len(data) > 0 {
-		n := min(57, len(data))
-		base64.StdEncoding.Encode(line[:], data[:n])
-		end := base64.StdEncoding.EncodedLen(n)
-		_, _ = w.Write(append(line[:end:end], "\r\n"...))
-		data = data[n:]
+	b := rand.Text() // cannot stand in base64 lines behind two hyphens, nor be guessed for the others
+	w.print("Content-Type: multipart/" + p.kind + "; boundary=" + b + "\r\n\r\n")
+	for _, kid := range p.parts {
+		w.print("--" + b + "\r\n")
+		m.write(w, kid)
 	}
+	w.print("--" + b + "--\r\n")
 }
 
 // countingWriter keeps the first error.
@@ -331,6 +302,7 @@ type countingWriter struct {
 	err error
 }
 
+// Write implements io.Writer.
 func (c *countingWriter) Write(p []byte) (int, error) {
 	if c.err != nil {
 		return 0, c.err

@@ -13,6 +13,10 @@ type HTTPConfig struct {
 	// `"implicit"`: TLS, with the certificate of `[tls]`. Mail is taken below `/v1/` ([api.md](api.md)) only with
 	// it, or on a loopback address
 	TLS string `toml:"tls"`
+	// host names that requests in the clear on a loopback address may be for, besides `localhost`, `hostname` and
+	// IP addresses: those of a proxy in front that keeps the `Host` of its clients. Others get 403: a web page
+	// could let its own name point to this machine
+	Names []string `toml:"names"`
 }
 
 func newHTTPConfig() HTTPConfig { return HTTPConfig{Address: "127.0.0.1:8025", TLS: "off"} }

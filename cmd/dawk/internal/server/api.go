@@ -14,13 +14,13 @@ import (
 	"dawk/relay/httpapi"
 )
 
-// httpListener is l with bounds on its connections, and TLS where it is set.
-func (s *Server) httpListener(l net.Listener) net.Listener {
-	l = httpapi.Limit(l, s.cfg.Limits.MaxConnectionsPerIP, s.observer)
+// newDoor bounds the connections of HTTP, with TLS where it is set.
+func (s *Server) newDoor(l net.Listener) *httpapi.Door {
+	cfg := httpapi.DoorConfig{PerIP: s.cfg.Limits.MaxConnectionsPerIP, Observer: s.observer}
 	if s.cfg.HTTP.TLS == "implicit" {
-		l = tls.NewListener(l, &tls.Config{GetCertificate: s.certs.Get, MinVersion: tls.VersionTLS12})
+		cfg.TLS = &tls.Config{GetCertificate: s.certs.Get, MinVersion: tls.VersionTLS12}
 	}
-	return l
+	return httpapi.NewDoor(l, cfg)
 }
 
 // apiHandler is what answers below /v1/.
@@ -39,9 +39,10 @@ func (s *Server) apiHandler() http.Handler {
 	s.closeLater(func() error { keys.Close(); return nil })
 	return httpapi.NewHandler(httpapi.Config{
 		Users: s.users, Acceptor: s.acceptor, Status: s.messageStatus, Keys: keys,
-		MaxMessageSize: int64(s.cfg.Limits.MaxMessageSize),
-		Backoff:        s.backoff,
-		Observer:       s.observer, Listener: s.HTTPAddr(), Log: s.log,
+		MaxMessageSize: int64(s.cfg.Limits.MaxMessageSize), MaxRecipients: s.cfg.Limits.MaxRecipients,
+		Door: s.httpDoor, Dir: s.cfg.DataDir,
+		Backoff:  s.backoff,
+		Observer: s.observer, Listener: s.HTTPAddr(), Log: s.log,
 	})
 }
 

@@ -3,10 +3,15 @@ package server
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/httpapi"
 )
 
 // maxHTTPHeader bounds request line and header fields, in octets: strangers send
@@ -17,23 +22,47 @@ const maxHTTPHeader = 128 << 10
 // or routes, without a login, and takes mail from those who have a token.
 func (s *Server) newHTTPServer() *http.Server {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", s.metrics.Handler())
+	mux.Handle("GET /metrics", httpapi.Spare(s.metrics.Handler()))
 	// Alive: this process can still do its work. A restart would mend what
 	// makes it false.
-	mux.HandleFunc("GET /healthz", answer(s.alive))
+	mux.Handle("GET /healthz", httpapi.Spare(answer(s.alive)))
 	// Ready: new mail would be accepted now. A full disk makes it false, and a
 	// restart would not help.
-	mux.HandleFunc("GET /readyz", answer(s.readiness))
+	mux.Handle("GET /readyz", httpapi.Spare(answer(s.readiness)))
 	mux.Handle("/v1/", s.apiHandler())
-	return &http.Server{Handler: mux, MaxHeaderBytes: maxHTTPHeader, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
+	var handler http.Handler = mux
+	if a, ok := s.httpDoor.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() && s.cfg.HTTP.TLS == "off" {
+		handler = onlyOurNames(slices.Concat(s.cfg.HTTP.Names, []string{s.cfg.Hostname, "localhost"}), mux)
+	}
+	return &http.Server{Handler: handler, MaxHeaderBytes: maxHTTPHeader, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
+}
+
+// onlyOurNames refuses requests for hosts that are not this one. They come from
+// the browser of somebody on this machine: a web page has let its own name point
+// here, and could read what needs no token (DNS rebinding). No page can do that
+// to an IP address.
+func onlyOurNames(names []string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.TrimSuffix(host, ".")
+		_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+		if err != nil && host != "" && !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) }) {
+			sayJSON(http.StatusForbidden, "the request is for another host than this one: use localhost or the IP address, or list the name in [http] names").ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // HTTPAddr is where HTTP is served; "": nowhere.
 func (s *Server) HTTPAddr() string {
-	if s.httpL == nil {
+	if s.httpDoor == nil {
 		return ""
 	}
-	return s.httpL.Addr().String()
+	return s.httpDoor.Addr().String()
 }
 
 func answer(problem func() error) http.HandlerFunc {

@@ -29,10 +29,11 @@ func (s *Server) Listen() (err error) {
 		return err
 	}
 	if s.cfg.HTTP.Address != "" {
-		if s.httpL, err = s.inherited.listen("tcp", s.cfg.HTTP.Address); err != nil {
+		l, err := s.inherited.listen("tcp", s.cfg.HTTP.Address)
+		if err != nil {
 			return fmt.Errorf("http.address %s: %w", s.cfg.HTTP.Address, err)
 		}
-		s.httpL = s.httpListener(s.httpL)
+		s.httpDoor = s.newDoor(l)
 		s.http = s.newHTTPServer()
 	}
 	if s.socketL, err = admin.Listen(filepath.Join(s.cfg.DataDir, admin.SocketName)); err != nil {
@@ -47,8 +48,8 @@ func (s *Server) closeDoors() error {
 	if s.http != nil {
 		s.http.Close()
 	}
-	if s.httpL != nil {
-		s.httpL.Close()
+	if s.httpDoor != nil {
+		s.httpDoor.Close()
 	}
 	if s.socket != nil {
 		s.socket.Close()
@@ -110,7 +111,7 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	}
 	running.Go(func() { s.socket.Serve(s.socketL) }) //nolint:errcheck // ends with the door
 	if s.http != nil {
-		running.Go(func() { s.http.Serve(s.httpL) }) //nolint:errcheck // ends with the door
+		running.Go(func() { s.httpDoor.Serve(s.http) }) //nolint:errcheck // ends with the door
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
 	"dawk/relay/history"
+	"dawk/relay/httpapi"
 	"dawk/relay/identity"
 	"dawk/relay/postmaster"
 	"dawk/relay/submission"
@@ -80,11 +81,11 @@ type Server struct {
 	certs      *submission.Certificates // nil: no listener speaks TLS
 	smtp       *submission.Server
 
-	local   localDoor // for programs of this machine
-	http    *http.Server
-	httpL   net.Listener // nil: no HTTP
-	socket  *http.Server
-	socketL net.Listener
+	local    localDoor // for programs of this machine
+	http     *http.Server
+	httpDoor *httpapi.Door // nil: no HTTP
+	socket   *http.Server
+	socketL  net.Listener
 
 	opened []func() error // what closes the parts; the last goes first
 }
