@@ -16,7 +16,7 @@ import (
 // userTokenCommand and apiCommand are for scripts about submission over HTTP.
 //
 //	usertoken NAME                  makes a token and sets $TOKEN to it
-//	api STATUS [-token T] [-type CONTENT-TYPE] [-key K] [-tls] METHOD PATH [FILE]
+//	api STATUS [-token T] [-type CONTENT-TYPE] [-key K] [-tls] [-host H] METHOD PATH [FILE]
 //	                                a request to $HTTP; the answer goes to standard
 //	                                output, and its id into $ID
 //
@@ -32,7 +32,7 @@ var idInAnswer = regexp.MustCompile(`"id":"([^"]+)"`)
 func apiCommand(ts *testscript.TestScript, neg bool, args []string) {
 	f := flag.NewFlagSet("api", flag.ContinueOnError)
 	token, kind, key := f.String("token", "", ""), f.String("type", "application/json", ""), f.String("key", "", "")
-	overTLS := f.Bool("tls", false, "")
+	overTLS, host := f.Bool("tls", false, ""), f.String("host", "", "")
 	if neg || len(args) < 3 || f.Parse(args[1:]) != nil || f.NArg() < 2 {
 		ts.Fatalf("usage: api STATUS [flags] METHOD PATH [FILE]")
 	}
@@ -46,6 +46,7 @@ func apiCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	req, err := http.NewRequest(f.Arg(0), scheme+"://"+ts.Getenv("HTTP")+f.Arg(1), strings.NewReader(body))
 	ts.Check(err)
+	req.Host = *host
 	req.Header.Set("Content-Type", *kind)
 	if *token != "" {
 		req.Header.Set("Authorization", "Bearer "+*token)

@@ -18,18 +18,6 @@ import (
 	"dawk/relay/identity"
 )
 
-// badRequest is a request that says nothing the rules could be asked about.
-type badRequest struct {
-	code int
-	text string
-}
-
-func (b *badRequest) Error() string { return b.text }
-
-func bad(format string, args ...any) error {
-	return &badRequest{http.StatusBadRequest, fmt.Sprintf(format, args...)}
-}
-
 // accepted is the answer to a message that was taken.
 type accepted struct {
 	ID relay.QueueID `json:"id"`
@@ -149,16 +137,6 @@ func (h *handler) maxBody() int64 {
 		return math.MaxInt64
 	}
 	return h.MaxMessageSize + h.MaxMessageSize/2 + 64<<10
-}
-
-func readError(err error) error {
-	if big, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &badRequest{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is larger than %d octets", big.Limit)}
-	}
-	if full, ok := errors.AsType[*accept.Refusal](err); ok {
-		return full
-	}
-	return &badRequest{http.StatusBadRequest, "the request did not come whole"}
 }
 
 // take takes the message of a request; sum gets its body as it goes by.

@@ -388,20 +388,3 @@ func (r *reader) headers(key string) error {
 		return err
 	})
 }
-
-// wrongJSON says what is wrong with a request, in words about JSON.
-func wrongJSON(err error) error {
-	const prefix = "the JSON is not a message: "
-	if syntax, ok := errors.AsType[*jsonread.SyntaxError](err); ok {
-		return bad(prefix+"%s", syntax.Error())
-	}
-	switch {
-	case errors.Is(err, jsonread.ErrEmpty):
-		return bad(prefix + "it is empty")
-	case errors.Is(err, jsonread.ErrTooLong):
-		return bad(prefix + "a key of it is too long")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return bad(prefix + "it breaks off before its end")
-	}
-	return err
-}
