@@ -85,6 +85,56 @@ func TestClassifyLooksAtWholeWords(t *testing.T) {
 	}
 }
 
+// "No such mailbox" is said only of a reply that says so: addresses are struck
+// off lists for it.
+func TestWhoIsToBlame(t *testing.T) {
+	for _, c := range []struct {
+		stage relay.Stage
+		reply string
+		want  replies.Category
+	}{
+		{relay.StageRcpt, "550 ", replies.Other},
+		{relay.StageRcpt, "550 Rejected", replies.Policy},
+		{relay.StageRcpt, "550 you are not welcome", replies.Other},
+		{relay.StageRcpt, "551 please go elsewhere", replies.Other},
+		{relay.StageRcpt, "553 something is wrong", replies.Other},
+		{relay.StageRcpt, "550 5.1.0 <a@example.org> sender rejected", replies.SenderAuth},
+		{relay.StageRcpt, "550 5.1.0 something is wrong", replies.Other},
+		{relay.StageRcpt, "550 5.4.1 no answer from host", replies.Connection},
+		{relay.StageRcpt, "550 5.5.0 something is wrong", replies.ServerTrouble},
+		{relay.StageMail, "553 5.1.0 a example.org does not exist", replies.SenderAuth},
+		{relay.StageMail, "550 5.1.1 <a@example.org>: user unknown", replies.SenderAuth},
+		{relay.StageMail, "550 no such user", replies.SenderAuth},
+		{relay.StageRcpt, "550 5.1.8 <a@example.org>: sender domain not found", replies.SenderAuth},
+		{relay.StageRcpt, "550 domain [example.org] mismatches client ip 192.0.2.225.", replies.SenderAuth},
+		{relay.StageRcpt, "550 see https://lists.example.net/query/bl?ip=192.0.2.1", replies.Spam},
+		{relay.StageRcpt, "450 4.2.1 mailbox temporarily disabled", replies.MailboxDisabled},
+		{relay.StageRcpt, "550 Mailbox is frozen", replies.MailboxDisabled},
+		{relay.StageRcpt, "525 5.7.13 disabled recipient", replies.MailboxDisabled},
+		{relay.StageRcpt, "550 5.4.4 invalid domain", replies.BadDomain},
+		{relay.StageRcpt, "450 4.4.4 cannot route", replies.DNS},
+		{relay.StageRcpt, "550 Host unknown", replies.BadDomain},
+		{relay.StageRcpt, "550 the domain example.net does not exist", replies.BadDomain},
+		{relay.StageRcpt, "550 to send email from a blank sender, enable blank senders", replies.Policy},
+		{relay.StageBody, "550 5.2.0 Mail rejete. Mail rejected. OFR_506 [506]", replies.Spam},
+		{relay.StageRcpt, "550 <b@example.net>: user does not exist", replies.BadAddress},
+		{relay.StageRcpt, "550 5.1.1 whatever", replies.BadAddress},
+		{relay.StageRcpt, "550 #5.1.0 Address rejected.", replies.BadAddress},
+	} {
+		code, text, _ := strings.Cut(c.reply, " ")
+		r := relay.Reply{Stage: c.stage, Text: text}
+		r.Code, _ = strconv.Atoi(code)
+		if word, rest, _ := strings.Cut(text, " "); word != "" {
+			if s, ok := relay.ParseStatus(word); ok {
+				r.Status, r.Text = s, rest
+			}
+		}
+		if got := replies.Classify(r); got != c.want {
+			t.Errorf("%s at %s: %s, want %s", c.reply, c.stage, got, c.want)
+		}
+	}
+}
+
 func FuzzClassify(f *testing.F) {
 	for _, r := range readReplies(f) {
 		f.Add(r.reply.Code, r.reply.Status.String(), string(r.reply.Stage), r.reply.Text)

@@ -32,6 +32,9 @@ func Find(r relay.Reply) Rule {
 	text := strings.ToLower(r.Text)
 	for i := range table() {
 		if u := &table()[i]; u.provider == "" && u.fits(r, text) {
+			if u.Category == BadAddress && r.Stage == relay.StageMail { // it is about the sender (RFC 5321 §3.3)
+				return Rule{Category: SenderAuth}
+			}
 			return *u
 		}
 	}

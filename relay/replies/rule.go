@@ -41,23 +41,31 @@ func matchStatus(p [3]int, s relay.Status) bool {
 	return !s.IsZero() && (p[0] < 0 || p[0] == s.Class) && (p[1] < 0 || p[1] == s.Subject) && (p[2] < 0 || p[2] == s.Detail)
 }
 
-// containsAny looks for the parts at the beginning of words, so that "rbl" is
-// not found in the name of a host or a user.
+// containsAny says whether text has one of the parts; "a & b" is a and b.
 func containsAny(text string, parts []string) bool {
 	for _, p := range parts {
-		for from := 0; ; {
-			i := strings.Index(text[from:], p)
-			if i < 0 {
-				break
-			}
-			at := from + i
-			if at == 0 || !isWord(p[0]) || !isWord(text[at-1]) {
-				return true
-			}
-			from = at + 1
+		a, b, both := strings.Cut(p, " & ")
+		if contains(text, a) && (!both || contains(text, b)) {
+			return true
 		}
 	}
 	return false
+}
+
+// contains looks for a part at the beginning of words, so that "rbl" is not
+// found in the name of a host or a user.
+func contains(text, part string) bool {
+	for from := 0; ; {
+		i := strings.Index(text[from:], part)
+		if i < 0 {
+			return false
+		}
+		at := from + i
+		if at == 0 || !isWord(part[0]) || !isWord(text[at-1]) {
+			return true
+		}
+		from = at + 1
+	}
 }
 
 func isWord(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 0x80 }
