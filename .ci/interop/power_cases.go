@@ -88,7 +88,7 @@ func powerCut(t *T, w *world) {
 
 // allThere opens a disk and looks for all that was promised.
 func allThere(w *world, dir string, promised []vocabulary.QueueID) error {
-	q, err := boltstore.Open(boltstore.Options{Dir: dir, MinFree: 1, Reserve: -1})
+	q, err := boltstore.Open(boltstore.Options{Dir: dir, MinFree: 1})
 	if err != nil {
 		return err
 	}

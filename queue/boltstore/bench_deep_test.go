@@ -27,7 +27,7 @@ func BenchmarkDeep(b *testing.B) {
 		return // the trial that comes before -benchtime Nx
 	}
 	depth, _ := strconv.Atoi(cmp.Or(os.Getenv("DAWK_BENCH_DEPTH"), "20000"))
-	opt := boltstore.Options{Dir: filepath.Join(b.TempDir(), "data"), Reserve: -1, MinFree: 1}
+	opt := boltstore.Options{Dir: filepath.Join(b.TempDir(), "data"), MinFree: 1}
 	q, old := fill(b, opt, depth)
 	crashed := filepath.Join(b.TempDir(), "crashed")
 	if err := copyDir(opt.Dir, crashed); err != nil {
@@ -37,7 +37,7 @@ func BenchmarkDeep(b *testing.B) {
 	load(b, opt, "after a kill", crashed).Close()
 	os.RemoveAll(crashed)
 	q = load(b, opt, "after a clean end", opt.Dir)
-	empty := mustOpen(b, boltstore.Options{Dir: b.TempDir(), Reserve: -1, MinFree: 1})
+	empty := mustOpen(b, boltstore.Options{Dir: b.TempDir(), MinFree: 1})
 	compare := func(what string) {
 		through(b, q, 16, make([]byte, 1<<10), 2000)
 		through(b, empty, 16, make([]byte, 1<<10), 2000)

@@ -90,7 +90,7 @@ func parallel(n int, f func(worker int)) {
 
 func cycle(b *testing.B, producers, size, n int) (rate float64) {
 	journal, _ := strconv.ParseInt(os.Getenv("DAWK_BENCH_JOURNAL"), 10, 64) // MiB; -1: none
-	q := mustOpen(b, boltstore.Options{Dir: b.TempDir(), Reserve: -1, MinFree: 1, Journal: journal << 20})
+	q := mustOpen(b, boltstore.Options{Dir: b.TempDir(), MinFree: 1, Journal: journal << 20})
 	content := make([]byte, size)
 	through(b, q, producers, content, min(n, 2000)) // the file has its size, as in a queue that lives
 	q.WaitTasks()

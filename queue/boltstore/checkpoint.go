@@ -15,7 +15,7 @@ import (
 // The write transaction stays open until one of these, and is committed then:
 // a checkpoint. What was accepted and delivered meanwhile never reaches a page.
 const (
-	journalLimit    = 16 << 20               // octets of records
+	journalLimit    = 16 << 20               // octets of records; less on a small disk
 	checkpointAfter = 250 * time.Millisecond // since the first record
 	checkpointNodes = 2048                   // pages that bbolt took apart in memory
 	checkpointRows  = 1024                   // new messages that are still there: bbolt keeps them in one node, and moves it at each removal
@@ -31,8 +31,16 @@ func (w *writer) begin() error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	t := datadir.OpenTables(tx)
+	w.file.Begin()
 	if w.j.Records() > 0 {
-		if err := w.j.Again(t.Redo(nil, true)); err != nil {
+		redo := t.Redo(nil, true)
+		err := w.j.Again(func(changes []journal.Change) error {
+			for _, c := range changes {
+				w.file.Changed(c.Table == t.Number(t.Msg), c.Key, len(c.Value), c.Removed)
+			}
+			return redo(changes)
+		})
+		if err != nil {
 			tx.Rollback()
 			return err
 		}
@@ -53,7 +61,7 @@ func (w *writer) rollback() {
 // newTxn is a new group in the open transaction.
 func (w *writer) newTxn() *txn {
 	t := &txn{q: w.q, Tables: w.open}
-	if w.j.Mark().Armed && w.j.End() < w.q.opt.journal()+journalLimit { // beyond it only where a checkpoint finds no room
+	if w.j.Mark().Armed && w.j.End() < w.q.opt.Journal+journalLimit { // beyond it only where a checkpoint finds no room
 		t.rec = &w.rec
 		t.rec.Reset()
 	}
@@ -63,10 +71,19 @@ func (w *writer) newTxn() *txn {
 // keep makes a group durable: by a record in the journal, or, where that would
 // be too long or finds no room, by a checkpoint.
 func (w *writer) keep(t *txn) error {
+	atOnce, err := w.file.Assure(w.open.Tx, len(w.ops) > 0,
+		space.ToSettle(w.q.counts.deliveries.Load()+t.deliveries), space.GrowBy(w.q.space.State().Total))
+	if err != nil {
+		return err
+	}
+	if atOnce {
+		t.rec = nil
+	}
 	if t.rec != nil {
 		err := w.j.Add(t.rec, t.totals())
 		if err == nil {
 			w.rows = max(0, w.rows+t.messages)
+			w.file.Promised(w.open.Tx)
 			w.touched.add(t.touched)
 		}
 		if err == nil || !space.RolledBack(err) {
@@ -80,14 +97,22 @@ func (w *writer) keep(t *txn) error {
 // history; not armed: none follow until the next commit, queue.db alone is the
 // queue.
 func (w *writer) commitFile(now journal.Totals, armed bool) error {
+	if armed && !w.j.Prepared() && w.q.opt.Journal >= 0 && w.q.space.State().Limit > 0 && w.q.space.State().Refusal == nil {
+		// The disk was full at the start, and now there is room.
+		if err := w.j.Prepare(w.q.opt.Journal + journal.MaxRecord); err != nil && !space.NoRoom(err) {
+			return err
+		}
+	}
 	next := w.j.Next(w.runID, armed)
 	w.open.Book(now, next)
 	tx := w.open.Tx
 	w.open = datadir.Tables{} // whatever comes of it
 	if err := tx.Commit(); err != nil {
+		w.file.Forget() // it may have become larger for nothing
 		return fmt.Errorf("commit: %w", err)
 	}
 	w.j.Restart(next)
+	w.file.Begin()
 	w.touched.clear()
 	w.stuckUntil = time.Time{}
 	w.q.counts.checkpoints.Add(1)
@@ -118,18 +143,37 @@ func (w *writer) checkpoint(armed bool) error {
 }
 
 // prune makes room on a full disk: bbolt can use the pages of what was removed
-// only when that is committed. So everything is, but for new messages. The
-// generation stays: the records make whole again what queue.db is then.
-func (w *writer) prune() error {
+// only when that is committed. So everything is, but for new messages: at once, or,
+// where that is too much, in as small parts as fit. The generation stays: the
+// records make whole again what queue.db is then.
+func (w *writer) prune() (err error) {
 	w.rollback()
-	return w.guarded(func() error {
-		return w.q.db.Update(func(tx *bolt.Tx) error {
-			return w.j.Again(datadir.OpenTables(tx).Redo(nil, false))
+	var all []journal.Change
+	if err := w.j.Again(func(changes []journal.Change) error {
+		all = append(all, changes...)
+		return nil
+	}); err != nil {
+		return err
+	}
+	for n := len(all); len(all) > 0; {
+		part := all[:min(n, len(all))]
+		err := w.guarded(func() error {
+			return w.q.db.Update(func(tx *bolt.Tx) error { return datadir.OpenTables(tx).Redo(nil, false)(part) })
 		})
-	})
+		switch {
+		case err == nil:
+			all = all[len(part):]
+		case n == 1 || !space.RolledBack(err):
+			return err
+		default:
+			w.file.Forget()
+			n = max(1, n/fullShrink)
+		}
+	}
+	return nil
 }
 
-// tidy makes a checkpoint, with the reserve given up if need be. On a full disk
+// tidy makes a checkpoint. On a full disk
 // everything stays in the journal, where it is safe, new mail is refused, and it
 // is tried again later.
 func (w *writer) tidy(armed bool) error {
@@ -137,9 +181,6 @@ func (w *writer) tidy(armed bool) error {
 	for {
 		err := w.checkpoint(armed)
 		if err != nil && space.RolledBack(err) {
-			if w.q.space.DropReserve() {
-				continue
-			}
 			if !pruned && w.j.Records() > 0 {
 				if pruned, err = true, w.prune(); err == nil {
 					continue
@@ -189,17 +230,10 @@ func (w *writer) grown() {
 	if w.j.Records() == 0 || !w.stuckUntil.IsZero() || w.dead {
 		return
 	}
-	if w.j.End() >= w.q.opt.journal() || w.rows >= checkpointRows ||
+	if w.j.End() >= w.q.opt.Journal || w.file.Many(2*w.q.opt.Journal) || w.rows >= checkpointRows ||
 		w.open.Tx != nil && stats(w.open.Tx).GetNodeCount() >= checkpointNodes {
 		w.tidy(true)
 	}
 }
 
 func stats(tx *bolt.Tx) *bolt.TxStats { st := tx.Stats(); return &st }
-
-func (o *Options) journal() int64 {
-	if o.Journal != 0 {
-		return o.Journal
-	}
-	return journalLimit
-}

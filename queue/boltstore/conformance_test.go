@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // small are options that make small messages big, the journal short, and leave
 // the disk alone.
 func small(dir string) boltstore.Options {
-	return boltstore.Options{Dir: dir, InlineLimit: 1000, MinFree: 1, Reserve: -1, Journal: 64 << 10}
+	return boltstore.Options{Dir: dir, InlineLimit: 1000, MinFree: 1, Journal: 64 << 10}
 }
 
 func copyDir(from, to string) error {

@@ -1,6 +1,6 @@
 // Package boltstore is a queue.Store in files: what it acknowledged is on stable
 // storage. It owns the data directory's queue.db, queue.journal, queue.lock,
-// spool, reserve and suspect; it knows nothing of SMTP or of when a Delivery is
+// spool and suspect; it knows nothing of SMTP or of when a Delivery is
 // due.
 //
 // The main functions are [Open], [Store.Enqueue], [Store.Claim] and

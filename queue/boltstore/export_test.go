@@ -11,7 +11,6 @@ import (
 
 func (q *Store) WaitTasks()   { q.tasks.Wait() }
 func (q *Store) LookAtSpace() { q.Checkpoint(); q.space.Look() }
-func (q *Store) KeepReserve() { q.space.KeepReserve() }
 func (q *Store) DropCache()   { q.cache.forgetAll() }
 
 func (c *cache) forgetAll() {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dawk/queue/boltstore"
+	"dawk/queue/queuetest"
 	"dawk/relay"
 )
 
@@ -165,7 +166,7 @@ func TestLargeWrite(t *testing.T) {
 }
 
 // On a full disk new mail is refused and leaves nothing behind; settlements
-// wait, take the reserve, and are done when there is room. Time stands still
+// wait, and are done when there is room. Time stands still
 // while anybody works, so that the queue does not look at the disk in between.
 func TestFullDisk(t *testing.T) { synctest.Test(t, testFullDisk) }
 
@@ -173,13 +174,8 @@ func testFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	var f faults
 	opt := small(dir)
-	opt.Hook, opt.Reserve = f.hook, 1<<20
+	opt.Hook = f.hook
 	q := mustOpen(t, opt)
-	q.KeepReserve()
-	reserve := filepath.Join(dir, "reserve")
-	if info, err := os.Stat(reserve); err != nil || info.Size() != 1<<20 {
-		t.Fatal("the reserve was not written")
-	}
 	old := mustPut(t, q, body("old", 3000), "a@example.org")
 	f.set("commit", full("write"))
 	_, err := put(q, body("new", 3000), "a@example.org")
@@ -196,40 +192,15 @@ func testFullDisk(t *testing.T) {
 	if got, err := contentOf(q, old); err != nil || string(got) != string(body("old", 3000)) {
 		t.Errorf("reading while the disk is full: %v", err)
 	}
-	q.KeepReserve()
 	f.set("commit", nil)
 	if err := <-done; err != nil {
 		t.Errorf("the settlement: %v", err)
 	}
-	q.LookAtSpace() // room again, but the last write had failed
-	q.LookAtSpace()
+	for range 6 { // room again, but the last write had failed
+		q.LookAtSpace()
+	}
 	mustPut(t, q, body("new", 3000), "a@example.org")
 	sound(t, q)
-}
-
-// The reserve goes with the first settlement that finds the disk full.
-func TestReserveIsGivenUp(t *testing.T) {
-	dir := t.TempDir()
-	reserve := filepath.Join(dir, "reserve")
-	opt := small(dir)
-	opt.Reserve = 1 << 20
-	var armed atomic.Bool
-	opt.Hook = func(point string) error {
-		if _, err := os.Stat(reserve); point == "commit" && armed.Load() && err == nil {
-			return full("write") // until the reserve is gone
-		}
-		return nil
-	}
-	q := mustOpen(t, opt)
-	id := mustPut(t, q, body("old", 300), "a@example.org")
-	q.KeepReserve()
-	armed.Store(true)
-	if err := settle(q, relayed(id, 0, 0)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(reserve); err == nil {
-		t.Error("the reserve is still there")
-	}
 }
 
 // A queue that reached its max_size takes mail again once it has drained.
@@ -336,16 +307,11 @@ func testFewTriesOnFullDisk(t *testing.T) {
 // A real full disk: a tmpfs, filled by the queue and by a foreign file.
 func TestFullTmpfs(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=40m"); err != nil {
-		t.Skipf("cannot mount a tmpfs here: %v", err)
-	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
-	opt := boltstore.Options{Dir: filepath.Join(dir, "data"), MinFree: 1, Reserve: 2 << 20}
+	dir := queuetest.Disk(t, "tmpfs", 40)
+	opt := boltstore.Options{Dir: filepath.Join(dir, "data"), MinFree: 1}
 	q := mustOpen(t, opt)
-	q.KeepReserve()
 	var ids []relay.QueueID
-	fill := func(n int) {
+	submit := func(n int) {
 		for {
 			id, err := put(q, body("x", n), "a@example.org")
 			if err != nil {
@@ -355,17 +321,12 @@ func TestFullTmpfs(t *testing.T) {
 			ids = append(ids, id)
 		}
 	}
-	fill(600 << 10) // in spool files
+	submit(600 << 10) // in spool files
 	q.LookAtSpace()
 	q.LookAtSpace()
-	fill(20 << 10)
-	foreign, _ := os.Create(filepath.Join(dir, "foreign"))
-	for buf := make([]byte, 4096); ; {
-		if _, err := foreign.Write(buf); err != nil {
-			break
-		}
-	}
-	foreign.Close()
+	submit(20 << 10)
+	foreign := filepath.Join(dir, "foreign")
+	fillDisk(t, foreign)
 	for _, id := range ids {
 		if _, err := contentOf(q, id); err != nil {
 			t.Fatalf("reading on a full disk: %v", err)
@@ -376,7 +337,7 @@ func TestFullTmpfs(t *testing.T) {
 			t.Fatalf("settling on a full disk: %v", err)
 		}
 	}
-	os.Remove(foreign.Name())
+	os.Remove(foreign)
 	q.WaitTasks()
 	q.LookAtSpace()
 	q.LookAtSpace()
@@ -391,6 +352,25 @@ func TestFullTmpfs(t *testing.T) {
 			t.Fatalf("after a restart: %v", err)
 		}
 	}
+}
+
+// On a file system without a free block there is no room, however large bbolt
+// made its file; and there is as soon as somebody else's file goes.
+func TestHolesAreNoRoom(t *testing.T) {
+	t.Parallel()
+	disk := queuetest.Disk(t, "tmpfs", 40)
+	q := mustOpen(t, boltstore.Options{Dir: filepath.Join(disk, "data"), MinFree: 4 << 20})
+	mustPut(t, q, body("x", 20<<10), "a@example.org")
+	foreign := filepath.Join(disk, "foreign")
+	fillDisk(t, foreign)
+	q.LookAtSpace()
+	wantErr(t, q.Room(), relay.ErrNoSpace)
+	os.Remove(foreign)
+	q.LookAtSpace()
+	if err := q.Room(); err != nil {
+		t.Error(err)
+	}
+	mustPut(t, q, body("x", 20<<10), "a@example.org")
 }
 
 // Close with settlements that no full disk lets through ends, and loses none.

@@ -14,8 +14,7 @@ const (
 	fullShrink = 16               // by which groups shrink that do not fit
 )
 
-// settleFull commits settlements on a full disk: with the reserve given up,
-// then in smaller and smaller groups, since bbolt needs free pages for a
+// settleFull commits settlements on a full disk, in smaller and smaller groups, since bbolt needs free pages for a
 // deletion too. What does not fit waits; nothing is lost. Tried says that all
 // of ops have just failed together, and spent how long a failed try took.
 //
@@ -27,7 +26,6 @@ func (w *writer) settleFull(ops []*op, tried bool, spent time.Duration) {
 	for len(ops) > 0 {
 		if tried {
 			switch {
-			case w.q.space.DropReserve():
 			case size > 1:
 				size = max(1, size/fullShrink)
 			default:
@@ -79,7 +77,7 @@ func (q *Store) Room() error {
 // yet, so only this draft is lost.
 func (q *Store) spoolError(doing string, err error) error {
 	if space.NoRoom(err) {
-		q.space.SetFull(err)
+		q.space.SetNoFiles(err)
 		return fmt.Errorf("%w: %s the spool file: %w", relay.ErrNoSpace, doing, err)
 	}
 	return fmt.Errorf("%s the spool file: %w", doing, err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dawk/queue/boltstore"
+	"dawk/queue/queuetest"
 	"dawk/relay"
 )
 
@@ -120,5 +121,13 @@ func wantErr(t testing.TB, err, want error, words ...string) {
 		if !strings.Contains(fmt.Sprint(err), w) {
 			t.Errorf("error %q does not say %q", err, w)
 		}
+	}
+}
+
+// fillDisk takes the last block of a disk.
+func fillDisk(t testing.TB, path string) {
+	t.Helper()
+	if _, err := queuetest.Fill(path); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"dawk/queue"
 	"dawk/queue/boltstore"
+	"dawk/queue/queuetest"
 	"dawk/relay"
 )
 
@@ -398,22 +399,17 @@ func shows(t *testing.T, q *boltstore.Store, there map[relay.QueueID]int) {
 // A kill at any moment of a real file system that fills up, and a start that
 // finds it full: what was acknowledged is there, and is delivered.
 func TestKillOnFullDisk(t *testing.T) {
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=40m"); err != nil {
-		t.Skipf("cannot mount a tmpfs here: %v", err)
-	}
-	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
+	disk := queuetest.Disk(t, "tmpfs", 40)
 	base := memoryDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		opt := small(filepath.Join(disk, "data"))
-		opt.InlineLimit, opt.Journal, opt.Cache, opt.Reserve = 256<<10, 4<<20, -1, 4<<20
+		opt.InlineLimit, opt.Journal, opt.Cache = 256<<10, 4<<20, -1
 		opt.MinFree = 6 << 20
 		opt.Fatal = func(err error) { t.Errorf("the disk is not trusted any more: %v", err) }
 		there := map[relay.QueueID]int{}
 		var ids []relay.QueueID
 		q := mustOpen(t, opt)
 		q.LookAtSpace()
-		q.KeepReserve()
 		look := func(name string) {
 			t.Helper()
 			copied := filepath.Join(base, name)

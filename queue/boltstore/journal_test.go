@@ -19,6 +19,7 @@ import (
 
 	"dawk/queue"
 	"dawk/queue/boltstore"
+	"dawk/queue/queuetest"
 	"dawk/relay"
 )
 
@@ -522,11 +523,7 @@ func TestFullCheckpoint(t *testing.T) {
 func TestFullStart(t *testing.T) {
 	dir, ids := crashed(t, 5)
 	synctest.Test(t, func(t *testing.T) {
-		tmpfs := t.TempDir()
-		if err := syscall.Mount("tmpfs", tmpfs, "tmpfs", 0, "size=40m"); err != nil {
-			t.Skipf("cannot mount a tmpfs here: %v", err)
-		}
-		t.Cleanup(func() { syscall.Unmount(tmpfs, syscall.MNT_DETACH) })
+		tmpfs := queuetest.Disk(t, "tmpfs", 40)
 		opt := small(filepath.Join(tmpfs, "data"))
 		if err := copyDir(dir, opt.Dir); err != nil {
 			t.Fatal(err)
@@ -557,22 +554,6 @@ func TestFullStart(t *testing.T) {
 			t.Errorf("%d messages are there", n)
 		}
 	})
-}
-
-// fillDisk writes until nothing more fits.
-func fillDisk(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for buf := make([]byte, block); err == nil; {
-		_, err = f.Write(buf)
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Fatal(err)
-	}
 }
 
 // A checkpoint that fails leaves a queue that is not trusted, and loses nothing.

@@ -83,8 +83,8 @@ func (w *writer) firstCommit(now journal.Totals, isNew bool) error {
 	w.runID = binary.BigEndian.Uint64(b[:])
 	err := journal.SyncDir(w.q.opt.Dir)
 	if err == nil && w.q.opt.Journal >= 0 {
-		if err = w.j.Prepare(); err != nil && space.NoRoom(err) && !isNew {
-			w.q.log.Warn("there is no room for the journal: until the next start all goes into queue.db at once, which is slower", "error", err)
+		if err = w.j.Prepare(w.q.opt.Journal + journal.MaxRecord); err != nil && space.NoRoom(err) && !isNew {
+			w.q.log.Warn("there is no room for the journal: until there is, all goes into queue.db at once, which is slower", "error", err)
 			err = nil
 		}
 	}

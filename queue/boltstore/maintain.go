@@ -55,8 +55,8 @@ func (q *Store) compact(ctx context.Context) error {
 		return err
 	}
 	q.w.rollback() // a transaction that is open would keep the old file open
-	size, free := q.fileUse()
-	if have, need := datadir.DiskFree(q.opt.Dir), size-free; have < need {
+	u := q.use()
+	if have, need := datadir.DiskFree(q.opt.Dir), u.FileSize-u.Free; have < need {
 		return fmt.Errorf("compaction needs %s of free disk beside the queue, there are %s", queue.SizeText(need), queue.SizeText(have))
 	}
 	old := q.db
@@ -68,6 +68,7 @@ func (q *Store) compact(ctx context.Context) error {
 	q.dbMu.Lock()
 	q.db = fresh
 	q.dbMu.Unlock()
+	q.w.file.Forget()
 	if errors.Is(err, datadir.ErrReplaced) {
 		q.w.dead = true
 		q.distrust(err)

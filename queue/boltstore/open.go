@@ -32,15 +32,14 @@ func Open(opt Options) (*Store, error) {
 	}
 	q := &Store{opt: opt, log: opt.Log, ending: make(chan struct{}), swept: make(chan struct{}),
 		cache: newCache(opt.Cache), spoolGoing: make(map[uint64]bool)}
-	q.w = newWriter(q)
-	q.space = space.New(opt.Dir, space.Limits{MinFree: opt.MinFree, MaxMessageSize: opt.MaxMessageSize, MaxSize: opt.MaxSize}, opt.Reserve,
-		func() (size, free, owed int64) {
-			size, free = q.fileUse()
-			return size, free, q.w.j.Length()
-		}, q.log)
 	if err := datadir.PrepareDir(opt.Dir, q.log); err != nil {
 		return nil, err
 	}
+	if q.opt.Journal == 0 {
+		q.opt.Journal = space.JournalLimit(datadir.DiskSize(opt.Dir))
+	}
+	q.w = newWriter(q)
+	q.space = space.New(opt.Dir, space.Limits{MinFree: opt.MinFree, MaxMessageSize: opt.MaxMessageSize, MaxSize: opt.MaxSize}, q.use, q.log)
 	lock, err := datadir.Lock(opt.Dir)
 	if err != nil {
 		return nil, err
@@ -78,6 +77,7 @@ func (q *Store) start() (err error) {
 	if err := q.load(); err != nil {
 		return err
 	}
+	os.Remove(filepath.Join(q.opt.Dir, "reserve")) // of an older dawk; the end of queue.db serves for it
 	if err := q.hook("loaded"); err != nil {
 		return err
 	}
@@ -85,7 +85,6 @@ func (q *Store) start() (err error) {
 		return fmt.Errorf("the spool cannot be made: %w", err)
 	}
 	q.space.Look()
-	q.space.FindReserve()
 	view := q.view
 	if q.w.j.Records() > 0 { // the disk was too full for the first commit
 		view = q.viewOpen

@@ -14,7 +14,7 @@ import (
 func TestSmoke(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *boltstore.Store {
-		q, err := boltstore.Open(boltstore.Options{Dir: dir, InlineLimit: 1000, MinFree: 1, Reserve: -1})
+		q, err := boltstore.Open(boltstore.Options{Dir: dir, InlineLimit: 1000, MinFree: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"dawk/queue"
-	"dawk/queue/boltstore/boltfile"
 	"dawk/queue/boltstore/datadir"
 	"dawk/queue/boltstore/space"
 	"dawk/relay"
@@ -27,9 +26,8 @@ type Options struct {
 	MaxSize        int64  // hard limit of the bbolt file; 0: none
 	MinFree        int64  // room below which new mail is refused; 0: the lesser of 1 GiB and a tenth of the file system
 	MaxMessageSize int64  // new mail also needs twice this much room
-	Journal        int64  // records of the journal after which they go into the bbolt file; 0: 16 MiB, negative: there is no journal
+	Journal        int64  // records of the journal after which they go into the bbolt file; 0: 16 MiB, less on a small disk; negative: there is no journal
 	Cache          int    // memory for mail that was just accepted; 0: 8 MiB, negative: none
-	Reserve        int64  // size of the reserve file; 0: 64 MiB or a sixteenth of the file system, negative: none
 
 	WalkBelow    int64 // size up to which every page of the file is checked before every use; 0: 1 GiB, negative: none
 	CompactAbove int64 // size from which a file that is half free is compacted at start; 0: 1 GiB
@@ -104,7 +102,10 @@ func (q *Store) Stats() queue.Stats {
 
 // FileUse is the size of the bbolt file and of its pages that hold nothing, in
 // octets, measured now; FileStats has them as of the last second.
-func (q *Store) FileUse() (size, free int64) { return q.fileUse() }
+func (q *Store) FileUse() (size, free int64) {
+	u := q.use()
+	return u.FileSize, u.Free
+}
 
 // FileStats are as of now, what concerns the disk as of the last second.
 func (q *Store) FileStats() queue.FileStats {
@@ -124,24 +125,14 @@ func (q *Store) FileStats() queue.FileStats {
 // Enqueue.
 func (q *Store) Watch(f func([]relay.Entry)) { q.watch = f }
 
-// fileUse is the size of the bbolt file, and what of it is free: the pages that
-// were given back, and the end that bbolt has grown the file by and not used yet.
-// What the last commit gave back counts unless somebody else reads: the next
-// commit can use it.
-func (q *Store) fileUse() (size, free int64) {
+// use measures the bbolt file.
+func (q *Store) use() (u space.Use) {
 	q.view(func(tx *bolt.Tx) error {
-		if info, err := os.Stat(q.path()); err == nil {
-			size = info.Size()
-		}
-		st := tx.DB().Stats()
-		free = int64(st.FreePageN) * boltfile.PageSize
-		if st.OpenTxN <= 1 { // ourselves
-			free += int64(st.PendingPageN) * boltfile.PageSize
-		}
-		free += max(0, size-tx.Size()) // Size is the end of the last page in use
+		u = q.w.file.Use(tx)
 		return nil
 	})
-	return size, free
+	u.Deliveries = q.counts.deliveries.Load()
+	return u
 }
 
 func (q *Store) path() string { return filepath.Join(q.opt.Dir, datadir.FileName) }

@@ -52,6 +52,7 @@ func (t *txn) delete(b *bolt.Bucket, k []byte) {
 // changed notes a change for the journal and for those who read.
 func (t *txn) changed(b *bolt.Bucket, k, v []byte, removed bool) {
 	t.dirty = true
+	t.q.w.file.Changed(b == t.Msg, k, len(v), removed)
 	if t.rec != nil {
 		switch {
 		case !t.rec.Fits(len(k) + len(v)):

@@ -61,7 +61,8 @@ type writer struct {
 
 	open       datadir.Tables // the transaction that the next groups go into; zero: begin begins one
 	j          *journal.Journal
-	runID      uint64         // of our generations
+	runID      uint64 // of our generations
+	file       *space.File
 	rows       int64          // messages that came since the last checkpoint and are still there
 	rec        journal.Record // of the group under way
 	stuckUntil time.Time      // a checkpoint found the disk full; zero: none did
@@ -79,6 +80,7 @@ func newWriter(q *Store) *writer {
 		quit: make(chan struct{}),
 		idle: make(chan struct{}),
 		j:    journal.New(q.opt.Dir, q.hook),
+		file: space.NewFile(q.path(), q.opt.MaxSize),
 	}
 }
 

@@ -23,6 +23,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"dawk/queue"
 )
 
@@ -301,8 +303,9 @@ func (j *Journal) open(flags int) error {
 
 // Prepare makes the file, if it is missing, and its name, its title and the
 // first record that the store lacks durable: from then on the store may count on
-// it. The next commit names the generation of that record.
-func (j *Journal) Prepare() (err error) {
+// it. The next commit names the generation of that record. The file gets blocks
+// for so many octets of records, where there are any.
+func (j *Journal) Prepare(octets int64) (err error) {
 	if j.f == nil {
 		if err = j.open(os.O_RDWR | os.O_CREATE); err != nil {
 			return err
@@ -320,6 +323,9 @@ func (j *Journal) Prepare() (err error) {
 	}
 	if err == nil {
 		err = j.hook("journal.title")
+	}
+	if err == nil && octets > 0 {
+		fallocate(j.f, unix.FALLOC_FL_KEEP_SIZE, Block, Block+octets) //nolint:errcheck // less is slower, and no harm
 	}
 	if err == nil {
 		err = Datasync(j.f)
@@ -348,6 +354,9 @@ func (j *Journal) withFirst(title []byte) ([]byte, error) {
 	}
 	return append(append(title, r.head[:]...), r.changes...), j.hook("journal.again")
 }
+
+// Prepared says whether Prepare has succeeded.
+func (j *Journal) Prepared() bool { return j.made }
 
 // Close closes the file. It may be called again.
 func (j *Journal) Close() error {

@@ -74,7 +74,7 @@ func journalOf(t *testing.T, values ...string) (*Journal, Mark) {
 	if _, _, err := j.CatchUp(Mark{}, os.O_RDWR, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Prepare(); err != nil {
+	if err := j.Prepare(0); err != nil {
 		t.Fatal(err)
 	}
 	mark := j.Next(7, true)
@@ -208,7 +208,7 @@ func TestFirstRecordIsWrittenAgain(t *testing.T) {
 		_, err := j.f.WriteAt(make([]byte, Block), Block)
 		return err
 	}
-	if err := again.Prepare(); err != nil {
+	if err := again.Prepare(0); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(Path(j.dir)); err != nil || !lost || !bytes.Equal(got, whole) {

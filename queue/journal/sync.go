@@ -40,3 +40,34 @@ func Datasync(f *os.File) error {
 		}
 	}
 }
+
+// Allocate gives the octets from to size of a file blocks of the disk, so that a
+// write into them finds some later, and makes the file that large. An error whose
+// operation is "write" says that there was no room, and the file is as it was.
+// Zeros are written where the file system cannot allocate: nothing that counts may
+// be behind from.
+func Allocate(f *os.File, from, size int64) error {
+	err := fallocate(f, 0, from, size)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		zeros := make([]byte, 64<<10)
+		for at := from; at < size && (err == nil || at == from); at += int64(len(zeros)) {
+			_, err = f.WriteAt(zeros[:min(int64(len(zeros)), size-at)], at)
+		}
+	}
+	if err != nil {
+		f.Truncate(from) // some of it may be there
+	}
+	return err
+}
+
+func fallocate(f *os.File, mode uint32, from, size int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), mode, from, size-from)
+		if err == nil {
+			return nil
+		}
+		if err != syscall.EINTR {
+			return &fs.PathError{Op: "write", Path: f.Name(), Err: err}
+		}
+	}
+}

@@ -123,8 +123,10 @@ func (m *Machine) begin(c Call) (end func(ok bool)) {
 			f.resize(int(words[1].number))
 		}
 	case "fallocate":
-		if m.ours(words[0].text) {
-			m.err = errors.New("the model knows no fallocate")
+		if f := m.names[words[0].text]; f != nil && !strings.Contains(c.args, "KEEP_SIZE") {
+			if end := int(words[2].number + words[3].number); end > len(f.now) {
+				f.resize(end)
+			}
 		}
 	case "fdatasync", "fsync":
 		if p := words[0].text; p == m.Root || m.names[p] != nil && m.names[p].dir {

@@ -17,7 +17,8 @@ const maxSocketPath = 107
 
 // Listen opens the socket at path with mode 0600. What a dead process left
 // there is replaced; a socket that somebody answers on, or a file that is no
-// socket, is an error. Closing the listener removes the socket.
+// socket, is an error. On a full disk the socket is made when there is room.
+// Closing the listener removes the socket.
 func Listen(path string) (net.Listener, error) {
 	return ListenMode(path, 0o600, "the command socket", "data_dir")
 }
@@ -32,6 +33,9 @@ func ListenMode(path string, mode fs.FileMode, what, key string) (net.Listener, 
 		return nil, err
 	}
 	l, err := listenPrivate(path, mode)
+	if full(err) {
+		return newLate(path, mode), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", what, path, reason(err))
 	}
@@ -76,13 +80,15 @@ func keyWords(key string) string {
 // chmod the mode is whatever the umask left.
 func listenPrivate(path string, mode fs.FileMode) (net.Listener, error) {
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".s") // mode 0700
-	if err != nil {
+	if err != nil && !full(err) {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	temp := filepath.Join(dir, "s")
-	if len(temp) > maxSocketPath {
-		temp = path // no room for the detour: the data directory's own mode must do for an instant
+	temp := path // a full disk or a long path leaves no room for the detour: the umask and the directory's own mode must do for an instant
+	if err == nil {
+		defer os.RemoveAll(dir)
+		if inside := filepath.Join(dir, "s"); len(inside) <= maxSocketPath {
+			temp = inside
+		}
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temp, Net: "unix"})
 	if err != nil {
@@ -112,6 +118,77 @@ func (l *listener) Close() error {
 	l.once.Do(func() { os.Remove(l.path) })
 	return l.UnixListener.Close()
 }
+
+// late is a listener whose socket found no room: Accept makes it when there is.
+type late struct {
+	path string
+	mode fs.FileMode
+
+	mu     sync.Mutex
+	l      net.Listener // nil: not yet
+	closed chan struct{}
+}
+
+func newLate(path string, mode fs.FileMode) *late {
+	return &late{path: path, mode: mode, closed: make(chan struct{})}
+}
+
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// Accept implements net.Listener.
+func (l *late) Accept() (net.Conn, error) {
+	for {
+		inner, err := l.open()
+		switch {
+		case err == nil:
+			return inner.Accept()
+		case !full(err):
+			return nil, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-l.closed:
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+func (l *late) open() (net.Listener, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.closed:
+		return nil, net.ErrClosed
+	default:
+	}
+	if l.l == nil {
+		made, err := listenPrivate(l.path, l.mode)
+		if err != nil {
+			return nil, err
+		}
+		l.l = made
+	}
+	return l.l, nil
+}
+
+// Close implements net.Listener.
+func (l *late) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.closed:
+		return net.ErrClosed
+	default:
+		close(l.closed)
+	}
+	if l.l != nil {
+		return l.l.Close()
+	}
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *late) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
 // reason is the cause inside a network error, whose outer words only repeat
 // the path.

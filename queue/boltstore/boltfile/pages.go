@@ -22,6 +22,10 @@ import (
 // PageSize is that of all our files, in octets.
 const PageSize = 4096
 
+// Step is by how much bbolt makes its file larger than it needs, in octets, and
+// how far below its maximal size it stops.
+const Step = 1 << 20
+
 // What bbolt writes (its format version 2), in the machine's byte order.
 const (
 	boltMagic     = 0xED0CDAED

@@ -44,6 +44,7 @@ func openBolt(path string, maxSize int64) (*bolt.DB, error) {
 		})
 		switch {
 		case err == nil:
+			db.AllocSize = boltfile.Step
 			return db, nil
 		case errors.Is(err, bolterrors.ErrTimeout):
 			return nil, fmt.Errorf("%s is %w: stop that one first, or give this one another data_dir", path, queue.ErrHeld)
@@ -214,12 +215,23 @@ func (o FileOptions) compactAbove() int64 {
 	return compactAbove
 }
 
+// DiskFree is what of the file system of dir is free, in octets.
 func DiskFree(dir string) int64 {
-	var st unix.Statfs_t
-	if unix.Statfs(dir, &st) != nil {
-		return 0
-	}
+	st := statfs(dir)
 	return int64(st.Bavail) * st.Bsize
+}
+
+// DiskSize is the size of the file system of dir, in octets.
+func DiskSize(dir string) int64 {
+	st := statfs(dir)
+	return int64(st.Blocks) * st.Bsize
+}
+
+func statfs(dir string) (st unix.Statfs_t) {
+	if unix.Statfs(dir, &st) != nil {
+		return unix.Statfs_t{}
+	}
+	return st
 }
 
 func compactAtStart(opt FileOptions, db *bolt.DB) (*bolt.DB, error) {

@@ -10,13 +10,11 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"dawk/queue"
+	"dawk/queue/boltstore/boltfile"
 	"dawk/relay"
 )
 
-const (
-	boltStep     = 16 << 20 // by which bbolt grows its file
-	settleMargin = 112 << 20
-)
+const settleMargin = 112 << 20 // octets, of a MaxSize
 
 // Limits are what the operator set. Sizes are in octets.
 type Limits struct {
@@ -27,44 +25,85 @@ type Limits struct {
 
 // Measured is what one look saw.
 type Measured struct {
-	Total, Disk    int64 // size of the file system, and what of it is free
-	FileSize, Free int64 // of the bbolt file, and of its pages that hold nothing
-	Owed           int64 // what the journal has and the file lacks
-	Full           bool  // a write found no room since the last look
+	Total, Disk int64 // size of the file system, and what of it is free
+	Use
+}
+
+// Use is what the queue has made of its room. Sizes are in octets.
+type Use struct {
+	FileSize, Free int64 // of the bbolt file, and of what holds nothing in it
+	Holes          int64 // of Free, what the disk has given no blocks for
+	Owed           int64 // what the file will take for what the journal has
+	Deliveries     int64 // that wait to be settled
+}
+
+// failure is that a write found no room where a look saw some: in pages that do
+// not lie side by side, or because of a quota.
+type failure struct {
+	room int64 // that was seen
+	wait int   // looks until it is tried again; 0: nothing failed
+	last int   // what wait began with
 }
 
 // State is what follows from a look.
 type State struct {
 	Measured
-	Room    int64 // for records: disk plus bbolt's free pages, less an eighth of them
+	Room    int64 // for records: disk plus bbolt's free pages, less what is owed and what settling needs
 	Limit   int64 // room below which new mail is refused
 	Refusal error // for all mail; nil: there is room
 	NoFiles error // for bodies in files
+
+	records, files failure
 }
 
 // After is the state that follows old. Full stays full until there is half as
 // much again as the limit, so that acceptance does not flap.
 func (l Limits) After(old State, m Measured, dir string) State {
 	now := State{Measured: m, Limit: l.Needed(m.Total)}
-	spare := m.Free - m.Free/8
-	now.Room = m.Disk + spare - m.Owed
-	if m.Full {
-		now.Refusal, now.NoFiles = old.Refusal, old.NoFiles // who met it said why
-	} else if now.Room < enough(now.Limit, old.Refusal) {
+	settle := ToSettle(m.Deliveries)
+	now.Room = max(0, m.Disk+m.Free-m.Holes-m.Owed-settle)
+	if now.Room < enough(now.Limit, old.Refusal) {
 		now.Refusal = fmt.Errorf("%w: %s has room for %s, new mail needs %s", relay.ErrNoSpace, dir, queue.SizeText(now.Room), queue.SizeText(now.Limit))
 	}
-	if now.NoFiles == nil && m.Disk < enough(now.Limit, old.NoFiles) {
+	if m.Disk < enough(now.Limit, old.NoFiles) {
 		now.NoFiles = fmt.Errorf("%w: %s has %s free, large mail needs %s", relay.ErrNoSpace, dir, queue.SizeText(m.Disk), queue.SizeText(now.Limit))
 	}
 	if l.MaxSize > 0 {
-		slack := maxSizeSlack(l.MaxSize)
-		left := l.MaxSize - slack - m.FileSize + spare - m.Owed
-		if left <= 0 || old.Refusal != nil && left < slack/2 {
+		margin := min(settleMargin, l.MaxSize/8)
+		left := l.MaxSize - boltfile.Step - m.FileSize + m.Free - m.Owed - max(margin, settle)
+		if left <= 0 || old.Refusal != nil && left < margin/2 {
 			now.Refusal = fmt.Errorf("%w: the queue file has reached its max_size of %s", relay.ErrNoSpace, queue.SizeText(l.MaxSize))
 		}
 		now.Room = min(now.Room, max(left, 0))
 	}
+	if now.records = old.records.next(); now.Refusal == nil && old.records.lasts(now.Room, now.Limit) {
+		now.Refusal = old.Refusal
+	}
+	if now.files = old.files.next(); now.NoFiles == nil && old.files.lasts(m.Disk, now.Limit) {
+		now.NoFiles = old.NoFiles
+	}
 	return now
+}
+
+// again is the failure that follows f. It waits twice as long when it comes soon.
+func (f failure) again(room int64) failure {
+	if f.wait > 0 { // the same one, told by several
+		return f
+	}
+	wait := min(max(2*f.last, 5), 20)
+	return failure{room: room, wait: wait, last: wait}
+}
+
+// lasts says whether nothing has changed since the failure: to try again each
+// second would only fill the log.
+func (f failure) lasts(room, limit int64) bool { return f.wait > 0 && room < f.room+limit/2 }
+
+// next is the failure a look later. After a quiet minute it is forgotten.
+func (f failure) next() failure {
+	if f.wait--; f.wait < -60 {
+		return failure{}
+	}
+	return f
 }
 
 // enough is the limit, half as much again while we refuse.
@@ -74,10 +113,6 @@ func enough(limit int64, refusing error) int64 {
 	}
 	return limit
 }
-
-// maxSizeSlack is the part of a MaxSize that new mail may not use: bbolt stops
-// one step before the limit, and settling needs pages too.
-func maxSizeSlack(maxSize int64) int64 { return boltStep + min(settleMargin, maxSize/8) }
 
 // Needed is how much room new mail needs on a file system of total octets:
 // MinFree, and never less than two messages.

@@ -1,0 +1,225 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"dawk/mx/mxtest"
+	"dawk/queue/queuetest"
+)
+
+// TestFullDiskHeals runs the program on small file systems until they are full,
+// of mail or of somebody's file, and again from a start on a full one. Once there
+// is room, or the receiver takes its mail, all that was acknowledged is delivered,
+// and mail is taken again, without a restart. DAWK_FULL_DISKS=all also fills the
+// larger ones, which takes minutes.
+func TestFullDiskHeals(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills disks")
+	}
+	for _, fs := range []struct {
+		kind string
+		size int64 // MiB
+	}{{"tmpfs", 40}, {"tmpfs", 200}, {"ext4", 300}, {"xfs", 300}} {
+		for name, scenario := range map[string]func(*smallDisk){
+			"mail": (*smallDisk).fullOfMail, "others": (*smallDisk).fullOfOthers, "start": (*smallDisk).startWhenFull,
+		} {
+			if fs.size > 40 && name == "mail" && os.Getenv("DAWK_FULL_DISKS") != "all" {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s of %d MiB/%s", fs.kind, fs.size, name), func(t *testing.T) {
+				scenario(newSmallDisk(t, fs.kind, fs.size))
+			})
+		}
+	}
+}
+
+// smallDisk is a relay whose data directory is a file system of its own.
+type smallDisk struct {
+	*testing.T
+	dir, hog string
+	receiver *mxtest.Server
+	relay    *process
+	addr     string
+	taken    map[string]bool // the messages that were acknowledged
+	sent     int
+}
+
+func newSmallDisk(t *testing.T, kind string, size int64) *smallDisk {
+	disk := queuetest.Disk(t, kind, size)
+	receiver, err := mxtest.NewServer(mxtest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { receiver.Close() })
+	d := &smallDisk{T: t, dir: t.TempDir(), hog: filepath.Join(disk, "hog"), receiver: receiver, taken: make(map[string]bool)}
+	text := fmt.Sprintf(`hostname = "relay.test"
+data_dir = %q
+[[listener]]
+address = "127.0.0.1:0"
+tls = "off"
+auth = "off"
+trusted_networks = ["127.0.0.1"]
+[queue]
+min_free = "4MiB"
+retry = ["2s", "3s", "4s"]
+[limits]
+max_message_size = "4MiB"
+[http]
+address = ""
+[[route]]
+to = ["*"]
+via = [%q]
+tls = "off"
+`, filepath.Join(disk, "data"), receiver.Addr())
+	if err := os.WriteFile(filepath.Join(d.dir, "dawk.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.start()
+	return d
+}
+
+func (d *smallDisk) start() {
+	d.Helper()
+	var err error
+	if d.relay, err = startProgram(d.dir, "serve", "-c", "dawk.toml"); err != nil {
+		d.Fatal(err)
+	}
+	d.Cleanup(func() { d.relay.end(syscall.SIGKILL) })
+	if !d.relay.log.wait(regexp.MustCompile(`msg=ready`), d.relay.exited) {
+		d.Fatalf("it never got ready:\n%s", d.relay.log.text())
+	}
+	d.addr = listening.FindStringSubmatch(d.relay.log.text())[1]
+}
+
+// submit hands over one message of 200 kB, and says whether it was taken.
+func (d *smallDisk) submit() bool {
+	d.Helper()
+	c, err := net.Dial("tcp", d.addr)
+	if err != nil {
+		d.Fatalf("%v\n%s", err, d.relay.log.text())
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	r, reply := bufio.NewReader(c), ""
+	say := func(text string) bool {
+		if _, err := c.Write([]byte(text)); err != nil {
+			d.Fatalf("%v\n%s", err, d.relay.log.text())
+		}
+		for reply = "----"; reply[3] != ' '; {
+			if reply, err = r.ReadString('\n'); err != nil || len(reply) < 4 {
+				d.Fatalf("%q %v\n%s", reply, err, d.relay.log.text())
+			}
+		}
+		return reply[0] < '4'
+	}
+	d.sent++
+	id := fmt.Sprintf("<%d@client.test>", d.sent)
+	content := "Message-ID: " + id + "\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 200_000/72) + ".\r\n"
+	say("")
+	ok := say("EHLO client.test\r\n") && say("MAIL FROM:<a@office.test>\r\n") && say("RCPT TO:<b@example.test>\r\n") && say("DATA\r\n") && say(content)
+	switch {
+	case ok:
+		d.taken[id] = true
+	case !strings.HasPrefix(reply, "452 4.3.1 "):
+		d.Fatalf("%q\n%s", reply, d.relay.log.text())
+	}
+	return ok
+}
+
+// untilRefused submits until ten messages in a row were refused.
+func (d *smallDisk) untilRefused() {
+	for refused := 0; refused < 10; refused++ {
+		if d.submit() {
+			refused = -1
+		}
+	}
+}
+
+func (d *smallDisk) holdBack() { d.receiver.Script("mail", "451 4.2.1 not now", 0) }
+
+// heals lets the receiver take its mail.
+func (d *smallDisk) heals() {
+	d.Helper()
+	d.receiver.ClearScript()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	seen := make(map[string]bool)
+	missing := func() (n int) {
+		for _, m := range d.receiver.Messages() {
+			if _, id, ok := bytes.Cut(m.Data, []byte("Message-ID: ")); ok {
+				seen[string(id[:bytes.IndexByte(id, '\r')])] = true
+			}
+		}
+		for id := range d.taken {
+			if !seen[id] {
+				n++
+			}
+		}
+		return n
+	}
+	for known := len(d.receiver.Messages()); missing() > 0; known = len(d.receiver.Messages()) {
+		if _, err := d.receiver.Wait(ctx, known+1); err != nil {
+			d.Fatalf("%d of %d messages were not delivered\n%s", missing(), len(d.taken), d.tail())
+		}
+	}
+	for limit := time.Now().Add(30 * time.Second); !d.submit(); {
+		if time.Now().After(limit) {
+			d.Fatalf("no mail is taken again\n%s", d.tail())
+		}
+	}
+	d.Logf("%d messages were taken", len(d.taken))
+}
+
+func (d *smallDisk) tail() string {
+	lines := strings.Split(d.relay.log.text(), "\n")
+	return strings.Join(lines[max(0, len(lines)-40):], "\n")
+}
+
+func (d *smallDisk) fill() {
+	d.Helper()
+	if _, err := queuetest.Fill(d.hog); err != nil {
+		d.Fatal(err)
+	}
+}
+
+func (d *smallDisk) fullOfMail() {
+	d.holdBack()
+	d.untilRefused()
+	d.heals()
+}
+
+func (d *smallDisk) fullOfOthers() {
+	d.holdBack()
+	for range 20 {
+		d.submit()
+	}
+	d.fill()
+	d.untilRefused()
+	os.Remove(d.hog)
+	d.heals()
+}
+
+func (d *smallDisk) startWhenFull() {
+	d.holdBack()
+	for range 20 {
+		d.submit()
+	}
+	d.fill()
+	d.untilRefused()
+	d.relay.end(syscall.SIGKILL)
+	d.fill()
+	d.start()
+	os.Remove(d.hog)
+	d.heals()
+}
