@@ -94,9 +94,11 @@ func (f failure) again(room int64) failure {
 	return failure{room: room, wait: wait, last: wait}
 }
 
-// lasts says whether nothing has changed since the failure: to try again each
-// second would only fill the log.
-func (f failure) lasts(room, limit int64) bool { return f.wait > 0 && room < f.room+limit/2 }
+// lasts says whether nothing has changed since the failure, or it is too fresh to
+// tell: to try again each second would only fill the log.
+func (f failure) lasts(room, limit int64) bool {
+	return f.wait > 0 && (f.wait == f.last || room < f.room+limit/2)
+}
 
 // next is the failure a look later. After a quiet minute it is forgotten.
 func (f failure) next() failure {

@@ -19,6 +19,8 @@ func TestAfter(t *testing.T) {
 	capped := Limits{MinFree: 1, MaxSize: 256 * mib} // 33 MiB of it are for settling
 	full := State{Refusal: relay.ErrNoSpace, NoFiles: relay.ErrNoSpace}
 	failed := State{Refusal: relay.ErrNoSpace, NoFiles: relay.ErrNoSpace, records: failure{}.again(200 * mib), files: failure{}.again(200 * mib)}
+	later := failed
+	later.records, later.files = failed.records.next(), failed.files.next()
 	once := func(disk int64) Measured { return Measured{Disk: disk + settleOnce} }
 	for _, c := range []struct {
 		name           string
@@ -40,7 +42,8 @@ func TestAfter(t *testing.T) {
 		{"no acceptance before half as much again", limits, full, once(150*mib - 1), 150*mib - 1, true, false},
 		{"then it comes back", limits, full, once(150 * mib), 150 * mib, false, false},
 		{"a write failed where a look sees room", limits, failed, Measured{Disk: 200 * mib}, 200*mib - settleOnce, true, true},
-		{"until more is there", limits, failed, once(250 * mib), 250 * mib, false, false},
+		{"and just before", limits, failed, once(250 * mib), 250 * mib, true, true},
+		{"until more is there", limits, later, once(250 * mib), 250 * mib, false, false},
 		{"twice the largest message", Limits{MinFree: mib, MaxMessageSize: 10 * mib}, State{}, Measured{Disk: 19 * mib}, 19*mib - settleOnce, true, true},
 		{"a tenth of the file system", Limits{}, State{}, Measured{Total: 1000 * mib, Disk: 99 * mib}, 99*mib - settleOnce, true, true},
 		{"a small part of a large one", Limits{}, State{}, Measured{Total: 1 << 40, Disk: 1<<30 + settleOnce}, 1 << 30, false, false},
