@@ -321,8 +321,10 @@ func (p *part) classify(typ string) {
 	case media == "multipart/signed", media == "multipart/encrypted": // RFC 1847
 		p.kind = sealed
 	case main == "multipart":
-		p.kind, p.boundary = multipart, strings.TrimRight(params["boundary"], " ")
-		if p.boundary == "" {
+		if p.kind, p.boundary = multipart, params["boundary"]; err != nil || p.boundary == "" {
+			p.boundary = looseBoundary(typ)
+		}
+		if p.boundary = strings.TrimRight(p.boundary, " "); p.boundary == "" {
 			p.kind = sealed
 		}
 	case media == "message/rfc822", media == "message/news":
@@ -340,19 +342,50 @@ func (p *part) classify(typ string) {
 	}
 }
 
+// looseBoundary is the boundary of a field that does not keep to the grammar:
+// mostly one with ":" or "=" in it that lacks its quotes (RFC 2045 §5.1).
+func looseBoundary(typ string) string {
+	for {
+		_, rest, found := strings.Cut(typ, ";")
+		if !found {
+			return ""
+		}
+		typ = rest
+		name, value, _ := strings.Cut(rest, "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "boundary") {
+			continue
+		}
+		value = strings.TrimLeft(value, " \t")
+		if quoted, ok := strings.CutPrefix(value, `"`); ok {
+			value, _, _ = strings.Cut(quoted, `"`)
+			return value
+		}
+		if end := strings.IndexAny(value, "; \t"); end >= 0 {
+			value = value[:end]
+		}
+		return value
+	}
+}
+
 // encodingName is a Content-Transfer-Encoding as RFC 2045 has it: in lower
-// case, without comments and quotes, common misspellings put right.
+// case, without comments and quotes. A word that names no encoding, such as
+// "8bits" or a character set, is read as 8bit: nothing was encoded.
 func encodingName(s string) string {
 	s, _, _ = strings.Cut(strings.ToLower(s), "(")
 	s, _, _ = strings.Cut(s, ";")
 	s = strings.Trim(s, " \t\"'")
 	switch s {
-	case "8bits", "8-bit", "8-bits", "8 bit", "8":
-		return "8bit"
+	case "", "7bit", "8bit", "binary", "quoted-printable", "base64":
+		return s
 	case "7bits", "7-bit", "7-bits", "7 bit", "7":
 		return "7bit"
+	case "uuencode", "uue", "binhex", "yenc":
+		return s
 	}
-	return s
+	if strings.HasPrefix(s, "x-") { // somebody's own encoding (RFC 2045 §6.3)
+		return s
+	}
+	return "8bit"
 }
 
 // identity says whether the body is there as it is.

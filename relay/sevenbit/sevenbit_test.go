@@ -98,7 +98,7 @@ func TestSoftBreaks(t *testing.T) {
 
 // TestMisspelt: an encoding that only means 8bit is read as that.
 func TestMisspelt(t *testing.T) {
-	for _, as := range []string{"8bits", "8-bit", "\"8bit\"", "8bit (as it is)", "7BITS"} {
+	for _, as := range []string{"8bits", "8-bit", "\"8bit\"", "8bit (as it is)", "7BITS", "UTF-8", "none", "8BIT;"} {
 		in := head + "MIME-Version: 1.0\nContent-Transfer-Encoding: " + as + "\n\nCafé society\n"
 		if got, err := convert(t, sevenbit.Converter{}, crlf(in)); err != nil || !strings.Contains(got, "Caf=C3=A9") || strings.Contains(got, as) {
 			t.Errorf("%s: %v, %q", as, err, got)
@@ -107,6 +107,27 @@ func TestMisspelt(t *testing.T) {
 	in := head + "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: quoted-printable\n\n--b\n\nCafé society\n--b--\n"
 	if got, err := convert(t, sevenbit.Converter{}, crlf(in)); err != nil || !strings.Contains(got, "Caf=C3=A9") {
 		t.Errorf("a multipart: %v, %q", err, got)
+	}
+}
+
+// A boundary that lacks its quotes is found all the same, and what is signed
+// behind it stays as it is.
+func TestLooseBoundaries(t *testing.T) {
+	for field, boundary := range map[string]string{
+		"boundary=----=_Part:1":                   "----=_Part:1",
+		"boundary=a?b; charset=utf-8":             "a?b",
+		"charset=a:b; Boundary = a/b (a comment)": "a/b",
+		"charset=a:b; boundary=\"a;b\"; type=x/y": "a;b",
+		"boundary=a@b;":                           "a@b",
+	} {
+		in := head + "MIME-Version: 1.0\nContent-Type: multipart/mixed; " + field + "\n\n--" + boundary + "\nContent-Type: text/plain; charset=utf-8\n\nCafé society\n--" + boundary + "--\n"
+		if got, err := convert(t, sevenbit.Converter{}, crlf(in)); err != nil || !strings.Contains(got, "Caf=C3=A9") || !strings.Contains(got, field) {
+			t.Errorf("%s: %v, %q", field, err, got)
+		}
+	}
+	in := head + "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=a:b\n\n--a:b\nContent-Type: multipart/signed; boundary=s:s\n\n--s:s\n\nCafé society\n--s:s--\n--a:b--\n"
+	if got, err := convert(t, sevenbit.Converter{}, crlf(in)); !errors.Is(err, relay.ErrNotSevenBit) {
+		t.Errorf("a signed part: %v, %q", err, got)
 	}
 }
 
