@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dawk/mx/connpool"
+	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
@@ -27,13 +28,14 @@ type attempt struct {
 	as     relay.Session // that the last recipient so far was judged in
 	judged bool          // there is one
 
-	relayed bool // a recipient got a 2yz
-	onward  bool // and not all of them by LMTP
-	dsn     bool // and whoever did was given the DSN parameters
-	noDSN   bool // a server refused them: none gets them any more
-	charged bool // a transaction was begun
-	seven   sevenBit
-	enough  bool // the smart host says that we send too much: no other host is tried
+	relayed  bool // a recipient got a 2yz
+	onward   bool // and not all of them by LMTP
+	dsn      bool // and whoever did was given the DSN parameters
+	bare     bool // a server refused parameters: none gets those that the mail can do without
+	lockstep bool // a server could not take commands ahead of their time: none gets them
+	charged  bool // a transaction was begun
+	seven    sevenBit
+	enough   bool // the smart host says that we send too much: no other host is tried
 }
 
 func (a *attempt) all() []int {
@@ -228,7 +230,8 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 	content, _ := a.contentFor(c) // judgeUnfit has seen it
 	tx := &smtpclient.Transaction{M: a.msg, Content: content, Rcpts: make([]*relay.Recipient, len(batch))}
 	// An LMTP server delivers: it is we who tell the sender (RFC 3461 §5.2.3).
-	tx.Opts.DSN = c.Ext.DSN && !c.NoDSN && !a.noDSN && !c.Peer.LMTP
+	c.Bare, c.Lockstep = c.Bare || a.bare, c.Lockstep || a.lockstep
+	tx.Opts.DSN = c.Ext.DSN && !c.Bare && !c.Peer.LMTP
 	tx.Opts.SMTPUTF8 = c.Ext.SMTPUTF8 && a.msg.SMTPUTF8
 	for i, pos := range batch {
 		tx.Rcpts[i] = a.recipient(pos)
@@ -239,7 +242,10 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 		return // whatever it said, it said goodbye to the message before
 	}
 	a.res.Unknown = a.res.Unknown || tx.Unknown
-	a.noDSN = a.noDSN || tx.NoDSN
+	a.bare, a.lockstep = a.bare || tx.NoParams, a.lockstep || c.Lockstep
+	if tx.Confused || tx.Fewer > 0 {
+		a.t.hosts.Learn(c.Peer.String(), shaping.Habits{Lockstep: tx.Confused, Recipients: tx.Fewer})
+	}
 	a.sentAs(tx)
 	rest := make([]int, 0, len(s.rest))
 	for i, pos := range batch {

@@ -99,7 +99,7 @@ func TestClassification(t *testing.T) {
 				second := newServer(t, cfg)
 				action := c.reply
 				if action == "garbage" {
-					action = `raw "!! what is SMTP?\r\n"`
+					action = `raw "\x01 what is SMTP?\r\n"`
 				}
 				w.script(c.event, action, 0)
 				res := w.deliver(task(t, letter, "x@b.test", "y@b.test"))

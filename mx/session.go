@@ -130,7 +130,7 @@ func (t *Transport) begin(u *use, tg target, p policy, try *tlspolicy.Try) (*con
 	if !bad.IsZero() {
 		return nil, bad
 	}
-	c := newLink(nc, tg, t.cfg.Timeouts)
+	c := t.newLink(nc, tg, t.cfg.Timeouts)
 	c.Attach(&u.Claim)
 	handshake := func() relay.Reply { return c.Secure(t.tlsConfig(tg, p, *try)) }
 	hello := func() relay.Reply { return c.Hello(t.ehlo(p)) }
@@ -167,8 +167,15 @@ func (t *Transport) begin(u *use, tg target, p policy, try *tlspolicy.Try) (*con
 	return c, relay.Reply{}
 }
 
-func newLink(nc net.Conn, tg target, limits smtpclient.Timeouts) *connpool.Conn {
-	return &connpool.Conn{Conn: smtpclient.NewConn(nc, tg.Peer, limits), Account: tg.account, Messages: tg.rule.MessagesPerConnection, Recipients: tg.recipients}
+// newLink is a connection with what was learned of its host.
+func (t *Transport) newLink(nc net.Conn, tg target, limits smtpclient.Timeouts) *connpool.Conn {
+	c := &connpool.Conn{Conn: smtpclient.NewConn(nc, tg.Peer, limits), Account: tg.account, Messages: tg.rule.MessagesPerConnection, Recipients: tg.recipients}
+	known := t.hosts.Get(tg.String())
+	c.Lockstep = known.Lockstep
+	if known.Recipients > 0 && (c.Recipients == 0 || known.Recipients < c.Recipients) {
+		c.Recipients = known.Recipients
+	}
+	return c
 }
 
 // dial gives a connection to a target: the one that won a race, or a new one.

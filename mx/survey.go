@@ -143,7 +143,7 @@ func (t *Transport) meet(u *use, v *survey.SessionView, tg target, p policy, try
 	if !bad.IsZero() {
 		return bad
 	}
-	c := newLink(nc, tg, t.cfg.Timeouts.AtMost(surveyStep))
+	c := t.newLink(nc, tg, t.cfg.Timeouts.AtMost(surveyStep))
 	c.Attach(&u.Claim)
 	defer func() {
 		c.Detach()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 
@@ -178,25 +177,6 @@ func (d *DNS) Unsigned(name, typ string) {
 	d.unsigned = append(d.unsigned, dnsKey{trim(name), strings.ToUpper(typ)})
 }
 
-// signed says whether all of an answer is.
-func (d *DNS) signed(m *dns.Msg, q dns.Question) bool {
-	bare := func(name string, typ uint16) bool {
-		return slices.ContainsFunc(d.unsigned, func(k dnsKey) bool {
-			return (trim(name) == k.name || strings.HasSuffix(trim(name), "."+k.name)) && (k.typ == "" || k.typ == dns.TypeToString[typ])
-		})
-	}
-	name := q.Name
-	for _, rr := range m.Answer {
-		if c, ok := rr.(*dns.CNAME); ok && q.Qtype != dns.TypeCNAME {
-			if bare(name, dns.TypeCNAME) {
-				return false
-			}
-			name = c.Target
-		}
-	}
-	return !bare(name, q.Qtype)
-}
-
 // Queries counts the queries seen for a name and type; "" for all.
 func (d *DNS) Queries(name, typ string) int {
 	d.mu.Lock()
@@ -341,67 +321,3 @@ func (d *DNS) fault(k dnsKey) Fault {
 	}
 	return NoFault
 }
-
-// resolve fills m in from the records, following CNAMEs.
-func (d *DNS) resolve(m *dns.Msg, q dns.Question) {
-	name := trim(q.Name)
-	for range 20 {
-		exists, next := false, ""
-		for _, rr := range d.records {
-			owner := trim(rr.Header().Name)
-			exists = exists || owner == name || strings.HasSuffix(owner, "."+name)
-			if owner != name {
-				continue
-			}
-			if c, ok := rr.(*dns.CNAME); ok && q.Qtype != dns.TypeCNAME {
-				m.Answer, next = append(m.Answer, rr), trim(c.Target)
-			} else if rr.Header().Rrtype == q.Qtype {
-				m.Answer = append(m.Answer, rr)
-			}
-		}
-		if next != "" {
-			name = next
-			continue
-		}
-		if !exists {
-			m.Rcode = dns.RcodeNameError
-		}
-		if len(m.Answer) == 0 || !exists || m.Answer[len(m.Answer)-1].Header().Rrtype != q.Qtype {
-			m.Ns = append(m.Ns, d.soa(name))
-		}
-		return
-	}
-}
-
-// soa is the SOA of the zone around name, or one that forbids remembering.
-func (d *DNS) soa(name string) dns.RR {
-	for _, rr := range d.records {
-		zone := trim(rr.Header().Name)
-		if rr.Header().Rrtype == dns.TypeSOA && (name == zone || zone == "" || strings.HasSuffix(name, "."+zone)) {
-			return rr
-		}
-	}
-	return &dns.SOA{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeSOA, Class: dns.ClassINET},
-		Ns: "ns.test.", Mbox: "hostmaster.test."}
-}
-
-// forged is an answer with addresses of an attacker's.
-func forged(m *dns.Msg, f Fault) *dns.Msg {
-	bad := m.Copy()
-	for _, rr := range bad.Answer {
-		if a, ok := rr.(*dns.A); ok {
-			a.A = netip.MustParseAddr("192.0.2.66").AsSlice()
-		}
-		if mx, ok := rr.(*dns.MX); ok {
-			mx.Mx = "attacker.test."
-		}
-	}
-	if f == WrongID {
-		bad.Id++
-	} else {
-		bad.Question[0].Name = "other.test."
-	}
-	return bad
-}
-
-func trim(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

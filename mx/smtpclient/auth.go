@@ -145,7 +145,8 @@ var errMechanism = errors.New("the login broke off")
 // converse runs a mechanism (RFC 4954 §4). The reply is final.
 func (c *Conn) converse(m mechanism) (WireReply, error) {
 	line := "AUTH " + m.name
-	first := !m.noInitial
+	first := !m.noInitial // the next response is the initial one
+	heeded := m.noInitial // there is none that the server could have passed over
 	if !m.noInitial {
 		initial := encode64(m.initial)
 		if initial == "" {
@@ -160,16 +161,21 @@ func (c *Conn) converse(m mechanism) (WireReply, error) {
 	r, err := c.command(line, c.Limits.Command)
 	for rounds := 0; err == nil && r.Code == 334; rounds++ {
 		response := m.initial
-		switch challenge, bad := base64.StdEncoding.DecodeString(strings.TrimSpace(strings.Join(r.Lines, ""))); {
+		prompt := strings.TrimSpace(strings.Join(r.Lines, ""))
+		challenge, bad := base64.StdEncoding.DecodeString(prompt)
+		if bad != nil {
+			challenge = []byte(prompt) // most mechanisms do not care what it says
+		}
+		switch {
 		case rounds == 4:
 			return WireReply{}, fmt.Errorf("%w: the server asks without end", errMechanism)
-		case first:
-			first = false
+		case first, !heeded && (m.more == nil || prompt == ""):
+			// Asked for, or asked for although it was sent with AUTH.
+			first, heeded = false, true
 		case m.more == nil:
 			return WireReply{}, fmt.Errorf("%w: the server wants more than %s has", errMechanism, m.name)
-		case bad != nil:
-			return WireReply{}, fmt.Errorf("%w: the server's challenge is not base64", errMechanism)
 		default:
+			heeded = true
 			if response, err = m.more(string(challenge)); err != nil {
 				return WireReply{}, fmt.Errorf("%w: %w", errMechanism, err)
 			}

@@ -124,3 +124,80 @@ func (t *Transaction) emptyBody() {
 		t.c.Read(t.c.Limits.FinalDot) //nolint:errcheck // marks the connection; the reply concerns nobody
 	}
 }
+
+// body sends the content after 354 and takes the reply to the final dot,
+// which counts for every accepted recipient.
+func (t *Transaction) body() {
+	c := t.c
+	c.at(relay.StageBody)
+	start := newPace(c)
+	err := writeBody(t.Content, start.send, c.use.Progress.Final)
+	start.end()
+	if err != nil {
+		c.Dead = true
+		t.settle(t.bodyFailure(err))
+		return
+	}
+	if !c.Peer.LMTP {
+		reply, _ := t.finalReply()
+		t.settle(reply)
+		return
+	}
+	// An LMTP server answers once for each recipient that it accepted, in
+	// their order (RFC 2033 §4.2).
+	for k, i := range t.Accepted {
+		reply, ok := t.finalReply()
+		if t.Replies[i] = reply; ok {
+			continue
+		}
+		for _, i := range t.Accepted[k:] {
+			t.Replies[i] = reply
+		}
+		return
+	}
+}
+
+// finalReply reads a reply to the final dot. Without one, or one that says
+// neither yes nor no, the server may have the message, or not (RFC 1047): it
+// is never "failed".
+func (t *Transaction) finalReply() (reply relay.Reply, ok bool) {
+	c := t.c
+	var r WireReply
+	var err error
+	if c.Peer.LMTP { // more replies than this one may be outstanding
+		c.readBy(c.use.budget(c.Limits.FinalDot))
+		r, err = c.next()
+	} else {
+		r, err = c.Read(c.Limits.FinalDot)
+	}
+	if err != nil || r.Class() < 2 || r.Class() == 3 {
+		c.Dead, t.Unknown = true, true
+		if err == nil {
+			err = errGarbled
+		}
+		reply := c.Failure(relay.StageBody, "waiting for the reply to the final dot", err)
+		reply.Text = relay.Sanitize(reply.Text + "; the message may have been delivered")
+		return reply, false
+	}
+	if r.Class() > 5 {
+		return c.Named(asRefusal(r, relay.StageBody)), true
+	}
+	return c.Named(r.Reply(relay.StageBody)), true
+}
+
+// bodyFailure is why the content did not go out whole: no final dot was sent.
+func (t *Transaction) bodyFailure(err error) relay.Reply {
+	c := t.c
+	switch {
+	case errors.Is(err, errContent):
+		return relay.Decision(relay.CauseContent, relay.Status{Class: 5, Subject: 6, Detail: 0}, "%v", err)
+	case errors.Is(err, errRead):
+		return relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "%v", err)
+	}
+	// Servers that have enough say why and hang up; those words count, unless
+	// they claim success for a message that was never finished.
+	if r, rerr := c.lastWords(); rerr == nil && r.Class() >= 4 {
+		return c.Named(r.Reply(relay.StageBody))
+	}
+	return c.Failure(relay.StageBody, "sending the content", err)
+}

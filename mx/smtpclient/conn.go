@@ -33,11 +33,13 @@ type Conn struct {
 	TLSVersion uint16 // as agreed on in the handshake, also in one that failed; 0: none
 	unheard    bool   // no reply was read since the handshake
 
-	Served int  // transactions begun
-	reset  bool // a transaction was left open: RSET goes before the next MAIL
-	NoDSN  bool // it offered DSN, then refused the parameters (555)
-	Last   bool // the host is in trouble: no further message on it
-	Dead   bool // nothing more can be said on it
+	Served   int  // transactions begun
+	reset    bool // a transaction was left open: RSET goes before the next MAIL
+	Bare     bool // it refused parameters: those that the mail can do without are left out
+	Lockstep bool // commands go one by one, whatever it offers
+	greeted  bool // a reply was read
+	Last     bool // the host is in trouble: no further message on it
+	Dead     bool // nothing more can be said on it
 
 	use  *Claim      // the attempt it serves now
 	stop func() bool // ends the watch on use's context
@@ -95,10 +97,37 @@ func (c *Conn) by(t time.Time, set func(time.Time) error) {
 	}
 }
 
-// Read waits at most d for a whole reply. After an error the connection is
-// dead; after a 421, too (RFC 5321 §3.8).
+// Read waits at most d for a whole reply to the one command that has none yet.
+// Replies with a code 1yz announce another (RFC 959 §4.2), and text without a code
+// belongs to the reply before it: SMTP has neither, some servers do. Where more
+// replies are outstanding, or none was heard yet, either may stand for a reply:
+// then each verdict that follows would go to the wrong recipient.
 func (c *Conn) Read(d time.Duration) (WireReply, error) {
 	c.readBy(c.use.budget(d))
+	r, err := c.next()
+	for extra := 0; c.greeted && extra < maxBlankLines; extra++ {
+		if text := errors.Is(err, errCodeless); text {
+			c.readBy(c.use.budget(min(d, strayWait)))
+		} else if err != nil || r.Class() != 1 {
+			break
+		}
+		c.Dead = false
+		r, err = c.next()
+	}
+	if err == nil && c.greeted {
+		r.Lines = append(r.Lines, strayText(c.Br)...)
+	}
+	c.greeted = c.greeted || err == nil
+	return r, err
+}
+
+// strayWait is how long a reply may take behind text without a code, which may
+// have been meant as the reply.
+const strayWait = time.Minute
+
+// next reads the next reply. After an error the connection is dead; after a 421,
+// too (RFC 5321 §3.8).
+func (c *Conn) next() (WireReply, error) {
 	r, err := readReply(c.Br)
 	if err != nil || r.Code == 421 {
 		c.Dead = true
@@ -146,7 +175,7 @@ func (c *Conn) command(line string, d time.Duration) (WireReply, error) {
 // could be taken for another's. What it said comes with it, as far as that is a
 // reply; the connection is dead.
 func (c *Conn) ahead() (WireReply, error) {
-	if skipBlank(c.Br); c.Br.Buffered() == 0 {
+	if strayText(c.Br); c.Br.Buffered() == 0 {
 		return WireReply{}, nil
 	}
 	r, err := c.lastWords()

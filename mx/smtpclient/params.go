@@ -1,6 +1,7 @@
 package smtpclient
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,7 +15,7 @@ import (
 func mailCommand(m *relay.Message, size int64, ext Extensions, o Options) []byte {
 	b := append(make([]byte, 0, 128), "MAIL FROM:"...)
 	b = append(b, m.From.Wire()...)
-	if ext.hasSize {
+	if ext.hasSize && !o.Bare {
 		b = append(b, " SIZE="...)
 		b = strconv.AppendInt(b, size, 10)
 	}
@@ -22,7 +23,7 @@ func mailCommand(m *relay.Message, size int64, ext Extensions, o Options) []byte
 		switch {
 		case needs8Bit(m):
 			b = append(b, " BODY=8BITMIME"...)
-		case m.Body == relay.Body7Bit:
+		case m.Body == relay.Body7Bit && !o.Bare:
 			b = append(b, " BODY=7BIT"...)
 		}
 	}
@@ -32,7 +33,7 @@ func mailCommand(m *relay.Message, size int64, ext Extensions, o Options) []byte
 	if m.RequireTLS {
 		b = append(b, " REQUIRETLS"...)
 	}
-	if o.DSN {
+	if o.DSN && !o.Bare {
 		if m.Ret != "" {
 			b = append(b, " RET="...)
 			b = append(b, xtext(string(m.Ret))...)
@@ -49,6 +50,7 @@ func mailCommand(m *relay.Message, size int64, ext Extensions, o Options) []byte
 type Options struct {
 	DSN      bool
 	SMTPUTF8 bool
+	Bare     bool // without the parameters that the mail can do without
 }
 
 // needs8Bit says whether the content may only go out as BODY=8BITMIME.
@@ -60,7 +62,7 @@ func needs8Bit(m *relay.Message) bool {
 func rcptCommand(r *relay.Recipient, o Options) []byte {
 	b := append(make([]byte, 0, 128), "RCPT TO:"...)
 	b = append(b, r.Path.Wire()...)
-	if o.DSN {
+	if o.DSN && !o.Bare {
 		if r.Notify != 0 {
 			b = append(b, " NOTIFY="...)
 			b = append(b, r.Notify.String()...)
@@ -73,10 +75,38 @@ func rcptCommand(r *relay.Recipient, o Options) []byte {
 	return append(b, "\r\n"...)
 }
 
-// usesDSN says whether mailCommand and rcptCommand would write parameters of
-// RFC 3461.
-func usesDSN(m *relay.Message, r *relay.Recipient) bool {
-	return m.Ret != "" || m.EnvID != "" || r.Notify != 0 || !r.ORcpt.IsZero()
+// badParameter says whether a reply may mean that a parameter was not understood
+// (RFC 5321 §4.1.1.11, RFC 3461 §5.1): many servers give no status, or one that
+// says no more than "protocol".
+func badParameter(r relay.Reply) bool {
+	if r.Code == 555 {
+		return true
+	}
+	return (r.Code == 501 || r.Code == 504) && (r.Status.IsZero() || r.Status.Subject == 5 && r.Status.Detail != 3)
+}
+
+// barely says whether mail that was refused with r goes once more without the
+// parameters that it can do without. SMTPUTF8 and REQUIRETLS are never left out:
+// what they say of the mail still holds. In BODY=8BITMIME it is the content that
+// has to change first.
+func (t *Transaction) barely(r relay.Reply, line func(Options) []byte) bool {
+	bare := t.Opts
+	bare.Bare = true
+	if !badParameter(r) || bytes.Equal(line(t.Opts), line(bare)) {
+		return false
+	}
+	t.NoParams, t.c.Bare = true, true
+	return true
+}
+
+// converted says whether mail whose BODY=8BITMIME was refused goes once more, with
+// its content converted: to this server it is one without 8BITMIME.
+func (t *Transaction) converted(r relay.Reply) bool {
+	if !badParameter(r) || !t.c.Ext.EightBitMIME || !needs8Bit(t.M) || t.M.UTF8Header {
+		return false
+	}
+	t.NoParams, t.c.Ext.EightBitMIME = true, false
+	return true
 }
 
 // xtext encodes as RFC 3461 §4 says.

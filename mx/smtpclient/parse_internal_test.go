@@ -37,6 +37,8 @@ func TestReadReply(t *testing.T) {
 		{"450 5.1.1 the class disagrees\r\n", 450, "", "5.1.1 the class disagrees"},
 		{"451-4.3.0 x\r\n450 4.3.0 codes of one class\r\n", 450, "4.3.0", "x codes of one class"},
 		{"\r\n250-empty lines\r\n \r\n250 between\r\n", 250, "", "empty lines between"},
+		{"550-blocked\r\nsee our page\r\n550 end\r\n", 550, "", "blocked see our page end"},
+		{"550-5.7.1 blocked\r\n554 5.7.1 for ever\r\n", 554, "5.7.1", "blocked for ever"},
 		{"250 bare LF\n", 250, "", "bare LF"},
 		{"250 a\rb\x00c\x1b[31m\r\n", 250, "", "a b c [31m"},
 		{"250 caf\xe9\r\n", 250, "", "caf\uFFFD"},
@@ -73,6 +75,9 @@ func TestReadReplyRefuses(t *testing.T) {
 		if _, err := read(in); !errors.Is(err, errGarbled) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := read("250-fine\r\n550 but your address is listed\r\n"); err == nil || !strings.Contains(err.Error(), "fine but your address is listed") {
+		t.Errorf("two opinions, without their words: %v", err)
 	}
 	if r, err := read(strings.Repeat("250-x\r\n", 99) + "250 x\r\n"); err != nil || len(r.Lines) != 100 {
 		t.Errorf("100 lines: %v", err)
@@ -112,7 +117,7 @@ func FuzzReadReply(f *testing.F) {
 
 func TestParseEHLO(t *testing.T) {
 	e := parseEHLO([]string{"MX.Example.Test. hello", "pipelining", "Size 1000", "8bitmime", "SmtpUtf8", "dsn", "starttls",
-		"REQUIRETLS", "AUTH PLAIN login", "auth=CRAM-MD5", "LIMITS RCPTMAX=50 mailmax=5 OTHER=x", "", "XUNKNOWN"})
+		"REQUIRETLS", "AUTH PLAIN login", "auth=CRAM-MD5", "LIMITS RCPTMAX=50 mailmax=5 OTHER=x", "", "XUNKNOWN", "OK"})
 	if e.Name != "mx.example.test" || !e.pipelining || !e.EightBitMIME || !e.SMTPUTF8 || !e.DSN || !e.OffersTLS || !e.RequireTLS {
 		t.Errorf("keywords: %+v", e)
 	}

@@ -16,12 +16,15 @@ const (
 	maxReplyLine  = 2048 // octets, with CRLF
 	maxReplyLines = 100
 	maxReplySize  = 64 << 10
-	maxBlankLines = 20 // between the lines of replies: some servers write one after each
+	maxBlankLines = 20 // or lines without a code, or replies 1yz, before a reply: some servers write one after each
 )
 
 // errGarbled is what a server says that is not SMTP: nothing that follows on
 // the same connection can be trusted.
 var errGarbled = errors.New("the server's reply is not SMTP")
+
+// errCodeless is text where a reply should begin.
+var errCodeless = fmt.Errorf("%w: text without a code", errGarbled)
 
 // WireReply is one reply as read: the code and the text of each line.
 type WireReply struct {
@@ -54,13 +57,21 @@ func readReply(br *bufio.Reader) (WireReply, error) {
 			continue
 		}
 		code, text, more, err := parseReplyLine(line)
+		if err != nil && codeless(line) {
+			if len(r.Lines) == 0 {
+				return WireReply{}, fmt.Errorf("%w: %.80q", errCodeless, line)
+			}
+			r.Lines = append(r.Lines, string(bytes.TrimRight(line, "\r\n")))
+			continue
+		}
 		if err != nil {
 			return WireReply{}, err
 		}
 		// RFC 5321 §4.2.1: the codes of all lines are the same. Where they
 		// disagree on success or failure we don't guess.
 		if len(r.Lines) > 0 && code/100 != r.Code/100 {
-			return WireReply{}, fmt.Errorf("%w: one reply with codes %d and %d", errGarbled, r.Code, code)
+			words := relay.ClipTo(strings.Join(append(r.Lines, text), " "), 200)
+			return WireReply{}, fmt.Errorf("%w: one reply with codes %d and %d: %s", errGarbled, r.Code, code, words)
 		}
 		r.Code = code
 		r.Lines = append(r.Lines, text)
@@ -73,12 +84,34 @@ func readReply(br *bufio.Reader) (WireReply, error) {
 // blankLine says whether a line says nothing.
 func blankLine(line []byte) bool { return len(bytes.TrimRight(line, " \t\r\n")) == 0 }
 
-// skipBlank drops empty lines that have arrived behind a reply.
-func skipBlank(br *bufio.Reader) {
-	ahead, _ := br.Peek(br.Buffered())
-	if blankLine(ahead) {
-		br.Discard(len(ahead)) //nolint:errcheck // they are buffered
+// codeless says whether a line is text where a code should stand.
+func codeless(line []byte) bool {
+	line = bytes.TrimRight(line, "\r\n")
+	digits := 0
+	for digits < min(3, len(line)) && line[digits] >= '0' && line[digits] <= '9' {
+		digits++
 	}
+	return digits < 3 && !bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}
+
+// strayText takes the lines that have arrived behind a reply and have no code:
+// the rest of what it says.
+func strayText(br *bufio.Reader) (text []string) {
+	for len(text) < maxBlankLines {
+		ahead, _ := br.Peek(br.Buffered())
+		line, _, whole := bytes.Cut(ahead, []byte("\n"))
+		switch {
+		case blankLine(ahead):
+			br.Discard(len(ahead)) //nolint:errcheck // they are buffered
+			return text
+		case !whole || !blankLine(line) && !codeless(line):
+			return text
+		case !blankLine(line):
+			text = append(text, string(bytes.TrimRight(line, "\r")))
+		}
+		br.Discard(len(line) + 1) //nolint:errcheck // likewise
+	}
+	return text
 }
 
 // parseReplyLine takes a line with its end: three digits, then nothing, a

@@ -2,7 +2,6 @@ package smtpclient
 
 import (
 	"cmp"
-	"errors"
 
 	"dawk/relay"
 )
@@ -20,8 +19,10 @@ type Transaction struct {
 	Accepted []int         // by RCPT
 	Began    bool          // MAIL was answered
 	TooMany  bool          // some have no verdict because the server takes fewer at a time
-	NoDSN    bool          // some have no verdict because the server refused DSN parameters
-	confused bool          // some have no verdict because the server cannot take commands ahead of their time
+	Fewer    int           // recipients that the server takes at a time, as its 421 shows; 0: not known
+	NoParams bool          // some have no verdict because the server refused parameters
+	Confused bool          // the server lost or refused commands that came ahead of their time
+	ahead    bool          // they did
 	NoReset  bool          // RSET was refused: nothing was said of this mail
 	Unknown  bool          // content and final dot were sent, no answer came (RFC 1047)
 	Trouble  relay.Reply   // the host failed before it had the content: another may do better
@@ -43,16 +44,16 @@ func (c *Conn) Transact(t *Transaction) {
 		t.lost(c.outOfStep(relay.StageMail, early, bad))
 		return
 	}
+	t.Opts.Bare = c.Bare
 	steps := t.steps()
 	var batch *batch
-	if c.Ext.pipelining {
+	if t.ahead = c.Ext.pipelining && !c.Lockstep; t.ahead {
 		batch = c.sendBatch(steps)
 	}
-	data, ok := t.envelope(steps, batch == nil)
+	data, ok := t.envelope(steps)
 	if batch != nil {
 		batch.wait(c)
 	}
-	c.Ext.pipelining = c.Ext.pipelining && !t.confused
 	if !ok {
 		return
 	}
@@ -133,21 +134,27 @@ func (b *batch) wait(c *Conn) {
 // envelope sends the commands one by one unless they are on their way, and
 // reads the replies. It returns the reply to DATA; ok is false when the
 // transaction is over.
-func (t *Transaction) envelope(steps []step, lockstep bool) (data WireReply, ok bool) {
-	c := t.c
+func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
+	c, lockstep := t.c, !t.ahead
 	var refused relay.Reply // the reply to MAIL, if it was no
 	for _, s := range steps {
 		if s.stage == relay.StageData && len(t.Accepted) == 0 && lockstep {
 			c.reset = true
 			return WireReply{}, false
 		}
-		r, err := t.exchange(s, lockstep)
+		r, err := t.exchange(s)
 		if err != nil {
+			// A server that hangs up on the first of all commands, or after it, may
+			// mind those that came with it.
+			t.Confused = t.ahead && c.use.Ctx.Err() == nil && (t.Began || c.Served == 1)
 			t.lost(c.Failure(s.stage, "waiting for the reply to "+command(s.line), err))
 			return WireReply{}, false
 		}
 		reply := c.Named(asRefusal(r, s.stage))
 		if r.Code == 421 { // RFC 5321 §3.8: it closes, whatever else was asked
+			if s.stage == relay.StageRcpt {
+				t.Fewer = len(t.Accepted)
+			}
 			t.lost(reply)
 			return WireReply{}, false
 		}
@@ -171,9 +178,14 @@ func (t *Transaction) envelope(steps []step, lockstep bool) (data WireReply, ok 
 			if refused.IsZero() {
 				t.rcpt(s.rcpt, r, reply)
 			}
+			if c.Dead { // out of step: nobody knows whose the next replies are
+				t.lost(reply)
+				return WireReply{}, false
+			}
 		case relay.StageData:
 			data = r
-			if r.Code != 354 && !t.misplaced(reply) {
+			asked := refused.IsZero() && len(t.Accepted) > 0 // else a refusal follows from those before
+			if r.Code != 354 && !(asked && t.misplaced(reply)) {
 				t.settle(c.Named(asFailure(reply)))
 				c.Dead = c.Dead || r.Code < 400 // out of step
 			}
@@ -191,16 +203,17 @@ func (t *Transaction) resetRefused(r relay.Reply) {
 		"the server refused RSET: %s", r.String()))
 }
 
-func (t *Transaction) exchange(s step, lockstep bool) (WireReply, error) {
+func (t *Transaction) exchange(s step) (WireReply, error) {
 	t.c.at(cmp.Or(s.stage, relay.StageMail)) // RSET
 	limit := t.c.Limits.Command
 	if s.stage == relay.StageData {
 		limit = t.c.Limits.Data
 	}
-	if lockstep {
+	if !t.ahead {
 		return t.c.command(string(s.line[:len(s.line)-2]), limit)
 	}
-	return t.c.Read(limit)
+	t.c.readBy(t.c.use.budget(limit))
+	return t.c.next()
 }
 
 // asRefusal is the reply; one that is neither yes nor no becomes a failure.
@@ -215,8 +228,7 @@ func asRefusal(r WireReply, stage relay.Stage) relay.Reply {
 // mailRefused settles a refused MAIL for all recipients.
 func (t *Transaction) mailRefused(r relay.Reply) {
 	switch {
-	case t.Opts.DSN && badParameter(r):
-		t.NoDSN, t.c.NoDSN = true, true
+	case t.barely(r, func(o Options) []byte { return mailCommand(t.M, t.Content.Size(), t.c.Ext, o) }), t.misplaced(r), t.converted(r):
 	case hostTrouble(r):
 		t.Trouble, t.c.Last = r, true
 	default:
@@ -241,20 +253,12 @@ func hostTrouble(r relay.Reply) bool {
 	return r.Code/100 == 4 && (r.Status.Subject == 3 || r.Status.Subject == 4 || r.Status.IsZero() && (r.Code == 421 || r.Code == 452))
 }
 
-// badParameter says whether a reply means that a parameter was not understood
-// (RFC 5321 §4.1.1.11, RFC 3461 §5.1).
-func badParameter(r relay.Reply) bool {
-	return r.Code == 555 || (r.Code == 501 || r.Code == 504) && r.Status == relay.Status{Class: 5, Subject: 5, Detail: 4}
-}
-
 // rcpt takes the reply to one RCPT.
 func (t *Transaction) rcpt(i int, r WireReply, reply relay.Reply) {
 	switch {
 	case r.Class() == 2:
 		t.Accepted = append(t.Accepted, i)
-	case t.Opts.DSN && badParameter(reply) && usesDSN(t.M, t.Rcpts[i]):
-		t.NoDSN, t.c.NoDSN = true, true
-	case t.misplaced(reply):
+	case t.barely(reply, func(o Options) []byte { return rcptCommand(t.Rcpts[i], o) }), t.misplaced(reply):
 	case tooMany(reply) && len(t.Accepted) > 0:
 		// RFC 5321 §4.5.3.1.10: the rest goes in another transaction, at once.
 		t.TooMany = true
@@ -275,13 +279,15 @@ func tooMany(r relay.Reply) bool {
 }
 
 // misplaced says whether a server that was sent all commands at once, as it
-// offered, has answered as if they came in the wrong order. It gets them one by
-// one from now on, those that it has no verdict on at once.
+// offered, may have refused one for that. It gets them one by one from now on,
+// those that it has no verdict on at once.
 func (t *Transaction) misplaced(r relay.Reply) bool {
-	if !r.OutOfOrder() || !t.c.Ext.pipelining {
+	syntax := badParameter(r) || r.Code == 500 || r.Code == 502 // of commands that ran together
+	if !t.ahead || !syntax && !r.OutOfOrder() {
 		return false
 	}
-	t.confused = true
+	t.c.Lockstep = true
+	t.Confused = t.Confused || r.OutOfOrder()
 	return true
 }
 
@@ -309,76 +315,6 @@ func (t *Transaction) lost(r relay.Reply) {
 			t.Replies[i] = r
 		}
 	}
-}
-
-// body sends the content after 354 and takes the reply to the final dot,
-// which counts for every accepted recipient.
-func (t *Transaction) body() {
-	c := t.c
-	c.at(relay.StageBody)
-	start := newPace(c)
-	err := writeBody(t.Content, start.send, c.use.Progress.Final)
-	start.end()
-	if err != nil {
-		c.Dead = true
-		t.settle(t.bodyFailure(err))
-		return
-	}
-	if !c.Peer.LMTP {
-		reply, _ := t.finalReply()
-		t.settle(reply)
-		return
-	}
-	// An LMTP server answers once for each recipient that it accepted, in
-	// their order (RFC 2033 §4.2).
-	for k, i := range t.Accepted {
-		reply, ok := t.finalReply()
-		if t.Replies[i] = reply; ok {
-			continue
-		}
-		for _, i := range t.Accepted[k:] {
-			t.Replies[i] = reply
-		}
-		return
-	}
-}
-
-// finalReply reads a reply to the final dot. Without one, or one that says
-// neither yes nor no, the server may have the message, or not (RFC 1047): it
-// is never "failed".
-func (t *Transaction) finalReply() (reply relay.Reply, ok bool) {
-	c := t.c
-	r, err := c.Read(c.Limits.FinalDot)
-	if err != nil || r.Class() < 2 || r.Class() == 3 {
-		c.Dead, t.Unknown = true, true
-		if err == nil {
-			err = errGarbled
-		}
-		reply := c.Failure(relay.StageBody, "waiting for the reply to the final dot", err)
-		reply.Text = relay.Sanitize(reply.Text + "; the message may have been delivered")
-		return reply, false
-	}
-	if r.Class() > 5 {
-		return c.Named(asRefusal(r, relay.StageBody)), true
-	}
-	return c.Named(r.Reply(relay.StageBody)), true
-}
-
-// bodyFailure is why the content did not go out whole: no final dot was sent.
-func (t *Transaction) bodyFailure(err error) relay.Reply {
-	c := t.c
-	switch {
-	case errors.Is(err, errContent):
-		return relay.Decision(relay.CauseContent, relay.Status{Class: 5, Subject: 6, Detail: 0}, "%v", err)
-	case errors.Is(err, errRead):
-		return relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "%v", err)
-	}
-	// Servers that have enough say why and hang up; those words count, unless
-	// they claim success for a message that was never finished.
-	if r, rerr := c.lastWords(); rerr == nil && r.Class() >= 4 {
-		return c.Named(r.Reply(relay.StageBody))
-	}
-	return c.Failure(relay.StageBody, "sending the content", err)
 }
 
 // command is the verb of a line, for people.
