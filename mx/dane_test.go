@@ -161,6 +161,9 @@ func TestDANE(t *testing.T) {
 				t.Errorf("%s, want %s; reported %s\n%+v", got, c.want, &seen, res)
 			}
 			for _, r := range seen.all {
+				if want := map[bool]string{true: "127.0.0.1"}[r.Result != "dnssec-invalid"]; r.Local != want {
+					t.Errorf("our address is %q, want %q", r.Local, want)
+				}
 				if strings.Contains(r.Detail, w.dns.Addr()) {
 					t.Errorf("the report tells strangers of our resolver: %s", r.Detail)
 				}

@@ -14,7 +14,7 @@ func (t *Transport) report(u *use, tg target, p policy, c *connpool.Conn, bad re
 		return
 	}
 	r := p.About(tg.Host, tg.Where(), tg.Published)
-	r.Detail = bad.Text
+	r.Detail, r.Local = bad.Text, u.local
 	switch {
 	case c != nil && c.TLS != "":
 		r.Result = tlspolicy.ResultGood

@@ -35,6 +35,7 @@ type use struct {
 	ready      net.Conn // to the target that is next, from a race; nil: none
 	tlsErr     error    // why the last try of TLS failed
 	tlsVersion uint16   // that was agreed on then; 0: none
+	local      string   // our address on the last connection: see dial.Local
 }
 
 // take is the connection that is ready, or nil.
@@ -180,12 +181,14 @@ func (t *Transport) newLink(nc net.Conn, tg target, limits smtpclient.Timeouts) 
 
 // dial gives a connection to a target: the one that won a race, or a new one.
 func (t *Transport) dial(u *use, tg target, p policy) (net.Conn, relay.Reply) {
-	if nc := u.take(); nc != nil {
-		return nc, relay.Reply{}
+	nc, bad := u.take(), relay.Reply{}
+	if nc == nil {
+		u.Progress.At(tg.Host, relay.StageConnect)
+		t.pool.Room(u.Ctx, tg.account, tg.most)
+		nc, bad = t.connect(u.Ctx, tg, p)
 	}
-	u.Progress.At(tg.Host, relay.StageConnect)
-	t.pool.Room(u.Ctx, tg.account, tg.most)
-	return t.connect(u.Ctx, tg, p)
+	u.local = dial.Local(nc)
+	return nc, bad
 }
 
 // ehlo is the name that we go by.

@@ -3,6 +3,7 @@ package dial
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 
 	"dawk/relay"
@@ -32,4 +33,17 @@ func Refusal(host string, err error) relay.Reply {
 	r := relay.Decision(relay.CausePolicy, status, "%s: %v", host, err)
 	r.Remedy = relay.RemedyOf(err)
 	return r
+}
+
+// Local is our address on a connection, for strangers: "" without one, or where
+// the address is private, so that theirs tells them more.
+func Local(nc net.Conn) string {
+	if nc == nil {
+		return ""
+	}
+	a, err := netip.ParseAddrPort(nc.LocalAddr().String())
+	if addr := a.Addr().Unmap(); err == nil && !addr.IsPrivate() && !addr.IsLinkLocalUnicast() {
+		return addr.WithZone("").String()
+	}
+	return ""
 }

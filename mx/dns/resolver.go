@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -25,6 +26,7 @@ type Config struct {
 	Timeout time.Duration // of one try at one server; 0: 3 s
 	Rounds  int           // how often each server is asked; 0: 2
 	Size    int           // answers kept; 0: 10,000
+	Log     *slog.Logger  // what of File is skipped; nil: nobody is told
 	// Dial connects to a server; nil: a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -62,7 +64,7 @@ const (
 func NewResolver(cfg Config) (*Resolver, error) {
 	r := &Resolver{trusted: cfg.Trusted, timeout: cfg.Timeout, rounds: cfg.Rounds, dial: cfg.Dial, slots: make(chan struct{}, maxInFlight)}
 	var err error
-	if r.servers, err = newServers(cfg.Servers, cmp.Or(cfg.File, resolvConf)); err != nil {
+	if r.servers, err = newServers(cfg.Servers, cmp.Or(cfg.File, resolvConf), cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))); err != nil {
 		return nil, err
 	}
 	if r.timeout <= 0 {

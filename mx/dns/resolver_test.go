@@ -3,6 +3,7 @@ package dns_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -346,6 +347,18 @@ func TestResolvConf(t *testing.T) {
 			}
 		}
 	})
+	for content, want := range map[string]string{
+		"nameserver 192.0.2.1#53\nnameserver 192.0.2.53\n":    "192.0.2.53:53",
+		"nameserver dns.example.org\nnameserver 2001:db8::53": "[2001:db8::53]:53",
+		"nameserver 192.0.2.1#53\n":                           "127.0.0.1:53",
+	} {
+		write(content, time.Hour)
+		var told strings.Builder
+		r, err := dns.NewResolver(dns.Config{File: file, Log: slog.New(slog.NewTextHandler(&told, nil))})
+		if err != nil || strings.Join(r.Servers(), " ") != want || strings.Count(told.String(), "is skipped") != 1 {
+			t.Errorf("%q: %v, %s", content, err, told.String())
+		}
+	}
 	if r, err := dns.NewResolver(dns.Config{File: file + ".missing"}); err != nil || len(r.Servers()) != 1 {
 		t.Errorf("without the file: %v", err)
 	}

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -18,6 +19,7 @@ const serverCheck = 5 * time.Second
 // resolv.conf, which changes under a relay that runs for months.
 type servers struct {
 	file string // "" with servers from the configuration
+	log  *slog.Logger
 
 	mu      sync.Mutex
 	list    []string // "host:port"
@@ -26,13 +28,13 @@ type servers struct {
 	looked  time.Time
 }
 
-func newServers(fixed []string, file string) (*servers, error) {
-	s := &servers{}
+func newServers(fixed []string, file string, log *slog.Logger) (*servers, error) {
+	s := &servers{log: log}
 	if len(fixed) > 0 {
 		return s, s.set(fixed)
 	}
 	s.file = file
-	list, err := systemServers(file)
+	list, err := s.system()
 	if err != nil {
 		return nil, fmt.Errorf("dns.servers is not set, and %w", err)
 	}
@@ -41,6 +43,23 @@ func newServers(fixed []string, file string) (*servers, error) {
 		s.changed = fi.ModTime()
 	}
 	return s, s.set(list)
+}
+
+// system are the servers of the file. A line that names none is skipped and
+// told: the resolver of the system passes over it, too.
+func (s *servers) system() (good []string, err error) {
+	list, err := systemServers(s.file)
+	for _, each := range list {
+		if _, bad := serverAddr(each); bad != nil {
+			s.log.Warn("a name server is skipped: write its IP address alone", "file", s.file, "nameserver", fmt.Sprintf("%.80q", each))
+			continue
+		}
+		good = append(good, each)
+	}
+	if err == nil && len(good) == 0 {
+		good = []string{fallbackDNS}
+	}
+	return good, err
 }
 
 func (s *servers) set(list []string) error {
@@ -66,8 +85,9 @@ func (s *servers) get() (list []string, trusted bool) {
 	if now := time.Now(); s.file != "" && now.Sub(s.looked) >= serverCheck {
 		s.looked = now
 		if fi, err := os.Stat(s.file); err == nil && !fi.ModTime().Equal(s.changed) {
-			if fresh, err := systemServers(s.file); err == nil && s.set(fresh) == nil {
+			if fresh, err := s.system(); err == nil {
 				s.changed = fi.ModTime()
+				s.set(fresh) //nolint:errcheck // looked at
 			}
 		}
 	}

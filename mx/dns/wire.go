@@ -34,16 +34,14 @@ const (
 
 func typeName(t uint16) string { return dns.TypeToString[t] }
 
-// systemServers reads the name servers of a resolv.conf.
+// systemServers reads the name servers of a resolv.conf, as they stand there.
 func systemServers(file string) ([]string, error) {
 	c, err := dns.ClientConfigFromFile(file)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return []string{fallbackDNS}, nil
+		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("cannot read %s: %w", file, err)
-	case len(c.Servers) == 0:
-		return []string{fallbackDNS}, nil
 	}
 	return c.Servers, nil
 }

@@ -20,6 +20,7 @@ type Report struct {
 	Testing  bool     // the policy demands nothing yet
 	Host     string   // "" when no host was involved
 	Addr     string
+	Local    string // ours, as far as strangers may know it; "" without a connection
 	Result   string // one of Results
 	Detail   string // more for people; may be ""
 }

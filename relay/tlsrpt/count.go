@@ -23,6 +23,7 @@ type Session struct {
 	Patterns []string // of MX hosts, with "sts"
 	Host     string
 	Addr     string
+	Local    string // ours in that session; "" where none came about, or nobody else knows it
 	Result   string // Successful, or a result-type of RFC 8460 §4.3
 	Detail   string // at most 256 octets are kept
 }
@@ -68,6 +69,7 @@ type failure struct {
 	Result string `json:"result"`
 	Host   string `json:"host,omitempty"`
 	Addr   string `json:"addr,omitempty"`
+	Local  string `json:"local,omitempty"`
 	Detail string `json:"detail,omitempty"` // of the first
 	Count  int64  `json:"count"`
 }
@@ -173,14 +175,14 @@ func (p *policy) add(s Session) {
 	}
 	p.Bad++
 	for _, f := range p.Failures {
-		if f.Result == s.Result && f.Host == s.Host && f.Addr == s.Addr {
+		if f.Result == s.Result && f.Host == s.Host && f.Addr == s.Addr && f.Local == s.Local {
 			f.Count++
 			return
 		}
 	}
 	if len(p.Failures) < maxFailures {
 		detail := strings.ToValidUTF8(s.Detail[:min(len(s.Detail), maxDetail)], "")
-		p.Failures = append(p.Failures, &failure{s.Result, s.Host, s.Addr, detail, 1})
+		p.Failures = append(p.Failures, &failure{s.Result, s.Host, s.Addr, s.Local, detail, 1})
 	}
 }
 

@@ -61,8 +61,8 @@ func ParseRecord(records []string) (to Targets) {
 }
 
 func mailbox(uri string) (relay.Path, bool) {
-	address, ok := strings.CutPrefix(uri, "mailto:")
-	if !ok {
+	scheme, address, ok := strings.Cut(uri, ":")
+	if !ok || !strings.EqualFold(scheme, "mailto") { // RFC 3986 §3.1: in capitals, too
 		return relay.Path{}, false
 	}
 	address, _, _ = strings.Cut(address, "?")

@@ -89,6 +89,7 @@ type policyJSON struct {
 
 type failureJSON struct {
 	Result string `json:"result-type"`
+	Local  string `json:"sending-mta-ip,omitempty"`
 	Host   string `json:"receiving-mx-hostname,omitempty"`
 	Addr   string `json:"receiving-ip,omitempty"`
 	Count  int64  `json:"failed-session-count"`
@@ -116,7 +117,7 @@ func (c *Counters) Report(date, name string, from Sender) (*Report, error) {
 		one.Policy.Type, one.Policy.String, one.Policy.Domain, one.Policy.MX = p.Type, p.Lines, name, p.Patterns
 		one.Summary.Good, one.Summary.Bad = p.Good, p.Bad
 		for _, f := range p.Failures {
-			one.Failures = append(one.Failures, failureJSON{f.Result, f.Host, f.Addr, f.Count, f.Detail})
+			one.Failures = append(one.Failures, failureJSON{f.Result, f.Local, f.Host, f.Addr, f.Count, f.Detail})
 		}
 		out.Policies = append(out.Policies, one)
 	}

@@ -37,7 +37,7 @@ func open(t *testing.T, dir string, now time.Time) *tlsrpt.Counters {
 
 func sts(result, host string) tlsrpt.Session {
 	return tlsrpt.Session{Domain: "b.test", Type: "sts", Policy: []string{"version: STSv1", "mode: enforce", "mx: *.b.test"},
-		Patterns: []string{"*.b.test"}, Host: host, Addr: "192.0.2.1", Result: result, Detail: "why"}
+		Patterns: []string{"*.b.test"}, Host: host, Addr: "192.0.2.1", Local: "198.51.100.7", Result: result, Detail: "why"}
 }
 
 // read takes a report out of its mail, with parsers that are not ours.
@@ -112,8 +112,8 @@ func TestReport(t *testing.T) {
 	text, _ := json.Marshal(got)
 	const want = `{"contact-info":"postmaster@example.org","date-range":{"end-datetime":"2026-11-22T23:59:59Z","start-datetime":"2026-11-22T00:00:00Z"},` +
 		`"organization-name":"relay.example.org","policies":[{"failure-details":[` +
-		`{"additional-information":"why","failed-session-count":2,"receiving-ip":"192.0.2.1","receiving-mx-hostname":"mx.b.test","result-type":"certificate-expired"},` +
-		`{"additional-information":"why","failed-session-count":1,"receiving-ip":"192.0.2.1","receiving-mx-hostname":"mx2.b.test","result-type":"starttls-not-supported"}],` +
+		`{"additional-information":"why","failed-session-count":2,"receiving-ip":"192.0.2.1","receiving-mx-hostname":"mx.b.test","result-type":"certificate-expired","sending-mta-ip":"198.51.100.7"},` +
+		`{"additional-information":"why","failed-session-count":1,"receiving-ip":"192.0.2.1","receiving-mx-hostname":"mx2.b.test","result-type":"starttls-not-supported","sending-mta-ip":"198.51.100.7"}],` +
 		`"policy":{"mx-host":["*.b.test"],"policy-domain":"b.test","policy-string":["version: STSv1","mode: enforce","mx: *.b.test"],"policy-type":"sts"},` +
 		`"summary":{"total-failure-session-count":3,"total-successful-session-count":3}}],"report-id":"2026-11-22_b.test@relay.example.org"}`
 	if string(text) != want {
@@ -183,6 +183,7 @@ func TestDamage(t *testing.T) {
 func TestRecord(t *testing.T) {
 	for record, want := range map[string]string{
 		"v=TLSRPTv1;rua=mailto:a@b.test":                                         "a@b.test",
+		"v=TLSRPTv1;rua=MAILTO:a@b.test,HTTPS://b.test/x":                        "a@b.test https://b.test/x",
 		"v=TLSRPTv1; rua=https://b.test/x, mailto:a@b.test,mailto:c@d.test; x=y": "a@b.test c@d.test https://b.test/x",
 		"v=TLSRPTv1; rua=mailto:a%2Bb@b.test?subject=x":                          "a+b@b.test",
 		"v=TLSRPTv1; rua=https://B.test:443/x?y=z#f":                             "https://b.test/x?y=z",

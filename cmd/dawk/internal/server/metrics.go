@@ -98,7 +98,7 @@ func newTLSCount(m *metrics.Set, counters *tlsrpt.Counters) func(tlspolicy.Repor
 		m.TLSSession(policy, t.Result)
 		if counters != nil {
 			counters.Add(time.Now(), tlsrpt.Session{Domain: t.Domain, Type: t.Type, Policy: t.Policy, Patterns: t.Patterns,
-				Host: t.Host, Addr: t.Addr, Result: t.Result, Detail: t.Detail})
+				Host: t.Host, Addr: t.Addr, Local: t.Local, Result: t.Result, Detail: t.Detail})
 		}
 	}
 }

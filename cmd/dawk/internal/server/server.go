@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"dawk/cmd/dawk/internal/config"
@@ -94,6 +95,9 @@ type Server struct {
 // the log and the metrics.
 func New(cfg *config.Config, log *slog.Logger, observers ...relay.Observer) (*Server, error) {
 	s := &Server{cfg: cfg, log: log, began: time.Now(), distrusted: make(chan error, 1), recent: admin.NewHistory(admin.DefaultHistory)}
+	if !strings.Contains(cfg.Hostname, ".") {
+		log.Warn("hostname is no full name, and receivers refuse mail from such a host: set it to this machine's full name in DNS", "hostname", cfg.Hostname)
+	}
 	if err := s.open(observers); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -218,7 +222,9 @@ func (s *Server) postmaster() postmaster.Letters {
 
 // openTransport makes what delivers, with the logins of its routes.
 func (s *Server) openTransport() (err error) {
-	if s.resolver, err = dns.NewResolver(s.cfg.ResolverConfig()); err != nil {
+	rc := s.cfg.ResolverConfig()
+	rc.Log = s.log
+	if s.resolver, err = dns.NewResolver(rc); err != nil {
 		return fmt.Errorf("dns: %w", err)
 	}
 	cfg, err := s.cfg.MXConfig(s.log)
