@@ -282,7 +282,7 @@ func tooMany(r relay.Reply) bool {
 // offered, may have refused one for that. It gets them one by one from now on,
 // those that it has no verdict on at once.
 func (t *Transaction) misplaced(r relay.Reply) bool {
-	syntax := badParameter(r) || r.Code == 500 || r.Code == 502 // of commands that ran together
+	syntax := r.Code == 500 || r.Code == 502 || r.Code == 501 && r.Status.IsZero() // of commands that ran together
 	if !t.ahead || !syntax && !r.OutOfOrder() {
 		return false
 	}
