@@ -25,6 +25,7 @@ func localCases() []testCase {
 		}{
 			{"PHP mail()", (*localPost).php, "<web@" + senderDomain + ">"},
 			{"cron", (*localPost).cron, "<nobody@" + senderDomain + ">"},
+			{"cron to root", (*localPost).cronToRoot, "<nobody@" + senderDomain + ">"},
 		} {
 			cases = append(cases, testCase{p.name + "/" + state, func(t *T, w *world) {
 				l := w.localPost(t, running)
@@ -60,8 +61,9 @@ type localPost struct {
 // localPost starts it, and stops it again unless it is to run.
 func (w *world) localPost(t *T, running bool) *localPost {
 	name := "local" + strings.ReplaceAll(newMarker(), "interop", "")
-	r, err := w.newRelay(name, []string{trusted}, w.toSink()+fmt.Sprintf("\n[sendmail]\nsocket = \"submit.sock\"\ndrop = \"drop\"\ndomain = %q\n", senderDomain))
+	r, err := w.newRelay(name, []string{trusted}, w.toSink()+fmt.Sprintf("\n[sendmail]\nsocket = \"submit.sock\"\ndrop = \"drop\"\ndomain = %q\naliases = \"aliases\"\n", senderDomain))
 	t.must("config", err)
+	t.must("aliases", os.WriteFile(filepath.Join(r.dir, "aliases"), []byte("root: someone@"+sinkDomain+"\n"), 0o644))
 	t.must("users", os.WriteFile(filepath.Join(r.dir, "users.toml"), nil, 0o600))
 	l := &localPost{r, filepath.Join(r.dir, "sendmail")}
 	t.must("link", os.Symlink(w.binary, l.sendmail))
@@ -94,7 +96,14 @@ func (l *localPost) php(marker string) (string, error) {
 
 // cron pipes what a job said to sendmail with these options.
 func (l *localPost) cron(marker string) (string, error) {
-	mail := fmt.Sprintf("From: root (Cron Daemon)\nTo: someone@%s\nSubject: Cron <nobody@host> backup %s\nMIME-Version: 1.0\n"+
-		"Content-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: 8bit\nX-Cron-Env: <LOGNAME=nobody>\n\ndisk is full\n.\n98 %%\n", sinkDomain, marker)
-	return l.asNobody(mail, l.sendmail, "-C", l.config(), "-i", "-FCronDaemon", "-B8BITMIME", "-oem", "someone@"+sinkDomain)
+	return l.job(marker, "someone@"+sinkDomain)
+}
+
+// cronToRoot is cron without MAILTO: an alias says who reads it.
+func (l *localPost) cronToRoot(marker string) (string, error) { return l.job(marker, "root") }
+
+func (l *localPost) job(marker, to string) (string, error) {
+	mail := fmt.Sprintf("From: root (Cron Daemon)\nTo: %s\nSubject: Cron <nobody@host> backup %s\nMIME-Version: 1.0\n"+
+		"Content-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: 8bit\nX-Cron-Env: <LOGNAME=nobody>\n\ndisk is full\n.\n98 %%\n", to, marker)
+	return l.asNobody(mail, l.sendmail, "-C", l.config(), "-i", "-FCronDaemon", "-B8BITMIME", "-oem", to)
 }

@@ -75,7 +75,7 @@ func run(ctx context.Context, re *regexp.Regexp, set settings) (failed int, err 
 		{"login", loginCases()},
 		{"door", doorCases()},
 		{"local", localCases()},
-		{"real", realCases()},
+		{"real", append(realCases(), programCases()...)},
 		{"hop", hopCases()},
 		{"bad", badCases()},
 		{"start", startCases()},
