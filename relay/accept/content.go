@@ -52,6 +52,7 @@ type scanner struct {
 	inBody bool
 	line   []byte // an unfinished line of the header
 	field  []byte // the field that we are in
+	mbox   []byte // mbox lines before the first field
 	any    bool   // a field was seen: a continuation line has something to continue
 	seen   int64  // octets of header so far
 	col    int    // octets of the last line of the body that were passed on
@@ -124,6 +125,11 @@ func (s *scanner) finish() error {
 	if err := s.endField(); err != nil {
 		return err
 	}
+	if len(s.mbox) > 0 && !s.any && !s.inBody {
+		if err := s.beginBody(nil); err != nil {
+			return err
+		}
+	}
 	if s.text != nil {
 		s.text.Sum(s.hdr.text[:0])
 	}
@@ -147,14 +153,16 @@ func (s *scanner) headerLine(line []byte) error {
 	}
 	if !s.any {
 		// Neither a byte order mark nor the line of an mbox file is a header
-		// field, but behind them there is a header.
+		// field, but behind them there is a header. If there is none, it was
+		// the text that begins so.
 		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 		if mailtext.IsMboxLine(line) {
+			s.mbox = append(s.mbox, line...)
 			return nil
 		}
 	}
 	switch {
-	case len(line) == 2 && line[0] == '\r':
+	case len(line) == 2 && line[0] == '\r' && (s.any || len(s.mbox) == 0):
 		s.inBody = true
 		if err := s.endField(); err != nil {
 			return err
@@ -178,9 +186,17 @@ func (s *scanner) headerLine(line []byte) error {
 	if err := s.endField(); err != nil {
 		return err
 	}
+	return s.beginBody(line)
+}
+
+// beginBody passes on the empty line that was not there, and a line behind it.
+func (s *scanner) beginBody(line []byte) error {
 	s.inBody = true
 	if err := s.pass([]byte("\r\n")); err != nil {
 		return err
+	}
+	if !s.any {
+		line = slices.Concat(s.mbox, line)
 	}
 	return s.body(line)
 }

@@ -115,7 +115,7 @@ func (r *listReader) angle(i int) int {
 	inside := r.value[i+1 : end]
 	within := listReader{value: inside, inside: true}
 	if strings.HasPrefix(strings.TrimLeft(inside, " \t\r\n"), "@") { // a source route, with commas and a colon (RFC 5321 §4.1.2)
-		within.found = []Address{{Text: strings.Join(strings.Fields(inside), ""), end: len(inside)}}
+		within.found = []Address{{Text: spaces.Replace(inside), end: len(inside)}}
 	} else {
 		within.read()
 	}
@@ -166,6 +166,8 @@ func (r *listReader) word(i int) int {
 	r.lastEnd, r.apart = end, false
 	return end
 }
+
+var spaces = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "")
 
 // encodedWord may hold what would end a word (RFC 2047 §2): it is a name.
 var encodedWord = regexp.MustCompile(`^=\?[\w*-]+\?[bBqQ]\?[!->@-~]*\?=`)

@@ -81,7 +81,7 @@ func (f *folder) breakAt(begin, room int) int {
 }
 
 func (f *folder) put(lead, line []byte) {
-	if len(bytes.TrimSpace(line)) > 0 {
+	if len(bytes.Trim(line, " \t")) > 0 {
 		f.out = append(append(append(f.out, lead...), line...), "\r\n"...)
 	}
 }

@@ -125,6 +125,9 @@ func readHeader(head []byte, more bool) (*header, error) {
 		i := bytes.IndexByte(rest, '\n')
 		h.length, rest = h.length+i+1, rest[i+1:]
 	}
+	if _, _, ok := mailtext.SplitField(rest[:fieldEnd(rest)]); !ok { // no header follows: they are text
+		h.length, rest = 0, head
+	}
 	for len(rest) > 0 {
 		if bytes.HasPrefix(rest, []byte("\r\n")) {
 			h.length += 2
