@@ -273,7 +273,7 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 		s.failure = relay.Reply{} // the others go on a new connection
 	}
 	if tx.TooMany {
-		c.Ext.RcptMax = len(tx.Accepted)
+		c.Ext.RcptMax = cmp.Or(tx.Fewer, len(tx.Accepted))
 	}
 }
 

@@ -170,10 +170,53 @@ func TestDomainsOfATransaction(t *testing.T) {
 	}
 }
 
+// TestTooManyRecipientsToldLate: a server that accepts all recipients and minds
+// their number only then gets them in smaller transactions, at once and for the
+// messages after that.
+func TestTooManyRecipientsToldLate(t *testing.T) {
+	for _, c := range []struct {
+		event, reply string
+		messages     int // of five recipients
+	}{
+		{"dot", "554 Transaction failed: Recipient count exceeds 2.", 3},
+		{"dot", "552 5.5.3 no", 3},
+		{"dot", "450 4.5.3 too many recipients", 3},
+		{"data", "554 too many recipients, at most 4 go", 2},
+	} {
+		for _, ext := range [][]string{{"PIPELINING"}, {}} {
+			w := newWorld(t, mxtest.Config{Extensions: ext}, func(c *mx.Config) { c.IdleTimeout = -1 })
+			w.script(c.event, c.reply, 1)
+			for sent := 1; sent <= 2; sent++ {
+				res := w.deliver(task(t, letter, "first@b.test", "second@b.test", "third@b.test", "fourth@b.test", "fifth@b.test"))
+				for i, r := range res.Replies {
+					if !r.Positive() {
+						t.Errorf("%s %v: %d: %v", c.reply, ext, i, r)
+					}
+				}
+				if m := w.srv.Messages(); len(m) != sent*c.messages || w.srv.Sessions() != sent {
+					t.Errorf("%s %v: %d messages in %d sessions", c.reply, ext, len(m), w.srv.Sessions())
+				}
+			}
+		}
+	}
+}
+
+// A server that minds the number of recipients whatever it is has the last word.
+func TestTooManyRecipientsForEver(t *testing.T) {
+	w := newWorld(t, mxtest.Config{}, nil)
+	w.script("dot", "554 too many recipients", 0)
+	res := w.deliver(task(t, letter, "first@b.test", "second@b.test", "third@b.test"))
+	for i, r := range res.Replies {
+		if !r.Permanent() {
+			t.Errorf("%d: %v", i, r)
+		}
+	}
+}
+
 // TestTooManyRecipients: 452 and 552 after some were accepted mean
 // "another transaction", at once.
 func TestTooManyRecipients(t *testing.T) {
-	for _, reply := range []string{"452 4.5.3 too many recipients", "452 too many recipients", "552 5.5.3 too many", "552 too many recipients"} {
+	for _, reply := range []string{"452 4.5.3 too many recipients", "452 too many recipients", "552 5.5.3 too many", "552 too many recipients", "550 too many recipients"} {
 		for _, ext := range [][]string{{"PIPELINING"}, {}} {
 			w := newWorld(t, mxtest.Config{Extensions: ext}, nil)
 			w.script("rcpt:third@b.test", reply, 1)

@@ -139,8 +139,9 @@ func (t *Transaction) body() {
 		return
 	}
 	if !c.Peer.LMTP {
-		reply, _ := t.finalReply()
-		t.settle(reply)
+		if reply, _ := t.finalReply(); !t.fewer(reply) {
+			t.settle(reply)
+		}
 		return
 	}
 	// An LMTP server answers once for each recipient that it accepted, in

@@ -19,7 +19,7 @@ type Transaction struct {
 	Accepted []int         // by RCPT
 	Began    bool          // MAIL was answered
 	TooMany  bool          // some have no verdict because the server takes fewer at a time
-	Fewer    int           // recipients that the server takes at a time, as its 421 shows; 0: not known
+	Fewer    int           // recipients that the server takes at a time, as its refusal or its 421 shows; 0: not known
 	NoParams bool          // some have no verdict because the server refused parameters
 	Confused bool          // the server lost or refused commands that came ahead of their time
 	ahead    bool          // they did
@@ -185,7 +185,7 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 		case relay.StageData:
 			data = r
 			asked := refused.IsZero() && len(t.Accepted) > 0 // else a refusal follows from those before
-			if r.Code != 354 && !(asked && t.misplaced(reply)) {
+			if r.Code != 354 && !(asked && (t.misplaced(reply) || t.fewer(reply))) {
 				t.settle(c.Named(asFailure(reply)))
 				c.Dead = c.Dead || r.Code < 400 // out of step
 			}
@@ -259,7 +259,7 @@ func (t *Transaction) rcpt(i int, r WireReply, reply relay.Reply) {
 	case r.Class() == 2:
 		t.Accepted = append(t.Accepted, i)
 	case t.barely(reply, func(o Options) []byte { return rcptCommand(t.Rcpts[i], o) }), t.misplaced(reply):
-	case tooMany(reply) && len(t.Accepted) > 0:
+	case t.tooMany(reply):
 		// RFC 5321 §4.5.3.1.10: the rest goes in another transaction, at once.
 		t.TooMany = true
 	default:
@@ -268,14 +268,6 @@ func (t *Transaction) rcpt(i int, r WireReply, reply relay.Reply) {
 			t.c.Dead = true
 		}
 	}
-}
-
-// tooMany says whether RCPT was refused for the number of recipients, as a 452
-// or 552 is read that has no status which says otherwise. Where a full mailbox
-// was meant, the server says so once more when it is asked for that one first.
-func tooMany(r relay.Reply) bool {
-	count := r.Status.Subject == 5 && r.Status.Detail == 3
-	return (r.Code == 452 || r.Code == 552) && (count || r.Status.IsZero())
 }
 
 // misplaced says whether a server that was sent all commands at once, as it

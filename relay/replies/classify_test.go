@@ -135,6 +135,31 @@ func TestWhoIsToBlame(t *testing.T) {
 	}
 }
 
+// The number that a server takes is read, guessed, or no matter of the reply.
+func TestRecipients(t *testing.T) {
+	for _, c := range []struct {
+		stage relay.Stage
+		text  string
+		had   int
+		want  int // 0: it minds something else
+	}{
+		{relay.StageBody, "Transaction failed: Recipient count exceeds 50.", 60, 50},
+		{relay.StageBody, "mail.example.net: 60 recipients, and too many recipients are more than 25", 60, 25},
+		{relay.StageBody, "too many recipients", 60, 30},
+		{relay.StageBody, "too many recipients (error 3)", 60, 30},
+		{relay.StageData, "maximum number of recipients exceeded", 2, 1},
+		{relay.StageBody, "too many recipients", 1, 0},
+		{relay.StageBody, "too many recipients in an hour", 60, 0},
+		{relay.StageMail, "too many recipients", 60, 0},
+		{relay.StageBody, "no such user 50", 60, 0},
+	} {
+		most, ok := replies.Recipients(relay.Reply{Code: 554, Stage: c.stage, Text: c.text}, c.had)
+		if most != c.want || ok != (c.want > 0) {
+			t.Errorf("%s, %d at %s: %d, %v; want %d", c.text, c.had, c.stage, most, ok, c.want)
+		}
+	}
+}
+
 func FuzzClassify(f *testing.F) {
 	for _, r := range readReplies(f) {
 		f.Add(r.reply.Code, r.reply.Status.String(), string(r.reply.Stage), r.reply.Text)

@@ -1,0 +1,32 @@
+package smtpclient
+
+import (
+	"dawk/relay"
+	"dawk/relay/replies"
+)
+
+// tooMany says whether RCPT was refused for the number of recipients, as a 452
+// or 552 is read that has no status which says otherwise. Where a full mailbox
+// was meant, the server says so once more when it is asked for that one first.
+func (t *Transaction) tooMany(r relay.Reply) bool {
+	if len(t.Accepted) == 0 {
+		return false
+	}
+	count := r.Status.Subject == 5 && r.Status.Detail == 3
+	if (r.Code == 452 || r.Code == 552) && (count || r.Status.IsZero()) {
+		return true
+	}
+	_, says := replies.Recipients(r, len(t.Accepted)+1)
+	return says
+}
+
+// fewer says whether a server minds the number of recipients only after it has
+// accepted them, at DATA or behind the final dot. They have no verdict then, and
+// go again in smaller transactions.
+func (t *Transaction) fewer(r relay.Reply) bool {
+	most, minds := replies.Recipients(r, len(t.Accepted))
+	if minds {
+		t.TooMany, t.Fewer = true, most
+	}
+	return minds
+}
