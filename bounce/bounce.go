@@ -73,6 +73,7 @@ type Report struct {
 	Until     time.Time         // KindDelayed: we give up then; zero: not said
 	Now       time.Time         // Date of the notice
 	Content   relay.Content     // of the message, for the returned part; nil: nothing is returned
+	Short     bool              // the disk is nearly full: of the message only the beginning of its header is returned
 }
 
 // lastAttempt is the end of the last attempt for any of the recipients; zero:

@@ -17,6 +17,7 @@ const (
 	maxReturned    = 50 << 10 // whole, when RET does not say
 	maxReturnedRet = 1 << 20  // whole, when RET=FULL asks for it
 	maxHeader      = 50 << 10 // of a header
+	maxShort       = 1 << 10  // of a header, where room is short
 )
 
 // part is the third part of the notice: the message, or its header.
@@ -30,7 +31,7 @@ type part struct {
 
 // original is what is read of the message that the notice is about.
 type original struct {
-	header []byte // with the CRLF of its last line, at most maxHeader
+	header []byte // with the CRLF of its last line, at most what headerLimit says
 	full   []byte // the whole message, where it is to be returned
 	fixed  bool   // full has 8-bit content that cannot be encoded anew
 }
@@ -43,7 +44,7 @@ func readOriginal(c Config, r Report) original {
 		return original{}
 	}
 	limit, size := returnLimit(r), r.Content.Size()
-	n := min(size, maxHeader+4)
+	n := min(size, headerLimit(r)+4)
 	if size <= limit {
 		n = size
 	}
@@ -51,7 +52,7 @@ func readOriginal(c Config, r Report) original {
 	if got, err := r.Content.ReadAt(b, 0); got < len(b) && err != nil {
 		return original{}
 	}
-	o := original{header: headerOf(b)}
+	o := original{header: headerOf(b, headerLimit(r))}
 	if r.Message.RequireTLS {
 		return original{header: o.redacted()}
 	}
@@ -83,6 +84,8 @@ func returnLimit(r Report) int64 {
 	switch {
 	case m.RequireTLS:
 		return -1 // RFC 8689 §5: as if RET=HDRS
+	case r.Short:
+		return -1
 	case r.Kind != KindFailed:
 		return -1 // RFC 3461 §4.3: RET is for failures; "never the body" for the postmaster
 	case m.Ret == relay.RetFull:
@@ -91,6 +94,14 @@ func returnLimit(r Report) int64 {
 		return -1
 	}
 	return maxReturned
+}
+
+// headerLimit is how much of the header is returned, in octets.
+func headerLimit(r Report) int64 {
+	if r.Short {
+		return maxShort
+	}
+	return maxHeader
 }
 
 // holdsReport says whether b is, holds or quotes a delivery status report.
@@ -104,17 +115,17 @@ func holdsReport(b []byte) bool {
 	return bytes.Contains(b, []byte("delivery-status")) || bytes.Contains(b, []byte("multipart/report"))
 }
 
-// headerOf is the header section at the beginning of b, at most maxHeader
-// octets and whole lines.
-func headerOf(b []byte) []byte {
+// headerOf is the header section at the beginning of b, at most limit octets and
+// whole lines.
+func headerOf(b []byte, limit int64) []byte {
 	switch i := bytes.Index(b, []byte("\r\n\r\n")); {
 	case bytes.HasPrefix(b, []byte("\r\n")):
 		return nil
 	case i >= 0:
 		b = b[:i+2]
 	}
-	if len(b) > maxHeader {
-		b = b[:maxHeader]
+	if int64(len(b)) > limit {
+		b = b[:limit]
 		b = b[:bytes.LastIndexByte(b, '\n')+1]
 	}
 	return b

@@ -31,10 +31,19 @@ func (w *writer) takeLazy(limit int) []*op {
 	return taken
 }
 
+// freeingFirst puts the operations that make room before those that take some.
+func (w *writer) freeingFirst() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	slices.SortStableFunc(w.lazy, func(a, b *op) int { return b.frees - a.frees })
+}
+
+// putBack returns operations of which the first found no room. It goes to the end,
+// so that the next round tries another one.
 func (w *writer) putBack(ops []*op) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lazy = append(ops, w.lazy...)
+	w.lazy = slices.Concat(ops[1:], w.lazy, ops[:1])
 }
 
 func (w *writer) waiting() int {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -50,7 +51,11 @@ func (q *Store) Settle(s relay.Settlement, done func(error)) {
 	for _, r := range s.Rows {
 		size += len(r.Data)
 	}
-	q.settleLater(&op{id: s.ID.Key, job: s.Job, bytes: size, done: answer,
+	frees := 0
+	if size == 0 && len(s.Outcomes) > 0 && s.Outcomes[0].Action.Final() {
+		frees = 1
+	}
+	q.settleLater(&op{id: s.ID.Key, job: s.Job, bytes: size, frees: frees, done: answer,
 		apply: func(t *txn) error { return t.settle(&s, notices) }})
 }
 
@@ -261,6 +266,9 @@ func (t *txn) record(s *relay.Settlement) {
 	a.Outcomes = mergeOutcomes(a.Outcomes, s.Outcomes)
 	if s.Attempt == nil && len(a.Outcomes) == 0 {
 		return
+	}
+	if t.q.space.State().Bare && !slices.ContainsFunc(a.Outcomes, func(o relay.Outcome) bool { return o.Action.Final() }) {
+		return // an attempt that ended nothing must not use up what ending it will need
 	}
 	var n uint32
 	prefix := record.DeliveryKey(s.ID.Key, s.Job)

@@ -33,6 +33,7 @@ type op struct {
 	id    uint64
 	job   uint16
 	bytes int
+	frees int  // 1: it makes room, and comes first on a full disk
 	spool bool // the name of its spool file must be made durable
 	apply func(*txn) error
 	done  func(error)
@@ -149,6 +150,7 @@ func (w *writer) group(first *op) {
 		}
 		if w.fits > 0 {
 			share = min(share, w.fits)
+			w.freeingFirst()
 		}
 		lazies = w.takeLazy(share)
 	}

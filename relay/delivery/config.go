@@ -99,6 +99,10 @@ type Config struct {
 	// SevenBit is bounce.Config.SevenBit.
 	SevenBit func(relay.Content) bool
 
+	// Room says why new mail would be refused: notices are short while it is. nil:
+	// there is always room.
+	Room func() error
+
 	Log  *slog.Logger        // faults only; events go to the Observer. Default: discarded
 	Rand func(n int64) int64 // jitter, in [0, n). Default: math/rand/v2
 }

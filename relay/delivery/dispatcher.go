@@ -90,6 +90,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 		cfg: cfg, queue: q, transport: t, observer: observer,
 		settler: settler{retry: retry, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice},
 		notices: notices.New(notices.Config{Limit: cfg.NoticeLimit, Span: cfg.NoticeSpan, Item: q.Item, NextID: q.NextID, Sign: cfg.Sign, Log: cfg.Log,
+			Short: func() bool { return cfg.Room != nil && cfg.Room() != nil },
 			Bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster, Languages: cfg.Languages,
 				Language: cfg.Language, TellLate: cfg.TellLate, SevenBit: cfg.SevenBit}}),
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),

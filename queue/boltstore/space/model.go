@@ -52,6 +52,7 @@ type State struct {
 	Limit   int64 // room below which new mail is refused
 	Refusal error // for all mail; nil: there is room
 	NoFiles error // for bodies in files
+	Bare    bool  // all that is left is for settling
 
 	records, files failure
 }
@@ -61,7 +62,8 @@ type State struct {
 func (l Limits) After(old State, m Measured, dir string) State {
 	now := State{Measured: m, Limit: l.Needed(m.Total)}
 	settle := ToSettle(m.Deliveries)
-	now.Room = max(0, m.Disk+m.Free-m.Holes-m.Owed-settle)
+	now.Room = m.Disk + m.Free - m.Holes - m.Owed - settle
+	now.Bare, now.Room = now.Room < 0, max(0, now.Room)
 	if now.Room < enough(now.Limit, old.Refusal) {
 		now.Refusal = fmt.Errorf("%w: %s has room for %s, new mail needs %s", relay.ErrNoSpace, dir, queue.SizeText(now.Room), queue.SizeText(now.Limit))
 	}
@@ -70,7 +72,9 @@ func (l Limits) After(old State, m Measured, dir string) State {
 	}
 	if l.MaxSize > 0 {
 		margin := min(settleMargin, l.MaxSize/8)
-		left := l.MaxSize - boltfile.Step - m.FileSize + m.Free - m.Owed - max(margin, settle)
+		left := l.MaxSize - boltfile.Step - m.FileSize + m.Free - m.Owed
+		now.Bare = now.Bare || left < settle
+		left -= max(margin, settle)
 		if left <= 0 || old.Refusal != nil && left < margin/2 {
 			now.Refusal = fmt.Errorf("%w: the queue file has reached its max_size of %s", relay.ErrNoSpace, queue.SizeText(l.MaxSize))
 		}

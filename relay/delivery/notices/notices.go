@@ -37,6 +37,7 @@ type Config struct {
 
 	Item   func(relay.QueueID) (*relay.Item, error)            // a message with its history; nil: none is known
 	NextID func() relay.QueueID                                // of the store
+	Short  func() bool                                         // whether the disk is nearly full: notices are short then; nil: it never is
 	Sign   func(*relay.Message, relay.Content) ([]byte, error) // the fields that sign a notice; nil: they go unsigned
 	Log    *slog.Logger                                        // of faults
 }
@@ -89,7 +90,8 @@ func (n *Notices) Tell(now time.Time, c *relay.Claim, cause Cause, s *relay.Sett
 	}
 	attempted := n.attemptTimes(now, c.Message, cause.Attempted, verdict.Notices)
 	for _, w := range verdict.Notices {
-		r := bounce.Report{Kind: w.Kind, Message: c.Message, Outcomes: w.Outcomes, Attempted: attempted, Now: now, Content: c.Content}
+		r := bounce.Report{Kind: w.Kind, Message: c.Message, Outcomes: w.Outcomes, Attempted: attempted, Now: now, Content: c.Content,
+			Short: n.Short != nil && n.Short()}
 		if w.Kind == bounce.KindDelayed {
 			r.Until = cause.Until
 		}

@@ -260,7 +260,7 @@ func (s *Server) openDispatcher() (err error) {
 	if s.users != nil {
 		cfg.Limits.Priority = s.users.Priority
 	}
-	cfg.Sign, cfg.SevenBit = s.signer.sign, s.signer.hasSevenBit
+	cfg.Sign, cfg.SevenBit, cfg.Room = s.signer.sign, s.signer.hasSevenBit, s.queue.Room
 	s.dispatcher, err = delivery.New(cfg, s.queue, s.transport, s.observer)
 	return err
 }
