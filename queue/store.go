@@ -132,7 +132,8 @@ type Report struct {
 	Octets                         int64 // of content, all of it read and compared with its checksum
 	Quarantined                    []Quarantined
 	Problems                       []string
-	More                           int // problems that are not listed
+	More                           int      // problems that are not listed
+	Notes                          []string // what need not be a fault
 }
 
 // MaxProblems bounds a Report; the rest is counted.
@@ -145,6 +146,11 @@ func (r *Report) Problem(format string, args ...any) {
 		return
 	}
 	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+}
+
+// Note adds what need not be a fault, and an operator should know.
+func (r *Report) Note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
 // Quarantined is a row that could not be read and was kept.

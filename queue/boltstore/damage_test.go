@@ -140,6 +140,9 @@ func TestInterruptedFirstStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			leave(dir)
+			if r, err := boltstore.VerifyDir(t.Context(), dir); err == nil && len(r.Problems) > 0 {
+				t.Errorf("verify calls it damage: %v", r.Problems)
+			}
 			q := mustOpen(t, small(dir))
 			id := mustPut(t, q, body("x", 3000), "a@example.org")
 			if err := q.Close(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"dawk/queue"
@@ -239,4 +240,40 @@ func TestConcurrent(t *testing.T) {
 	if s := q.Stats(); s.Messages != 0 || s.Deliveries != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// What root makes offline belongs to the owner of the data directory, who has to
+// open it.
+func TestRootLeavesFilesOfTheOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const owner = 4321
+	dir := t.TempDir()
+	if err := os.Chown(dir, owner, owner); err != nil {
+		t.Fatal(err)
+	}
+	q := mustOpen(t, small(dir))
+	mustPut(t, q, body("x", 300), "a@example.org")
+	look := func() {
+		t.Helper()
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if info, err := e.Info(); err != nil || info.Sys().(*syscall.Stat_t).Uid != owner {
+				t.Errorf("%s: %+v %v", e.Name(), info.Sys(), err)
+			}
+		}
+	}
+	look()
+	if err := q.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	look()
 }

@@ -310,6 +310,9 @@ func (j *Journal) Prepare(octets int64) (err error) {
 		if err = j.open(os.O_RDWR | os.O_CREATE); err != nil {
 			return err
 		}
+		if err = Own(j.f.Name()); err != nil {
+			return fmt.Errorf("the queue's journal cannot be made: %w", err)
+		}
 	}
 	// Also where it is there: a run that was killed may have written it and not
 	// synced it, or its sync failed, and a power cut would take it away again.
@@ -323,6 +326,11 @@ func (j *Journal) Prepare(octets int64) (err error) {
 	}
 	if err == nil {
 		err = j.hook("journal.title")
+	}
+	if err != nil && j.seq > 0 { // without room for them, the records that are there must be durable all the same
+		if lost := Datasync(j.f); lost != nil {
+			err = lost
+		}
 	}
 	if err == nil && octets > 0 {
 		fallocate(j.f, unix.FALLOC_FL_KEEP_SIZE, Block, Block+octets) //nolint:errcheck // less is slower, and no harm

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"dawk/queue"
@@ -123,6 +124,37 @@ func TestLife(t *testing.T) {
 	}
 	if next.Number != mark.Number+1 || next.Used != mark.Generation || j.Length() != 0 {
 		t.Errorf("%+v after %+v", next, mark)
+	}
+}
+
+// Damage of the last record is told wherever it is, but for its length.
+func TestDamageOfTheLastRecordIsTold(t *testing.T) {
+	j, mark := journalOf(t, "a", strings.Repeat("b", 300))
+	flip := func(at int64) {
+		t.Helper()
+		b := make([]byte, 1)
+		if _, err := j.f.ReadAt(b, 2*Block+at); err != nil {
+			t.Fatal(err)
+		}
+		b[0] ^= 0x10
+		if _, err := j.f.WriteAt(b, 2*Block+at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for at := range int64(recordHeader + 200) {
+		if at >= 32 && at < 40 {
+			continue // the length
+		}
+		flip(at)
+		again := New(j.dir, nil)
+		if _, _, err := again.CatchUp(mark, os.O_RDONLY, func([]Change) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if again.Records() != 1 || again.Torn() == "" {
+			t.Errorf("octet %d: %d records, %q", at, again.Records(), again.Torn())
+		}
+		again.Close()
+		flip(at)
 	}
 }
 

@@ -153,6 +153,7 @@ func (m Mark) admits(g Generation, file string) error {
 // searchBehind looks for records of this generation behind the last that is
 // whole: they prove that one is missing.
 func (j *Journal) searchBehind(f *reading, size int64) error {
+	j.torn = j.renamed(f, size)
 	for off := j.end; off < size; off += Block {
 		r, _, ok := readHead(f, off, 1<<62) // also where the file ends before it does
 		if !ok || r.Generation != j.mark.Generation {
@@ -171,11 +172,40 @@ func (j *Journal) searchBehind(f *reading, size int64) error {
 	return f.err
 }
 
+// renamed says whether a record follows that is whole but for what its header
+// says of itself: its magic, its generation, its place.
+func (j *Journal) renamed(f io.ReaderAt, size int64) bool {
+	var head [recordHeader]byte
+	if n, _ := f.ReadAt(head[:], j.end); n < len(head) {
+		return false
+	}
+	crc := binary.BigEndian.Uint32(head[4:])
+	binary.BigEndian.PutUint32(head[:], recordMagic)
+	for i, v := range [...]uint64{j.mark.Run, j.mark.Number, j.seq + 1} {
+		binary.BigEndian.PutUint64(head[8+8*i:], v)
+	}
+	length := binary.BigEndian.Uint64(head[32:])
+	if length > 2*MaxRecord || int64(length) > size-j.end-recordHeader {
+		return false
+	}
+	changes := make([]byte, length)
+	n, _ := f.ReadAt(changes, j.end+recordHeader)
+	return n == len(changes) && crc == crc32.Update(crc32.Checksum(head[8:], castagnoli), castagnoli, changes)
+}
+
+// Torn says what CatchUp left out; "": nothing.
+func (j *Journal) Torn() string {
+	if !j.torn {
+		return ""
+	}
+	return fmt.Sprintf("the last record of the journal is not whole (record %d of %s); unless the power failed just now, or the process was killed while it wrote, what was accepted last may be missing",
+		j.seq+1, Path(j.dir))
+}
+
 // WarnTorn tells of what CatchUp left out.
 func (j *Journal) WarnTorn(log *slog.Logger) {
-	if j.torn {
-		log.Warn("the last record of the journal is not whole; unless the power failed just now, or the process was killed while it wrote, what was accepted last may be missing",
-			"file", Path(j.dir), "record", j.seq+1)
+	if torn := j.Torn(); torn != "" {
+		log.Warn(torn)
 	}
 }
 

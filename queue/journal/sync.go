@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,22 @@ func SyncDir(path string) error {
 		return fmt.Errorf("%w: %w", ErrUnsynced, err)
 	}
 	return nil
+}
+
+// Own gives what root has just made to the owner of its directory: a relay that
+// runs as another user could not open it otherwise.
+func Own(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var dir unix.Stat_t
+	if err := unix.Stat(filepath.Dir(path), &dir); err != nil {
+		return &fs.PathError{Op: "stat", Path: filepath.Dir(path), Err: err}
+	}
+	if dir.Uid == 0 {
+		return nil
+	}
+	return os.Lchown(path, int(dir.Uid), int(dir.Gid))
 }
 
 // Datasync is fdatasync: the octets and the size of a file, not its times.

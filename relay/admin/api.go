@@ -153,6 +153,7 @@ type Report struct {
 	Deliveries int64    `json:"deliveries"`
 	Problems   []string `json:"problems,omitempty"`  // empty: every invariant holds
 	More       int      `json:"more,omitempty"`      // problems that are not listed
+	Notes      []string `json:"notes,omitempty"`     // what need not be a fault
 	SetAside   []string `json:"set_aside,omitempty"` // damaged records that are kept apart, a line each
 	Before     int64    `json:"before,omitempty"`    // octets of the queue file before a rewrite
 	After      int64    `json:"after,omitempty"`     // and after it

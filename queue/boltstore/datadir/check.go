@@ -296,6 +296,10 @@ func Verify(ctx context.Context, dir string) (report queue.Report, err error) {
 			return err
 		}
 		defer tx.Rollback()
+		if empty(tx) && wasUsed(dir) == "" {
+			v.Report.Note("a first start was interrupted before there was any mail; the next one makes the queue")
+			return nil
+		}
 		if missingBucket(tx) == nil {
 			if err := v.catchUp(tx); err != nil {
 				return err
@@ -305,6 +309,13 @@ func Verify(ctx context.Context, dir string) (report queue.Report, err error) {
 	})
 	return v.Report, err
 }
+
+// empty says whether a file has no buckets at all.
+func empty(tx *bolt.Tx) bool {
+	return tx.ForEach(func([]byte, *bolt.Bucket) error { return errNotEmpty }) == nil
+}
+
+var errNotEmpty = errors.New("there is a bucket")
 
 // catchUp does what a start does with the journal.
 func (v *Verifier) catchUp(tx *bolt.Tx) error {
@@ -323,6 +334,9 @@ func (v *Verifier) catchUp(tx *bolt.Tx) error {
 	}
 	if err == nil {
 		t.Book(now, j.Mark())
+		if torn := j.Torn(); torn != "" {
+			v.Report.Note("%s", torn)
+		}
 	}
 	return err
 }

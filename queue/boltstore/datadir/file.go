@@ -129,7 +129,10 @@ func create(opt FileOptions) (*bolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = opt.Hook("created"); err == nil {
+	if err = journal.Own(tmp); err == nil {
+		err = opt.Hook("created")
+	}
+	if err == nil {
 		err = os.Rename(tmp, filepath.Join(opt.Dir, FileName))
 	}
 	if err != nil {
@@ -267,7 +270,9 @@ func Replace(opt FileOptions, db *bolt.DB, and func(*bolt.DB) error) (fresh *bol
 		return nil, err
 	}
 	fresh.NoSync = true // synced once, as a whole
-	err = bolt.Compact(fresh, db, compactTx)
+	if err = journal.Own(tmp); err == nil {
+		err = bolt.Compact(fresh, db, compactTx)
+	}
 	if err == nil && and != nil {
 		err = and(fresh)
 	}

@@ -40,7 +40,7 @@ func PrepareDir(dir string, log *slog.Logger) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		if err := makeParents(filepath.Dir(dir)); err != nil {
 			return fmt.Errorf("the data directory %s cannot be made: %w", dir, err)
 		}
 		if err := MakeDir(dir); err != nil {
@@ -57,6 +57,21 @@ func PrepareDir(dir string, log *slog.Logger) error {
 		return fmt.Errorf("the data directory %s is not writable for this user: %w", dir, err)
 	}
 	return nil
+}
+
+// makeParents makes a directory and those above it that are missing, and makes
+// their names durable.
+func makeParents(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeParents(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return journal.SyncDir(filepath.Dir(dir))
 }
 
 // wasUsed says what shows that a queue was once opened in dir; "": nothing. The
@@ -81,6 +96,10 @@ func Lock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the data directory %s is not writable: %w", dir, err)
 	}
+	if err := journal.Own(path); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("the lock of the data directory %s: %w", dir, err)
+	}
 	for end := time.Now().Add(lockWait); ; time.Sleep(20 * time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
@@ -103,7 +122,7 @@ func WriteSuspect(dir string, why error) error {
 		return err
 	}
 	_, err = fmt.Fprintf(f, "%s %s\n", time.Now().UTC().Format(time.RFC3339), relay.Sanitize(why.Error()))
-	return errors.Join(err, f.Sync(), f.Close(), journal.SyncDir(dir))
+	return errors.Join(err, journal.Own(f.Name()), f.Sync(), f.Close(), journal.SyncDir(dir))
 }
 
 // SpoolDir is where the file of a message lies, below spool. About 67 seconds
@@ -132,5 +151,5 @@ func MakeDir(path string) error {
 		}
 		return err
 	}
-	return journal.SyncDir(filepath.Dir(path))
+	return errors.Join(journal.Own(path), journal.SyncDir(filepath.Dir(path)))
 }

@@ -130,6 +130,11 @@ func (l Limits) Needed(total int64) int64 {
 	return max(least, 2*l.MaxMessageSize)
 }
 
+// Smallest is how large a file system of total octets would have to be at least:
+// mail is to be taken before and after it was full, beside the journal and what
+// settling needs.
+func (l Limits) Smallest(total int64) int64 { return 3*l.Needed(total) + 8<<20 }
+
 // RolledBack says whether a failed transaction met a full disk and was rolled
 // back: a write or a truncate without room. A sync without room is not that:
 // its outcome is unknown.

@@ -187,9 +187,14 @@ func (c *checker) space(dir string) []Finding {
 		return []Finding{warn("disk", "", "the free space of %s cannot be told: %v", dir, err)}
 	}
 	free, total := int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
-	need := space.Limits{MinFree: int64(c.cfg.Queue.MinFree), MaxMessageSize: int64(c.cfg.Limits.MaxMessageSize)}.Needed(total)
+	limits := space.Limits{MinFree: int64(c.cfg.Queue.MinFree), MaxMessageSize: int64(c.cfg.Limits.MaxMessageSize)}
+	need := limits.Needed(total)
 	if free < need {
 		return []Finding{bad("disk", "make room, or lower queue.min_free", "%d MiB are free for %s; below %d MiB new mail is refused with 452", free>>20, dir, need>>20)}
+	}
+	if least := limits.Smallest(total); total < least {
+		return []Finding{warn("disk", "give data_dir a larger file system, or lower limits.max_message_size and queue.min_free",
+			"the file system of %s has %d MiB; below %d MiB it is soon full, and mail is refused with 452", dir, total>>20, least>>20)}
 	}
 	return []Finding{good("disk", "%d MiB are free for %s; new mail needs %d MiB", free>>20, dir, need>>20)}
 }

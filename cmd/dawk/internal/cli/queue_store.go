@@ -115,6 +115,9 @@ func printVerified(w io.Writer, r *admin.Report) error {
 	if n := len(r.SetAside); n > 0 {
 		p.Line("Set aside earlier, because it could not be read: %s. It is kept in the queue file.", show.Plural(n, "record"))
 	}
+	for _, note := range r.Notes {
+		p.Line("Note: %s.", relay.Sanitize(note))
+	}
 	for _, s := range r.SetAside {
 		p.Line("  %s", relay.Sanitize(s))
 	}

@@ -77,7 +77,7 @@ func Compact(ctx context.Context, q *boltstore.Store) (admin.Report, error) {
 
 // AdminReport is what a check of the queue found, for the commands.
 func AdminReport(r queue.Report) admin.Report {
-	out := admin.Report{Messages: r.Messages, Deliveries: r.Deliveries, Problems: r.Problems, More: r.More}
+	out := admin.Report{Messages: r.Messages, Deliveries: r.Deliveries, Problems: r.Problems, More: r.More, Notes: r.Notes}
 	for _, s := range r.Quarantined {
 		out.SetAside = append(out.SetAside, fmt.Sprint(s))
 	}
