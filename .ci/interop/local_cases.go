@@ -49,7 +49,15 @@ func localCases() []testCase {
 			}})
 		}
 	}
-	return cases
+	return append(cases, testCase{"mailq/of a user", func(t *T, w *world) {
+		l := w.localPost(t, true)
+		mailq := filepath.Join(l.dir, "mailq")
+		t.must("link", os.Symlink(w.binary, mailq))
+		out, err := l.asNobody("", mailq, "-C", l.config())
+		if err != nil || strings.TrimSpace(out) != "Mail queue is empty" {
+			t.Errorf("%v: %s", err, out)
+		}
+	}})
 }
 
 // localPost is a relay for programs of this machine, and a sendmail.

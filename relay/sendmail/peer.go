@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +35,10 @@ func Own(identity, domain string) relay.Path {
 	}
 	return p
 }
+
+// QueueSocket is where the relay shows users what they have in the queue, beside
+// the socket that they hand it to.
+func QueueSocket(submit string) string { return filepath.Join(filepath.Dir(submit), "mailq.sock") }
 
 // Peer is the identity of the process at the other end of a unix socket, as
 // the kernel knows it (SO_PEERCRED).

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/sendmail"
@@ -18,11 +22,8 @@ import (
 // mailq prints the queue in the form of Postfix's mailq, which monitoring
 // programs read. The form is theirs: a fixed first line, an entry for each
 // message with what is still to be delivered, and a last line with the sum.
-func (a *app) mailq(config string) error {
-	if config != "" {
-		a.configPath = config
-	}
-	c, err := a.client()
+func (a *app) mailq(path, submit string) error {
+	c, err := a.queueOf(path, submit)
 	if err != nil {
 		return &sendmail.Error{Exit: sendmail.ExitConfig, Err: err}
 	}
@@ -40,6 +41,27 @@ func (a *app) mailq(config string) error {
 		return &sendmail.Error{Exit: sendmail.ExitSoftware, Err: errors.New("a part of the queue could not be read; see dawk queue verify")}
 	}
 	return list.end()
+}
+
+// queueOf asks for the whole queue, or for the caller's own mail if he may not
+// see it, nor perhaps the configuration that says where it is.
+func (a *app) queueOf(path, submit string) (*client, error) {
+	if path == "" {
+		path = a.configPath
+	}
+	c, err := config.Read(path)
+	socket := ""
+	if err == nil {
+		socket = filepath.Join(c.DataDir, admin.SocketName)
+		_, err = os.Stat(socket)
+	}
+	switch {
+	case errors.Is(err, fs.ErrPermission) && submit != "":
+		return newClient(sendmail.QueueSocket(submit)), nil
+	case socket == "":
+		return nil, err
+	}
+	return newClient(socket), nil
 }
 
 // mailqList is a listing that is being printed.

@@ -85,7 +85,7 @@ func (a *app) sendmail(name string, argv []string) error {
 	case sendmail.ModeSMTP:
 		return a.sendmailSMTP(cfg.Socket)
 	case sendmail.ModeList:
-		return a.mailq(args.Config)
+		return a.mailq(args.Config, cfg.Socket)
 	case sendmail.ModeAliases:
 		fmt.Fprintln(a.stdout, "There is nothing to do: the relay reads the file of [sendmail] aliases itself, whenever it changes.")
 		return nil

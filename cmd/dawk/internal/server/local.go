@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,8 @@ import (
 // they speak SMTP, and a folder for when the relay did not run.
 type localDoor struct {
 	socket    net.Listener        // nil: none
+	queue     *http.Server        // mailq's; nil: none
+	queueL    net.Listener        // its socket
 	collector *sendmail.Collector // nil: no folder
 	// Notices about files of each user that are no mail; only the collector
 	// uses them. They are bounded as bounce.limit bounds notices.
@@ -50,6 +53,9 @@ func (s *Server) listenLocal() (err error) {
 		s.local.socket = l
 		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: at.Policy(), Domain: s.localDomain(), Recipients: aliases.Recipients})
 		s.log.Info("listening", "socket", at.Socket, "for", "dawk sendmail")
+		if err := s.listenMailq(at.Socket); err != nil {
+			return err
+		}
 	}
 	if s.cfg.Wanted("sendmail.drop", at.Drop) {
 		if err := os.MkdirAll(filepath.Dir(at.Drop), 0o755); err != nil {

@@ -60,6 +60,10 @@ func (s *Server) closeDoors() error {
 	if s.local.socket != nil {
 		s.local.socket.Close()
 	}
+	if s.local.queue != nil {
+		s.local.queue.Close()
+		s.local.queueL.Close()
+	}
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = s.smtp.Shutdown(over) // its clients have gone, or never came
@@ -110,6 +114,9 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 		running.Go(func() { login.Run(ctx) })
 	}
 	running.Go(func() { s.socket.Serve(s.socketL) }) //nolint:errcheck // ends with the door
+	if s.local.queue != nil {
+		running.Go(func() { s.local.queue.Serve(s.local.queueL) }) //nolint:errcheck // ends with the door
+	}
 	if s.http != nil {
 		running.Go(func() { s.httpDoor.Serve(s.http) }) //nolint:errcheck // ends with the door
 	}

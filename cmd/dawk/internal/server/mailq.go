@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sync"
+	"time"
+
+	"dawk/relay/admin"
+	"dawk/relay/sendmail"
+)
+
+// maxMailq is how many may ask for their mail at once: a user who holds all
+// connections is in the way of other mailq's, and of nobody's mail.
+const maxMailq = 8
+
+// listenMailq opens the socket of mailq for those who may not use the command
+// socket. It shows each user the mail that he has handed in, and nothing else.
+func (s *Server) listenMailq(submit string) error {
+	l, err := admin.ListenMode(sendmail.QueueSocket(submit), 0o666, "mailq's socket", "sendmail.socket")
+	if err != nil {
+		return err
+	}
+	s.local.queueL = mailqListener{l, make(chan struct{}, maxMailq)}
+	s.local.queue = &http.Server{Handler: ownQueue(s.adminHandler()), ConnContext: withPeer,
+		ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 4 << 10}
+	s.local.queue.SetKeepAlivesEnabled(false)
+	return nil
+}
+
+// mailqListener accepts programs of this machine, a few at once, and learns who
+// runs each.
+type mailqListener struct {
+	net.Listener
+	slots chan struct{}
+}
+
+// mailqConn is one of them.
+type mailqConn struct {
+	net.Conn
+	who     string // see relay.Message.Identity
+	release func()
+}
+
+// Accept implements net.Listener. Those beyond the limit are sent away.
+func (l mailqListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		who, err := sendmail.Peer(c)
+		if err != nil {
+			c.Close()
+			continue
+		}
+		select {
+		case l.slots <- struct{}{}:
+			return mailqConn{c, who, sync.OnceFunc(func() { <-l.slots })}, nil
+		default:
+			c.Close()
+		}
+	}
+}
+
+// Close gives the slot back as well.
+func (c mailqConn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}
+
+// peerKey is the key of who is at the other end, in a request's context.
+type peerKey struct{}
+
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, peerKey{}, c.(mailqConn).who)
+}
+
+// localName is an identity that is no pattern in a filter.
+var localName = regexp.MustCompile(`^local:[a-z0-9_][a-z0-9_.-]*$`)
+
+// ownQueue serves the list of all, restricted to whoever asks.
+func ownQueue(all http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, _ := r.Context().Value(peerKey{}).(string)
+		if r.Method != http.MethodGet || r.URL.Path != "/v1/queue" || !localName.MatchString(who) {
+			http.Error(w, `{"error":"this socket shows users of this machine the mail that they have handed in"}`, http.StatusForbidden)
+			return
+		}
+		own := r.Clone(r.Context())
+		own.URL.RawQuery, own.Form = url.Values{"filter": {"identity=" + who}}.Encode(), nil
+		all.ServeHTTP(w, own)
+	})
+}
