@@ -70,6 +70,8 @@ type Lost struct {
 
 // Run looks into the folder until ctx ends.
 func (c *Collector) Run(ctx context.Context) {
+	called := make(chan struct{}, 1)
+	defer watch(c.Dir, called)()
 	for {
 		wait := lookEvery
 		more, err := c.Collect(ctx)
@@ -85,9 +87,15 @@ func (c *Collector) Run(ctx context.Context) {
 		default:
 			c.failing = false
 		}
+		look := called
+		if c.failing { // a new file changes nothing
+			look = nil
+		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
+		case <-look:
+			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
 			return

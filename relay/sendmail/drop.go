@@ -78,29 +78,30 @@ func MakeDrop(dir string) error {
 func Drop(dir string, m *Message) error {
 	only := *m
 	only.Unserved = nil
-	return leave(dir, &only)
+	_, err := leave(dir, &only)
+	return err
 }
 
-// leave writes a drop file.
-func leave(dir string, m *Message) error {
+// leave writes a drop file and gives its path.
+func leave(dir string, m *Message) (path string, err error) {
 	name := time.Now().UTC().Format("20060102T150405.000000000Z") + "-" + rand.Text()
-	final := filepath.Join(dir, name+dropSuffix)
-	f, err := durable.Create(final)
+	path = filepath.Join(dir, name+dropSuffix)
+	f, err := durable.Create(path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer f.Close()
 	if err := writeDrop(f, m); err != nil {
-		return err
+		return "", err
 	}
 	if err := f.Chmod(0o644); err != nil {
-		return err
+		return "", err
 	}
 	if err := f.Commit(); err != nil {
-		os.Remove(final) // nobody was told that it is safe
-		return err
+		os.Remove(path) // nobody was told that it is safe
+		return "", err
 	}
-	return nil
+	return path, nil
 }
 
 func writeDrop(f io.Writer, m *Message) error {

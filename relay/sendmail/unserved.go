@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"time"
 
 	"dawk/relay"
 )
@@ -68,10 +70,23 @@ func GiveBack(dir string, m *Message) error {
 	case dir != "":
 		word := &Message{Envelope: m.Envelope, Unserved: m.Unserved, header: m.header, body: bytes.NewReader(nil), spool: &spool{}}
 		word.Envelope.Recipients = nil
-		err = leave(dir, word)
+		var path string
+		if path, err = leave(dir, word); err == nil {
+			awaitTaken(path)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("the message was taken, but not for %s, and no notice tells of it: %w", unservedList(m.Unserved), err)
 	}
 	return nil
+}
+
+// awaitTaken waits a moment for the relay to take a file: a program that looks
+// for the notice once sendmail has ended finds it in the queue.
+func awaitTaken(path string) {
+	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Lstat(path); err != nil {
+			return
+		}
+	}
 }
