@@ -176,6 +176,9 @@ func TestBudgetOutlivesARestart(t *testing.T) {
 			return tr
 		}
 		tr := open()
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go tr.Run(ctx)
 		for range 990 {
 			if wait := tr.Reserve("route:a"); !wait.IsZero() {
 				t.Fatal(wait)
@@ -249,6 +252,9 @@ func TestBudgetOutlivesAKill(t *testing.T) {
 					return tr
 				}
 				tr := open(dir)
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				go tr.Run(ctx)
 				for range 5 {
 					tr.Reserve("route:a")
 				}

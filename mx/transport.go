@@ -66,7 +66,10 @@ func NewTransport(cfg Config) (*Transport, error) {
 	return t, nil
 }
 
-// Close says goodbye on idle connections. Deliveries under way end as they
+// Run writes down what mailboxes have sent, until ctx ends.
+func (t *Transport) Run(ctx context.Context) { t.book.Run(ctx, t.cfg.Log) }
+
+// Close, which comes after Run, says goodbye on idle connections. Deliveries under way end as they
 // would; their connections are not kept.
 func (t *Transport) Close() error {
 	t.pool.Close()

@@ -1,6 +1,7 @@
 package shaping
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"dawk/relay/durable"
@@ -35,13 +35,11 @@ type Book struct {
 	file string
 	all  map[string]*Meter // by mailbox
 	news chan struct{}     // something has changed; holds one
-	stop chan struct{}
-	wg   sync.WaitGroup
 }
 
-// Open reads the counts of the last run from a file and keeps them there from
-// now on; "": in memory alone. What cannot be read is begun anew: the provider's
-// own count ends what we then send too much.
+// Open reads the counts of the last run from a file; "": they are in memory alone.
+// What cannot be read is begun anew: the provider's own count ends what we then
+// send too much. [Book.Run] and [Book.Close] write the file.
 func (b *Book) Open(file string, all map[string]*Meter, log *slog.Logger) {
 	b.all = all
 	if b.file = file; b.file == "" || len(b.all) == 0 {
@@ -51,15 +49,17 @@ func (b *Book) Open(file string, all map[string]*Meter, log *slog.Logger) {
 	if err := b.Read(b.file, time.Now()); err != nil {
 		log.Warn("what mailboxes have sent today is not known; their providers count on", "error", err)
 	}
-	b.stop, b.news = make(chan struct{}), make(chan struct{}, 1)
+	b.news = make(chan struct{}, 1)
 	for _, one := range b.all {
 		one.news = b.news
 	}
-	b.wg.Go(func() { b.keep(log) })
 }
 
-// keep writes what changes until the book is closed.
-func (b *Book) keep(log *slog.Logger) {
+// Run writes what changes until ctx ends.
+func (b *Book) Run(ctx context.Context, log *slog.Logger) {
+	if b.news == nil {
+		return
+	}
 	tick := time.NewTicker(saveBudgets)
 	defer tick.Stop()
 	for failed := false; ; {
@@ -68,7 +68,7 @@ func (b *Book) keep(log *slog.Logger) {
 			b.note()
 			continue
 		case <-tick.C:
-		case <-b.stop:
+		case <-ctx.Done():
 			return
 		}
 		err := b.save()
@@ -95,12 +95,11 @@ func (b *Book) note() {
 	}
 }
 
+// Close writes the counts a last time, after Run has ended.
 func (b *Book) Close() error {
-	if b.stop == nil {
+	if b.news == nil {
 		return nil
 	}
-	close(b.stop)
-	b.wg.Wait()
 	err := b.save()
 	if err == nil {
 		os.Remove(b.file + latest)

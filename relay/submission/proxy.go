@@ -36,9 +36,7 @@ type arrival struct {
 }
 
 func newBehind(l *listener) *behind {
-	b := &behind{l: l, ready: make(chan arrival), slots: make(chan struct{}, proxiesWaiting), ended: make(chan struct{})}
-	go b.accept()
-	return b
+	return &behind{l: l, ready: make(chan arrival), slots: make(chan struct{}, proxiesWaiting), ended: make(chan struct{})}
 }
 
 func (b *behind) next() (net.Conn, netip.Addr, error) {

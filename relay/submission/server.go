@@ -150,6 +150,9 @@ func (s *Server) Serve() error {
 	all := slices.Concat(s.listeners, s.locals)
 	errs := make(chan error, len(all))
 	for _, l := range all {
+		if l.behind != nil {
+			go l.behind.accept() // until the listener closes
+		}
 		go func() {
 			err := s.smtp.Serve(l)
 			if err != nil && !errors.Is(err, net.ErrClosed) {

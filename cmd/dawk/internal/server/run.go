@@ -80,7 +80,12 @@ func (s *Server) Run(ctx context.Context) error {
 		recording.Go(func() { s.record(record) })
 	}
 	dispatched := make(chan error, 1)
-	running.Go(func() { dispatched <- s.dispatcher.Run(background) })
+	attempting, stopAttempting := context.WithCancel(context.Background())
+	running.Go(func() { s.transport.Run(attempting) })
+	running.Go(func() {
+		defer stopAttempting()
+		dispatched <- s.dispatcher.Run(background)
+	})
 	s.startHelpers(background, &running)
 
 	served := make(chan error, 1)
