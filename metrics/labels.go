@@ -17,7 +17,7 @@ const none = "none"
 // beyond them is counted as other; a test in cmd/dawk can compare.
 var (
 	refusalReasons = []string{"connections", "auth_required", "relay_denied", "sender", "recipients", "size", "no_space",
-		"loop", "bare_newline", "nul", "long_line", "header", "tls", "internal", "cut", "syntax", "sequence", "line",
+		"loop", "bare_newline", "nul", "long_line", "header", "tls", "internal", "cut", "syntax", "sequence", "line", "line_end", "reset",
 		"timeout", "errors", "shutdown", "suppressed", "quota", other}
 	loginResults = []string{"ok", "credentials", "blocked", "mechanism", "syntax", "tls", "off", "temporary", other}
 	tlsPolicies  = []string{"dane", "mta-sts", "mta-sts-testing", none}

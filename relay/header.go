@@ -73,6 +73,13 @@ func OneMailbox(value string) (address string, ok bool) {
 		}
 		return list[0].Address, true
 	}
+	// One word around one "@" leaves no doubt, wherever the dots of its local
+	// part stand.
+	if _, domain, ok := strings.Cut(value, "@"); ok && !strings.ContainsAny(value, " \t<>()[],;:\"\\") {
+		if _, err := fromField.ParseList("x@" + domain); err == nil {
+			return value, true
+		}
+	}
 	// Display names that should have been quoted are common in what devices
 	// send. One pair of angle brackets leaves no doubt about the mailbox.
 	open, end := -1, -1

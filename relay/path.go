@@ -10,12 +10,12 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Limits of RFC 5321 §4.5.3.1, in octets. RFC 6531 §3.1.3 lets UTF-8 local
-// parts grow no further: they are octets as well.
+// Limits in octets. RFC 5321 §4.5.3.1 names 64 for a local part and 256 for a
+// path, and asks not to impose them: return addresses that hold other addresses
+// are longer (VERP, SRS). A path must fit into a line of mail.
 const (
-	maxLocalOctets  = 64
 	maxDomainOctets = 255
-	maxPathOctets   = 256
+	maxPathOctets   = 998
 )
 
 // Path is the mailbox of a reverse-path or forward-path (RFC 5321 §4.1.2).
@@ -30,7 +30,7 @@ type Path struct {
 // Errors of ParsePath and NewPath; tested with errors.Is.
 var (
 	ErrPathSyntax = errors.New("not a valid mailbox")
-	ErrPathTooBig = errors.New("mailbox is longer than RFC 5321 allows")
+	ErrPathTooBig = errors.New("mailbox is longer than 998 octets")
 	ErrDomain     = errors.New("not a valid domain")
 )
 
@@ -40,20 +40,29 @@ func NewPath(local, domain string) (Path, error) {
 	if local == "" || !utf8.ValidString(local) || strings.ContainsFunc(local, isControl) {
 		return Path{}, fmt.Errorf("%w: local part %q", ErrPathSyntax, Clip(local))
 	}
+	return newPath(local, domain)
+}
+
+func newPath(local, domain string) (Path, error) {
 	d, err := NormalizeDomain(domain)
 	if err != nil {
 		return Path{}, err
 	}
-	if len(local) > maxLocalOctets || len(quoteLocal(local))+1+len(d) > maxPathOctets {
+	p := Path{local: local, domain: d}
+	if len(p.String()) > maxPathOctets {
 		return Path{}, fmt.Errorf("%w: %q", ErrPathTooBig, Clip(local+"@"+domain))
 	}
-	return Path{local: local, domain: d}, nil
+	return p, nil
 }
 
 // ParsePath reads a Mailbox (RFC 5321 §4.1.2, RFC 6531 §3.3) without angle
 // brackets. "" is the null reverse-path; "postmaster" needs no domain
 // (RFC 5321 §4.1.1.3). A source route "@a.example,@b.example:" is read as its
 // grammar wants it, and ignored (RFC 5321 appendix C).
+//
+// Dots may stand anywhere in a local part, as in mailboxes that exist
+// (name.@, a..b@); such a local part and an empty one ("") are quoted when they
+// are written.
 func ParsePath(s string) (Path, error) {
 	if s == "" {
 		return Path{}, nil
@@ -79,7 +88,7 @@ func ParsePath(s string) (Path, error) {
 	if !strings.HasPrefix(rest, "@") {
 		return Path{}, fmt.Errorf("%w: no domain in %q", ErrPathSyntax, Clip(s))
 	}
-	return NewPath(local, rest[1:])
+	return newPath(local, rest[1:])
 }
 
 // isRoute reads A-d-l: one At-domain or more, with commas between them and no
@@ -104,11 +113,10 @@ func cutLocal(s string) (local, rest string, err error) {
 		if i < 0 {
 			i = len(s)
 		}
-		local = s[:i]
-		if local == "" || local[0] == '.' || local[i-1] == '.' || strings.Contains(local, "..") {
+		if i == 0 {
 			return "", "", fmt.Errorf("%w: %q", ErrPathSyntax, Clip(s))
 		}
-		return local, s[i:], nil
+		return s[:i], s[i:], nil
 	}
 	var b strings.Builder // Quoted-string
 	for i := 1; i < len(s); i++ {
@@ -154,7 +162,7 @@ func (p Path) ASCII() bool { return isASCII(p.local) }
 // the null reverse-path.
 func (p Path) String() string {
 	if p.domain == "" {
-		return quoteLocal(p.local)
+		return p.local // of a bare postmaster
 	}
 	return quoteLocal(p.local) + "@" + p.domain
 }
@@ -162,7 +170,7 @@ func (p Path) String() string {
 // Wire is String in angle brackets.
 func (p Path) Wire() string {
 	if p.domain == "" {
-		return "<" + quoteLocal(p.local) + ">"
+		return "<" + p.local + ">"
 	}
 	return "<" + quoteLocal(p.local) + "@" + p.domain + ">"
 }
@@ -192,7 +200,7 @@ func isDotString(s string) bool {
 }
 
 func quoteLocal(s string) string {
-	if s == "" || isDotString(s) {
+	if isDotString(s) {
 		return s
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`

@@ -44,8 +44,12 @@ func TestParsePath(t *testing.T) {
 		{"@hop.example.net:postmaster", "", relay.ErrPathSyntax},
 		{"user@", "", relay.ErrDomain},
 		{"a@b@example.org", "", relay.ErrDomain},
-		{".user@example.org", "", relay.ErrPathSyntax},
-		{"us..er@example.org", "", relay.ErrPathSyntax},
+		{".user@example.org", `<".user"@example.org>`, nil},
+		{"user.@example.org", `<"user."@example.org>`, nil},
+		{"us..er@example.org", `<"us..er"@example.org>`, nil},
+		{`"us..er"@example.org`, `<"us..er"@example.org>`, nil},
+		{`""@example.org`, `<""@example.org>`, nil},
+		{`""`, "", relay.ErrPathSyntax},
 		{"us er@example.org", "", relay.ErrPathSyntax},
 		{"user@exa mple.org", "", relay.ErrDomain},
 		{"user@-example.org", "", relay.ErrDomain},
@@ -59,7 +63,10 @@ func TestParsePath(t *testing.T) {
 		{"us\x00er@example.org", "", relay.ErrPathSyntax},
 		{"us\u2028er@example.org", "", relay.ErrPathSyntax},
 		{"\xff@example.org", "", relay.ErrPathSyntax},
-		{strings.Repeat("a", 65) + "@example.org", "", relay.ErrPathTooBig},
+		{strings.Repeat("a", 65) + "@example.org", "<" + strings.Repeat("a", 65) + "@example.org>", nil},
+		{strings.Repeat("a", 986) + "@example.org", "<" + strings.Repeat("a", 986) + "@example.org>", nil},
+		{strings.Repeat("a", 987) + "@example.org", "", relay.ErrPathTooBig},
+		{"." + strings.Repeat("a", 984) + "@example.org", "", relay.ErrPathTooBig}, // its quotes count
 		{"a@" + strings.Repeat("a.", 128) + "org", "", relay.ErrDomain},
 	} {
 		p, err := relay.ParsePath(c.in)

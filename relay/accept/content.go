@@ -30,6 +30,7 @@ type header struct {
 	text      identity.Text // of Subject and body, where it is needed
 	eightBit  bool          // in the header as it was passed on
 	body8Bit  bool
+	signed    bool // by its sender: DKIM, or multipart/signed
 }
 
 // scanner is the one reader of headers in acceptance. It reads a message as it
@@ -223,6 +224,8 @@ func (s *scanner) body(p []byte) error {
 		}
 		n := len(bytes.TrimRight(p[at:end], "\r\n")) // there is no CR but that of CRLF
 		switch {
+		case s.col+n > mailtext.MaxLine && s.hdr.signed:
+			return longSigned()
 		case s.col+n > mailtext.MaxLine:
 			at += mailtext.BreakAt(p[at:], mailtext.MaxLine-s.col)
 			if err := s.pass(slices.Concat(p[from:at], []byte("\r\n "))); err != nil {
@@ -242,6 +245,12 @@ func (s *scanner) body(p []byte) error {
 		at = end
 	}
 	return s.pass(p[from:])
+}
+
+// longSigned refuses what would be folded: the signature would break, and
+// nobody would hear of it.
+func longSigned() error {
+	return Refuse(ReasonLongLine, 554, "5.6.0", "the message is signed and has a line of more than %d octets (RFC 5322 section 2.1.1), and to fold it would break the signature", mailtext.MaxLine)
 }
 
 func (s *scanner) pass(p []byte) error {

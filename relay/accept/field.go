@@ -23,6 +23,7 @@ func (s *scanner) endField() error {
 			value = raw[len(raw)-len(done):]
 		}
 	}
+	signed := s.hdr.signed // before this field
 	leaves, err := s.look(name, value)
 	if err != nil || leaves == "" {
 		return err
@@ -33,7 +34,11 @@ func (s *scanner) endField() error {
 	if !s.hdr.eightBit {
 		s.hdr.eightBit = has8Bit(raw)
 	}
-	return s.pass(mailtext.FoldField(raw))
+	folded := mailtext.FoldField(raw)
+	if signed && len(folded) != len(raw) {
+		return longSigned()
+	}
+	return s.pass(folded)
 }
 
 // look takes from a field what acceptance wants to know, and gives the name
@@ -77,6 +82,10 @@ func (s *scanner) look(name string, value []byte) (leaves string, err error) {
 		if !s.hdr.hasID {
 			s.hdr.hasID, s.hdr.messageID = true, bytes.Clone(value)
 		}
+	case "dkim-signature":
+		s.hdr.signed = true
+	case "content-type":
+		s.hdr.signed = s.hdr.signed || bytes.Contains(bytes.ToLower(value), []byte("multipart/signed"))
 	case "tls-required":
 		s.hdr.tlsNo = strings.EqualFold(string(bytes.TrimSpace(value)), "No")
 	case "bcc", "resent-bcc", // RFC 5322 §3.6.3

@@ -10,8 +10,10 @@ import (
 
 const rfc5322Date = "Mon, 02 Jan 2006 15:04:05 -0700" // RFC 5322 §3.3
 
-// maxOriginals bounds the X-Original-To fields of a redirected message.
-const maxOriginals = 1000
+const (
+	maxOriginals = 1000 // X-Original-To fields of a redirected message
+	maxInLine    = 900  // octets of an address that stands in a line with other text (RFC 5322 §2.1.1)
+)
 
 // fields are those that the user's rules add, and those that every message must
 // have and this one lacks (RFC 6409 §8.1 and §8.2).
@@ -23,7 +25,9 @@ func (d *Decision) fields(m *relay.Message, hdr *header) []byte {
 				b = fmt.Appendf(b, "X-Original-To: and %d more\r\n", len(d.Recipients)-i)
 				break
 			}
-			b = append(b, "X-Original-To: "+inASCII(r.Path.Wire())+"\r\n"...)
+			if to := inASCII(r.Path.Wire()); len(to) <= maxInLine {
+				b = append(b, "X-Original-To: "+to+"\r\n"...)
+			}
 		}
 	}
 	if !hdr.date {
@@ -44,7 +48,7 @@ func (d *Decision) fromField(hdr *header) (b []byte) {
 			return nil
 		}
 		from = d.From
-		if from.IsNull() || !from.ASCII() {
+		if from.IsNull() || !from.ASCII() || len(from.Wire()) > maxInLine {
 			from = d.acceptor.cfg.Postmaster
 		}
 		if !from.ASCII() {
@@ -116,8 +120,10 @@ func (d *Decision) received(m *relay.Message) []byte {
 	b.WriteString("\r\n\tid " + m.ID.String())
 	// With several recipients "for" would tell each of the others (RFC 5321
 	// §7.2); outside ASCII it would make the header need SMTPUTF8.
-	if len(d.Recipients) == 1 && d.Recipients[0].Path.ASCII() {
-		b.WriteString("\r\n\tfor " + d.Recipients[0].Path.Wire())
+	if len(d.Recipients) == 1 {
+		if to := d.Recipients[0].Path; to.ASCII() && len(to.Wire()) <= maxInLine {
+			b.WriteString("\r\n\tfor " + to.Wire())
+		}
 	}
 	b.WriteString("; " + m.Arrival.Format(rfc5322Date) + "\r\n")
 	return []byte(b.String())

@@ -3,6 +3,7 @@ package accept
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"dawk/relay"
 )
@@ -54,13 +55,20 @@ func (r *Refusal) Unwrap() error { return r.Err }
 // Permanent says whether trying again is pointless.
 func (r *Refusal) Permanent() bool { return r.Reply.Code/100 == 5 }
 
+// maxText keeps a reply within a line of 512 octets (RFC 5321 §4.5.3.1.5).
+const maxText = 480
+
 // Refuse makes a Refusal; status is in its written form.
 func Refuse(reason Reason, code int, status, format string, args ...any) *Refusal {
 	s, ok := relay.ParseStatus(status)
 	if !ok {
 		panic("accept: bad status " + status)
 	}
-	return &Refusal{Reason: reason, Reply: relay.Reply{Code: code, Status: s, Text: relay.Sanitize(fmt.Sprintf(format, args...))}}
+	text := relay.Sanitize(fmt.Sprintf(format, args...))
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "..."
+	}
+	return &Refusal{Reason: reason, Reply: relay.Reply{Code: code, Status: s, Text: text}}
 }
 
 // RefusalOf makes a Refusal of any error. An unknown one is an error of ours

@@ -121,7 +121,7 @@ func plainLogin(e relay.Event) string {
 	case "blocked":
 		return "Too many wrong passwords came from its address. Mend the password and wait ten minutes."
 	case "mechanism":
-		return "It logs in by a method that dawk does not have. Choose PLAIN or LOGIN on the device."
+		return "It logs in by a method that it cannot use here. Choose PLAIN or LOGIN on the device; EXTERNAL needs a certificate from client_ca that has not expired."
 	}
 	return relay.Sanitize(e.Reply.Text)
 }
@@ -135,7 +135,6 @@ var tlsTroubles = []struct{ says, means string }{
 	{"unknown certificate", `It does not trust our certificate. Use one from a known authority, import ours on the device, or turn its checking off.`},
 	{"certificate expired", `It thinks that our certificate has expired. Look at the clock of the device, and at the certificate.`},
 	{"does not look like a TLS handshake", `It does not begin with TLS where this listener wants it from the start (tls = "implicit"). Choose "SSL/TLS" on the device, or a listener with STARTTLS.`},
-	{"failed to verify certificate", `Its client certificate is not from client_ca, or has expired.`},
 }
 
 // plainRefusal says why something was refused.
@@ -159,9 +158,13 @@ func plainRefusal(e relay.Event) string {
 	case "sender":
 		return "It sends under an address that its login may not use. Change the sender address on the device, or senders or rewrite_from in users.toml. (" + text + ")"
 	case "bare_newline":
-		return `Its messages have bare newlines. Set bare_newline = "normalize" for this listener.`
+		return `Its messages do not end their lines in CRLF. Set bare_newline = "normalize" for this listener, or turn on another line end on the device. (` + text + ")"
+	case "line_end":
+		return "It ends its lines in LF alone where CRLF was expected. A listener for devices takes LF in the clear, if all lines end so: turn off TLS on the device, or update its firmware. (" + text + ")"
 	case "long_line":
-		return `Its messages have lines that are too long. Set long_lines = "fold" for this listener.`
+		return `Its messages have lines that are too long. Set long_lines = "fold" for this listener; a signed message is never folded. (` + text + ")"
+	case "reset":
+		return "It broke the connection (RST) before a message was taken. Often it does not like what it was offered: try without TLS or without a login, and look at its own log and time limits."
 	case "timeout":
 		return "It stopped in the middle and said nothing more."
 	case "cut":

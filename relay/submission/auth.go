@@ -3,7 +3,7 @@ package submission
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/netip"
 	"slices"
@@ -42,8 +42,8 @@ func (s *session) AuthMechanisms() []string {
 	if rules.Auth == authOff || s.server.auth == nil || s.loggedIn {
 		return nil
 	}
-	state, overTLS := s.TLS()
-	if len(state.VerifiedChains) > 0 {
+	_, overTLS := s.TLS()
+	if s.certificate() != nil {
 		return []string{sasl.Plain, sasl.Login, sasl.External}
 	}
 	if overTLS || rules.AuthWithoutTLS || rules.TLS == tlsOff && s.client.IsLoopback() {
@@ -92,7 +92,7 @@ func (s *session) checked(name string, user *identity.User, err error) error {
 	switch {
 	case err == nil && user != nil:
 		s.identity, s.user, s.loggedIn = user.Name, user, true
-		s.Trust()
+		s.trust()
 		s.loginEvent(user.Name, "ok", relay.Reply{})
 		return nil
 	case errors.Is(err, identity.ErrCredentials):
@@ -150,7 +150,7 @@ func (p *plainLogin) Next(response []byte) (challenge []byte, done bool, err err
 		return nil, false, p.loginSyntax()
 	}
 	// To act for somebody else than oneself is nobody's right here.
-	if len(parts[0]) > 0 && !bytes.Equal(parts[0], parts[1]) {
+	if len(parts[0]) > 0 && !bytes.EqualFold(parts[0], parts[1]) {
 		return nil, false, p.loginFailed(string(parts[1]))
 	}
 	err = p.login(string(parts[1]), string(parts[2]))
@@ -165,8 +165,7 @@ func (x *externalLogin) Next(response []byte) (challenge []byte, done bool, err 
 	if response == nil {
 		return nil, false, nil // an empty challenge asks for it
 	}
-	state, _ := x.TLS()
-	names := certificateNames(state)
+	names := certificateNames(x.certificate())
 	user, err := x.server.auth.Certificate(names, x.client)
 	// As in PLAIN, nobody acts for somebody else.
 	if err == nil && len(response) > 0 && !strings.EqualFold(string(response), user.Name) {
@@ -176,13 +175,32 @@ func (x *externalLogin) Next(response []byte) (challenge []byte, done bool, err 
 	return nil, err == nil, err
 }
 
-// certificateNames are the names in the client's verified certificate: e-mail
-// addresses, host names, common name.
-func certificateNames(state tls.ConnectionState) []string {
-	if len(state.VerifiedChains) == 0 {
+// certificate is the client's, if an authority of the listener vouches for it;
+// nil: it has none.
+func (c *conn) certificate() *x509.Certificate {
+	roots := c.listener.rules.ClientCAs
+	state, _ := c.TLS()
+	if roots == nil || len(state.PeerCertificates) == 0 {
 		return nil
 	}
-	leaf := state.VerifiedChains[0][0]
+	leaf, between := state.PeerCertificates[0], x509.NewCertPool()
+	for _, cert := range state.PeerCertificates[1:] {
+		between.AddCert(cert)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return nil
+	}
+	return leaf
+}
+
+// certificateNames are the names in a client's certificate: e-mail addresses,
+// host names, common name.
+func certificateNames(leaf *x509.Certificate) []string {
+	if leaf == nil {
+		return nil
+	}
 	return append(slices.Concat(leaf.EmailAddresses, leaf.DNSNames), leaf.Subject.CommonName)
 }
 

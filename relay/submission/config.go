@@ -20,6 +20,7 @@ import (
 // Config says how the server behaves. Zero limits mean none.
 type Config struct {
 	Hostname  string // our name: greeting, EHLO, Received
+	Domain    string // of addresses without one, from known clients and devices; "": Hostname
 	Listeners []Listener
 
 	MaxMessageSize      int64 // octets, announced by SIZE; the Acceptor counts
@@ -52,13 +53,15 @@ type Listener struct {
 	RequireTLS      bool           // no mail in the clear, nor from trusted clients
 	AuthWithoutTLS  bool           // logins in the clear are allowed
 	MinTLS          string         // "1.2", "1.3", "1.0", "1.1"
-	BareNewline     string         // "reject", "normalize"
-	LongLines       string         // "reject", "fold"
+	BareNewline     string         // "reject", "normalize"; "": normalize for TrustedNetworks and devices
+	LongLines       string         // "reject", "fold"; "": fold for logins, TrustedNetworks and devices
+	CompleteHeader  *bool          // addresses of the header without a domain get Config.Domain; nil: for TrustedNetworks and devices
 	ReceivedClient  string         // "hidden", "full": the address of clients that logged in, in Received
 
 	// Profile "device" is for printers and scanners: bare newlines are
-	// normalized and long lines folded unless the keys above say otherwise, any
-	// HELO is taken, and a missing From field is repaired. Else "".
+	// normalized and long lines folded unless the keys above say otherwise,
+	// untidy commands are taken, in the clear also with LF for CRLF, and a
+	// missing From field is repaired. Else "".
 	Profile string
 	// PerClient are the quotas and the anomaly holds of each address in
 	// TrustedNetworks, for mail that comes without a login.
@@ -133,8 +136,12 @@ func (l Listener) Validate() (faults relay.Faults) {
 	l.validateAddress(&faults)
 	faults.OneOf("tls", l.TLS, tlsStart, tlsImplicit, tlsOff)
 	faults.OneOf("auth", l.Auth, authRequired, authOptional, authOff)
-	faults.OneOf("bare_newline", l.BareNewline, newlineReject, newlineNormalize)
-	faults.OneOf("long_lines", l.LongLines, linesReject, linesFold)
+	if l.BareNewline != "" {
+		faults.OneOf("bare_newline", l.BareNewline, newlineReject, newlineNormalize)
+	}
+	if l.LongLines != "" {
+		faults.OneOf("long_lines", l.LongLines, linesReject, linesFold)
+	}
 	faults.OneOf("received_client", l.ReceivedClient, receivedHidden, receivedFull)
 	if l.Profile != "" && l.Profile != profileDevice {
 		faults.Add("profile", "profile = %q is unknown; the only one is %q", l.Profile, profileDevice)
@@ -183,7 +190,7 @@ func (l *Listener) validateAddress(faults *relay.Faults) {
 }
 
 func (l Listener) withDefaults() Listener {
-	newline, long := newlineReject, linesReject
+	newline, long := "", ""
 	if l.Profile == profileDevice {
 		newline, long = newlineNormalize, linesFold
 	}

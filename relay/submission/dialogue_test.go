@@ -55,8 +55,6 @@ var dialogues = []struct {
 		<- 221`, 2},
 	{"sequence", `
 		<- 220
-		-> MAIL FROM:<a@example.org>
-		<- 503 5.5.1
 		-> AUTH PLAIN =
 		<- 503 5.5.1
 		-> EHLO c
@@ -106,10 +104,6 @@ var dialogues = []struct {
 		<- 501 5.5.4
 		-> DATA now
 		<- 501 5.5.4
-		-> EHLO
-		<- 501 5.5.4
-		-> EHLO two words
-		<- 501 5.5.4
 		-> STARTTLS
 		<- 502 5.5.1
 		-> DATA
@@ -120,10 +114,6 @@ var dialogues = []struct {
 		-> MAIL
 		<- 501 5.5.4
 		-> MAIL TO:<a@example.org>
-		<- 501 5.5.4
-		-> MAIL FROM:a@example.org
-		<- 501 5.5.4
-		-> MAIL FROM:<a@example.org
 		<- 501 5.5.4
 		-> MAIL FROM:<a@example.org>SIZE=1
 		<- 501 5.5.4
@@ -155,8 +145,6 @@ var dialogues = []struct {
 		-> MAIL FROM:<a@example.org>
 		<- 250
 		-> RCPT TO:<>
-		<- 501 5.1.3
-		-> RCPT TO:<b>
 		<- 501 5.1.3
 		-> RCPT TO:<b@example.com> NOTIFY=NEVER,FAILURE
 		<- 501 5.5.4
@@ -288,7 +276,9 @@ func TestDialogues(t *testing.T) {
 	for _, d := range dialogues {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			f := start(t, options{listener: trusted()})
+			l := trusted()
+			l.BareNewline, l.LongLines = "reject", "reject"
+			f := start(t, options{listener: l})
 			f.play(d.script)
 			if got := f.q.messages(); len(got) != d.want {
 				t.Errorf("%d messages in the queue, wanted %d", len(got), d.want)

@@ -103,8 +103,6 @@ func TestDevice(t *testing.T) {
 	if e := f.seen.of(relay.EventAccepted); e[0].Helo != "KM_C4_50i_(2nd_floor)" || e[1].Helo != "unknown" {
 		t.Errorf("%q %q", e[0].Helo, e[1].Helo)
 	}
-	g := start(t, options{listener: trusted()})
-	g.more(g.dial(), "<- 220\n-> EHLO two words\n<- 501 5.5.4\n-> EHLO\n<- 501\n-> QUIT\n<- 221")
 }
 
 // IPv6 clients come in like others; in the Received field they stand as

@@ -67,6 +67,7 @@ func strictAndMending(f *testing.F) map[bool]*fixture {
 	servers := map[bool]*fixture{}
 	for _, normalize := range []bool{false, true} {
 		l := trusted()
+		l.BareNewline, l.LongLines = "reject", "reject"
 		if normalize {
 			l.BareNewline, l.LongLines = "normalize", "fold"
 		}

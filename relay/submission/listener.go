@@ -28,8 +28,7 @@ type listener struct {
 	tls          *tls.Config                             // nil: off
 	behind       *behind                                 // nil: no proxies
 	identify     func(net.Conn) (string, error)          // see Local; nil: a listener of Config
-	domain       string                                  // see Local
-	recipients   func(relay.Recipient) []relay.Recipient // likewise; nil: each stands for itself
+	recipients   func(relay.Recipient) []relay.Recipient // see Local; nil: each stands for itself
 }
 
 // conn is one client. It is the net.Conn that go-smtp serves.
@@ -40,6 +39,7 @@ type conn struct {
 	id       string // names the connection in events and in the transcript
 	client   netip.Addr
 	limits   clientKey
+	untidy   bool // a device, or known by its address: see guard.Config.Untidy
 
 	identity string         // who may relay, as relay.Message wants it; "" for a stranger
 	user     *identity.User // whose rules hold; nil: no rules
@@ -62,7 +62,6 @@ type Local struct {
 	// error closes the connection.
 	Identify func(net.Conn) (identity string, err error)
 	PerUser  identity.Policy // quotas and anomaly holds of each of them
-	Domain   string          // for addresses of the header that have none
 	// Recipients gives those in place of one, as aliases do; nil: itself.
 	Recipients func(relay.Recipient) []relay.Recipient
 }
@@ -71,7 +70,7 @@ type Local struct {
 // it.
 func (s *Server) AddLocal(l Local) {
 	rules := Listener{Address: l.Name, TLS: tlsOff, Auth: authOff, BareNewline: newlineNormalize, LongLines: linesFold, PerClient: l.PerUser}.withDefaults()
-	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, identify: l.Identify, domain: l.Domain, recipients: l.Recipients})
+	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, identify: l.Identify, recipients: l.Recipients})
 }
 
 func newListener(s *Server, l Listener) *listener {
@@ -80,7 +79,9 @@ func newListener(s *Server, l Listener) *listener {
 		ln.tls = &tls.Config{GetCertificate: s.cfg.GetCertificate, MinVersion: tlsVersions[l.MinTLS]}
 		ln.tls.CipherSuites, _ = suites(l.Ciphers) // valid, says Validate
 		if l.ClientCAs != nil {
-			ln.tls.ClientCAs, ln.tls.ClientAuth = l.ClientCAs, tls.VerifyClientCertIfGiven
+			// A certificate of another authority is none: its owner may log in by
+			// password. See conn.certificate.
+			ln.tls.ClientCAs, ln.tls.ClientAuth = l.ClientCAs, tls.RequestClientCert
 		}
 	}
 	return ln
@@ -155,7 +156,7 @@ func (s *Server) admit(l *listener, raw net.Conn, client netip.Addr) *conn {
 	}
 	c.Conn = guard.New(raw, s.guardConfig(c))
 	if c.identity != "" {
-		c.Trust()
+		c.trust()
 	}
 	if r := s.countIn(c); r != nil {
 		turnAway(raw, r)
@@ -181,6 +182,7 @@ func (c *conn) identify(raw net.Conn) (err error) {
 	if !rules.PerClient.Watched() {
 		c.user = nil
 	}
+	c.untidy = rules.Profile == profileDevice || c.identity != ""
 	return nil
 }
 
@@ -216,11 +218,15 @@ func (s *Server) guardConfig(c *conn) guard.Config {
 		RequireTLS: s.cfg.RequireTLS, MaxHold: s.cfg.MaxHold,
 		CommandTimeout: s.cfg.CommandTimeout, DataTimeout: s.cfg.DataTimeout,
 		MaxErrors: maxErrors, MaxCommands: maxCommands,
-		AnyHelo:   l.Profile == profileDevice,
-		Normalize: l.BareNewline == newlineNormalize, Fold: l.LongLines == linesFold,
-		Stress:  s.stressed,
-		Refused: s.refusedByGuard(c), Closed: func() { s.remove(c) },
+		Normalize: l.BareNewline == newlineNormalize || l.BareNewline == "" && c.identity != "",
+		Fold:      l.LongLines == linesFold,
+		Stress:    s.stressed,
+		Refused:   s.refusedByGuard(c), Closed: func() { s.remove(c) },
 	}
+	if c.untidy {
+		cfg.Untidy, cfg.Domain = true, s.cfg.Domain
+	}
+	cfg.AnyLineEnd = l.Profile == profileDevice || c.listener.identify != nil
 	if s.log.Enabled(s.ctx, slog.LevelDebug) {
 		cfg.Trace = func(fromClient bool, line string) {
 			dir := "->"
@@ -245,6 +251,9 @@ func (c *conn) Read(p []byte) (n int, err error) {
 	}()
 	return c.Conn.Read(p)
 }
+
+// trust says that the client is known now.
+func (c *conn) trust() { c.Trust(c.listener.rules.LongLines != linesReject) }
 
 // submitter is what is known now of who is at the other end.
 func (c *conn) submitter() accept.Submitter {

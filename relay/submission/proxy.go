@@ -1,7 +1,11 @@
 package submission
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,6 +19,8 @@ import (
 const (
 	proxyHeaderTime = 5 * time.Second // for the header; proxies send it with the first packet
 	proxiesWaiting  = 256             // connections whose header has not come yet
+	maxProxyV1      = 107             // octets of a header of version 1
+	maxProxyHeader  = 4 << 10         // octets of any header
 )
 
 // behind accepts for a listener that stands behind proxies. A proxy begins
@@ -93,16 +99,23 @@ func (b *behind) isProxy(a netip.Addr) bool {
 	return slices.ContainsFunc(b.l.rules.Proxies, func(p netip.Prefix) bool { return unmap(p).Contains(a) })
 }
 
-// readProxyHeader takes the header off the connection. Without a client in it
-// (LOCAL, UNKNOWN: the proxy looks whether we live) the proxy is the client.
+// readProxyHeader takes the header off the connection, in however many pieces
+// it comes. Without a client in it (LOCAL, UNKNOWN: the proxy looks whether we
+// live) the proxy is the client.
 func readProxyHeader(raw net.Conn) (arrival, error) {
-	c := proxyproto.NewConn(raw, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(proxyHeaderTime))
-	header := c.ProxyHeader() // reads it, or gives nil
-	if header == nil {
-		_, err := c.Read(nil)
-		return arrival{}, errors.Join(errors.New("no header"), err)
+	_ = raw.SetReadDeadline(time.Now().Add(proxyHeaderTime))
+	br := bufio.NewReaderSize(raw, maxProxyHeader)
+	for !wholeProxyHeader(br) {
+		if _, err := br.Peek(br.Buffered() + 1); err != nil {
+			return arrival{}, fmt.Errorf("no whole header: %w", err)
+		}
 	}
-	a := arrival{proxied{c, raw}, clientOf(raw)}
+	header, err := proxyproto.Read(br)
+	if err != nil {
+		return arrival{}, err
+	}
+	_ = raw.SetReadDeadline(time.Time{})
+	a := arrival{proxied{raw, br}, clientOf(raw)}
 	if header.Command == proxyproto.PROXY && !header.TransportProtocol.IsUnspec() {
 		client := addrPort(header.SourceAddr).Addr().WithZone("")
 		if !client.IsValid() {
@@ -113,15 +126,41 @@ func readProxyHeader(raw net.Conn) (arrival, error) {
 	return a, nil
 }
 
+// wholeProxyHeader says whether br holds a whole header, or what is none.
+func wholeProxyHeader(br *bufio.Reader) bool {
+	b, _ := br.Peek(br.Buffered())
+	switch {
+	case agree(b, proxyproto.SIGV2):
+		const fixed = 16 // octets before the addresses; the last two are their length
+		return len(b) >= fixed && len(b) >= fixed+int(binary.BigEndian.Uint16(b[fixed-2:]))
+	case agree(b, proxyproto.SIGV1):
+		return bytes.IndexByte(b, '\n') >= 0 || len(b) > maxProxyV1
+	}
+	return true
+}
+
+// agree says whether a and b are the same as far as both go.
+func agree(a, b []byte) bool {
+	n := min(len(a), len(b))
+	return bytes.Equal(a[:n], b[:n])
+}
+
 // proxied is a connection whose header was read. It can be half closed, as a
 // socket can: see guard.
 type proxied struct {
-	*proxyproto.Conn
-	raw net.Conn
+	net.Conn
+	br *bufio.Reader
+}
+
+func (p proxied) Read(b []byte) (int, error) {
+	if p.br.Buffered() > 0 {
+		return p.br.Read(b)
+	}
+	return p.Conn.Read(b)
 }
 
 func (p proxied) CloseWrite() error {
-	if t, ok := p.raw.(*net.TCPConn); ok {
+	if t, ok := p.Conn.(*net.TCPConn); ok {
 		return t.CloseWrite()
 	}
 	return errors.ErrUnsupported

@@ -8,9 +8,11 @@ import (
 	"dawk/relay/submission"
 )
 
-// One table for each RFC of the front door: what a client says, and the reply
-// that the section demands. Each line begins after EHLO; a case of several
-// commands stands in one string, and its last reply counts.
+// One table for each RFC of the front door: what a client says that is known by
+// its login only, and the reply that the section demands. Each line begins after
+// EHLO and, where it has no word of AUTH or STARTTLS, after a login; a case of
+// several commands stands in one string, and its last reply counts. What is
+// taken that the section does not demand is marked.
 type rule struct {
 	section, say, reply string
 }
@@ -33,9 +35,12 @@ var rules = []struct {
 		{"3.5.2 EXPN is not offered", "EXPN list\r\n", "502"},
 		{"3.6.2 null reverse-path", "MAIL FROM:<>\r\n", "250"},
 		{"4.1.1.1 EHLO needs a name", "EHLO\r\n", "501"},
+		{"4.1.1.1 and may have any (taken)", "HELO KM C450i_\xe9\r\nNOOP\r\n", "250"},
 		{"4.1.1.1 EHLO again resets", mailFrom + "EHLO again\r\n" + rcptTo, "503"},
 		{"4.1.1.2 MAIL twice", mailFrom + mailFrom, "503"},
-		{"4.1.1.2 without brackets", "MAIL FROM:a@example.org\r\n", "501"},
+		{"4.1.1.2 without brackets (taken)", "MAIL FROM:a@example.org\r\n", "250"},
+		{"4.1.1.2 with one bracket", "MAIL FROM:<a@example.org\r\n", "501"},
+		{"4.1.1.2 blanks of any kind (taken)", "\t MAIL \t FROM : \t<a@example.org>\t SIZE=1\r\n", "250"},
 		{"4.1.1.2 without FROM", "MAIL <a@example.org>\r\n", "501"},
 		{"4.1.1.3 RCPT before MAIL", rcptTo, "503"},
 		{"4.1.1.3 null forward-path", mailFrom + "RCPT TO:<>\r\n", "501"},
@@ -56,7 +61,9 @@ var rules = []struct {
 		{"4.1.1.11 unknown parameter of RCPT", mailFrom + "RCPT TO:<b@example.com> COLOUR\r\n", "555"},
 		{"4.1.1.11 a parameter twice", "MAIL FROM:<a@example.org> SIZE=1 SIZE=1\r\n", "501"},
 		{"4.1.2 quoted local part", mailFrom + "RCPT TO:<\"b > c\"@example.com>\r\n", "250"},
-		{"4.1.2 dots in a row", mailFrom + "RCPT TO:<b..c@example.com>\r\n", "501"},
+		{"4.1.2 dots anywhere (taken)", mailFrom + "RCPT TO:<.b..c.@example.com>\r\n", "250"},
+		{"4.1.2 an empty quoted local part", mailFrom + "RCPT TO:<\"\"@example.com>\r\n", "250"},
+		{"4.1.2 an empty local part", mailFrom + "RCPT TO:<@example.com>\r\n", "501"},
 		{"4.1.2 two at signs", mailFrom + "RCPT TO:<b@c@example.com>\r\n", "501"},
 		{"4.1.2 esmtp-value without equals", "MAIL FROM:<a@example.org> SIZE=1=2\r\n", "501"},
 		{"4.1.2 empty esmtp-value", "MAIL FROM:<a@example.org> BODY=\r\n", "501"},
@@ -65,7 +72,9 @@ var rules = []struct {
 		{"4.1.3 no literal", mailFrom + "RCPT TO:<b@[192.0.2.256]>\r\n", "501"},
 		{"4.2.4 unknown command", "FROBNICATE\r\n", "500"},
 		{"4.5.3.1.1 local part of 64", mailFrom + "RCPT TO:<" + xx64 + "@example.com>\r\n", "250"},
-		{"4.5.3.1.1 local part of 65", mailFrom + "RCPT TO:<x" + xx64 + "@example.com>\r\n", "501"},
+		{"4.5.3.1.1 local part of 65 (taken)", mailFrom + "RCPT TO:<x" + xx64 + "@example.com>\r\n", "250"},
+		{"4.5.3.1.3 a path of 998 (taken)", mailFrom + "RCPT TO:<" + strings.Repeat("x", 986) + "@example.com>\r\n", "250"},
+		{"4.5.3.1.3 and one more", mailFrom + "RCPT TO:<" + strings.Repeat("x", 987) + "@example.com>\r\n", "501"},
 		{"4.5.3.1.2 a domain too long", mailFrom + "RCPT TO:<b@" + strings.Repeat("abcdefg.", 32) + "example>\r\n", "501"},
 		{"4.5.3.1.4 a line too long", "NOOP " + strings.Repeat("x", 5000) + "\r\n", "500"},
 		{"4.5.3.1.8 more recipients than we take", mailFrom + strings.Repeat("RCPT TO:<%@example.com>\r\n", 6), "452"},
@@ -171,9 +180,12 @@ var rules = []struct {
 		{"6 wrong", "AUTH PLAIN AGFsaWNlAHdyb25n\r\n", "535 5.7.8"},
 		{"5 AUTH on MAIL", "MAIL FROM:<a@example.org> AUTH=a+2Bb@example.org\r\n", "250"},
 		{"5 AUTH=<>", "MAIL FROM:<a@example.org> AUTH=<>\r\n", "250"},
-		{"5 AUTH=<> after HELO, which offers nothing", "HELO c\r\nMAIL FROM:<a@example.org> AUTH=<>\r\n", "555"},
+		{"5 AUTH=<> after HELO, which offers nothing (taken)", "HELO c\r\nMAIL FROM:<a@example.org> AUTH=<>\r\n", "250"},
 		{"5 AUTH=<> when logged in", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nEHLO c\r\nMAIL FROM:<a@example.org> AUTH=<>\r\n", "250"},
-		{"5 bad xtext", "MAIL FROM:<a@example.org> AUTH=a+b@example.org\r\n", "501"},
+		{"5 bad xtext, of which nobody makes use (taken)", "MAIL FROM:<a@example.org> AUTH=a+b@example.org\r\n", "250"},
+		{"5 no address (taken)", "MAIL FROM:<a@example.org> BODY=7BIT AUTH=<Jane Doe> AUTH=\r\n", "250"},
+		{"4 blanks of any kind (taken)", "AUTH \t PLAIN\t AGFsaWNlAHNlY3JldA==\t\r\n", "235 2.7.0"},
+		{"4 RFC 4616 an authorization identity in another case", "AUTH PLAIN QUxJQ0UAYWxpY2UAc2VjcmV0\r\n", "235 2.7.0"},
 	}},
 	{"RFC 3207", []rule{
 		{"4 takes no argument", "STARTTLS now\r\n", "501"},
@@ -189,7 +201,7 @@ var rules = []struct {
 // RFC 2034 §3 and 3463: each of these replies has an enhanced code whose class
 // is that of the reply, but for those that may have none.
 func TestRulesOfTheRFCs(t *testing.T) {
-	l := submission.Listener{TLS: "starttls", Auth: "required", AuthWithoutTLS: true, TrustedNetworks: trustLoopback}
+	l := submission.Listener{TLS: "starttls", Auth: "optional", AuthWithoutTLS: true}
 	for _, table := range rules {
 		t.Run(table.rfc, func(t *testing.T) {
 			for _, r := range table.rules {
@@ -247,7 +259,7 @@ func TestRulesWhereNothingIsOffered(t *testing.T) {
 			-> MAIL FROM:<a@example.org> HOLDFOR=60
 			<- 555 5.5.4
 			-> MAIL FROM:<a@example.org> AUTH=<>
-			<- 555 5.5.4
+			<- 250 2.1.0
 			-> QUIT
 			<- 221`)
 	})
@@ -256,12 +268,15 @@ func TestRulesWhereNothingIsOffered(t *testing.T) {
 // lastReply says the lines of say one by one, each after the reply to the one
 // before but for groups that must come in one piece, and gives the last reply.
 func lastReply(f *fixture, say string) (last string) {
-	c := f.dial()
+	c := f.dialFrom("192.0.2.1")
 	defer c.c.Close()
 	if f.implicit {
 		c.startTLS(f)
 	}
 	f.more(c, "<- 220\n-> EHLO client.example.com\n<- 250 ")
+	if !f.implicit && !strings.Contains(say, "AUTH") && !strings.Contains(say, "STARTTLS") {
+		f.more(c, "-> AUTH PLAIN AGJvYgBzZWNyZXQ=\n<- 235")
+	}
 	if strings.HasPrefix(say, "STARTTLS\r\nN") || strings.HasPrefix(say, "NOOP\n") {
 		c.send(say) // in one piece
 		return c.reply()

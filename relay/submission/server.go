@@ -61,6 +61,9 @@ func NewServer(cfg Config, a *accept.Acceptor, auth Authenticator, seen relay.Ob
 		return nil, err
 	}
 	cfg.Hostname, _ = relay.NormalizeDomain(cfg.Hostname) // valid, says Validate; in A-labels, as the wire wants it
+	if cfg.Domain == "" {
+		cfg.Domain = cfg.Hostname
+	}
 	if cfg.CommandTimeout == 0 {
 		cfg.CommandTimeout = defaultCommandTimeout
 	}

@@ -56,6 +56,12 @@ func (s *session) mail(m guard.Mail) (err error) {
 	case rules.Auth == authRequired && !s.known():
 		return accept.Refuse(accept.ReasonAuth, 530, "5.7.0", "a login is required")
 	}
+	if m.BadFrom != nil {
+		if s.user == nil || s.user.RewriteFrom.IsNull() {
+			return &accept.Refusal{Reason: guard.ReasonSyntax, Reply: *m.BadFrom}
+		}
+		m.From = s.user.RewriteFrom
+	}
 	s.message, err = s.server.acceptor.Decide(s.submission(m), m.Size)
 	if err != nil {
 		return err
@@ -69,7 +75,9 @@ func (s *session) submission(m guard.Mail) accept.Submission {
 	_, esmtp := s.Helo()
 	who.Protocol = protocol(esmtp, m.SMTPUTF8, who.TLS != "", s.loggedIn)
 	who.AddFrom = s.listener.rules.Profile == profileDevice || s.listener.identify != nil
-	who.CompleteHeader = s.listener.domain
+	if complete := s.listener.rules.CompleteHeader; complete == nil && s.untidy || complete != nil && *complete {
+		who.CompleteHeader = s.server.cfg.Domain
+	}
 	who.HideClient = s.loggedIn && s.listener.rules.ReceivedClient == receivedHidden
 	return accept.Submission{Submitter: who, NotBefore: m.NotBefore, Content: content{s.conn.Conn},
 		Envelope: relay.Envelope{From: m.From, Body: m.Body, SMTPUTF8: m.SMTPUTF8, RequireTLS: m.RequireTLS, EnvID: m.EnvID, Ret: m.Ret}}

@@ -15,7 +15,8 @@ import (
 )
 
 // users are those of a real file, where "alice" has the password "secret", may
-// send as example.org and at most 1000 octets; "broken" cannot be looked up.
+// send as example.org and at most 1000 octets; "bob" may send what he likes, and
+// what "scanner" sends is from scanner@example.org. "broken" cannot be looked up.
 type users struct{ *identity.Users }
 
 var secretHash = sync.OnceValue(func() string {
@@ -36,6 +37,13 @@ password = "`+secretHash()+`"
 senders = ["@example.org"]
 certificates = ["pc7.example.org"]
 max_message_size = "1000"
+[[user]]
+name = "bob"
+password = "`+secretHash()+`"
+[[user]]
+name = "scanner"
+password = "`+secretHash()+`"
+rewrite_from = "scanner@example.org"
 `), 0o600))
 	u, err := identity.Open(file, nil)
 	check(t, err)

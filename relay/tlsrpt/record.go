@@ -71,7 +71,7 @@ func mailbox(uri string) (relay.Path, bool) {
 		return relay.Path{}, false
 	}
 	p, err := relay.ParsePath(address)
-	return p, err == nil && p.Domain() != "" && p.ASCII()
+	return p, err == nil && p.Domain() != "" && p.ASCII() && len(address) <= 900 // it stands in a line of the report
 }
 
 // webAddress reads an https URI. Strangers write it: no other port, no login,

@@ -51,7 +51,7 @@ func (n *Notices) plain(id relay.QueueID, to relay.Path, now time.Time, subject 
 	msgID := fmt.Sprintf("<%s.notice@%s>", id, host)
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: Mail Delivery System <postmaster@%s>\r\n", host)
-	if to.ASCII() {
+	if to.ASCII() && len(to.Wire()) <= 900 { // see below
 		fmt.Fprintf(&b, "To: %s\r\n", to.Wire())
 	}
 	fmt.Fprintf(&b, "Subject: %s\r\nDate: %s\r\nMessage-ID: %s\r\n", asciiOnly(subject), now.Format(time.RFC1123Z), msgID)

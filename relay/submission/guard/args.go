@@ -14,7 +14,8 @@ import (
 // Mail is what a MAIL command says, checked.
 type Mail struct {
 	From       relay.Path
-	Size       int64 // announced (RFC 1870); 0: not
+	BadFrom    *relay.Reply // why From could not be read, for a login; nil: it could
+	Size       int64        // announced (RFC 1870); 0: not
 	Body       relay.BodyType
 	SMTPUTF8   bool
 	RequireTLS bool
@@ -23,108 +24,30 @@ type Mail struct {
 	NotBefore  time.Time // RFC 4865 HOLDFOR or HOLDUNTIL; zero: at once
 }
 
-// Most octets of parameter values (RFC 3461 §4.2, §4.4; RFC 4954 §5), encoded.
+// Most octets of parameter values (RFC 3461 §4.2, §4.4), encoded.
 const (
-	maxORcpt   = 500
-	maxEnvID   = 100
-	maxAuthArg = 500
+	maxORcpt = 500
+	maxEnvID = 100
 )
 
-// param is one esmtp-param (RFC 5321 §4.1.2).
-type param struct {
-	key   string // upper case
-	value string
-	given bool // "KEY=…", not "KEY"
-}
-
-// splitPath reads `FROM:<path> PARAM=value …`. Spaces after the colon are
-// forgiven, since clients have sent them for forty years; a missing bracket is
-// not, since then nobody can say where the address ends.
-func splitPath(keyword, arg string) (path string, params []param, bad *relay.Reply) {
-	if len(arg) < len(keyword) || !strings.EqualFold(arg[:len(keyword)], keyword) {
-		return "", nil, reply(501, "5.5.4", "expected "+keyword+"<address>")
-	}
-	rest := strings.TrimLeft(arg[len(keyword):], " ")
-	if !strings.HasPrefix(rest, "<") {
-		return "", nil, reply(501, "5.5.4", "expected "+keyword+"<address>, with the angle brackets")
-	}
-	end := closingBracket(rest)
-	if end < 0 {
-		return "", nil, reply(501, "5.5.4", "the address has no closing angle bracket")
-	}
-	path, rest = rest[1:end], rest[end+1:]
-	if rest != "" && rest[0] != ' ' {
-		return "", nil, reply(501, "5.5.4", "expected a space after the address")
-	}
-	for word := range strings.FieldsSeq(rest) {
-		p, ok := parseParam(word)
-		if !ok {
-			return "", nil, reply(501, "5.5.4", "a parameter is not of the form KEY or KEY=value")
-		}
-		for _, q := range params {
-			if q.key == p.key {
-				return "", nil, reply(501, "5.5.4", "parameter "+p.key+" is given twice")
-			}
-		}
-		params = append(params, p)
-	}
-	return path, params, nil
-}
-
-// closingBracket finds the '>' that is not inside a quoted string.
-func closingBracket(s string) int {
-	quoted := false
-	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			if quoted {
-				i++
-			}
-		case '"':
-			quoted = !quoted
-		case '>':
-			if !quoted {
-				return i
-			}
-		}
-	}
-	return -1
-}
-
-func parseParam(word string) (p param, ok bool) {
-	key, value, given := strings.Cut(word, "=")
-	if key == "" || len(key) > 32 || key[0] == '-' || given && value == "" {
-		return p, false
-	}
-	for i := range len(key) {
-		if c := key[i]; !isAlnum(c) && c != '-' {
-			return p, false
-		}
-	}
-	// RFC 5321 §4.1.2 esmtp-value, with UTF-8 by RFC 6531 §3.3. Control
-	// characters and spaces were refused or split on before.
-	if strings.Contains(value, "=") {
-		return p, false
-	}
-	return param{strings.ToUpper(key), value, given}, true
-}
-
-func isAlnum(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-}
-
-// parsePath is relay.ParsePath with the reply that each of its errors gets.
-// Non-ASCII mailboxes need SMTPUTF8 on MAIL (RFC 6531 §3.4 and §3.5).
-func parsePath(s string, utf8OK bool) (relay.Path, *relay.Reply) {
+// address is relay.ParsePath with the reply that each of its errors gets.
+// Non-ASCII mailboxes need SMTPUTF8 on MAIL (RFC 6531 §3.4 and §3.5). A
+// mailbox without a domain gets ours, where that is allowed.
+func (c *Config) address(s string, utf8OK bool) (relay.Path, *relay.Reply) {
 	if !utf8OK && !isASCII(s) {
 		return relay.Path{}, reply(553, "5.6.7", "an address outside ASCII needs SMTPUTF8 on MAIL")
 	}
 	p, err := relay.ParsePath(s)
+	if err != nil && c.Domain != "" {
+		if ours, err := relay.ParsePath(s + "@" + c.Domain); err == nil {
+			return ours, nil
+		}
+	}
 	switch {
 	case err == nil:
 		return p, nil
 	case errors.Is(err, relay.ErrPathTooBig):
-		return p, reply(501, "5.1.3", "the address is longer than RFC 5321 allows")
+		return p, reply(501, "5.1.3", "the address is longer than 998 octets")
 	case errors.Is(err, relay.ErrDomain):
 		return p, reply(501, "5.1.3", "the domain of the address is not valid")
 	}
@@ -133,14 +56,14 @@ func parsePath(s string, utf8OK bool) (relay.Path, *relay.Reply) {
 
 // standing is what a session has at the time of a MAIL command.
 type standing struct {
-	tls  bool
-	auth bool // AUTH was offered to it, or it has logged in
-	now  time.Time
+	tls    bool
+	authed bool
+	now    time.Time
 }
 
 // parseMail reads the argument of MAIL (RFC 5321 §4.1.1.2).
 func parseMail(arg string, cfg *Config, at standing) (m Mail, bad *relay.Reply) {
-	path, params, bad := splitPath("FROM:", arg)
+	path, params, bad := cutPath("FROM", arg, cfg.Untidy)
 	if bad != nil {
 		return m, bad
 	}
@@ -149,7 +72,10 @@ func parseMail(arg string, cfg *Config, at standing) (m Mail, bad *relay.Reply) 
 			return m, bad
 		}
 	}
-	m.From, bad = parsePath(path, m.SMTPUTF8)
+	m.From, bad = cfg.address(path, m.SMTPUTF8)
+	if at.authed { // the user may have an address of his own instead
+		m.BadFrom, bad = bad, nil
+	}
 	return m, bad
 }
 
@@ -181,18 +107,6 @@ func (m *Mail) set(p param, cfg *Config, at standing) *relay.Reply {
 		m.SMTPUTF8 = true
 	case "RET", "ENVID":
 		return m.setDSN(p)
-	case "AUTH": // RFC 4954 §5: who submitted it first. Nobody's word counts here, so it is checked and dropped
-		if !at.auth {
-			return unknownParam(p.key)
-		}
-		v, ok := decodeXtext(p.value)
-		if ok && v != "<>" {
-			_, err := relay.ParsePath(v)
-			ok = err == nil && v != "" && len(p.value) <= maxAuthArg
-		}
-		if !ok {
-			return reply(501, "5.5.4", "AUTH takes <> or an address as xtext")
-		}
 	case "REQUIRETLS": // RFC 8689 §2: over TLS only, no value
 		if !cfg.RequireTLS {
 			return unknownParam(p.key)
@@ -260,8 +174,8 @@ func (m *Mail) setHold(p param, cfg *Config, now time.Time) *relay.Reply {
 }
 
 // parseRcpt reads the argument of RCPT (RFC 5321 §4.1.1.3).
-func parseRcpt(arg string, utf8OK bool) (r relay.Recipient, bad *relay.Reply) {
-	path, params, bad := splitPath("TO:", arg)
+func parseRcpt(arg string, cfg *Config, utf8OK bool) (r relay.Recipient, bad *relay.Reply) {
+	path, params, bad := cutPath("TO", arg, cfg.Untidy)
 	if bad != nil {
 		return r, bad
 	}
@@ -286,7 +200,7 @@ func parseRcpt(arg string, utf8OK bool) (r relay.Recipient, bad *relay.Reply) {
 			return r, unknownParam(p.key)
 		}
 	}
-	r.Path, bad = parsePath(path, utf8OK)
+	r.Path, bad = cfg.address(path, utf8OK)
 	return r, bad
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -24,11 +25,19 @@ var (
 	ErrTransfer = errors.New("the message was cut off")
 	ErrStalled  = fmt.Errorf("%w: it stopped moving", ErrTransfer)
 	ErrEndless  = fmt.Errorf("%w: it was far above the limit", ErrTransfer)
+	ErrReset    = fmt.Errorf("%w: the client broke the connection", ErrTransfer)
+	ErrLineEnds = fmt.Errorf("%w: its lines do not end as the commands did", ErrTransfer)
 )
 
 const (
 	maxTextLine = 998 // octets without CRLF (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)
-	bodyBuffer  = 64 << 10
+
+	// A client that speaks CRLF and ends its message by LF.LF waits for an
+	// answer. It gets one after lfDotTime, unless more than maxLFDot octets (a
+	// pipelined QUIT) came behind that end: then it was content.
+	lfDotTime  = 5 * time.Second
+	maxLFDot   = 16
+	bodyBuffer = 64 << 10
 
 	// Content past the limit is still read, within bounds, so that the client
 	// hears why.
@@ -47,8 +56,11 @@ var bodyBuffers = sync.Pool{New: func() any { b := make([]byte, bodyBuffer); ret
 
 // bodyState is the reader of one message.
 type bodyState struct {
+	lf      bool // lines end in LF and hold no CR: see Config.AnyLineEnd
 	started bool // 354 was promised
-	ended   bool // CRLF.CRLF was seen
+	ended   bool // CRLF.CRLF was seen, or with lf LF.LF
+	cr      bool // with lf: a CR was seen
+	lfDot   int  // octets since the client ended a message by LF.LF, which ends none; 0: it did not
 	after   newline
 	partial bool  // the line began in an earlier buffer
 	col     int   // octets of the current line so far
@@ -74,14 +86,18 @@ func (g *Conn) WriteTo(dst io.Writer) (int64, error) {
 	if g.err != nil || g.verb != verbData || g.body.started {
 		return 0, fmt.Errorf("%w: no message is due", ErrTransfer)
 	}
-	g.body.started = true
+	g.body.started, g.body.lf = true, g.ends == endsLF
 	g.out = append(g.out, "354 end the message with <CR><LF>.<CR><LF>\r\n"...)
 	g.trace(false, "354 end the message with <CR><LF>.<CR><LF>")
 	g.takeBuffer()
 	began := time.Now()
 	for {
 		g.body.take(g, dst)
-		if g.body.ended {
+		switch {
+		case g.body.cr:
+			_ = g.fail("", reply(554, "5.6.11", "the lines ended in LF so far, and the message has a CR, closing the connection"))
+			return g.body.written, ErrLineEnds
+		case g.body.ended:
 			return g.body.written, g.body.err
 		}
 		if err := g.fillBody(began); err != nil {
@@ -119,18 +135,28 @@ func (g *Conn) fillBody(began time.Time) error {
 	had := g.w - g.r
 	err := error(nil)
 	if !slow {
-		deadline := time.Now().Add(g.cfg.DataTimeout)
+		timeout := g.cfg.DataTimeout
+		if b.lfDot > 0 {
+			timeout = min(timeout, lfDotTime)
+		}
+		deadline := time.Now().Add(timeout)
 		err = g.fill(deadline)
 		if err != nil && isTimeout(err) && time.Now().Before(deadline) {
 			return nil // a Shutdown that meant the command before: try again
 		}
 	}
 	switch {
+	case b.lfDot > 0 && err != nil && isTimeout(err):
+		_ = g.fail("", reply(554, "5.6.11", "the end of the message must be <CR><LF>.<CR><LF>, not a dot between bare LFs (RFC 5321 section 2.3.8), closing the connection"))
+		return ErrLineEnds
 	case slow || err != nil && isTimeout(err):
 		_ = g.fail("", reply(421, "4.4.2", fmt.Sprintf("the message stopped moving for %v, closing the connection", g.cfg.DataTimeout)))
 		return ErrStalled
 	case err != nil:
 		g.end(net.ErrClosed)
+		if errors.Is(err, syscall.ECONNRESET) {
+			return ErrReset
+		}
 		return fmt.Errorf("%w: %w", ErrTransfer, err)
 	}
 	b.n += int64(g.w - g.r - had)
@@ -148,22 +174,24 @@ func (b *bodyState) take(g *Conn, dst io.Writer) {
 			break
 		}
 		line := buf[n : n+i+1]
-		if b.after == crlf && !b.partial && len(line) == 3 && line[0] == '.' && line[1] == '\r' {
+		if b.isEnd(line) {
 			b.put(dst, buf[span:n])
 			b.ended = true
-			g.r += n + 3
+			g.r += n + len(line)
 			return
 		}
 		n += i + 1
 		// The common line needs nothing: it ends in CRLF, holds no other CR, is
 		// not too long and has no dot in front.
-		if i > 0 && bytes.IndexByte(line, '\r') == i-1 && i <= maxTextLine+1 && line[0] != '.' && !b.partial && bytes.IndexByte(line, 0) < 0 {
-			b.after = crlf
+		if i > 0 && bytes.IndexByte(line, '\r') == i-1 && i <= maxTextLine+1 && line[0] != '.' && !b.partial && !b.lf && bytes.IndexByte(line, 0) < 0 {
+			b.after, b.lfDot = crlf, 0
 			continue
 		}
 		b.put(dst, buf[span:n-i-1])
-		b.mend(&g.cfg, dst, line)
-		span = n
+		b.mend(g, dst, line)
+		if span = n; b.cr {
+			return
+		}
 	}
 	b.put(dst, buf[span:n])
 	g.r += n
@@ -172,21 +200,33 @@ func (b *bodyState) take(g *Conn, dst io.Writer) {
 		if rest[len(rest)-1] == '\r' {
 			rest = rest[:len(rest)-1]
 		}
-		b.mend(&g.cfg, dst, rest)
+		b.mend(g, dst, rest)
 		g.r += len(rest)
 	}
 }
 
+// isEnd says whether a line is the one that ends the message.
+func (b *bodyState) isEnd(line []byte) bool {
+	end := ".\r\n"
+	if b.lf {
+		end = ".\n"
+	}
+	return b.after == crlf && !b.partial && string(line) == end
+}
+
 // mend does what the policy says about a line, or a part of one, that is not
 // plain. It may change line.
-func (b *bodyState) mend(cfg *Config, dst io.Writer, line []byte) {
+func (b *bodyState) mend(g *Conn, dst io.Writer, line []byte) {
 	text, whole := bytes.CutSuffix(line, []byte("\n"))
 	ended := crlf
-	if whole && bytes.HasSuffix(text, []byte("\r")) {
+	if b.lf {
+		b.cr = b.cr || bytes.IndexByte(text, '\r') >= 0
+	} else if whole && bytes.HasSuffix(text, []byte("\r")) {
 		text = text[:len(text)-1]
 	} else if whole {
 		ended = bareLF
 	}
+	b.countLFDot(line, ended == bareLF && !b.partial && string(text) == ".")
 	if !b.partial && len(text) > 0 && text[0] == '.' {
 		// RFC 5321 §4.5.2. Behind a bare LF only a doubled dot is certain to be
 		// stuffing: that client's lines are not SMTP's.
@@ -198,16 +238,28 @@ func (b *bodyState) mend(cfg *Config, dst io.Writer, line []byte) {
 		b.fault(ErrNUL)
 	}
 	if ended == bareLF || bytes.IndexByte(text, '\r') >= 0 {
-		if !cfg.Normalize {
+		if !g.cfg.Normalize {
 			b.fault(ErrBareNewline)
 		}
 		text = spaceCRs(text, whole)
 	}
-	b.write(cfg, dst, text)
+	b.write(&g.cfg, dst, text)
 	b.partial = !whole
 	if whole {
 		b.put(dst, []byte("\r\n"))
 		b.after, b.col = ended, 0
+	}
+}
+
+// countLFDot counts the octets behind an end of the wrong kind.
+func (b *bodyState) countLFDot(line []byte, isDot bool) {
+	switch {
+	case isDot:
+		b.lfDot = 1
+	case b.lfDot > 0:
+		if b.lfDot += len(line); b.lfDot > maxLFDot {
+			b.lfDot = 0
+		}
 	}
 }
 

@@ -90,8 +90,7 @@ func (g *Conn) command(b []byte) (forward bool, code int, err error) {
 		g.trace(true, "(secret)")
 		return g.authResponse(line)
 	}
-	word, arg, _ := strings.Cut(line, " ")
-	word, arg = strings.ToUpper(word), strings.TrimRight(arg, " ")
+	word, arg := cutCommand(line)
 	g.traceCommand(word, line)
 	if word != "RCPT" {
 		g.sess.commands++
@@ -172,27 +171,23 @@ func (g *Conn) syntax(r *relay.Reply) (bool, int, error) {
 	return false, g.answer(ReasonSyntax, r), nil
 }
 
-// hello checks the name: what RFC 5321 §4.1.1.1 allows and, since devices send
-// anything, other printable words too. What is believed of it is decided where
-// it is used.
+// hello takes any name, since devices send anything (RFC 5321 §4.1.4 forbids
+// refusing one that is not true). What is believed of it is decided where it is
+// used.
 func (g *Conn) hello(v verb, name string) (bool, int, error) {
-	if g.cfg.AnyHelo {
-		name = anyHelo(name)
-	}
-	if name == "" {
+	if name == "" && !g.cfg.Untidy {
 		return g.syntax(reply(501, "5.5.4", string(v)+" takes the name of the client"))
 	}
-	if len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return g.syntax(reply(501, "5.5.4", "that is not a host name"))
-	}
-	g.sess.newHelo = name
+	g.sess.newHelo = anyHelo(name)
 	return g.forward(v, string(v)+" client")
 }
 
-// anyHelo makes one printable word of whatever a device calls itself.
+const unknownHelo = "unknown" // a client without a name
+
+// anyHelo makes one printable word of whatever a client calls itself.
 func anyHelo(name string) string {
 	if name == "" {
-		return "unknown"
+		return unknownHelo
 	}
 	word := strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
@@ -205,7 +200,7 @@ func anyHelo(name string) string {
 
 func (g *Conn) mailCommand(arg string) (bool, int, error) {
 	switch {
-	case g.sess.helo == "":
+	case g.sess.helo == "" && !g.cfg.Untidy:
 		return g.sequence("send EHLO first")
 	case g.sess.mail != nil:
 		return g.sequence("a transaction is open already; send RSET to drop it") // RFC 5321 §4.1.4
@@ -213,7 +208,7 @@ func (g *Conn) mailCommand(arg string) (bool, int, error) {
 		return g.syntax(reply(501, "5.5.2", "that is not valid UTF-8"))
 	}
 	_, overTLS := g.TLS()
-	m, bad := parseMail(arg, &g.cfg, standing{tls: overTLS, auth: g.sess.offered || g.sess.authed, now: time.Now()})
+	m, bad := parseMail(arg, &g.cfg, standing{tls: overTLS, authed: g.sess.authed, now: time.Now()})
 	switch {
 	case bad != nil && bad.Code == 552:
 		return false, g.answer(ReasonSize, bad), nil
@@ -221,6 +216,10 @@ func (g *Conn) mailCommand(arg string) (bool, int, error) {
 		return g.syntax(bad)
 	}
 	g.sess.newMail = m
+	if g.sess.helo == "" { // go-smtp hears a HELO before it: see finishReply
+		g.sess.helo, g.sess.noHelo = unknownHelo, true
+		return g.forward(verbMail, "HELO client\r\nMAIL FROM:<>")
+	}
 	return g.forward(verbMail, "MAIL FROM:<>")
 }
 
@@ -231,7 +230,7 @@ func (g *Conn) rcptCommand(arg string) (bool, int, error) {
 	case !utf8.ValidString(arg):
 		return g.syntax(reply(501, "5.5.2", "that is not valid UTF-8"))
 	}
-	r, bad := parseRcpt(arg, g.sess.mail.SMTPUTF8)
+	r, bad := parseRcpt(arg, &g.cfg, g.sess.mail.SMTPUTF8)
 	if bad != nil {
 		return g.syntax(bad)
 	}
@@ -275,16 +274,17 @@ func (g *Conn) authCommand(arg string) (bool, int, error) {
 	case arg == "":
 		return g.syntax(reply(501, "5.5.4", "AUTH takes a mechanism"))
 	}
-	mech, initial, hasInitial := strings.Cut(arg, " ")
+	mech, initial := cutWord(arg)
+	initial = strings.TrimLeft(initial, blanks)
 	if len(mech) > 20 || strings.ContainsFunc(mech, func(r rune) bool {
 		return r >= 0x80 || !isAlnum(byte(r)) && r != '-' && r != '_'
 	}) {
 		return g.syntax(reply(501, "5.5.4", "that is not the name of a mechanism"))
 	}
-	if hasInitial && initial != "=" && !isBase64(initial) {
+	if initial != "=" && !isBase64(initial) {
 		return g.syntax(reply(501, "5.5.2", "the initial response is not base64"))
 	}
-	return g.forward(verbAuth, "AUTH "+arg)
+	return g.forward(verbAuth, strings.TrimRight("AUTH "+mech+" "+initial, " "))
 }
 
 // authResponse hands on the answer to a 334.

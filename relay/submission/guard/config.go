@@ -46,8 +46,16 @@ type Config struct {
 	// stressTimeout for a command, and one error. Nil: never.
 	Stress func() bool
 
-	AnyHelo   bool // a HELO of nothing, or of words that are no name, is taken as it is
-	Normalize bool // bare CR and LF in content are mended, not refused; commands may end in LF
+	// Untidy is for clients that are known without a login: what only devices
+	// and scripts send is taken. MAIL needs no HELO and HELO no name, and an
+	// address may have a name or only one of its brackets.
+	Untidy bool
+	Domain string // of addresses without one; "": they are refused
+	// AnyLineEnd lets the first command in the clear decide whether lines end
+	// in CRLF or in LF, from then on and nowhere in the other way.
+	AnyLineEnd bool
+
+	Normalize bool // bare CR and LF in content are mended, not refused
 	Fold      bool // lines of more than 998 octets pass, to be folded, and are not refused
 
 	// Refused is called for each refusal that the guard decides by itself.
@@ -66,7 +74,9 @@ const (
 	ReasonSyntax   = "syntax"
 	ReasonSequence = "sequence"
 	ReasonSize     = "size"     // announced by SIZE
-	ReasonLine     = "line"     // bare CR or LF, or control characters, in a command, or one that is too long
+	ReasonLine     = "line"     // bare CR or control characters in a command, or one that is too long
+	ReasonLineEnd  = "line_end" // commands that end in LF where they must end in CRLF, or in both
+	ReasonReset    = "reset"    // the client broke the connection (RST) before a message was taken
 	ReasonTLS      = "tls"      // failed handshakes, plain text behind STARTTLS
 	ReasonTimeout  = "timeout"  // of a command
 	ReasonErrors   = "errors"   // too many of them

@@ -48,6 +48,7 @@ type Conn struct {
 	out   []byte // replies that were not sent yet
 	pend  []byte // rest of the line that go-smtp is being given
 
+	ends  lineEnd
 	verb  verb   // what go-smtp was given last
 	reply []byte // its answer so far
 	sess  session
@@ -64,7 +65,7 @@ type session struct {
 	helo     string // "" before HELO or EHLO
 	esmtp    bool
 	newHelo  string // of the command in progress
-	offered  bool   // AUTH, in the answer to EHLO
+	noHelo   bool   // go-smtp was given a HELO with the MAIL in progress
 	authed   bool
 	inAuth   bool // a 334 waits for its answer
 	badB64   bool
@@ -74,6 +75,7 @@ type session struct {
 	rcpts    int  // accepted
 	errors   int  // 5yz since the last message
 	commands int  // but RCPT since the last message
+	taken    bool // a message was, on this connection
 	trusted  bool // more errors are forgiven
 	dot      bool // go-smtp was given its empty message
 }
@@ -96,7 +98,11 @@ const (
 // New puts a guard around c, a connection as it came from the network.
 func New(c net.Conn, cfg Config) *Conn {
 	small := make([]byte, idleBuffer)
-	return &Conn{cfg: cfg, raw: c, c: c, in: small, small: small}
+	g := &Conn{cfg: cfg, raw: c, c: c, in: small, small: small, ends: endsCRLF}
+	if cfg.AnyLineEnd {
+		g.ends = endsUnknown
+	}
+	return g
 }
 
 // Helo is the name that the client gave with HELO or EHLO, printable ASCII
@@ -132,8 +138,8 @@ func (g *Conn) TLS() (state tls.ConnectionState, ok bool) {
 }
 
 // Trust says that the client is known, by login or network: ten times as many
-// errors are forgiven.
-func (g *Conn) Trust() { g.sess.trusted = true }
+// errors are forgiven. fold says whether its long lines are folded.
+func (g *Conn) Trust(fold bool) { g.sess.trusted, g.cfg.Fold = true, fold }
 
 // LocalAddr and RemoteAddr are those of the socket.
 func (g *Conn) LocalAddr() net.Addr  { return g.raw.LocalAddr() }
@@ -332,7 +338,7 @@ func (g *Conn) startTLS() error {
 		return g.fail("", nil)
 	}
 	_ = g.raw.SetDeadline(time.Time{})
-	g.c, g.tls = tc, tc
+	g.c, g.tls, g.ends = tc, tc, endsCRLF
 	return nil
 }
 

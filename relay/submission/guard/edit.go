@@ -19,6 +19,10 @@ func (g *Conn) finishReply() (code int) {
 		g.sess.inAuth = true
 	}
 	g.verb = verbNone
+	if g.sess.noHelo { // the answer to the HELO that the client did not send
+		_, answer, _ = bytes.Cut(answer, []byte("\r\n"))
+		g.sess.noHelo = false
+	}
 	if v == verbData {
 		answer = g.finishData(answer)
 	}
@@ -46,7 +50,6 @@ func (g *Conn) edit(v verb, code int, answer []byte) string {
 	case (v == verbEhlo || v == verbHelo) && code == 250:
 		g.sess.helo, g.sess.esmtp = g.sess.newHelo, v == verbEhlo
 		g.sess.mail, g.sess.rcpts = nil, 0 // RFC 5321 §4.1.4: as if by RSET
-		g.sess.offered = false
 		if v == verbEhlo {
 			return g.extensions(answer)
 		}
@@ -84,7 +87,7 @@ func (g *Conn) finishData(answer []byte) []byte {
 	}
 	if g.body.started && g.body.ended {
 		if lastCode(answer) == 250 {
-			g.sess.errors, g.sess.commands = 0, 0
+			g.sess.errors, g.sess.commands, g.sess.taken = 0, 0, true
 		}
 	}
 	return answer
@@ -112,7 +115,6 @@ func (g *Conn) extensions(answer []byte) string {
 		switch word {
 		case "PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "DSN", "AUTH":
 			keep = append(keep, line[4:])
-			g.sess.offered = g.sess.offered || word == "AUTH"
 		}
 	}
 	keep = append(keep, sizeKeyword(g.cfg.MaxSize))

@@ -2,7 +2,9 @@ package guard
 
 import (
 	"bytes"
+	"errors"
 	"net"
+	"syscall"
 	"time"
 
 	"dawk/relay"
@@ -37,7 +39,7 @@ func (g *Conn) readLine() (line []byte, bad *relay.Reply, err error) {
 			}
 			return nil, nil, g.fail(ReasonTLS, reply(500, "5.5.1", advice))
 		}
-		if looked > maxLine && (looked > maxAuthLine || !g.isAuth()) {
+		if looked > maxLine && (looked > maxAuthLine || !g.isAuth(g.in[g.r:g.w])) {
 			return g.discardLine(deadline)
 		}
 		if looked == len(g.in) {
@@ -54,9 +56,10 @@ func (g *Conn) stressed() bool {
 	return !g.sess.trusted && g.cfg.Stress != nil && g.cfg.Stress()
 }
 
-// isAuth says whether the line being read may be as long as AUTH needs.
-func (g *Conn) isAuth() bool {
-	return g.sess.inAuth || g.w-g.r > 5 && bytes.EqualFold(g.in[g.r:g.r+5], []byte("AUTH "))
+// isAuth says whether a line may be as long as AUTH needs.
+func (g *Conn) isAuth(line []byte) bool {
+	line = bytes.TrimLeft(line, blanks)
+	return g.sess.inAuth || len(line) > 4 && bytes.EqualFold(line[:4], []byte("AUTH")) && bytes.IndexByte([]byte(blanks), line[4]) >= 0
 }
 
 // lost ends the connection that could not be read from between commands.
@@ -66,6 +69,8 @@ func (g *Conn) lost(err error) error {
 		return g.fail(ReasonShutdown, reply(421, "4.3.2", g.cfg.Hostname+" is shutting down, try again later"))
 	case isTimeout(err):
 		return g.fail(ReasonTimeout, reply(421, "4.4.2", "no command for too long, closing the connection"))
+	case errors.Is(err, syscall.ECONNRESET) && g.cfg.Untidy && g.sess.commands > 0 && !g.sess.taken:
+		g.refused(ReasonReset, &relay.Reply{Text: "the client broke the connection"})
 	}
 	g.end(net.ErrClosed)
 	return g.err
@@ -73,7 +78,7 @@ func (g *Conn) lost(err error) error {
 
 // discardLine throws an over-long line away, so that one answer fits it.
 func (g *Conn) discardLine(deadline time.Time) ([]byte, *relay.Reply, error) {
-	for gone := 0; gone < maxDiscard; {
+	for gone := 0; gone < maxDiscard && g.ends == endsCRLF; {
 		if i := bytes.IndexByte(g.in[g.r:g.w], '\n'); i >= 0 {
 			g.r += i + 1
 			g.sess.inAuth = false
@@ -88,24 +93,47 @@ func (g *Conn) discardLine(deadline time.Time) ([]byte, *relay.Reply, error) {
 	return nil, nil, g.fail(ReasonLine, reply(500, "5.5.2", "the line is too long, closing the connection"))
 }
 
-// checkLine demands CRLF (RFC 5321 §2.3.8) and refuses control characters, so
-// that none can come out again in a header, a log or another's session.
+// lineEnd is what ends the lines of a client.
+type lineEnd uint8
+
+const (
+	endsUnknown lineEnd = iota // the first command decides: see Config.AnyLineEnd
+	endsCRLF
+	endsLF
+)
+
+// checkEnd demands one and the same end of all lines: CRLF (RFC 5321 §2.3.8),
+// or LF for a client that began so where it may. Where a line with another end
+// ends, client and server disagree, and nothing after it can be trusted.
+func (g *Conn) checkEnd(line []byte) ([]byte, error) {
+	text, crlf := bytes.CutSuffix(line, []byte("\r"))
+	if g.ends == endsUnknown {
+		g.ends = endsCRLF
+		if !crlf && g.tls == nil {
+			g.ends = endsLF
+		}
+	}
+	switch bare := bytes.IndexByte(text, '\r') >= 0; {
+	case g.ends == endsLF && (crlf || bare):
+		return nil, g.fail(ReasonLineEnd, reply(500, "5.5.2", "the lines ended in LF so far, and this one has a CR, closing the connection"))
+	case g.ends == endsCRLF && !crlf:
+		return nil, g.fail(ReasonLineEnd, reply(500, "5.5.2", "a line must end in CRLF, not in a bare LF (RFC 5321 section 2.3.8), closing the connection"))
+	case bare:
+		return nil, g.fail(ReasonLine, reply(500, "5.5.2", "a bare CR in a command (RFC 5321 section 2.3.8), closing the connection"))
+	}
+	return text, nil
+}
+
+// checkLine takes the end off a line and refuses control characters but tabs,
+// so that none can come out again in a header, a log or another's session.
 func (g *Conn) checkLine(line []byte) ([]byte, *relay.Reply, error) {
-	n := len(line)
-	switch {
-	case n > 0 && line[n-1] == '\r':
-		line = line[:n-1]
-	case !g.cfg.Normalize:
-		// Where this line ends is what client and server disagree about:
-		// nothing after it can be trusted.
-		return nil, nil, g.fail(ReasonLine, reply(500, "5.5.2", "a line must end in CRLF, not in a bare LF (RFC 5321 section 2.3.8), closing the connection"))
+	line, err := g.checkEnd(line)
+	if err != nil {
+		return nil, nil, err
 	}
-	if bytes.IndexByte(line, '\r') >= 0 {
-		return nil, nil, g.fail(ReasonLine, reply(500, "5.5.2", "a bare CR in a command (RFC 5321 section 2.3.8), closing the connection"))
-	}
-	line = bytes.TrimRight(line, " \t") // RFC 5321 §4.1.1: white space there is tolerated
+	line = bytes.Trim(line, blanks) // RFC 5321 §4.1.1: white space at the end is tolerated
 	max := maxLine
-	if g.sess.inAuth || len(line) > 5 && bytes.EqualFold(line[:5], []byte("AUTH ")) {
+	if g.isAuth(line) {
 		max = maxAuthLine
 	}
 	if len(line)+2 > max {
@@ -113,7 +141,7 @@ func (g *Conn) checkLine(line []byte) ([]byte, *relay.Reply, error) {
 		return nil, reply(500, "5.5.2", "the line is too long"), nil
 	}
 	for _, c := range line {
-		if c < ' ' || c == 0x7f {
+		if c < ' ' && c != '\t' || c == 0x7f {
 			return nil, reply(500, "5.5.2", "a control character in a command"), nil
 		}
 	}

@@ -17,7 +17,8 @@ import (
 
 // ListenerConfig is one [[listener]].
 type ListenerConfig struct {
-	// `"0.0.0.0:587"`, `"[::]:587"`, `"192.0.2.10:25"`: an IP address and a port. Or `"unix:/run/dawk/smtp.sock"`:
+	// `"192.0.2.10:25"`: an IP address and a port. `"0.0.0.0:587"` is every IPv4 address of the machine,
+	// `"[::]:587"` and `":587"` every address. Or `"unix:/run/dawk/smtp.sock"`:
 	// its clients count as 127.0.0.1
 	// Default: required
 	Address string `toml:"address"`
@@ -34,12 +35,15 @@ type ListenerConfig struct {
 	AuthWithoutTLS bool `toml:"auth_without_tls"`
 	// oldest TLS spoken: `"1.0"`, `"1.1"`, `"1.2"`, `"1.3"`
 	MinTLS string `toml:"min_tls"`
-	// a CR or LF that stands alone: `"reject"` the message, or `"normalize"` it (old devices)
-	// Default: `"reject"`; for devices `"normalize"`
+	// a CR or LF that stands alone: `"reject"` the message (554 5.6.11), or `"normalize"` it
+	// Default: `"normalize"` for `trusted_networks` and devices; else `"reject"`
 	BareNewline string `toml:"bare_newline"`
-	// lines over 998 octets: `"reject"` the message (554 5.6.0), or `"fold"` them
-	// Default: `"reject"`; for devices `"fold"`
+	// lines over 998 octets: `"reject"` the message (554 5.6.0), or `"fold"` them. A signed message is never folded
+	// Default: `"fold"` for whoever may send
 	LongLines string `toml:"long_lines"`
+	// whether addresses of the header without a domain (`From: root`) get `[sendmail] domain`
+	// Default: for `trusted_networks` and devices
+	CompleteHeader *bool `toml:"complete_header"`
 	// whether the Received field shows the address of clients that logged in: `"hidden"`, `"full"`
 	ReceivedClient string `toml:"received_client"`
 	// `"device"`: for printers and scanners. See [devices.md](devices.md)
@@ -193,7 +197,7 @@ func (l *ListenerConfig) submission() submission.Listener {
 		Address: l.Address, TLS: l.TLS, Auth: l.Auth,
 		TrustedNetworks: relay.Prefixes(l.TrustedNetworks),
 		RequireTLS:      l.RequireTLS, AuthWithoutTLS: l.AuthWithoutTLS, MinTLS: l.MinTLS,
-		BareNewline: l.BareNewline, LongLines: l.LongLines, ReceivedClient: l.ReceivedClient,
+		BareNewline: l.BareNewline, LongLines: l.LongLines, ReceivedClient: l.ReceivedClient, CompleteHeader: l.CompleteHeader,
 		Profile: l.Profile, Ciphers: l.Ciphers, Proxies: relay.Prefixes(l.Proxies), SocketMode: l.SocketMode,
 		PerClient: l.Policy(),
 	}
@@ -203,6 +207,7 @@ func (l *ListenerConfig) submission() submission.Listener {
 func (c *Config) SubmissionConfig(log *slog.Logger) submission.Config {
 	out := submission.Config{
 		Hostname:            c.Hostname,
+		Domain:              c.Sendmail.Domain,
 		MaxMessageSize:      int64(c.Limits.MaxMessageSize),
 		MaxRecipients:       c.Limits.MaxRecipients,
 		MaxConnections:      c.Limits.MaxConnections,

@@ -14,7 +14,7 @@ type SendmailConfig struct {
 	Socket string `toml:"socket"`
 	// the folder where mail waits while the relay does not run; `""`: none
 	Drop string `toml:"drop"`
-	// of addresses without one: `root` becomes `root@domain`
+	// of addresses without one: `root` becomes `root@domain`. Over SMTP too, for clients that need no login and devices
 	// Default: `hostname`
 	Domain string `toml:"domain"`
 	// a file of aliases, as local mail programs have it: `"/etc/aliases"`. Mail that programs of this machine send to

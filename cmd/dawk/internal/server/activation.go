@@ -54,6 +54,10 @@ func inheritSockets() (*inherited, error) {
 func (i *inherited) listen(network, address string) (net.Listener, error) {
 	k := slices.IndexFunc(i.open, func(ln net.Listener) bool { return sameAddress(ln.Addr(), network, address) })
 	if k < 0 {
+		// Go would take 0.0.0.0 for all addresses, those of IPv6 included.
+		if ap, err := netip.ParseAddrPort(address); network == "tcp" && err == nil && ap.Addr().Is4() {
+			network = "tcp4"
+		}
 		return net.Listen(network, address)
 	}
 	ln := i.open[k]

@@ -51,7 +51,7 @@ func (s *Server) listenLocal() (err error) {
 			return err
 		}
 		s.local.socket = l
-		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: at.Policy(), Domain: s.localDomain(), Recipients: aliases.Recipients})
+		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: at.Policy(), Recipients: aliases.Recipients})
 		s.log.Info("listening", "socket", at.Socket, "for", "dawk sendmail")
 		if err := s.listenMailq(at.Socket); err != nil {
 			return err
