@@ -381,3 +381,30 @@ func TestLongestPath(t *testing.T) {
 		t.Errorf("%d octets: %s", len(said), said)
 	}
 }
+
+// Addresses of the header get our domain where those of the envelope do, unless
+// the listener says otherwise.
+func TestCompleteHeaderOverSMTP(t *testing.T) {
+	yes, no := true, false
+	login := "<- 220\n-> EHLO c\n<- 250\n-> AUTH PLAIN AGJvYgBzZWNyZXQ=\n<- 235\n"
+	plain := submission.Listener{TLS: "off", AuthWithoutTLS: true}
+	for _, c := range []struct {
+		name, hello string
+		l           submission.Listener
+		key         *bool
+		want        string
+	}{
+		{"a trusted network", hello, trusted(), nil, "From: root@relay.example.org (Cron Daemon)"},
+		{"a device", hello, device(), nil, "From: root@relay.example.org (Cron Daemon)"},
+		{"a trusted network, not", hello, trusted(), &no, "From: root (Cron Daemon)"},
+		{"a login", login, plain, nil, "From: root (Cron Daemon)"},
+		{"a login too", login, plain, &yes, "From: root@relay.example.org (Cron Daemon)"},
+	} {
+		c.l.CompleteHeader = c.key
+		f := start(t, options{listener: c.l})
+		f.more(f.play(c.hello+envel+data), "-> From: root (Cron Daemon)\n->\n-> .\n<- 250\n-> QUIT\n<- 221")
+		if m := f.q.messages()[0]; !strings.Contains(m.header(), "\r\n"+c.want) {
+			t.Errorf("%s: %q", c.name, m.header())
+		}
+	}
+}
