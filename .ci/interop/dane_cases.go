@@ -14,6 +14,8 @@ func daneCases() []testCase {
 		{"2 1 1 of another authority", "stranger." + daneDomain, delayed + `.*tls_policy=dane .*status=4\.7\.5 `, "none of those that DNS names"},
 		{"a record changed under its signature", "bogus." + daneDomain, delayed + `.*status=4\.4\.3 .*cannot look up the TLSA records`, "cannot look up the TLSA records"},
 		{"a signed zone without a record", "none." + daneDomain, relayed + `.*tls=TLS1\.3 tls_level=unverified attempt=`, "nobody checks"},
+		{"a signed alias into a zone that is not", "alias." + daneDomain, relayed + `.*tls=TLS1\.3 tls_level=verified tls_policy=dane `, "verified by DANE"},
+		{"a signed alias into a zone that is not, with a wrong record", "alias-wrong." + daneDomain, delayed + `.*tls_policy=dane .*status=4\.7\.5 .*none of those that DNS names`, "none of those that DNS names"},
 		{"a wrong record in a zone that is not signed", "wrong." + plainDomain, relayed + `.*tls=TLS1\.3 tls_level=unverified attempt=`, "nobody checks"},
 	} {
 		cases = append(cases, testCase{c.name, func(t *T, w *world) {

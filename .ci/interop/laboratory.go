@@ -202,7 +202,10 @@ func (l *laboratory) startDNS(w *world) error {
 		"good": w.tlsa(3, false), "wrong": w.tlsa(3, true), "authority": w.tlsa(2, false), "stranger": w.tlsa(2, true),
 		"bogus": w.tlsa(3, false), "none": "",
 	})
-	unsigned := w.zoneOf(plainDomain, map[string]string{"wrong": w.tlsa(3, true)})
+	unsigned := w.zoneOf(plainDomain, map[string]string{"wrong": w.tlsa(3, true)}) + "host A 127.0.0.1\n"
+	for name, record := range map[string]string{"alias": w.tlsa(3, false), "alias-wrong": w.tlsa(3, true)} { // of a host in the other zone
+		signed += fmt.Sprintf("%s MX 10 mx-%s\nmx-%s CNAME host.%s.\n_%d._tcp.mx-%s %s\n", name, name, name, plainDomain, w.postfix.port, name, record)
+	}
 	fill := strings.NewReplacer("DIR", l.dir, "PORT", strconv.Itoa(l.dns), "NSD", strconv.Itoa(w.freePort()),
 		"UNSIGNED", plainDomain, "SIGNED", daneDomain)
 	for name, text := range map[string]string{

@@ -84,6 +84,7 @@ func run(ctx context.Context, re *regexp.Regexp, set settings) (failed int, err 
 		{"dkim", dkimCases()},
 		{"dane", daneCases()},
 		{"receiver", receiverCases()},
+		{"oldtls", oldTLSCases()},
 		{"operate", operateCases()},
 		{"crash", crashCases()},
 		{"disk", diskCases()},

@@ -58,6 +58,10 @@ func receiverCases() []testCase {
 			t.Errorf("it arrived for %q", got.rcpt)
 		}
 		r.relay.tells(t, id, "msg=relayed ")
+	}}, testCase{"exim/RSA key exchange only (GnuTLS)", func(t *T, w *world) {
+		r := w.receivers(t)
+		id := r.relay.hand(t, "", []string{"someone@old.exim.test"}, string(simpleMessage(newMarker())))
+		r.relay.tells(t, id, `msg=relayed .*tls=TLS1\.2 tls_level=unverified tls_try=second `)
 	}}, testCase{"opensmtpd/SMTPUTF8 is not offered", func(t *T, w *world) {
 		r, marker := w.receivers(t), newMarker()
 		id := r.relay.hand(t, "SMTPUTF8", []string{"用户@opensmtpd.test"}, string(simpleMessage(marker)))
@@ -134,6 +138,7 @@ func (w *world) receivers(t *T) *receivers {
 	for name, u := range map[string]*unpacked{"exim": r.exim, "opensmtpd": r.smtpd} {
 		text += fmt.Sprintf("\n[[route]]\nto = [\"%s.test\"]\nvia = [%q]\n\n[[route]]\nto = [\"plain.%[1]s.test\"]\nvia = [%[2]q]\ntls = \"off\"\n", name, u.addr())
 	}
+	text += fmt.Sprintf("\n[[route]]\nto = [\"old.exim.test\"]\nvia = [\"127.0.0.5:%d\"]\n", r.exim.port)
 	_, _, err = l.stop()
 	t.must("stop", err)
 	t.must("write", l.write(text))

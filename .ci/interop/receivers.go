@@ -1,6 +1,10 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
 	"strings"
 )
 
@@ -14,11 +18,12 @@ spool_directory = /spool
 log_file_path = /log/%slog
 pid_file_path = /run/exim.pid
 daemon_smtp_ports = PORT
-local_interfaces = 127.0.0.1
+local_interfaces = 127.0.0.1 : 127.0.0.5
 keep_environment =
 tls_advertise_hosts = *
-tls_certificate = /cert.pem
-tls_privatekey = /key.pem
+tls_certificate = ${if eq{$received_ip_address}{127.0.0.5}{/old.pem}{/cert.pem}}
+tls_privatekey = ${if eq{$received_ip_address}{127.0.0.5}{/old.key}{/key.pem}}
+tls_require_ciphers = ${if eq{$received_ip_address}{127.0.0.5}{NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA}{NORMAL}}
 smtputf8_advertise_hosts = *
 message_size_limit = 100M
 host_lookup =
@@ -68,6 +73,17 @@ func (w *world) newExim() (*unpacked, error) {
 		return r, err
 	}
 	if err := r.copyIn(w.ca.keyFile, "key.pem", eximUser); err != nil {
+		return r, err
+	}
+	old, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return r, err
+	}
+	cert, key, err := w.ca.issue(w.dir, "old.exim.test", old, x509.ExtKeyUsageServerAuth)
+	if err != nil {
+		return r, err
+	}
+	if err := errors.Join(r.copyIn(cert, "old.pem", eximUser), r.copyIn(key, "old.key", eximUser)); err != nil {
 		return r, err
 	}
 	if err := r.write("exim.conf", eximConf); err != nil {
