@@ -131,6 +131,7 @@ var receivers = []receiver{
 	{name: "MAIL 150", at: "mail", do: `raw "150 wait\r\n"`, want: waits, within: soon},
 	{name: "MAIL 150 and then 250, without PIPELINING", at: "mail", do: `raw "150 wait\r\n250 ok\r\n"`, offers: []string{}, want: relayed, within: soon},
 	{name: "MAIL answered in text alone, without PIPELINING", at: "mail", do: `raw "hello\r\n"`, offers: []string{}, want: waits, within: time.Minute},
+	{name: "MAIL answered in text for ever, without PIPELINING", at: "mail", do: "slow 9s " + lines(40, `a\r\n`) + `"`, offers: []string{}, want: waits, within: phase},
 	{name: "MAIL 250 and text behind it, without PIPELINING", at: "mail", do: `raw "250 ok\r\nsee our page\r\n"`, offers: []string{}, want: relayed, within: soon},
 	{name: "MAIL 250 and text behind it", at: "mail", do: `raw "250 ok\r\nsee our page\r\n"`, want: waits, within: soon},
 	{name: "MAIL 450 and 451", at: "mail", do: `raw "450-4.7.1 later\r\n451 4.7.1 much later\r\n"`, offers: []string{}, want: waits, within: soon},

@@ -103,11 +103,12 @@ func (c *Conn) by(t time.Time, set func(time.Time) error) {
 // replies are outstanding, or none was heard yet, either may stand for a reply:
 // then each verdict that follows would go to the wrong recipient.
 func (c *Conn) Read(d time.Duration) (WireReply, error) {
+	end := time.Now().Add(d)
 	c.readBy(c.use.budget(d))
 	r, err := c.next()
 	for extra := 0; c.greeted && extra < maxBlankLines; extra++ {
 		if text := errors.Is(err, errCodeless); text {
-			c.readBy(c.use.budget(min(d, strayWait)))
+			c.readBy(c.use.budget(min(time.Until(end), strayWait)))
 		} else if err != nil || r.Class() != 1 {
 			break
 		}
