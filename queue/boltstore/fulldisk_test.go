@@ -20,13 +20,18 @@ import (
 // somebody's file that grows and goes; checkpoints, compactions, kills and starts.
 // Whatever the history, while only the notices of what was taken need room, all of
 // it can be settled, in spite of a disk that is full; and once the limit is free
-// mail is accepted. DAWK_SEED is where the draw begins.
+// mail is accepted. DAWK_SEED is where the draw begins; DAWK_FULL_DISKS=all draws 100
+// instead of 4.
 func TestFullDiskHistories(t *testing.T) {
 	seed, err := strconv.ParseUint(os.Getenv("DAWK_SEED"), 10, 64)
 	if err != nil {
 		seed = rand.Uint64()
 	}
-	for i := range uint64(12) {
+	histories := uint64(4)
+	if os.Getenv("DAWK_FULL_DISKS") == "all" {
+		histories = 100
+	}
+	for i := range histories {
 		t.Run(fmt.Sprint("seed ", seed+i), func(t *testing.T) {
 			disk := queuetest.Disk(t, "tmpfs", 24+int64(i%3)*20)
 			synctest.Test(t, func(t *testing.T) {
