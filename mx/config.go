@@ -57,9 +57,9 @@ type Config struct {
 	// OwnAddress is what notices of ours are sent as at a smart host that takes
 	// no mail without a sender and knows no mailbox of ours; null: nothing.
 	OwnAddress relay.Path
-	// Sign makes the header fields that sign content which goes by a route and
-	// was changed for it; nil: none.
-	Sign func(route string, content relay.Content) ([]byte, error)
+	// Sign makes the header fields that sign a message whose content was changed
+	// for a route; nil: none.
+	Sign func(route string, m *relay.Message, content relay.Content) ([]byte, error)
 	// BudgetFile is where what mailboxes have sent is kept; "": in memory alone.
 	BudgetFile string
 
@@ -72,10 +72,10 @@ type Config struct {
 	// must not block or call the Transport. nil: nobody.
 	OnTLS func(tlspolicy.Report)
 
-	// SevenBit converts content for hosts without 8BITMIME (RFC 6152 §3); the
-	// Transport closes what it gives. Its error is relay.ErrNotSevenBit, or
+	// SevenBit converts the content of a message for hosts without 8BITMIME (RFC
+	// 6152 §3); the Transport closes what it gives. Its error is relay.ErrNotSevenBit, or
 	// temporary trouble. nil: such mail is returned.
-	SevenBit func(relay.Content) (relay.Content, error)
+	SevenBit func(*relay.Message, relay.Content) (relay.Content, error)
 
 	Resolver Lookup
 	// Dial connects to an address "ip:port", or to the path of a "unix" socket,
@@ -96,8 +96,8 @@ type Lookup interface {
 //
 // To and From hold domains ("example.com", which does not match its
 // subdomains; "*.example.com", which matches only them), mailboxes, or "*";
-// From also "<>", the null reverse-path. Identity holds names, with "*" for
-// any run of characters.
+// From also "<>", the null reverse-path. Identity is for
+// relay.Message.SubmittedBy.
 type Route struct {
 	Name     string
 	To       []string

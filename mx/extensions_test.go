@@ -40,7 +40,9 @@ func TestRefusedParameters(t *testing.T) {
 		} {
 			t.Run(c.name+" "+refusal, func(t *testing.T) {
 				w := newWorld(t, mxtest.Config{Extensions: strings.Fields(c.ext)}, func(cfg *mx.Config) {
-					cfg.SevenBit = func(relay.Content) (relay.Content, error) { return newContent("Subject: converted\r\n\r\nx\r\n"), nil }
+					cfg.SevenBit = func(*relay.Message, relay.Content) (relay.Content, error) {
+						return newContent("Subject: converted\r\n\r\nx\r\n"), nil
+					}
 				})
 				w.script(c.event, refusal, c.times)
 				tk := task(t, letter, "x@b.test")

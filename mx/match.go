@@ -93,7 +93,7 @@ func compileRoute(r Route) (c *compiled, faults relay.Faults) {
 // matches says whether a recipient of m takes this route. domain is the
 // recipient's, with our own for a bare postmaster.
 func (c *compiled) matches(m *relay.Message, to relay.Path, domain string) bool {
-	return matchAny(c.to, to, domain) && matchAny(c.from, m.From, m.From.Domain()) && matchName(c.Identity, m.Identity)
+	return matchAny(c.to, to, domain) && matchAny(c.from, m.From, m.From.Domain()) && m.SubmittedBy(c.Identity)
 }
 
 func matchAny(patterns []mailPattern, p relay.Path, domain string) bool {
@@ -103,35 +103,4 @@ func matchAny(patterns []mailPattern, p relay.Path, domain string) bool {
 		}
 	}
 	return len(patterns) == 0
-}
-
-func matchName(patterns []string, name string) bool {
-	for _, p := range patterns {
-		if glob(p, name) {
-			return true
-		}
-	}
-	return len(patterns) == 0
-}
-
-// glob matches "*" in p with any run of characters, in time linear in the
-// product of the lengths.
-func glob(p, s string) bool {
-	parts := strings.Split(p, "*")
-	if len(parts) == 1 {
-		return p == s
-	}
-	first, last := parts[0], parts[len(parts)-1]
-	if len(s) < len(first)+len(last) || !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
-		return false
-	}
-	s = s[len(first) : len(s)-len(last)]
-	for _, mid := range parts[1 : len(parts)-1] {
-		i := strings.Index(s, mid)
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(mid):]
-	}
-	return true
 }

@@ -131,7 +131,7 @@ func (a *attempt) dress(r *compiled, denied bool) error {
 		}
 	}
 	if a.t.cfg.Sign != nil {
-		fields, err := a.t.cfg.Sign(r.Name, content)
+		fields, err := a.t.cfg.Sign(r.Name, &m, content)
 		if err != nil {
 			return fmt.Errorf("sign the message anew: %w", err)
 		}

@@ -110,7 +110,7 @@ func TestRewrittenFromIsConvertedAnew(t *testing.T) {
 	}
 	converted := 0
 	tr, err := mx.NewTransport(mx.Config{Hostname: "relay.test", Resolver: failingLookup{}, IdleTimeout: -1,
-		SevenBit: func(c relay.Content) (relay.Content, error) {
+		SevenBit: func(_ *relay.Message, c relay.Content) (relay.Content, error) {
 			converted++
 			b := make([]byte, c.Size())
 			_, err := c.ReadAt(b, 0)

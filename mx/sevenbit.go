@@ -32,7 +32,7 @@ func (a *attempt) contentFor(c *connpool.Conn) (relay.Content, relay.Reply) {
 	s := &a.seven
 	if !s.tried {
 		s.tried = true
-		s.make(a.t.cfg.SevenBit, a.content)
+		s.make(a.t.cfg.SevenBit, a.msg, a.content)
 		if s.content != nil {
 			a.t.cfg.Log.Debug("8-bit content is converted", "host", c.Peer.Host, "qid", a.msg.ID, "octets", s.content.Size())
 		}
@@ -43,14 +43,14 @@ func (a *attempt) contentFor(c *connpool.Conn) (relay.Content, relay.Reply) {
 	return s.content, relay.Reply{}
 }
 
-func (s *sevenBit) make(convert func(relay.Content) (relay.Content, error), from relay.Content) {
+func (s *sevenBit) make(convert func(*relay.Message, relay.Content) (relay.Content, error), m *relay.Message, from relay.Content) {
 	const no = "the server takes no 8-bit content (8BITMIME), and "
 	// RFC 3463: conversion required but not supported, or prohibited.
 	s.why = relay.Failure(relay.StageMail, relay.Status{Class: 5, Subject: 6, Detail: 3}, no+"the message has some")
 	if convert == nil {
 		return
 	}
-	content, err := convert(from)
+	content, err := convert(m, from)
 	switch {
 	case err == nil:
 		s.content = content

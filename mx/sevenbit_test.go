@@ -43,7 +43,7 @@ func TestSevenBit(t *testing.T) {
 		made, closed := 0, 0
 		w := newWorld(t, mxtest.Config{Extensions: c.ext}, func(cfg *mx.Config) {
 			cfg.RecipientsPerMessage = 1
-			cfg.SevenBit = func(relay.Content) (relay.Content, error) {
+			cfg.SevenBit = func(*relay.Message, relay.Content) (relay.Content, error) {
 				made++
 				return closing{newContent(converted), &closed}, c.err
 			}

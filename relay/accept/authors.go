@@ -10,12 +10,13 @@ import (
 // authors are the fields that say whom a message is from (RFC 5322 §3.6.2 and
 // §3.6.6). A user's senders bind them as they bind the reverse-path: people see
 // the fields, and the signature of a domain vouches for them.
-var authors = [...]string{"From", "Sender", "Resent-From", "Resent-Sender"}
+var authors = [...]string{"Resent-From", "Resent-Sender", "From", "Sender"}
 
-// authorField is the field of authors that has this name; "": none.
-func authorField(name string) string {
-	for _, field := range authors {
-		if strings.EqualFold(name, field) {
+// authorField is the field of authors that has this name; "": none. From and
+// Sender are none where they leave under other names.
+func (s *scanner) authorField(name string) string {
+	for i, field := range authors {
+		if strings.EqualFold(name, field) && (i < 2 || !s.keepFrom) {
 			return field
 		}
 	}
@@ -34,7 +35,7 @@ func mayStand(u *identity.User, field string, value []byte) error {
 		switch {
 		case err != nil || p.IsNull() || p.Domain() == "":
 			return Refuse(ReasonSender, 550, "5.7.1", "the field %s holds a mailbox that cannot be read, and %s may not send as everybody", field, u.Called())
-		case !u.MaySend(p):
+		case !u.MayName(p):
 			return Refuse(ReasonSender, 550, "5.7.1", "%s may not send as %s, who stands in the field %s", u.Called(), p.Wire(), field)
 		}
 	}

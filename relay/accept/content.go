@@ -46,7 +46,7 @@ type scanner struct {
 	addFrom  bool           // an empty From field counts as missing
 	domain   string         // for addresses of the header that have none; "": they stay as they are
 	text     hash.Hash      // gets Subject and body, to tell texts apart; nil: not needed
-	user     *identity.User // whose senders bind the fields of authors; nil: nothing binds them
+	user     *identity.User // who may name only some authors; nil: the header may name anybody
 
 	size   int64 // octets as they came
 	hdr    header
@@ -66,7 +66,7 @@ func (d *Decision) read(draft io.Writer) (*header, error) {
 	u := d.User
 	s := scanner{dst: draft, maxSize: d.maxSize, maxHops: d.acceptor.cfg.MaxHops, keepFrom: !u.RewriteFrom.IsNull(),
 		addFrom: d.AddFrom, domain: d.CompleteHeader}
-	if u.RewriteFrom.IsNull() && len(u.Senders()) > 0 {
+	if u.BindsHeader() {
 		s.user = u
 	}
 	if u.HoldCopies > 0 || u.HoldNewRecipients > 0 {

@@ -71,9 +71,9 @@ func (a *Acceptor) Decide(s Submission, size int64) (*Decision, error) {
 	}
 	switch {
 	case u.RewriteFrom.IsNull() && !u.MaySend(d.From):
-		return nil, Refuse(ReasonSender, 550, "5.7.1", "this login may not send as %s", d.From.Wire()) // RFC 6409 §6.1
+		return nil, Refuse(ReasonSender, 550, "5.7.1", "%s may not send as %s", u.Called(), d.From.Wire()) // RFC 6409 §6.1
 	case u.MaxMessageSize > 0 && size > u.MaxMessageSize:
-		return nil, Refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets for this login", u.MaxMessageSize)
+		return nil, Refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets for %s", u.MaxMessageSize, u.Called())
 	}
 	if err := a.cfg.Ledger.Check(u, 1, 0); err != nil {
 		return nil, overQuota(u, err)

@@ -46,7 +46,7 @@ func (s *scanner) endField() error {
 // and that is empty counts as missing.
 func (s *scanner) look(name string, value []byte) (leaves string, err error) {
 	if s.user != nil && !s.noFrom(name, value) {
-		if author := authorField(name); author != "" {
+		if author := s.authorField(name); author != "" {
 			if err := mayStand(s.user, author, value); err != nil {
 				return "", err
 			}

@@ -40,7 +40,8 @@ func (d *Decision) fields(m *relay.Message, hdr *header) []byte {
 }
 
 // fromField is the From field that the user's rules give, or that a device has
-// left out; nil if the message keeps its own.
+// left out; nil if the message keeps its own, or if the user may not use what
+// would stand there.
 func (d *Decision) fromField(hdr *header) (b []byte) {
 	from := d.User.RewriteFrom
 	if from.IsNull() {
@@ -51,7 +52,7 @@ func (d *Decision) fromField(hdr *header) (b []byte) {
 		if from.IsNull() || !from.ASCII() || len(from.Wire()) > maxInLine {
 			from = d.acceptor.cfg.Postmaster
 		}
-		if !from.ASCII() {
+		if !from.ASCII() || !d.User.MayName(from) {
 			return nil
 		}
 	}

@@ -74,7 +74,7 @@ func (s *site) open(keys ...dkim.Key) *dkim.Signer {
 
 func (s *site) sign(signer *dkim.Signer, m string) string {
 	s.t.Helper()
-	header, err := signer.Sign(message(m))
+	header, err := signer.Sign(&relay.Message{Identity: "shop"}, message(m))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -317,7 +317,7 @@ func TestTroubleIsTold(t *testing.T) {
 	s := newSite(t)
 	signer := s.open(s.key("rsa", "example.org", "r1"), s.key("ed25519", "example.org", "e1"))
 	for _, at := range []int{0, 10, 40_000, 199_000} {
-		if header, err := signer.Sign(failing{at}); err == nil {
+		if header, err := signer.Sign(&relay.Message{}, failing{at}); err == nil {
 			t.Errorf("failing at %d: %q", at, header)
 		}
 	}
@@ -367,7 +367,7 @@ func FuzzSign(f *testing.F) {
 		}) || strings.Contains(strings.ToLower(m), "dkim-signature") {
 			return
 		}
-		header, err := signer.Sign(message(m))
+		header, err := signer.Sign(&relay.Message{Identity: "shop"}, message(m))
 		if err != nil || len(header) == 0 {
 			return
 		}
@@ -396,6 +396,31 @@ func TestOwns(t *testing.T) {
 	} {
 		if got := signer.Owns([]byte(field)); got != want {
 			t.Errorf("%q: %v", field, got)
+		}
+	}
+}
+
+// TestIdentitiesOfAKey: with identities a key signs for those named, and for the
+// relay itself.
+func TestIdentitiesOfAKey(t *testing.T) {
+	s := newSite(t)
+	open, shop := s.key("ed25519", "example.org", "open"), s.key("ed25519", "example.org", "shop")
+	shop.Identities = []string{"shop", "network:192.0.2.0/24"}
+	signer := s.open(open, shop)
+	for _, c := range []struct {
+		m    relay.Message
+		want int
+	}{
+		{relay.Message{Identity: "shop"}, 2},
+		{relay.Message{Identity: "network:192.0.0.0/16", Client: "192.0.2.9"}, 2},
+		{relay.Message{Identity: "network:192.0.0.0/16", Client: "192.0.3.9"}, 1},
+		{relay.Message{Identity: "printer", Client: "192.0.2.9"}, 1},
+		{relay.Message{Identity: "dawk"}, 2},
+		{relay.Message{Notice: true}, 2},
+	} {
+		header, err := signer.Sign(&c.m, message("From: a@example.org\r\n\r\nbody\r\n"))
+		if n := strings.Count(string(header), "DKIM-Signature:"); err != nil || n != c.want {
+			t.Errorf("%+v: %d signatures, %v", c.m, n, err)
 		}
 	}
 }

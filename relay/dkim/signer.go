@@ -77,20 +77,23 @@ func (l *loaded) changed() bool {
 	return true
 }
 
-// of are the keys of a domain as they are now. A changed file that cannot be
-// read, perhaps because only half of it is written yet, leaves the old key in
-// use.
-func (s *Signer) of(domain string) []*dkim.SignOptions {
+// of are the keys of a domain, as they are now, that sign m. A changed file that
+// cannot be read, perhaps because only half of it is written yet, leaves the old
+// key in use.
+func (s *Signer) of(domain string, m *relay.Message) []*dkim.SignOptions {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.checked) >= checkEvery {
 		s.checked = now
 		s.reload()
 	}
-	options := make([]*dkim.SignOptions, len(s.keys[domain]))
-	for i, l := range s.keys[domain] {
-		options[i] = &dkim.SignOptions{Domain: l.Domain, Selector: l.Selector, Signer: l.private, Hash: crypto.SHA256,
-			HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed}
+	var options []*dkim.SignOptions
+	for _, l := range s.keys[domain] {
+		if !l.Signs(m) {
+			continue
+		}
+		options = append(options, &dkim.SignOptions{Domain: l.Domain, Selector: l.Selector, Signer: l.private, Hash: crypto.SHA256,
+			HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed})
 	}
 	return options
 }
@@ -112,11 +115,12 @@ func (s *Signer) reload() {
 	}
 }
 
-// Sign makes one DKIM-Signature field, with its CRLF, for each key of the
-// From domain; none when it has no key. content is read twice, its body
+// Sign makes one DKIM-Signature field, with its CRLF, for each key of the From
+// domain that signs mail of whoever submitted m; none when there is no such key.
+// content is read twice, its body
 // hashed once for each key. An error is trouble in reading content or in
 // signing: nothing is known of the message then.
-func (s *Signer) Sign(content relay.Content) ([]byte, error) {
+func (s *Signer) Sign(m *relay.Message, content relay.Content) ([]byte, error) {
 	if len(s.keys) == 0 { // only Open adds domains
 		return nil, nil
 	}
@@ -124,7 +128,7 @@ func (s *Signer) Sign(content relay.Content) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
-	options := s.of(f.domain())
+	options := s.of(f.domain(), m)
 	if len(options) == 0 {
 		return nil, nil
 	}

@@ -51,10 +51,17 @@ func (e Editor) List() ([]*User, error) {
 	return t.list, nil
 }
 
-// Add appends a user and makes the file if it is missing. ErrExists.
-func (e Editor) Add(name, hash string) error {
+// Add appends a user for whom p holds, and makes the file if it is missing.
+// ErrExists, or what is wrong with p.
+func (e Editor) Add(name, hash string, p Policy) error {
 	if err := CheckName(name); err != nil {
 		return err
+	}
+	// Go's quoting is TOML's for what CheckName lets through.
+	text := fmt.Appendf(nil, "[[user]]\nname = %s\npassword = %s\n%s", strconv.Quote(name), strconv.Quote(hash), p.toml())
+	var faults *tomlfile.Error
+	if _, err := parse(e.Path, text); errors.As(err, &faults) {
+		return errors.New(faults.Faults[0].Message)
 	}
 	return e.change(func(data []byte, t *table, _ *tomlfile.Document) ([]byte, error) {
 		if t.byName[strings.ToLower(name)] != nil {
@@ -66,9 +73,33 @@ func (e Editor) Add(name, hash string) error {
 		if data[len(data)-1] != '\n' {
 			data = append(data, '\n')
 		}
-		// Go's quoting is TOML's for what CheckName lets through.
-		return fmt.Appendf(data, "\n[[user]]\nname = %s\npassword = %s\n", strconv.Quote(name), strconv.Quote(hash)), nil
+		return slices.Concat(data, []byte("\n"), text), nil
 	})
+}
+
+// toml are the lines of a [[user]] that say p, but for what dawk user add does
+// not set.
+func (p Policy) toml() []byte {
+	var b []byte
+	if len(p.Senders) > 0 {
+		quoted := p.SenderNames()
+		for i, s := range quoted {
+			quoted[i] = strconv.Quote(s)
+		}
+		b = fmt.Appendf(b, "senders = [%s]\n", strings.Join(quoted, ", "))
+	}
+	if p.FromAny {
+		b = fmt.Appendf(b, "from = %q\n", fromAny)
+	}
+	if !p.RewriteFrom.IsNull() {
+		b = fmt.Appendf(b, "rewrite_from = %s\n", strconv.Quote(p.RewriteFrom.String()))
+	}
+	for _, n := range p.numbers() {
+		if *n.value != 0 {
+			b = fmt.Appendf(b, "%s = %d\n", n.key, *n.value)
+		}
+	}
+	return b
 }
 
 // SetPassword replaces the password hash of a user. ErrUnknown.

@@ -51,7 +51,7 @@ func TestEditorChangesOnlyItsOwnLines(t *testing.T) {
 	if diff := cmp.Diff(head+changed+middle+printer2, read(t, path)); diff != "" {
 		t.Error(diff)
 	}
-	if err := e.Add("new@example.org", h1); err != nil {
+	if err := e.Add("new@example.org", h1, identity.Policy{}); err != nil {
 		t.Fatal(err)
 	}
 	added := fmt.Sprintf("\n\n[[user]]\nname = \"new@example.org\"\npassword = %q\n", h1)
@@ -91,22 +91,22 @@ func TestEditorRefuses(t *testing.T) {
 	if _, err := os.Stat(path); err == nil {
 		t.Error("a refused change made the file")
 	}
-	if err := e.Add("a", h); err != nil {
+	if err := e.Add("a", h, identity.Policy{}); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("a new file has mode %v, %v", st.Mode(), err)
 	}
-	if err := e.Add("A", h); !errors.Is(err, identity.ErrExists) {
+	if err := e.Add("A", h, identity.Policy{}); !errors.Is(err, identity.ErrExists) {
 		t.Errorf("twice: %v", err)
 	}
 	for _, name := range []string{"", "a b", "a\nb", "a\"\n[[user]]", "\xff", "-c", "dawk"} {
-		if err := e.Add(name, h); err == nil {
+		if err := e.Add(name, h, identity.Policy{}); err == nil {
 			t.Errorf("%q was added", name)
 		}
 	}
 	for _, name := range []string{`quo"te`, `back\slash`, "বাংলা@example.org", "'"} {
-		if err := e.Add(name, h); err != nil {
+		if err := e.Add(name, h, identity.Policy{}); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -139,7 +139,7 @@ func TestEditorsWaitForEachOther(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 10 {
 		wg.Go(func() {
-			if err := (identity.Editor{Path: link}).Add(fmt.Sprint("u", i), h); err != nil {
+			if err := (identity.Editor{Path: link}).Add(fmt.Sprint("u", i), h, identity.Policy{}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -198,8 +198,8 @@ F:9:1: senders is an empty list: leave the key out to allow all
 F:10:3: this [[user]] has no name
 F:13:1: the user "A" stands here twice: also in line 2
 F:15:1: per_hour is 0; it must be at least 1: leave the key out for no limit
-F:16:12: senders: not a valid mailbox: no domain in "nobody": write "user@example.org", or "@example.org" for a whole domain
-F:16:22: senders: not a valid domain: ""
+F:16:12: user.senders: not a valid mailbox: no domain in "nobody": write "user@example.org", or "@example.org" for a whole domain
+F:16:22: user.senders: not a valid domain: ""
 F:17:1: priority: "urgent" is not a priority: write "high", "normal" or "bulk"
 F:19:1: the name "network:x" is dawk's own: choose another
 F:20:1: password: its argon2id parameters m=99999999,t=2,p=1 are out of range`, "F", path)
@@ -350,7 +350,7 @@ func TestNewFileCanBeReadByTheRelay(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, "users.toml")
-		if err := (&identity.Editor{Path: path}).Add("scanner", hash); err != nil {
+		if err := (&identity.Editor{Path: path}).Add("scanner", hash, identity.Policy{}); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(path)

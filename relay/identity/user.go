@@ -22,14 +22,15 @@ type User struct {
 	Policy
 	Certificates []string // names in client certificates that may log in without the password
 
-	called   string   // by refusals; "": this login
-	senders  []sender // reverse-paths it may use; empty: any
+	called   string // by refusals; "": this login
 	password *passwordHash
 	tokens   []string // their hashes
 }
 
-// Policy is what else the file says of a user's mail. Zero limits mean none.
+// Policy is what holds for a user's mail. Zero limits mean none.
 type Policy struct {
+	Senders                             []Sender   // whom it may send as; empty: anybody
+	FromAny                             bool       // Senders bind the reverse-path alone, and the header names anybody
 	PerHour, PerDay                     int        // messages
 	Burst                               int        // messages at once, of PerHour; 0: all of them
 	RecipientsPerHour, RecipientsPerDay int        // recipients
@@ -40,69 +41,6 @@ type Policy struct {
 	HoldCopies                          int        // recipients of one text in an hour, before the user is put on hold
 	HoldNewRecipients                   int        // recipients never written to before in an hour, likewise
 	Priority                            relay.Priority
-}
-
-// sender is a mailbox, or a whole domain.
-type sender struct {
-	path   relay.Path
-	domain string // "" for a mailbox
-}
-
-// ForClient is the user that stands for a client whose address is all that is
-// known of it: its quotas and holds go by the address, or by the /64 of IPv6.
-func ForClient(a netip.Addr, p Policy) *User {
-	key := LimitKey(a)
-	name := "network:" + key.String()
-	if key.Is6() {
-		name += "/64"
-	}
-	return &User{Name: name, Policy: p, called: "your address"}
-}
-
-// ForProgram is the user that stands for whoever runs a program of this
-// machine; see relay.Message for name.
-func ForProgram(name string, p Policy) *User {
-	return &User{Name: name, Policy: p, called: "your user on this machine"}
-}
-
-// Called is what a refusal calls the user: it does not say who else there is.
-func (u *User) Called() string {
-	if u.called == "" {
-		return "this login"
-	}
-	return u.called
-}
-
-// MaySend says whether the user may use the reverse-path p. The null
-// reverse-path is always allowed: a DSN or a receipt has no other.
-func (u *User) MaySend(p relay.Path) bool {
-	if len(u.senders) == 0 || p.IsNull() {
-		return true
-	}
-	for _, s := range u.senders {
-		switch {
-		case s.domain != "" && s.domain == p.Domain():
-			return true
-		case s.domain == "" && s.path.Domain() == p.Domain() && strings.EqualFold(s.path.Local(), p.Local()):
-			// RFC 5321 §2.4 lets the case of a local part matter; people
-			// who write a list of senders do not mean it to.
-			return true
-		}
-	}
-	return false
-}
-
-// Senders is what the file allows, for lists; empty: any.
-func (u *User) Senders() []string {
-	var out []string
-	for _, s := range u.senders {
-		if s.domain != "" {
-			out = append(out, "@"+s.domain)
-		} else {
-			out = append(out, s.path.String())
-		}
-	}
-	return out
 }
 
 // PasswordKind is "argon2id" or "bcrypt".
@@ -118,12 +56,12 @@ func (u *User) mayComeFrom(client netip.Addr) bool {
 	return len(u.Networks) == 0
 }
 
-// fileUser is a [[user]] as it is written. What is tagged `later` is refused:
-// a rule that nobody keeps would be worse than none.
+// fileUser is a [[user]] as it is written.
 type fileUser struct {
 	Name           string          `toml:"name"`
 	Password       string          `toml:"password"`
-	Senders        []string        `toml:"senders"`
+	Senders        []Sender        `toml:"senders"`
+	From           string          `toml:"from"`
 	Networks       []relay.Network `toml:"networks"`
 	MaxMessageSize relay.Size      `toml:"max_message_size"`
 	MaxAge         relay.Duration  `toml:"max_age"`
@@ -147,6 +85,8 @@ type fileUser struct {
 
 // SetDefaults is called for each [[user]] before its keys.
 func (f *fileUser) SetDefaults() { f.DelayNotice = true }
+
+const fromAny = "any" // the value of from
 
 type usersFile struct {
 	Users []fileUser `toml:"user"`
@@ -212,12 +152,8 @@ func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
 	} else {
 		u.password = h
 	}
-	for j, s := range f.Senders {
-		parsed, err := parseSender(s)
-		if err != nil {
-			doc.Fault(fmt.Sprintf("%s.senders[%d]", at, j), "senders: %v", err)
-		}
-		u.senders = append(u.senders, parsed)
+	if key := at + ".from"; doc.Has(key) && doc.Clean(key) && f.From != fromAny {
+		doc.Fault(key, "from = %q is unknown; the only value is %q: leave the key out to bind the header by senders", relay.Clip(f.From), fromAny)
 	}
 	for j, token := range f.Tokens {
 		if err := checkToken(token); err != nil {
@@ -237,13 +173,12 @@ func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
 
 // policy reads the keys of a Policy.
 func (f *fileUser) policy(doc *tomlfile.Document, at string) Policy {
-	for _, n := range []struct {
-		key   string
-		value int
-	}{{"per_hour", f.PerHour}, {"per_day", f.PerDay}, {"burst", f.Burst}, {"recipients_per_hour", f.RecipientsPerHour},
-		{"recipients_per_day", f.RecipientsPerDay}, {"hold_copies", f.HoldCopies}, {"hold_new_recipients", f.HoldNewRecipients}} {
-		if key := at + "." + n.key; n.value < 1 && doc.Has(key) && doc.Clean(key) {
-			doc.Fault(key, "%s is %d; it must be at least 1: leave the key out for no limit", n.key, n.value)
+	p := Policy{Senders: f.Senders, FromAny: f.From == fromAny, PerHour: f.PerHour, PerDay: f.PerDay, Burst: f.Burst,
+		RecipientsPerHour: f.RecipientsPerHour, RecipientsPerDay: f.RecipientsPerDay,
+		Hold: f.Hold, NoDelayNotes: !f.DelayNotice, HoldCopies: f.HoldCopies, HoldNewRecipients: f.HoldNewRecipients}
+	for _, n := range p.numbers() {
+		if key := at + "." + n.key; *n.value < 1 && doc.Has(key) && doc.Clean(key) {
+			doc.Fault(key, "%s is %d; it must be at least 1: leave the key out for no limit", n.key, *n.value)
 		}
 	}
 	if f.Burst > 0 && (f.PerHour == 0 || f.Burst > f.PerHour) {
@@ -257,18 +192,28 @@ func (f *fileUser) policy(doc *tomlfile.Document, at string) Policy {
 		if !doc.Has(at + "." + key) {
 			return relay.Path{}
 		}
-		p, err := relay.ParsePath(value)
+		box, err := relay.ParsePath(value)
 		switch {
 		case err != nil:
 			doc.Fault(at+"."+key, "%s: %v: write it like \"user@example.org\"", key, err)
-		case p.IsNull() || p.Domain() == "" || !p.ASCII():
+		case box.IsNull() || box.Domain() == "" || !box.ASCII():
 			doc.Fault(at+"."+key, "%s must be a whole address in ASCII, like \"user@example.org\"", key)
 		}
-		return p
+		return box
 	}
-	return Policy{PerHour: f.PerHour, PerDay: f.PerDay, Burst: f.Burst, RecipientsPerHour: f.RecipientsPerHour, RecipientsPerDay: f.RecipientsPerDay,
-		RewriteFrom: mailbox("rewrite_from", f.RewriteFrom), Hold: f.Hold, Redirect: mailbox("redirect", f.Redirect),
-		NoDelayNotes: !f.DelayNotice, HoldCopies: f.HoldCopies, HoldNewRecipients: f.HoldNewRecipients, Priority: priority}
+	p.RewriteFrom, p.Redirect, p.Priority = mailbox("rewrite_from", f.RewriteFrom), mailbox("redirect", f.Redirect), priority
+	return p
+}
+
+// number is a key of a [[user]] whose value is one.
+type number struct {
+	key   string
+	value *int
+}
+
+func (p *Policy) numbers() []number {
+	return []number{{"per_hour", &p.PerHour}, {"per_day", &p.PerDay}, {"burst", &p.Burst}, {"recipients_per_hour", &p.RecipientsPerHour},
+		{"recipients_per_day", &p.RecipientsPerDay}, {"hold_copies", &p.HoldCopies}, {"hold_new_recipients", &p.HoldNewRecipients}}
 }
 
 // CheckName says what is wrong with a user's name.
@@ -286,23 +231,4 @@ func CheckName(name string) error {
 		return fmt.Errorf("the name %q is dawk's own: choose another", name)
 	}
 	return nil
-}
-
-// parseSender reads "user@example.org" or "@example.org".
-func parseSender(s string) (sender, error) {
-	if domain, ok := strings.CutPrefix(s, "@"); ok {
-		d, err := relay.NormalizeDomain(domain)
-		if err != nil {
-			return sender{}, err
-		}
-		return sender{domain: d}, nil
-	}
-	p, err := relay.ParsePath(s)
-	if err != nil {
-		return sender{}, fmt.Errorf("%w: write \"user@example.org\", or \"@example.org\" for a whole domain", err)
-	}
-	if p.IsNull() {
-		return sender{}, errors.New("the null reverse-path is always allowed: leave the empty text out")
-	}
-	return sender{path: p}, nil
 }

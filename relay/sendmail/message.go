@@ -70,7 +70,7 @@ func Read(in io.Reader, a *Args, who Sender) (_ *Message, err error) {
 	if _, err := s.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fail(ExitTemporary, "keeping the message: %w", err)
 	}
-	h, err := readHeader(head, s.size > maxHeader)
+	h, err := readHeader(head, s.size > maxHeader, who)
 	if err != nil {
 		return nil, err
 	}
@@ -114,12 +114,13 @@ type header struct {
 	kept         []byte   // what of it goes on
 	from         bool     // it has a From field
 	to, resentTo []string // values of To, Cc and Bcc, and of their Resent sisters
+	who          Sender
 }
 
 // readHeader reads the header of a message. With more, head is not all of the
 // message, and must hold the end of the header.
-func readHeader(head []byte, more bool) (*header, error) {
-	h := &header{}
+func readHeader(head []byte, more bool, who Sender) (*header, error) {
+	h := &header{who: who}
 	rest := head
 	for mailtext.IsMboxLine(rest) {
 		i := bytes.IndexByte(rest, '\n')
@@ -151,7 +152,13 @@ func readHeader(head []byte, more bool) (*header, error) {
 func (h *header) field(name, value string, raw []byte) {
 	switch name {
 	case "from":
-		h.from = h.from || len(mailtext.Addresses(value)) > 0 // an empty one counts as missing
+		// Some crons write "root (Cron Daemon)" into the mail of everybody's jobs.
+		// The user may not send as root: its own address takes the place.
+		list := mailtext.Addresses(value)
+		if h.who.User != "root" && len(list) == 1 && list[0].Text == "root" {
+			return
+		}
+		h.from = h.from || len(list) > 0 // an empty one counts as missing
 	case "to", "cc":
 		h.to = append(h.to, value)
 	case "bcc":

@@ -78,6 +78,8 @@ func TestRead(t *testing.T) {
 		{"mbox line", "From x Sun Nov 22\nSubject: s\n\nb\n", from + "Subject: s\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"text like an mbox line", "From now on\n\nb\n", from + "\r\nFrom now on\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"own From", "From: x@y.test\n\nb", "From: x@y.test\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"cron's From", "From: root (Cron Daemon)\nSubject: s\n\nb\n", from + "Subject: s\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"another cron's", "From: \"(Cron Daemon)\"\n <root>\n\nb\n", from + "\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"dot", "S: s\n\na\n.\nb\n", from + "S: s\r\n\r\na\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"dot stays", "S: s\n\na\n.\nb\n", from + "S: s\r\n\r\na\r\n.\r\nb\r\n", sendmail.Args{DotStays: true, Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"-t", "To: a@b.test\nBcc: c@b.test,\n d@b.test\nS: s\n\nb\n", from + "To: a@b.test\r\nS: s\r\n\r\nb\r\n", sendmail.Args{Extract: true}, "a@b.test c@b.test d@b.test"},

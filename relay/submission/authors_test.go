@@ -7,6 +7,8 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/identity"
+	"dawk/relay/submission"
 )
 
 // TestSendersBindTheHeader: alice may send as example.org, and the header may
@@ -63,5 +65,92 @@ func TestSendersBindTheHeader(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestOtherRulesBindTheHeader: rewrite_from gives From and Sender and binds the
+// Resent fields; from = "any" frees the header and not the reverse-path; what a
+// device leaves out is not filled with an author that it may not name.
+func TestOtherRulesBindTheHeader(t *testing.T) {
+	sender := func(s string) identity.Sender {
+		one, err := identity.ParseSender(s)
+		check(t, err)
+		return one
+	}
+	desk := path(t, "desk@example.org")
+	rewritten := identity.Policy{RewriteFrom: desk}
+	both := identity.Policy{RewriteFrom: desk, Senders: []identity.Sender{sender("@example.net")}}
+	bound := identity.Policy{Senders: []identity.Sender{sender("printer@example.org")}}
+	free := identity.Policy{Senders: bound.Senders, FromAny: true}
+	for _, c := range []struct {
+		name   string
+		policy identity.Policy
+		from   string
+		header string
+		field  string // that is refused; "": none; "MAIL": the reverse-path
+		want   string // in the header of what was accepted
+	}{
+		{"From is replaced", rewritten, "b@example.com", "From: b@example.com", "", "\r\nFrom: <desk@example.org>\r\n"},
+		{"Sender is replaced", rewritten, "", "Sender: b@example.com", "", "\r\nFrom: <desk@example.org>\r\n"},
+		{"Resent-From is bound", rewritten, "", "Resent-From: b@example.com", "Resent-From", ""},
+		{"Resent-Sender is bound", both, "", "Resent-Sender : b@example.com", "Resent-Sender", ""},
+		{"the address itself may resend", rewritten, "", "Resent-From: Desk <desk@example.org>", "", "Resent-From"},
+		{"so may senders", both, "", "Resent-From: a@example.net", "", "Resent-From"},
+		{"any frees the header", free, "printer@example.org", "From: b@example.com", "", "From: b@example.com"},
+		{"any frees Sender", free, "", "Sender: b@example.com", "", "Sender: b@example.com"},
+		{"any does not free the reverse-path", free, "b@example.com", "From: printer@example.org", "MAIL", ""},
+		{"a device gets its reverse-path", bound, "printer@example.org", "Subject: x", "", "\r\nFrom: <printer@example.org>\r\n"},
+		{"a device is not our postmaster", bound, "", "Subject: x", "", ""},
+	} {
+		q := &memQueue{}
+		a, _ := acceptor(t, q, nil)
+		s := submit(t, pieces{c.header + "\r\n\r\nbody\r\n", 5})
+		s.User, s.From, s.AddFrom = identity.ForProgram("local:x", c.policy), path(t, c.from), true
+		_, err := a.Submit(t.Context(), s)
+		if c.field != "" {
+			r := accept.RefusalOf(err)
+			if err == nil || r.Reply.Code != 550 || r.Reply.Status.String() != "5.7.1" || c.field != "MAIL" && !strings.Contains(r.Reply.Text+" ", " field "+c.field) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		if err != nil || !strings.Contains("\r\n"+q.messages()[0].header()+"\r\n", c.want) || c.want == "" && strings.Contains(q.messages()[0].header(), "From: ") {
+			t.Errorf("%s: %v %+v", c.name, err, q.messages())
+		}
+	}
+}
+
+// TestSendersOfAListener bind whoever needs no login there, and nobody who has
+// one.
+func TestSendersOfAListener(t *testing.T) {
+	l := trusted()
+	l.AuthWithoutTLS, l.Auth = true, "optional"
+	printer, err := identity.ParseSender("printer@example.net")
+	check(t, err)
+	l.PerClient.Senders = []identity.Sender{printer}
+	f := start(t, options{listener: l})
+	f.play(hello + `-> EHLO client.example.com
+		<- 250
+		-> MAIL FROM:<a@example.org>
+		<- 550 5.7.1 your address may not send as <a@example.org>
+		-> MAIL FROM:<>
+		<- 250
+		-> RCPT TO:<b@example.com>
+		<- 250
+		-> DATA
+		<- 354
+		-> From: a@example.org
+		->
+		-> .
+		<- 550 5.7.1 your address may not send as <a@example.org>, who stands in the field From
+		-> AUTH PLAIN AGFsaWNlAHNlY3JldA==
+		<- 235
+		-> MAIL FROM:<a@example.org>
+		<- 250
+		-> QUIT
+		<- 221`)
+	var none submission.Listener
+	if none.PerClient.Restricts() {
+		t.Error("no rules restrict")
 	}
 }

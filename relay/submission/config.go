@@ -63,8 +63,8 @@ type Listener struct {
 	// untidy commands are taken, in the clear also with LF for CRLF, and a
 	// missing From field is repaired. Else "".
 	Profile string
-	// PerClient are the quotas and the anomaly holds of each address in
-	// TrustedNetworks, for mail that comes without a login.
+	// PerClient holds for each address in TrustedNetworks, for mail that comes
+	// without a login: quotas, anomaly holds, whom it may send as.
 	PerClient  identity.Policy
 	Ciphers    []string       // suites offered below TLS 1.3 besides Go's own choice, by their IANA names
 	ClientCAs  *x509.CertPool // whose certificates may log in by EXTERNAL; nil: nobody's

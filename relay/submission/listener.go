@@ -27,7 +27,7 @@ type listener struct {
 	server       *Server
 	tls          *tls.Config                             // nil: off
 	behind       *behind                                 // nil: no proxies
-	identify     func(net.Conn) (string, error)          // see Local; nil: a listener of Config
+	local        *Local                                  // nil: a listener of Config
 	recipients   func(relay.Recipient) []relay.Recipient // see Local; nil: each stands for itself
 }
 
@@ -61,7 +61,7 @@ type Local struct {
 	// Identify names who is at the other end, as relay.Message wants it. An
 	// error closes the connection.
 	Identify func(net.Conn) (identity string, err error)
-	PerUser  identity.Policy // quotas and anomaly holds of each of them
+	User     func(identity string) *identity.User // what holds for each of them; nil: no rules
 	// Recipients gives those in place of one, as aliases do; nil: itself.
 	Recipients func(relay.Recipient) []relay.Recipient
 }
@@ -69,8 +69,8 @@ type Local struct {
 // AddLocal opens a door beside those of Config, before Serve. Shutdown closes
 // it.
 func (s *Server) AddLocal(l Local) {
-	rules := Listener{Address: l.Name, TLS: tlsOff, Auth: authOff, BareNewline: newlineNormalize, LongLines: linesFold, PerClient: l.PerUser}.withDefaults()
-	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, identify: l.Identify, recipients: l.Recipients})
+	rules := Listener{Address: l.Name, TLS: tlsOff, Auth: authOff, BareNewline: newlineNormalize, LongLines: linesFold}.withDefaults()
+	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, local: &l, recipients: l.Recipients})
 }
 
 func newListener(s *Server, l Listener) *listener {
@@ -171,16 +171,19 @@ func (s *Server) admit(l *listener, raw net.Conn, client netip.Addr) *conn {
 func (c *conn) identify(raw net.Conn) (err error) {
 	rules := &c.listener.rules
 	c.limits.addr = identity.LimitKey(c.client)
-	if c.listener.identify != nil {
-		if c.identity, err = c.listener.identify(raw); err != nil {
+	if local := c.listener.local; local != nil {
+		if c.identity, err = local.Identify(raw); err != nil {
 			return err
 		}
-		c.user, c.limits = identity.ForProgram(c.identity, rules.PerClient), clientKey{local: c.identity}
+		c.limits = clientKey{local: c.identity}
+		if local.User != nil {
+			c.user = local.User(c.identity)
+		}
 	} else if network, ok := rules.trusts(c.client); ok {
-		c.identity, c.user = "network:"+network.String(), identity.ForClient(c.client, rules.PerClient)
-	}
-	if !rules.PerClient.Watched() {
-		c.user = nil
+		c.identity = "network:" + network.String()
+		if rules.PerClient.Restricts() {
+			c.user = identity.ForClient(c.client, rules.PerClient)
+		}
 	}
 	c.untidy = rules.Profile == profileDevice || c.identity != ""
 	return nil
@@ -226,7 +229,7 @@ func (s *Server) guardConfig(c *conn) guard.Config {
 	if c.untidy {
 		cfg.Untidy, cfg.Domain = true, s.cfg.Domain
 	}
-	cfg.AnyLineEnd = l.Profile == profileDevice || c.listener.identify != nil
+	cfg.AnyLineEnd = l.Profile == profileDevice || c.listener.local != nil
 	if s.log.Enabled(s.ctx, slog.LevelDebug) {
 		cfg.Trace = func(fromClient bool, line string) {
 			dir := "->"

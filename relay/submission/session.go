@@ -74,7 +74,7 @@ func (s *session) submission(m guard.Mail) accept.Submission {
 	who := s.submitter()
 	_, esmtp := s.Helo()
 	who.Protocol = protocol(esmtp, m.SMTPUTF8, who.TLS != "", s.loggedIn)
-	who.AddFrom = s.listener.rules.Profile == profileDevice || s.listener.identify != nil
+	who.AddFrom = s.listener.rules.Profile == profileDevice || s.listener.local != nil
 	if complete := s.listener.rules.CompleteHeader; complete == nil && s.untidy || complete != nil && *complete {
 		who.CompleteHeader = s.server.cfg.Domain
 	}

@@ -81,7 +81,7 @@ func (c *checker) senderDomains() (domains []string) {
 		return domains // told by users
 	}
 	for _, u := range users.List() {
-		for _, s := range u.Senders() {
+		for _, s := range u.SenderNames() {
 			add(s[strings.LastIndexByte(s, '@')+1:])
 		}
 	}

@@ -31,10 +31,7 @@ func newUserCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		&cobra.Command{
-			Use: "add NAME", Short: "Add a user", Args: oneName,
-			RunE: func(_ *cobra.Command, args []string) error { return a.userAdd(args[0]) },
-		},
+		newUserAddCommand(a),
 		&cobra.Command{
 			Use: "passwd NAME", Short: "Give a user another password", Args: oneName,
 			RunE: func(_ *cobra.Command, args []string) error { return a.userPasswd(args[0]) },
@@ -73,31 +70,6 @@ func (a *app) usersFile() (identity.Editor, error) {
 		return identity.Editor{}, fmt.Errorf("%s does not say where the users are: correct [users] file", c.File())
 	}
 	return identity.Editor{Path: c.Users.File}, nil
-}
-
-func (a *app) userAdd(name string) error {
-	if err := identity.CheckName(name); err != nil {
-		return err
-	}
-	users, err := a.usersFile()
-	if err != nil {
-		return err
-	}
-	switch u, err := findUser(users, name); { // before asking for a password
-	case err != nil:
-		return err
-	case u != nil:
-		return fmt.Errorf("there is a user %s already in %s; `dawk user passwd %[1]s` gives another password", u.Name, users.Path)
-	}
-	hash, err := a.newPassword(name)
-	if err != nil {
-		return err
-	}
-	if err := users.Add(name, hash); err != nil {
-		return fmt.Errorf("%s: %w", users.Path, err)
-	}
-	fmt.Fprintf(a.stdout, "%s added to %s\n", name, users.Path)
-	return nil
 }
 
 func (a *app) userPasswd(name string) error {
@@ -161,6 +133,7 @@ type userJSON struct {
 	Name           string   `json:"name"`
 	Password       string   `json:"password"` // kind of hash
 	Senders        []string `json:"senders,omitempty"`
+	FromAny        bool     `json:"from_any,omitempty"`
 	Networks       []string `json:"networks,omitempty"`
 	MaxMessageSize int64    `json:"max_message_size,omitempty"` // octets
 	MaxAge         string   `json:"max_age,omitempty"`
@@ -183,7 +156,7 @@ type userJSON struct {
 // newUserJSON is a user in that form.
 func newUserJSON(u *identity.User) userJSON {
 	p := u.Policy
-	j := userJSON{Name: u.Name, Password: u.PasswordKind(), Senders: u.Senders(), MaxMessageSize: u.MaxMessageSize, Certificates: u.Certificates,
+	j := userJSON{Name: u.Name, Password: u.PasswordKind(), Senders: u.SenderNames(), FromAny: u.FromAny, MaxMessageSize: u.MaxMessageSize, Certificates: u.Certificates,
 		PerHour: p.PerHour, PerDay: p.PerDay, Burst: p.Burst, RecipientsPerHour: p.RecipientsPerHour, RecipientsPerDay: p.RecipientsPerDay,
 		Hold: p.Hold, NoDelayNotices: p.NoDelayNotes,
 		HoldCopies: p.HoldCopies, HoldNewRecipients: p.HoldNewRecipients, Priority: p.Priority.String()}
@@ -216,6 +189,9 @@ func (j userJSON) limits() string {
 	number(j.RecipientsPerDay, "recipients/d")
 	if j.RewriteFrom != "" {
 		w = append(w, "from "+j.RewriteFrom)
+	}
+	if j.FromAny {
+		w = append(w, "header from anybody")
 	}
 	if j.Redirect != "" {
 		w = append(w, "all to "+j.Redirect)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"dawk/mx"
+	"dawk/relay"
 	"dawk/relay/dkim"
 )
 
@@ -19,10 +20,15 @@ type DKIMConfig struct {
 	// PEM file of the private key, RSA or Ed25519 (PKCS #8, or PKCS #1 for RSA); readable by the relay's user alone
 	// Default: required
 	Key string `toml:"key"`
+	// whose mail is signed: names of users, `*` for any characters, `"local:www-data"` for a user of this machine;
+	// `"network:192.0.2.0/24"` for clients without a login whose address lies there. What the relay writes itself is
+	// always signed
+	// Default: everybody whose `senders` allow the From
+	Identities []string `toml:"identities"`
 }
 
 func (k *DKIMConfig) key() dkim.Key {
-	return dkim.Key{Domain: k.Domain, Selector: k.Selector, File: k.Key}
+	return dkim.Key{Domain: k.Domain, Selector: k.Selector, File: k.Key, Identities: k.Identities}
 }
 
 // checkDKIM looks at names; the key files are looked at with all others.
@@ -37,6 +43,7 @@ func (c *Config) checkDKIM() {
 				c.doc.Fault(at, "this [[dkim]] has no %s: write one like %[1]s = %q; `dawk dkim new` makes a key and all three lines", missing.key, missing.example)
 			}
 		}
+		c.checkIdentities(at+".identities", k.Identities)
 		norm, sound := c.checkDKIMName(at, k)
 		if !sound {
 			continue
@@ -46,6 +53,26 @@ func (c *Config) checkDKIM() {
 			continue
 		}
 		taken[norm.RecordName()] = i
+	}
+}
+
+// checkIdentities looks at a list of who submitted a message.
+func (c *Config) checkIdentities(key string, list []string) {
+	for i, s := range list {
+		if err := relay.CheckIdentityPattern(s); err != nil {
+			c.doc.Fault(fmt.Sprintf("%s[%d]", key, i), "%v", err)
+		}
+	}
+	if len(list) == 0 {
+		c.emptyMeansAll(key)
+	}
+}
+
+// emptyMeansAll refuses a list that is written and empty: nobody who writes one
+// means everybody.
+func (c *Config) emptyMeansAll(key string) {
+	if c.doc.Has(key) && c.doc.Clean(key) {
+		c.doc.Fault(key, "%s is an empty list: leave the key out to allow all", key[strings.LastIndexByte(key, '.')+1:])
 	}
 }
 

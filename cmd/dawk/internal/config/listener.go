@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/identity"
 	"dawk/relay/submission"
 )
 
@@ -63,6 +64,10 @@ type ListenerConfig struct {
 	// mode of a Unix socket
 	// Default: `"0660"`
 	SocketMode string `toml:"socket_mode"`
+	// whom clients of `trusted_networks` without a login may send as, in the reverse-path and in the header:
+	// `["printer@example.org", "@example.org"]`. See [submission.md](submission.md#who-may-send-as-whom)
+	// Default: anybody
+	Senders []identity.Sender `toml:"senders"`
 	// of each address in `trusted_networks` (IPv6: each /64) that has not logged in, with the meaning they have for
 	// [users](#userstoml). `network:ADDRESS` is its name in `dawk health` and for `dawk user release`
 	// Default: no limit
@@ -72,6 +77,13 @@ type ListenerConfig struct {
 // SetDefaults is called for each [[listener]] before its keys.
 func (l *ListenerConfig) SetDefaults() {
 	*l = ListenerConfig{TLS: "starttls", Auth: "required", MinTLS: "1.2", ReceivedClient: "hidden"}
+}
+
+// Policy is what holds for clients that have not logged in, each by itself.
+func (l *ListenerConfig) Policy() identity.Policy {
+	p := l.QuotaConfig.policy()
+	p.Senders = l.Senders
+	return p
 }
 
 // localListener serves the programs of this machine and nobody else. It is

@@ -16,7 +16,7 @@ type QuotaConfig struct {
 	HoldNewRecipients int `toml:"hold_new_recipients"`
 }
 
-func (q QuotaConfig) Policy() identity.Policy {
+func (q QuotaConfig) policy() identity.Policy {
 	return identity.Policy{PerHour: q.PerHour, PerDay: q.PerDay, Burst: q.Burst, RecipientsPerHour: q.RecipientsPerHour,
 		RecipientsPerDay: q.RecipientsPerDay, HoldCopies: q.HoldCopies, HoldNewRecipients: q.HoldNewRecipients}
 }
@@ -44,15 +44,18 @@ func (c *Config) checkQuota(at string, q QuotaConfig) {
 	}
 }
 
-// checkListenerQuota refuses limits for clients that are not there.
+// checkListenerQuota refuses rules for clients that are not there.
 func (c *Config) checkListenerQuota(at string, l *ListenerConfig) {
 	c.checkQuota(at, l.QuotaConfig)
+	if len(l.Senders) == 0 {
+		c.emptyMeansAll(at + ".senders")
+	}
 	if len(l.TrustedNetworks) > 0 || c.doc.Has(at+".trusted_networks") {
 		return
 	}
-	for _, k := range l.keys() {
+	for _, k := range append(l.keys(), quotaKey{name: "senders"}) {
 		if key := at + "." + k.name; c.doc.Has(key) {
-			c.doc.Fault(key, "%s has no effect without trusted_networks: it limits clients that need no login; those of users are in users.toml", k.name)
+			c.doc.Fault(key, "%s has no effect without trusted_networks: it is for clients that need no login; what users may do is in users.toml", k.name)
 		}
 	}
 }

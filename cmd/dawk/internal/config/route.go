@@ -26,7 +26,8 @@ type RouteConfig struct {
 	// reverse-paths, written as in `to`; `"<>"` for bounces
 	// Default: any
 	From []string `toml:"from"`
-	// who submitted it: names of users, `*` for any characters; `"network:192.0.2.0/24"` for a trusted network
+	// who submitted it: names of users, `*` for any characters; `"network:192.0.2.0/24"` for clients without
+	// a login whose address lies there
 	// Default: any
 	Identity []string `toml:"identity"`
 	// `"microsoft365"`, `"gmail"`, `"workspace_relay"` (smtp-relay.gmail.com; a login is optional): defaults for
@@ -157,6 +158,7 @@ func (r *RouteConfig) RouteName() string {
 }
 
 func (c *Config) checkRoute(at string, r *RouteConfig) {
+	c.checkIdentities(at+".identity", r.Identity)
 	if len(r.To) == 0 && c.doc.Lacks(at, "to") {
 		c.doc.Fault(at, `this [[route]] has no "to": write to = ["*"] for all mail, or the domains that it serves`)
 	}

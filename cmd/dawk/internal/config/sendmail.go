@@ -1,10 +1,13 @@
 package config
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 
 	"dawk/relay"
+	"dawk/relay/identity"
+	"dawk/relay/sendmail"
 )
 
 // SendmailConfig is [sendmail]: where `dawk sendmail` finds the relay, and
@@ -22,6 +25,10 @@ type SendmailConfig struct {
 	// the log names them
 	// Default: none
 	Aliases string `toml:"aliases"`
+	// whom users of this machine may send as, in the reverse-path and in the header: `["@example.org"]`. root may send
+	// as anybody, always
+	// Default: each user as NAME@`domain`
+	Senders []identity.Sender `toml:"senders"`
 	// of each user of this machine, with the meaning they have for [users](#userstoml). What is over a quota waits
 	// in the drop folder
 	// Default: no limit
@@ -47,6 +54,9 @@ func (c *Config) checkSendmail() {
 		}
 	}
 	c.checkQuota("sendmail", c.Sendmail.QuotaConfig)
+	if len(c.Sendmail.Senders) == 0 {
+		c.emptyMeansAll("sendmail.senders")
+	}
 	if path := c.Sendmail.Aliases; path != "" {
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 			c.doc.Fault("sendmail.aliases", "sendmail.aliases: there is no file %s", Clip(path))
@@ -55,6 +65,24 @@ func (c *Config) checkSendmail() {
 	if len(c.Sendmail.Socket) > 107 { // sockaddr_un
 		c.doc.Fault("sendmail.socket", "sendmail.socket has %d octets, and a unix socket can have 107: choose a shorter path", len(c.Sendmail.Socket))
 	}
+}
+
+// SendmailDomain is the domain of addresses that programs of this machine write
+// without one.
+func (c *Config) SendmailDomain() string { return cmp.Or(c.Sendmail.Domain, c.Hostname) }
+
+// Program is what holds for whoever runs a program of this machine; see
+// relay.Message for its name.
+func (c *Config) Program(name string) *identity.User {
+	p := c.Sendmail.policy()
+	switch {
+	case name == sendmail.Identity(0): // root may become every other user
+	case len(c.Sendmail.Senders) > 0:
+		p.Senders = c.Sendmail.Senders
+	default:
+		p.Senders = []identity.Sender{identity.Mailbox(sendmail.Own(name, c.SendmailDomain()))}
+	}
+	return identity.ForProgram(name, p)
 }
 
 // Wanted says whether a place of [sendmail] is to be used: written in the

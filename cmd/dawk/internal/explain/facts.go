@@ -65,8 +65,10 @@ func (e *Explainer) who(x *admin.Explanation, q Question) (*identity.User, error
 	case strings.HasPrefix(q.identity, networkPrefix):
 		return e.client(x, strings.TrimPrefix(q.identity, networkPrefix)), nil
 	case strings.HasPrefix(q.identity, "local:"):
-		x.Who.Note = "a client without login; what its socket allows it is not looked at here"
-		return nil, nil
+		u := e.Config.Program(q.identity)
+		x.Who = admin.ExplainedUser{Name: u.Name, Senders: u.SenderNames(), MayAll: len(u.Senders) == 0, Quotas: e.Ledger.Left(u), Note: "a program of this machine"}
+		e.held(x, u)
+		return u, nil
 	case e.usersUnread:
 		return nil, fmt.Errorf("the file of users %s may not be read: run this as the user that the relay runs as, or as root", e.Config.Users.File)
 	case e.Users == nil:
@@ -76,7 +78,7 @@ func (e *Explainer) who(x *admin.Explanation, q Question) (*identity.User, error
 	if u == nil {
 		return nil, fmt.Errorf("there is no user %s in %s", relay.Sanitize(q.identity), e.Config.Users.File)
 	}
-	x.Who = admin.ExplainedUser{Name: u.Name, Known: true, Senders: u.Senders(), MayAll: len(u.Senders()) == 0, Quotas: e.Ledger.Left(u)}
+	x.Who = admin.ExplainedUser{Name: u.Name, Known: true, Senders: u.SenderNames(), MayAll: len(u.Senders) == 0, Quotas: e.Ledger.Left(u)}
 	if u.MaxMessageSize > 0 && (x.MaxSize == 0 || u.MaxMessageSize < x.MaxSize) {
 		x.MaxSize = u.MaxMessageSize
 	}
@@ -99,7 +101,7 @@ func (e *Explainer) held(x *admin.Explanation, u *identity.User) {
 const networkPrefix = "network:"
 
 // client is who stands for a client without login, by the first listener that
-// trusts its address and limits it; nil: nothing limits it, or a whole network
+// trusts its address and has rules for it; nil: there are none, or a whole network
 // was asked for, whose addresses have quotas each of their own. Every listener
 // that trusts it is named: which one it comes to is its own choice.
 func (e *Explainer) client(x *admin.Explanation, network string) *identity.User {
@@ -115,17 +117,17 @@ func (e *Explainer) client(x *admin.Explanation, network string) *identity.User 
 			continue
 		}
 		at := admin.ExplainedListener{Address: l.Address}
-		if policy := l.Policy(); policy.Watched() {
+		if policy := l.Policy(); policy.Restricts() {
 			u := identity.ForClient(addr, policy)
 			at.Quotas = e.Ledger.Left(u)
 			if limited == nil {
-				limited, x.Who.Quotas = u, at.Quotas
+				limited, x.Who.Quotas, x.Who.Senders = u, at.Quotas, u.SenderNames()
 				e.held(x, u)
 			}
 		}
 		x.Who.Listeners = append(x.Who.Listeners, at)
 	}
-	x.Who.Note = "a client without login, which no quotas concern"
+	x.Who.Note = "a client without login, which may send as anybody, without quotas"
 	switch {
 	case len(x.Who.Listeners) == 0:
 		x.Who.Note = "a client without login"
@@ -134,7 +136,7 @@ func (e *Explainer) client(x *admin.Explanation, network string) *identity.User 
 	case limited != nil && len(x.Who.Listeners) == 1:
 		x.Who.Note = "a client without login, at listener " + x.Who.Listeners[0].Address
 	case limited != nil:
-		x.Who.Note = "a client without login; the verdict is that of the first listener with quotas"
+		x.Who.Note = "a client without login; the verdict is that of the first listener with rules for it"
 	}
 	return limited
 }
@@ -147,7 +149,7 @@ func (e *Explainer) mayUse(from relay.Path) (names []string) {
 		return nil
 	}
 	for _, u := range e.Users.List() {
-		if len(u.Senders()) > 0 && u.MaySend(from) && len(names) < maxOthers {
+		if len(u.Senders) > 0 && u.MaySend(from) && len(names) < maxOthers {
 			names = append(names, u.Name)
 		}
 	}
@@ -185,6 +187,7 @@ func (e *Explainer) route(d *survey.Destination) admin.ExplainedRoute {
 // sign says which keys would sign, by the domain of From. A message without
 // From field of the same domain is signed otherwise.
 func (e *Explainer) sign(x *admin.Explanation, m *relay.Message) {
+	others := false
 	domain := m.From.Domain()
 	if domain == "" {
 		domain = e.Config.Hostname
@@ -198,9 +201,17 @@ func (e *Explainer) sign(x *admin.Explanation, m *relay.Message) {
 		if err != nil || k.Domain != domain {
 			continue
 		}
+		if !k.Signs(m) {
+			others = true
+			continue
+		}
 		x.Signed = append(x.Signed, admin.SignedBy{Record: k.RecordName(), Kind: keyKind(k)})
 	}
-	if x.Signed == nil {
+	switch {
+	case x.Signed != nil:
+	case others:
+		x.Unsigned = "the identities of every [[dkim]] section for " + domain + " leave it out"
+	default:
 		x.Unsigned = "no [[dkim]] section is for " + domain
 	}
 }

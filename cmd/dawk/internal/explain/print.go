@@ -67,6 +67,9 @@ func (p Printer) identity(x *admin.Explanation) {
 	switch {
 	case !x.Who.Known && x.Who.Name != "":
 		p.fact("Identity", "%s: %s", x.Who.Name, x.Who.Note)
+		if len(x.Who.Senders) > 0 {
+			p.fact("", "it may send as %s", strings.Join(x.Who.Senders, ", "))
+		}
 	case !x.Who.Known:
 		p.fact("Identity", "%s", x.Who.Note)
 		if len(x.Who.Others) > 0 {

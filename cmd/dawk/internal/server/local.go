@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -14,7 +13,6 @@ import (
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
-	"dawk/relay/identity"
 	"dawk/relay/limits"
 	"dawk/relay/sendmail"
 	"dawk/relay/submission"
@@ -51,7 +49,7 @@ func (s *Server) listenLocal() (err error) {
 			return err
 		}
 		s.local.socket = l
-		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, PerUser: at.Policy(), Recipients: aliases.Recipients})
+		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, User: s.cfg.Program, Recipients: aliases.Recipients})
 		s.log.Info("listening", "socket", at.Socket, "for", "dawk sendmail")
 		if err := s.listenMailq(at.Socket); err != nil {
 			return err
@@ -73,19 +71,12 @@ func (s *Server) listenLocal() (err error) {
 }
 
 // localDomain is for the addresses of programs of this machine that have none.
-func (s *Server) localDomain() string {
-	return strings.ToLower(cmp.Or(s.cfg.Sendmail.Domain, s.cfg.Hostname))
-}
-
-// program is what holds for whoever runs a program of this machine.
-func (s *Server) program(name string) *identity.User {
-	return identity.ForProgram(name, s.cfg.Sendmail.Policy())
-}
+func (s *Server) localDomain() string { return strings.ToLower(s.cfg.SendmailDomain()) }
 
 // acceptDropped puts a message of the drop folder into the queue.
 func (s *Server) acceptDropped(ctx context.Context, m accept.Submission) (relay.QueueID, error) {
 	// To give a commit up would leave the file for the next start, and send it twice.
-	m.User = s.program(m.Identity)
+	m.User = s.cfg.Program(m.Identity)
 	m.AddFrom, m.CompleteHeader = true, s.localDomain()
 	return s.submit(ctx, m)
 }

@@ -54,7 +54,7 @@ func (s *Server) lostMail(l *sendmail.Lost, now time.Time) *relay.Notice {
 	m := &relay.Message{ID: s.queue.NextID(), Envelope: l.Envelope, Arrival: now, Identity: l.Identity}
 	m.Size = l.Message.Size()
 	replies := s.whyLost(m, l)
-	if !s.program(l.Identity).MaySend(m.From) || m.From.IsNull() && len(l.Unserved) > 0 {
+	if !s.cfg.Program(l.Identity).MaySend(m.From) || m.From.IsNull() && len(l.Unserved) > 0 {
 		// A notice to an address that is not the user's would be mail that
 		// its owner never asked for.
 		m.From = sendmail.Own(l.Identity, s.localDomain())

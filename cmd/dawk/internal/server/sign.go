@@ -28,24 +28,25 @@ func newSigner(cfg *config.Config, log *slog.Logger, routing *mx.Transport) (sig
 func (s signer) sign(m *relay.Message, content relay.Content) ([]byte, error) {
 	for _, rcpt := range m.Recipients {
 		if !s.cfg.Unsigned(s.routing.Destination(m, rcpt.Path)) {
-			return s.keys.Sign(content)
+			return s.keys.Sign(m, content)
 		}
 	}
 	return nil, nil
 }
 
-// signAnew signs content that was changed for a route.
-func (s signer) signAnew(route string, content relay.Content) ([]byte, error) {
+// signAnew signs a message whose content was changed for a route.
+func (s signer) signAnew(route string, m *relay.Message, content relay.Content) ([]byte, error) {
 	if s.cfg.Unsigned(mx.RoutePrefix + route) {
 		return nil, nil
 	}
-	return s.keys.Sign(content)
+	return s.keys.Sign(m, content)
 }
 
 // sevenBit converts 8-bit content for a host that takes none, and signs it
 // again if it was signed by us: the old signature does not survive.
-func (s signer) sevenBit(content relay.Content) (relay.Content, error) {
-	return sevenbit.Converter{Dir: s.cfg.DataDir, Owns: s.keys.Owns, Sign: s.keys.Sign}.Convert(content)
+func (s signer) sevenBit(m *relay.Message, content relay.Content) (relay.Content, error) {
+	sign := func(changed relay.Content) ([]byte, error) { return s.keys.Sign(m, changed) }
+	return sevenbit.Converter{Dir: s.cfg.DataDir, Owns: s.keys.Owns, Sign: sign}.Convert(content)
 }
 
 // hasSevenBit says whether sevenBit can convert it.
