@@ -72,6 +72,8 @@ type Delivery struct {
 	Delayed map[string]int // by the reason of the last delay, one of Categories
 
 	Connections   int       // outward
+	Waiting       int       // attempts that wait for a slot alone
+	GivenUp       uint64    // slots that attempts at silent hosts gave up
 	Resting       int       // destinations that are left alone for a while
 	OldestArrival time.Time // zero: the queue is empty
 	Adrift        int       // Deliveries without exactly one next event

@@ -39,7 +39,7 @@ func set() *metrics.Set {
 	m.Ask(func() metrics.State {
 		return metrics.State{
 			Queue:             metrics.Queue{Messages: 3, SetAside: 1, FileBytes: 4096, FreeBytes: 1024, Journal: 512, Checkpoints: 20, DiskFree: 5e9, Room: 4e9, Limit: 1e9},
-			Delivery:          metrics.Delivery{Delayed: map[string]int{"greylisted": 18, "odd": 1}, Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11},
+			Delivery:          metrics.Delivery{Delayed: map[string]int{"greylisted": 18, "odd": 1}, Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Waiting: 20, GivenUp: 21, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11},
 			Accepting:         true,
 			Clients:           12,
 			RoutesHeld:        map[string]bool{"office": true},
@@ -62,6 +62,7 @@ func TestStatesAreAskedAtTheScrape(t *testing.T) {
 		"dawk_disk_free_bytes": 5e9, "dawk_queue_room_bytes": 4e9, "dawk_queue_room_limit_bytes": 1e9,
 		`dawk_queue_deliveries{state="ready"}`: 1, `dawk_queue_deliveries{state="deferred"}`: 2, `dawk_queue_deliveries{state="future"}`: 3,
 		`dawk_queue_deliveries{state="held"}`: 4, `dawk_queue_deliveries{state="in_flight"}`: 5, "dawk_delivery_connections": 6,
+		`dawk_delivery_slots{state="used"}`: 6, `dawk_delivery_slots{state="waiting"}`: 20, `dawk_delivery_slots{state="given_up"}`: 21,
 		"dawk_destinations_resting": 7, "dawk_deliveries_adrift": 8, "dawk_deliveries_corrupt_total": 9, "dawk_settlements_retried_total": 10,
 		"dawk_history_lost_total": 13, "dawk_log_lines_lost_total": 14, "dawk_identities_held": 14, "dawk_deliveries_stranded_total": 11, "dawk_client_connections": 12, "dawk_accepting": 1, "dawk_oldest_message_age_seconds": 0,
 		`dawk_queue_delayed{reason="greylisted"}`: 18, `dawk_queue_delayed{reason="connection"}`: 0,

@@ -32,6 +32,7 @@ var (
 	corruptDesc       = desc("dawk_corrupt_records", "Damaged records that were set aside.")
 	clientsDesc       = desc("dawk_client_connections", "Client connections that are open.")
 	outwardDesc       = desc("dawk_delivery_connections", "Delivery attempts that may hold a connection.")
+	slotsDesc         = desc("dawk_delivery_slots", "Slots for delivery attempts, by state: used; waiting: attempts that could begin if there were slots for them; given_up: since the start, by attempts at hosts that said nothing.", "state")
 	restingDesc       = desc("dawk_destinations_resting", "Destinations that did not let us in and are left alone for a while.")
 	adriftDesc        = desc("dawk_deliveries_adrift", "Watchdog: Deliveries without exactly one next event. Not 0: a fault in dawk.")
 	strandedDesc      = desc("dawk_deliveries_stranded_total", "Watchdog: Deliveries that were overdue and had to be woken. Not 0: a fault in dawk.")
@@ -83,6 +84,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(oldestDesc, age(d.OldestArrival))
 	gauge(outwardDesc, float64(d.Connections))
+	gauge(slotsDesc, float64(d.Connections), "used")
+	gauge(slotsDesc, float64(d.Waiting), "waiting")
+	gauge(slotsDesc, float64(d.GivenUp), "given_up")
 	gauge(restingDesc, float64(d.Resting))
 	gauge(adriftDesc, float64(d.Adrift))
 	counter(strandedDesc, d.Stranded)

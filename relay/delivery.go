@@ -30,6 +30,16 @@ type Delivery struct {
 	HeldFor time.Duration `json:"held_for,omitempty"` // time on hold in all, which does not count towards its age
 	HeldAt  time.Time     `json:"held_at,omitzero"`   // since when it is on hold now, itself (Held) or with its route
 	Rule    string        `json:"rule,omitempty"`     // what set Due, for people: "retry step 3: 15m ±10 %"
+
+	Activity // for operators: no store keeps it
+}
+
+// Activity is what the scheduler does with a Delivery now.
+type Activity struct {
+	State string    `json:"state,omitempty"` // the first that holds of "held", "active", "suspended", "deferred", "ready"
+	Host  string    `json:"host,omitempty"`  // active: whom the attempt has turned to
+	Stage Stage     `json:"stage,omitempty"` // active: how far it is there
+	Since time.Time `json:"since,omitzero"`  // active: of Stage at Host
 }
 
 // Open is a recipient that waits for its next attempt.

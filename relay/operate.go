@@ -44,13 +44,14 @@ func ParseVerb(s string) (Verb, error) {
 // what the store knows.
 type Where struct {
 	Job         uint16
-	State       string        // "waiting", "ready", "in progress" or "held"
+	Place       string        // "waiting", "ready", "in progress" or "held"
 	Destination string        // as in [Entry]
-	Due         time.Time     // waiting: its next attempt
+	Due         time.Time     // its next attempt; ready: not later than now
 	RestUntil   time.Time     // its destination did not let us in and is suspended until then; zero: it is not
 	Budget      bool          // it did, and is suspended only because its budget is used up
 	Provider    *ProviderLoad // who takes its mail, while something is ready or in progress there; nil: nothing is
 	Ahead       int           // ready: Deliveries of the same destination that wait for their turn, this one included
+	Activity
 }
 
 // ProviderLoad is what a provider takes now, and what waits for it: the answer
@@ -71,7 +72,29 @@ type ProviderLoad struct {
 	SlowedAt  time.Time `json:"slowed_at,omitzero"`  // when it told us to slow down; zero: not within the last hour
 	SlowedBy  Reply     `json:"slowed_by,omitzero"`  // in these words
 	GrowsAt   time.Time `json:"grows_at,omitzero"`   // before that Limit does not grow; zero: it may
+
+	State LoadState `json:"state"` // what keeps the mail that waits for it
+	Said  string    `json:"why"`   // State in words, with what else is to be said: see Why
+	Slots Slots     `json:"-"`
 }
+
+// Slots are the attempts that may run at once, of all providers together.
+type Slots struct{ Used, Most int }
+
+// LoadState is what keeps mail that is ready for a provider from being attempted.
+type LoadState string
+
+// The states of a provider.
+const (
+	LoadOpen        LoadState = "open"        // nothing
+	LoadSlots       LoadState = "slots"       // no slot is free for it: see Slots
+	LoadConnections LoadState = "connections" // all that it takes are in use
+	LoadProbing     LoadState = "probing"     // one attempt finds out whether it lets us in
+	LoadSuspended   LoadState = "suspended"   // it did not let us in
+	LoadThrottled   LoadState = "throttled"   // it told us to send less
+	LoadRate        LoadState = "rate"        // its rate allows the next message later
+	LoadBudget      LoadState = "budget"      // the budget of a mailbox is used up
+)
 
 // Called is the provider in a sentence.
 func (p *ProviderLoad) Called() string {
@@ -84,17 +107,27 @@ func (p *ProviderLoad) Called() string {
 	return "provider " + p.Name
 }
 
-// Why says in a few words what makes mail wait for p, the hardest reason first;
-// "" when nothing does.
+// Why says in a few words what makes mail wait for p, the hardest reason first, and
+// what its rates and its pace are; "" when there is nothing to say.
 func (p *ProviderLoad) Why(now time.Time) string {
 	var why []string
-	switch {
-	case p.Connections >= p.Limit:
+	switch p.State {
+	case LoadSlots:
+		if p.Slots.Used >= p.Slots.Most {
+			why = append(why, fmt.Sprintf("all %d slots are in use (delivery.max_connections)", p.Slots.Most))
+		} else {
+			why = append(why, fmt.Sprintf("%d of %d slots are in use, and who sent it holds as many as it may while others wait", p.Slots.Used, p.Slots.Most))
+		}
+	case LoadConnections:
 		why = append(why, fmt.Sprintf("%d of %d connections in use", p.Connections, p.Limit))
-	case p.Resting == "closed":
+	case LoadProbing:
+		why = append(why, "its servers let nobody in, and one attempt asks again now")
+	case LoadSuspended:
 		why = append(why, "its servers let nobody in, one attempt asks again "+in(p.RestUntil, now))
-	case p.Resting == "slow":
+	case LoadThrottled:
 		why = append(why, "it asked us to slow down, the next attempt is "+in(p.RestUntil, now))
+	case LoadBudget:
+		why = append(why, "its budget is used up until "+p.RestUntil.UTC().Format("15:04:05 UTC"))
 	}
 	var rates []string
 	for _, r := range []struct {
@@ -107,7 +140,7 @@ func (p *ProviderLoad) Why(now time.Time) string {
 	}
 	if len(rates) > 0 {
 		s := "rate " + strings.Join(rates, ", ")
-		if p.Resting == "rate" && p.RestUntil.After(now) {
+		if p.State == LoadRate && p.RestUntil.After(now) {
 			s += ", the next message " + in(p.RestUntil, now)
 		}
 		why = append(why, s)

@@ -183,6 +183,14 @@ func (w *world) mxCommand(_ bool, args []string) {
 		if got, err := s.Wait(ctx, number()); err != nil {
 			w.ts.Fatalf("receiver %s got %d messages, not %d: %v\n%s", args[1], len(got), n, err, strings.Join(s.Commands(), "\n"))
 		}
+	case "heard": // a command, so many times in all
+		verb := rest[0]
+		rest = rest[1:]
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := s.WaitCommand(ctx, verb, number()); err != nil {
+			w.ts.Fatalf("receiver %s did not hear %s: %v\n%s", args[1], verb, err, strings.Join(s.Commands(), "\n"))
+		}
 	case "count":
 		if got := len(s.Messages()); got != number() {
 			w.ts.Fatalf("receiver %s got %d messages, not %d", args[1], got, n)

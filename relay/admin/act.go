@@ -64,6 +64,8 @@ func (req ActRequest) check() (relay.Filter, error) {
 		return filter, fmt.Errorf("there is no verb %.20q", string(req.Verb))
 	case err != nil:
 		return filter, err
+	case req.Now && req.Verb != relay.VerbRetry:
+		return filter, fmt.Errorf("now is for retry, not for %s", req.Verb)
 	case filter.Empty() && !req.All:
 		return filter, fmt.Errorf("%s needs to know which messages: give a queue ID or a filter such as to=@example.com, or --all for the whole queue", req.Verb)
 	case !filter.Empty() && req.All:
@@ -92,6 +94,9 @@ func (e *End) addActed(t *task) {
 			e.Failed++
 		default:
 			done.Deliveries = append(done.Deliveries, d)
+			if t.acted[i].Pending {
+				e.Pending++
+			}
 		}
 	}
 	if len(done.Deliveries) > 0 {
@@ -143,10 +148,13 @@ func (h *handler) actOn(ctx context.Context, req ActRequest, t *task) {
 	if req.DryRun || len(t.acted) == 0 {
 		return
 	}
-	id := t.item.Message.ID
+	id, verb := t.item.Message.ID, req.Verb
+	if verb == relay.VerbRetry && req.Now {
+		verb = relay.VerbRetryNow
+	}
 	var err error
 	if t.item.whole { // with the Deliveries that part from these meanwhile
-		err = h.Dispatcher.Act(ctx, id, req.Verb)
+		err = h.Dispatcher.Act(ctx, id, verb)
 	}
 	for i := range t.acted {
 		if !t.item.whole {
@@ -154,9 +162,10 @@ func (h *handler) actOn(ctx context.Context, req ActRequest, t *task) {
 			if t.item.part[t.acted[i].Job] {
 				recipients = t.item.Deliveries[i].Recipients()
 			}
-			err = h.Dispatcher.ActOn(ctx, id, t.acted[i].Job, recipients, req.Verb)
+			err = h.Dispatcher.ActOn(ctx, id, t.acted[i].Job, recipients, verb)
 		}
-		if t.gone[i] = errors.Is(err, relay.ErrNotFound); err != nil {
+		t.acted[i].Pending = errors.Is(err, relay.ErrPending)
+		if t.gone[i] = errors.Is(err, relay.ErrNotFound); err != nil && !t.acted[i].Pending {
 			t.acted[i].Error = err.Error()
 		}
 	}

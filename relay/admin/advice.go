@@ -15,7 +15,7 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, where relay.Where, rout
 	var advice []string
 	switch state := stateOf(d, where, now); {
 	case state == "in progress":
-		advice = append(advice, "It is being attempted at this moment.")
+		advice = append(advice, attempted(where, now))
 	case state == "held":
 		why := ""
 		if d.Rule != "" {
@@ -31,7 +31,7 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, where relay.Where, rout
 	case state == "new":
 		advice = append(advice, "It has not been tried yet; it waits for its time.")
 	}
-	if p := where.Provider; p != nil && where.State == "ready" {
+	if p := where.Provider; p != nil && where.Place == "ready" {
 		if why := p.Why(now); why != "" {
 			advice = append(advice, fmt.Sprintf("Waiting for %s: %s.", p.Called(), why))
 		}
@@ -52,6 +52,22 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, where relay.Where, rout
 		}
 	}
 	return advice
+}
+
+// attempted says how far an attempt is.
+func attempted(where relay.Where, now time.Time) string {
+	switch {
+	case where.Since.IsZero():
+		return "It is being attempted at this moment."
+	case where.Host == "":
+		return fmt.Sprintf("It is being attempted at this moment: dawk looks for a host, since %s.", ago(where.Since, now))
+	}
+	return fmt.Sprintf("It is being attempted at this moment: with %s, at the stage %q since %s. dawk queue retry --now cuts the attempt and begins another.",
+		where.Host, string(where.Stage), ago(where.Since, now))
+}
+
+func ago(t, now time.Time) string {
+	return fmt.Sprintf("%s (%s)", t.UTC().Format("15:04:05 UTC"), max(0, now.Sub(t)).Round(time.Second))
 }
 
 // adviseReply translates one reply; "" when there is none.

@@ -97,6 +97,7 @@ type End struct {
 	More       bool      `json:"more,omitempty"`    // the limit cut the list; the sums are of what was sent
 	Gone       int       `json:"gone,omitempty"`    // ended by themselves before it was their turn
 	Skipped    int       `json:"skipped,omitempty"` // the verb means nothing to them: see Verb
+	Pending    int       `json:"pending,omitempty"` // of Deliveries: done when the attempts under way end
 	Failed     int       `json:"failed,omitempty"`  // acts that failed, and records that cannot be read
 	DryRun     bool      `json:"dry_run,omitempty"`
 }
@@ -107,6 +108,7 @@ type ActRequest struct {
 	Filter string     `json:"filter"`
 	All    bool       `json:"all"` // an empty filter is meant
 	DryRun bool       `json:"dry_run"`
+	Now    bool       `json:"now,omitempty"` // of retry: attempts under way are cut, before their final dot
 }
 
 // Acted is what became of one Delivery, or of some recipients in it.
@@ -115,7 +117,8 @@ type Acted struct {
 	Job         uint16        `json:"job"`
 	Destination string        `json:"destination"`
 	From        relay.Path    `json:"from"`
-	To          []relay.Path  `json:"to"` // the recipients acted upon
+	To          []relay.Path  `json:"to"`                // the recipients acted upon
+	Pending     bool          `json:"pending,omitempty"` // it is being attempted: done when the attempt ends
 	Error       string        `json:"error,omitempty"`
 }
 

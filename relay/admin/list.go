@@ -77,12 +77,34 @@ func (h *handler) pick(ctx context.Context, f relay.Filter, each bool, now time.
 				}
 				continue
 			}
+			h.annotate(item)
 			p := pickFrom(item, f, each, now)
 			if len(p.Deliveries) > 0 && !yield(p, nil) {
 				return
 			}
 		}
 	}
+}
+
+// annotate adds what the scheduler knows of the Deliveries of a message, which it
+// gives: its due time is the true one, also where an operator wants an attempt now.
+func (h *handler) annotate(item *relay.Item) []relay.Where {
+	all := h.Dispatcher.Where(item.Message.ID)
+	for _, w := range all {
+		for i := range item.Deliveries {
+			if d := &item.Deliveries[i]; d.Job == w.Job {
+				d.Activity = w.Activity
+				if d.Held || w.Due.IsZero() {
+					continue
+				}
+				if w.Due.Before(d.Due.Add(-time.Second)) { // it was woken
+					d.Rule = ""
+				}
+				d.Due = w.Due
+			}
+		}
+	}
+	return all
 }
 
 func pickFrom(item *relay.Item, f relay.Filter, each bool, now time.Time) *pickedItem {
@@ -155,6 +177,7 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request) {
 		fail(w, statusOf(err), h.missing(id, err))
 		return
 	}
+	h.annotate(item)
 	answer(w, http.StatusOK, item)
 }
 

@@ -49,6 +49,9 @@ type WhyDelivery struct {
 	Rule           string              `json:"rule,omitempty"`
 	Expires        time.Time           `json:"expires,omitzero"`   // returned to the sender by the first attempt that fails after it; zero while held
 	Provider       *relay.ProviderLoad `json:"provider,omitempty"` // who takes its destination's mail, while that is busy
+	Host           string              `json:"host,omitempty"`     // in progress: whom the attempt has turned to
+	Stage          relay.Stage         `json:"stage,omitempty"`    // in progress: how far it is there
+	Since          time.Time           `json:"since,omitzero"`     // in progress: of Stage at Host
 	Advice         []string            `json:"advice"`             // what would unblock it, a sentence each
 }
 
@@ -99,7 +102,7 @@ func explainPast(p Past, now time.Time) *Why {
 func (h *handler) explain(item *relay.Item, past Past, now time.Time) *Why {
 	m := &item.Message
 	where := make(map[uint16]relay.Where)
-	for _, w := range h.Dispatcher.Where(m.ID) {
+	for _, w := range h.annotate(item) {
 		where[w.Job] = w
 	}
 	y := &Why{ID: m.ID, Now: now, State: "held", From: m.From, Identity: m.Identity, Client: m.Client, Protocol: m.Protocol,
@@ -148,7 +151,8 @@ func appendEnded(ended []Ended, m *relay.Message, a relay.Attempt) []Ended {
 
 func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts []relay.Attempt, where relay.Where, now time.Time) WhyDelivery {
 	y := WhyDelivery{Job: d.Job, Destination: d.Destination, Route: h.routeOf(m, d), Attempts: attempts,
-		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, where, now), Open: []WhyRecipient{}, Provider: where.Provider}
+		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, where, now), Open: []WhyRecipient{}, Provider: where.Provider,
+		Host: where.Host, Stage: where.Stage, Since: where.Since}
 	for _, o := range d.Open {
 		if o.Recipient >= 0 && o.Recipient < len(m.Recipients) {
 			y.Open = append(y.Open, WhyRecipient{Recipient: m.Recipients[o.Recipient].Path, Last: o.Last})
@@ -173,11 +177,11 @@ func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts 
 // stateOf joins what the store knows of d and what the scheduler does with it.
 func stateOf(d *relay.Delivery, where relay.Where, now time.Time) string {
 	switch {
-	case where.State == "in progress":
-		return where.State
+	case where.Place == "in progress":
+		return where.Place
 	case d.Held:
 		return "held"
-	case where.State == "ready" || !d.Due.After(now):
+	case where.Place == "ready" || !d.Due.After(now):
 		return "ready"
 	case d.Attempts == 0:
 		return "new"

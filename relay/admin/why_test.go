@@ -75,10 +75,10 @@ func TestWhyKnowsTheSchedule(t *testing.T) {
 		where       relay.Where
 		state, want string
 	}{
-		{relay.Where{State: "in progress"}, "in progress", "at this moment"},
-		{relay.Where{State: "ready", Ahead: 12}, "ready", "12 deliveries"},
-		{relay.Where{State: "ready", Ahead: 1}, "ready", "a connection is free"},
-		{relay.Where{State: "waiting", RestUntil: time.Now().Add(time.Hour)}, "deferred", "left alone for another"},
+		{relay.Where{Place: "in progress"}, "in progress", "at this moment"},
+		{relay.Where{Place: "ready", Ahead: 12}, "ready", "12 deliveries"},
+		{relay.Where{Place: "ready", Ahead: 1}, "ready", "a connection is free"},
+		{relay.Where{Place: "waiting", RestUntil: time.Now().Add(time.Hour)}, "deferred", "left alone for another"},
 	} {
 		s.where = []relay.Where{x.where}
 		_, y, body := whyOf(t, c, i.Message.ID)

@@ -3,6 +3,7 @@ package delivery
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"dawk/relay"
 	"dawk/relay/delivery/schedule"
@@ -46,7 +47,14 @@ func (d *Dispatcher) Stats() Stats {
 func (d *Dispatcher) Where(id relay.QueueID) []relay.Where {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.sched.Where(id, d.clock.wallTime)
+	all := d.sched.Where(id, d.clock.wallTime)
+	for i := range all {
+		if a := d.flying[d.sched.Find(id, all[i].Job)]; a != nil {
+			stand, _ := a.progress.Stand()
+			all[i].Host, all[i].Stage, all[i].Since = stand.Host, stand.Stage, stand.Since.Round(0)
+		}
+	}
+	return all
 }
 
 // Providers are those that have something to do, or said lately that they want
@@ -54,5 +62,9 @@ func (d *Dispatcher) Where(id relay.QueueID) []relay.Where {
 func (d *Dispatcher) Providers() []relay.ProviderLoad {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.sched.Providers(d.clock.wallTime)
+	all := d.sched.Providers(d.clock.wallTime)
+	for i := range all {
+		all[i].Said = all[i].Why(time.Now())
+	}
+	return all
 }

@@ -38,19 +38,37 @@ func (s *Schedule) Stats() Stats {
 	return st
 }
 
-func (p *provider) stats(wall func(int64) time.Time) relay.ProviderLoad {
-	s := relay.ProviderLoad{Name: p.name, Domains: p.domains, Ready: p.ready, Connections: p.slots,
-		Limit: p.width(), Most: p.allowed.Connections, Rate: p.allowed.Rate, RecipientRate: p.allowed.RecipientRate}
-	if p.suspension.until != 0 {
-		s.RestUntil, s.Resting = wall(p.suspension.until), suspendNames[p.suspension.why]
+// load is what p takes now, and what waits for it. parked is a suspension of one of
+// its destinations, or nil.
+func (s *Schedule) load(p *provider, parked *suspension, wall func(int64) time.Time) relay.ProviderLoad {
+	l := relay.ProviderLoad{Name: p.name, Domains: p.domains, Ready: p.ready, Connections: p.slots,
+		Limit: p.width(), Most: p.allowed.Connections, Rate: p.allowed.Rate, RecipientRate: p.allowed.RecipientRate,
+		State: relay.LoadOpen, Slots: relay.Slots{Used: s.slots, Most: s.most}}
+	rests := &p.suspension
+	switch {
+	case rests.until != 0:
+		l.Resting, l.State = suspendNames[rests.why], loadStates[rests.why]
+	case p.slots >= p.width() && p.probing:
+		l.State = relay.LoadProbing
+	case p.slots >= p.width():
+		l.State = relay.LoadConnections
+	case p.waited():
+		l.State = relay.LoadSlots
+	case p.ready > 0 && parked != nil && parked.until != 0:
+		rests, l.State = parked, loadStates[parked.why]
+	case p.ready > 0:
+		l.State = relay.LoadProbing
+	}
+	if rests.until != 0 {
+		l.RestUntil = wall(rests.until)
 	}
 	if p.throttledAt != 0 {
-		s.SlowedAt, s.SlowedBy = wall(p.throttledAt), p.throttledBy
+		l.SlowedAt, l.SlowedBy = wall(p.throttledAt), p.throttledBy
 	}
 	if p.growAt != 0 {
-		s.GrowsAt = wall(p.growAt)
+		l.GrowsAt = wall(p.growAt)
 	}
-	return s
+	return l
 }
 
 // Providers are those that have something to do, or said lately that they want
@@ -58,9 +76,15 @@ func (p *provider) stats(wall func(int64) time.Time) relay.ProviderLoad {
 // who takes their mail are one, with the name "".
 func (s *Schedule) Providers(wall func(int64) time.Time) []relay.ProviderLoad {
 	var out []relay.ProviderLoad
+	parked := make(map[*provider]*suspension) // that end first
+	for _, d := range s.active {
+		if o := parked[d.provider]; d.suspension.until != 0 && (o == nil || d.suspension.until < o.until) {
+			parked[d.provider] = &d.suspension
+		}
+	}
 	for _, p := range s.providers {
 		if !p.idle() || p.throttledAt != 0 {
-			out = append(out, p.stats(wall))
+			out = append(out, s.load(p, parked[p], wall))
 		}
 	}
 	var unknown relay.ProviderLoad
@@ -73,7 +97,10 @@ func (s *Schedule) Providers(wall func(int64) time.Time) []relay.ProviderLoad {
 		}
 	}
 	if unknown.Domains > 0 {
-		unknown.Most = unknown.Limit
+		unknown.Most, unknown.State, unknown.Slots = unknown.Limit, relay.LoadOpen, relay.Slots{Used: s.slots, Most: s.most}
+		if unknown.Ready > 0 {
+			unknown.State = relay.LoadSlots
+		}
 		out = append(out, unknown)
 	}
 	slices.SortFunc(out, func(a, b relay.ProviderLoad) int {
@@ -91,20 +118,29 @@ func (s *Schedule) Where(id relay.QueueID, wall func(int64) time.Time) []relay.W
 	var out []relay.Where
 	for r := range s.Of(id) {
 		e := s.at(r)
-		dest := s.active[e.dest] // nil: not busy
-		w := relay.Where{Job: e.job, State: placeNames[e.place], Destination: s.dests.names[e.dest]}
-		switch e.place {
-		case placeWaiting:
-			w.Due = wall(e.due)
-		case placeReady:
-			w.Ahead = dest.ready
-		}
-		if dest != nil {
-			load := dest.provider.stats(wall)
+		w := relay.Where{Job: e.job, Place: placeNames[e.place], Destination: s.dests.names[e.dest], Due: wall(e.due)}
+		d := s.active[e.dest]
+		if d != nil { // it is busy
+			load := s.load(d.provider, &d.suspension, wall)
 			w.Provider = &load
-			if dest.suspension.until != 0 {
-				w.RestUntil, w.Budget = wall(dest.suspension.until), dest.suspension.why == suspendedBudget
+			if d.suspension.until != 0 {
+				w.RestUntil, w.Budget = wall(d.suspension.until), d.suspension.why == suspendedBudget
 			}
+		}
+		switch {
+		case e.has(flagHeld):
+			w.State = "held"
+		case e.place == placeTaken:
+			w.State = "active"
+		case d != nil && (d.suspension.rests() || d.provider.suspension.rests()):
+			w.State = "suspended"
+		case e.place == placeWaiting:
+			w.State = "deferred"
+		default:
+			w.State = "ready"
+		}
+		if e.place == placeReady {
+			w.Ahead = d.ready
 		}
 		out = append(out, w)
 	}

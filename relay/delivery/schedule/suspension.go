@@ -3,6 +3,8 @@ package schedule
 import (
 	"container/heap"
 	"time"
+
+	"dawk/relay"
 )
 
 // suspension is the time during which nothing is attempted at a destination or
@@ -25,6 +27,14 @@ const (
 )
 
 var suspendNames = [...]string{suspendedClosed: "closed", suspendedBudget: "budget", suspendedRate: "rate", suspendedThrottled: "slow"}
+
+var loadStates = [...]relay.LoadState{suspendedClosed: relay.LoadSuspended, suspendedBudget: relay.LoadBudget, suspendedRate: relay.LoadRate,
+	suspendedThrottled: relay.LoadThrottled}
+
+// rests says whether it is the other side that wants to be left alone.
+func (r *suspension) rests() bool {
+	return r.until != 0 && (r.why == suspendedClosed || r.why == suspendedThrottled)
+}
 
 // minSuspension is the least time between attempts on a host that does not let us
 // in: a host that resets every connection is asked no more than once a second.

@@ -206,7 +206,7 @@ func (c *client) content(cmd *cobra.Command, w io.Writer, id relay.QueueID, head
 }
 
 func newQueueActCommand(a *app, verb relay.Verb, short, long string) *cobra.Command {
-	var all, dryRun, asJSON bool
+	var all, dryRun, asJSON, now bool
 	cmd := &cobra.Command{
 		Use:   string(verb) + " FILTER…",
 		Short: short,
@@ -215,6 +215,9 @@ func newQueueActCommand(a *app, verb relay.Verb, short, long string) *cobra.Comm
 	cmd.Flags().BoolVar(&all, "all", false, "the whole queue, instead of a filter")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	if verb == relay.VerbRetry {
+		cmd.Flags().BoolVar(&now, "now", false, "cut an attempt that is under way, unless it has sent the whole message, and begin another")
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter, err := parseFilterArgs(args)
 		if err != nil {
@@ -227,7 +230,7 @@ func newQueueActCommand(a *app, verb relay.Verb, short, long string) *cobra.Comm
 		if err != nil {
 			return err
 		}
-		req := admin.ActRequest{Verb: verb, Filter: filter.String(), All: all, DryRun: dryRun}
+		req := admin.ActRequest{Verb: verb, Filter: filter.String(), All: all, DryRun: dryRun, Now: now}
 		return c.act(cmd, a, req, asJSON)
 	}
 	return cmd

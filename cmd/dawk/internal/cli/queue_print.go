@@ -97,6 +97,9 @@ func printActed(w io.Writer, req admin.ActRequest, a *admin.Acted) error {
 	for i, p := range a.To {
 		to[i] = p.String()
 	}
+	if a.Pending {
+		verb += " when the attempt under way ends"
+	}
 	_, err := fmt.Fprintf(w, "%s  %s  %s → %s\n", a.ID, verb, show.Sender(a.From), strings.Join(to, ", "))
 	return err
 }
@@ -121,6 +124,9 @@ func actSummary(req admin.ActRequest, e *admin.End) string {
 	s := doneWords[req.Verb] + ": " + what
 	if e.Skipped > 0 {
 		s += "; " + skipped(req.Verb, e.Skipped)
+	}
+	if e.Pending > 0 {
+		s += fmt.Sprintf("; for %s of these an attempt is under way: it is done when that ends", show.Plural(e.Pending, "delivery"))
 	}
 	if e.Gone > 0 {
 		s += fmt.Sprintf("; %d ended by themselves meanwhile", e.Gone)

@@ -56,8 +56,8 @@ func (c *client) printWaiting(ctx context.Context, w io.Writer) {
 	}
 	n := 0
 	for _, p := range got.Providers { // those with most waiting come first
-		why := p.Why(got.Now)
-		if p.Ready == 0 || why == "" || p.Name == "" {
+		why := p.Said
+		if p.Ready == 0 || why == "" {
 			continue
 		}
 		if n++; n > maxWaiting {
@@ -83,12 +83,12 @@ func printProviders(w io.Writer, got admin.Providers) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PROVIDER\tREADY\tDOMAINS\tIN USE\tNOW\tMOST\tWHY IT WAITS")
 	for _, p := range got.Providers {
-		name, why := relay.Sanitize(p.Name), "-"
+		name, why := relay.Sanitize(p.Name), p.Said
 		if name == "" {
 			name = "(not known yet)"
 		}
-		if s := p.Why(got.Now); s != "" && (p.Ready > 0 || !p.SlowedAt.IsZero()) {
-			why = s
+		if why == "" {
+			why = "nothing waits"
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", name, p.Ready, p.Domains, p.Connections, p.Limit, p.Most, why)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"dawk/mx"
 	"dawk/mx/shaping"
+	"dawk/relay"
 	"dawk/relay/admin"
 )
 
@@ -71,13 +72,12 @@ func (e *Explainer) now(x *admin.Explanation, provider string, say func(string, 
 		return
 	}
 	for _, p := range e.Providers() {
-		if p.Name != provider || p.Resting == "" && p.SlowedAt.IsZero() && p.Connections < p.Limit {
+		if p.Name != provider || p.State == relay.LoadOpen && p.SlowedAt.IsZero() {
 			continue
 		}
-		why := p.Why(x.Now)
-		say("at the moment: %s", why)
-		if p.Resting != "" || p.Connections >= p.Limit {
-			x.Waiting = p.Called() + " (" + why + ")"
+		say("at the moment: %s", p.Said)
+		if p.State != relay.LoadOpen {
+			x.Waiting = p.Called() + " (" + p.Said + ")"
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (s *Server) deliveryMetrics() metrics.Delivery {
 		delayed[n.Name] = n.Count
 	}
 	return metrics.Delivery{Delayed: delayed, Ready: st.Ready, Deferred: st.Deferred, Future: st.Future, Held: st.Held, InFlight: st.InFlight,
-		Connections: st.Connections, Resting: st.Resting, OldestArrival: st.OldestArrival, Adrift: st.Adrift,
+		Connections: st.Connections, Waiting: st.Waiting, GivenUp: st.GivenUp, Resting: st.Resting, OldestArrival: st.OldestArrival, Adrift: st.Adrift,
 		Corrupt: st.Corrupt, Unsaved: st.Unsaved, Stranded: st.Stranded}
 }
 
