@@ -1,4 +1,4 @@
-// Package metrics counts what happens and says how the relay is, for
+// Package metrics counts what happens and reports the state of the relay, for
 // Prometheus.
 //
 // It owns the names (docs/metrics.md, kept in agreement by a test), a registry

@@ -1,9 +1,9 @@
-// Package queue is what every store of the queue does and what they share: the
+// Package queue defines what every store of the queue must do, and what stores share: the
 // interface [Store], its errors and statistics, and the IDs of messages.
 //
 // boltstore is the store in one directory. A store of another kind is a package
 // beside it: it implements Store, passes queuetest, encodes its rows with
-// package record, and is one line in the server. It may take over Deliveries from
+// package record, and is opened by the server's openQueue. It may take over Deliveries from
 // another relay while it runs (Watch) and give them back (the dispatcher's Forget).
 //
 // This package has no goroutines and no locks.
@@ -38,7 +38,13 @@ type Acceptance interface {
 	// relay.ErrClosed.
 	NewDraft() (relay.Draft, error)
 	// Enqueue returns nil once the message is on stable storage, with one
-	// Delivery for each destination of its recipients. The draft ends either way.
+	// Delivery for each destination of its recipients, numbered from 0. What
+	// recipients share is the store's to ask: a function of message and recipient
+	// that it was opened with names it, by default the domain. The message has the
+	// ID of its draft; Enqueue sets its Size. A message with a Hold has Deliveries
+	// that are held by that rule, one with NotBefore becomes due then. Times are
+	// kept to the microsecond. The draft ends either way. After relay.ErrClosed, or
+	// when the context ends, the outcome is unknown.
 	Enqueue(context.Context, relay.Draft, *relay.Message) error
 	// Room says, cheaply, why new mail would be refused; nil: it would not.
 	Room() error
@@ -63,8 +69,9 @@ type Scheduling interface {
 	// without it and an error, relay.ErrContentLost when it never can.
 	Claim(relay.QueueID, uint16) (*relay.Claim, error)
 	// Settle commits a Settlement, all or nothing, and calls the function once
-	// afterwards. A failed Settlement left nothing behind, or the error is
-	// relay.ErrClosed. Nothing is written before an attempt.
+	// afterwards, nil allowed; it does not wait for the commit. A failed Settlement
+	// left nothing behind, or the error is relay.ErrClosed: then the outcome is
+	// unknown. Where the disk is full Settle waits for room.
 	Settle(relay.Settlement, func(error))
 	// NextID reserves a queue ID. It is never given again.
 	NextID() relay.QueueID

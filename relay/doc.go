@@ -4,7 +4,7 @@
 //
 // # The life of a message
 //
-// One verb a step, one file a verb:
+// One verb per step:
 //
 //	client ─SMTP─► accept ─► enqueue ─250 queued as ID─►   it is on stable storage: we own it
 //	                             │ one commit: content + one Delivery per route or domain
@@ -19,14 +19,16 @@
 //	                             │ ─── 4yz, unknown ───────────────┘
 //	                             └──── 5yz, expired ─► bounce ─► enqueue (in the same commit)
 //
-// accept is package relay/submission, enqueue and the storage side of settle
-// are package queue, schedule and settle are package relay/delivery, resolve
-// and deliver are package mx, bounce is package bounce.
+// accept is package relay/accept behind the doors (relay/submission, httpapi,
+// sendmail); enqueue and the storage side of settle are a store of package queue;
+// schedule and settle are package relay/delivery; resolve and deliver are package
+// mx; bounce is package bounce.
 //
 // # Rules
 //
 //   - A [Reply] carries a status from the wire to the log, the metric and the
-//     bounce, unchanged. DNS, dial and TLS failures are Replies too.
+//     bounce. DNS, dial and TLS failures are Replies too. Only package replies
+//     changes one on the way: where a smart host speaks of our account.
 //   - [Reply.Permanent] is the only place that decides permanence; what is
 //     unknown is temporary.
 //   - A [Settlement] is the only way to change a [Delivery]; it is atomic.

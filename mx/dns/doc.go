@@ -1,6 +1,6 @@
 // Package dns is a caching stub resolver. It asks the name servers of the
-// configuration or of resolv.conf, and tells every answer without records
-// apart from a failure to get one: mail may be returned for the first only.
+// configuration or of resolv.conf, and distinguishes an empty answer
+// from no answer: mail may be returned for the first only.
 //
 // It owns: the servers and which of them answered last (servers.go), the
 // questions on the wire (wire.go, the only file that knows the DNS library),

@@ -75,7 +75,7 @@ func copyDir(from, to string) error {
 func TestConformanceMemory(t *testing.T) {
 	queuetest.Run(t, func() queuetest.Harness {
 		m := queuetest.NewMemory()
-		return queuetest.Harness{Open: func() (queuetest.Store, error) { return m, nil }, Crash: func() error { return nil }}
+		return queuetest.Harness{Open: func() (queue.Store, error) { return m, nil }, Crash: func() error { return nil }}
 	})
 }
 
@@ -111,7 +111,7 @@ func (g *gate) hook(point string) error {
 	return nil
 }
 
-func (h *boltHarness) Open() (queuetest.Store, error) {
+func (h *boltHarness) Open() (queue.Store, error) {
 	h.gate = &gate{}
 	opt := small(h.dir)
 	opt.Hook = h.gate.hook
@@ -133,7 +133,7 @@ func (h *boltHarness) Crash() error {
 	return err
 }
 
-func (h *boltHarness) Check(queuetest.Store) error {
+func (h *boltHarness) Check(queue.Store) error {
 	r, err := h.open.Verify(context.Background())
 	if err == nil && len(r.Problems) > 0 {
 		err = errors.New(strings.Join(r.Problems, "\n"))

@@ -8,7 +8,7 @@
 // stays open over many groups: what waits is put into it as one group, made
 // durable by one record of the journal (package journal), and committed to queue.db
 // with many others by a checkpoint (checkpoint.go). After a crash the records
-// that queue.db lacks are done again (load.go). Package datadir knows the files at
+// that queue.db lacks are replayed (load.go). Package datadir knows the files at
 // rest, package space how much room there is.
 //
 // # Goroutines and locks

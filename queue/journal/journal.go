@@ -2,10 +2,10 @@
 // checksummed record a group, written with one write and made durable by one
 // flush. It knows tables by number and rows as octets, and nothing of the store.
 //
-// A store uses it so: [Journal.CatchUp] at start gives back the records that the
+// A store uses it like this: [Journal.CatchUp] at start gives back the records that the
 // store lacks; [Journal.Add] makes a group durable; once a commit of the store
-// holds all of them and [Journal.Next] beside them, [Journal.Restart] makes the
-// records history, and the next one is written over the first. Blocks that were
+// holds all of them and [Journal.Next] beside them, [Journal.Restart] retires the
+// records, and the next one is written over the first. Blocks that were
 // written before cost a third of new ones.
 //
 // It has no goroutines and no locks: a Journal belongs to one goroutine, but for

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"dawk/queue"
 	"dawk/relay"
 )
 
@@ -42,6 +43,16 @@ func (d *memoryDraft) Discard()                    {}
 
 // Watch sets who is told of new Deliveries.
 func (m *Memory) Watch(f func([]relay.Entry)) { m.watch = f }
+
+// Room is always there.
+func (m *Memory) Room() error { return nil }
+
+// Stats counts what is queued.
+func (m *Memory) Stats() queue.Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.model.Stats()
+}
 
 // Close does nothing: what is in memory stays.
 func (m *Memory) Close() error { return nil }

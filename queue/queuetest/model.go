@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"dawk/queue"
 	"dawk/relay"
 )
 
@@ -203,6 +204,11 @@ func (m *Model) Items() []*relay.Item {
 	}
 	slices.SortFunc(all, func(a, b *relay.Item) int { return cmp.Compare(a.Message.ID.Key, b.Message.ID.Key) })
 	return all
+}
+
+// Stats counts messages and Deliveries; the rest depends on the store.
+func (m *Model) Stats() queue.Stats {
+	return queue.Stats{Messages: int64(len(m.messages)), Deliveries: int64(len(m.Entries()))}
 }
 
 // Entries are all Deliveries in the order of their messages.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -17,35 +16,18 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"dawk/queue"
 	"dawk/relay"
 )
 
-// Store is what every store of the queue does.
-type Store interface {
-	// Watch's function has returned when Enqueue, or Settle's function, is
-	// answered for what it is told of.
-	Watch(func([]relay.Entry))
-	Entries() iter.Seq2[relay.Entry, error]
-	NextID() relay.QueueID
-	NewDraft() (relay.Draft, error)
-	Enqueue(context.Context, relay.Draft, *relay.Message) error
-	Claim(relay.QueueID, uint16) (*relay.Claim, error)
-	Settle(relay.Settlement, func(error))
-	DigestRows() iter.Seq2[relay.DigestRow, error]
-	Item(relay.QueueID) (*relay.Item, error)
-	Items(context.Context) iter.Seq2[*relay.Item, error]
-	Content(relay.QueueID) (relay.Content, error)
-	Close() error
-}
-
 // Harness opens one store again and again.
 type Harness struct {
-	Open func() (Store, error)
+	Open func() (queue.Store, error)
 	// Crash ends the store as a crash of the process does: what was not
 	// durable is lost, and the Store given before is not used any more.
 	Crash func() error
 	// Check verifies the open store beyond what its methods show; nil: nothing.
-	Check func(Store) error
+	Check func(queue.Store) error
 }
 
 // compare makes Paths comparable and takes a missing slice for an empty one.
@@ -86,7 +68,7 @@ func Run(t *testing.T, fresh func() Harness) {
 // run compares a store with the model, step by step.
 type run struct {
 	h       Harness
-	store   Store
+	store   queue.Store
 	model   *Model
 	told    chan relay.Entry
 	settled []relay.Settlement
@@ -151,6 +133,12 @@ func (s *run) check(t *rapid.T) {
 		t.Fatalf("entries (-want +got):\n%s", d)
 	}
 	s.checkRows(t)
+	if want, got := s.model.Stats(), s.store.Stats(); got.Messages != want.Messages || got.Deliveries != want.Deliveries || got.Quarantined != 0 {
+		t.Fatalf("the store counts %+v, and has %+v", got, want)
+	}
+	if err := s.store.Room(); err != nil {
+		t.Fatalf("no room on a disk that has some: %v", err)
+	}
 	want := s.model.Items()
 	i := 0
 	for item, err := range s.store.Items(context.Background()) {
@@ -280,7 +268,7 @@ func (s *run) checkRows(t fataler) {
 	}
 }
 
-func await(store Store, st relay.Settlement) error {
+func await(store queue.Store, st relay.Settlement) error {
 	done := make(chan error, 1)
 	store.Settle(st, func(err error) { done <- err })
 	return <-done

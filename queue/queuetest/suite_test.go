@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"dawk/queue"
 	"dawk/relay"
 )
 
@@ -26,7 +27,7 @@ func (verdict) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)
 
 func TestAForgottenNoticeFailsTheSuite(t *testing.T) {
 	m := forgetful{NewMemory()}
-	s := &run{h: Harness{Open: func() (Store, error) { return m, nil }}, model: NewModel()}
+	s := &run{h: Harness{Open: func() (queue.Store, error) { return m, nil }}, model: NewModel()}
 	s.open(t)
 	message := func() relay.Message {
 		return relay.Message{ID: m.NextID(), Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: mailbox("a", "example.org")}}}}

@@ -1,3 +1,6 @@
+// Package record is the encoding of what stores keep in rows: messages, the state
+// of Deliveries, attempts, and rows of lists. Each row has a version and a checksum,
+// and older versions are read. It is pure. Begin reading at codec.go.
 package record
 
 import (

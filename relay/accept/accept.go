@@ -22,7 +22,7 @@ import (
 	"dawk/relay/identity"
 )
 
-// Queue takes what was accepted. In production it is *queue.Queue.
+// Queue takes what was accepted. In production it is a queue.Store.
 type Queue interface {
 	// NewDraft gives an error that wraps relay.ErrNoSpace or ErrClosed.
 	NewDraft() (relay.Draft, error)

@@ -14,7 +14,7 @@ import (
 // SocketName is the socket's name in the data directory.
 const SocketName = "dawk.sock"
 
-// Queue is what the operator sees of the store; package queue implements it.
+// Queue is what the operator sees of the store; a queue.Store implements it.
 type Queue interface {
 	// Item is one message with its history; relay.ErrNotFound if it is gone.
 	Item(relay.QueueID) (*relay.Item, error)

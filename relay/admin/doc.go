@@ -26,8 +26,8 @@
 //	GET  /v1/store/backup              a consistent copy, as a stream
 //
 // A list is streamed while it is read, so that a million Deliveries are never
-// in memory at once. An answer of lines that does not finish with an End was
-// cut and must not be believed. Errors are {"error": "a sentence"}.
+// in memory at once. A streamed answer without a final End is truncated
+// and must not be believed. Errors are {"error": "a sentence"}.
 //
 // The package stores and schedules nothing: it asks the store and the
 // dispatcher through the interfaces [Queue] and [Dispatcher]. What is finished

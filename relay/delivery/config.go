@@ -14,7 +14,7 @@ import (
 	"dawk/relay/delivery/schedule"
 )
 
-// Queue is what the dispatcher needs of the store; package queue implements it.
+// Queue is what the dispatcher needs of the store; a queue.Store implements it.
 type Queue interface {
 	// Watch names the function that is told of every new Delivery, after the
 	// commit that made it and before whoever caused that is answered. Watch is

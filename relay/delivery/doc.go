@@ -1,5 +1,5 @@
 // Package delivery gets every accepted message to its next hop, or tells its
-// sender that it could not: schedule → attempt → settle, one file a verb.
+// sender that it could not: schedule → attempt → settle.
 //
 //  1. The [Dispatcher] keeps one compact entry in memory for every Delivery in
 //     the store. It is loaded once, at start; afterwards the store's commits
@@ -13,15 +13,14 @@
 //     notices are settled in the same way.
 //  4. Only then do observers hear of it.
 //
-// A Settlement that could not be written is tried again until it is: what a
-// receiver has taken responsibility for is not offered a second time because
-// our disk was full.
+// A Settlement that could not be written is tried again until it is, so a full
+// disk never makes us send again what a receiver has accepted.
 //
-// Goroutines: Run is the loop that waits for due times; one worker an attempt
+// Goroutines: Run is the loop that waits for due times; one worker per attempt
 // (workers.go); one for each message whose delay notice is due (delay.go); one
 // that writes lists of notices when they are due. All of them end before Run
 // returns. Dispatcher.mu guards the schedule, the clock and the counters; nothing
-// that blocks is done with it.
+// blocks while it is held.
 //
 // The package does not resolve, connect or speak SMTP (package mx), does not
 // store (package queue) and does not write the text of notices (package

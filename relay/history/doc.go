@@ -7,7 +7,7 @@
 // puts the event into a buffer in memory and returns, and what does not fit is
 // left out and counted. Lines are written a moment later and not synced: a
 // crash of the program loses what the buffer held, a crash of the machine the
-// last seconds. The queue, not the history, is what promises.
+// last seconds. Only the queue makes promises about durability.
 //
 // Store writes, in the goroutine of its Run; Read and Of read, also from
 // another process and while the relay runs. Begin reading at Store.Observe.

@@ -5,8 +5,8 @@
 // relay/identity's, and every message goes to the same accept.Acceptor as
 // SMTP's. What it owns are bounds: a Door for connections, shares for the memory
 // that requests hold, a spool for parts of messages that arrive. Begin reading at
-// handler.post. The locks of Door, conn, shares and Keys are leaves, but that a
-// conn charges shares; there are no goroutines besides those of net/http.
+// handler.post. The locks of Door, conn, shares and Keys are leaf locks, except
+// that a conn may take the lock of shares; there are no goroutines besides those of net/http.
 package httpapi
 
 import (

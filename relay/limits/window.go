@@ -1,6 +1,6 @@
 // Package limits counts events in windows of time. A window begins with the
-// first event in it and has a fixed length, so that two windows beside each
-// other may together hold twice as many as one.
+// first event in it and has a fixed length, so that a span across two
+// adjacent windows can hold twice the limit.
 //
 // It is pure: the time is an argument, and there are no locks and no
 // goroutines. Whoever shares a counter locks it.

@@ -4,5 +4,5 @@
 //
 // The rules are data: table.tsv, one line a rule, each with its source. Begin
 // reading there. The package is pure; the table is read once, and a test proves
-// that every line of it can be.
+// that every line of it can be read.
 package replies

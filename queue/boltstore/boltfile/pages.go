@@ -1,3 +1,6 @@
+// Package boltfile looks at the pages of a bbolt file before bbolt opens it: bbolt
+// trusts what it reads, and a damaged page would end the process. It has no state.
+// Begin reading at Check.
 package boltfile
 
 import (

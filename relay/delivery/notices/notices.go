@@ -2,8 +2,7 @@
 // failed, is delayed, or was handed on.
 //
 // Whoever settles a Delivery calls [Notices.Tell] once, which adds to the
-// Settlement what its outcomes give cause to tell: notices, which package bounce
-// writes. A notice is therefore committed with what it tells, and nothing waits
+// Settlement the notices that its outcomes call for; package bounce writes them. A notice is therefore committed with what it tells, and nothing waits
 // for it. Recipients that end in one settlement share a notice; those of another
 // settlement get their own.
 //

@@ -13,7 +13,7 @@
 // [Schedule.Land] gives the slot back with what the attempt found, and
 // [Schedule.Put] the entry with its next [State].
 //
-// An entry takes 72 octets and no pointer, so that a million of them cost the
+// An entry is 72 bytes and contains no pointers, so that a million of them cost the
 // garbage collector nothing.
 //
 // Begin reading at Schedule, then turns.go (whose turn it is), slots.go (what an
