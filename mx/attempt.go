@@ -23,7 +23,7 @@ type attempt struct {
 	msg     *relay.Message // as it goes out now: see dress
 	content relay.Content
 	dressed bool // as the route's mailbox
-	brief   bool // by MX only where that is easy: there is a second way
+	brief   bool // by MX only where that is easy: another is left
 
 	as     relay.Session // that the last recipient so far was judged in
 	judged bool          // there is one
@@ -66,11 +66,15 @@ func (a *attempt) sameDestination(rest []int) (same, other []int) {
 
 // deliver tries the hosts of one destination until all recipients are judged.
 func (a *attempt) deliver(rest []int) {
-	r, second := a.t.ways(a.task.Message, a.recipient(rest[0]).Path)
-	a.brief = second != nil
+	r, others := a.t.ways(a.task.Message, a.recipient(rest[0]).Path)
+	a.brief = len(others) > 0
 	a.by(r, rest)
-	if second != nil && a.use.Ctx.Err() == nil {
-		a.bySecond(r, second, rest)
+	for i, other := range others {
+		a.brief = i < len(others)-1
+		if a.use.Ctx.Err() == nil {
+			a.byAnother(r, other, rest)
+		}
+		r = other
 	}
 }
 

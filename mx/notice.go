@@ -2,6 +2,7 @@ package mx
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ type noticeWay struct {
 const (
 	mxRetry       = time.Hour // how long after that
 	refusedFor    = 24 * time.Hour
-	maxBriefDials = 2 // in place of maxDials, where there is a second way
+	maxBriefDials = 2 // in place of maxDials, where another way is left
 )
 
 func (n *noticeWay) Open(routes []*compiled, name string, level tlspolicy.Level) error {
@@ -50,12 +51,6 @@ func (n *noticeWay) mxOpen(now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return !now.Before(n.mxClosed)
-}
-
-func (n *noticeWay) closeMX(until time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.mxClosed = until
 }
 
 // refusedBy notes that the host of r refused mail without a sender.
@@ -81,8 +76,8 @@ func (t *Transport) noticeSender(r *compiled) relay.Path {
 	return r.mailbox
 }
 
-// ways is how m gets to a recipient: first is the route, nil for MX; second,
-// if there is one, is tried in the same attempt where first leads nowhere.
+// ways is how m gets to a recipient: first is the route, nil for MX; the others
+// are tried in the same attempt, in their order, where those before lead nowhere.
 //
 // Mail takes the first route that matches. For notices of ours there is
 // NoticeRoute. Without one they take the first match too, and MX hosts where
@@ -90,7 +85,7 @@ func (t *Transport) noticeSender(r *compiled) relay.Path {
 // held, perhaps for the trouble that the notice tells of, comes last: before it
 // another route that matches and is neither, else MX. There the notice is mail
 // of the mailbox that logs in, or of our own address.
-func (t *Transport) ways(m *relay.Message, to relay.Path) (first, second *compiled) {
+func (t *Transport) ways(m *relay.Message, to relay.Path) (first *compiled, others []*compiled) {
 	if !ours(m) {
 		return t.route(m, to), nil
 	}
@@ -108,19 +103,23 @@ func (t *Transport) ways(m *relay.Message, to relay.Path) (first, second *compil
 		return byMX, nil
 	case len(usual.Via) == 0:
 		return usual, nil
-	case !usual.gate.Held() && (usual == n.route || !n.named(usual)):
-		return usual, byMX
 	}
 	other := t.match(m, to, func(r *compiled) bool {
 		return r != usual && !r.gate.Held() && (len(r.Via) == 0 || !n.named(r))
 	})
+	var ways []*compiled
 	switch {
-	case other != nil:
-		return other, usual
-	case n.mxOpen(time.Now()):
-		return byMX, usual
+	case !usual.gate.Held() && (usual == n.route || !n.named(usual)):
+		ways = []*compiled{usual, byMX, other}
+	case other != nil && len(other.Via) == 0:
+		ways = []*compiled{other, usual}
+	case !n.mxOpen(time.Now()):
+		ways = []*compiled{other, usual, byMX}
+	default:
+		ways = []*compiled{other, byMX, usual}
 	}
-	return usual, byMX
+	ways = slices.DeleteFunc(ways, func(r *compiled) bool { return r == nil })
+	return ways[0], ways[1:]
 }
 
 // nowhere says whether a reply means that no way leads to a recipient.
@@ -128,10 +127,10 @@ func nowhere(r relay.Reply) bool {
 	return r.Permanent() && r.Stage == relay.StageRcpt && replies.Classify(r) == replies.BadAddress
 }
 
-// bySecond tries another way for the recipients of a notice that the first way
+// byAnother tries another way for the recipients of a notice that one way
 // did not lead to: a smart host's temporary refusal waits for that host, and
-// what MX hosts do not take goes to the second way at once.
-func (a *attempt) bySecond(first, second *compiled, all []int) {
+// what MX hosts do not take goes another way at once.
+func (a *attempt) byAnother(first, second *compiled, all []int) {
 	var rest []int
 	unreached, smart := len(first.Via) == 0, len(first.Via) > 0
 	for _, i := range all {
@@ -152,7 +151,9 @@ func (a *attempt) bySecond(first, second *compiled, all []int) {
 		return
 	}
 	if unreached { // most networks let nobody out to port 25: there is no use in waiting for that each time
-		a.t.notices.closeMX(time.Now().Add(mxRetry))
+		a.t.notices.mu.Lock()
+		a.t.notices.mxClosed = time.Now().Add(mxRetry)
+		a.t.notices.mu.Unlock()
 	}
 	if len(second.Via) == 0 {
 		a.turn()
@@ -187,15 +188,17 @@ func (a *attempt) cannot(rest []int, err error) {
 func (t *Transport) NoticeWay(to relay.Path) (route, mailbox, fallback string) {
 	m := &relay.Message{Notice: true}
 	m.Recipients = []relay.Recipient{{Path: to}}
-	first, second := t.ways(m, to)
+	first, others := t.ways(m, to)
 	if first != nil && len(first.Via) > 0 {
 		route = first.Name
 		if t.notices.named(first) {
 			mailbox = t.noticeSender(first).String()
 		}
 	}
-	if second != nil && len(second.Via) > 0 {
-		fallback = t.noticeSender(second).String()
+	for _, r := range others {
+		if fallback == "" && len(r.Via) > 0 && t.notices.named(r) {
+			fallback = t.noticeSender(r).String()
+		}
 	}
 	return route, mailbox, fallback
 }

@@ -68,6 +68,26 @@ func TestARefusedNoticeGoesAnotherWay(t *testing.T) {
 	}
 }
 
+// A notice is not dropped while one of several smart hosts may take it.
+func TestANoticeIsOfferedByEachRoute(t *testing.T) {
+	first, second := newServer(t, mxtest.Config{}), newServer(t, mxtest.Config{})
+	w := newWorld(t, mxtest.Config{}, func(cfg *mx.Config) {
+		for name, srv := range map[string]*mxtest.Server{"a": first, "b": second} {
+			cfg.Routes = append(cfg.Routes, mx.Route{Name: name, To: []string{"*"}, Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(srv.Port())}}})
+		}
+	})
+	for _, srv := range []*mxtest.Server{first, w.srv} {
+		if err := srv.Script("mail:<>", "550 no", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := task(t, letter, "b@b.test")
+	n.Message.From, n.Message.Notice = relay.Path{}, true
+	if r := w.deliver(n); !r.Replies[0].Positive() || len(second.Messages()) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Probe finds out which smart hosts take no mail without a sender.
 func TestProbeTriesTheNullSender(t *testing.T) {
 	for line, refused := range map[string]bool{"mail:<> 501 no": true, "rcpt 550 blank sender": true, "rcpt 550 5.1.1 no such user": false, "mail:<> 451 later": false} {
