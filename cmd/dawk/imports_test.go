@@ -21,6 +21,8 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/relay/limits": {nil, nil},
 
+	"dawk/relay/socket": {nil, nil},
+
 	"dawk/relay/durable": {nil, []string{"golang.org/x/sys/unix"}},
 
 	"dawk/queue":                    {[]string{"dawk/relay"}, nil},
@@ -57,7 +59,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/accept": {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
 
 	"dawk/relay/submission/guard": {[]string{"dawk/relay", "dawk/relay/mailtext"}, nil},
-	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/submission/guard", "dawk/relay/durable"},
+	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/submission/guard", "dawk/relay/durable", "dawk/relay/socket"},
 		[]string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"}},
 	"dawk/relay/delivery/notices":  {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/limits"}, nil},
 	"dawk/relay/delivery/schedule": {[]string{"dawk/relay"}, nil},

@@ -23,6 +23,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/socket"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -165,8 +166,8 @@ func (s *store) put(t testing.TB, n int, old time.Duration, to ...string) *relay
 // serve puts a handler behind a real socket and gives a client for it.
 func serve(t *testing.T, c admin.Config) *http.Client {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), admin.SocketName)
-	l, err := admin.Listen(socket)
+	path := filepath.Join(t.TempDir(), admin.SocketName)
+	l, err := socket.Listen(path, 0o600, "the command socket", "data_dir")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +175,7 @@ func serve(t *testing.T, c admin.Config) *http.Client {
 	done := make(chan struct{})
 	go func() { server.Serve(l); close(done) }()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}
 	t.Cleanup(func() { transport.CloseIdleConnections(); server.Close(); <-done })
 	return &http.Client{Transport: transport}

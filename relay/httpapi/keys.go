@@ -21,20 +21,24 @@ const (
 	maxKeys  = 50_000 // about 15 MiB
 )
 
-// Keys remembers the idempotency keys of the last day, at most maxKeys: the
-// oldest go first. With a file they survive a restart and a crash of the
-// process; what was remembered in the last moments before a power cut may be
-// lost. It is safe for concurrent use.
+// Keys remembers the idempotency keys of the last day, at most maxKeys: beyond
+// that the user who has most of them loses the oldest. With a file they survive a
+// restart and a crash of the process; what was remembered in the last moments
+// before a power cut may be lost. It is safe for concurrent use.
 type Keys struct {
 	mu    sync.Mutex
-	byKey map[keyName]*use // nil: being worked on
-	order []keyName        // of those that are done, the oldest first
-	file  *durable.File    // nil: in memory only
+	users map[string]*userKeys
+	all   int           // of those that are done
+	file  *durable.File // nil: in memory only
 	path  string
 	lines int // in the file
 }
 
-type keyName struct{ User, Key string }
+// userKeys are the keys of one user.
+type userKeys struct {
+	byKey map[string]*use // nil: being worked on
+	order []string        // of those that are done, the oldest first
+}
 
 // use is what a key was used for.
 type use struct {
@@ -61,7 +65,7 @@ const (
 )
 
 // NewKeys remembers in memory only.
-func NewKeys() *Keys { return &Keys{byKey: map[keyName]*use{}} }
+func NewKeys() *Keys { return &Keys{users: map[string]*userKeys{}} }
 
 // OpenKeys remembers in a file as well. Lines of it that cannot be read are
 // left out: the process may have ended in the middle of the last.
@@ -77,7 +81,7 @@ func OpenKeys(path string, now time.Time) (*Keys, error) {
 		for r.Scan() {
 			var l keyLine
 			if json.Unmarshal(r.Bytes(), &l) == nil && len(l.Digest) == 32 && now.Sub(l.At) < keepKeys {
-				k.remember(keyName{l.User, l.Key}, use{[32]byte(l.Digest), l.ID, l.At})
+				k.remember(l.User, l.Key, use{[32]byte(l.Digest), l.ID, l.At})
 			}
 		}
 		f.Close()
@@ -91,11 +95,11 @@ func (k *Keys) rewrite() error {
 	if err != nil {
 		return fmt.Errorf("idempotency keys: %w", err)
 	}
-	k.file, k.lines = f, len(k.order)
+	k.file, k.lines = f, k.all
 	w := bufio.NewWriter(f)
-	for _, n := range k.order {
-		if u := k.byKey[n]; u != nil {
-			_, _ = w.Write(line(n, *u)) // the first error stays
+	for user, keys := range k.users {
+		for _, key := range keys.order {
+			_, _ = w.Write(line(user, key, *keys.byKey[key])) // the first error stays
 		}
 	}
 	err = w.Flush()
@@ -109,8 +113,8 @@ func (k *Keys) rewrite() error {
 	return nil
 }
 
-func line(n keyName, u use) []byte {
-	b, _ := json.Marshal(keyLine{n.User, n.Key, u.Digest[:], u.ID, u.At}) // never fails: plain values
+func line(user, key string, u use) []byte {
+	b, _ := json.Marshal(keyLine{user, key, u.Digest[:], u.ID, u.At}) // never fails: plain values
 	return append(b, '\n')
 }
 
@@ -131,21 +135,14 @@ func (k *Keys) Close() error {
 func (k *Keys) begin(user, key string, now time.Time) (use, keyState) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for len(k.order) > 0 {
-		old := k.byKey[k.order[0]]
-		if old != nil && now.Sub(old.At) < keepKeys && len(k.order) <= maxKeys {
-			break
-		}
-		if old != nil {
-			delete(k.byKey, k.order[0])
-		}
-		k.order = k.order[1:]
+	keys := k.of(user)
+	for len(keys.order) > 0 && now.Sub(keys.byKey[keys.order[0]].At) >= keepKeys {
+		k.dropOldest(keys)
 	}
-	n := keyName{user, key}
-	u, known := k.byKey[n]
+	u, known := keys.byKey[key]
 	switch {
 	case !known:
-		k.byKey[n] = nil
+		keys.byKey[key] = nil
 		return use{}, keyNew
 	case u == nil:
 		return use{}, keyBusy
@@ -153,13 +150,28 @@ func (k *Keys) begin(user, key string, now time.Time) (use, keyState) {
 	return *u, keyDone
 }
 
+// of gives the keys of a user.
+func (k *Keys) of(user string) *userKeys {
+	keys := k.users[user]
+	if keys == nil {
+		keys = &userKeys{byKey: map[string]*use{}}
+		k.users[user] = keys
+	}
+	return keys
+}
+
+func (k *Keys) dropOldest(keys *userKeys) {
+	delete(keys.byKey, keys.order[0])
+	keys.order = keys.order[1:]
+	k.all--
+}
+
 // finish remembers what came of a key that is being worked on. Its error means
 // that it is remembered in memory only.
 func (k *Keys) finish(user, key string, u use) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := keyName{user, key}
-	k.remember(n, u)
+	k.remember(user, key, u)
 	if k.file == nil {
 		return nil
 	}
@@ -169,7 +181,7 @@ func (k *Keys) finish(user, key string, u use) error {
 		old.Close()
 		return err
 	}
-	_, err := k.file.Write(line(n, u))
+	_, err := k.file.Write(line(user, key, u))
 	return err
 }
 
@@ -177,10 +189,29 @@ func (k *Keys) finish(user, key string, u use) error {
 func (k *Keys) abandon(user, key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.byKey, keyName{user, key})
+	keys := k.of(user)
+	delete(keys.byKey, key)
+	if len(keys.byKey) == 0 {
+		delete(k.users, user)
+	}
 }
 
-func (k *Keys) remember(n keyName, u use) {
-	k.byKey[n] = &u
-	k.order = append(k.order, n)
+// remember keeps a key. One that stands twice in a file counts as it did last.
+func (k *Keys) remember(user, key string, u use) {
+	keys := k.of(user)
+	if keys.byKey[key] == nil {
+		keys.order = append(keys.order, key)
+		k.all++
+	}
+	keys.byKey[key] = &u
+	if k.all <= maxKeys {
+		return
+	}
+	most := keys
+	for _, other := range k.users {
+		if len(other.order) > len(most.order) {
+			most = other
+		}
+	}
+	k.dropOldest(most)
 }

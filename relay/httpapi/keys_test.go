@@ -54,24 +54,32 @@ func TestKeys(t *testing.T) {
 	k.Close()
 }
 
-// The memory for keys is bounded: the oldest are forgotten.
+// The memory for keys is bounded: whoever has most of them loses the oldest, and
+// nobody else.
 func TestKeysBounded(t *testing.T) {
 	k := NewKeys()
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	name := func(i int) string { return now.Add(time.Duration(i)).Format(time.RFC3339Nano) }
-	for i := range maxKeys + 100 {
-		k.begin("a", name(i), now)
-		if err := k.finish("a", name(i), use{At: now}); err != nil {
+	use1 := func(user, key string) {
+		k.begin(user, key, now)
+		if err := k.finish(user, key, use{At: now}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, s := k.begin("a", name(0), now); s != keyNew {
-		t.Error("the oldest key is still known")
+	name := func(i int) string { return now.Add(time.Duration(i)).Format(time.RFC3339Nano) }
+	use1("b", "old")
+	for i := range maxKeys + 100 {
+		use1("a", name(i))
 	}
-	if _, s := k.begin("a", name(maxKeys+99), now); s != keyDone {
-		t.Error("the newest key is forgotten")
+	use1("b", "new")
+	for _, c := range []struct {
+		user, key string
+		want      keyState
+	}{{"a", name(0), keyNew}, {"a", name(maxKeys + 99), keyDone}, {"b", "old", keyDone}, {"b", "new", keyDone}} {
+		if _, s := k.begin(c.user, c.key, now); s != c.want {
+			t.Errorf("%s %s is %v, not %v", c.user, c.key, s, c.want)
+		}
 	}
-	if len(k.byKey) > maxKeys+1 {
-		t.Errorf("%d keys", len(k.byKey))
+	if k.all != maxKeys || len(k.users["a"].byKey) != maxKeys-2+1 { // the first is worked on
+		t.Errorf("%d keys, %d of a", k.all, len(k.users["a"].byKey))
 	}
 }

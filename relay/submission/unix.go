@@ -1,35 +1,29 @@
 package submission
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
+
+	"dawk/relay/socket"
 )
 
-// listenUnix opens a unix socket with the mode given. What a dead process left
-// at its path is replaced; what anybody answers on is not.
+// listenUnix opens a unix socket with the mode given. Where somebody answers
+// already it may be systemd, which gives us that socket; else [socket.Listen]
+// decides.
 func listenUnix(listen func(network, address string) (net.Listener, error), path, mode string) (net.Listener, error) {
 	bits, err := strconv.ParseUint(mode, 8, 32)
 	if err != nil {
 		return nil, fmt.Errorf("socket_mode: %w", err)
 	}
-	if info, err := os.Lstat(path); err == nil {
-		if info.Mode().Type() != fs.ModeSocket {
-			return nil, errors.New("something that is no socket is in the way")
-		}
-		c, err := net.DialTimeout("unix", path, time.Second)
-		if err == nil {
-			_ = c.Close()
-		}
-		if errors.Is(err, syscall.ECONNREFUSED) { // only a refusal proves that nobody listens
-			_ = os.Remove(path)
-		}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err != nil {
+		return socket.Listen(path, fs.FileMode(bits), "the socket", "address")
 	}
+	_ = c.Close()
 	ln, err := listen("unix", path)
 	if err != nil {
 		return nil, err

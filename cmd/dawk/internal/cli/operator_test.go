@@ -20,6 +20,7 @@ import (
 	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/socket"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -251,7 +252,7 @@ func TestCommandsWithoutRelay(t *testing.T) {
 func serveAnswers(t *testing.T, h http.HandlerFunc) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	l, err := admin.Listen(filepath.Join(dir, admin.SocketName))
+	l, err := socket.Listen(filepath.Join(dir, admin.SocketName), 0o600, "the command socket", "data_dir")
 	if err != nil {
 		t.Fatal(err)
 	}

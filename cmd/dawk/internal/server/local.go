@@ -12,9 +12,9 @@ import (
 	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/accept"
-	"dawk/relay/admin"
 	"dawk/relay/limits"
 	"dawk/relay/sendmail"
+	"dawk/relay/socket"
 	"dawk/relay/submission"
 )
 
@@ -44,7 +44,7 @@ func (s *Server) listenLocal() (err error) {
 		if err := os.MkdirAll(filepath.Dir(at.Socket), 0o755); err != nil {
 			return fmt.Errorf("sendmail.socket: %w", err)
 		}
-		l, err := admin.ListenMode(at.Socket, 0o666, "sendmail's socket", "sendmail.socket")
+		l, err := socket.Listen(at.Socket, 0o666, "sendmail's socket", "sendmail.socket")
 		if err != nil {
 			return err
 		}

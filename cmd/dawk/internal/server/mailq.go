@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"dawk/relay/admin"
 	"dawk/relay/sendmail"
+	"dawk/relay/socket"
 )
 
 // maxMailq is how many may ask for their mail at once: a user who holds all
@@ -20,7 +20,7 @@ const maxMailq = 8
 // listenMailq opens the socket of mailq for those who may not use the command
 // socket. It shows each user the mail that he has handed in, and nothing else.
 func (s *Server) listenMailq(submit string) error {
-	l, err := admin.ListenMode(sendmail.QueueSocket(submit), 0o666, "mailq's socket", "sendmail.socket")
+	l, err := socket.Listen(sendmail.QueueSocket(submit), 0o666, "mailq's socket", "sendmail.socket")
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dawk/relay/admin"
+	"dawk/relay/socket"
 	"dawk/relay/tlsrpt"
 )
 
@@ -36,7 +37,7 @@ func (s *Server) Listen() (err error) {
 		s.httpDoor = s.newDoor(l)
 		s.http = s.newHTTPServer()
 	}
-	if s.socketL, err = admin.Listen(filepath.Join(s.cfg.DataDir, admin.SocketName)); err != nil {
+	if s.socketL, err = socket.Listen(filepath.Join(s.cfg.DataDir, admin.SocketName), 0o600, "the command socket", "data_dir"); err != nil {
 		return err
 	}
 	s.socket = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 10 * time.Second}

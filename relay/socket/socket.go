@@ -1,4 +1,8 @@
-package admin
+// Package socket opens unix sockets that programs of this machine connect to:
+// with the right mode from their first moment, in the place of what a dead
+// process left there, and never in the place of a living one's. It has no
+// goroutines. Begin reading at Listen.
+package socket
 
 import (
 	"errors"
@@ -15,17 +19,12 @@ import (
 // maxSocketPath is what fits into sockaddr_un with its final NUL, in octets.
 const maxSocketPath = 107
 
-// Listen opens the socket at path with mode 0600. What a dead process left
-// there is replaced; a socket that somebody answers on, or a file that is no
-// socket, is an error. On a full disk the socket is made when there is room.
-// Closing the listener removes the socket.
-func Listen(path string) (net.Listener, error) {
-	return ListenMode(path, 0o600, "the command socket", "data_dir")
-}
-
-// ListenMode is Listen for a socket of another mode and purpose: what is its
-// name in errors, key the setting that says where it is.
-func ListenMode(path string, mode fs.FileMode, what, key string) (net.Listener, error) {
+// Listen opens the socket at path with a mode. What a dead process left there is
+// replaced; a socket that somebody answers on, or a file that is no socket, is an
+// error. On a full disk the socket is made when there is room. Closing the
+// listener removes the socket. what is its name in errors, key the setting that
+// says where it is.
+func Listen(path string, mode fs.FileMode, what, key string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("the path of %s, %s, has %d octets, and a unix socket can have %d: choose a shorter %s", what, path, len(path), maxSocketPath, key)
 	}

@@ -1,4 +1,4 @@
-package admin_test
+package socket_test
 
 import (
 	"net"
@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"dawk/relay/admin"
+	"dawk/relay/socket"
 )
 
 func TestListen(t *testing.T) {
 	dir := t.TempDir()
-	path := filepath.Join(dir, admin.SocketName)
+	path := filepath.Join(dir, "dawk.sock")
 
 	// What a dead process leaves behind: a socket that nobody answers on.
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -22,14 +22,14 @@ func TestListen(t *testing.T) {
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
 
-	l, err := admin.Listen(path)
+	l, err := socket.Listen(path, 0o600, "the command socket", "data_dir")
 	if err != nil {
 		t.Fatalf("a stale socket must be replaced: %v", err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	if _, err := admin.Listen(path); err == nil || !strings.Contains(err.Error(), "already running") {
+	if _, err := socket.Listen(path, 0o600, "the command socket", "data_dir"); err == nil || !strings.Contains(err.Error(), "already running") {
 		t.Errorf("a live socket must stay: %v", err)
 	}
 	conn, err := net.Dial("unix", path)
@@ -56,7 +56,7 @@ func TestListenRefuses(t *testing.T) {
 		filepath.Join(dir, strings.Repeat("x", 120)): "shorter data_dir",
 		filepath.Join(dir, "missing", "sock"):        "no such file or directory",
 	} {
-		if l, err := admin.Listen(path); err == nil {
+		if l, err := socket.Listen(path, 0o600, "the command socket", "data_dir"); err == nil {
 			l.Close()
 			t.Errorf("%s: accepted", path)
 		} else if !strings.Contains(err.Error(), want) {
