@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -291,15 +290,14 @@ func RemedyOf(err error) string {
 }
 
 // Sanitize makes hostile text fit for one line of a log, a reply or a notice:
-// valid UTF-8, no control characters nor such as turn the direction of the
-// text around, at most MaxReplyText octets.
+// valid UTF-8, nothing that Hidden says is hidden, at most MaxReplyText octets.
 func Sanitize(s string) string {
 	if len(s) > 4*MaxReplyText {
 		s = s[:4*MaxReplyText]
 	}
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	s = strings.Map(func(r rune) rune {
-		if isControl(r) || unicode.Is(unicode.Bidi_Control, r) { // the latter reorder what stands around them
+		if Hidden(r) {
 			return ' '
 		}
 		return r

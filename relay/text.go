@@ -1,6 +1,23 @@
 package relay
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+)
+
+// Hidden says whether a character is not seen, or moves what stands around it:
+// controls, line separators, format characters such as those that turn the
+// direction of text around (U+202E) and those without width, and fillers.
+func Hidden(r rune) bool {
+	if r < 0x7f {
+		return r < ' '
+	}
+	switch r {
+	case 0x115f, 0x1160, 0x3164, 0xffa0: // Hangul fillers
+		return true
+	}
+	return isControl(r) || unicode.Is(unicode.Cf, r)
+}
 
 // Clip bounds foreign text for a message, where %q escapes it.
 func Clip(s string) string { return ClipTo(s, 80) }

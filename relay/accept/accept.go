@@ -158,6 +158,8 @@ func (a *Acceptor) accept(ctx context.Context, d *Decision) (_ *relay.Message, e
 	hdr.describe(m, a.cfg.Hostname)
 	why, reason := d.hold(m.ID, hdr.text)
 	m.Hold = why
+	// Whose mail is held may have been forged, and nobody is told that it waits.
+	m.NoDelayNotes = m.NoDelayNotes || why != ""
 	draft.Prepend(d.fields(m, hdr))
 	if err := a.sign(m, draft); err != nil {
 		return nil, err

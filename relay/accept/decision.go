@@ -169,18 +169,39 @@ func (d *Decision) Apply(m *relay.Message) {
 	}
 }
 
-// redirected is the recipient in place of all. For a single one it keeps what
-// the client wanted to hear.
+// redirected is the recipient in place of all. The client hears of it what it
+// wanted to hear of any of them; who a single one was is told in ORCPT.
 func (d *Decision) redirected() relay.Recipient {
-	to := relay.Recipient{Path: d.User.Redirect}
+	to := relay.Recipient{Path: d.User.Redirect, Notify: notifyOfAny(d.Recipients)}
 	if len(d.Recipients) == 1 {
 		first := d.Recipients[0]
-		to.Notify, to.ORcpt = first.Notify, first.ORcpt
+		to.ORcpt = first.ORcpt
 		if to.ORcpt.IsZero() && first.Path.ASCII() {
 			to.ORcpt = relay.ORcpt{Type: "rfc822", Addr: first.Path.String()} // RFC 3461 §4.2
 		}
 	}
 	return to
+}
+
+// notifyOfAny asks for what any of several recipients asks for (RFC 3461 §4.1).
+// One without the parameter asks for failure and delay; NEVER stands where all
+// say so.
+func notifyOfAny(list []relay.Recipient) (all relay.Notify) {
+	same := true
+	for _, r := range list {
+		same = same && r.Notify == list[0].Notify
+		switch r.Notify {
+		case 0:
+			all |= relay.NotifyFailure | relay.NotifyDelay
+		case relay.NotifyNever:
+		default:
+			all |= r.Notify
+		}
+	}
+	if same && len(list) > 0 {
+		return list[0].Notify
+	}
+	return all
 }
 
 // Reasons of relay.EventHeld that begin with acceptance; the operator's is

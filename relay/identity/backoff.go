@@ -1,65 +1,129 @@
 package identity
 
 import (
+	"hash/maphash"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
 	"dawk/relay/limits"
 )
 
-// Backoff counts failed logins by address, so that guessing from one address
-// is slow however many connections it opens. One is shared by all doors. It is
-// safe for concurrent use.
+// Backoff counts failed logins, so that guessing is slow however many
+// connections somebody opens. One is shared by all doors. It is safe for
+// concurrent use.
+//
+// Whoever guesses over a network is blocked, by address. Programs of this
+// machine share one address, and blocking it would shut out all of them: there
+// the name that is guessed at is slowed down, and nobody is shut out.
 type Backoff struct {
 	limit int // 0: never blocks
+	seed  maphash.Seed
 
 	mu       sync.Mutex
-	failures limits.Windows[netip.Addr]
+	failures limits.Windows[netip.Prefix]
+	names    limits.Windows[uint64] // hashed: a client chooses them
 }
 
 const (
 	// BackoffWindow is how long a failure counts.
 	BackoffWindow = 10 * time.Minute
-	backoffTable  = 1 << 16 // addresses remembered: about 6 MiB at most
+	backoffTable  = 1 << 16 // addresses and names remembered: about 6 MiB each at most
+
+	leastDelay, mostDelay = time.Second, 30 * time.Second // of a name
 )
 
 // NewBackoff blocks an address after limit failures in ten minutes; 0: never.
 func NewBackoff(limit int) *Backoff {
-	return &Backoff{limit: limit, failures: limits.Windows[netip.Addr]{Span: BackoffWindow, Most: backoffTable}}
+	return &Backoff{limit: limit, seed: maphash.MakeSeed(),
+		failures: limits.Windows[netip.Prefix]{Span: BackoffWindow, Most: backoffTable},
+		names:    limits.Windows[uint64]{Span: BackoffWindow, Most: backoffTable}}
 }
 
 // LimitKey is what limits count by: an IPv4 address, or the /64 that an IPv6
 // client has to itself.
-func LimitKey(a netip.Addr) netip.Addr {
+func LimitKey(a netip.Addr) netip.Addr { return Networks(a)[0].Addr() }
+
+// Network is a network whose clients are counted together. It may have Times
+// what one address may have.
+type Network struct {
+	netip.Prefix
+	Times int
+}
+
+// Networks are those that a client is counted in: an IPv4 address alone; of
+// IPv6 the /64 that a client has to itself, and the /56 and the /48 that
+// somebody who has many of them was given.
+func Networks(a netip.Addr) []Network {
 	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.Addr()
-		}
+	if !a.Is6() {
+		return []Network{{netip.PrefixFrom(a, a.BitLen()), 1}}
 	}
-	return a
+	all := make([]Network, 3)
+	for i, bits := range [...]int{64, 56, 48} {
+		p, _ := a.Prefix(bits) // never fails: it is IPv6
+		all[i] = Network{p, 1 << i}
+	}
+	return all
 }
 
 // Failed counts one more. A success takes nothing back: otherwise somebody who
-// owns one account could guess at the others without end.
+// owns one account could guess at the others without end. Addresses of loopback
+// are everybody's, and not counted: see FailedAs.
 func (b *Backoff) Failed(client netip.Addr) {
-	a := LimitKey(client)
-	if b.limit == 0 {
+	if b.limit == 0 || client.Unmap().IsLoopback() {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.failures.Add(a, time.Now())
+	for _, n := range Networks(client) {
+		b.failures.Add(n.Prefix, time.Now())
+	}
 }
 
-// Blocked says whether this address has failed too often.
+// Blocked says whether this address, or the network around it, has failed too
+// often.
 func (b *Backoff) Blocked(client netip.Addr) bool {
-	a := LimitKey(client)
-	if b.limit == 0 {
+	if b.limit == 0 || client.Unmap().IsLoopback() {
 		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.failures.Count(a, time.Now()) >= b.limit
+	for _, n := range Networks(client) {
+		if b.failures.Count(n.Prefix, time.Now()) >= n.Times*b.limit {
+			return true
+		}
+	}
+	return false
+}
+
+// FailedAs counts a failed login of a program of this machine, and gives the
+// delay of that name from now on.
+func (b *Backoff) FailedAs(name string) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return delay(b.names.Add(b.key(name), time.Now()))
+}
+
+// Delay is how long the answer to a login of a program of this machine has to
+// wait, be the password right or wrong.
+func (b *Backoff) Delay(name string) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return delay(b.names.Count(b.key(name), time.Now()))
+}
+
+func (b *Backoff) key(name string) uint64 { return maphash.String(b.seed, strings.ToLower(name)) }
+
+// delay doubles with each failure.
+func delay(failures int) time.Duration {
+	d := leastDelay
+	for ; failures > 1 && d < mostDelay; failures-- {
+		d *= 2
+	}
+	if failures == 0 {
+		return 0
+	}
+	return min(d, mostDelay)
 }

@@ -160,6 +160,23 @@ func (u *Users) Authenticate(ctx context.Context, name, password string, client 
 	return user, nil
 }
 
+// Current gives a user that logged in before as the file has it now. The error
+// is ErrCredentials where it could not log in any more: it is gone, has another
+// password, or may not come from there. While the file cannot be read, the users
+// read before stay.
+func (u *Users) Current(before *User, client netip.Addr) (*User, error) {
+	now := u.Lookup(before.Name)
+	switch {
+	case now == nil:
+		return nil, fmt.Errorf("%w: no such user any more", ErrCredentials)
+	case now.password.text != before.password.text:
+		return nil, fmt.Errorf("%w: the password has changed", ErrCredentials)
+	case !now.mayComeFrom(client):
+		return nil, fmt.Errorf("%w: %s is not in the user's networks", ErrCredentials, client)
+	}
+	return now, nil
+}
+
 // Certificate gives the user who may log in with a client certificate that
 // was verified, by the names in it. The error is ErrCredentials.
 func (u *Users) Certificate(names []string, client netip.Addr) (*User, error) {

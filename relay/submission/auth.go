@@ -26,11 +26,14 @@ type Authenticator interface {
 	// Certificate gives the user of a client certificate that was verified, by
 	// the names in it. Its errors are Authenticate's.
 	Certificate(names []string, client netip.Addr) (*identity.User, error)
+	// Current gives a user that logged in before as it is now. An error that
+	// wraps identity.ErrCredentials: the login would fail now.
+	Current(user *identity.User, client netip.Addr) (*identity.User, error)
 }
 
 // Failed logins.
 const (
-	loginDelay    = time.Second // before the answer to a wrong password
+	loginDelay    = time.Second // before the answer to a wrong password, but for programs of this machine
 	loginFailures = 3           // in a session; the last one ends it
 )
 
@@ -62,7 +65,7 @@ func (s *session) Auth(mech string) (sasl.Server, error) {
 	case len(offered) == 0:
 		return nil, s.loginRefused("off", accept.Refuse(accept.ReasonAuth, 503, "5.5.1", "AUTH is not offered here"))
 	case s.server.backoff.Blocked(s.client):
-		return nil, s.loginRefused("blocked", accept.Refuse(accept.ReasonAuth, 421, "4.7.0", "too many failed logins from your address, try again later"))
+		return nil, s.blocked()
 	}
 	switch mech {
 	case sasl.Plain:
@@ -87,10 +90,17 @@ func (s *session) login(name, password string) error {
 	return s.checked(name, user, err)
 }
 
-// checked answers a login with what the Authenticator said of it.
+// checked answers a login with what the Authenticator said of it. A login that
+// began before the client's address was blocked is judged after it: otherwise
+// many at once were as many guesses.
 func (s *session) checked(name string, user *identity.User, err error) error {
 	switch {
+	case s.server.backoff.Blocked(s.client):
+		return s.blocked()
 	case err == nil && user != nil:
+		if s.client.IsLoopback() {
+			s.wait(s.server.backoff.Delay(name))
+		}
 		s.identity, s.user, s.loggedIn = user.Name, user, true
 		s.trust()
 		s.loginEvent(user.Name, "ok", relay.Reply{})
@@ -107,11 +117,10 @@ func (s *session) checked(name string, user *identity.User, err error) error {
 func (s *session) loginFailed(name string) error {
 	s.server.backoff.Failed(s.client)
 	s.failures++
-	delay := time.NewTimer(loginDelay)
-	defer delay.Stop()
-	select {
-	case <-delay.C:
-	case <-s.server.draining:
+	if s.client.IsLoopback() {
+		s.wait(s.server.backoff.FailedAs(name))
+	} else {
+		s.wait(loginDelay)
 	}
 	r := accept.Refuse(accept.ReasonAuth, 535, "5.7.8", "the user name or password is wrong")
 	if s.failures >= loginFailures {
@@ -119,6 +128,41 @@ func (s *session) loginFailed(name string) error {
 	}
 	s.loginEvent(name, "credentials", r.Reply)
 	return smtpError(r)
+}
+
+func (s *session) blocked() error {
+	return s.loginRefused("blocked", accept.Refuse(accept.ReasonAuth, 421, "4.7.0", "too many failed logins from your address, try again later"))
+}
+
+// wait lets a client wait for an answer, unless the server stops.
+func (s *session) wait(d time.Duration) {
+	delay := time.NewTimer(d)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-s.server.draining:
+	}
+}
+
+// askAgain takes the user of a session as the file has it now: its limits and
+// holds count from the next message on. One that could not log in any more
+// hears 421, which ends the session.
+func (s *session) askAgain() error {
+	if !s.loggedIn {
+		return nil
+	}
+	user, err := s.server.auth.Current(s.user, s.client)
+	if err == nil && s.names != nil {
+		user, err = s.server.auth.Certificate(s.names, s.client)
+	}
+	switch {
+	case errors.Is(err, identity.ErrCredentials), err == nil && !strings.EqualFold(user.Name, s.identity):
+		return accept.Refuse(accept.ReasonAuth, 421, "4.7.0", "your login is not valid any more, closing the connection")
+	case err != nil:
+		return err
+	}
+	s.user = user
+	return nil
 }
 
 func (s *session) loginRefused(reason string, r *accept.Refusal) error {
@@ -171,7 +215,9 @@ func (x *externalLogin) Next(response []byte) (challenge []byte, done bool, err 
 	if err == nil && len(response) > 0 && !strings.EqualFold(string(response), user.Name) {
 		user, err = nil, identity.ErrCredentials
 	}
-	err = x.checked(strings.Join(names, " "), user, err)
+	if err = x.checked(strings.Join(names, " "), user, err); err == nil {
+		x.names = names
+	}
 	return nil, err == nil, err
 }
 

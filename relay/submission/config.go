@@ -146,7 +146,7 @@ func (l Listener) Validate() (faults relay.Faults) {
 	if l.Profile != "" && l.Profile != profileDevice {
 		faults.Add("profile", "profile = %q is unknown; the only one is %q", l.Profile, profileDevice)
 	}
-	if _, err := suites(l.Ciphers); err != nil {
+	if _, err := suites(l.Ciphers, tlsVersions[l.MinTLS]); err != nil {
 		faults.Add("ciphers", "ciphers: %v", err)
 	}
 	for i, p := range l.Proxies {
@@ -214,12 +214,21 @@ var privateNetworks = []netip.Prefix{
 	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"),
 }
 
+// Networks in which a translator gives IPv4 addresses their place in IPv6 (RFC
+// 6052 §2.1, RFC 8215).
+var translated = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48")}
+
 // tooWide says why a network may not be trusted, "" if it may.
 func tooWide(p netip.Prefix) string {
 	if !p.IsValid() {
 		return "it is not a network"
 	}
 	p = unmap(p)
+	for _, q := range translated {
+		if q.Overlaps(p) && p.Bits() < 128 {
+			return "it overlaps " + q.String() + ", through which NAT64 lets the whole IPv4 Internet come in"
+		}
+	}
 	private := slices.ContainsFunc(privateNetworks, func(q netip.Prefix) bool {
 		return q.Addr().Is4() == p.Addr().Is4() && q.Bits() <= p.Bits() && q.Contains(p.Addr())
 	})

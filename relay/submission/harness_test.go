@@ -197,8 +197,9 @@ type options struct {
 	config   func(*submission.Config)
 	accept   func(*accept.Config)
 	queue    *memQueue
-	users    *users // nil: newUsers
-	pipes    bool   // no sockets: for synctest bubbles, and clients of any address
+	users    *users                   // nil: newUsers
+	auth     submission.Authenticator // in place of users
+	pipes    bool                     // no sockets: for synctest bubbles, and clients of any address
 	log      *slog.Logger
 }
 
@@ -244,7 +245,10 @@ func start(t testing.TB, o options) *fixture {
 		all := newUsers(t)
 		o.users = &all
 	}
-	f.s, err = submission.NewServer(cfg, acceptor, *o.users, f.seen)
+	if o.auth == nil {
+		o.auth = *o.users
+	}
+	f.s, err = submission.NewServer(cfg, acceptor, o.auth, f.seen)
 	check(t, err)
 	check(t, f.s.Listen())
 	f.addr = f.s.Addrs()[0].String()

@@ -38,18 +38,14 @@ type conn struct {
 	listener *listener
 	id       string // names the connection in events and in the transcript
 	client   netip.Addr
-	limits   clientKey
-	untidy   bool // a device, or known by its address: see guard.Config.Untidy
+	holdings []holding // that it was counted in for
+	stranger bool      // when it was counted in
+	untidy   bool      // a device, or known by its address: see guard.Config.Untidy
 
 	identity string         // who may relay, as relay.Message wants it; "" for a stranger
 	user     *identity.User // whose rules hold; nil: no rules
 	loggedIn bool
-}
-
-// clientKey is what limits count by.
-type clientKey struct {
-	addr  netip.Addr // see identity.LimitKey; zero for programs of this machine
-	local string     // their identity
+	names    []string // of the certificate that it logged in with; nil: by a password
 }
 
 // Local is a door for programs of this machine, a unix socket as a rule. They
@@ -77,7 +73,7 @@ func newListener(s *Server, l Listener) *listener {
 	ln := &listener{rules: l, server: s}
 	if l.TLS != tlsOff {
 		ln.tls = &tls.Config{GetCertificate: s.cfg.GetCertificate, MinVersion: tlsVersions[l.MinTLS]}
-		ln.tls.CipherSuites, _ = suites(l.Ciphers) // valid, says Validate
+		ln.tls.CipherSuites, _ = suites(l.Ciphers, tlsVersions[l.MinTLS]) // valid, says Validate
 		if l.ClientCAs != nil {
 			// A certificate of another authority is none: its owner may log in by
 			// password. See conn.certificate.
@@ -87,22 +83,23 @@ func newListener(s *Server, l Listener) *listener {
 	return ln
 }
 
-// suites are Go's own choice and those named; nil without names. Those with
-// RC4 nobody gets (RFC 7465).
-func suites(names []string) (ids []uint16, err error) {
-	if len(names) == 0 {
-		return nil, nil
-	}
+// suites are those of Go's own choice that encrypt and authenticate in one step,
+// and those named. With CBC nobody is served unasked (RFC 9325 §4.2), but where the
+// oldest version allowed has nothing else; with RC4 never (RFC 7465).
+func suites(names []string, oldest uint16) (ids []uint16, err error) {
 	for _, s := range tls.CipherSuites() {
-		ids = append(ids, s.ID)
+		if oldest < tls.VersionTLS12 || !strings.Contains(s.Name, "_CBC_") {
+			ids = append(ids, s.ID)
+		}
 	}
+	all := slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites())
 	for _, name := range names {
-		i := slices.IndexFunc(tls.InsecureCipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name && !strings.Contains(name, "RC4") })
+		i := slices.IndexFunc(all, func(s *tls.CipherSuite) bool { return s.Name == name && !strings.Contains(name, "RC4") })
 		switch {
-		case i >= 0:
-			ids = append(ids, tls.InsecureCipherSuites()[i].ID)
-		case !slices.ContainsFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name }):
+		case i < 0:
 			return nil, fmt.Errorf("%q is no suite that dawk can speak; for the oldest devices there are TLS_RSA_WITH_AES_128_CBC_SHA and TLS_RSA_WITH_3DES_EDE_CBC_SHA", name)
+		case !slices.Contains(ids, all[i].ID):
+			ids = append(ids, all[i].ID)
 		}
 	}
 	return ids, nil
@@ -170,12 +167,10 @@ func (s *Server) admit(l *listener, raw net.Conn, client netip.Addr) *conn {
 // identify says who the client is before it logs in.
 func (c *conn) identify(raw net.Conn) (err error) {
 	rules := &c.listener.rules
-	c.limits.addr = identity.LimitKey(c.client)
 	if local := c.listener.local; local != nil {
 		if c.identity, err = local.Identify(raw); err != nil {
 			return err
 		}
-		c.limits = clientKey{local: c.identity}
 		if local.User != nil {
 			c.user = local.User(c.identity)
 		}
@@ -186,22 +181,6 @@ func (c *conn) identify(raw net.Conn) (err error) {
 		}
 	}
 	c.untidy = rules.Profile == profileDevice || c.identity != ""
-	return nil
-}
-
-func (s *Server) countIn(c *conn) *accept.Refusal {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.isDraining():
-		return accept.Refuse(guard.ReasonShutdown, 421, "4.3.2", "%s is shutting down, try again later", s.cfg.Hostname)
-	case s.cfg.MaxConnections > 0 && len(s.conns) >= s.cfg.MaxConnections:
-		return accept.Refuse(accept.ReasonConnections, 421, "4.3.2", "too many connections, try again later")
-	case s.cfg.MaxConnectionsPerIP > 0 && s.perClient[c.limits] >= s.cfg.MaxConnectionsPerIP:
-		return accept.Refuse(accept.ReasonConnections, 421, "4.7.0", "too many connections from your address, try again later")
-	}
-	s.conns[c] = struct{}{}
-	s.perClient[c.limits]++
 	return nil
 }
 

@@ -2,6 +2,7 @@ package submission_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -77,12 +78,44 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
+// TestRedirectKeepsNotify: the one recipient asks for what any of those asked
+// for whose place it takes.
+func TestRedirectKeepsNotify(t *testing.T) {
+	const never, failure, success = relay.NotifyNever, relay.NotifyFailure, relay.NotifySuccess
+	q := &memQueue{}
+	a, _ := acceptor(t, q, nil)
+	u := &identity.User{Name: "staging", Policy: identity.Policy{Redirect: path(t, "qa@example.org")}}
+	for i, c := range []struct {
+		asked []relay.Notify
+		want  relay.Notify
+	}{
+		{[]relay.Notify{0, 0}, 0},
+		{[]relay.Notify{never}, never},
+		{[]relay.Notify{never, never}, never},
+		{[]relay.Notify{success, success}, success},
+		{[]relay.Notify{never, failure}, failure},
+		{[]relay.Notify{success, failure, never}, success | failure},
+		{[]relay.Notify{success, 0}, success | failure | relay.NotifyDelay},
+	} {
+		s := submit(t, pieces{"\r\n", 9})
+		s.User, s.Recipients = u, nil
+		for j, n := range c.asked {
+			s.Recipients = append(s.Recipients, relay.Recipient{Path: path(t, fmt.Sprintf("r%d@example.com", j)), Notify: n})
+		}
+		_, err := a.Submit(t.Context(), s)
+		check(t, err)
+		if r := q.messages()[i].Recipients; len(r) != 1 || r[0].Notify != c.want {
+			t.Errorf("%v: %+v", c.asked, r)
+		}
+	}
+}
+
 func TestHoldAll(t *testing.T) {
 	q := &memQueue{}
 	a, seen := acceptor(t, q, nil)
 	m := accepts(t, a, q, &identity.User{Name: "new", Policy: identity.Policy{Hold: true}}, "\r\n", "a@example.com", "b@example.com")
 	held := seen.of(relay.EventHeld)
-	if !strings.Contains(m.Hold, "users.toml") || len(held) != 2 || held[1].Recipient.String() != "b@example.com" || held[0].ID != m.ID || held[0].Reason != "policy" {
+	if !strings.Contains(m.Hold, "users.toml") || len(held) != 2 || held[1].Recipient.String() != "b@example.com" || held[0].ID != m.ID || held[0].Reason != "policy" || !m.NoDelayNotes {
 		t.Errorf("%q %+v", m.Hold, held)
 	}
 }
@@ -100,7 +133,7 @@ func TestFloodOfCopiesIsHeld(t *testing.T) {
 		held    bool
 	}{{text("1", "a"), false}, {text("2", "b"), false}, {text("3", "a"), true}, {text("4", "other"), true}} {
 		m := accepts(t, a, q, u, c.content, "a@example.com", "b@example.com")
-		if (m.Hold != "") != c.held {
+		if (m.Hold != "") != c.held || m.NoDelayNotes != c.held { // who sent it may be forged
 			t.Errorf("message %d: hold %q", i+1, m.Hold)
 		}
 	}

@@ -50,9 +50,10 @@ type Server struct {
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
-	perClient map[clientKey]int
-	draining  chan struct{} // closed when Shutdown begins
-	empty     chan struct{} // closed when draining and no connection is left
+	held      map[holder]int // connections, by whom
+	strangers int            // connections of clients that were not known when they came
+	draining  chan struct{}  // closed when Shutdown begins
+	empty     chan struct{}  // closed when draining and no connection is left
 }
 
 // NewServer makes a server; Listen and Serve start it.
@@ -83,7 +84,7 @@ func NewServer(cfg Config, a *accept.Acceptor, auth Authenticator, seen relay.Ob
 		cfg.Backoff = identity.NewBackoff(cfg.AuthFailuresPerIP)
 	}
 	s := &Server{cfg: cfg, acceptor: a, auth: auth, seen: seen, log: cfg.Log,
-		backoff: cfg.Backoff, conns: map[*conn]struct{}{}, perClient: map[clientKey]int{},
+		backoff: cfg.Backoff, conns: map[*conn]struct{}{}, held: map[holder]int{},
 		draining: make(chan struct{}), empty: make(chan struct{})}
 	s.run = strconv.FormatInt(time.Now().Unix(), 36)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -238,10 +239,7 @@ func (s *Server) isDraining() bool {
 // remove forgets a connection that has ended.
 func (s *Server) remove(c *conn) {
 	s.mu.Lock()
-	delete(s.conns, c)
-	if s.perClient[c.limits]--; s.perClient[c.limits] <= 0 {
-		delete(s.perClient, c.limits)
-	}
+	s.countOut(c)
 	if len(s.conns) == 0 && s.isDraining() {
 		close(s.empty)
 	}

@@ -46,14 +46,17 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 }
 
 func (s *session) mail(m guard.Mail) (err error) {
+	if err := s.askAgain(); err != nil {
+		return err
+	}
 	rules := s.listener.rules
 	_, overTLS := s.TLS()
 	switch {
 	case rules.RequireTLS && !overTLS:
 		return accept.Refuse(accept.ReasonTLS, 530, "5.7.0", "send STARTTLS first")
-	case rules.Auth == authRequired && !s.known() && len(s.AuthMechanisms()) == 0 && !overTLS && rules.TLS == tlsStart:
+	case rules.Auth == authRequired && !s.mayRelay() && len(s.AuthMechanisms()) == 0 && !overTLS && rules.TLS == tlsStart:
 		return accept.Refuse(accept.ReasonAuth, 530, "5.7.0", "a login is required; send STARTTLS first, then AUTH")
-	case rules.Auth == authRequired && !s.known():
+	case rules.Auth == authRequired && !s.mayRelay():
 		return accept.Refuse(accept.ReasonAuth, 530, "5.7.0", "a login is required")
 	}
 	if m.BadFrom != nil {
@@ -90,7 +93,7 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 
 // rcpt looks nothing up in DNS: the client waits.
 func (s *session) rcpt(r relay.Recipient) error {
-	if !s.known() {
+	if !s.mayRelay() {
 		return accept.Refuse(accept.ReasonRelay, 550, "5.7.1", "relaying denied: this server sends mail only for clients that it knows")
 	}
 	if s.listener.recipients == nil {
@@ -114,8 +117,8 @@ func (s *session) Data(io.Reader) error {
 	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "queued as " + id.String()}
 }
 
-// known says whether the client may relay: nobody else ever may.
-func (s *session) known() bool { return s.identity != "" }
+// mayRelay says whether the client may relay: nobody else ever may.
+func (s *session) mayRelay() bool { return s.identity != "" }
 
 // answer makes the reply for what the session itself refused, and tells of it.
 func (s *session) answer(err error) error {

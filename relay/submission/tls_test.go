@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -122,6 +123,39 @@ func TestOldTLS(t *testing.T) {
 		if _, err := tls.Dial("tcp", f.addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12,
 			CipherSuites: []uint16{tls.TLS_RSA_WITH_RC4_128_SHA}}); err == nil {
 			t.Errorf("min_tls = %q: RC4 is spoken", min)
+		}
+	}
+}
+
+// TestNoCBC: suites with CBC are spoken where a listener names them, or where it
+// allows versions that have nothing else.
+func TestNoCBC(t *testing.T) {
+	const name = "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA"
+	for _, c := range []struct {
+		min     string
+		ciphers []string
+		ok      bool
+	}{{"", nil, false}, {"1.2", nil, false}, {"1.2", []string{name}, true}, {"1.1", nil, true}} {
+		f := start(t, options{listener: submission.Listener{TLS: "implicit", MinTLS: c.min, Ciphers: c.ciphers}})
+		conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.roots, ServerName: hostname, MaxVersion: tls.VersionTLS12,
+			CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}})
+		if (err == nil) != c.ok {
+			t.Errorf("min_tls = %q, ciphers %v: %v", c.min, c.ciphers, err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// TestTranslatedNetworksAreNotTrusted: behind such a network stands everybody.
+func TestTranslatedNetworksAreNotTrusted(t *testing.T) {
+	for network, ok := range map[string]bool{"64:ff9b::/96": false, "64:ff9b:1::/48": false, "64:ff9b::/32": false,
+		"64:ff9b::c000:200/120": false, "64:ff9b:1:2::/64": false, "64:ff9b::c000:201/128": true, "2001:db8::/32": true, "192.0.2.0/24": true} {
+		l := trusted()
+		l.Address, l.TrustedNetworks = "127.0.0.1:0", []netip.Prefix{netip.MustParsePrefix(network)}
+		if faults := l.Validate(); (faults.Err() == nil) != ok {
+			t.Errorf("%s: %v", network, faults.Err())
 		}
 	}
 }

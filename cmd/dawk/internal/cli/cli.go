@@ -13,6 +13,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/server"
+	"dawk/cmd/dawk/internal/show"
 )
 
 // app is what every command shares: where the configuration is, and what the
@@ -20,7 +21,8 @@ import (
 type app struct {
 	configPath     string // -c; "": see config.Load
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr io.Writer // stdout shows what strangers wrote: see show.NewEscaped
+	raw            io.Writer // standard output, octet by octet: for content and dialogues
 }
 
 // errReported ends a command with exit status 1 when it has said why already.
@@ -28,7 +30,7 @@ var errReported = errors.New("already reported")
 
 // Run is the whole program; its result is the exit status.
 func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{stdin: stdin, stdout: show.NewEscaped(stdout), stderr: stderr, raw: stdout}
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.Execute()
@@ -37,7 +39,7 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	case !errors.Is(err, errReported):
 		// Several faults of a configuration come one a line, each with its place.
-		fmt.Fprintf(stderr, "dawk: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndawk: "))
+		fmt.Fprintf(stderr, "dawk: %s\n", strings.ReplaceAll(string(show.Escape([]byte(err.Error()))), "\n", "\ndawk: "))
 	}
 	return exitStatus(err)
 }

@@ -21,7 +21,7 @@ only if all three happened.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := withSignals(cmd.Context(), slog.New(slog.DiscardHandler), func() {})
 			defer stop()
-			return demo.Run(ctx, a.stdout, keep)
+			return demo.Run(ctx, a.raw, keep)
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave it running until Ctrl-C, with a stuck message to look at")

@@ -177,9 +177,9 @@ func TestPrintUnits(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	io.WriteString(show.NewVisible(&b), "a\x1b[2J\r\n\tß\x7f\x00")
-	if got, want := b.String(), "a^[[2J\n\tß^?^@"; got != want {
-		t.Errorf("visible: %q", got)
+	io.WriteString(show.NewEscaped(&b), "a\x1b[2J\r\n\tß\x7f\x00")
+	if got, want := b.String(), "a\\u001b[2J\r\n\tß\\u007f\\u0000"; got != want {
+		t.Errorf("escaped: %q", got)
 	}
 }
 

@@ -172,7 +172,7 @@ func newQueueShowCommand(a *app) *cobra.Command {
 			return err
 		}
 		if content || headers {
-			return c.content(cmd, a.stdout, id, headers)
+			return c.content(cmd, a.raw, id, headers)
 		}
 		var item relay.Item
 		if err := c.get(cmd.Context(), "/v1/queue/"+id.String(), nil, &item); err != nil {
@@ -197,7 +197,7 @@ func (c *client) content(cmd *cobra.Command, w io.Writer, id relay.QueueID, head
 	}
 	defer resp.Body.Close()
 	if show.IsTerminal(w) { // a message may hold what steers a terminal
-		w = show.NewVisible(w)
+		w = show.NewEscaped(w)
 	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
 		return fmt.Errorf("read the content of %s: %w", id, err)

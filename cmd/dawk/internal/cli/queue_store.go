@@ -158,7 +158,7 @@ func (c *client) backup(ctx context.Context, a *app, file string) error {
 		return nil
 	}
 	if file == "-" {
-		if _, err = io.Copy(a.stdout, resp.Body); err == nil {
+		if _, err = io.Copy(a.raw, resp.Body); err == nil {
 			err = faults()
 		}
 		if err != nil {

@@ -14,15 +14,18 @@ type LimitsConfig struct {
 	MaxMessageSize relay.Size `toml:"max_message_size"`
 	// recipients of one message
 	MaxRecipients int `toml:"max_recipients"`
-	// client connections at once; more hear 421
+	// client connections at once; more hear 421. An eighth of them, at least 8, is kept for loopback, Unix sockets and
+	// trusted networks
 	MaxConnections int `toml:"max_connections"`
-	// of one address (IPv6: one /64); `0`: no limit. On `[http]` as well, but for loopback
+	// of one address (IPv6: of a /64; twice as many of a /56, four times of a /48); `0`: no limit. Loopback and Unix
+	// sockets do not count. On `[http]` as well
 	MaxConnectionsPerIP int `toml:"max_connections_per_ip"`
 	// a client that says nothing for this long is disconnected
 	CommandTimeout relay.Duration `toml:"command_timeout"`
 	// so is one whose message stops moving
 	DataTimeout relay.Duration `toml:"data_timeout"`
-	// failed logins of one address in ten minutes before it hears 421, or 429 over HTTP; `0`: no limit
+	// failed logins of one address in ten minutes before it hears 421, or 429 over HTTP, counted as connections are;
+	// `0`: no limit. On loopback and Unix sockets the login name is slowed down instead
 	AuthFailuresPerIP int `toml:"auth_failures_per_ip"`
 }
 

@@ -52,7 +52,7 @@ type ListenerConfig struct {
 	Profile string `toml:"profile"`
 	// cipher suites to offer besides, for devices that know nothing better: `["TLS_RSA_WITH_AES_128_CBC_SHA"]`.
 	// Those with RSA key exchange need an RSA certificate
-	// Default: Go's choice
+	// Default: those without CBC; with `min_tls` below 1.2, which has nothing else, those with CBC too
 	Ciphers []string `toml:"ciphers"`
 	// PEM file with the authorities of client certificates. A certificate of theirs logs in, by EXTERNAL, the user
 	// that has one of its names in `certificates`

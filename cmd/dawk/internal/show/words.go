@@ -56,6 +56,9 @@ func Plural(n int, noun string) string {
 }
 
 func IsTerminal(w io.Writer) bool {
+	if e, ok := w.(*escaped); ok {
+		w = e.w
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -1,0 +1,93 @@
+package submission
+
+import (
+	"net/netip"
+
+	"dawk/relay/accept"
+	"dawk/relay/identity"
+	"dawk/relay/submission/guard"
+)
+
+// leastReserve is how many connections strangers never get, at least.
+const leastReserve = 8
+
+// holder is whose connections are counted together.
+type holder struct {
+	network netip.Prefix // of a client that came over a network
+	local   string       // of programs of this machine: their identity, or "loopback"
+}
+
+// holding is a holder that a connection counts for, with how many it may have;
+// 0: any number.
+type holding struct {
+	holder
+	most int
+}
+
+// known says whether the client is of this machine, or needs no login: the
+// reserve is for such.
+func (c *conn) known() bool { return c.identity != "" || c.client.IsLoopback() }
+
+// holdings are whose connections c is one of. Programs of this machine are not
+// counted by address; an eighth of all places is left to others.
+func (s *Server) holdings(c *conn) []holding {
+	most := s.cfg.MaxConnections - s.cfg.MaxConnections/8
+	switch {
+	case c.listener.local != nil:
+		return []holding{{holder{local: c.identity}, most}}
+	case c.client.IsLoopback():
+		return []holding{{holder{local: "loopback"}, most}}
+	}
+	var all []holding
+	for _, n := range identity.Networks(c.client) {
+		all = append(all, holding{holder{network: n.Prefix}, n.Times * s.cfg.MaxConnectionsPerIP})
+		if c.known() {
+			break // of a client that is trusted only the address
+		}
+	}
+	return all
+}
+
+// strangersMost is how many connections strangers may have together.
+func (s *Server) strangersMost() int {
+	return max(1, s.cfg.MaxConnections-max(leastReserve, s.cfg.MaxConnections/8))
+}
+
+// countIn counts a client in, or says why it may not come in.
+func (s *Server) countIn(c *conn) *accept.Refusal {
+	c.holdings = s.holdings(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.isDraining():
+		return accept.Refuse(guard.ReasonShutdown, 421, "4.3.2", "%s is shutting down, try again later", s.cfg.Hostname)
+	case s.cfg.MaxConnections > 0 && (len(s.conns) >= s.cfg.MaxConnections || !c.known() && s.strangers >= s.strangersMost()):
+		return accept.Refuse(accept.ReasonConnections, 421, "4.3.2", "too many connections, try again later")
+	}
+	for _, h := range c.holdings {
+		if h.most > 0 && s.held[h.holder] >= h.most {
+			return accept.Refuse(accept.ReasonConnections, 421, "4.7.0", "too many connections from your address, try again later")
+		}
+	}
+	s.conns[c] = struct{}{}
+	if c.stranger = !c.known(); c.stranger {
+		s.strangers++
+	}
+	for _, h := range c.holdings {
+		s.held[h.holder]++
+	}
+	return nil
+}
+
+// countOut undoes countIn. The caller holds s.mu.
+func (s *Server) countOut(c *conn) {
+	delete(s.conns, c)
+	if c.stranger { // as it was counted in: it may have logged in since
+		s.strangers--
+	}
+	for _, h := range c.holdings {
+		if s.held[h.holder]--; s.held[h.holder] <= 0 {
+			delete(s.held, h.holder)
+		}
+	}
+}
