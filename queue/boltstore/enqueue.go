@@ -29,7 +29,7 @@ type incoming struct {
 // wraps relay.ErrClosed means that the outcome is not known: the message may
 // turn up after a restart, and the client, who was told 451, sends it again.
 // ctx ends only the wait for a place in the queue, never an outcome.
-func (q *Store) Enqueue(ctx context.Context, rd relay.Draft, msg *relay.Message) error {
+func (q *Store) Enqueue(ctx context.Context, rd relay.Draft, msg *relay.Message) (err error) {
 	d, ok := rd.(*draft)
 	if !ok || d.q != q || d.ended {
 		return errors.New("enqueue: not an open draft of this queue")
@@ -37,38 +37,39 @@ func (q *Store) Enqueue(ctx context.Context, rd relay.Draft, msg *relay.Message)
 	if msg.ID != d.id {
 		return fmt.Errorf("enqueue %s: the draft has ID %s", msg.ID, d.id)
 	}
-	if err := d.seal(); err != nil {
-		d.Discard()
-		return fmt.Errorf("enqueue %s: %w", msg.ID, err)
+	defer func() {
+		if err != nil {
+			q.space.Gone(d.id.Key)
+			d.Discard()
+			err = fmt.Errorf("enqueue %s: %w", msg.ID, err)
+		}
+	}()
+	if err = q.space.Take(d.id.Key, msg.Identity+" "+msg.Peer(), d.Size()); err != nil {
+		return err
+	} else if err = d.seal(); err != nil {
+		return err
 	}
 	msg.Size = d.Size()
 	in, err := q.prepare(d, msg)
 	if err != nil {
-		d.Discard()
-		return fmt.Errorf("enqueue %s: %w", msg.ID, err)
+		return err
 	}
 	done := make(chan error, 1)
 	o := &op{id: msg.ID.Key, bytes: len(in.value), spool: d.file != nil,
 		apply: func(t *txn) error { t.insert(in); return nil },
 		done:  func(err error) { done <- err },
 	}
-	if err := q.hand(ctx, o); err != nil {
-		d.Discard()
-		return fmt.Errorf("enqueue %s: %w", msg.ID, err)
+	if err = q.hand(ctx, o); err != nil {
+		return err
 	}
 	if err = <-done; err == nil || errors.Is(err, relay.ErrClosed) {
-		// The file now belongs to the record, or may do so: after an unknown
-		// outcome it has to stay until the next start knows.
+		// The file is the record's now, or may be: then the next start finds out.
 		d.ended = true
 		if d.file != nil {
 			d.file.Close()
 		}
 	}
-	if err != nil {
-		d.Discard()
-		return fmt.Errorf("enqueue %s: %w", msg.ID, err)
-	}
-	return nil
+	return err
 }
 
 // hand gives o to the writer, whose answer must then be awaited.

@@ -3,6 +3,7 @@ package boltstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -246,9 +247,13 @@ func TestMaxSizeEarly(t *testing.T) {
 	q := mustOpen(t, opt)
 	var ids []relay.QueueID
 	for q.LookAtSpace(); q.Room() == nil; q.LookAtSpace() {
-		ids = append(ids, mustPut(t, q, body("x", 200<<10), "a@example.org"))
+		id, err := putAs(q, fmt.Sprint("user", len(ids)), body("x", 200<<10), "a@example.org")
+		if err != nil {
+			wantErr(t, err, relay.ErrNoSpace)
+			break
+		}
+		ids = append(ids, id)
 	}
-	wantErr(t, q.Room(), relay.ErrNoSpace)
 	for _, id := range ids {
 		if err := settle(q, relayed(id, 0, 0)); err != nil {
 			t.Fatal(err)
@@ -257,6 +262,42 @@ func TestMaxSizeEarly(t *testing.T) {
 	q.LookAtSpace()
 	if err := q.Room(); err != nil {
 		t.Fatalf("after it drained: %v", err)
+	}
+}
+
+// One identity does not fill max_size: others find room when it is refused, and it
+// may go on when its mail has left.
+func TestShareOfRoom(t *testing.T) {
+	t.Parallel()
+	opt := small(memoryDir(t))
+	opt.MaxSize, opt.InlineLimit = 48<<20, 256<<10
+	q := mustOpen(t, opt)
+	var ids []relay.QueueID
+	for {
+		q.LookAtSpace()
+		id, err := putAs(q, "flood", body("x", 200<<10), "a@example.org")
+		if err != nil {
+			wantErr(t, err, relay.ErrNoSpace)
+			break
+		}
+		if ids = append(ids, id); len(ids) > 1000 {
+			t.Fatal("there is no limit")
+		}
+	}
+	for range 5 {
+		q.LookAtSpace()
+		if _, err := putAs(q, "other", body("x", 200<<10), "a@example.org"); err != nil {
+			t.Fatalf("another identity, after %d messages of one: %v", len(ids), err)
+		}
+	}
+	for _, id := range ids[len(ids)-10:] {
+		if err := settle(q, relayed(id, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q.LookAtSpace()
+	if _, err := putAs(q, "flood", body("x", 200<<10), "a@example.org"); err != nil {
+		t.Errorf("when its mail had left: %v", err)
 	}
 }
 

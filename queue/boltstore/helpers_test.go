@@ -37,6 +37,11 @@ func mustOpen(t testing.TB, opt boltstore.Options) *boltstore.Store {
 
 // put enqueues content for recipients at one domain each.
 func put(q *boltstore.Store, content []byte, to ...string) (relay.QueueID, error) {
+	return putAs(q, "", content, to...)
+}
+
+// putAs is put for an identity.
+func putAs(q *boltstore.Store, who string, content []byte, to ...string) (relay.QueueID, error) {
 	d, err := q.NewDraft()
 	if err != nil {
 		return relay.QueueID{}, err
@@ -45,7 +50,7 @@ func put(q *boltstore.Store, content []byte, to ...string) (relay.QueueID, error
 		d.Discard()
 		return d.ID(), err
 	}
-	m := &relay.Message{ID: d.ID(), Arrival: time.Now()}
+	m := &relay.Message{ID: d.ID(), Arrival: time.Now(), Identity: who}
 	m.From = mailbox("sender@example.org")
 	for _, r := range to {
 		m.Recipients = append(m.Recipients, relay.Recipient{Path: mailbox(r)})

@@ -95,6 +95,7 @@ func (t *txn) committed() {
 	}
 	for _, id := range t.gone {
 		q.cache.forget(id)
+		q.space.Gone(id)
 	}
 	q.spoolGone(t.unlinks)
 }

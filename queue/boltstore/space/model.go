@@ -53,6 +53,8 @@ type State struct {
 	Refusal error // for all mail; nil: there is room
 	NoFiles error // for bodies in files
 	Bare    bool  // all that is left is for settling
+	Left    int64 // what new mail may take before it is refused
+	Short   bool  // Left is little: see shares
 
 	records, files failure
 }
@@ -64,6 +66,7 @@ func (l Limits) After(old State, m Measured, dir string) State {
 	settle := ToSettle(m.Deliveries)
 	now.Room = m.Disk + m.Free - m.Holes - m.Owed - settle
 	now.Bare, now.Room = now.Room < 0, max(0, now.Room)
+	now.Left, now.Short = max(0, now.Room-now.Limit), now.Room < 2*now.Limit
 	if now.Room < enough(now.Limit, old.Refusal) {
 		now.Refusal = fmt.Errorf("%w: %s has room for %s, new mail needs %s", relay.ErrNoSpace, dir, queue.SizeText(now.Room), queue.SizeText(now.Limit))
 	}
@@ -78,7 +81,8 @@ func (l Limits) After(old State, m Measured, dir string) State {
 		if left <= 0 || old.Refusal != nil && left < margin/2 {
 			now.Refusal = fmt.Errorf("%w: the queue file has reached its max_size of %s", relay.ErrNoSpace, queue.SizeText(l.MaxSize))
 		}
-		now.Room = min(now.Room, max(left, 0))
+		now.Room, now.Left = min(now.Room, max(left, 0)), min(now.Left, max(left, 0))
+		now.Short = now.Short || left < l.MaxSize/4
 	}
 	if now.records = old.records.next(); now.Refusal == nil && old.records.lasts(now.Room, now.Limit) {
 		now.Refusal = old.Refusal

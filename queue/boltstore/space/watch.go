@@ -31,6 +31,7 @@ type Watcher struct {
 
 	mu      sync.Mutex // held by those who change state
 	state   atomic.Pointer[State]
+	shares  shares
 	stop    chan struct{}
 	stopped chan struct{}
 }

@@ -16,6 +16,7 @@
 // An entry is 72 bytes and contains no pointers, so that a million of them cost the
 // garbage collector nothing.
 //
-// Begin reading at Schedule, then turns.go (whose turn it is), slots.go (what an
-// attempt may connect to), provider.go (pace) and suspension.go.
+// Begin reading at Schedule, then turns.go (whose turn it is), lanes.go (what waits
+// where), slots.go (what an attempt may connect to), silence.go (who gives way),
+// provider.go (pace) and suspension.go.
 package schedule

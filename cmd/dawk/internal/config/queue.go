@@ -24,7 +24,8 @@ type QueueConfig struct {
 	// (452). `"0"`: the default
 	// Default: the lesser of 1 GiB and 10 % of the file system
 	MinFree relay.Size `toml:"min_free"`
-	// hard limit of the queue's file, at least 64MiB; `"0"`: none
+	// hard limit of the queue's file, at least 64MiB; `"0"`: none. While less than a quarter of it is left, or less
+	// than twice `min_free` of the disk, one sender fills at most half of what is left (452)
 	MaxSize relay.Size `toml:"max_size"`
 }
 

@@ -1,0 +1,73 @@
+package space
+
+import (
+	"fmt"
+	"sync"
+
+	"dawk/queue"
+	"dawk/relay"
+)
+
+// shares keep one identity from filling what is left while room is short: it may
+// have half of it. What it had before does not count, and what leaves makes room
+// again. All of it is forgotten when room is not short any more, and by a restart.
+type shares struct {
+	mu    sync.Mutex
+	look  *State           // that Left was measured at
+	since int64            // octets that were taken after it
+	taken map[string]int64 // octets in the queue, by identity, of what came while room was short
+	whose map[uint64]share // of these, by message
+}
+
+type share struct {
+	who  string
+	size int64
+}
+
+// take takes room for a message, or gives an error that wraps relay.ErrNoSpace.
+func (s *shares) take(now *State, key uint64, who string, size int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.look != now {
+		s.look, s.since = now, 0
+	}
+	if !now.Short {
+		s.taken, s.whose = nil, nil
+		return nil
+	}
+	left := now.Left - s.since
+	if had := s.taken[who]; 2*(had+size) > left+had {
+		return fmt.Errorf("%w: room is short (%s), and this sender has its half of it (%s)", relay.ErrNoSpace, queue.SizeText(max(0, left)), queue.SizeText(had))
+	}
+	if s.taken == nil {
+		s.taken, s.whose = make(map[string]int64), make(map[uint64]share)
+	}
+	s.taken[who] += size
+	s.whose[key] = share{who, size}
+	s.since += size
+	return nil
+}
+
+// gone is for a message that has left, or did not come.
+func (s *shares) gone(key uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one, ok := s.whose[key]
+	if !ok {
+		return
+	}
+	delete(s.whose, key)
+	if s.taken[one.who] -= one.size; s.taken[one.who] <= 0 {
+		delete(s.taken, one.who)
+	}
+}
+
+// Take takes room for a message of an identity, which may have half of what is left
+// while room is short; else the error wraps relay.ErrNoSpace. Whoever does not
+// store the message after all calls Gone.
+func (w *Watcher) Take(key uint64, who string, size int64) error {
+	return w.shares.take(w.State(), key, who, size)
+}
+
+// Gone says that a message has left the queue, or did not come.
+func (w *Watcher) Gone(key uint64) { w.shares.gone(key) }
