@@ -69,7 +69,7 @@ type localPost struct {
 // localPost starts it, and stops it again unless it is to run.
 func (w *world) localPost(t *T, running bool) *localPost {
 	name := "local" + strings.ReplaceAll(newMarker(), "interop", "")
-	r, err := w.newRelay(name, []string{trusted}, w.toSink()+fmt.Sprintf("\n[sendmail]\nsocket = \"submit.sock\"\ndrop = \"drop\"\ndomain = %q\naliases = \"aliases\"\n", senderDomain))
+	r, err := w.newRelay(name, []string{trusted}, w.toSink()+fmt.Sprintf("\n[sendmail]\nsocket = \"submit.sock\"\ndrop = \"drop\"\ndomain = %q\nsenders = [%q]\naliases = \"aliases\"\n", senderDomain, "@"+senderDomain))
 	t.must("config", err)
 	t.must("aliases", os.WriteFile(filepath.Join(r.dir, "aliases"), []byte("root: someone@"+sinkDomain+"\n"), 0o644))
 	t.must("users", os.WriteFile(filepath.Join(r.dir, "users.toml"), nil, 0o600))
