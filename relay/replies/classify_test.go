@@ -117,6 +117,9 @@ func TestWhoIsToBlame(t *testing.T) {
 		{relay.StageRcpt, "550 the domain example.net does not exist", replies.BadDomain},
 		{relay.StageRcpt, "550 to send email from a blank sender, enable blank senders", replies.Policy},
 		{relay.StageBody, "550 5.2.0 Mail rejete. Mail rejected. OFR_506 [506]", replies.Spam},
+		{relay.StageRcpt, "550 Requested action not taken: mailbox unavailable. Reject due to policy restrictions", replies.Policy},
+		{relay.StageRcpt, "550 mailbox unavailable because of policy, your ip is on blacklist", replies.Spam},
+		{relay.StageRcpt, "550 5.1.1 Mailbox unavailable: your message was blocked as spam", replies.Spam},
 		{relay.StageRcpt, "550 <b@example.net>: user does not exist", replies.BadAddress},
 		{relay.StageRcpt, "550 5.1.1 whatever", replies.BadAddress},
 		{relay.StageRcpt, "550 #5.1.0 Address rejected.", replies.BadAddress},
@@ -136,6 +139,27 @@ func TestWhoIsToBlame(t *testing.T) {
 }
 
 // The number that a server takes is read, guessed, or no matter of the reply.
+// Words that a smart host only repeats say nothing of our account: whoever runs the
+// host that it asked could else hold everybody's mail.
+func TestQuotedWordsHoldNoRoute(t *testing.T) {
+	for _, c := range []struct {
+		stage relay.Stage
+		text  string
+		want  relay.Cause
+	}{
+		{relay.StageRcpt, "Callout: remote host said: 550 your account has been suspended", ""},
+		{relay.StageRcpt, "Relaying denied; the remote host said: 550 5.7.708", ""},
+		{relay.StageBody, "content: subject 'outgoing mail from us' rejected", ""},
+		{relay.StageRcpt, "your account has been suspended", relay.CauseLogin},
+		{relay.StageRcpt, "Relaying denied", relay.CauseLogin},
+	} {
+		r := relay.Reply{Stage: c.stage, Code: 550, Text: c.text}
+		if _, rule := replies.Reread(replies.ProviderOther, r); rule.Cause != c.want {
+			t.Errorf("%q: cause %q, want %q", c.text, rule.Cause, c.want)
+		}
+	}
+}
+
 func TestRecipients(t *testing.T) {
 	for _, c := range []struct {
 		stage relay.Stage
@@ -150,6 +174,7 @@ func TestRecipients(t *testing.T) {
 		{relay.StageData, "maximum number of recipients exceeded", 2, 1},
 		{relay.StageBody, "too many recipients", 1, 0},
 		{relay.StageBody, "too many recipients in an hour", 60, 0},
+		{relay.StageBody, "5.7.1 too many recipients in one day", 100, 0},
 		{relay.StageMail, "too many recipients", 60, 0},
 		{relay.StageBody, "no such user 50", 60, 0},
 	} {
