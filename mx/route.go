@@ -100,7 +100,7 @@ func (t *Transport) planVia(ctx context.Context, r *compiled) plan {
 	t.resolve(ctx, hosts)
 	var p plan
 	for _, h := range hosts {
-		p.add(h, fmt.Sprintf("route %q", r.Name))
+		p.add(h, fmt.Sprintf("route %q", r.Name), false)
 	}
 	for i := range p.targets {
 		tg := &p.targets[i]
@@ -116,7 +116,7 @@ func (t *Transport) planVia(ctx context.Context, r *compiled) plan {
 func (t *Transport) planMX(ctx context.Context, domain, ip string) plan {
 	if a, ok := relay.ParseLiteral(domain); ok {
 		var p plan
-		p.add(t.literalHost(a, ip), domain)
+		p.add(t.literalHost(a, ip), domain, true)
 		return p
 	}
 	hosts, bad := t.mxHosts(ctx, domain, ip)
@@ -130,7 +130,7 @@ func (t *Transport) planMX(ctx context.Context, domain, ip string) plan {
 	}
 	var p plan
 	for _, h := range hosts {
-		p.add(h, domain)
+		p.add(h, domain, true)
 	}
 	return p
 }
@@ -245,9 +245,9 @@ func (t *Transport) dropSelf(domain string, hosts []*host) ([]*host, relay.Reply
 }
 
 // add lists a host's addresses, or says why it has none.
-func (p *plan) add(h *host, of string) {
+func (p *plan) add(h *host, of string, byMX bool) {
 	if h.err != nil {
-		p.failures = append(p.failures, hostFailure(h, of))
+		p.failures = append(p.failures, hostFailure(h, of, byMX))
 		return
 	}
 	tg := target{Peer: smtpclient.Peer{Host: h.name, Implicit: h.implicit, LMTP: h.lmtp}, rank: h.rank, Published: tlspolicy.Published{DANE: h.dane, Vouched: h.vouched(of)}}
@@ -270,8 +270,9 @@ func (h *host) vouched(domain string) bool {
 }
 
 // hostFailure is the verdict on a host without addresses. It is final only if
-// all hosts of the domain end so.
-func hostFailure(h *host, of string) relay.Reply {
+// all hosts of the domain end so, and never for the hosts of a route: those are our
+// own configuration, or a provider's slip, and not the fault of the mail.
+func hostFailure(h *host, of string, byMX bool) relay.Reply {
 	if dns.Temporary(h.err) {
 		return relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3},
 			"cannot look up the address of %s: %v", h.name, h.err)
@@ -280,8 +281,7 @@ func hostFailure(h *host, of string) relay.Reply {
 	if h.name == of {
 		return relay.Failure(relay.StageDNS, status, "the domain %s has neither an MX nor an address record", of)
 	}
-	if strings.HasPrefix(of, "route ") {
-		// Our own configuration, or a provider's slip: not the fault of the mail.
+	if !byMX {
 		status.Class = 4
 	}
 	return relay.Failure(relay.StageDNS, status, "%s, a host of %s, has no address (%v)", h.name, of, h.err)

@@ -94,7 +94,7 @@ func (t *Transport) viewHosts(ctx context.Context, d *survey.Destination, hosts 
 		}
 		switch {
 		case h.err != nil:
-			v.Trouble = hostFailure(h, of)
+			v.Trouble = hostFailure(h, of, d.ByMX)
 		case !slices.Contains(kept, h):
 			v.Trouble = relay.Decision(relay.CausePolicy, relay.Status{Class: 5, Subject: 4, Detail: 6},
 				"%s is this relay itself, or no better than it: mail that went there could only come back", h.name)

@@ -147,7 +147,7 @@ func plainRefusal(e relay.Event) string {
 				return t.means
 			}
 		}
-		if strings.Contains(text, "TLS handshake") {
+		if e.Reply.Code == 0 { // there was nobody to hear one: the handshake failed
 			return "TLS could not begin: the device gave up, or the connection broke. Its log may say why. (" + text + ")"
 		}
 		return "It sends without TLS, which this listener requires. Turn on TLS (STARTTLS) on the device."

@@ -119,9 +119,7 @@ func (h *History) Observe(e relay.Event) {
 
 func endedOf(e relay.Event, action relay.Action) Ended {
 	reply := e.Reply
-	if len(reply.Text) > maxEndedText {
-		reply.Text = relay.Sanitize(reply.Text[:maxEndedText]) + "…"
-	}
+	reply.Text = relay.ClipTo(reply.Text, maxEndedText)
 	return Ended{Recipient: e.Recipient, Action: action, At: e.Time, Attempt: e.Attempt,
 		Route: e.Route, Source: e.Source, Host: e.Host, Addr: e.Addr, TLS: relay.TLSWords(e.TLS, e.TLSLevel, e.TLSPolicy), SentAs: e.SentAs, Reply: reply}
 }

@@ -29,12 +29,13 @@ func (r *Refused) Error() string { return "the relay refused: " + r.Text }
 
 // Exit is the exit code that says the same.
 func (r *Refused) Exit() int {
-	switch {
-	case strings.HasPrefix(r.Text, "5.1."):
+	word, _, _ := strings.Cut(r.Text, " ")
+	switch s, _ := relay.ParseStatus(word); s.Subject {
+	case 1:
 		return ExitNoUser
-	case strings.HasPrefix(r.Text, "5.7."):
+	case 7:
 		return ExitPermission
-	case strings.HasPrefix(r.Text, "5.6."):
+	case 6:
 		return ExitData
 	}
 	return ExitUnavailable
