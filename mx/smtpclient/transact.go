@@ -150,6 +150,9 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 			t.lost(c.Failure(s.stage, "waiting for the reply to "+command(s.line), err))
 			return WireReply{}, false
 		}
+		// A reply that announces another leaves all that follow off by one. No error
+		// tells of that: only one command at a time shows what belongs together.
+		t.Confused = t.Confused || t.ahead && r.Class() == 1
 		reply := c.Named(asRefusal(r, s.stage))
 		if r.Code == 421 { // RFC 5321 §3.8: it closes, whatever else was asked
 			if s.stage == relay.StageRcpt {
