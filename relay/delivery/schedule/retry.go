@@ -43,11 +43,6 @@ func (s Retry) jitter(d time.Duration) time.Duration {
 	return d - time.Duration(tenth) + time.Duration(s.Rand(2*tenth+1))
 }
 
-// step is how long a Delivery with so many attempts waits after its next one.
-func (s Retry) step(attempts int) time.Duration {
-	return s.Steps[min(max(attempts, 0), len(s.Steps)-1)]
-}
-
 // shortDuration writes 15m for 15m0s and 5d for 120h0m0s.
 func shortDuration(d time.Duration) string {
 	if day := 24 * time.Hour; d >= day && d%day == 0 {
