@@ -254,8 +254,8 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 	rest := make([]int, 0, len(s.rest))
 	for i, pos := range batch {
 		r := tx.Replies[i]
-		if c.WantsTLS(r) {
-			tx.Trouble, c.Last, r = c.TLSFirst(r), true, relay.Reply{}
+		if why := c.OfSession(r); !why.IsZero() {
+			tx.Trouble, c.Last, r = why, true, relay.Reply{}
 		}
 		if r.IsZero() {
 			rest = append(rest, pos)

@@ -3,7 +3,6 @@ package connpool
 import (
 	"context"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -280,20 +279,4 @@ func (p *Pool) Close() {
 	for _, c := range all {
 		p.bye(c)
 	}
-}
-
-// WantsTLS says whether a server to which TLS failed refuses r for want of TLS.
-// That is no verdict on the mail: TLS may work at the next attempt.
-func (c *Conn) WantsTLS(r relay.Reply) bool {
-	if c.NoTLS == "" || r.Code < 500 {
-		return false
-	}
-	needed := r.Status.Subject == 7 && (r.Status.Detail == 10 || r.Status.Detail == 11) // RFC 5248
-	return r.Code == 530 || r.Code == 523 || r.Code == 538 || needed || strings.Contains(strings.ToLower(r.Text), "starttls")
-}
-
-// TLSFirst is the trouble of such a host, at the step that failed.
-func (c *Conn) TLSFirst(r relay.Reply) relay.Reply {
-	return c.Named(relay.Failure(relay.StageTLS, smtpclient.StatusNoTLS,
-		"TLS failed (%s), and without it the server takes no mail: %s", c.NoTLS, r.String()))
 }
