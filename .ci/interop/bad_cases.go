@@ -49,11 +49,7 @@ func mistakes() []mistake {
 		{"relay denied", strict, greeted + "> MAIL FROM:<alice@sender.test>\n< 250\n> RCPT TO:<someone@sink.test>\n< 550 5.7.1 relaying denied\n> DATA\n< 50[13] 5.5.1"},
 		{"AUTH where it is off", trusted, greeted + "> AUTH PLAIN " + base64Plain(userPass) + "\n< 50[23] 5.5.1"},
 
-		{"sender without brackets", trusted, greeted + "> MAIL FROM:alice@sender.test\n< 501 5.5.4 .*angle brackets" + after},
-		{"sender with two dots", trusted, greeted + "> MAIL FROM:<a..b@sender.test>\n< 501 5.1.[37]" + after},
-		{"recipient without a domain", trusted, greeted + "> MAIL FROM:<>\n< 250\n> RCPT TO:<someone>\n< 501 5.1.3\n> RSET\n< 250" + after},
 		{"recipient with a bad domain", trusted, greeted + "> MAIL FROM:<>\n< 250\n> RCPT TO:<a@-bad-.test>\n< 501 5.1.3 .*domain"},
-		{"recipient too long", trusted, greeted + "> MAIL FROM:<>\n< 250\nraw RCPT TO:<65*a@sink.test>\\r\\n\n< 501 5.1.3 .*longer"},
 		{"empty recipient", trusted, greeted + "> MAIL FROM:<>\n< 250\n> RCPT TO:<>\n< 501 5.1.3"},
 		{"address outside ASCII without SMTPUTF8", trusted, greeted + "> MAIL FROM:<>\n< 250\n> RCPT TO:<用户@sink.test>\n< 553 5.6.7 .*SMTPUTF8"},
 		{"DATA without a recipient", trusted, greeted + "> MAIL FROM:<>\n< 250\n> DATA\n< 50[13] 5.5.1"},
@@ -98,8 +94,7 @@ func badCases() []testCase {
 	}
 	cases = append(cases,
 		testCase{"message one octet over the limit", func(t *T, w *world) { oversize(t, w, 50<<20, "552 5.3.4 .*52428800") }},
-		testCase{"login by clients with a wrong password", wrongPassword},
-		testCase{"too many connections from one address", tooMany})
+		testCase{"login by clients with a wrong password", wrongPassword})
 	for _, cut := range []string{"in the header", "in the body", "before the final CRLF"} {
 		marker := newMarker()
 		markersUsed[marker] = "connection cut " + cut
@@ -146,45 +141,6 @@ func wrongPassword(t *T, w *world) {
 		if !strings.Contains(out, "5.7.8") {
 			t.Errorf("%s was not told 5.7.8:\n%s", c.name, lastLines(out, 6))
 		}
-	}
-}
-
-// tooMany: the default is fifty connections from one address; the fifty-first
-// is told to come again, and may once another has left.
-func tooMany(t *T, w *world) {
-	var open []*dialogue
-	defer func() {
-		for _, d := range open {
-			d.close()
-		}
-	}()
-	greeting := func() string {
-		d, err := dialPlain(w.house.addr(trusted))
-		t.must("connect", err)
-		open = append(open, d)
-		code, text, err := d.reply()
-		t.must("greeting", err)
-		return code + " " + text
-	}
-	for i := range 51 {
-		got := greeting()
-		if want := i < 50; strings.HasPrefix(got, "220 ") != want || !want && !strings.HasPrefix(got, "421 4.7.0 ") {
-			t.Fatalf("connection %d is greeted with %q", i+1, got)
-		}
-	}
-	open[0].close()
-	if !eventually(w.ctx, patience, func() bool { return strings.HasPrefix(greeting(), "220 ") }) {
-		t.Errorf("nobody is let in after a connection has ended")
-	}
-	for _, d := range open {
-		d.close()
-	}
-	open = nil
-	if !eventually(w.ctx, patience, func() bool {
-		page, _, err := w.house.get("/metrics")
-		return err == nil && strings.Contains(page, "\ndawk_client_connections 0\n")
-	}) {
-		t.Errorf("closed connections are still counted")
 	}
 }
 
