@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	_ "embed"
 	"encoding/base64"
@@ -19,14 +20,17 @@ import (
 
 // errand is one message to be sent, and how.
 type errand struct {
-	addr  string // host:port
-	mode  string // plain, starttls, implicit, or trusted: no login
-	mech  string // PLAIN or LOGIN
-	pass  string // default: the right one
-	from  string
-	to    []string
-	input []byte // the message, where the client takes one as it is
+	addr    string // host:port
+	mode    string // plain, starttls, implicit, or trusted: no login
+	mech    string // PLAIN or LOGIN
+	pass    string // default: the right one
+	account string // default: userName
+	from    string
+	to      []string
+	input   []byte // the message, where the client takes one as it is
 }
+
+func (e errand) user() string { return cmp.Or(e.account, userName) }
 
 func (e errand) password() string {
 	if e.pass != "" {
@@ -60,7 +64,7 @@ func swaksArgs(w *world, e errand) []string {
 		args = append(args, "--tls-on-connect", "--tls-verify", "--tls-ca-path", w.ca.caFile)
 	}
 	if e.login() {
-		args = append(args, "--auth", e.mech, "--auth-user", userName, "--auth-password", e.password())
+		args = append(args, "--auth", e.mech, "--auth-user", e.user(), "--auth-password", e.password())
 	}
 	return args
 }
@@ -83,7 +87,7 @@ func sendMsmtp(w *world, e errand) (string, error) {
 		args = append(args, "--tls=on", "--tls-starttls=off", "--tls-trust-file="+w.ca.caFile)
 	}
 	if e.login() {
-		args = append(args, "--auth="+strings.ToLower(e.mech), "--user="+userName,
+		args = append(args, "--auth="+strings.ToLower(e.mech), "--user="+e.user(),
 			"--passwordeval=echo "+e.password())
 	}
 	return runTool(w.ctx, clientLimit, e.input, []string{"HOME=" + w.dir}, append(append(args, "--"), e.to...)...)
@@ -101,7 +105,7 @@ func sendCurl(w *world, e errand) (string, error) {
 		args = append(args, "--ssl-reqd")
 	}
 	if e.login() {
-		args = append(args, "--user", userName+":"+e.password(), "--login-options", "AUTH="+e.mech)
+		args = append(args, "--user", e.user()+":"+e.password(), "--login-options", "AUTH="+e.mech)
 	}
 	for _, to := range e.to {
 		args = append(args, "--mail-rcpt", to)
@@ -122,9 +126,9 @@ func sendGo(w *world, e errand) (string, error) {
 		steps = append(steps, func() error { return c.StartTLS(config) })
 	}
 	if e.login() {
-		auth := smtp.PlainAuth("", userName, e.password(), "localhost")
+		auth := smtp.PlainAuth("", e.user(), e.password(), "localhost")
 		if e.mech == "LOGIN" {
-			auth = &loginAuth{userName, e.password()}
+			auth = &loginAuth{e.user(), e.password()}
 		}
 		steps = append(steps, func() error { return c.Auth(auth) })
 	}
@@ -194,7 +198,7 @@ func python(w *world, e errand, kind string) (string, error) {
 	}
 	return runTool(w.ctx, clientLimit, e.input,
 		[]string{"INTEROP_PASSWORD=" + e.password(), "PYTHONIOENCODING=utf-8"},
-		append([]string{"python3", "-c", pythonClient, e.mode, host, port, w.ca.caFile, mech, userName,
+		append([]string{"python3", "-c", pythonClient, e.mode, host, port, w.ca.caFile, mech, e.user(),
 			kind, e.from}, e.to...)...)
 }
 
@@ -212,7 +216,7 @@ func sendMail(w *world, e errand, args ...string) (string, error) {
 	}
 	if e.login() {
 		argv = append(argv, "-Ssmtp-auth="+strings.ToLower(e.mech))
-		mta.User = url.UserPassword(userName, e.password())
+		mta.User = url.UserPassword(e.user(), e.password())
 	} else {
 		argv = append(argv, "-Ssmtp-auth=none")
 	}
