@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,8 +91,13 @@ const (
 // which the oldest makes room. A place is free again when its connection ends.
 func TestHTTPConnectionLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // connections end side by side
 		var refused []relay.Event
-		in, srv := serving(t, 4, 2, observerFunc(func(e relay.Event) { refused = append(refused, e) }))
+		in, srv := serving(t, 4, 2, observerFunc(func(e relay.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			refused = append(refused, e)
+		}))
 		want := func(address, request string, code int) {
 			t.Helper()
 			c := in.dial(t, address)
