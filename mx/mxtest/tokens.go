@@ -185,9 +185,9 @@ func (t *Tokens) scripted(w http.ResponseWriter, r *http.Request, a Answer) (don
 		select {
 		case <-timer.C:
 		case <-t.stopped.Done():
-			return true
+			panic(http.ErrAbortHandler) // to return would be to answer 200
 		case <-r.Context().Done():
-			return true
+			panic(http.ErrAbortHandler)
 		}
 	}
 	if a.Skew != 0 {
