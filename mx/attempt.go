@@ -22,8 +22,9 @@ type attempt struct {
 
 	msg     *relay.Message // as it goes out now: see dress
 	content relay.Content
-	dressed bool // as the route's mailbox
-	brief   bool // by MX only where that is easy: another is left
+	dressed bool        // as the route's mailbox
+	own     []*compiled // whose hosts refused the notice as it is: there it is mail of ours
+	brief   bool        // by MX only where that is easy: another is left
 
 	as     relay.Session // that the last recipient so far was judged in
 	judged bool          // there is one
@@ -67,14 +68,21 @@ func (a *attempt) sameDestination(rest []int) (same, other []int) {
 // deliver tries the hosts of one destination until all recipients are judged.
 func (a *attempt) deliver(rest []int) {
 	r, others := a.t.ways(a.task.Message, a.recipient(rest[0]).Path)
-	a.brief = len(others) > 0
+	a.brief, a.own = len(others) > 0, nil
 	a.by(r, rest)
-	for i, other := range others {
-		a.brief = i < len(others)-1
-		if a.use.Ctx.Err() == nil {
-			a.byAnother(r, other, rest)
+	for r != nil && a.use.Ctx.Err() == nil {
+		if a.ownWay(r, rest) { // last, and now: after a verdict that is final no attempt would come to it
+			a.own, others = append(a.own, r), append(others, r)
 		}
-		r = other
+		if len(others) == 0 {
+			return
+		}
+		second := others[0]
+		others = others[1:]
+		a.brief = len(others) > 0
+		if a.byAnother(r, second, rest) {
+			r = second
+		}
 	}
 }
 

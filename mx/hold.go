@@ -115,7 +115,7 @@ func (a *attempt) heed(r *compiled, reply relay.Reply) (relay.Reply, relay.Cause
 	switch rule.Cause {
 	case relay.CauseLogin:
 		m := a.task.Message.ID
-		if !aboutMail(reply) {
+		if !replies.InTransaction(reply) {
 			m = relay.QueueID{}
 		}
 		since := a.t.hold(r, m, read)
@@ -130,13 +130,4 @@ func (a *attempt) heed(r *compiled, reply relay.Reply) (relay.Reply, relay.Cause
 		}
 	}
 	return read, rule.Cause
-}
-
-// aboutMail says whether a server said it to a command of a transaction.
-func aboutMail(r relay.Reply) bool {
-	switch r.Stage {
-	case relay.StageMail, relay.StageRcpt, relay.StageData, relay.StageBody:
-		return true
-	}
-	return false
 }

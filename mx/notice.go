@@ -122,33 +122,36 @@ func (t *Transport) ways(m *relay.Message, to relay.Path) (first *compiled, othe
 	return ways[0], ways[1:]
 }
 
-// nowhere says whether a reply means that no way leads to a recipient.
-func nowhere(r relay.Reply) bool {
-	return r.Permanent() && r.Stage == relay.StageRcpt && replies.Classify(r) == replies.BadAddress
+// ownWay says whether the host of r refused a notice for want of a sender, and may
+// get it as mail of ours. That is remembered.
+func (a *attempt) ownWay(r *compiled, all []int) bool {
+	wanted := func(i int) bool { return replies.WantsSender(a.res.Replies[i]) }
+	if !ours(a.msg) || len(r.Via) == 0 || a.dressed || slices.Contains(a.own, r) || a.t.noticeSender(r).IsNull() || !slices.ContainsFunc(all, wanted) {
+		return false
+	}
+	a.t.notices.refusedBy(r)
+	return true
 }
 
 // byAnother tries another way for the recipients of a notice that one way
 // did not lead to: a smart host's temporary refusal waits for that host, and
-// what MX hosts do not take goes another way at once.
-func (a *attempt) byAnother(first, second *compiled, all []int) {
+// what MX hosts do not take goes another way at once. It says whether any went.
+func (a *attempt) byAnother(first, second *compiled, all []int) bool {
 	var rest []int
 	unreached, smart := len(first.Via) == 0, len(first.Via) > 0
 	for _, i := range all {
 		reply := a.res.Replies[i]
 		if reply.Stage == relay.StageRoute && reply.Status == statusBusy { // not tried at all
-			return
+			return false
 		}
 		unreached = unreached && (reply.Stage == relay.StageConnect || reply.Stage == relay.StageGreeting)
-		if reply.Positive() || nowhere(reply) || smart && !reply.Permanent() {
+		if reply.Positive() || replies.Nowhere(reply) || smart && !reply.Permanent() {
 			continue
-		}
-		if smart && !a.dressed && aboutMail(reply) {
-			a.t.notices.refusedBy(first)
 		}
 		rest = append(rest, i)
 	}
 	if len(rest) == 0 || a.res.Unknown {
-		return
+		return false
 	}
 	if unreached { // most networks let nobody out to port 25: there is no use in waiting for that each time
 		a.t.notices.mu.Lock()
@@ -159,7 +162,12 @@ func (a *attempt) byAnother(first, second *compiled, all []int) {
 		a.turn()
 		a.res.Session = relay.Session{Route: "mx", Provider: a.res.Provider}
 	} else if a.task.Admission != nil && !a.task.Admission.Admit(second.first.destination) {
-		return // the next attempt may find a connection free
+		for _, i := range rest { // the next attempt may find a connection free: until then nothing is final
+			if a.res.Replies[i].Permanent() {
+				a.res.Replies[i] = relay.Decision(relay.CauseBudget, statusBusy, "route %s was not tried: all its connections are in use", second.Name)
+			}
+		}
+		return false
 	}
 	a.charged = true // nobody reserved room there
 	failed := make(map[int]relay.Reply, len(rest))
@@ -169,10 +177,11 @@ func (a *attempt) byAnother(first, second *compiled, all []int) {
 	a.by(second, rest)
 	for _, i := range rest {
 		// While one way may still lead there, the notice waits.
-		if now := a.res.Replies[i]; now.IsZero() || now.Permanent() && !nowhere(now) && !failed[i].Permanent() {
+		if now := a.res.Replies[i]; now.IsZero() || now.Permanent() && !replies.Nowhere(now) && !failed[i].Permanent() {
 			a.res.Replies[i] = failed[i]
 		}
 	}
+	return true
 }
 
 // cannot judges recipients whose message could not be made ready.

@@ -1,6 +1,7 @@
 package mx_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,8 +21,9 @@ func TestARefusedNoticeGoesAnotherWay(t *testing.T) {
 		{"at MAIL", "mail:<> 501 Invalid MAIL FROM address provided", "", "mx", ""},
 		{"at RCPT", "rcpt 550 to send email from a blank sender, enable blank senders", "", "mx", ""},
 		{"behind the final dot", "dot 554 5.7.1 no", "", "mx", ""},
-		{"no MX host is reached", "mail:<> 550 no", "connect drop", "waits", "smart as a@example.org"},
-		{"the MX host refuses for now", "mail:<> 550 no", "rcpt 450 4.7.1 greylisted", "waits", "smart as a@example.org"},
+		{"no MX host is reached", "mail:<> 550 no", "connect drop", "smart as a@example.org", ""},
+		{"the MX host refuses for now", "mail:<> 550 no", "rcpt 450 4.7.1 greylisted", "smart as a@example.org", ""},
+		{"the MX host refuses for good", "mail:<> 501 no", "rcpt 550 5.7.1 blocked using PBL", "smart as a@example.org", ""},
 		{"the MX host says that there is no such mailbox", "mail:<> 550 no", "rcpt 550 5.1.1 no such user", "fails", ""},
 		{"the smart host says so", "rcpt 550 5.1.1 no such user", "", "fails", ""},
 		{"the smart host refuses for now", "mail:<> 451 later", "", "waits", "waits"},
@@ -65,6 +67,29 @@ func TestARefusedNoticeGoesAnotherWay(t *testing.T) {
 				t.Errorf("the second attempt: %s, want %s", got, c.again)
 			}
 		})
+	}
+}
+
+// A notice whose last way has no connection free waits, though MX hosts refuse it
+// for good.
+func TestANoticeWaitsForABusyWay(t *testing.T) {
+	smart := newServer(t, mxtest.Config{})
+	w := newWorld(t, mxtest.Config{}, func(cfg *mx.Config) {
+		cfg.OwnAddress = path(t, "a@example.org")
+		cfg.Routes = []mx.Route{{Name: "smart", To: []string{"*"}, Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(smart.Port())}}}}
+	})
+	for srv, says := range map[*mxtest.Server]string{smart: "501 no", w.srv: "550 5.7.1 blocked"} {
+		if err := srv.Script("mail:<>", says, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := task(t, letter, "b@b.test")
+	n.Message.From, n.Message.Notice = relay.Path{}, true
+	n.Destination = "route:smart"
+	leave := &slots{allow: map[string]bool{"b.test": true}}
+	n.Admission = leave
+	if r := w.deliver(n).Replies[0]; r.Permanent() || r.Positive() || !slices.Contains(leave.asked, "route:smart") {
+		t.Errorf("asked for %v: %+v", leave.asked, r)
 	}
 }
 

@@ -2,6 +2,7 @@ package mx
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"dawk/mx/letterhead"
@@ -102,7 +103,7 @@ func (a *attempt) dress(r *compiled, denied bool) error {
 	if r == nil {
 		return nil
 	}
-	mine, as := ours(a.msg) && len(r.Via) > 0 && a.t.notices.named(r), r.mailbox
+	mine, as := ours(a.msg) && len(r.Via) > 0 && (a.t.notices.named(r) || slices.Contains(a.own, r)), r.mailbox
 	if mine {
 		as = a.t.noticeSender(r)
 	}

@@ -1,0 +1,39 @@
+package replies
+
+import (
+	"regexp"
+
+	"dawk/relay"
+)
+
+// InTransaction says whether a server said it to a command of a transaction.
+func InTransaction(r relay.Reply) bool {
+	switch r.Stage {
+	case relay.StageMail, relay.StageRcpt, relay.StageData, relay.StageBody:
+		return true
+	}
+	return false
+}
+
+// Nowhere says whether a reply means that no way leads to a recipient.
+func Nowhere(r relay.Reply) bool {
+	return r.Permanent() && r.Stage == relay.StageRcpt && Classify(r) == BadAddress
+}
+
+var noSender = regexp.MustCompile(`(?i)<>|\b(blank|null|empty) (envelope )?(sender|(return|reverse)[ -]path)`)
+
+// WantsSender says whether a server refused mail without a sender for that, and
+// so will refuse the next: at MAIL there is little else to refuse but the size,
+// and at RCPT the status or the words are about the sender.
+func WantsSender(r relay.Reply) bool {
+	switch {
+	case !r.Permanent():
+		return false
+	case r.Stage == relay.StageMail:
+		return Classify(r) != TooBig
+	case r.Stage == relay.StageRcpt:
+		about := r.Status.Subject == 1 && (r.Status.Detail == 7 || r.Status.Detail == 8) // RFC 3463: the sender's address
+		return about || noSender.MatchString(r.Text)
+	}
+	return false
+}
