@@ -190,6 +190,8 @@ func TestBudgetOutlivesARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr.Reserve("route:a")
+		stop()
+		synctest.Wait() // Run has ended
 		tr.Close()
 		if err := os.WriteFile(file, saved, 0o600); err != nil { // as after a power cut
 			t.Fatal(err)
@@ -277,6 +279,8 @@ func TestBudgetOutlivesAKill(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				stop()
+				synctest.Wait() // Run has ended
 				tr.Close()
 				tr = open(after)
 				defer tr.Close()
