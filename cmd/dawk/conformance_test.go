@@ -4,13 +4,10 @@ import (
 	"bufio"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,29 +26,11 @@ import (
 // reply has the form of §4.2, at most 512 octets a line, and an enhanced code of
 // its class (RFC 2034) where it may have one.
 func TestConformance(t *testing.T) {
-	dir := t.TempDir()
-	conf := filepath.Join(dir, "dawk.toml")
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"dawk.toml": conformanceConfig, "users.toml": "[[user]]\nname = \"bob\"\npassword = \"" + string(hash) + "\"\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p, err := startProgram(dir, "serve", "-c", conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.end(syscall.SIGKILL) })
-	if !p.log.wait(regexp.MustCompile(`msg=ready`), p.exited) {
-		t.Fatalf("it never got ready:\n%s", p.log.text())
-	}
-	var addrs []string
-	for _, m := range listening.FindAllStringSubmatch(p.log.text(), -1) {
-		addrs = append(addrs, m[1])
-	}
+	_, addrs := running(t, conformanceConfig, "[[user]]\nname = \"bob\"\npassword = \""+string(hash)+"\"\n")
 	for _, r := range slices.Concat(conformance, forgiven) {
 		t.Run(r.section+" "+r.rule, func(t *testing.T) {
 			t.Parallel()

@@ -36,7 +36,7 @@ tls = "off"
 file = "users.toml"
 [http]
 address = "127.0.0.1:0"
-`)
+`, "")
 	c, err := smtp.Dial(addrs[0])
 	if err != nil {
 		t.Fatal(err)

@@ -2,13 +2,10 @@ package main_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -35,7 +32,6 @@ func attacked(t *testing.T, users int) *httpTarget {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 4000 {
 		t.Skipf("only %d open files are allowed here", files.Cur)
 	}
-	dir := t.TempDir()
 	password, err := identity.HashPassword("correct horse battery")
 	if err != nil {
 		t.Fatal(err)
@@ -47,9 +43,7 @@ func attacked(t *testing.T, users int) *httpTarget {
 		a.tokens = append(a.tokens, token)
 		fmt.Fprintf(&file, "[[user]]\nname = \"app%d\"\npassword = %q\ntokens = [%q]\n", i, password, hash)
 	}
-	conf := filepath.Join(dir, "dawk.toml")
-	err = errors.Join(os.WriteFile(filepath.Join(dir, "users.toml"), []byte(file.String()), 0o600),
-		os.WriteFile(conf, []byte(`hostname = "relay.test"
+	_, addrs := running(t, `hostname = "relay.test"
 data_dir = "data"
 [dns]
 servers = ["127.0.0.1:9"]
@@ -64,19 +58,8 @@ auth = "off"
 trusted_networks = ["127.0.0.1/32"]
 [http]
 address = "127.0.0.1:0"
-`), 0o600))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := startProgram(dir, "serve", "-c", conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.end(syscall.SIGKILL) })
-	if !p.log.wait(regexp.MustCompile(`msg=ready`), p.exited) {
-		t.Fatalf("it never got ready:\n%s", p.log.text())
-	}
-	a.addr = listening.FindAllStringSubmatch(p.log.text(), -1)[1][1]
+`, file.String())
+	a.addr = addrs[1]
 	return a
 }
 

@@ -27,7 +27,7 @@ auth = "off"
 trusted_networks = ["127.0.0.1/32"]
 [http]
 address = "127.0.0.1:0"
-`)
+`, "")
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func(query string) int {
 		t.Helper()
@@ -46,13 +46,13 @@ address = "127.0.0.1:0"
 	}
 }
 
-// running is the real program with a configuration and an empty file of users,
-// and the addresses that it listens on, in their order.
-func running(t *testing.T, config string) (p *process, addrs []string) {
+// running is the real program with a configuration and a file of users, and the
+// addresses that it listens on, in their order.
+func running(t *testing.T, config, users string) (p *process, addrs []string) {
 	t.Helper()
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "dawk.toml")
-	if err := errors.Join(os.WriteFile(conf, []byte(config), 0o600), os.WriteFile(filepath.Join(dir, "users.toml"), nil, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(conf, []byte(config), 0o600), os.WriteFile(filepath.Join(dir, "users.toml"), []byte(users), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	p, err := startProgram(dir, "serve", "-c", conf)
