@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // Folders below the drop folder, which only the relay can enter.
@@ -123,5 +124,5 @@ func (c *Collector) markTold(name string) error {
 	if err := ownDir(filepath.Dir(mark)); err != nil {
 		return err
 	}
-	return os.WriteFile(mark, []byte(shownName(name)+"\n"), 0o600)
+	return durable.Write(mark, []byte(shownName(name)+"\n"), 0o600)
 }
