@@ -151,7 +151,9 @@ func (d *Dispatcher) actLater(o *order, job uint16, later *claimant) {
 	if o.whole && (err == nil || errors.Is(err, relay.ErrNotFound)) {
 		again := *o
 		again.until = time.Time{}
-		d.actOnAll(context.Background(), &again, map[uint16]bool{job: err == nil}) //nolint:errcheck // told below
+		if rest := d.actOnAll(context.Background(), &again, map[uint16]bool{job: err == nil}); rest != nil {
+			err = rest
+		}
 	}
 	if err != nil && !errors.Is(err, relay.ErrNotFound) && !errors.Is(err, relay.ErrClosed) {
 		d.cfg.Log.Error("what the operator asked for could not be done after the attempt", "verb", string(o.verb), "qid", o.id, "job", job, "error", err)
