@@ -21,11 +21,17 @@ import (
 	"dawk/relay/replies"
 )
 
-// Config is what a Transport needs. The zero value of each field has a
+// What a Config that says nothing has.
+const (
+	DefaultPort      = 25
+	DefaultHoldProbe = 30 * time.Second
+)
+
+// Config is what a Transport needs. Port and IP are checked by who made it. The zero value of each field has a
 // default, but for Hostname and Resolver.
 type Config struct {
 	Hostname string // our name in EHLO; A-labels
-	Port     int    // of MX hosts; 0: 25
+	Port     int    // of MX hosts; 0: DefaultPort
 	// AllowNetworks are prefixes to which delivery by MX is allowed although
 	// it would be refused: see AddressPolicy.
 	AllowNetworks []netip.Prefix
@@ -45,7 +51,7 @@ type Config struct {
 	Shaping *shaping.Shaping // nil: the shipped rules
 
 	// HoldProbe is the least time between logins of a route that is held; it
-	// must be shorter than the first retry step. 0: 30 s.
+	// must be shorter than the first retry step. 0: DefaultHoldProbe.
 	HoldProbe time.Duration
 	// OnHold is told when a route is held for trouble with its account, and when
 	// it is free again. It must not block or call the Transport. nil: nobody.
@@ -142,12 +148,6 @@ func (c Config) Validate() (faults relay.Faults) {
 	if _, err := relay.NormalizeDomain(c.Hostname); err != nil {
 		faults.Add("hostname", "hostname: %v", err)
 	}
-	if c.Port < 0 || c.Port > 65535 {
-		faults.Add("port", "delivery.port: %d is not a port", c.Port)
-	}
-	if !validIP(c.IP) {
-		faults.Add("ip", `delivery.ip: %q is not one of "4", "6", "both"`, c.IP)
-	}
 	if _, ok := c.Resolver.(tlspolicy.SecuredLookup); (c.DANE || c.MTASTS) && c.Resolver != nil && !ok {
 		faults.Add("dane", "DANE and MTA-STS need a resolver that knows TXT and TLSA records")
 	}
@@ -239,7 +239,7 @@ func (r Route) name(i int) string {
 func (c Config) WithDefaults() Config {
 	c.Timeouts = c.Timeouts.WithDefaults()
 	if c.Port == 0 {
-		c.Port = 25
+		c.Port = DefaultPort
 	}
 	if c.TLS == tlspolicy.LevelDefault {
 		c.TLS = tlspolicy.LevelOpportunistic
@@ -257,7 +257,7 @@ func (c Config) WithDefaults() Config {
 		c.Shaping, _ = shaping.New(0, nil) // a test checks the shipped rules
 	}
 	if c.HoldProbe <= 0 {
-		c.HoldProbe = 30 * time.Second
+		c.HoldProbe = DefaultHoldProbe
 	}
 	if c.OnTLS == nil {
 		c.OnTLS = func(tlspolicy.Report) {}

@@ -341,7 +341,7 @@ func TestValidate(t *testing.T) {
 		want   string
 	}{
 		"no hostname":   {func(c *mx.Config) { c.Hostname = "" }, "hostname"},
-		"ip":            {func(c *mx.Config) { c.IP = "5" }, "delivery.ip"},
+		"ip of a route": {func(c *mx.Config) { c.Routes = []mx.Route{{IP: "5"}} }, "ip"},
 		"two of a name": {func(c *mx.Config) { c.Routes = []mx.Route{{Name: "a"}, {Name: "a"}} }, "another route has this name"},
 		"password unverified": {func(c *mx.Config) {
 			c.Routes = []mx.Route{{User: "u", Password: "p", Via: via}}

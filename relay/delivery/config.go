@@ -1,16 +1,14 @@
 package delivery
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"time"
 
-	"dawk/bounce"
 	"dawk/relay"
+	"dawk/relay/delivery/notices"
 	"dawk/relay/delivery/schedule"
 )
 
@@ -57,7 +55,7 @@ type Transport interface {
 type Allowance = schedule.Allowance
 
 // Limits are what next hops allow. Functions that are nil set no limit besides
-// Config.PerProvider. They are called under the dispatcher's lock: they must be
+// that of schedule.DefaultConnections. They are called under the dispatcher's lock: they must be
 // cheap and must not call it.
 type Limits struct {
 	// Reserve takes room for one message to a destination from its budget, or
@@ -74,34 +72,22 @@ type Limits struct {
 }
 
 // Config is the dispatcher's part of the configuration. The zero value of a
-// field is its default, except where it says otherwise.
+// field is its default, except where it says otherwise. Who made it has checked
+// it: no time in it is negative, and no step of Retry is 0.
 type Config struct {
-	Hostname   string     // our name in notices
-	Postmaster relay.Path // is told of double bounces; the zero value: nobody is
-
 	Retry       []time.Duration // waits between attempts; the last repeats. Default 1m 5m 15m 30m 1h 2h
 	MaxAge      time.Duration   // lifetime, time on hold not counted. Default DefaultMaxAge
 	DelayNotice time.Duration   // age at which the sender is told of the delay; 0: never
 
-	Languages   *bounce.Languages // the words of notices; nil: those that come with dawk
-	Language    string            // of notices about mail that shows none; "": English
-	TellLate    bool              // after a delay notice, tell that the mail went on its way
-	NoticeLimit int               // notices to one mailbox in NoticeSpan, then a digest; 0: no limit
-	NoticeSpan  time.Duration     // Default an hour
+	// Notices are what senders are told. Item, NextID and Log are the
+	// dispatcher's own.
+	Notices notices.Config
 
-	Limits         Limits        // of next hops
-	MaxConnections int           // attempts at once, all destinations together. Default DefaultMaxConnections
-	PerProvider    int           // attempts at once to one provider, unless Limits say otherwise. Default 10
-	Grace          time.Duration // how long a stop lets running attempts go on. Default 8 s
-
-	// Sign makes the header fields that sign a notice; nil: they go unsigned.
-	Sign func(*relay.Message, relay.Content) ([]byte, error)
-	// SevenBit is bounce.Config.SevenBit.
-	SevenBit func(relay.Content) bool
-
-	// Room says why new mail would be refused: notices are short while it is. nil:
-	// there is always room.
-	Room func() error
+	// Schedule says whose turn it is. Retry and Limits are the dispatcher's own;
+	// Attempts is DefaultMaxConnections unless it is set.
+	Schedule schedule.Config
+	Limits   Limits        // of next hops
+	Grace    time.Duration // how long a stop lets running attempts go on. Default 8 s
 
 	Log  *slog.Logger        // faults only; events go to the Observer. Default: discarded
 	Rand func(n int64) int64 // jitter, in [0, n). Default: math/rand/v2
@@ -124,30 +110,6 @@ var DefaultRetry = []time.Duration{
 	2 * time.Hour,    // 3:51, 5:51 … until MaxAge
 }
 
-// Validate says what is wrong with c.
-func (c Config) Validate() (faults relay.Faults) {
-	for i, step := range c.Retry {
-		if step <= 0 {
-			faults.Add(fmt.Sprintf("retry[%d]", i), "retry: step %d is %s; a wait must be longer than 0", i+1, step)
-		}
-	}
-	for _, d := range []struct {
-		key   string
-		value time.Duration
-	}{{"max_age", c.MaxAge}, {"delay_notice", c.DelayNotice}, {"", c.Grace}} {
-		if d.value < 0 {
-			faults.Add(d.key, "%s: %s is less than 0", cmp.Or(d.key, "the grace of a stop"), d.value)
-		}
-	}
-	if c.NoticeLimit < 0 || c.NoticeSpan < 0 {
-		faults.Add("limit", "limit: a number of notices and a time are at least 0")
-	}
-	if c.MaxConnections < 0 || c.PerProvider < 0 {
-		faults.Add("max_connections", "max_connections: a number of connections is at least 1")
-	}
-	return faults
-}
-
 func (c Config) withDefaults() Config {
 	if len(c.Retry) == 0 {
 		c.Retry = DefaultRetry
@@ -155,14 +117,8 @@ func (c Config) withDefaults() Config {
 	if c.MaxAge == 0 {
 		c.MaxAge = DefaultMaxAge
 	}
-	if c.MaxConnections == 0 {
-		c.MaxConnections = DefaultMaxConnections
-	}
-	if c.NoticeSpan == 0 {
-		c.NoticeSpan = time.Hour
-	}
-	if c.PerProvider == 0 {
-		c.PerProvider = 10
+	if c.Schedule.Attempts == 0 {
+		c.Schedule.Attempts = DefaultMaxConnections
 	}
 	if c.Grace == 0 {
 		c.Grace = 8 * time.Second

@@ -10,6 +10,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/schedule"
 )
 
 // told are the times of the delay notices, and whom they name.
@@ -42,7 +43,7 @@ func TestDelayNoticeGoesOutAtItsTime(t *testing.T) {
 		{name: "its next hop rests", extra: 50, at: notice, script: func(_ context.Context, task relay.Task) relay.Result {
 			return all(task, noConnect)
 		}},
-		{name: "its turn does not come", cfg: delivery.Config{PerProvider: 1}, extra: 1, at: notice,
+		{name: "its turn does not come", cfg: delivery.Config{Limits: perProvider(1)}, extra: 1, at: notice,
 			script: func(ctx context.Context, task relay.Task) relay.Result { <-ctx.Done(); return all(task, greylist) }},
 		{name: "the budget of its next hop is used up", at: notice, cfg: delivery.Config{Limits: delivery.Limits{
 			Reserve: func(string) time.Time { return time.Now().Add(24 * time.Hour) }}}},
@@ -262,7 +263,7 @@ func TestDelayNoticeThatCannotBeWritten(t *testing.T) {
 // Many delay notices at once take turns and starve no mail.
 func TestManyDelayNoticesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{DelayNotice: time.Hour, MaxConnections: 5}, func(r *rig) {
+		r := begin(t, delivery.Config{DelayNotice: time.Hour, Schedule: schedule.Config{Attempts: 5}}, func(r *rig) {
 			r.hop.script = func(_ context.Context, task relay.Task) relay.Result {
 				if task.Destination == "dest.test" {
 					return all(task, noConnect)

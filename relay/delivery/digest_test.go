@@ -11,8 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/notices"
 )
 
 // inbox collects the notices that reach their mailbox, and fails the rest.
@@ -45,7 +47,7 @@ func (b *inbox) mail() []string {
 // names every message; the next span begins anew; others are not concerned.
 func TestTooManyNoticesBecomeADigest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{NoticeLimit: 2})
+		r := begin(t, delivery.Config{Notices: notices.Config{Limit: 2}})
 		var box inbox
 		r.hop.script = box.answer
 		for i := range 7 {
@@ -93,7 +95,7 @@ func TestTooManyNoticesBecomeADigest(t *testing.T) {
 // stands for.
 func TestListOfOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{NoticeLimit: 1, NoticeSpan: time.Minute})
+		r := begin(t, delivery.Config{Notices: notices.Config{Limit: 1, Span: time.Minute}})
 		var box inbox
 		r.hop.script = box.answer
 		r.store.accept(mail("sender@example.org", "one@dest.test"))
@@ -109,7 +111,7 @@ func TestListOfOne(t *testing.T) {
 // is neither lost nor told twice.
 func TestDigestThatCannotBeCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{NoticeLimit: 1})
+		r := begin(t, delivery.Config{Notices: notices.Config{Limit: 1}})
 		var box inbox
 		r.hop.script = box.answer
 		failures := 3
@@ -139,7 +141,7 @@ func TestDigestThatCannotBeCommitted(t *testing.T) {
 // What was not told singly before a restart is told after it, when its time comes.
 func TestRowsSurviveARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{NoticeLimit: 1})
+		r := begin(t, delivery.Config{Notices: notices.Config{Limit: 1}})
 		r.hop.script = new(inbox).answer
 		for i := range 4 {
 			r.store.accept(mail("sender@example.org", fmt.Sprintf("user%d@dest.test", i)))
@@ -151,7 +153,7 @@ func TestRowsSurviveARestart(t *testing.T) {
 		if n := r.store.waiting(); n != 3 {
 			t.Fatalf("%d rows are in the store, want 3", n)
 		}
-		again := begin(t, delivery.Config{NoticeLimit: 1}, func(next *rig) { next.store = r.store })
+		again := begin(t, delivery.Config{Notices: notices.Config{Limit: 1}}, func(next *rig) { next.store = r.store })
 		var box inbox
 		again.hop.answer(box.answer)
 		pass(49 * time.Minute)
@@ -181,7 +183,7 @@ func TestLateNotice(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := begin(t, delivery.Config{DelayNotice: time.Hour, TellLate: c.tell})
+				r := begin(t, delivery.Config{DelayNotice: time.Hour, Notices: notices.Config{Bounce: bounce.Config{TellLate: c.tell}}})
 				began := time.Now()
 				r.hop.script = func(_ context.Context, task relay.Task) relay.Result {
 					if !task.Message.Notice && time.Since(began) < 3*time.Hour {
@@ -216,7 +218,7 @@ func TestNoticeHeldBackByAnOlderVersion(t *testing.T) {
 		m := mail("", "sender@example.org")
 		m.Notice, m.NotBefore, m.Identity = true, time.Now().Add(time.Hour), "dawk"
 		var box inbox
-		r := begin(t, delivery.Config{NoticeLimit: 1}, func(r *rig) {
+		r := begin(t, delivery.Config{Notices: notices.Config{Limit: 1}}, func(r *rig) {
 			r.hop.script = box.answer
 			r.store.jobs[jobKey{r.store.enqueue(m)[0].ID, 0}].Destination = "digest:sender@example.org"
 		})

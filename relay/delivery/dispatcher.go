@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery/notices"
 	"dawk/relay/delivery/schedule"
@@ -77,11 +76,9 @@ type counters struct {
 
 // New makes a dispatcher and lets q tell it of new Deliveries from now on;
 // nothing is attempted before Run. Observer may be nil.
-func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher, error) {
-	if err := cfg.Validate().Err(); err != nil {
-		return nil, fmt.Errorf("delivery: %w", err)
-	}
+func New(cfg Config, q Queue, t Transport, observer relay.Observer) *Dispatcher {
 	cfg = cfg.withDefaults()
+	cfg.Notices.Item, cfg.Notices.NextID, cfg.Notices.Log = q.Item, q.NextID, cfg.Log
 	if observer == nil {
 		observer = relay.Observers{}
 	}
@@ -89,19 +86,17 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) (*Dispatcher
 	d := &Dispatcher{
 		cfg: cfg, queue: q, transport: t, observer: observer,
 		settler: settler{retry: retry, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice},
-		notices: notices.New(notices.Config{Limit: cfg.NoticeLimit, Span: cfg.NoticeSpan, Item: q.Item, NextID: q.NextID, Sign: cfg.Sign, Log: cfg.Log,
-			Short: func() bool { return cfg.Room != nil && cfg.Room() != nil },
-			Bounce: bounce.Config{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster, Languages: cfg.Languages,
-				Language: cfg.Language, TellLate: cfg.TellLate, SevenBit: cfg.SevenBit}}),
-		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
+		notices: notices.New(cfg.Notices),
+		ready:   make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
 		giveUp: make(chan struct{}), workers: make(chan work),
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[schedule.Ref][]chan handover), flying: make(map[schedule.Ref]*admission),
 	}
-	d.sched = schedule.New(schedule.Config{Attempts: cfg.MaxConnections, PerProvider: cfg.PerProvider, Retry: retry,
-		Limits: schedule.Limits{Reserve: d.reserve, Provider: cfg.Limits.Provider, Allowance: cfg.Limits.Allowance, Priority: cfg.Limits.Priority}})
+	cfg.Schedule.Retry = retry
+	cfg.Schedule.Limits = schedule.Limits{Reserve: d.reserve, Provider: cfg.Limits.Provider, Allowance: cfg.Limits.Allowance, Priority: cfg.Limits.Priority}
+	d.sched = schedule.New(cfg.Schedule)
 	d.attempts, d.cancelAttempts = context.WithCancel(context.Background())
 	q.Watch(d.watch)
-	return d, nil
+	return d
 }
 
 // reserve is Limits.Reserve with its answer on our clock.
@@ -206,7 +201,7 @@ func (d *Dispatcher) pump() {
 		}
 		go d.tellDelay(works)
 	}
-	for d.sched.InHand() < d.cfg.MaxConnections+settleRoom {
+	for d.sched.InHand() < d.cfg.Schedule.Attempts+settleRoom {
 		slot := d.sched.Take(now)
 		if slot == nil {
 			break

@@ -468,16 +468,13 @@ func beginWith(t *testing.T, cfg delivery.Config, transport delivery.Transport, 
 	for _, p := range prepare {
 		p(r)
 	}
-	if cfg.Hostname == "" {
-		cfg.Hostname = "relay.example.org"
+	if cfg.Notices.Bounce.Hostname == "" {
+		cfg.Notices.Bounce.Hostname = "relay.example.org"
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = func(n int64) int64 { return n / 2 } // the middle: exact waits
 	}
-	var err error
-	if r.d, err = delivery.New(cfg, r.store, transport, r.ledger); err != nil {
-		t.Fatal(err)
-	}
+	r.d = delivery.New(cfg, r.store, transport, r.ledger)
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan error, 1)
 	go func() { result <- r.d.Run(ctx) }()
@@ -495,6 +492,11 @@ func beginWith(t *testing.T, cfg delivery.Config, transport delivery.Transport, 
 	})
 	synctest.Wait()
 	return r
+}
+
+// perProvider lets so many attempts go to one provider at once.
+func perProvider(most int) delivery.Limits {
+	return delivery.Limits{Allowance: func(string) delivery.Allowance { return delivery.Allowance{Connections: most} }}
 }
 
 func mail(from string, to ...string) *relay.Message {

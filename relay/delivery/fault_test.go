@@ -9,8 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/notices"
+	"dawk/relay/delivery/schedule"
 )
 
 // A settlement that cannot be written is tried again; the message is not sent
@@ -49,7 +52,7 @@ func TestSettlementThatCannotBeWritten(t *testing.T) {
 // While nothing can be settled, only so much is sent as may be sent twice.
 func TestUnsettledMailIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{MaxConnections: 20, PerProvider: 20})
+		r := begin(t, delivery.Config{Schedule: schedule.Config{Attempts: 20}, Limits: perProvider(20)})
 		r.store.refuse = func(relay.Settlement) error { return relay.ErrNoSpace }
 		for range 1000 {
 			r.store.accept(mail("", "a@dest.test"))
@@ -114,10 +117,7 @@ func TestStoreThatCannotBeLoaded(t *testing.T) {
 		m := mail("", "a@dest.test")
 		s.enqueue(m)
 		s.broken[m.ID] = errDisk
-		d, err := delivery.New(delivery.Config{Hostname: "relay.example.org"}, s, &nextHop{}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := delivery.New(delivery.Config{Notices: notices.Config{Bounce: bounce.Config{Hostname: "relay.example.org"}}}, s, &nextHop{}, nil)
 		if err := d.Run(context.Background()); !errors.Is(err, errDisk) {
 			t.Errorf("Run: %v, want the disk's error", err)
 		}
@@ -270,10 +270,7 @@ func TestATransportThatHangs(t *testing.T) {
 			<-release
 			return all(task, noConnect)
 		}}
-		d, err := delivery.New(delivery.Config{Hostname: "relay.example.org", Grace: time.Second}, s, hop, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := delivery.New(delivery.Config{Notices: notices.Config{Bounce: bounce.Config{Hostname: "relay.example.org"}}, Grace: time.Second}, s, hop, nil)
 		ctx, cancel := context.WithCancel(context.Background())
 		result := make(chan error, 1)
 		go func() { result <- d.Run(ctx) }()

@@ -9,8 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/notices"
 )
 
 // waits are the times between attempts.
@@ -177,7 +179,7 @@ func TestMessageLifetimeAndRelease(t *testing.T) {
 
 func TestDoubleBounce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{Postmaster: path("postmaster@example.org")})
+		r := begin(t, delivery.Config{Notices: notices.Config{Bounce: bounce.Config{Postmaster: path("postmaster@example.org")}}})
 		r.hop.script = func(_ context.Context, task relay.Task) relay.Result { return all(task, noUser) }
 		r.store.accept(mail("sender@example.org", "a@dest.test"))
 		pass(time.Minute)

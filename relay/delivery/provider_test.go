@@ -11,6 +11,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/schedule"
 )
 
 // town is a Transport in which each domain's mail is taken by a provider, which
@@ -137,7 +138,7 @@ func TestDomainsShareTheirProvidersConnections(t *testing.T) {
 func TestFloodedProviderDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTown(map[string]delivery.Allowance{"big": {Connections: 3, Rate: relay.Rate{N: 60, Per: time.Minute}}})
-		r := settle(t, h, delivery.Config{MaxConnections: 20})
+		r := settle(t, h, delivery.Config{Schedule: schedule.Config{Attempts: 20}})
 		for i := range 3000 {
 			r.store.accept(mail("", fmt.Sprintf("x@d%d.big.test", i%1500)))
 		}

@@ -8,9 +8,11 @@ import (
 	"sync"
 	"testing"
 
+	"dawk/bounce"
 	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/notices"
 )
 
 // until is an Observer that says when something has happened so often.
@@ -91,10 +93,7 @@ func TestWithTheRealQueue(t *testing.T) {
 		return res
 	})
 	want := &until{left: map[relay.EventKind]int{relay.EventRelayed: 50*2 + 51 + 1, relay.EventFailed: 51, relay.EventNotified: 51, relay.EventDelayed: 1}, done: make(chan struct{})}
-	d, err := delivery.New(delivery.Config{Hostname: "relay.example.org", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, q, hop, want)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := delivery.New(delivery.Config{Notices: notices.Config{Bounce: bounce.Config{Hostname: "relay.example.org"}}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, q, hop, want)
 	ctx, stop := context.WithCancel(context.Background())
 	result := make(chan error, 1)
 	go func() { result <- d.Run(ctx) }()

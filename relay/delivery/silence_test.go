@@ -10,6 +10,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/schedule"
 )
 
 // hang is an attempt at a host that says nothing for so long after a stage.
@@ -32,7 +33,7 @@ func TestSilentHostsTakeNobodysSlots(t *testing.T) {
 		most  time.Duration
 	}{{500, 0}, {4, time.Minute}} {
 		synctest.Test(t, func(t *testing.T) {
-			r := begin(t, delivery.Config{MaxConnections: c.slots})
+			r := begin(t, delivery.Config{Schedule: schedule.Config{Attempts: c.slots}})
 			r.hop.answer(func(ctx context.Context, task relay.Task) relay.Result {
 				if task.Message.Identity == "attacker" {
 					return hang(ctx, task, relay.StageGreeting, 5*time.Minute)
@@ -69,7 +70,7 @@ func TestSilentHostsTakeNobodysSlots(t *testing.T) {
 // own other mail; whoever gave a slot up once has all its time in the next attempt.
 func TestASlotIsGivenUpOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{MaxConnections: 2})
+		r := begin(t, delivery.Config{Schedule: schedule.Config{Attempts: 2}})
 		took := map[string][]time.Duration{}
 		r.hop.answer(func(ctx context.Context, task relay.Task) relay.Result {
 			began := time.Now()

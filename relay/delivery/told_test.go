@@ -14,8 +14,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/notices"
+	"dawk/relay/delivery/schedule"
 )
 
 // dice are luck that several goroutines share.
@@ -112,10 +115,10 @@ func TestWhoSharesANotice(t *testing.T) {
 		{name: "success and failure", notify: relay.NotifySuccess | relay.NotifyFailure, to: []string{"a@one.test", "b@two.test"},
 			hops: map[string]at{"one.test": {time.Second, relayed}},
 			want: []letter{{0, []string{"b@two.test"}}, {time.Second, []string{"a@one.test"}}}},
-		{name: "double bounces", from: "-", cfg: delivery.Config{Postmaster: path("postmaster@example.org")}, to: []string{"a@one.test", "b@one.test"},
+		{name: "double bounces", from: "-", cfg: delivery.Config{Notices: notices.Config{Bounce: bounce.Config{Postmaster: path("postmaster@example.org")}}}, to: []string{"a@one.test", "b@one.test"},
 			want: []letter{{0, []string{"a@one.test", "b@one.test"}}}},
 		{name: "damaged content", to: []string{"a@one.test", "b@one.test"}, prepare: unread, want: []letter{{0, []string{"a@one.test", "b@one.test"}}}},
-		{name: "too many notices", cfg: delivery.Config{NoticeLimit: 1}, to: []string{"a@one.test", "b@two.test"},
+		{name: "too many notices", cfg: delivery.Config{Notices: notices.Config{Limit: 1}}, to: []string{"a@one.test", "b@two.test"},
 			hops:    map[string]at{"one.test": {3 * time.Second, noUser}},
 			prepare: func(r *rig, _ relay.QueueID) { r.store.accept(mail("sender@example.org", "first@zero.test")) },
 			want:    []letter{{0, []string{"first@zero.test"}}, {time.Hour, []string{"a@one.test", "b@two.test"}}}},
@@ -151,7 +154,7 @@ func TestWhoSharesANotice(t *testing.T) {
 func TestVeryManyFailuresAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var box mailbox
-		r := begin(t, delivery.Config{NoticeLimit: 10}, func(r *rig) { r.hop.script = box.script(answers(nil)) })
+		r := begin(t, delivery.Config{Notices: notices.Config{Limit: 10}}, func(r *rig) { r.hop.script = box.script(answers(nil)) })
 		m := mail("sender@example.org")
 		const n = 2500
 		for i := range n {
@@ -233,7 +236,7 @@ func TestNoNoticeIsLostOrRepeated(t *testing.T) {
 				}
 			}
 			limit := luck.IntN(4)
-			r := begin(t, delivery.Config{MaxConnections: 1 + luck.IntN(6), Grace: time.Second, NoticeLimit: limit, NoticeSpan: time.Duration(1+luck.IntN(90)) * time.Second}, prepare)
+			r := begin(t, delivery.Config{Schedule: schedule.Config{Attempts: 1 + luck.IntN(6)}, Grace: time.Second, Notices: notices.Config{Limit: limit, Span: time.Duration(1+luck.IntN(90)) * time.Second}}, prepare)
 			id := s.accept(m)
 			pass(stopAfter)
 			if luck.IntN(3) == 0 {
@@ -246,7 +249,7 @@ func TestNoNoticeIsLostOrRepeated(t *testing.T) {
 					t.Fatal(err)
 				}
 				fails.Store(0)
-				r = begin(t, delivery.Config{NoticeLimit: limit}, prepare)
+				r = begin(t, delivery.Config{Notices: notices.Config{Limit: limit}}, prepare)
 			}
 			fails.Store(0)
 			pass(time.Hour)

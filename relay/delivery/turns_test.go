@@ -9,6 +9,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/schedule"
 )
 
 // slow answers after a while, or when the attempt is called off.
@@ -80,7 +81,7 @@ func TestResettingHostIsNotHammered(t *testing.T) {
 
 func TestFloodingIdentityDelaysNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{PerProvider: 1})
+		r := begin(t, delivery.Config{Limits: perProvider(1)})
 		r.hop.script = func(ctx context.Context, task relay.Task) relay.Result {
 			slow(ctx, time.Second)
 			return all(task, relayed)
@@ -112,7 +113,7 @@ func TestDevicesOfANetworkDoNotWaitForEachOther(t *testing.T) {
 		return m
 	}
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{PerProvider: 1}, func(r *rig) {
+		r := begin(t, delivery.Config{Limits: perProvider(1)}, func(r *rig) {
 			r.hop.script = func(ctx context.Context, task relay.Task) relay.Result {
 				slow(ctx, time.Second)
 				return all(task, relayed)
@@ -132,7 +133,7 @@ func TestDevicesOfANetworkDoNotWaitForEachOther(t *testing.T) {
 
 func TestBudgetsAreNeverExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, delivery.Config{MaxConnections: 25, PerProvider: 4})
+		r := begin(t, delivery.Config{Schedule: schedule.Config{Attempts: 25}, Limits: perProvider(4)})
 		r.hop.script = func(ctx context.Context, task relay.Task) relay.Result {
 			slow(ctx, 100*time.Millisecond)
 			return all(task, relayed)

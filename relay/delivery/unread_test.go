@@ -9,8 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/notices"
 )
 
 var errRead = errors.New("read the content: input/output error")
@@ -43,7 +45,7 @@ func TestLostContentIsToldToItsSender(t *testing.T) {
 				for i := range m.Recipients {
 					m.Recipients[i].Notify = c.notify
 				}
-				r := begin(t, delivery.Config{Postmaster: path("postmaster@example.org"), DelayNotice: time.Hour}, func(r *rig) {
+				r := begin(t, delivery.Config{Notices: notices.Config{Bounce: bounce.Config{Postmaster: path("postmaster@example.org")}}, DelayNotice: time.Hour}, func(r *rig) {
 					r.store.enqueue(m)
 					r.store.unread[m.ID] = relay.ErrContentLost
 				})

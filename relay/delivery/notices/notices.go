@@ -32,7 +32,7 @@ import (
 type Config struct {
 	Bounce bounce.Config
 	Limit  int           // notices to one mailbox in Span; 0: no limit
-	Span   time.Duration // more than 0
+	Span   time.Duration // 0: an hour
 
 	Item   func(relay.QueueID) (*relay.Item, error)            // a message with its history; nil: none is known
 	NextID func() relay.QueueID                                // of the store
@@ -57,6 +57,9 @@ type Notices struct {
 
 // New makes Notices.
 func New(cfg Config) *Notices {
+	if cfg.Span == 0 {
+		cfg.Span = time.Hour
+	}
 	return &Notices{Config: cfg, compose: bounce.Compose, summarize: bounce.Summarize, digest: bounce.Digest,
 		mailboxes: make(map[relay.Path]mailbox)}
 }

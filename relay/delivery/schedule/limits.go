@@ -2,8 +2,12 @@ package schedule
 
 import "dawk/relay"
 
+// DefaultConnections are how many attempts at once a provider takes for which
+// no Limits speak.
+const DefaultConnections = 10
+
 // Limits are what next hops allow. Functions that are nil set no limit besides
-// Config.PerProvider. They are called under the lock of the schedule's owner:
+// DefaultConnections. They are called under the lock of the schedule's owner:
 // they must be cheap and must not call it.
 type Limits struct {
 	// Reserve takes room for one message to a destination from its budget and
@@ -21,7 +25,7 @@ type Limits struct {
 
 // Allowance is what a provider takes.
 type Allowance struct {
-	Connections   int        // at once; 0: Config.PerProvider
+	Connections   int        // at once; 0: DefaultConnections
 	Rate          relay.Rate // messages; zero: no limit
 	RecipientRate relay.Rate // recipients of messages, likewise
 	Recipients    int        // in one transaction: a Delivery with more counts as several messages; 0: no limit
@@ -36,7 +40,7 @@ func (a *Allowance) messages(recipients int) int {
 }
 
 // complete gives each limit a function.
-func (l Limits) complete(perProvider int) Limits {
+func (l Limits) complete() Limits {
 	if l.Reserve == nil {
 		l.Reserve = func(string) int64 { return 0 }
 	}
@@ -52,7 +56,7 @@ func (l Limits) complete(perProvider int) Limits {
 			a = given(provider)
 		}
 		if a.Connections <= 0 {
-			a.Connections = perProvider
+			a.Connections = DefaultConnections
 		}
 		return a
 	}

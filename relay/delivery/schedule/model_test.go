@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"maps"
@@ -151,11 +152,13 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 		shift := byte(0)              // of the priorities, as if users.toml had changed
 		known0 := map[string]string{} // what the transport has found out
 		mxOf := func(dest string) string { return "p" + string(dest[1]%3+'0') }
-		s := New(Config{Attempts: 5, PerProvider: 2, Retry: Retry{defaultRetry, middle}, Limits: Limits{Provider: func(dest string) string { return known0[dest] },
+		s := New(Config{Attempts: 5, Retry: Retry{defaultRetry, middle}, Limits: Limits{Provider: func(dest string) string { return known0[dest] },
 			Priority: func(who string) relay.Priority { return relay.Priority(who[1]-'0'+shift) % relay.Priorities },
 			Allowance: func(p string) Allowance {
-				return map[string]Allowance{"p0": {Connections: 3}, "p1": {Rate: relay.Rate{N: 5, Per: time.Minute}},
+				a := map[string]Allowance{"p0": {Connections: 3}, "p1": {Rate: relay.Rate{N: 5, Per: time.Minute}},
 					"p2": {Connections: 1, RecipientRate: relay.Rate{N: 90, Per: time.Hour}}}[p]
+				a.Connections = cmp.Or(a.Connections, 2)
+				return a
 			}}})
 		now, next := int64(1_000_000_000), uint64(0)
 		slots, acting := map[Ref]*Slot{}, map[Ref]bool{}
@@ -395,7 +398,7 @@ func TestDueHeap(t *testing.T) {
 
 // big is a schedule as large relays have it.
 func big(l Limits) *Schedule {
-	return New(Config{Attempts: 500, PerProvider: 10, Retry: Retry{defaultRetry, middle}, Limits: l})
+	return New(Config{Attempts: 500, Retry: Retry{defaultRetry, middle}, Limits: l})
 }
 
 // fill adds n deferred Deliveries of messages to so many domains.

@@ -43,15 +43,14 @@ type Schedule struct {
 
 // Config of a schedule.
 type Config struct {
-	Attempts    int // at once
-	PerProvider int // attempts at once to one provider, unless Limits say otherwise
-	Retry       Retry
-	Limits      Limits
+	Attempts int // at once, all destinations together
+	Retry    Retry
+	Limits   Limits
 }
 
 // New makes an empty schedule.
 func New(cfg Config) *Schedule {
-	s := &Schedule{most: cfg.Attempts, retry: cfg.Retry, shortest: slices.Min(cfg.Retry.Steps), limits: cfg.Limits.complete(cfg.PerProvider),
+	s := &Schedule{most: cfg.Attempts, retry: cfg.Retry, shortest: slices.Min(cfg.Retry.Steps), limits: cfg.Limits.complete(),
 		table: newTable(), dests: newNames(),
 		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
 		tenants: make(map[tenantKey]*tenant), identities: make(map[uint32]*identity), flying: make(map[Ref]*Slot), woken: make(map[Ref]bool)}

@@ -12,6 +12,7 @@ import (
 	"dawk/bounce"
 	"dawk/mx"
 	"dawk/relay"
+	"dawk/relay/delivery/notices"
 )
 
 func (c *Config) checkNoticeRoute() {
@@ -32,9 +33,6 @@ func (c *Config) checkNoticeRoute() {
 	}
 	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is no route with via; it is %s`, Clip(name), quoteList(append(all, mx.NoticesByMX)))
 }
-
-// Languages are those of notices.
-func (c *Config) Languages() *bounce.Languages { return c.languages }
 
 // BounceConfig is [bounce]: what senders are told, and how much of it.
 type BounceConfig struct {
@@ -60,6 +58,13 @@ type BounceConfig struct {
 
 func newBounceConfig() BounceConfig {
 	return BounceConfig{Language: bounce.DefaultLanguage, Limit: "100/h", HeldNotice: relay.Duration(15 * time.Minute)}
+}
+
+// Notices lacks what is made at run time: Sign, Short and Bounce.SevenBit.
+func (c *Config) Notices() notices.Config {
+	limit, span, _ := ParseNoticeLimit(c.Bounce.Limit) // checked
+	return notices.Config{Limit: limit, Span: span, Bounce: bounce.Config{Hostname: c.Hostname, Postmaster: c.PostmasterPath(),
+		Languages: c.languages, Language: c.Bounce.Language, TellLate: c.Bounce.DelayEnded}}
 }
 
 func (c *Config) checkBounce() {

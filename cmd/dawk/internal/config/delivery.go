@@ -10,6 +10,7 @@ import (
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
 	"dawk/relay/delivery"
+	"dawk/relay/delivery/schedule"
 )
 
 // DeliveryConfig is [delivery].
@@ -49,7 +50,7 @@ type DeliveryConfig struct {
 }
 
 func newDeliveryConfig() DeliveryConfig {
-	return DeliveryConfig{Port: 25, MaxConnections: delivery.DefaultMaxConnections, ConnectionsPerProvider: shaping.DefaultConnections,
+	return DeliveryConfig{Port: mx.DefaultPort, MaxConnections: delivery.DefaultMaxConnections, ConnectionsPerProvider: shaping.DefaultConnections,
 		TLS: "opportunistic", DANE: true, MTASTS: true, IP: "both", Timeouts: newTimeoutsConfig()}
 }
 
@@ -86,6 +87,7 @@ func (c *Config) checkDelivery() {
 	c.atLeast("delivery.max_connections", d.MaxConnections, 1)
 	c.oneOf("delivery.tls", d.TLS, "off", "opportunistic", "required", "verified")
 	c.oneOf("delivery.ip", d.IP, "4", "6", "both")
+	c.atLeast("delivery.connections_per_provider", d.ConnectionsPerProvider, 1)
 	t := d.Timeouts
 	c.positive("delivery.timeouts.connect", t.Connect)
 	c.positive("delivery.timeouts.greeting", t.Greeting)
@@ -96,22 +98,21 @@ func (c *Config) checkDelivery() {
 	c.positive("delivery.timeouts.session", t.Session)
 }
 
+// Shaping is the rules as they are applied. It is pure: what it says of a host
+// is what mail is sent by.
+func (c *Config) Shaping() (*shaping.Shaping, error) {
+	return shaping.New(c.Delivery.ConnectionsPerProvider, c.providerRules())
+}
+
+// DeliveryConfig lacks Limits, and of Notices what is made at run time.
 func (c *Config) DeliveryConfig(log *slog.Logger) delivery.Config {
-	limit, span, _ := ParseNoticeLimit(c.Bounce.Limit) // checked
 	return delivery.Config{
-		Languages:      c.languages,
-		Language:       c.Bounce.Language,
-		TellLate:       c.Bounce.DelayEnded,
-		NoticeLimit:    limit,
-		NoticeSpan:     span,
-		Hostname:       c.Hostname,
-		Postmaster:     c.PostmasterPath(),
-		Retry:          durations(c.Queue.Retry),
-		MaxAge:         time.Duration(c.Queue.MaxAge),
-		DelayNotice:    c.delayNotice(),
-		MaxConnections: c.Delivery.MaxConnections,
-		PerProvider:    c.Delivery.ConnectionsPerProvider,
-		Log:            log,
+		Notices:     c.Notices(),
+		Retry:       durations(c.Queue.Retry),
+		MaxAge:      time.Duration(c.Queue.MaxAge),
+		DelayNotice: c.delayNotice(),
+		Schedule:    schedule.Config{Attempts: c.Delivery.MaxConnections},
+		Log:         log,
 	}
 }
 
@@ -159,6 +160,6 @@ func (c *Config) MXConfig(log *slog.Logger) (mx.Config, error) {
 	}
 	// A held route is probed before the first retry of whatever waits for it.
 	out.NoticeRoute, out.OwnAddress = c.Bounce.NoticeRoute, c.PostmasterPath()
-	out.HoldProbe = min(30*time.Second, time.Duration(c.Queue.Retry[0])/2)
+	out.HoldProbe = min(mx.DefaultHoldProbe, time.Duration(c.Queue.Retry[0])/2)
 	return out, nil
 }

@@ -46,18 +46,14 @@ func ownRate(s string) relay.Rate {
 	return r
 }
 
-// Shaping is the rules as they are applied. It is pure: what it says of a host
-// is what mail is sent by.
-func (c *Config) Shaping() (*shaping.Shaping, error) {
-	var own []shaping.Rule
+func (c *Config) providerRules() (own []shaping.Rule) {
 	for i := range c.Providers {
 		own = append(own, c.Providers[i].rule())
 	}
-	return shaping.New(c.Delivery.ConnectionsPerProvider, own)
+	return own
 }
 
 func (c *Config) checkProviders() {
-	c.atLeast("delivery.connections_per_provider", c.Delivery.ConnectionsPerProvider, 1)
 	sound := true
 	names := map[string]int{}
 	for i := range c.Providers {

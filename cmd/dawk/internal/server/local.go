@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/limits"
@@ -62,8 +61,8 @@ func (s *Server) listenLocal() (err error) {
 		if err := sendmail.MakeDrop(at.Drop); err != nil {
 			return fmt.Errorf("sendmail.drop: %w", err)
 		}
-		s.local.mostLost, s.local.lost.Span, _ = config.ParseNoticeLimit(s.cfg.Bounce.Limit) // checked
-		s.local.lost.Most = 1000
+		limit := s.cfg.Notices()
+		s.local.mostLost, s.local.lost.Span, s.local.lost.Most = limit.Limit, limit.Span, 1000
 		s.local.collector = &sendmail.Collector{Dir: at.Drop, Accept: s.acceptDropped, Most: s.mostDropped, Aliases: aliases,
 			Tell: s.tellOfLost, Log: s.log}
 	}

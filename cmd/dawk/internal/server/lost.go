@@ -50,7 +50,8 @@ func (s *Server) tellOfLost(ctx context.Context, l *sendmail.Lost) error {
 // lostMail is the notice about a message that the rules refused, or about some
 // of its recipients; nil if there is nobody to tell.
 func (s *Server) lostMail(l *sendmail.Lost, now time.Time) *relay.Notice {
-	cfg := bounce.Config{Hostname: s.cfg.Hostname, Postmaster: s.cfg.PostmasterPath(), Languages: s.cfg.Languages(), Language: s.cfg.Bounce.Language, SevenBit: s.signer.hasSevenBit}
+	cfg := s.cfg.Notices().Bounce
+	cfg.SevenBit = s.signer.hasSevenBit
 	m := &relay.Message{ID: s.queue.NextID(), Envelope: l.Envelope, Arrival: now, Identity: l.Identity}
 	m.Size = l.Message.Size()
 	replies := s.whyLost(m, l)

@@ -144,9 +144,7 @@ func (s *Server) open(observers []relay.Observer) (err error) {
 	if err := s.openTransport(); err != nil {
 		return err
 	}
-	if err := s.openDispatcher(); err != nil {
-		return err
-	}
+	s.openDispatcher()
 	return s.openSMTP()
 }
 
@@ -249,7 +247,7 @@ func (s *Server) openTransport() (err error) {
 	return nil
 }
 
-func (s *Server) openDispatcher() (err error) {
+func (s *Server) openDispatcher() {
 	cfg := s.cfg.DeliveryConfig(s.log)
 	cfg.Grace = drainAttempts
 	cfg.Limits = delivery.Limits{Reserve: s.transport.Reserve, Provider: s.transport.Provider,
@@ -260,9 +258,9 @@ func (s *Server) openDispatcher() (err error) {
 	if s.users != nil {
 		cfg.Limits.Priority = s.users.Priority
 	}
-	cfg.Sign, cfg.SevenBit, cfg.Room = s.signer.sign, s.signer.hasSevenBit, s.queue.Room
-	s.dispatcher, err = delivery.New(cfg, s.queue, s.transport, s.observer)
-	return err
+	cfg.Notices.Sign, cfg.Notices.Bounce.SevenBit = s.signer.sign, s.signer.hasSevenBit
+	cfg.Notices.Short = func() bool { return s.queue.Room() != nil }
+	s.dispatcher = delivery.New(cfg, s.queue, s.transport, s.observer)
 }
 
 // openSMTP makes the rules of acceptance and the SMTP server.

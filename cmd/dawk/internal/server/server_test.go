@@ -158,8 +158,7 @@ func TestEveryStepMayFail(t *testing.T) {
 		"policies": func(t *testing.T, dir string, _ *config.Config) {
 			write(t, filepath.Join(dir, "data", "mta-sts"), "")
 		},
-		"dispatcher": func(_ *testing.T, _ string, c *config.Config) { c.Queue.MaxAge = -1 },
-		"rules":      func(_ *testing.T, _ string, c *config.Config) { c.Limits.MaxRecipients = -1 },
+		"rules": func(_ *testing.T, _ string, c *config.Config) { c.Limits.MaxRecipients = -1 },
 		"certificate": func(_ *testing.T, dir string, c *config.Config) {
 			c.Listeners[0].TLS, c.TLS.Certificate, c.TLS.Key = "starttls", dir, dir
 		},
