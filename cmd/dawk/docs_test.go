@@ -1,0 +1,105 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// pagesOf are the pages that people read: README.md and all below docs.
+func pagesOf(t *testing.T) (pages []string) {
+	t.Helper()
+	pages = []string{"../../README.md"}
+	err := filepath.WalkDir("../../docs", func(file string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(file) == ".md" {
+			pages = append(pages, file)
+		}
+		return err
+	})
+	if err != nil || len(pages) < 15 {
+		t.Fatalf("%d pages: %v", len(pages), err)
+	}
+	return pages
+}
+
+// TestLinksInPages follows every link within the repository: the file is there,
+// and so is the heading that it names.
+func TestLinksInPages(t *testing.T) {
+	for _, page := range pagesOf(t) {
+		text := read(t, page)
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(withoutCode(text), -1) {
+			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
+				continue
+			}
+			file, anchor, _ := strings.Cut(m[1], "#")
+			target := page
+			if file != "" {
+				target = filepath.Join(filepath.Dir(page), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: there is no %s", page, m[1])
+			} else if anchor != "" && !headingsOf(read(t, target))[anchor] {
+				t.Errorf("%s: %s has no such heading", page, m[1])
+			}
+		}
+	}
+}
+
+// TestPagesNamedInCode holds that comments and messages name only pages that are
+// in the repository.
+func TestPagesNamedInCode(t *testing.T) {
+	known := map[string]bool{}
+	for _, page := range pagesOf(t) {
+		rel, err := filepath.Rel("../..", page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known[filepath.ToSlash(rel)] = true
+	}
+	name := regexp.MustCompile(`\b(?:docs/[\w/]+\.md|[A-Z]{2,}\.md)(?:#([\w-]+))?`)
+	err := filepath.WalkDir("../..", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(file) != ".go" {
+			return err
+		}
+		for _, m := range name.FindAllStringSubmatch(read(t, file), -1) {
+			page, anchor, _ := strings.Cut(m[0], "#")
+			if !known[page] {
+				t.Errorf("%s: there is no %s", file, page)
+			} else if anchor != "" && !headingsOf(read(t, filepath.Join("../..", page)))[anchor] {
+				t.Errorf("%s: %s has no such heading", file, m[0])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// withoutCode leaves out the blocks between fences.
+func withoutCode(text string) string {
+	return regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
+}
+
+// headingsOf are the headings of a page as links name them: in lower case,
+// without punctuation, with "-" for each space.
+func headingsOf(text string) map[string]bool {
+	anchors := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(withoutCode(text), -1) {
+		a := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		anchors[strings.ReplaceAll(a, " ", "-")] = true
+	}
+	return anchors
+}
