@@ -146,7 +146,7 @@ func (m *Set) makeCounters() {
 		"Attempts without an answer to the final dot: their recipients may get the message twice (RFC 1047).")
 	m.providerSlowed = m.counters("dawk_provider_slowdowns_total", "Times that a provider said that we send too much at a time, and got fewer connections.", "provider")
 	m.providerOutcomes = m.counters("dawk_provider_outcomes_total", "What became of recipients by MX, once a recipient and attempt, by who runs the MX hosts.", "provider", "action")
-	m.notices = m.counters("dawk_notices_total", "Notices put into the queue, by kind; one that takes the place of another, too.", "kind")
+	m.notices = m.counters("dawk_notices_total", "Notices put into the queue, by kind.", "kind")
 	m.dropped = m.counter("dawk_double_bounces_dropped_total", "Failures that nobody was told: no postmaster, or not reachable.")
 	m.holds = m.counters("dawk_holds_total", "Deliveries put on hold and released.", "action")
 	m.identityHolds = m.counters("dawk_identity_holds_total", "Users put on hold because their mail looked like that of a thief, by reason.", "reason")
