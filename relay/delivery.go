@@ -36,10 +36,10 @@ type Delivery struct {
 
 // Activity is what the scheduler does with a Delivery now.
 type Activity struct {
-	State string    `json:"state,omitempty"` // the first that holds of "held", "active", "suspended", "deferred", "ready"
-	Host  string    `json:"host,omitempty"`  // active: whom the attempt has turned to
-	Stage Stage     `json:"stage,omitempty"` // active: how far it is there
-	Since time.Time `json:"since,omitzero"`  // active: of Stage at Host
+	State DeliveryState `json:"state,omitzero"`
+	Host  string        `json:"host,omitempty"`  // active: whom the attempt has turned to
+	Stage Stage         `json:"stage,omitempty"` // active: how far it is there
+	Since time.Time     `json:"since,omitzero"`  // active: of Stage at Host
 }
 
 // Open is a recipient that waits for its next attempt.

@@ -46,6 +46,8 @@ type store struct {
 	broken  error // ends Items
 	room    error
 	where   []relay.Where
+	turn    relay.Turn
+	loads   []relay.ProviderLoad
 	acts    []string
 	fail    map[relay.QueueID]error
 	onAct   func()
@@ -139,6 +141,25 @@ func (s *store) did(id relay.QueueID, what string) error {
 }
 
 func (s *store) Where(relay.QueueID) []relay.Where { return s.where }
+
+func (s *store) Turn(relay.QueueID, uint16) relay.Turn { return s.turn }
+
+func (s *store) Providers() []relay.ProviderLoad { return s.loads }
+
+func (s *store) Toward(destination string) relay.ProviderLoad {
+	return relay.ProviderLoad{Name: destination}
+}
+
+func (s *store) Queued(destination string) (n int) {
+	for _, i := range s.items {
+		for _, d := range i.Deliveries {
+			if d.Destination == destination {
+				n++
+			}
+		}
+	}
+	return n
+}
 
 func (s *store) Stats() admin.Stats { return admin.Stats{Deliveries: len(s.items), Held: 1} }
 

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,59 +12,86 @@ import (
 
 // adviseDelivery says in plain words what keeps d here and what would unblock
 // it: first what concerns the Delivery as a whole, then each different reply.
-func adviseDelivery(m *relay.Message, d *relay.Delivery, where relay.Where, route string, now time.Time) []string {
-	var advice []string
-	switch state := stateOf(d, where, now); {
-	case state == "in progress":
-		advice = append(advice, attempted(where, now))
-	case state == "held":
-		why := ""
-		if d.Rule != "" {
-			why = " (" + strings.TrimPrefix(d.Rule, "on hold ") + ")"
-		}
-		advice = append(advice, fmt.Sprintf("It is on hold%s and is not tried until somebody releases it: dawk queue release %s", why, m.ID))
-	case state == "ready" && where.Ahead > 1:
-		advice = append(advice, fmt.Sprintf("It waits for its turn: %d deliveries to the same destination are ready.", where.Ahead))
-	case state == "ready":
-		advice = append(advice, "It waits for its turn, which comes when a connection is free.")
-	case state == "new" && m.NotBefore.After(now):
-		advice = append(advice, "Its sender asked for a later delivery (FUTURERELEASE). dawk queue retry sends it now.")
-	case state == "new":
-		advice = append(advice, "It has not been tried yet; it waits for its time.")
-	}
-	if p := where.Provider; p != nil && where.Place == "ready" {
-		if why := p.Why(now); why != "" {
-			advice = append(advice, fmt.Sprintf("Waiting for %s: %s.", p.Called(), why))
+func adviseDelivery(m *relay.Message, d *relay.Delivery, y *WhyDelivery, now time.Time) []string {
+	advice := []string{}
+	add := func(s string) {
+		if s != "" && !slices.Contains(advice, s) {
+			advice = append(advice, s)
 		}
 	}
-	if where.Budget && where.RestUntil.After(now) && !d.Held {
-		advice = append(advice, fmt.Sprintf("It waits for the budget of route %q until %s: the smart host takes only so many messages in a time. Nothing to do; it goes by itself.", route, where.RestUntil.UTC().Format(time.RFC3339)))
-	} else if where.RestUntil.After(now) && !d.Held {
-		advice = append(advice, fmt.Sprintf("Its destination has not let dawk in lately and is left alone for another %s; then one delivery tries how things are.", where.RestUntil.Sub(now).Round(time.Second)))
+	if !y.RouteHeldSince.IsZero() {
+		add(fmt.Sprintf("Route %q is held since %s for trouble with its login or account: %s. Its mail waits and does not bounce meanwhile. After mending it: dawk oauth test %s",
+			y.Route, y.RouteHeldSince.UTC().Format(time.RFC3339), strings.TrimRight(y.RouteHeldBy.String(), ". "), y.Route))
+		add(y.RouteHeldBy.Remedy)
+	}
+	add(adviseState[y.State](m, d, y, now))
+	if p := y.Provider; p != nil && p.Keeps() && y.State != relay.StateHeld && y.State != relay.StateActive {
+		add(fmt.Sprintf("Waiting for %s: %s.", p.Called(), p.Said))
+		if p.State == relay.LoadBudget {
+			add(fmt.Sprintf("It waits for the budget of route %q until %s: the smart host takes only so many messages in a time. Nothing to do; it goes by itself.",
+				y.Route, p.Until.UTC().Format(time.RFC3339)))
+		}
 	}
 	if d.Unknown {
-		advice = append(advice, "The last time the server took the whole message and never answered. It may have been delivered already, so the next attempt may make a duplicate; dawk leaves more time before it.")
+		add("The last time the server took the whole message and never answered. It may have been delivered already, so the next attempt may make a duplicate; dawk leaves more time before it.")
 	}
-	said := make(map[string]bool)
 	for _, o := range d.Open {
-		if a := adviseReply(o.Last, route); a != "" && !said[a] {
-			said[a] = true
-			advice = append(advice, a)
-		}
+		add(adviseReply(o.Last, y.Route))
 	}
 	return advice
 }
 
+// adviseState says what each state means for a Delivery.
+var adviseState = map[relay.DeliveryState]func(m *relay.Message, d *relay.Delivery, y *WhyDelivery, now time.Time) string{
+	relay.StateHeld: func(m *relay.Message, d *relay.Delivery, _ *WhyDelivery, _ time.Time) string {
+		why := ""
+		if d.Rule != "" {
+			why = " (" + strings.TrimPrefix(d.Rule, "on hold ") + ")"
+		}
+		return fmt.Sprintf("It is on hold%s and is not tried until somebody releases it: dawk queue release %s", why, m.ID)
+	},
+	relay.StateActive: func(_ *relay.Message, _ *relay.Delivery, y *WhyDelivery, now time.Time) string {
+		return attempted(y, now)
+	},
+	relay.StateSuspended: func(*relay.Message, *relay.Delivery, *WhyDelivery, time.Time) string {
+		return "Its destination is left alone for a while; then one delivery tries how things are. dawk queue retry tries now."
+	},
+	relay.StateDeferred: func(m *relay.Message, d *relay.Delivery, _ *WhyDelivery, now time.Time) string {
+		switch {
+		case d.Attempts > 0:
+			return ""
+		case m.NotBefore.After(now):
+			return "Its sender asked for a later delivery (FUTURERELEASE). dawk queue retry sends it now."
+		}
+		return "It has not been tried yet; it waits for its time."
+	},
+	relay.StateReady: func(_ *relay.Message, _ *relay.Delivery, y *WhyDelivery, now time.Time) string {
+		return inLine(y.Turn, now)
+	},
+}
+
+// inLine says when the turn of a Delivery comes.
+func inLine(t relay.Turn, now time.Time) string {
+	if t.Place == 0 {
+		return "It waits for its turn, which comes when a connection is free."
+	}
+	s := fmt.Sprintf("It waits for its turn: number %d of the %d that are ready for the same provider", t.Place, t.Of)
+	if t.At.After(now) {
+		s += fmt.Sprintf(", whose rate lets it go in %s at the earliest (%s)", t.At.Sub(now).Round(time.Second), t.At.UTC().Format("15:04:05 UTC"))
+	}
+	return s + "."
+}
+
 // attempted says how far an attempt is.
-func attempted(where relay.Where, now time.Time) string {
+func attempted(y *WhyDelivery, now time.Time) string {
 	switch {
-	case where.Since.IsZero():
+	case y.Since.IsZero():
 		return "It is being attempted at this moment."
-	case where.Host == "":
-		return fmt.Sprintf("It is being attempted at this moment: dawk looks for a host, since %s.", ago(where.Since, now))
+	case y.Host == "":
+		return fmt.Sprintf("It is being attempted at this moment: dawk looks for a host, since %s.", ago(y.Since, now))
 	}
 	return fmt.Sprintf("It is being attempted at this moment: with %s, at the stage %q since %s. dawk queue retry --now cuts the attempt and begins another.",
-		where.Host, string(where.Stage), ago(where.Since, now))
+		y.Host, string(y.Stage), ago(y.Since, now))
 }
 
 func ago(t, now time.Time) string {

@@ -40,6 +40,14 @@ type Dispatcher interface {
 	ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb relay.Verb) error
 	// Where tells what is about to happen to the Deliveries of a message.
 	Where(id relay.QueueID) []relay.Where
+	// Turn is the place of a Delivery among those that wait for its provider.
+	Turn(id relay.QueueID, job uint16) relay.Turn
+	// Providers are those that are busy, or were slowed lately.
+	Providers() []relay.ProviderLoad
+	// Toward is what a new Delivery for a destination would find.
+	Toward(destination string) relay.ProviderLoad
+	// Queued is how many Deliveries a destination has, whatever their states.
+	Queued(destination string) int
 	// Stats must not read the store.
 	Stats() Stats
 }
@@ -54,10 +62,7 @@ type Config struct {
 	MaxAge time.Duration                           // lifetime of a message that has none of its own
 	Route  func(*relay.Message, relay.Path) string // where a recipient would go now, as relay.Delivery.Destination
 
-	// RouteHeld says since when a route is held for trouble with its account, and
-	// what that is; zero: it is not.
-	RouteHeld func(route string) (since time.Time, why relay.Reply)
-	Providers func() []relay.ProviderLoad // those that are busy, or were slowed lately
+	HeldRoutes func() []HeldRoute // whose accounts are in trouble; nil: none is ever held
 
 	Ready   func() error                           // nil: mail is accepted and dispatched; else why not yet, or why no more
 	Store   func() StoreStats                      // cheap
@@ -75,6 +80,13 @@ type Config struct {
 	ReleaseUser func(name string) (UserHold, error) // ErrNotHeld
 	Version     string                              // of the program
 	Log         *slog.Logger                        // acts of the operator and faults; nil: discarded
+}
+
+// HeldRoute is a route whose mail waits, since its login or account is in trouble.
+type HeldRoute struct {
+	Route string
+	Since time.Time
+	Reply relay.Reply // what holds it
 }
 
 // Line is one line of a streamed answer. One field is set.

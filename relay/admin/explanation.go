@@ -29,14 +29,15 @@ type Explanation struct {
 	MaxSize  int64          `json:"max_size"`           // octets
 	Route    ExplainedRoute `json:"route"`
 
-	Destination survey.Destination `json:"destination"`
-	Limits      []string           `json:"limits,omitempty"`
-	Waiting     string             `json:"waiting,omitempty"` // for a provider that takes less at the moment, and why
-	EHLO        string             `json:"ehlo"`
-	Retry       []string           `json:"retry"`
-	MaxAge      string             `json:"max_age"`
-	DelayNotice string             `json:"delay_notice,omitempty"` // "": none
-	Bounce      ExplainedBounce    `json:"bounce"`
+	Destination survey.Destination  `json:"destination"`
+	Limits      []string            `json:"limits,omitempty"`
+	Waiting     string              `json:"waiting,omitempty"`  // for a provider that takes less at the moment, and why
+	Provider    *relay.ProviderLoad `json:"provider,omitempty"` // live: what mail for the destination would find now
+	EHLO        string              `json:"ehlo"`
+	Retry       []string            `json:"retry"`
+	MaxAge      string              `json:"max_age"`
+	DelayNotice string              `json:"delay_notice,omitempty"` // "": none
+	Bounce      ExplainedBounce     `json:"bounce"`
 }
 
 // ExplainedUser is who would send.
@@ -66,13 +67,13 @@ type SignedBy struct {
 
 // ExplainedRoute is the route that mail would take.
 type ExplainedRoute struct {
-	Line      int       `json:"line,omitempty"` // of the [[route]] in the configuration file
-	Name      string    `json:"name,omitempty"` // "": no route matches
-	Via       []string  `json:"via,omitempty"`
-	User      string    `json:"user,omitempty"`
-	Routes    int       `json:"routes"` // how many there are
-	HeldSince time.Time `json:"held_since,omitzero"`
-	HeldWhy   string    `json:"held_why,omitempty"`
+	Line      int         `json:"line,omitempty"` // of the [[route]] in the configuration file
+	Name      string      `json:"name,omitempty"` // "": no route matches
+	Via       []string    `json:"via,omitempty"`
+	User      string      `json:"user,omitempty"`
+	Routes    int         `json:"routes"` // how many there are
+	HeldSince time.Time   `json:"held_since,omitzero"`
+	HeldBy    relay.Reply `json:"held_by,omitzero"` // what holds it
 }
 
 // ExplainedBounce is where a notice of failure would go.

@@ -34,6 +34,7 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc("GET /v1/shape", h.shape)
 	mux.HandleFunc("GET /v1/stats", h.stats)
 	mux.HandleFunc("GET /v1/health", h.health)
+	mux.HandleFunc("GET /v1/providers", h.providers)
 	mux.HandleFunc("GET /v1/devices", h.devices)
 	mux.HandleFunc("GET /v1/holds", h.holds)
 	mux.HandleFunc("POST /v1/store/verify", h.verify)
@@ -44,7 +45,6 @@ func NewHandler(c Config) http.Handler {
 		offered bool
 		serve   http.HandlerFunc
 	}{
-		{"GET /v1/providers", h.Providers != nil, h.providers},
 		{"GET /v1/explain", h.Explain != nil, h.explanation},
 		{"GET /v1/oauth", h.Logins != nil, h.logins},
 		{"POST /v1/oauth/test", h.TestLogin != nil, h.testLogin},

@@ -11,7 +11,7 @@ import (
 type LoginStatus struct {
 	oauth.Status
 	HeldSince time.Time `json:"held_since,omitzero"`
-	Why       string    `json:"why,omitempty"` // what the last login brought
+	Why       string    `json:"why,omitempty"` // held: what holds it, in the words of who said it
 }
 
 // LoginTest is what `dawk oauth test` found out.
@@ -25,11 +25,8 @@ type LoginTest struct {
 func (h *handler) logins(w http.ResponseWriter, _ *http.Request) {
 	all := append([]LoginStatus{}, h.Logins()...)
 	for i := range all {
-		if h.RouteHeld == nil {
-			break
-		}
-		if since, why := h.RouteHeld(all[i].Route); !since.IsZero() {
-			all[i].HeldSince, all[i].Why, all[i].Remedy = since, why.String(), why.Remedy
+		if held := h.routeHeld(all[i].Route); !held.Since.IsZero() {
+			all[i].HeldSince, all[i].Why, all[i].Remedy = held.Since, held.Reply.String(), held.Reply.Remedy
 		}
 	}
 	answer(w, http.StatusOK, all)

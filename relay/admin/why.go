@@ -35,23 +35,25 @@ type Why struct {
 
 // WhyDelivery is what is known of one Delivery.
 type WhyDelivery struct {
-	Job         uint16    `json:"job"`
-	Destination string    `json:"destination"`
-	Route       string    `json:"route"` // "mx" or the name of the route, as it would be chosen now
-	State       string    `json:"state"` // "held", "in progress", "ready" (for its turn), "new" or "deferred"
-	HeldSince   time.Time `json:"held_since,omitzero"`
+	Job         uint16              `json:"job"`
+	Destination string              `json:"destination"`
+	Route       string              `json:"route"` // "mx" or the name of the route, as it would be chosen now
+	State       relay.DeliveryState `json:"state"`
+	HeldSince   time.Time           `json:"held_since,omitzero"`
 
 	RouteHeldSince time.Time           `json:"route_held_since,omitzero"` // its route's account is in trouble
+	RouteHeldBy    relay.Reply         `json:"route_held_by,omitzero"`    // and what holds it
 	Open           []WhyRecipient      `json:"open"`
 	Attempts       []relay.Attempt     `json:"attempts,omitempty"`
 	Tried          int                 `json:"tried"`
 	Next           time.Time           `json:"next,omitzero"` // when it is tried next; zero while held
 	Rule           string              `json:"rule,omitempty"`
 	Expires        time.Time           `json:"expires,omitzero"`   // returned to the sender by the first attempt that fails after it; zero while held
-	Provider       *relay.ProviderLoad `json:"provider,omitempty"` // who takes its destination's mail, while that is busy
-	Host           string              `json:"host,omitempty"`     // in progress: whom the attempt has turned to
-	Stage          relay.Stage         `json:"stage,omitempty"`    // in progress: how far it is there
-	Since          time.Time           `json:"since,omitzero"`     // in progress: of Stage at Host
+	Provider       *relay.ProviderLoad `json:"provider,omitempty"` // what keeps mail for its destination, while something is ready or under way there
+	Turn           relay.Turn          `json:"turn,omitzero"`      // ready: its place in line
+	Host           string              `json:"host,omitempty"`     // active: whom the attempt has turned to
+	Stage          relay.Stage         `json:"stage,omitempty"`    // active: how far it is there
+	Since          time.Time           `json:"since,omitzero"`     // active: of Stage at Host
 	Advice         []string            `json:"advice"`             // what would unblock it, a sentence each
 }
 
@@ -151,7 +153,7 @@ func appendEnded(ended []Ended, m *relay.Message, a relay.Attempt) []Ended {
 
 func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts []relay.Attempt, where relay.Where, now time.Time) WhyDelivery {
 	y := WhyDelivery{Job: d.Job, Destination: d.Destination, Route: h.routeOf(m, d), Attempts: attempts,
-		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, where, now), Open: []WhyRecipient{}, Provider: where.Provider,
+		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, where, now), Open: []WhyRecipient{}, Provider: where.Load,
 		Host: where.Host, Stage: where.Stage, Since: where.Since}
 	for _, o := range d.Open {
 		if o.Recipient >= 0 && o.Recipient < len(m.Recipients) {
@@ -163,30 +165,35 @@ func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts 
 	} else {
 		y.Expires = h.expires(m, d)
 	}
-	y.Advice = adviseDelivery(m, d, where, y.Route, now)
-	if h.RouteHeld != nil {
-		if since, why := h.RouteHeld(y.Route); !since.IsZero() {
-			y.RouteHeldSince, y.Expires = since, time.Time{}
-			y.Advice = append([]string{fmt.Sprintf("Route %q is held since %s for trouble with its login or account: %s. Its mail waits and does not bounce meanwhile. After mending it: dawk oauth test %s",
-				y.Route, since.UTC().Format(time.RFC3339), why.Advised(), y.Route)}, y.Advice...)
-		}
+	if y.State == relay.StateReady {
+		y.Turn = h.Dispatcher.Turn(m.ID, d.Job)
 	}
+	if held := h.routeHeld(y.Route); !held.Since.IsZero() {
+		y.RouteHeldSince, y.RouteHeldBy, y.Expires = held.Since, held.Reply, time.Time{}
+		if y.Provider == nil {
+			y.Provider = &relay.ProviderLoad{Name: routePrefix + y.Route, Queued: h.Dispatcher.Queued(d.Destination)}
+		}
+		held.onto(y.Provider, now)
+	}
+	if y.Provider != nil {
+		y.Provider.Said = y.Provider.Why(now)
+	}
+	y.Advice = adviseDelivery(m, d, &y, now)
 	return y
 }
 
-// stateOf joins what the store knows of d and what the scheduler does with it.
-func stateOf(d *relay.Delivery, where relay.Where, now time.Time) string {
+// stateOf is what the scheduler does with d or, where it does not know d, what the
+// store says.
+func stateOf(d *relay.Delivery, where relay.Where, now time.Time) relay.DeliveryState {
 	switch {
-	case where.Place == "in progress":
-		return where.Place
+	case where.State != 0:
+		return where.State
 	case d.Held:
-		return "held"
-	case where.Place == "ready" || !d.Due.After(now):
-		return "ready"
-	case d.Attempts == 0:
-		return "new"
+		return relay.StateHeld
+	case !d.Due.After(now):
+		return relay.StateReady
 	}
-	return "deferred"
+	return relay.StateDeferred
 }
 
 // routeOf asks for today's route, since it is looked up again at each attempt.

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,14 +49,14 @@ func TestWhyExplainsWhatWaits(t *testing.T) {
 		t.Fatal(body)
 	}
 	one, two := y.Waiting[0], y.Waiting[1]
-	if one.Route != "mx" || one.State != "deferred" || !one.Next.Equal(d.Due) || one.Rule != d.Rule || len(one.Attempts) != 1 ||
+	if one.Route != "mx" || one.State != relay.StateDeferred || !one.Next.Equal(d.Due) || one.Rule != d.Rule || len(one.Attempts) != 1 ||
 		one.Open[0].Last.Text != greylisted.Text || !one.Expires.Equal(i.Message.Arrival.Add(c.MaxAge)) {
 		t.Errorf("%+v", one)
 	}
 	if len(one.Advice) != 1 || !strings.Contains(one.Advice[0], "greylists") {
 		t.Errorf("advice: %q", one.Advice)
 	}
-	if two.Route != "office" || two.State != "held" || !two.Next.IsZero() || !two.Expires.IsZero() || !strings.Contains(two.Advice[0], "dawk queue release "+i.Message.ID.String()) {
+	if two.Route != "office" || two.State != relay.StateHeld || !two.Next.IsZero() || !two.Expires.IsZero() || !strings.Contains(two.Advice[0], "dawk queue release "+i.Message.ID.String()) {
 		t.Errorf("%+v", two)
 	}
 	// Known from the store alone: the memory is that of a relay just started.
@@ -71,20 +72,59 @@ func TestWhyKnowsTheSchedule(t *testing.T) {
 	s := newStore()
 	i := s.put(t, 1, time.Hour, "a@one.test")
 	c := admin.Config{Queue: s, Dispatcher: s}
+	i.Deliveries[0].Attempts = 0
+	now := time.Now()
+	suspended := &relay.ProviderLoad{Name: "one", State: relay.LoadSuspended, Since: now.Add(-time.Hour), Until: now.Add(time.Minute),
+		Failure: relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "connection refused")}
 	for _, x := range []struct {
-		where       relay.Where
-		state, want string
+		where relay.Where
+		turn  relay.Turn
+		want  []string
 	}{
-		{relay.Where{Place: "in progress"}, "in progress", "at this moment"},
-		{relay.Where{Place: "ready", Ahead: 12}, "ready", "12 deliveries"},
-		{relay.Where{Place: "ready", Ahead: 1}, "ready", "a connection is free"},
-		{relay.Where{Place: "waiting", RestUntil: time.Now().Add(time.Hour)}, "deferred", "left alone for another"},
+		{relay.Where{Activity: relay.Activity{State: relay.StateActive}}, relay.Turn{}, []string{"at this moment"}},
+		{relay.Where{Activity: relay.Activity{State: relay.StateActive, Host: "mx.one.test", Stage: relay.StageRcpt, Since: now.Add(-time.Minute)}}, relay.Turn{},
+			[]string{"with mx.one.test", `"rcpt"`, "(1m0s)"}},
+		{relay.Where{Activity: relay.Activity{State: relay.StateReady}}, relay.Turn{Place: 12, Of: 30}, []string{"number 12 of the 30"}},
+		{relay.Where{Activity: relay.Activity{State: relay.StateReady}, Load: &relay.ProviderLoad{Name: "one", State: relay.LoadRate, Until: now.Add(9 * time.Second), Ready: 30}},
+			relay.Turn{Place: 12, Of: 30, At: now.Add(90 * time.Second)}, []string{"number 12 of the 30", "at the earliest", "rate, the next message in 9s"}},
+		{relay.Where{Activity: relay.Activity{State: relay.StateReady}}, relay.Turn{}, []string{"a connection is free"}},
+		{relay.Where{Activity: relay.Activity{State: relay.StateDeferred}}, relay.Turn{}, []string{"not been tried yet"}},
+		// Also of mail that was never tried.
+		{relay.Where{Activity: relay.Activity{State: relay.StateSuspended}, Load: suspended}, relay.Turn{},
+			[]string{"left alone", "let nobody in since " + suspended.Since.UTC().Format("15:04:05 UTC"), "asks again in 1m0s", "last: 4.4.1 connection refused"}},
 	} {
-		s.where = []relay.Where{x.where}
+		s.where, s.turn = []relay.Where{x.where}, x.turn
 		_, y, body := whyOf(t, c, i.Message.ID)
-		if y.Waiting[0].State != x.state || !strings.Contains(strings.Join(y.Waiting[0].Advice, " "), x.want) {
-			t.Errorf("%+v: %s", x.where, body)
+		for _, want := range x.want {
+			if y.Waiting[0].State != x.where.State || !strings.Contains(strings.Join(y.Waiting[0].Advice, " "), want) {
+				t.Errorf("%+v: without %q: %s", x.where, want, body)
+			}
 		}
+	}
+}
+
+// A held route's mail says who holds it, in whose words, and what to do: fields each.
+func TestWhyOfAHeldRoute(t *testing.T) {
+	s := newStore()
+	i := s.put(t, 1, time.Hour, "a@one.test")
+	s.where = []relay.Where{{Activity: relay.Activity{State: relay.StateDeferred}}}
+	refused := relay.Reply{Code: 535, Stage: relay.StageAuth, Text: "no such user", Remedy: "mend the password"}
+	c := admin.Config{Queue: s, Dispatcher: s, Route: func(*relay.Message, relay.Path) string { return "route:office" },
+		HeldRoutes: func() []admin.HeldRoute {
+			return []admin.HeldRoute{{Route: "office", Since: time.Now().Add(-time.Hour), Reply: refused}}
+		}}
+	_, y, body := whyOf(t, c, i.Message.ID)
+	w := y.Waiting[0]
+	if w.RouteHeldBy != refused || w.Provider == nil || w.Provider.State != relay.LoadHeld || w.Provider.Failure != refused {
+		t.Error(body)
+	}
+	if strings.Contains(w.Provider.Said, "mend") || !strings.Contains(w.Provider.Said, "no such user") || !slices.Contains(w.Advice, "mend the password") {
+		t.Error(body)
+	}
+	var got admin.Providers
+	if _, body := get(t, serve(t, c), "/v1/providers", nil); json.Unmarshal([]byte(body), &got) != nil || len(got.Providers) != 1 ||
+		got.Providers[0].State != relay.LoadHeld || got.Providers[0].Name != "route:office" {
+		t.Error(body)
 	}
 }
 

@@ -117,7 +117,7 @@ func TestHoldAndRelease(t *testing.T) {
 		if err := r.d.Act(context.Background(), id, relay.VerbRetry); !errors.Is(err, delivery.ErrHeld) {
 			t.Errorf("retry while held: %v", err)
 		}
-		if w := r.d.Where(id); len(w) != 2 || w[0].State != "held" || w[1].State != "held" {
+		if w := r.d.Where(id); len(w) != 2 || w[0].State != relay.StateHeld || w[1].State != relay.StateHeld {
 			t.Errorf("where: %+v", w)
 		}
 		pass(72 * time.Hour)

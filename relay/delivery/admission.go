@@ -80,8 +80,8 @@ func (a *admission) turnedBack() bool { return a.slot.Refused() && !a.admitted }
 
 // finding is what an attempt said of its destination as a whole.
 type finding struct {
-	verdict   schedule.Verdict
-	throttled relay.Reply // of VerdictThrottled
+	verdict schedule.Verdict
+	by      relay.Reply // of VerdictClosed and VerdictThrottled
 }
 
 // land gives back an attempt's connection.
@@ -91,7 +91,7 @@ func (d *Dispatcher) land(w work, found finding) {
 	delete(d.flying, slot.Ref)
 	w.admission.end()
 	before := slot.Limit()
-	news := d.sched.Land(slot, found.verdict, found.throttled, d.clock.now())
+	news := d.sched.Land(slot, found.verdict, found.by, d.clock.now())
 	after := slot.Limit()
 	d.pump()
 	d.mu.Unlock()
@@ -99,7 +99,7 @@ func (d *Dispatcher) land(w work, found finding) {
 		return
 	}
 	d.observer.Observe(relay.Event{Kind: relay.EventProviderSlowed, Time: time.Now().Round(0), Provider: slot.Provider(),
-		Reply: found.throttled, Host: found.throttled.MTA, Rule: fmt.Sprintf("%d connections at once instead of %d", after, before)})
+		Reply: found.by, Host: found.by.MTA, Rule: fmt.Sprintf("%d connections at once instead of %d", after, before)})
 }
 
 // findingOf says what the attempt found out about its destination.
@@ -109,7 +109,7 @@ func findingOf(m *relay.Message, r relay.Result) finding {
 			return finding{schedule.VerdictThrottled, reply}
 		}
 	}
-	return finding{verdict: verdictOf(m, r)}
+	return verdictOf(m, r)
 }
 
 // throttles says whether a reply means that we send too much at a time. What is

@@ -115,26 +115,26 @@ func (d *Dispatcher) regroup(c *relay.Claim) (own []int, split []relay.Split) {
 }
 
 // verdictOf says what the attempt found out about its destination.
-func verdictOf(m *relay.Message, r relay.Result) schedule.Verdict {
-	v := schedule.VerdictNone
+func verdictOf(m *relay.Message, r relay.Result) finding {
+	var found finding
 	for _, reply := range r.Replies {
+		closed := false
 		switch reply.Stage {
 		case relay.StageMail, relay.StageRcpt, relay.StageData, relay.StageBody:
-			return schedule.VerdictOpen
+			return finding{verdict: schedule.VerdictOpen}
 		case relay.StageDNS, relay.StageConnect, relay.StageGreeting, relay.StageEHLO, relay.StageAuth:
-			if !reply.Permanent() {
-				v = schedule.VerdictClosed
-			}
+			closed = !reply.Permanent()
 		case relay.StageTLS:
-			if !reply.Permanent() && !m.RequireTLS { // that would be the message's own wish
-				v = schedule.VerdictClosed
-			}
+			closed = !reply.Permanent() && !m.RequireTLS // that would be the message's own wish
+		}
+		if closed {
+			found = finding{schedule.VerdictClosed, reply}
 		}
 		if reply.Positive() {
-			return schedule.VerdictOpen
+			return finding{verdict: schedule.VerdictOpen}
 		}
 	}
-	return v
+	return found
 }
 
 // nothingDecided says whether an attempt left everything as it was.

@@ -198,7 +198,7 @@ func TestRateIsNeverExceeded(t *testing.T) {
 		if n := len(ones); n < 1950 {
 			t.Errorf("%d messages in 20 minutes; the rate is there to be used", n)
 		}
-		if p := r.provider("big"); p.Resting != "rate" && p.Connections == 0 {
+		if p := r.provider("big"); p.State != relay.LoadRate && p.Connections == 0 {
 			t.Errorf("%+v", p)
 		}
 		pass(5 * time.Hour)
@@ -333,7 +333,7 @@ func TestDeadProviderIsProbedByOne(t *testing.T) {
 		if n := len(h.starts["dead"]) - before; n < 60 || n > 120 {
 			t.Errorf("asked %d times in an hour", n)
 		}
-		if p := r.provider("dead"); p.Resting != "closed" && p.Connections == 0 {
+		if p := r.provider("dead"); p.State != relay.LoadSuspended && p.Connections == 0 {
 			t.Errorf("%+v", p)
 		}
 		r.store.accept(mail("", "x@fine.test"))

@@ -57,6 +57,33 @@ func (d *Dispatcher) Where(id relay.QueueID) []relay.Where {
 	return all
 }
 
+// Turn is the place of a Delivery among those that wait for its provider; the zero
+// value where it waits for no turn.
+func (d *Dispatcher) Turn(id relay.QueueID, job uint16) relay.Turn {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.sched.Find(id, job); r != 0 {
+		return d.sched.Turn(r, d.clock.now(), d.clock.wallTime)
+	}
+	return relay.Turn{}
+}
+
+// Toward is what a new Delivery for a destination would find.
+func (d *Dispatcher) Toward(destination string) relay.ProviderLoad {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.sched.Toward(destination, d.clock.wallTime)
+	l.Said = l.Why(time.Now())
+	return l
+}
+
+// Queued is how many Deliveries a destination has, whatever their states.
+func (d *Dispatcher) Queued(destination string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sched.Queued(destination)
+}
+
 // Providers are those that have something to do, or said lately that they want
 // less of it; see [schedule.Schedule.Providers].
 func (d *Dispatcher) Providers() []relay.ProviderLoad {

@@ -12,6 +12,7 @@ type destination struct {
 
 	provider   *provider // who takes its mail; never nil
 	suspension suspension
+	trouble    trouble
 	probing    bool // one attempt at a time, until one gets through to it
 	parked     bool // it may have no turn: its lanes are in no ring
 }

@@ -19,6 +19,7 @@ type provider struct {
 	node  node[*provider]        // among those with an overdue line
 
 	suspension suspension
+	trouble    trouble
 	messages   bucket
 	recipients bucket
 	allowed    Allowance
@@ -76,7 +77,7 @@ func (p *provider) succeeded(now int64) {
 	if p.probing {
 		p.probing, p.limit, p.credit = false, min(p.limit, startConnections), 0
 	}
-	p.failures, p.again = 0, 0
+	p.failures, p.again, p.trouble = 0, 0, trouble{}
 	if p.limit >= p.allowed.Connections {
 		p.strikes, p.growAt = 0, 0
 		return
@@ -96,7 +97,7 @@ func (p *provider) succeeded(now int64) {
 // throttled: an attempt was told to slow down. It says whether that was news, and
 // for how long to suspend the provider.
 func (p *provider) throttled(f *Slot, by relay.Reply, now int64, shortest time.Duration) (news bool, pause time.Duration) {
-	p.failures, p.probing = 0, false
+	p.failures, p.probing, p.trouble = 0, false, trouble{}
 	if f.epoch != p.epoch {
 		return false, 0
 	}

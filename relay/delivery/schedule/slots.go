@@ -87,7 +87,8 @@ const (
 )
 
 // Land gives a slot back. The entry stays taken until Put.
-// By is the reply of VerdictThrottled; news says whether it changed the pace.
+// By is the reply of VerdictClosed and VerdictThrottled; news says whether the
+// latter changed the pace.
 func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news bool) {
 	d, p := s.active[s.at(f.Ref).dest], f.p
 	delete(s.flying, f.Ref)
@@ -98,7 +99,7 @@ func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news boo
 	s.slots--
 	switch v {
 	case VerdictOpen:
-		d.probing = false
+		d.probing, d.trouble = false, trouble{}
 		s.suspensions.end(&d.suspension)
 		if p.suspension.until != 0 && p.suspension.why == suspendedClosed {
 			s.suspensions.end(&p.suspension)
@@ -106,12 +107,14 @@ func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news boo
 		p.succeeded(now)
 	case VerdictClosed:
 		d.probing = true
+		d.trouble.add(now, by)
+		p.trouble.add(now, by)
 		s.suspensions.begin(&d.suspension, now+suspendFor(d.ready, s.shortest).Microseconds(), suspendedClosed)
 		if pause := s.shut(p); pause > 0 {
 			s.suspensions.begin(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedClosed)
 		}
 	case VerdictThrottled:
-		d.probing = false
+		d.probing, d.trouble = false, trouble{}
 		var pause time.Duration
 		if news, pause = p.throttled(f, by, now, s.shortest); pause > 0 {
 			s.suspensions.begin(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedThrottled)

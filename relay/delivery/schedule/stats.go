@@ -38,35 +38,47 @@ func (s *Schedule) Stats() Stats {
 	return st
 }
 
-// load is what p takes now, and what waits for it. parked is a suspension of one of
-// its destinations, or nil.
-func (s *Schedule) load(p *provider, parked *suspension, wall func(int64) time.Time) relay.ProviderLoad {
+// load is what p takes now, and what keeps the mail of d, one of its destinations;
+// nil: of all of them.
+func (s *Schedule) load(p *provider, d *destination, wall func(int64) time.Time) relay.ProviderLoad {
 	l := relay.ProviderLoad{Name: p.name, Domains: p.domains, Ready: p.ready, Connections: p.slots,
 		Limit: p.width(), Most: p.allowed.Connections, Rate: p.allowed.Rate, RecipientRate: p.allowed.RecipientRate,
-		State: relay.LoadOpen, Slots: relay.Slots{Used: s.slots, Most: s.most}}
-	rests := &p.suspension
+		Slots: relay.Slots{Used: s.slots, Most: s.most}}
+	trouble, until := &p.trouble, p.suspension.until
 	switch {
-	case rests.until != 0:
-		l.Resting, l.State = suspendNames[rests.why], loadStates[rests.why]
-	case p.slots >= p.width() && p.probing:
+	case p.suspension.until != 0:
+		l.State = loadStates[p.suspension.why]
+	case d != nil && d.suspension.until != 0:
+		l.State, trouble, until = loadStates[d.suspension.why], &d.trouble, d.suspension.until
+	case d != nil && d.probing && d.slots > 0:
+		l.State, trouble = relay.LoadProbing, &d.trouble
+	case p.probing && p.slots > 0:
 		l.State = relay.LoadProbing
+	case p.name == "" && p.slots > 0:
+		l.State = relay.LoadLookup
 	case p.slots >= p.width():
 		l.State = relay.LoadConnections
 	case p.waited():
 		l.State = relay.LoadSlots
-	case p.ready > 0 && parked != nil && parked.until != 0:
-		rests, l.State = parked, loadStates[parked.why]
-	case p.ready > 0:
-		l.State = relay.LoadProbing
-	}
-	if rests.until != 0 {
-		l.RestUntil = wall(rests.until)
 	}
 	if p.throttledAt != 0 {
 		l.SlowedAt, l.SlowedBy = wall(p.throttledAt), p.throttledBy
 	}
 	if p.growAt != 0 {
 		l.GrowsAt = wall(p.growAt)
+	}
+	if until != 0 {
+		l.Until = wall(until)
+	}
+	switch l.State {
+	case relay.LoadProbing, relay.LoadSuspended:
+		if l.Failure = trouble.last; trouble.since != 0 {
+			l.Since = wall(trouble.since)
+		}
+	case relay.LoadThrottled:
+		l.Since = l.SlowedAt
+	case relay.LoadRate:
+		l.Drained = wall(p.earliest(p.ready, p.next())) // its rate is used up
 	}
 	return l
 }
@@ -76,31 +88,43 @@ func (s *Schedule) load(p *provider, parked *suspension, wall func(int64) time.T
 // who takes their mail are one, with the name "".
 func (s *Schedule) Providers(wall func(int64) time.Time) []relay.ProviderLoad {
 	var out []relay.ProviderLoad
-	parked := make(map[*provider]*suspension) // that end first
+	queued := make(map[*provider]int)
+	kept := make(map[*provider]*destination) // nil: one may have a turn; else whose suspension ends first
+	var unknown relay.ProviderLoad
+	most := -1
 	for _, d := range s.active {
-		if o := parked[d.provider]; d.suspension.until != 0 && (o == nil || d.suspension.until < o.until) {
-			parked[d.provider] = &d.suspension
+		p, n := d.provider, s.dests.users[d.num]-1 // the activity is one of the users
+		queued[p] += n
+		o, seen := kept[p]
+		switch {
+		case d.open():
+			kept[p] = nil
+		case !seen || o != nil && d.suspension.until < o.suspension.until:
+			kept[p] = d
 		}
+		if p.name != "" {
+			continue
+		}
+		l := s.load(p, d, wall) // what most wait for stands for all
+		if l.Ready > most || l.Ready == most && l.State > unknown.State {
+			most = l.Ready
+			unknown.State, unknown.Since, unknown.Until, unknown.Failure = l.State, l.Since, l.Until, l.Failure
+		}
+		unknown.Domains++
+		unknown.Queued += n
+		unknown.Ready += p.ready
+		unknown.Connections += p.slots
+		unknown.Limit += p.limit
 	}
 	for _, p := range s.providers {
 		if !p.idle() || p.throttledAt != 0 {
-			out = append(out, s.load(p, parked[p], wall))
-		}
-	}
-	var unknown relay.ProviderLoad
-	for _, dest := range s.active {
-		if p := dest.provider; p.name == "" {
-			unknown.Domains++
-			unknown.Ready += p.ready
-			unknown.Connections += p.slots
-			unknown.Limit += p.limit
+			l := s.load(p, kept[p], wall)
+			l.Queued = queued[p]
+			out = append(out, l)
 		}
 	}
 	if unknown.Domains > 0 {
-		unknown.Most, unknown.State, unknown.Slots = unknown.Limit, relay.LoadOpen, relay.Slots{Used: s.slots, Most: s.most}
-		if unknown.Ready > 0 {
-			unknown.State = relay.LoadSlots
-		}
+		unknown.Most, unknown.Slots = unknown.Limit, relay.Slots{Used: s.slots, Most: s.most}
 		out = append(out, unknown)
 	}
 	slices.SortFunc(out, func(a, b relay.ProviderLoad) int {
@@ -109,8 +133,42 @@ func (s *Schedule) Providers(wall func(int64) time.Time) []relay.ProviderLoad {
 	return out
 }
 
-var placeNames = [...]string{placeWaiting: "waiting", placeReady: "ready", placeTaken: "in progress",
-	placeHeld: "held"}
+// Toward is what a new Delivery for a destination would find.
+func (s *Schedule) Toward(destination string, wall func(int64) time.Time) relay.ProviderLoad {
+	if num, ok := s.dests.byName[destination]; ok {
+		if d := s.active[num]; d != nil {
+			l := s.load(d.provider, d, wall)
+			l.Queued = s.dests.users[num] - 1
+			return l
+		}
+	}
+	name := s.limits.Provider(destination)
+	if p := s.providers[name]; p != nil {
+		return s.load(p, nil, wall)
+	}
+	l := relay.ProviderLoad{Name: name, Slots: relay.Slots{Used: s.slots, Most: s.most}, Most: 1}
+	if name != "" {
+		a := s.limits.Allowance(name)
+		l.Most, l.Rate, l.RecipientRate = a.Connections, a.Rate, a.RecipientRate
+	}
+	l.Limit = min(startConnections, l.Most)
+	if l.Slots.Used >= l.Slots.Most {
+		l.State = relay.LoadSlots
+	}
+	return l
+}
+
+// Queued is how many Deliveries a destination has, whatever their states.
+func (s *Schedule) Queued(destination string) int {
+	num, ok := s.dests.byName[destination]
+	if !ok {
+		return 0
+	}
+	if s.active[num] != nil {
+		return s.dests.users[num] - 1
+	}
+	return s.dests.users[num]
+}
 
 // Where tells of all Deliveries of a message, in the order of their jobs; none
 // when it is not queued.
@@ -118,29 +176,24 @@ func (s *Schedule) Where(id relay.QueueID, wall func(int64) time.Time) []relay.W
 	var out []relay.Where
 	for r := range s.Of(id) {
 		e := s.at(r)
-		w := relay.Where{Job: e.job, Place: placeNames[e.place], Destination: s.dests.names[e.dest], Due: wall(e.due)}
+		w := relay.Where{Job: e.job, Destination: s.dests.names[e.dest], Due: wall(e.due)}
 		d := s.active[e.dest]
 		if d != nil { // it is busy
-			load := s.load(d.provider, &d.suspension, wall)
-			w.Provider = &load
-			if d.suspension.until != 0 {
-				w.RestUntil, w.Budget = wall(d.suspension.until), d.suspension.why == suspendedBudget
-			}
+			load := s.load(d.provider, d, wall)
+			load.Queued = s.dests.users[e.dest] - 1
+			w.Load = &load
 		}
 		switch {
 		case e.has(flagHeld):
-			w.State = "held"
+			w.State = relay.StateHeld
 		case e.place == placeTaken:
-			w.State = "active"
+			w.State = relay.StateActive
 		case d != nil && (d.suspension.rests() || d.provider.suspension.rests()):
-			w.State = "suspended"
+			w.State = relay.StateSuspended
 		case e.place == placeWaiting:
-			w.State = "deferred"
+			w.State = relay.StateDeferred
 		default:
-			w.State = "ready"
-		}
-		if e.place == placeReady {
-			w.Ahead = d.ready
+			w.State = relay.StateReady
 		}
 		out = append(out, w)
 	}

@@ -26,7 +26,19 @@ const (
 	suspendedThrottled                      // it told us to slow down
 )
 
-var suspendNames = [...]string{suspendedClosed: "closed", suspendedBudget: "budget", suspendedRate: "rate", suspendedThrottled: "slow"}
+// trouble is since when attempts have not got in, and what the last of them met.
+// The zero value: there is none.
+type trouble struct {
+	since int64
+	last  relay.Reply
+}
+
+func (t *trouble) add(now int64, met relay.Reply) {
+	if t.since == 0 {
+		t.since = now
+	}
+	t.last = met
+}
 
 var loadStates = [...]relay.LoadState{suspendedClosed: relay.LoadSuspended, suspendedBudget: relay.LoadBudget, suspendedRate: relay.LoadRate,
 	suspendedThrottled: relay.LoadThrottled}

@@ -129,10 +129,16 @@ func printLogins(w io.Writer, all []admin.LoginStatus, running bool) {
 	}
 	tw.Flush()
 	for _, l := range all {
-		if !l.HeldSince.IsZero() {
-			fmt.Fprintf(w, "✘ %s is held since %s: %s\n", l.Route, l.HeldSince.Local().Format("2006-01-02 15:04:05 MST"), relay.Sanitize(relay.Advised(l.Why, l.Remedy)))
-		} else if l.Error != "" {
-			fmt.Fprintf(w, "✘ %s: %s\n", l.Route, relay.Sanitize(relay.Advised(l.Error, l.Remedy)))
+		switch {
+		case !l.HeldSince.IsZero():
+			fmt.Fprintf(w, "✘ %s is held since %s: %s\n", l.Route, l.HeldSince.Local().Format("2006-01-02 15:04:05 MST"), relay.Sanitize(l.Why))
+		case l.Error != "":
+			fmt.Fprintf(w, "✘ %s: %s\n", l.Route, relay.Sanitize(l.Error))
+		default:
+			continue
+		}
+		if l.Remedy != "" {
+			fmt.Fprintf(w, "  → %s\n", relay.Sanitize(l.Remedy))
 		}
 	}
 	if !running {

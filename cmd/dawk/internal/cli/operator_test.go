@@ -131,10 +131,10 @@ func TestPrintWhy(t *testing.T) {
 	}
 	d := &i.Deliveries[0]
 	y.Waiting = []admin.WhyDelivery{
-		{Destination: "example.com", Route: "mx", State: "deferred", Tried: 2, Next: d.Due, Rule: d.Rule, Expires: i.Message.Arrival.Add(120 * time.Hour),
+		{Destination: "example.com", Route: "mx", State: relay.StateDeferred, Tried: 2, Next: d.Due, Rule: d.Rule, Expires: i.Message.Arrival.Add(120 * time.Hour),
 			Open: []admin.WhyRecipient{{Recipient: y.To[0], Last: d.Open[0].Last}, {Recipient: y.To[1], Last: d.Open[1].Last}}, Attempts: i.Attempts[0],
 			Advice: []string{"The recipient's mailbox is full."}},
-		{Destination: "example.net", Route: "office", State: "held", HeldSince: printNow.Add(-time.Hour), Open: []admin.WhyRecipient{{Recipient: y.To[2]}},
+		{Destination: "example.net", Route: "office", State: relay.StateHeld, HeldSince: printNow.Add(-time.Hour), Open: []admin.WhyRecipient{{Recipient: y.To[2]}},
 			Advice: []string{"It is on hold."}},
 	}
 	y.Ended = []admin.Ended{{Recipient: y.To[4], Action: relay.ActionRelayed, At: i.Message.Arrival.Add(time.Second), Attempt: 1, Host: "mx1.example.net",

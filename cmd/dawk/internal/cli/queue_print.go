@@ -34,7 +34,7 @@ func (t *listTable) add(item *relay.Item, now time.Time) error {
 		}
 		d := &item.Deliveries[i]
 		fmt.Fprintf(t.w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", m.ID, show.Age(now.Sub(m.Arrival)), show.Size(m.Size), d.Attempts,
-			show.NextTry(d.Held, d.Due, now), show.Sender(m.From), recipients(m, d), relay.ClipTo(lastReply(d), 100))
+			next(d, now), show.Sender(m.From), recipients(m, d), relay.ClipTo(lastReply(d), 100))
 		if t.rows++; t.rows%tableBatch == 0 {
 			if err := t.w.Flush(); err != nil {
 				return err
@@ -42,6 +42,15 @@ func (t *listTable) add(item *relay.Item, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// next is when d is tried next, or the state in which that is not known.
+func next(d *relay.Delivery, now time.Time) string {
+	switch d.Activity.State {
+	case relay.StateHeld, relay.StateActive, relay.StateSuspended:
+		return d.Activity.State.String()
+	}
+	return show.NextTry(d.Held, d.Due, now)
 }
 
 func (t *listTable) flush() error { return t.w.Flush() }
@@ -64,7 +73,7 @@ func recipients(m *relay.Message, d *relay.Delivery) string {
 func lastReply(d *relay.Delivery) string {
 	for _, o := range d.Open {
 		if !o.Last.IsZero() {
-			return relay.Sanitize(o.Last.Advised())
+			return relay.Sanitize(o.Last.String())
 		}
 	}
 	return ""

@@ -56,15 +56,21 @@ func (c *client) printWaiting(ctx context.Context, w io.Writer) {
 	}
 	n := 0
 	for _, p := range got.Providers { // those with most waiting come first
-		why := p.Said
-		if p.Ready == 0 || why == "" {
+		waiting := p.Ready
+		if p.State == relay.LoadHeld || p.State == relay.LoadSuspended {
+			waiting = p.Queued // those too that wait for their time
+		}
+		if waiting == 0 {
 			continue
 		}
 		if n++; n > maxWaiting {
 			fmt.Fprintln(w, "More: dawk queue providers")
 			return
 		}
-		fmt.Fprintf(w, "%s for %s: %s.\n", countedWaiting(p.Ready), relay.Sanitize(p.Called()), why)
+		fmt.Fprintf(w, "%s for %s: %s.\n", countedWaiting(waiting), relay.Sanitize(p.Called()), p.Said)
+		if fix := p.Failure.Remedy; fix != "" {
+			fmt.Fprintf(w, "  → %s\n", relay.Sanitize(fix))
+		}
 	}
 }
 
@@ -81,16 +87,13 @@ func printProviders(w io.Writer, got admin.Providers) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PROVIDER\tREADY\tDOMAINS\tIN USE\tNOW\tMOST\tWHY IT WAITS")
+	fmt.Fprintln(t, "PROVIDER\tSTATE\tREADY\tQUEUED\tDOMAINS\tIN USE\tNOW\tMOST\tWHY IT WAITS")
 	for _, p := range got.Providers {
-		name, why := relay.Sanitize(p.Name), p.Said
+		name := relay.Sanitize(p.Name)
 		if name == "" {
 			name = "(not known yet)"
 		}
-		if why == "" {
-			why = "nothing waits"
-		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", name, p.Ready, p.Domains, p.Connections, p.Limit, p.Most, why)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", name, p.State, p.Ready, p.Queued, p.Domains, p.Connections, p.Limit, p.Most, p.Said)
 	}
 	return t.Flush()
 }

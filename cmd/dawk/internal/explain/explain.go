@@ -85,6 +85,6 @@ type Explainer struct {
 	Users       *identity.Users // nil: nobody can log in, or the file may not be read
 	usersUnread bool
 	Ledger      *identity.Ledger
-	Live        bool                        // of a relay that runs
-	Providers   func() []relay.ProviderLoad // what they take at the moment; nil: not known
+	Live        bool                                        // of a relay that runs
+	Toward      func(destination string) relay.ProviderLoad // what mail for it would find now; nil: not known
 }

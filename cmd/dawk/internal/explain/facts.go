@@ -49,6 +49,7 @@ func (e *Explainer) Explain(ctx context.Context, q Question) (admin.Explanation,
 	x.Route = e.route(&x.Destination)
 	e.sign(&x, m)
 	e.limits(&x)
+	e.now(&x, m)
 	e.bounce(ctx, &x)
 	conclude(&x)
 	return x, nil
@@ -178,7 +179,7 @@ func (e *Explainer) route(d *survey.Destination) admin.ExplainedRoute {
 	out.Line = e.Config.Line(fmt.Sprintf("route[%d]", d.Route))
 	for _, h := range e.Transport.HeldRoutes() {
 		if h.Route == d.RouteName {
-			out.HeldSince, out.HeldWhy = h.Since, h.Reply.Advised()
+			out.HeldSince, out.HeldBy = h.Since, h.Reply
 		}
 	}
 	return out
@@ -263,7 +264,9 @@ func conclude(x *admin.Explanation) {
 	case !hosts.IsZero():
 		x.Verdict = "It would be accepted, wait, and be tried again: " + hosts.String()
 	case !x.Route.HeldSince.IsZero():
-		x.Verdict = "It would be accepted and wait until the login of route " + x.Route.Name + " works again: " + x.Route.HeldWhy
+		x.Verdict = "It would be accepted and wait until the login of route " + x.Route.Name + " works again: " + x.Route.HeldBy.String()
+	case x.Provider != nil && (x.Provider.State == relay.LoadSuspended || x.Provider.State == relay.LoadProbing):
+		x.Verdict = "It would be accepted and wait for " + x.Waiting + "."
 	default:
 		x.OK = true
 		x.Verdict = "It would be accepted and offered to " + firstHost(x) + "."

@@ -22,9 +22,7 @@ func (e *Explainer) limits(x *admin.Explanation) {
 		return
 	}
 	if !x.Destination.ByMX {
-		destination := mx.RoutePrefix + x.Route.Name
-		sayRule(e.Transport.Allowance(e.Transport.Provider(destination)), "route "+x.Route.Name, say)
-		e.now(x, destination, say)
+		sayRule(e.Transport.Allowance(e.Transport.Provider(mx.RoutePrefix+x.Route.Name)), "route "+x.Route.Name, say)
 	}
 	b, _ := e.Config.Routes[i].Budget()
 	for _, l := range []struct {
@@ -61,23 +59,28 @@ func (e *Explainer) providerLimits(x *admin.Explanation, say func(string, ...any
 			continue
 		}
 		sayRule(e.Transport.Allowance(h.Provider), "provider "+h.Provider+" and all domains whose mail it takes", say)
-		e.now(x, h.Provider, say)
 		return
 	}
 }
 
-// now says what a provider takes less of at this moment than the rules allow.
-func (e *Explainer) now(x *admin.Explanation, provider string, say func(string, ...any)) {
-	if e.Providers == nil {
+// now says what keeps mail for a destination at this moment.
+func (e *Explainer) now(x *admin.Explanation, m *relay.Message) {
+	if e.Toward == nil {
 		return
 	}
-	for _, p := range e.Providers() {
-		if p.Name != provider || p.State == relay.LoadOpen && p.SlowedAt.IsZero() {
-			continue
-		}
-		say("at the moment: %s", p.Said)
-		if p.State != relay.LoadOpen {
-			x.Waiting = p.Called() + " (" + p.Said + ")"
-		}
+	p := e.Toward(e.Transport.Destination(m, x.SendTo))
+	if !x.Route.HeldSince.IsZero() {
+		p.State, p.Since, p.Failure = relay.LoadHeld, x.Route.HeldSince, x.Route.HeldBy
+		p.Said = p.Why(x.Now)
+	}
+	x.Provider = &p
+	if p.Keeps() && p.Ready > 0 {
+		p.Said += fmt.Sprintf("; %d wait before it", p.Ready)
+	}
+	if p.Keeps() || !p.SlowedAt.IsZero() {
+		x.Limits = append(x.Limits, "at the moment: "+p.Said)
+	}
+	if p.Keeps() {
+		x.Waiting = p.Called() + " (" + p.Said + ")"
 	}
 }

@@ -27,6 +27,9 @@ func (p Printer) Explanation(x *admin.Explanation) error {
 	p.signature(x)
 	p.fact("Size", "at most %s; what the host takes shows when it is asked (dawk probe)", show.Size(x.MaxSize))
 	p.fact("Route", "%s", routeStory(x.Route))
+	if fix := x.Route.HeldBy.Remedy; fix != "" {
+		p.fact("What to do", "%s", fix)
+	}
 	p.destinationStory(&x.Destination)
 	p.sources(x)
 	for i, l := range x.Limits {
@@ -134,7 +137,7 @@ func routeStory(r admin.ExplainedRoute) string {
 		words += " as " + r.User
 	}
 	if !r.HeldSince.IsZero() {
-		words += "; held since " + r.HeldSince.UTC().Format("2006-01-02 15:04 MST") + ": " + r.HeldWhy
+		words += "; held since " + r.HeldSince.UTC().Format("2006-01-02 15:04 MST") + ": " + r.HeldBy.String()
 	}
 	return words
 }

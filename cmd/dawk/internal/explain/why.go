@@ -133,28 +133,29 @@ func stateWords(d *admin.WhyDelivery) string {
 	if d.Tried > 0 {
 		tried = "tried " + show.Times(d.Tried)
 	}
-	switch d.State {
-	case "held":
-		return "on hold, " + tried
-	case "in progress":
-		return "being attempted now, " + tried
-	case "ready":
-		return "waiting for its turn, " + tried
-	case "new":
-		return tried
+	if words := deliveryWords[d.State]; words != "" {
+		return words + ", " + tried
 	}
-	return d.State + ", " + tried
+	return tried
 }
+
+// deliveryWords are the states in a sentence.
+var deliveryWords = map[relay.DeliveryState]string{relay.StateHeld: "on hold", relay.StateActive: "being attempted now",
+	relay.StateSuspended: "suspended", relay.StateDeferred: "deferred", relay.StateReady: "waiting for its turn"}
 
 func (p Printer) lastReply(r relay.Reply) {
-	if !r.IsZero() {
-		p.Line("      %s", p.reply(r))
+	if r.IsZero() {
+		return
+	}
+	p.Line("      %s", p.reply(r))
+	if r.Remedy != "" {
+		p.Line("      %s %s", p.Paint(show.Bold, "→"), relay.Sanitize(r.Remedy))
 	}
 }
 
-// reply is one reply with who gave it, when.
+// reply is one reply with who gave it, when; without the remedy, which is not theirs.
 func (p Printer) reply(r relay.Reply) string {
-	s := relay.Sanitize(r.Advised())
+	s := relay.Sanitize(r.String())
 	switch {
 	case r.Positive():
 		s = p.Paint(show.Green, s)
@@ -245,9 +246,7 @@ func (p Printer) ended(e *admin.Ended) {
 		colour = show.Yellow
 	}
 	p.Line("  %s  %s %s%s", e.Recipient, p.Paint(colour, string(e.Action)), p.When(e.At), via(e))
-	if !e.Reply.IsZero() {
-		p.Line("      %s", p.reply(e.Reply))
-	}
+	p.lastReply(e.Reply)
 }
 
 func via(e *admin.Ended) string {

@@ -25,8 +25,7 @@ func (s *Server) adminHandler() http.Handler {
 		History:    s.recent,
 		MaxAge:     time.Duration(s.cfg.Queue.MaxAge),
 		Route:      s.transport.Destination,
-		RouteHeld:  s.routeHeld,
-		Providers:  s.dispatcher.Providers,
+		HeldRoutes: s.heldRoutes,
 		Ready:      s.dispatching,
 		Store:      s.storeStats,
 		Verify: func(ctx context.Context) (admin.Report, error) {
@@ -99,6 +98,6 @@ func (s *Server) explain(ctx context.Context, from, to, who string) (admin.Expla
 		return admin.Explanation{}, err
 	}
 	e := explain.Explainer{Config: s.cfg, Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
-		Live: true, Providers: s.dispatcher.Providers}
+		Live: true, Toward: s.dispatcher.Toward}
 	return e.Explain(ctx, q)
 }

@@ -8,6 +8,7 @@ import (
 	"dawk/mx"
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/admin"
 	"dawk/relay/delivery"
 	"dawk/relay/postmaster"
 )
@@ -63,14 +64,12 @@ func (s *Server) sendLetter(ctx context.Context, n relay.Notice) error {
 	return err
 }
 
-// routeHeld is for `dawk why`.
-func (s *Server) routeHeld(route string) (since time.Time, why relay.Reply) {
+// heldRoutes is for the answers of package admin.
+func (s *Server) heldRoutes() (all []admin.HeldRoute) {
 	for _, h := range s.transport.HeldRoutes() {
-		if h.Route == route {
-			return h.Since, h.Reply
-		}
+		all = append(all, admin.HeldRoute(h))
 	}
-	return time.Time{}, relay.Reply{}
+	return all
 }
 
 // routesHeld says of every route with a smart host whether it is held.

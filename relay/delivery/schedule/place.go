@@ -1,0 +1,92 @@
+package schedule
+
+import (
+	"time"
+
+	"dawk/relay"
+)
+
+// goesFirst is the order of priorities.
+var goesFirst = [relay.Priorities]int{relay.PriorityHigh: 0, relay.PriorityNormal: 1, relay.PriorityBulk: 2}
+
+// Turn is the place of r among those that wait for its provider, as the rings stand
+// now; the zero value where r waits for no turn. It walks along the lane of r and
+// the lanes of its provider: it is for one message that somebody asks about.
+func (s *Schedule) Turn(r Ref, now int64, wall func(int64) time.Time) relay.Turn {
+	e := s.at(r)
+	l := s.lanes[laneKey(e)]
+	if e.place != placeReady || l == nil {
+		return relay.Turn{}
+	}
+	p := l.tenant.provider
+	turn := relay.Turn{Place: 1 + s.ahead(r, l), Of: p.ready}
+	if p.messages.limited() || p.recipients.limited() {
+		turn.At = wall(p.earliest(turn.Place, now))
+	}
+	return turn
+}
+
+// ahead is how many turns of its provider come before that of r, which is in lane l.
+// Turns go round: of every lane of r's tenant as many go before r as stand before r
+// in its own lane, and of every other tenant as many as of r's.
+func (s *Schedule) ahead(r Ref, l *lane) (n int) {
+	for o := s.at(r).prev; o != 0; o = s.at(o).prev {
+		n++
+	}
+	h, before := l.tenant, n
+	passed := false // r's own: those before it in the ring have one turn more
+	for o := h.turns.first; o != nil; o = o.after {
+		if o.who == l {
+			passed = true
+			continue
+		}
+		n += min(o.who.n, turnsOf(before, passed))
+	}
+	own := n
+	for k := range h.provider.lines {
+		rank := h.identity.rank
+		if goesFirst[k] > goesFirst[rank] {
+			continue
+		}
+		passed := false
+		for _, ring := range []*ring[*tenant]{&h.provider.lines[k].called, &h.provider.lines[k].waiting} {
+			for o := ring.first; o != nil; o = o.after {
+				switch {
+				case o.who == h:
+					passed = true
+				case relay.Priority(k) != rank:
+					n += o.who.waiting()
+				default:
+					n += min(o.who.waiting(), turnsOf(own, passed))
+				}
+			}
+		}
+	}
+	return n
+}
+
+func turnsOf(before int, passed bool) int {
+	if passed {
+		return before
+	}
+	return before + 1
+}
+
+// waiting is how many entries of h may have a turn.
+func (h *tenant) waiting() (n int) {
+	for o := h.turns.first; o != nil; o = o.after {
+		n += o.who.n
+	}
+	return n
+}
+
+// earliest is when p's rates let so many messages go, if each has one recipient;
+// what is not later than now is now.
+func (p *provider) earliest(messages int, now int64) int64 {
+	return max(p.messages.after(messages-1, now), p.recipients.after(messages-1, now))
+}
+
+// after is when there is a token after n more were taken.
+func (b *bucket) after(n int, now int64) int64 {
+	return max(b.full, now) + int64(n)*b.every - b.slack
+}

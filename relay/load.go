@@ -1,0 +1,269 @@
+package relay
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Where is what the schedule knows of one Delivery: what `dawk why` adds to what
+// the store knows.
+type Where struct {
+	Job         uint16
+	Destination string        // as in [Entry]
+	Due         time.Time     // its next attempt; ready: not later than now
+	Load        *ProviderLoad // what keeps mail that is ready for its destination; nil: nothing is ready or under way there
+	Activity
+}
+
+// Turn is the place of a Delivery among those that wait for the same provider.
+type Turn struct {
+	Place int       `json:"place"`       // 1: it is the next
+	Of    int       `json:"of"`          // Deliveries that wait for the provider
+	At    time.Time `json:"at,omitzero"` // when the provider's rates let it go at the earliest; zero: they do not delay it
+}
+
+// DeliveryState is what the scheduler does with a Delivery. The zero value is: it
+// was not asked.
+type DeliveryState uint8
+
+// The states; of several that hold it is the first.
+const (
+	StateHeld      DeliveryState = iota + 1 // on hold: only an operator moves it
+	StateActive                             // being attempted
+	StateSuspended                          // its destination or its provider is left alone
+	StateDeferred                           // it waits for its time
+	StateReady                              // it waits for its turn
+	deliveryStates
+)
+
+var deliveryStateNames = [deliveryStates]string{StateHeld: "held", StateActive: "active", StateSuspended: "suspended",
+	StateDeferred: "deferred", StateReady: "ready"}
+
+// DeliveryStates are all of them.
+func DeliveryStates() (all []DeliveryState) {
+	for s := StateHeld; s < deliveryStates; s++ {
+		all = append(all, s)
+	}
+	return all
+}
+
+func (s DeliveryState) String() string { return deliveryStateNames[s] }
+
+// MarshalText uses the form of String.
+func (s DeliveryState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the form of String.
+func (s *DeliveryState) UnmarshalText(b []byte) error {
+	i, err := stateNamed(deliveryStateNames[:], string(b))
+	*s = DeliveryState(i)
+	return err
+}
+
+func stateNamed(names []string, name string) (int, error) {
+	for i, n := range names {
+		if n == name {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no state %q", Clip(name))
+}
+
+// ProviderLoad is what a provider takes now, and what waits for it: the answer
+// to "why is this provider slow right now".
+type ProviderLoad struct {
+	Name        string `json:"name"`        // "": domains of which nobody knows yet who takes their mail
+	Domains     int    `json:"domains"`     // destinations with mail that is ready or in progress
+	Queued      int    `json:"queued"`      // Deliveries of these destinations in all, whatever their states
+	Ready       int    `json:"ready"`       // Deliveries that wait for their turn
+	Connections int    `json:"connections"` // in use
+	Limit       int    `json:"limit"`       // of Connections, now
+	Most        int    `json:"most"`        // of Connections, when all is well
+
+	Rate          Rate `json:"rate,omitzero"` // of messages; zero: none
+	RecipientRate Rate `json:"recipient_rate,omitzero"`
+
+	State   LoadState `json:"state"`                 // what keeps the mail that waits for it
+	Said    string    `json:"why"`                   // State in words, with what else is to be said: see Why
+	Since   time.Time `json:"since,omitzero"`        // probing, suspended, throttled, held: since when
+	Until   time.Time `json:"until,omitzero"`        // suspended, throttled, rate, budget: when the next attempt may begin
+	Failure Reply     `json:"last_failure,omitzero"` // probing, suspended, held: what the last attempt met
+	Drained time.Time `json:"drained_by,omitzero"`   // rate: when all that is ready will have gone, at the earliest
+
+	SlowedAt time.Time `json:"slowed_at,omitzero"` // when it told us to slow down; zero: not within the last hour
+	SlowedBy Reply     `json:"slowed_by,omitzero"` // in these words
+	GrowsAt  time.Time `json:"grows_at,omitzero"`  // before that Limit does not grow; zero: it may
+
+	Slots Slots `json:"-"`
+}
+
+// Slots are the attempts that may run at once, of all providers together.
+type Slots struct{ Used, Most int }
+
+// LoadState is what keeps mail that is ready for a provider from being attempted.
+type LoadState uint8
+
+// The states of a provider. Each has its words in loadWords.
+const (
+	LoadOpen        LoadState = iota // nothing
+	LoadLookup                       // one attempt of each domain finds out who takes its mail
+	LoadSlots                        // no slot is free for it: see Slots
+	LoadConnections                  // all that it takes are in use
+	LoadRate                         // its rate allows the next message later
+	LoadProbing                      // one attempt finds out whether it lets us in
+	LoadSuspended                    // it did not let us in
+	LoadThrottled                    // it told us to send less
+	LoadBudget                       // the budget of a mailbox is used up
+	LoadHeld                         // the account of its route is in trouble
+	loadStates
+)
+
+// LoadStates are all of them.
+func LoadStates() (all []LoadState) {
+	for s := LoadOpen; s < loadStates; s++ {
+		all = append(all, s)
+	}
+	return all
+}
+
+// loadWords are the name of each state, and what makes mail wait in it.
+var loadWords = [loadStates]struct {
+	name string
+	say  func(p *ProviderLoad, now time.Time) string
+}{
+	LoadOpen: {"open", func(p *ProviderLoad, _ time.Time) string {
+		if p.Ready > 0 {
+			return "its turn comes at once"
+		}
+		return "nothing waits"
+	}},
+	LoadLookup: {"lookup", func(*ProviderLoad, time.Time) string {
+		return "one attempt of each domain finds out who takes its mail"
+	}},
+	LoadSlots: {"slots", func(p *ProviderLoad, _ time.Time) string {
+		if p.Slots.Used >= p.Slots.Most {
+			return fmt.Sprintf("all %d slots are in use (delivery.max_connections)", p.Slots.Most)
+		}
+		return fmt.Sprintf("%d of %d slots are in use, and who sent it holds as many as it may while others wait", p.Slots.Used, p.Slots.Most)
+	}},
+	LoadConnections: {"connections", func(p *ProviderLoad, _ time.Time) string {
+		return fmt.Sprintf("%d of %d connections in use", p.Connections, p.Limit)
+	}},
+	LoadRate: {"rate", func(p *ProviderLoad, now time.Time) string {
+		s := p.rates() + ", the next message " + in(p.Until, now)
+		if p.Ready > 1 && p.Drained.After(now) {
+			s += fmt.Sprintf(", all %d %s", p.Ready, in(p.Drained, now))
+		}
+		return s
+	}},
+	LoadProbing: {"probing", func(p *ProviderLoad, now time.Time) string {
+		return "its servers let nobody in" + p.since(now) + ", and one attempt asks again now" + p.failure()
+	}},
+	LoadSuspended: {"suspended", func(p *ProviderLoad, now time.Time) string {
+		return "suspended: its servers let nobody in" + p.since(now) + ", one attempt asks again " + in(p.Until, now) + p.failure()
+	}},
+	LoadThrottled: {"throttled", func(p *ProviderLoad, now time.Time) string {
+		return "throttled: it asked us to slow down" + p.since(now) + ", the next attempt is " + in(p.Until, now)
+	}},
+	LoadBudget: {"budget", func(p *ProviderLoad, _ time.Time) string {
+		return "its budget is used up until " + clock(p.Until)
+	}},
+	LoadHeld: {"held", func(p *ProviderLoad, now time.Time) string {
+		return "held: its login or account is in trouble" + p.since(now) + p.failure()
+	}},
+}
+
+func (s LoadState) String() string { return loadWords[s].name }
+
+// MarshalText uses the form of String.
+func (s LoadState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the form of String.
+func (s *LoadState) UnmarshalText(b []byte) error {
+	names := make([]string, 0, loadStates)
+	for _, n := range LoadStates() {
+		names = append(names, n.String())
+	}
+	i, err := stateNamed(names, string(b))
+	*s = LoadState(i)
+	return err
+}
+
+// Called is the provider in a sentence.
+func (p *ProviderLoad) Called() string {
+	switch route, ok := strings.CutPrefix(p.Name, "route:"); {
+	case ok:
+		return "route " + route
+	case p.Name == "":
+		return "a provider that is not known yet"
+	}
+	return "provider " + p.Name
+}
+
+// Why says in a few words what makes mail wait for p, the hardest reason first, and
+// what its rates and its pace are.
+func (p *ProviderLoad) Why(now time.Time) string {
+	why := []string{loadWords[p.State].say(p, now)}
+	if p.State != LoadRate && p.Rate.N+p.RecipientRate.N > 0 {
+		why = append(why, p.rates())
+	}
+	if s := p.slowed(now); s != "" {
+		why = append(why, s)
+	}
+	return strings.Join(why, "; ")
+}
+
+func (p *ProviderLoad) rates() string {
+	s := "rate"
+	for _, r := range []struct {
+		rate Rate
+		of   string
+	}{{p.Rate, ""}, {p.RecipientRate, " recipients"}} {
+		if r.rate.N > 0 {
+			s += " " + r.rate.String() + r.of + ","
+		}
+	}
+	return strings.TrimSuffix(s, ",")
+}
+
+// Keeps says whether mail that comes for p now has to wait.
+func (p *ProviderLoad) Keeps() bool { return p.State != LoadOpen }
+
+func (p *ProviderLoad) slowed(now time.Time) string {
+	if p.SlowedAt.IsZero() {
+		return ""
+	}
+	s := fmt.Sprintf("slowed at %s by %q, now %d of %d connections", clock(p.SlowedAt), ClipTo(Sanitize(p.SlowedBy.String()), 100), p.Limit, p.Most)
+	if p.GrowsAt.After(now) && p.Limit < p.Most {
+		s += ", more " + in(p.GrowsAt, now) + " at the earliest"
+	}
+	return s
+}
+
+func (p *ProviderLoad) since(now time.Time) string {
+	switch {
+	case p.Since.IsZero():
+		return ""
+	case now.Sub(p.Since) > 12*time.Hour:
+		return " since " + p.Since.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	return " since " + clock(p.Since)
+}
+
+// failure names what the last attempt met, without the remedy, which is a field.
+func (p *ProviderLoad) failure() string {
+	if p.Failure.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(" (last: %s)", ClipTo(Sanitize(p.Failure.String()), 160))
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
+
+func in(t, now time.Time) string {
+	d := t.Sub(now)
+	if d < time.Second {
+		return "in a moment"
+	}
+	return "in " + d.Round(time.Second).String()
+}
