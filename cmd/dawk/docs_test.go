@@ -79,6 +79,25 @@ func TestPagesNamedInCode(t *testing.T) {
 	}
 }
 
+// maxWords is what people read in five minutes.
+const maxWords = 1200
+
+// TestPagesAreShort counts the words of each page. What is looked up and not
+// read is not counted: tables and examples.
+func TestPagesAreShort(t *testing.T) {
+	for _, page := range pagesOf(t) {
+		words := 0
+		for line := range strings.Lines(withoutCode(read(t, page))) {
+			if !strings.HasPrefix(line, "|") {
+				words += len(strings.Fields(line))
+			}
+		}
+		if words > maxWords {
+			t.Errorf("%s has %d words beside tables and examples, more than %d: shorten it, or make it two pages", page, words, maxWords)
+		}
+	}
+}
+
 func read(t *testing.T, file string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)
