@@ -28,6 +28,11 @@ func TestRepliesAboutTheAccountHoldTheRoute(t *testing.T) {
 		{"rcpt", "504 5.5.2 <relay>: Helo command rejected: need fully-qualified hostname", "hostname"},
 		{"ehlo", "421 4.7.0 Try again later, closing connection. (EHLO)", "hostname"},
 		{"mail", "550 5.7.1 Invalid credentials for relay", "hostname"},
+		{"mail", "530 5.7.0 Authentication required", "set user"},
+		{"mail", "530 Must issue SMTP AUTH command first", "set user"},
+		{"rcpt", "530 5.7.1 log in first", "set user"},
+		{"rcpt", "550 5.7.1 authentication required", "set user"},
+		{"dot", "530 5.7.57 Client not authenticated to send mail", "set user"},
 	} {
 		tr, srv, h := openHost(t, mxtest.Config{}, time.Hour)
 		if err := srv.Script(c.event, c.reply, 1); err != nil {
@@ -89,6 +94,51 @@ func TestOneBadMessageIsReturned(t *testing.T) {
 	}
 	if len(h.told) != 2 || !h.told[0] || h.told[1] || len(tr.HeldRoutes()) != 0 {
 		t.Errorf("told %v, held %v", h.told, tr.HeldRoutes())
+	}
+}
+
+// Many messages of one identity that the smart host refuses in such words hold
+// others' mail once; each of them waits alone, then is returned.
+func TestManyBadMessagesOfAnIdentity(t *testing.T) {
+	tr, srv, h := openHost(t, mxtest.Config{}, time.Nanosecond)
+	deliver := func(id uint64, identity, to string) relay.Result {
+		t.Helper()
+		job := task(t, letter, to)
+		job.Message.ID, job.Message.Identity = relay.QueueID{Key: id}, identity
+		return tr.Deliver(t.Context(), job)
+	}
+	if err := srv.Script("rcpt:*@bad.test", "554 5.7.1 Relay access denied", 0); err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(20) {
+		bad := deliver(10+i, "shop", "x@bad.test")
+		if bad.Replies[0].Permanent() || bad.HeldSince.IsZero() == (i == 0) {
+			t.Fatalf("bad message %d: %+v", i, bad)
+		}
+		if r := deliver(100+i, "office", "b@good.test"); !r.Replies[0].Positive() {
+			t.Fatalf("good message %d: %+v", i, r)
+		}
+	}
+	if r := deliver(10, "shop", "x@bad.test"); !r.Replies[0].Permanent() || r.Replies[0].Code != 554 {
+		t.Errorf("the second time: %+v", r)
+	}
+	if len(h.told) != 2 {
+		t.Errorf("told %v", h.told)
+	}
+}
+
+// A recipient that is refused beside others who are taken is no trouble of the
+// account, but waits once before the refusal stands.
+func TestOneRecipientHoldsNothing(t *testing.T) {
+	tr, srv, _ := openHost(t, mxtest.Config{}, time.Nanosecond)
+	if err := srv.Script("rcpt:*@bad.test", "554 5.7.1 Relay access denied", 0); err != nil {
+		t.Fatal(err)
+	}
+	job := task(t, letter, "x@bad.test", "y@bad.test", "b@good.test")
+	job.Message.ID.Key = 1
+	r := tr.Deliver(t.Context(), job)
+	if !r.HeldSince.IsZero() || len(tr.HeldRoutes()) != 0 || r.Replies[0].Permanent() || r.Replies[1].Permanent() || !r.Replies[2].Positive() {
+		t.Errorf("%+v", r)
 	}
 }
 

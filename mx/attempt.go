@@ -35,8 +35,9 @@ type attempt struct {
 	bare     bool // a server refused parameters: none gets those that the mail can do without
 	lockstep bool // a server could not take commands ahead of their time: none gets them
 	charged  bool // a transaction was begun
+	split    bool // a server minded the number of recipients late: they went in smaller transactions
 	seven    sevenBit
-	enough   bool // the smart host says that we send too much: no other host is tried
+	enough   bool // the server says that we send too much: no other host is tried
 }
 
 func (a *attempt) all() []int {
@@ -94,7 +95,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 	}
 	pol := a.t.policy(a.task.Message, r)
 	if pol.route != "" {
-		if why, since, shut := r.gate.Shut(time.Now(), a.t.cfg.HoldProbe, a.task.Message.ID); shut {
+		if why, since, shut := r.gate.Shut(time.Now(), a.t.cfg.HoldProbe, a.mail(rest)); shut {
 			a.res.Route = r.Name
 			a.turnBack(rest, why, since)
 			return
@@ -110,7 +111,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 	if len(rest) > 0 {
 		verdict := relay.Summary(w.failures)
 		if pol.route != "" && loginTrouble(verdict) && a.use.Ctx.Err() == nil {
-			a.res.HeldSince = a.t.hold(r, relay.QueueID{}, verdict)
+			a.res.HeldSince = a.t.hold(r, shaping.Mail{}, false, verdict).Since
 		}
 		for _, i := range rest {
 			a.judge(i, verdict)
@@ -140,12 +141,11 @@ func (t *Transport) policy(m *relay.Message, r *compiled) policy {
 	if r != nil {
 		p.Level = r.TLS
 		if p.mx = len(r.Via) == 0; !p.mx {
-			p.route = r.Name
+			p.route, p.account = r.Name, r.first.Name
 		}
 		if r.Known() {
 			p.User, p.Password, p.certificate = r.User, r.Password, r.Certificate
 			p.Auth, p.credential, p.Token, p.Provider = r.Auth, r.Credential, r.Token, r.Provider
-			p.account = r.first.Name
 		}
 	}
 	switch {
@@ -240,7 +240,7 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 	}
 	batch := s.rest[:a.batchSize(c, s.rest)]
 	content, _ := a.contentFor(c) // judgeUnfit has seen it
-	tx := &smtpclient.Transaction{M: a.msg, Content: content, Rcpts: make([]*relay.Recipient, len(batch))}
+	tx := &smtpclient.Transaction{M: a.msg, Content: content, Split: a.split, Rcpts: make([]*relay.Recipient, len(batch))}
 	// An LMTP server delivers: it is we who tell the sender (RFC 3461 §5.2.3).
 	c.Bare, c.Lockstep = c.Bare || a.bare, c.Lockstep || a.lockstep
 	tx.Opts.DSN = c.Ext.DSN && !c.Bare && !c.Peer.LMTP
@@ -255,6 +255,8 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 	}
 	a.res.Unknown = a.res.Unknown || tx.Unknown
 	a.bare, a.lockstep = a.bare || tx.NoParams, a.lockstep || c.Lockstep
+	a.enough = a.enough || a.split && tx.Fewer > 0 // no host takes it at once
+	a.split = a.split || tx.TooMany && tx.Fewer > 0
 	if tx.Confused || tx.Fewer > 0 {
 		a.t.hosts.Learn(c.Peer.String(), shaping.Habits{Lockstep: tx.Confused, Recipients: tx.Fewer})
 	}
@@ -284,7 +286,7 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 	if s.failure = tx.Trouble; tx.NoReset && s.progress {
 		s.failure = relay.Reply{} // the others go on a new connection
 	}
-	if tx.TooMany {
+	if tx.TooMany || tx.Fewer > 0 {
 		c.Ext.RcptMax = cmp.Or(tx.Fewer, len(tx.Accepted))
 	}
 }

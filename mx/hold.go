@@ -1,8 +1,10 @@
 package mx
 
 import (
+	"slices"
 	"time"
 
+	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
 	"dawk/relay"
 	"dawk/relay/replies"
@@ -43,14 +45,25 @@ func (t *Transport) free(r *compiled) {
 	}
 }
 
-// hold holds r for what m heard, or a login where m is zero. since is zero where
-// that is about m alone.
-func (t *Transport) hold(r *compiled, m relay.QueueID, why relay.Reply) (since time.Time) {
-	since, first := r.gate.Hold(time.Now(), t.cfg.HoldProbe, m, why)
-	if first {
+// hold judges a reply about the account of r that m heard, or a login where m is
+// zero: see shaping.Gate.
+func (t *Transport) hold(r *compiled, m shaping.Mail, taken bool, why relay.Reply) shaping.Verdict {
+	v := r.gate.Hold(time.Now(), t.cfg.HoldProbe, m, taken, why)
+	if v.First {
 		t.cfg.OnHold(r.Name, true, why)
 	}
-	return since
+	return v
+}
+
+// mail is what the attempt brings to a route for some recipients.
+func (a *attempt) mail(some []int) shaping.Mail {
+	m := shaping.Mail{ID: a.task.Message.ID, Sources: []string{"identity " + a.task.Message.Identity}}
+	for _, i := range some {
+		if d := "domain " + a.t.domain(a.recipient(i).Path); !slices.Contains(m.Sources, d) {
+			m.Sources = append(m.Sources, d)
+		}
+	}
+	return m
 }
 
 // loginTrouble says whether a session failed for its login, and not for a
@@ -81,53 +94,75 @@ func (a *attempt) learn(r *compiled, s *sessionResult, tried []int) {
 	if a.use.Ctx.Err() != nil {
 		return // it is we who broke off
 	}
-	var denied []int
-	taken := false
+	var refused, blamed, denied []int
+	h := heard{r: r}
 	for _, i := range tried {
 		if reply := a.res.Replies[i]; reply.Code >= 400 {
-			var cause relay.Cause
-			if a.res.Replies[i], cause = a.heed(r, reply); cause == relay.CauseSender && reply.Permanent() {
-				denied = append(denied, i)
+			refused = append(refused, i)
+			if reply.Stage == relay.StageRcpt && replies.Account(r.Provider, false, reply).Cause == relay.CauseLogin {
+				blamed = append(blamed, i)
 			}
 		} else if reply.Positive() {
-			taken = true
+			h.taken = true
 			r.budget.Sent(time.Now(), 1)
 		}
 	}
-	switch {
-	case s.failure.Code >= 400 && s.failure.Stage != relay.StageAuth:
-		s.failure, _ = a.heed(r, s.failure)
-	case s.failure.Code/100 == 4 && s.failure.Stage == relay.StageAuth:
-		s.failure, _ = a.heed(r, s.failure)
+	for _, i := range refused {
+		var cause relay.Cause
+		if a.res.Replies[i], cause = a.heed(&h, a.res.Replies[i], blamed); cause == relay.CauseSender && a.res.Replies[i].Permanent() {
+			denied = append(denied, i)
+		}
+	}
+	if f := s.failure; f.Code >= 400 && (f.Stage != relay.StageAuth || f.Code/100 == 4) {
+		s.failure, _ = a.heed(&h, f, nil)
 	}
 	if a.again(r, denied) {
 		s.rest = append(s.rest, denied...)
 	}
-	if s.progress && a.res.HeldSince.IsZero() && r.gate.Passed(a.task.Message.ID, a.res.Began, taken) {
+	if s.progress && a.res.HeldSince.IsZero() && r.gate.Passed(a.res.Began, h.taken) {
 		a.t.free(r)
 	}
 }
 
+// heard is what one session at a smart host told of the account there.
+type heard struct {
+	r       *compiled
+	taken   bool             // it took mail
+	verdict *shaping.Verdict // on all of its replies to mail; nil: none was about the account
+}
+
 // heed reads a reply anew: some are about our account, or about how much we
-// send. One to mail that is about that message alone stands as it is.
-func (a *attempt) heed(r *compiled, reply relay.Reply) (relay.Reply, relay.Cause) {
-	read, rule := replies.Reread(r.Provider, reply)
+// send. One to mail that is about that message alone stands as it is. to are the
+// recipients that were refused for our account.
+func (a *attempt) heed(h *heard, reply relay.Reply, to []int) (relay.Reply, relay.Cause) {
+	read, rule := replies.Reread(h.r.Provider, reply)
 	switch rule.Cause {
 	case relay.CauseLogin:
-		m := a.task.Message.ID
-		if !replies.InTransaction(reply) {
-			m = relay.QueueID{}
-		}
-		since := a.t.hold(r, m, read)
-		if since.IsZero() {
+		v := a.t.account(h, reply, read, a.mail(to))
+		if v.Final {
 			return reply, ""
 		}
-		a.res.HeldSince = since
+		if !v.Since.IsZero() {
+			a.res.HeldSince = v.Since
+		}
 	case relay.CauseThrottle:
 		if rule.Pause > 0 { // else the message alone waits
 			a.enough = true
-			r.budget.Pause(time.Now(), rule.Pause)
+			h.r.budget.Pause(time.Now(), rule.Pause)
 		}
 	}
 	return read, rule.Cause
+}
+
+// account judges a reply about the account: what a session said to mail is
+// judged once.
+func (t *Transport) account(h *heard, reply, read relay.Reply, m shaping.Mail) shaping.Verdict {
+	if !replies.InTransaction(reply) {
+		return t.hold(h.r, shaping.Mail{}, false, read)
+	}
+	if h.verdict == nil {
+		v := t.hold(h.r, m, h.taken, read)
+		h.verdict = &v
+	}
+	return *h.verdict
 }

@@ -201,6 +201,30 @@ func TestTooManyRecipientsToldLate(t *testing.T) {
 	}
 }
 
+// A server that names no number is given a smaller one at each attempt, and the
+// content is sent twice in an attempt at most for that.
+func TestRecipientsAreSplitOnceAnAttempt(t *testing.T) {
+	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.IdleTimeout = -1 })
+	to := make([]string, 100)
+	for i := range to {
+		to[i] = fmt.Sprintf("r%d@b.test", i)
+	}
+	w.script("dot", "554 too many recipients", 4) // it takes twelve
+	for attempt, refused := range []int{2, 2, 0} {
+		before := len(w.srv.Commands())
+		res := w.deliver(task(t, letter, to...))
+		sent := 0
+		for _, c := range w.srv.Commands()[before:] {
+			if strings.HasSuffix(c, "DATA") {
+				sent++
+			}
+		}
+		if positive := res.Replies[99].Positive(); positive != (refused == 0) || refused > 0 && (sent != refused || !deferred(res) || res.Replies[99].Status.String() != "4.5.3") {
+			t.Errorf("attempt %d: sent %d times, %v", attempt+1, sent, res.Replies[99])
+		}
+	}
+}
+
 // A server that minds the number of recipients whatever it is has the last word.
 func TestTooManyRecipientsForEver(t *testing.T) {
 	w := newWorld(t, mxtest.Config{}, nil)

@@ -115,7 +115,9 @@ func TestANoticeIsOfferedByEachRoute(t *testing.T) {
 
 // Probe finds out which smart hosts take no mail without a sender.
 func TestProbeTriesTheNullSender(t *testing.T) {
-	for line, refused := range map[string]bool{"mail:<> 501 no": true, "rcpt 550 blank sender": true, "rcpt 550 5.1.1 no such user": false, "mail:<> 451 later": false} {
+	for line, refused := range map[string]bool{"mail:<> 501 no": true, "rcpt 550 blank sender": true, "rcpt 550 5.1.1 no such user": false, "mail:<> 451 later": false,
+		"rcpt 554 5.7.1 Relay access denied": false, "rcpt 550 5.7.1 blocked using a list": false, "rcpt 550 5.1.7 no sender": true, "mail:<> 550 not without one": true,
+		"mail:<> 530 5.7.0 Authentication required": false, "mail:<> 550 your account has been suspended": false, "mail:<> 554 5.7.1 your IP is on a blocklist": false} {
 		tr, srv, _ := openHost(t, mxtest.Config{}, 0)
 		event, says, _ := strings.Cut(line, " ")
 		if err := srv.Script(event, says, 0); err != nil {

@@ -88,10 +88,24 @@ func (t *Transport) family(r *compiled) string {
 // literalHost is the host of mail to user@[address].
 func (t *Transport) literalHost(a netip.Addr, ip string) *host {
 	h := &host{name: a.String(), port: uint16(t.cfg.Port), addrs: []netip.Addr{a}}
-	if (ip == "4" || ip == "6") && (ip == "4") != a.Unmap().Is4() {
-		h.err = &dns.Error{Name: h.name, Type: "address", Trouble: dns.NoData, Detail: "ip = \"" + ip + "\" leaves its family out"}
+	if !inFamily(a, ip) {
+		h.err = leftOut(h.name, ip)
 	}
 	return h
+}
+
+// inFamily says whether ip, as in Config.IP, lets mail go to a.
+func inFamily(a netip.Addr, ip string) bool {
+	return ip != "4" && ip != "6" || (ip == "4") == a.Unmap().Is4()
+}
+
+// leftOut is why a host has no address where it has some, of the family that a
+// setting of ours leaves out. Mail for it is returned, as Postfix does with
+// inet_protocols = ipv4: waiting would not bring the family, and the sender learns
+// the reason at once. The reply names the setting, so that nobody looks for the
+// fault at the receiver.
+func leftOut(name, ip string) error {
+	return &dns.Error{Name: name, Type: "address", Trouble: dns.NoData, Detail: fmt.Sprintf("its addresses are of the family that the setting ip = %q of this relay leaves out", ip)}
 }
 
 // planVia lists the addresses of a route's hosts.
@@ -198,14 +212,23 @@ func (t *Transport) resolveHost(ctx context.Context, h *host) {
 		return
 	}
 	if h.name == "localhost" { // RFC 6761 §6.3: never asked of DNS
-		h.addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+		h.addrs = slices.DeleteFunc([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, func(a netip.Addr) bool { return !inFamily(a, cmp.Or(h.ip, t.cfg.IP)) })
 		return
 	}
 	if _, err := relay.NormalizeDomain(h.name); err != nil {
 		h.err = &dns.Error{Name: h.name, Type: "A", Trouble: dns.NXDomain, Detail: "not a host name"}
 		return
 	}
-	answer, err := t.cfg.Resolver.LookupAddrs(ctx, h.name, cmp.Or(h.ip, t.cfg.IP))
+	ip := cmp.Or(h.ip, t.cfg.IP)
+	answer, err := t.cfg.Resolver.LookupAddrs(ctx, h.name, ip)
+	if err != nil && !dns.Temporary(err) && (ip == "4" || ip == "6") {
+		switch _, other := t.cfg.Resolver.LookupAddrs(ctx, h.name, "both"); {
+		case other == nil:
+			err = leftOut(h.name, ip)
+		case dns.Temporary(other): // nobody knows yet what to tell
+			err = other
+		}
+	}
 	h.addrs, h.err = answer.Records, err
 	h.secure = err == nil && answer.Secure
 	if answer.Name != h.name {
@@ -279,6 +302,10 @@ func hostFailure(h *host, of string, byMX bool) relay.Reply {
 	}
 	status := relay.Status{Class: 5, Subject: 4, Detail: 4} // RFC 3463: unable to route
 	if h.name == of {
+		var e *dns.Error
+		if errors.As(h.err, &e) && e.Detail != "" {
+			return relay.Failure(relay.StageDNS, status, "the domain %s has no MX record, and no address that can be used (%v)", of, h.err)
+		}
 		return relay.Failure(relay.StageDNS, status, "the domain %s has neither an MX nor an address record", of)
 	}
 	if !byMX {
@@ -292,7 +319,7 @@ func hostFailure(h *host, of string, byMX bool) relay.Reply {
 // network denies MX for names whose address it knows.
 func (t *Transport) denied(ctx context.Context, domain, ip string, proven bool) ([]*host, relay.Reply) {
 	if !proven {
-		answer, err := t.cfg.Resolver.LookupAddrs(ctx, domain, ip)
+		answer, err := t.cfg.Resolver.LookupAddrs(ctx, domain, "both") // whether it exists is no matter of our family
 		within := func(a netip.Addr) bool {
 			return slices.ContainsFunc(t.cfg.AllowNetworks, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 		}

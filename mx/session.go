@@ -10,7 +10,6 @@ import (
 
 	"dawk/mx/connpool"
 	"dawk/mx/dial"
-	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
@@ -22,7 +21,7 @@ type policy struct {
 	smtpclient.Login
 	mx         bool   // found by MX: refused addresses and loops are looked for
 	route      string // name of the route with `via`; "" by MX
-	account    string // the first route to the same mailbox, whose connections serve all of them
+	account    string // with `via`: the first route to the same mailbox, whose connections serve all of them
 	credential smtpclient.Credential
 	source     *dial.Source // nil: what the system chooses
 
@@ -97,21 +96,25 @@ func (t *Transport) openAs(u *use, tg target, p policy) (*connpool.Conn, relay.R
 	}
 	if again, ok := p.Again(try, u.tlsErr, u.tlsVersion); ok {
 		t.cfg.Log.Debug("TLS failed, trying it in another way", "host", tg.Host, "addr", tg.Addr, "reply", bad.String())
-		first := u.tlsErr
+		first, version := u.tlsErr, u.tlsVersion
 		c, worse := t.begin(u, tg, p, &again)
 		switch {
 		case c != nil && c.TLS != "":
 			c.Retried(tlspolicy.TrySecond, tg.String()+": "+bad.String())
-			if tlspolicy.NeedsClassical(first, c.Nc.(*tls.Conn).ConnectionState()) {
-				t.hosts.Learn(tg.String(), shaping.Habits{Classical: true})
-			}
+			helped := !try.Classical && tlspolicy.ClassicalHelped(first, version, c.Nc.(*tls.Conn).ConnectionState())
+			t.hosts.LearnClassical(tg.String(), helped)
 			return c, worse
 		case c != nil: // it does not offer TLS any more
 			c.Retried(tlspolicy.TryClear, tg.String()+": "+bad.String())
 			return c, worse
-		}
-		if bad = worse; bad.Stage != relay.StageTLS || u.Ctx.Err() != nil {
-			return nil, bad
+		case u.Ctx.Err() != nil:
+			return nil, worse
+		case beforeTLS(worse, u.tlsVersion): // turned away, which says nothing of TLS: the order goes on
+			u.tlsErr = first
+		case worse.Stage != relay.StageTLS:
+			return nil, worse
+		default:
+			bad = worse
 		}
 	}
 	if p.Level > tlspolicy.LevelOpportunistic || tg.Implicit || errors.Is(u.tlsErr, tlspolicy.ErrInjected) {
@@ -123,6 +126,11 @@ func (t *Transport) openAs(u *use, tg target, p policy) (*connpool.Conn, relay.R
 		c.Retried(tlspolicy.TryClear, tg.String()+": "+bad.String())
 	}
 	return c, worse
+}
+
+// beforeTLS says whether a connection failed before TLS could be begun on it.
+func beforeTLS(bad relay.Reply, version uint16) bool {
+	return bad.Stage == relay.StageConnect || bad.Stage == relay.StageGreeting || bad.Stage == relay.StageEHLO && version == 0
 }
 
 // begin is open with one try at TLS, or without TLS.

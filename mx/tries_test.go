@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 
@@ -134,5 +135,95 @@ func TestSecondTryIsNotForCertificates(t *testing.T) {
 	res := w.deliver(task(t, letter, "x@b.test"))
 	if !deferred(res) || w.srv.Sessions() != 1 {
 		t.Errorf("%+v, %d sessions", res, w.srv.Sessions())
+	}
+}
+
+// TestWhatHelpedIsLearned: that a host needs classical groups is learned where they
+// may have helped, and forgotten where they did not.
+func TestWhatHelpedIsLearned(t *testing.T) {
+	cert := rsaCertificate(t, "mx.b.test")
+	var hellos []bool // whether each offered a hybrid group
+	note := func(c *tls.Config, mind func(*tls.ClientHelloInfo) bool) {
+		c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			hellos = append(hellos, slices.Contains(h.SupportedCurves, tls.X25519MLKEM768))
+			if mind != nil && mind(h) {
+				h.Conn.Close()
+			}
+			return nil, nil
+		}
+	}
+	for _, c := range []struct {
+		name string
+		tls  func(*tls.Config)
+		want []bool // for three attempts
+	}{
+		{"TLS 1.2 helps", func(c *tls.Config) {
+			note(c, nil)
+			c.VerifyConnection = func(cs tls.ConnectionState) error {
+				if cs.Version == tls.VersionTLS13 {
+					return errors.New("not in this version")
+				}
+				return nil
+			}
+		}, []bool{true, false, true, false, true, false}},
+		{"classical groups help", func(c *tls.Config) {
+			note(c, func(h *tls.ClientHelloInfo) bool { return slices.Contains(h.SupportedCurves, tls.X25519MLKEM768) })
+		}, []bool{true, false, false, false}},
+		{"no name helps, and nobody says so", func(c *tls.Config) {
+			note(c, func(h *tls.ClientHelloInfo) bool { return h.ServerName != "" })
+		}, []bool{true, false, false, false, true, false}},
+		{"no name helps", func(c *tls.Config) {
+			note(c, nil)
+			c.Certificates = nil
+			c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				if h.ServerName != "" {
+					return nil, nil // "unrecognized name"
+				}
+				return cert, nil
+			}
+		}, []bool{true, false, true, false, true, false}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			hellos = nil
+			w := newWorld(t, mxtest.Config{Certificate: cert, TLS: c.tls}, func(m *mx.Config) {
+				m.TLS, m.IdleTimeout = tlspolicy.LevelOpportunistic, -1
+			})
+			for range 3 {
+				if res := w.deliver(task(t, letter, "x@b.test")); !res.Replies[0].Positive() || res.TLS == "" {
+					t.Errorf("%+v", res)
+				}
+			}
+			if !slices.Equal(hellos, c.want) {
+				t.Errorf("ClientHellos with hybrid groups: %v, want %v", hellos, c.want)
+			}
+		})
+	}
+}
+
+// TestTurnedAwayAtTheSecondTry: a connection that is turned away before TLS says
+// nothing of TLS: the clear comes next, and only where it may.
+func TestTurnedAwayAtTheSecondTry(t *testing.T) {
+	for level, clear := range map[string]bool{"opportunistic": true, "required": false, "dane": false} {
+		for _, away := range []string{"421 4.3.2 too many connections", "554 5.7.1 not again", "drop"} {
+			cert := rsaCertificate(t, "mx.b.test")
+			w := newWorld(t, mxtest.Config{Certificate: cert}, func(c *mx.Config) {
+				c.IdleTimeout, c.DANE = -1, true
+				c.TLS, _ = tlspolicy.ParseLevel(level)
+			})
+			w.dns.Authentic(true)
+			if level == "dane" {
+				if err := w.dns.Add(fmt.Sprintf("_%d._tcp.mx.b.test. %s", w.srv.Port(), tlsa(t, 3, 1, 1, cert.Certificate[0]))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.script("tls", "drop", 0)
+			w.script("connect", "220 hello", 1)
+			w.script("connect", away, 1)
+			res := w.deliver(task(t, letter, "x@b.test"))
+			if clear && (!res.Replies[0].Positive() || res.TLSTry != "clear" || w.srv.Sessions() != 3) ||
+				!clear && (!deferred(res) || said(w.srv, "MAIL") || res.Replies[0].Stage != relay.StageTLS) {
+				t.Errorf("%s, %s: %+v, %d sessions", level, away, res, w.srv.Sessions())
+			}
+		}
 	}
 }

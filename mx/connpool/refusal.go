@@ -38,7 +38,8 @@ func wantsTLS(r relay.Reply) bool {
 // wantsLogin says whether a 530 is about a login (RFC 4954 §6), whose code it
 // shares. A smart host's word on our account must be left to what holds its route.
 func (c *Conn) wantsLogin(r relay.Reply) bool {
-	return r.Code == 530 && mentions(r, "authenticat") && !mentions(r, "starttls")
+	return r.Code == 530 && !mentions(r, "starttls") &&
+		(mentions(r, "authenticat") || mentions(r, "smtp auth") || mentions(r, "auth command") || mentions(r, "log in") || mentions(r, "login"))
 }
 
 func mentions(r relay.Reply, word string) bool {

@@ -8,104 +8,146 @@ import (
 )
 
 const (
-	// yield is how long the message that brought a hold on lets others probe,
-	// from when another was last turned back.
+	// yield is how long mail that may have brought a hold on lets other mail probe,
+	// from when that was last turned back.
 	yield = time.Hour
-	// maxBlamed is how many such messages a route remembers.
-	maxBlamed = 64
+	// passing is how long mail that was taken shows that the account is in order.
+	passing = time.Hour
+	// blamedFor is how long it is remembered who brought a hold on.
+	blamedFor = 24 * time.Hour
+	// maxBlamed is how many messages, and how many identities and domains, a route
+	// remembers in either generation.
+	maxBlamed = 1000
 )
 
 // Gate holds a route whose account at the smart host is in trouble. Mail of the
 // route is then not offered, but for one attempt in a while that probes.
 //
-// A reply to mail may hold a route, too, and that mail may be the only one that
-// gets it. Hence another message probes where there is one; and what a message
-// brings on twice, while others were taken, is about that message alone.
+// A reply to mail may hold a route, too, and it may be about that mail alone.
+// Hence mail that nobody blames probes before other mail. Whoever brought a hold
+// on, an identity or the domain of a recipient, brings on no other while mail is
+// taken: its messages wait alone. And what a message hears twice, while others
+// were taken, is about that message.
 type Gate struct {
 	mu    sync.Mutex
-	since time.Time     // zero: it is open
-	why   relay.Reply   // what held it last
-	last  time.Time     // when that was
-	by    relay.QueueID // the message that it was the reply to; zero: a login, or nobody knows
-	knock time.Time     // when the next attempt may try
+	since time.Time   // zero: it is open
+	why   relay.Reply // what held it last
+	last  time.Time   // when that was
+	mail  bool        // it was the reply to mail; else to a login
+	knock time.Time   // when the next attempt may try
 
-	others time.Time                   // when a message other than by was turned back last
-	taken  time.Time                   // when the newest attempt began whose mail was taken
-	blamed map[relay.QueueID]time.Time // messages that brought a hold on, and when
+	turned   [ranks]time.Time                 // when mail of each rank was turned back last
+	taken    time.Time                        // when the newest attempt began whose mail was taken
+	messages recent[relay.QueueID, time.Time] // those that heard of trouble, and when
+	sources  recent[string, time.Time]        // those of the Mail that brought a hold on, and when
+}
+
+// Mail is what an attempt brings.
+type Mail struct {
+	ID      relay.QueueID
+	Sources []string // the identity and the domains that its trouble may come from
+}
+
+// The ranks of mail, from the one that tells most of the account.
+const (
+	unblamed = iota
+	ofBlamed // its identity or a domain of its brought a hold on
+	blamed   // it has heard of trouble itself
+	ranks
+)
+
+func (g *Gate) rank(m Mail) int {
+	if _, heard := g.messages.get(m.ID); heard {
+		return blamed
+	}
+	for _, s := range m.Sources {
+		if _, known := g.sources.get(s); known {
+			return ofBlamed
+		}
+	}
+	return unblamed
 }
 
 // Shut says whether an attempt for m has to turn back, and why. One that may
 // probe keeps others from it for a while.
-func (g *Gate) Shut(now time.Time, every time.Duration, m relay.QueueID) (why relay.Reply, since time.Time, shut bool) {
+func (g *Gate) Shut(now time.Time, every time.Duration, m Mail) (why relay.Reply, since time.Time, shut bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.since.IsZero() {
 		return relay.Reply{}, time.Time{}, false
 	}
-	early := now.Before(g.knock)
-	if m != g.by && early {
-		g.others = now
+	rank := g.rank(m)
+	if shut = now.Before(g.knock); shut {
+		g.turned[rank] = now
 	}
-	if early || m == g.by && now.Sub(g.others) < yield {
+	for _, at := range g.turned[:rank] {
+		shut = shut || now.Sub(at) < yield
+	}
+	if shut {
 		return g.why, g.since, true
 	}
 	g.knock = now.Add(every)
 	return relay.Reply{}, time.Time{}, false
 }
 
-// Hold shuts the gate for what m heard, or a login where m is zero; first is
-// true if it was open. It does not when that is about m alone; since is zero then.
-func (g *Gate) Hold(now time.Time, every time.Duration, m relay.QueueID, why relay.Reply) (since time.Time, first bool) {
+// Verdict is what a reply about the account comes to.
+type Verdict struct {
+	Since time.Time // the route is held since then; zero: it is not held for this reply
+	First bool      // it was not held before
+	Final bool      // the reply is about that message, and stands; else the mail waits
+}
+
+// Hold judges a reply about the account that m heard, or a login where m is
+// zero, and shuts the gate for it unless it seems to be about m alone. taken:
+// other recipients of m were accepted in the same session.
+func (g *Gate) Hold(now time.Time, every time.Duration, m Mail, taken bool, why relay.Reply) Verdict {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m != (relay.QueueID{}) {
-		if at, again := g.blamed[m]; again && g.taken.After(at) {
-			return time.Time{}, false
+	mail := m.ID != (relay.QueueID{})
+	if mail {
+		at, again := g.messages.get(m.ID)
+		if again && g.taken.After(at) {
+			return Verdict{Final: true}
 		}
-		g.blame(m, now)
-		if g.by != (relay.QueueID{}) && g.by != m {
-			g.others = now // the one before waits
+		g.messages.put(m.ID, now, maxBlamed, blamedFor)
+		if taken || !again && g.excused(now, m) {
+			return Verdict{}
+		}
+		for _, s := range m.Sources {
+			g.sources.put(s, now, maxBlamed, blamedFor)
 		}
 	}
-	if first = g.since.IsZero(); first {
+	v := Verdict{First: g.since.IsZero()}
+	if v.First {
 		g.since = now
 	}
-	g.why, g.last, g.by, g.knock = why, now, m, now.Add(every)
-	return g.since, first
+	g.why, g.last, g.mail, g.knock = why, now, mail, now.Add(every)
+	v.Since = g.since
+	return v
 }
 
-// blame remembers m, and forgets the oldest where there are too many.
-func (g *Gate) blame(m relay.QueueID, now time.Time) {
-	if g.blamed == nil {
-		g.blamed = make(map[relay.QueueID]time.Time)
-	}
-	g.blamed[m] = now
-	if len(g.blamed) <= maxBlamed {
-		return
-	}
-	oldest := m
-	for id, at := range g.blamed {
-		if at.Before(g.blamed[oldest]) {
-			oldest = id
+// excused says whether m comes from where a hold came from that was no trouble
+// of the account: mail was taken since, and lately.
+func (g *Gate) excused(now time.Time, m Mail) bool {
+	for _, s := range m.Sources {
+		if at, known := g.sources.get(s); known && g.taken.After(at) && now.Sub(g.taken) < passing {
+			return true
 		}
 	}
-	delete(g.blamed, oldest)
+	return false
 }
 
-// Passed notes an attempt for m, begun at a time, that the host gave verdicts
-// to, and took if taken. It says whether the gate may open: only an attempt that
+// Passed notes an attempt, begun at a time, whose mail the host gave verdicts
+// on, and took if taken. It says whether the gate may open: only an attempt that
 // began after the hold tells, and where mail brought it on, only mail that was
 // taken.
-func (g *Gate) Passed(m relay.QueueID, began time.Time, taken bool) bool {
+func (g *Gate) Passed(began time.Time, taken bool) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if taken {
-		delete(g.blamed, m)
-		if began.After(g.taken) {
-			g.taken = began
-		}
+	if taken && began.After(g.taken) {
+		g.taken = began
 	}
-	return !g.since.IsZero() && began.After(g.last) && (taken || g.by == relay.QueueID{})
+	return !g.since.IsZero() && began.After(g.last) && (taken || !g.mail)
 }
 
 // Held says whether it is shut.
@@ -126,6 +168,6 @@ func (g *Gate) Open() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	was := !g.since.IsZero()
-	g.since, g.why, g.by = time.Time{}, relay.Reply{}, relay.QueueID{}
+	g.since, g.why, g.mail, g.turned = time.Time{}, relay.Reply{}, false, [ranks]time.Time{}
 	return was
 }

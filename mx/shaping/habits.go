@@ -31,16 +31,27 @@ func (h *Hosts) Get(host string) Habits {
 	return habits
 }
 
-// Learn adds to what is known of a host. A lower number of recipients counts.
+// Learn adds to what is known of how a host takes commands and recipients. A
+// lower number of recipients counts.
 func (h *Hosts) Learn(host string, more Habits) {
 	h.known.update(host, maxHosts, habitsFor, func(old Habits) Habits {
-		old.Classical = old.Classical || more.Classical
 		old.Lockstep = old.Lockstep || more.Lockstep
 		if more.Recipients > 0 && (old.Recipients == 0 || more.Recipients < old.Recipients) {
 			old.Recipients = more.Recipients
 		}
 		return old
 	})
+}
+
+// LearnClassical notes whether a host needs classical groups, as its last second
+// try of TLS showed.
+func (h *Hosts) LearnClassical(host string, needs bool) {
+	if needs != h.Get(host).Classical {
+		h.known.update(host, maxHosts, habitsFor, func(old Habits) Habits {
+			old.Classical = needs
+			return old
+		})
+	}
 }
 
 // recent remembers values for a time, in two generations of at most so many: the

@@ -12,7 +12,8 @@ import (
 func TestHabitsEndAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h Hosts
-		h.Learn("mx", Habits{Classical: true, Recipients: 5})
+		h.LearnClassical("mx", true)
+		h.Learn("mx", Habits{Recipients: 5})
 		time.Sleep(23 * time.Hour)
 		h.Learn("mx", Habits{Lockstep: true, Recipients: 9})
 		if got := h.Get("mx"); got != (Habits{Classical: true, Lockstep: true, Recipients: 5}) {

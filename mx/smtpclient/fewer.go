@@ -22,11 +22,18 @@ func (t *Transaction) tooMany(r relay.Reply) bool {
 
 // fewer says whether a server minds the number of recipients only after it has
 // accepted them, at DATA or behind the final dot. They have no verdict then, and
-// go again in smaller transactions.
+// go again in smaller transactions: once in an attempt, since each time costs
+// the whole content. Where the number was still too large they wait, and the next
+// attempt begins with a smaller one.
 func (t *Transaction) fewer(r relay.Reply) bool {
 	most, minds := replies.Recipients(r, len(t.Accepted))
-	if minds {
-		t.TooMany, t.Fewer = true, most
+	if !minds {
+		return false
 	}
-	return minds
+	t.Fewer = most
+	if t.TooMany = !t.Split; t.Split {
+		t.Trouble = t.c.Named(relay.Failure(r.Stage, relay.Status{Class: 4, Subject: 5, Detail: 3},
+			"the server takes fewer recipients at a time, and at most %d are sent at a time from the next attempt on: %s", most, r.String()))
+	}
+	return true
 }

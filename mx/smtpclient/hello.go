@@ -65,13 +65,13 @@ func (c *Conn) TryNull(to relay.Path) relay.Reply {
 	return relay.Reply{}
 }
 
-// refusedNull is the refusal; one of a mailbox is none, and neither is silence.
+// refusedNull is the refusal, where it is for want of a sender; silence is none.
 func (c *Conn) refusedNull(r WireReply, stage relay.Stage, err error) relay.Reply {
 	if err != nil {
 		return relay.Reply{}
 	}
 	reply := c.Named(r.Reply(stage))
-	if stage == relay.StageRcpt && replies.Classify(reply) == replies.BadAddress {
+	if !replies.WantsSender(reply) {
 		return relay.Reply{}
 	}
 	return reply

@@ -14,6 +14,7 @@ type Transaction struct {
 	Content relay.Content
 	Rcpts   []*relay.Recipient
 	Opts    Options
+	Split   bool // recipients were sent in smaller transactions in this attempt before
 
 	Replies  []relay.Reply // one for each recipient; zero: no verdict, may be tried again
 	Accepted []int         // by RCPT

@@ -110,15 +110,17 @@ var (
 	ErrInjected = errors.New("the server sent plain text behind its answer to STARTTLS")
 )
 
-// alertUnrecognizedName is "no server of that name here" (RFC 6066 §3). The
-// words are those of crypto/tls, which exports no type for alerts.
-const alertUnrecognizedName = "tls: unrecognized name"
+// Alerts of a server that has read the ClientHello and minds what it asks for:
+// the name, or the way to agree on a key (RFC 8446 §6.2, RFC 6066 §3). The words
+// are those of crypto/tls, which exports no type for alerts.
+var telling = []string{"tls: unrecognized name", "tls: handshake failure", "tls: protocol version not supported", "tls: insufficient security level"}
 
-// NeedsClassical says whether a second try that succeeded shows that the host
-// is in need of classical groups: nothing else that it left out explains the
-// failure of the first.
-func NeedsClassical(first error, cs tls.ConnectionState) bool {
+// ClassicalHelped says whether a second try succeeded for its classical groups:
+// nothing else that it did differently explains the failure of the first, which
+// had come to a version of TLS, or to none (0). A server that had chosen one had
+// taken the ClientHello.
+func ClassicalHelped(first error, version uint16, second tls.ConnectionState) bool {
 	var op *net.OpError
-	named := errors.As(first, &op) && op.Op == "remote error" && op.Err.Error() == alertUnrecognizedName
-	return !named && !slices.Contains(rsaSuites, cs.CipherSuite)
+	told := errors.As(first, &op) && op.Op == "remote error" && slices.Contains(telling, op.Err.Error())
+	return version == 0 && !told && !slices.Contains(rsaSuites, second.CipherSuite)
 }

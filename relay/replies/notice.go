@@ -23,14 +23,21 @@ func Nowhere(r relay.Reply) bool {
 var noSender = regexp.MustCompile(`(?i)<>|\b(blank|null|empty) (envelope )?(sender|(return|reverse)[ -]path)`)
 
 // WantsSender says whether a server refused mail without a sender for that, and
-// so will refuse the next: at MAIL there is little else to refuse but the size,
-// and at RCPT the status or the words are about the sender.
+// so will refuse the next. At MAIL there is little else to refuse, unless the
+// reply says what: the size, our login or account, our address, TLS, or the
+// server's own trouble. At RCPT the status or the words are about the sender.
 func WantsSender(r relay.Reply) bool {
 	switch {
 	case !r.Permanent():
 		return false
+	case r.Stage == relay.StageMail && noSender.MatchString(r.Text):
+		return true
 	case r.Stage == relay.StageMail:
-		return Classify(r) != TooBig
+		switch Classify(r) {
+		case TooBig, Login, TLS, Spam, RateLimited, ServerTrouble:
+			return false
+		}
+		return Account(ProviderOther, false, r).Cause == ""
 	case r.Stage == relay.StageRcpt:
 		about := r.Status.Subject == 1 && (r.Status.Detail == 7 || r.Status.Detail == 8) // RFC 3463: the sender's address
 		return about || noSender.MatchString(r.Text)
