@@ -14,6 +14,7 @@ import (
 
 	"dawk/mx/dial"
 	"dawk/mx/dns"
+	"dawk/mx/nexthop"
 	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
@@ -26,6 +27,12 @@ const (
 	DefaultPort      = 25
 	DefaultHoldProbe = 30 * time.Second
 )
+
+// Hop is a next hop of `via`.
+type Hop = nexthop.Hop
+
+// ParseHop is nexthop.Parse.
+func ParseHop(s string, login bool) (Hop, error) { return nexthop.Parse(s, login) }
 
 // Config is what a Transport needs. Port and IP are checked by who made it. The zero value of each field has a
 // default, but for Hostname and Resolver.
@@ -200,7 +207,7 @@ func (c Config) ValidateRoute(r Route) relay.Faults {
 		if h.ImplicitTLS && level == tlspolicy.LevelOff {
 			faults.Add(key, `via %q is TLS, but tls = "off"`, h.String())
 		}
-		if r.LogsIn() && level != tlspolicy.LevelVerified && !h.loopback() {
+		if r.LogsIn() && level != tlspolicy.LevelVerified && !h.Loopback() {
 			what := "a password"
 			if r.User == "" {
 				what = "a login"

@@ -89,7 +89,7 @@ func (t *Transport) family(r *compiled) string {
 func (t *Transport) literalHost(a netip.Addr, ip string) *host {
 	h := &host{name: a.String(), port: uint16(t.cfg.Port), addrs: []netip.Addr{a}}
 	if !inFamily(a, ip) {
-		h.err = leftOut(h.name, ip)
+		h.err = dns.LeftOut(h.name, ip)
 	}
 	return h
 }
@@ -97,15 +97,6 @@ func (t *Transport) literalHost(a netip.Addr, ip string) *host {
 // inFamily says whether ip, as in Config.IP, lets mail go to a.
 func inFamily(a netip.Addr, ip string) bool {
 	return ip != "4" && ip != "6" || (ip == "4") == a.Unmap().Is4()
-}
-
-// leftOut is why a host has no address where it has some, of the family that a
-// setting of ours leaves out. Mail for it is returned, as Postfix does with
-// inet_protocols = ipv4: waiting would not bring the family, and the sender learns
-// the reason at once. The reply names the setting, so that nobody looks for the
-// fault at the receiver.
-func leftOut(name, ip string) error {
-	return &dns.Error{Name: name, Type: "address", Trouble: dns.NoData, Detail: fmt.Sprintf("its addresses are of the family that the setting ip = %q of this relay leaves out", ip)}
 }
 
 // planVia lists the addresses of a route's hosts.
@@ -219,16 +210,7 @@ func (t *Transport) resolveHost(ctx context.Context, h *host) {
 		h.err = &dns.Error{Name: h.name, Type: "A", Trouble: dns.NXDomain, Detail: "not a host name"}
 		return
 	}
-	ip := cmp.Or(h.ip, t.cfg.IP)
-	answer, err := t.cfg.Resolver.LookupAddrs(ctx, h.name, ip)
-	if err != nil && !dns.Temporary(err) && (ip == "4" || ip == "6") {
-		switch _, other := t.cfg.Resolver.LookupAddrs(ctx, h.name, "both"); {
-		case other == nil:
-			err = leftOut(h.name, ip)
-		case dns.Temporary(other): // nobody knows yet what to tell
-			err = other
-		}
-	}
+	answer, err := t.cfg.Resolver.LookupAddrs(ctx, h.name, cmp.Or(h.ip, t.cfg.IP))
 	h.addrs, h.err = answer.Records, err
 	h.secure = err == nil && answer.Secure
 	if answer.Name != h.name {
@@ -293,7 +275,9 @@ func (h *host) vouched(domain string) bool {
 }
 
 // hostFailure is the verdict on a host without addresses. It is final only if
-// all hosts of the domain end so, and never for the hosts of a route: those are our
+// all hosts of the domain end so, for want of the family of `ip`, too, as with
+// Postfix and inet_protocols = ipv4: waiting would not bring it, and the reply
+// names the setting. It is never final for the hosts of a route: those are our
 // own configuration, or a provider's slip, and not the fault of the mail.
 func hostFailure(h *host, of string, byMX bool) relay.Reply {
 	if dns.Temporary(h.err) {

@@ -6,7 +6,10 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	mdns "github.com/miekg/dns"
 
 	"dawk/mx/dns"
 	"dawk/mx/mxtest"
@@ -84,6 +87,66 @@ func TestSlowServerKeepsTheADBit(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, a, err)
 		}
 	}
+}
+
+// TestSilenceForOneNameKeepsTheADBit: a trusted server that is silent to a question
+// with EDNS0 for as long as it is asked, and takes EDNS0 otherwise, is not believed
+// without the AD bit: DANE would be lost.
+func TestSilenceForOneNameKeepsTheADBit(t *testing.T) {
+	d := startDNS(t, records)
+	d.Authentic(true)
+	d.Fault("", "", mxtest.BareAD)
+	d.Fault("a.test", "", mxtest.DropsEDNS)
+	d.Unsigned("a.test", "A") // nor is the bit set in answers without
+	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := r.LookupAddrs(context.Background(), "a.test", "4"); !dns.Temporary(err) {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := r.LookupAddrs(context.Background(), "four.test", "4"); err != nil || !a.Secure {
+		t.Errorf("the next name: %+v, %v", a, err)
+	}
+}
+
+// TestALookupIsBounded: aliases that each take the servers as long as they may cost
+// no more than one lookup may take.
+func TestALookupIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, asked := time.Now(), 0
+		r, err := dns.NewResolver(dns.Config{Servers: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if asked++; asked%4 != 0 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			ours, theirs := net.Pipe()
+			go func() {
+				defer theirs.Close()
+				var query, reply mdns.Msg
+				packet := make([]byte, 1024)
+				n, err := theirs.Read(packet)
+				if err != nil || query.Unpack(packet[:n]) != nil {
+					return
+				}
+				reply.SetReply(&query)
+				alias, _ := mdns.NewRR(fmt.Sprintf("%s CNAME next-%d.test.", query.Question[0].Name, asked))
+				reply.Answer, reply.RecursionAvailable = []mdns.RR{alias}, true
+				packet, _ = reply.Pack()
+				theirs.Write(packet) //nolint:errcheck // the reader may have given up
+			}()
+			return ours, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, err := r.LookupAddrs(context.Background(), "a.test", "4"); !dns.Temporary(err) {
+			t.Errorf("%+v, %v", a, err)
+		}
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("a lookup took %v", took)
+		}
+	})
 }
 
 // TestCutWithoutTCP: an answer that is cut, and cannot be had whole, is none;

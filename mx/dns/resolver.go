@@ -49,6 +49,7 @@ type Resolver struct {
 
 const (
 	maxInFlight   = 256
+	maxLookup     = 30 * time.Second // of one lookup: all servers, rounds and aliases together
 	maxTTL        = 24 * time.Hour
 	maxNegative   = 3 * time.Hour   // RFC 2308 §5
 	failureTTL    = 5 * time.Second // SERVFAIL, time-outs, negative answers without SOA (RFC 9520 asks for 1 s to 5 min)
@@ -201,9 +202,9 @@ func (r *Resolver) LookupAddrs(ctx context.Context, host, ip string) (Answer[net
 	wg.Wait()
 	switch ip {
 	case "4":
-		return answerOf(res4, shuffled(res4.addrs)), err4
+		return answerOf(res4, shuffled(res4.addrs)), r.leftOut(ctx, host, ip, typeAAAA, err4)
 	case "6":
-		return answerOf(res6, shuffled(res6.addrs)), err6
+		return answerOf(res6, shuffled(res6.addrs)), r.leftOut(ctx, host, ip, typeA, err6)
 	}
 	switch {
 	case err6 != nil && err4 != nil:
@@ -220,6 +221,28 @@ func (r *Resolver) LookupAddrs(ctx context.Context, host, ip string) (Answer[net
 	all.Secure, all.TTL = res6.secure && res4.secure, min(res6.ttl, res4.ttl)
 	all.Mixed = res6.secure != res4.secure
 	return all, nil
+}
+
+// leftOut is the error of a lookup of one family, which tells whether host has
+// addresses of the other.
+func (r *Resolver) leftOut(ctx context.Context, host, ip string, other uint16, err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.Trouble != NoData {
+		return err
+	}
+	switch _, wrong := r.lookup(ctx, host, other); {
+	case wrong == nil:
+		return LeftOut(e.Name, ip)
+	case Temporary(wrong): // nobody knows yet what to tell
+		return wrong
+	}
+	return err
+}
+
+// LeftOut is why a host cannot be used whose addresses are of another family than
+// ip, "4" or "6".
+func LeftOut(host, ip string) error {
+	return &Error{Name: host, Type: "address", Trouble: NoData, Detail: "the setting ip = \"" + ip + "\" of this relay leaves out the family of its addresses"}
 }
 
 // LookupPTR asks for the names of an address.
@@ -261,6 +284,8 @@ func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (result,
 	ch := r.flight.DoChan(fmt.Sprint(typ, " ", q.name), func() (any, error) {
 		r.slots <- struct{}{}
 		defer func() { <-r.slots }()
+		wire, cancel := context.WithTimeout(wire, maxLookup)
+		defer cancel()
 		res := r.resolve(wire, q)
 		r.cache.put(q, res)
 		return res, nil

@@ -88,7 +88,9 @@ func (r *Resolver) try(ctx context.Context, q question, server string, again boo
 // A resolver may set the AD bit in answers with EDNS0 only, and whoever slows it
 // down can make it look as if it dropped such questions: DANE would be lost. So a
 // trusted server that answers without EDNS0 and without the AD bit is asked with
-// EDNS0 once more. By now it knows the answer, and nobody can hold that up.
+// EDNS0 once more. By now it knows the answer, and nobody can hold that up. If it
+// keeps silent even so, it is asked for the root, which each resolver knows: one
+// that answers that with EDNS0 is slow, and what it says without is not believed.
 func (r *Resolver) converse(ctx context.Context, q question, server string, again bool) (*dns.Msg, error) {
 	plain := r.manners.plain(server)
 	if !plain && !again {
@@ -109,6 +111,9 @@ func (r *Resolver) converse(ctx context.Context, q question, server string, agai
 	if r.Trusted() && !reply.AuthenticatedData {
 		if full, err := r.withEDNS(ctx, q, server); err == nil {
 			return full, nil
+		}
+		if _, err := r.withEDNS(ctx, question{"", dns.TypeNS}, server); err == nil {
+			return nil, errors.New("it answers other questions with EDNS0, and this one only without, and without the AD bit")
 		}
 	}
 	r.manners.learn(server, false)

@@ -1,4 +1,6 @@
-package mx
+// Package nexthop knows the forms of `via`: a host, or a socket of this machine,
+// and what is spoken there. It is pure. Begin reading at [Parse].
+package nexthop
 
 import (
 	"fmt"
@@ -30,7 +32,7 @@ const (
 
 const hopForms = "host, host:port, smtps://host:port, lmtp://host:port, lmtp+unix:/path or smtp+unix:/path"
 
-// String is the form that ParseHop reads.
+// String is the form that Parse reads.
 func (h Hop) String() string {
 	hostPort := net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port)))
 	switch {
@@ -46,16 +48,16 @@ func (h Hop) String() string {
 	return hostPort
 }
 
-// loopback says whether the hop is surely this machine.
-func (h Hop) loopback() bool {
+// Loopback says whether the hop is surely this machine.
+func (h Hop) Loopback() bool {
 	a, err := netip.ParseAddr(h.Host)
 	return h.Socket != "" || h.Host == "localhost" || err == nil && a.Unmap().IsLoopback()
 }
 
-// ParseHop reads "host[:port]", "smtps://host[:port]", "lmtp://host[:port]",
+// Parse reads "host[:port]", "smtps://host[:port]", "lmtp://host[:port]",
 // "lmtp+unix:/path" or "smtp+unix:/path". The default port is 465 with smtps,
 // 24 with lmtp, 587 with a login, else 25.
-func ParseHop(s string, login bool) (Hop, error) {
+func Parse(s string, login bool) (Hop, error) {
 	if p, ok := strings.CutPrefix(s, schemeLMTPUnix); ok {
 		return socketHop(s, p, true)
 	}
