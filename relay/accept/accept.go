@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"dawk/relay"
@@ -97,23 +96,6 @@ func New(cfg Config, q Queue, seen relay.Observer) (*Acceptor, error) {
 	return &Acceptor{cfg: cfg, queue: q, seen: seen, log: cfg.Log}, nil
 }
 
-// Room says whether a message of size octets (0: unknown) would be taken now.
-func (a *Acceptor) Room(size int64) error {
-	if a.cfg.MaxMessageSize > 0 && size > a.cfg.MaxMessageSize {
-		return Refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets", a.cfg.MaxMessageSize)
-	}
-	return a.queue.Room()
-}
-
-// path completes an address: "postmaster" without a domain is ours (RFC 5321
-// §4.5.1).
-func (a *Acceptor) path(p relay.Path) relay.Path {
-	if !p.IsNull() && p.Domain() == "" {
-		return a.cfg.Postmaster
-	}
-	return p
-}
-
 // Submit takes a message whose envelope is complete: Decide and Accept in one.
 func (a *Acceptor) Submit(ctx context.Context, s Submission) (relay.QueueID, error) {
 	d, err := a.Decide(s, 0)
@@ -136,12 +118,12 @@ func (a *Acceptor) Accept(ctx context.Context, d *Decision) (relay.QueueID, erro
 
 func (a *Acceptor) accept(ctx context.Context, d *Decision) (_ *relay.Message, err error) {
 	now := time.Now()
-	if err := d.take(); err != nil {
+	if err := d.count(); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			d.giveBack()
+			a.cfg.Ledger.GiveBack(d.User, 1, len(d.Recipients))
 		}
 	}()
 	draft, err := a.queue.NewDraft()
@@ -154,36 +136,19 @@ func (a *Acceptor) accept(ctx context.Context, d *Decision) (_ *relay.Message, e
 		return nil, err
 	}
 	m := &relay.Message{ID: draft.ID(), Arrival: now}
-	d.Apply(m)
-	hdr.describe(m, a.cfg.Hostname)
-	why, reason := d.hold(m.ID, hdr.text)
-	m.Hold = why
-	// Whose mail is held may have been forged, and nobody is told that it waits.
-	m.NoDelayNotes = m.NoDelayNotes || why != ""
-	draft.Prepend(d.fields(m, hdr))
+	heldBy := d.complete(m, hdr)
+	fields, received := d.fields(m, hdr)
+	draft.Prepend(fields)
 	if err := a.sign(m, draft); err != nil {
 		return nil, err
 	}
-	draft.Prepend(d.received(m))
+	draft.Prepend(received)
 	m.Size = draft.Size()
 	if err := a.queue.Enqueue(ctx, draft, m); err != nil {
 		return nil, fmt.Errorf("enqueue %s: %w", m.ID, err)
 	}
-	d.accepted(m, reason)
+	d.accepted(m, heldBy)
 	return m, nil
-}
-
-// describe puts what the header says of a message into m.
-func (h *header) describe(m *relay.Message, hostname string) {
-	// Octets above 127 in the header of a message that was not declared
-	// SMTPUTF8 are what old programs send. They need a clean 8-bit path as
-	// those of a body do, but no host would take them better for SMTPUTF8.
-	m.EightBit, m.UTF8Header = h.body8Bit || h.eightBit, h.eightBit && m.SMTPUTF8
-	m.TLSOptional = h.tlsNo && !m.RequireTLS // RFC 8689 §5: REQUIRETLS beats it
-	m.MessageID = cleanID(h.messageID)
-	if !h.hasID {
-		m.MessageID = "<" + m.ID.String() + "@" + strings.Trim(hostname, "[]") + ">"
-	}
 }
 
 // sign looks whether the smart host would refuse the sender, so that whoever
@@ -224,14 +189,15 @@ func (a *Acceptor) Refused(e relay.Event, err error) *Refusal {
 }
 
 func (s *Submission) refused(a *Acceptor, err error) *Refusal {
-	e := s.event(relay.EventRefused)
-	e.Count = len(s.Recipients)
+	e := s.Event(relay.EventRefused)
+	e.From, e.Count = s.From, len(s.Recipients)
 	return a.Refused(e, err)
 }
 
-// accepted tells of a message that is in the queue, and of its hold.
-func (d *Decision) accepted(m *relay.Message, reason string) {
-	e := d.event(relay.EventAccepted)
+// accepted tells of a message that is in the queue, and of its hold: heldBy is the
+// reason of the event.
+func (d *Decision) accepted(m *relay.Message, heldBy string) {
+	e := d.Event(relay.EventAccepted)
 	e.ID, e.From, e.MessageID = m.ID, m.From, m.MessageID
 	e.Size, e.Count, e.Took = m.Size, len(m.Recipients), e.Time.Sub(m.Arrival)
 	d.acceptor.seen.Observe(e)
@@ -239,8 +205,8 @@ func (d *Decision) accepted(m *relay.Message, reason string) {
 		return
 	}
 	for i := range m.Recipients {
-		e := d.event(relay.EventHeld)
-		e.ID, e.From, e.Recipient, e.Rule, e.Reason = m.ID, m.From, m.Recipients[i].Path, m.Hold, reason
+		e := d.Event(relay.EventHeld)
+		e.ID, e.From, e.Recipient, e.Rule, e.Reason = m.ID, m.From, m.Recipients[i].Path, m.Hold, heldBy
 		d.acceptor.seen.Observe(e)
 	}
 }

@@ -45,7 +45,7 @@ func clientText(a netip.Addr) string {
 
 // Decision is who sends a message and what holds for it. It is made before the
 // content is read and applied once each to the content (read), the envelope
-// and the schedule (Apply), the header (fields, received) and the events.
+// and the schedule (Apply, complete), the header (fields) and the events (accepted).
 type Decision struct {
 	Submission // as the client wants it, with a domain in every address; User is set
 
@@ -81,6 +81,33 @@ func (a *Acceptor) Decide(s Submission, size int64) (*Decision, error) {
 	return d, nil
 }
 
+// Begin is Decide for a door that reads the content later: what there is no room
+// for is refused before it comes.
+func (a *Acceptor) Begin(s Submission, size int64) (*Decision, error) {
+	d, err := a.Decide(s, size)
+	if err == nil {
+		err = a.Room(size)
+	}
+	return d, err
+}
+
+// Room says whether a message of size octets (0: unknown) would be taken now.
+func (a *Acceptor) Room(size int64) error {
+	if a.cfg.MaxMessageSize > 0 && size > a.cfg.MaxMessageSize {
+		return Refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets", a.cfg.MaxMessageSize)
+	}
+	return a.queue.Room()
+}
+
+// path completes an address: "postmaster" without a domain is ours (RFC 5321
+// §4.5.1).
+func (a *Acceptor) path(p relay.Path) relay.Path {
+	if !p.IsNull() && p.Domain() == "" {
+		return a.cfg.Postmaster
+	}
+	return p
+}
+
 // Add adds a recipient, unless it is there already. Its error is a refusal.
 func (d *Decision) Add(r relay.Recipient) error {
 	r.Path = d.acceptor.path(r.Path)
@@ -108,8 +135,8 @@ func (a *Acceptor) mayHave(n int) error {
 	return nil
 }
 
-// take counts the message in the quotas of its user.
-func (d *Decision) take() error {
+// count counts the message in the quotas of its user.
+func (d *Decision) count() error {
 	u, n := d.User, len(d.Recipients)
 	if n == 0 {
 		return Refuse(ReasonRecipients, 554, "5.5.1", "the message has no recipients")
@@ -127,9 +154,6 @@ func (d *Decision) take() error {
 	}
 	return overQuota(u, d.acceptor.cfg.Ledger.Take(u, 1, n))
 }
-
-// giveBack undoes take: the message was not accepted.
-func (d *Decision) giveBack() { d.acceptor.cfg.Ledger.GiveBack(d.User, 1, len(d.Recipients)) }
 
 // overQuota turns a QuotaError into its refusal. It is temporary, so that a
 // program that keeps what it could not send sends it later.
@@ -168,6 +192,42 @@ func (d *Decision) Apply(m *relay.Message) {
 		m.Recipients = []relay.Recipient{d.redirected()}
 	}
 }
+
+// complete gives m what the decision and its header say of it. If it begins on
+// hold, heldBy is the reason of the event.
+func (d *Decision) complete(m *relay.Message, h *header) (heldBy string) {
+	d.Apply(m)
+	// Octets above 127 in the header of a message that was not declared
+	// SMTPUTF8 are what old programs send. They need a clean 8-bit path as
+	// those of a body do, but no host would take them better for SMTPUTF8.
+	m.EightBit, m.UTF8Header = h.body8Bit || h.eightBit, h.eightBit && m.SMTPUTF8
+	m.TLSOptional = h.tlsNo && !m.RequireTLS // RFC 8689 §5: REQUIRETLS beats it
+	m.MessageID = cleanID(h.messageID)
+	if !h.hasID {
+		m.MessageID = "<" + m.ID.String() + "@" + strings.Trim(d.acceptor.cfg.Hostname, "[]") + ">"
+	}
+	m.Hold, heldBy = d.hold(m.ID, h.text)
+	// Whose mail is held may have been forged, and nobody is told that it waits.
+	m.NoDelayNotes = m.NoDelayNotes || m.Hold != ""
+	return heldBy
+}
+
+// cleanID gives a Message-ID as one word in angle brackets, or "" if it is
+// none that could be quoted in a log or a notice.
+func cleanID(v []byte) string {
+	id := strings.TrimSpace(string(v))
+	if len(id) < 3 || len(id) > maxMessageID || id[0] != '<' || id[len(id)-1] != '>' {
+		return ""
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] == 0x7f {
+			return ""
+		}
+	}
+	return strings.ToValidUTF8(id, "?")
+}
+
+const maxMessageID = 998
 
 // redirected is the recipient in place of all. The client hears of it what it
 // wanted to hear of any of them; who a single one was is told in ORCPT.
@@ -226,8 +286,8 @@ func (d *Decision) hold(id relay.QueueID, text identity.Text) (why, reason strin
 		a.log.Error("the hold of a user is not on disk: it ends with this process", "err", err, "identity", u.Name)
 	}
 	if fresh {
-		e := d.event(relay.EventIdentityHeld)
-		e.ID, e.Identity, e.Reason, e.Rule = id, u.Name, string(held.Reason), held.Rule
+		e := d.Event(relay.EventIdentityHeld)
+		e.ID, e.From, e.Identity, e.Reason, e.Rule = id, d.From, u.Name, string(held.Reason), held.Rule
 		a.seen.Observe(e)
 	}
 	switch {
@@ -237,11 +297,4 @@ func (d *Decision) hold(id relay.QueueID, text identity.Text) (why, reason strin
 		return "on hold since users.toml says hold for " + u.Name, heldByPolicy
 	}
 	return "", ""
-}
-
-// event makes an event about the message, to be completed.
-func (s *Submission) event(kind relay.EventKind) relay.Event {
-	e := s.Event(kind)
-	e.From = s.From
-	return e
 }

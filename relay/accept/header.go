@@ -1,6 +1,7 @@
 package accept
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -15,10 +16,11 @@ const (
 	maxInLine    = 900  // octets of an address that stands in a line with other text (RFC 5322 §2.1.1)
 )
 
-// fields are those that the user's rules add, and those that every message must
-// have and this one lacks (RFC 6409 §8.1 and §8.2).
-func (d *Decision) fields(m *relay.Message, hdr *header) []byte {
-	b := d.fromField(hdr)
+// fields are those that the user's rules add and those that every message must
+// have and this one lacks (RFC 6409 §8.1 and §8.2); and Received, which comes
+// first of all, in front of signatures.
+func (d *Decision) fields(m *relay.Message, hdr *header) (b, received []byte) {
+	b = d.fromField(hdr)
 	if !d.User.Redirect.IsNull() {
 		for i, r := range d.Recipients {
 			if i == maxOriginals {
@@ -36,7 +38,7 @@ func (d *Decision) fields(m *relay.Message, hdr *header) []byte {
 	if !hdr.hasID {
 		b = append(b, "Message-ID: "+m.MessageID+"\r\n"...)
 	}
-	return b
+	return b, d.received(m)
 }
 
 // fromField is the From field that the user's rules give, or that a device has
@@ -147,4 +149,19 @@ func literal(a netip.Addr) string {
 		return "[" + a.String() + "]"
 	}
 	return "[IPv6:" + a.String() + "]"
+}
+
+// has8Bit says whether p has octets above 127, eight at a time.
+func has8Bit(p []byte) bool {
+	for ; len(p) >= 8; p = p[8:] {
+		if binary.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
+			return true
+		}
+	}
+	for _, c := range p {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
 }

@@ -33,45 +33,6 @@ const (
 // Text is what tells one text from another: a hash of subject and body.
 type Text [sha256.Size]byte
 
-// Watch counts a message that u is about to send, and gives the hold that u is
-// on; nil without one. A hold that begins with this message is fresh, and on
-// disk. An error means that it could not be written; it holds all the same
-// until we stop.
-func (l *Ledger) Watch(u *User, text Text, to []relay.Path) (h *Hold, fresh bool, err error) {
-	if h, fresh = l.watch(u, text, to); fresh {
-		err = l.Save()
-	}
-	return h, fresh, err
-}
-
-func (l *Ledger) watch(u *User, text Text, to []relay.Path) (h *Hold, fresh bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := l.users[strings.ToLower(u.Name)]
-	if a != nil && a.Held != nil {
-		held := *a.Held
-		return &held, false
-	}
-	if u.HoldCopies == 0 && u.HoldNewRecipients == 0 {
-		return nil, false
-	}
-	a = l.account(u.Name)
-	before := len(a.Known)
-	reason, rule := a.watch(u, text, to, time.Now())
-	l.known += len(a.Known) - before
-	for l.known > maxKnown {
-		l.forgetKnown()
-	}
-	l.dirty = true
-	if reason == "" {
-		return nil, false
-	}
-	a.Held = &Hold{Name: u.Name, Since: time.Now(), Reason: reason, Rule: rule}
-	a.copies, a.New = nil, limits.Window{}
-	held := *a.Held
-	return &held, true
-}
-
 // forgetKnown drops the older half of the recipients of the account that, of
 // some taken at random, remembers the most.
 func (l *Ledger) forgetKnown() {

@@ -134,6 +134,82 @@ func (l *Ledger) read() error {
 	return nil
 }
 
+// Check says whether u may send so much now, and takes nothing. Its error is a
+// *QuotaError.
+func (l *Ledger) Check(u *User, messages, recipients int) error {
+	if !u.limited() {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.account(u.Name).check(u, messages, recipients, time.Now())
+}
+
+// Take is Check, and takes it: of all quotas or of none.
+func (l *Ledger) Take(u *User, messages, recipients int) error {
+	if !u.limited() {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, now := l.account(u.Name), time.Now()
+	if err := a.check(u, messages, recipients, now); err != nil {
+		return err
+	}
+	a.take(u, messages, recipients, now)
+	l.dirty = true
+	return nil
+}
+
+// GiveBack undoes a Take whose message was not accepted.
+func (l *Ledger) GiveBack(u *User, messages, recipients int) {
+	if !u.limited() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(u.Name).take(u, -messages, -recipients, time.Now())
+}
+
+// Watch counts a message that u is about to send, and gives the hold that u is
+// on; nil without one. A hold that begins with this message is fresh, and on
+// disk. An error means that it could not be written; it holds all the same
+// until we stop.
+func (l *Ledger) Watch(u *User, text Text, to []relay.Path) (h *Hold, fresh bool, err error) {
+	if h, fresh = l.watch(u, text, to); fresh {
+		err = l.Save()
+	}
+	return h, fresh, err
+}
+
+func (l *Ledger) watch(u *User, text Text, to []relay.Path) (h *Hold, fresh bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.users[strings.ToLower(u.Name)]
+	if a != nil && a.Held != nil {
+		held := *a.Held
+		return &held, false
+	}
+	if u.HoldCopies == 0 && u.HoldNewRecipients == 0 {
+		return nil, false
+	}
+	a = l.account(u.Name)
+	before := len(a.Known)
+	reason, rule := a.watch(u, text, to, time.Now())
+	l.known += len(a.Known) - before
+	for l.known > maxKnown {
+		l.forgetKnown()
+	}
+	l.dirty = true
+	if reason == "" {
+		return nil, false
+	}
+	a.Held = &Hold{Name: u.Name, Since: time.Now(), Reason: reason, Rule: rule}
+	a.copies, a.New = nil, limits.Window{}
+	held := *a.Held
+	return &held, true
+}
+
 // Save writes the file if anything has changed. Nobody who sends waits for
 // the disk meanwhile.
 func (l *Ledger) Save() error {

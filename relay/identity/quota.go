@@ -72,43 +72,6 @@ func (p Policy) Watched() bool {
 	return p.PerHour+p.PerDay+p.RecipientsPerHour+p.RecipientsPerDay+p.HoldCopies+p.HoldNewRecipients > 0
 }
 
-// Check says whether u may send so much now, and takes nothing. Its error is a
-// *QuotaError.
-func (l *Ledger) Check(u *User, messages, recipients int) error {
-	if !u.limited() {
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.account(u.Name).check(u, messages, recipients, time.Now())
-}
-
-// Take is Check, and takes it: of all quotas or of none.
-func (l *Ledger) Take(u *User, messages, recipients int) error {
-	if !u.limited() {
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a, now := l.account(u.Name), time.Now()
-	if err := a.check(u, messages, recipients, now); err != nil {
-		return err
-	}
-	a.take(u, messages, recipients, now)
-	l.dirty = true
-	return nil
-}
-
-// GiveBack undoes a Take whose message was not accepted.
-func (l *Ledger) GiveBack(u *User, messages, recipients int) {
-	if !u.limited() {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.account(u.Name).take(u, -messages, -recipients, time.Now())
-}
-
 func (a *account) check(u *User, messages, recipients int, now time.Time) error {
 	m, r := u.quotas()
 	for i, per := range [2]string{"hour", "day"} {

@@ -144,27 +144,6 @@ func (s *session) wait(d time.Duration) {
 	}
 }
 
-// askAgain takes the user of a session as the file has it now: its limits and
-// holds count from the next message on. One that could not log in any more
-// hears 421, which ends the session.
-func (s *session) askAgain() error {
-	if !s.loggedIn {
-		return nil
-	}
-	user, err := s.server.auth.Current(s.user, s.client)
-	if err == nil && s.names != nil {
-		user, err = s.server.auth.Certificate(s.names, s.client)
-	}
-	switch {
-	case errors.Is(err, identity.ErrCredentials), err == nil && !strings.EqualFold(user.Name, s.identity):
-		return accept.Refuse(accept.ReasonAuth, 421, "4.7.0", "your login is not valid any more, closing the connection")
-	case err != nil:
-		return err
-	}
-	s.user = user
-	return nil
-}
-
 func (s *session) loginRefused(reason string, r *accept.Refusal) error {
 	s.loginEvent("", reason, r.Reply)
 	return smtpError(r)

@@ -237,16 +237,6 @@ func (c *conn) Read(p []byte) (n int, err error) {
 // trust says that the client is known now.
 func (c *conn) trust() { c.Trust(c.listener.rules.LongLines != linesReject) }
 
-// submitter is what is known now of who is at the other end.
-func (c *conn) submitter() accept.Submitter {
-	s := accept.Submitter{Identity: c.identity, User: c.user, Client: c.client, Listener: c.listener.name(), Session: c.id}
-	s.Helo, _ = c.Helo()
-	if state, ok := c.TLS(); ok {
-		s.TLS = tlsText(state)
-	}
-	return s
-}
-
 // event makes an event of this connection, to be completed.
 func (c *conn) event(kind relay.EventKind) relay.Event {
 	s := c.submitter()

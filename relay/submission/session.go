@@ -2,6 +2,7 @@ package submission
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/identity"
 	"dawk/relay/submission/guard"
 )
 
@@ -65,11 +67,8 @@ func (s *session) mail(m guard.Mail) (err error) {
 		}
 		m.From = s.user.RewriteFrom
 	}
-	s.message, err = s.server.acceptor.Decide(s.submission(m), m.Size)
-	if err != nil {
-		return err
-	}
-	return s.server.acceptor.Room(m.Size)
+	s.message, err = s.server.acceptor.Begin(s.submission(m), m.Size)
+	return err
 }
 
 // submission is the message of a MAIL command; its recipients follow.
@@ -84,6 +83,37 @@ func (s *session) submission(m guard.Mail) accept.Submission {
 	who.HideClient = s.loggedIn && s.listener.rules.ReceivedClient == receivedHidden
 	return accept.Submission{Submitter: who, NotBefore: m.NotBefore, Content: content{s.conn.Conn},
 		Envelope: relay.Envelope{From: m.From, Body: m.Body, SMTPUTF8: m.SMTPUTF8, RequireTLS: m.RequireTLS, EnvID: m.EnvID, Ret: m.Ret}}
+}
+
+// submitter is what is known now of who is at the other end.
+func (c *conn) submitter() accept.Submitter {
+	s := accept.Submitter{Identity: c.identity, User: c.user, Client: c.client, Listener: c.listener.rules.Address, Session: c.id}
+	s.Helo, _ = c.Helo()
+	if state, ok := c.TLS(); ok {
+		s.TLS = tlsText(state)
+	}
+	return s
+}
+
+// askAgain takes the user of a session as the file has it now: its limits and
+// holds count from the next message on. One that could not log in any more
+// hears 421, which ends the session.
+func (s *session) askAgain() error {
+	if !s.loggedIn {
+		return nil
+	}
+	user, err := s.server.auth.Current(s.user, s.client)
+	if err == nil && s.names != nil {
+		user, err = s.server.auth.Certificate(s.names, s.client)
+	}
+	switch {
+	case errors.Is(err, identity.ErrCredentials), err == nil && !strings.EqualFold(user.Name, s.identity):
+		return accept.Refuse(accept.ReasonAuth, 421, "4.7.0", "your login is not valid any more, closing the connection")
+	case err != nil:
+		return err
+	}
+	s.user = user
+	return nil
 }
 
 // Rcpt answers RCPT.
@@ -155,4 +185,45 @@ func protocol(esmtp, utf8, tls, auth bool) string {
 
 func tlsText(state tls.ConnectionState) string {
 	return strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
+}
+
+// smtpError is r as go-smtp wants it: exactly *smtp.SMTPError, since it makes
+// a permanent 554 with the error's text of everything else.
+func smtpError(r *accept.Refusal) *smtp.SMTPError {
+	s := r.Reply.Status
+	return &smtp.SMTPError{Code: r.Reply.Code, EnhancedCode: smtp.EnhancedCode{s.Class, s.Subject, s.Detail}, Message: r.Reply.Text}
+}
+
+// content is the message that the guard takes off the wire. Faults that the
+// guard finds in it are refusals.
+type content struct{ *guard.Conn }
+
+func (c content) WriteTo(dst io.Writer) (int64, error) {
+	n, err := c.Conn.WriteTo(dst)
+	if err == nil {
+		return n, nil
+	}
+	var r *accept.Refusal
+	switch {
+	case errors.Is(err, guard.ErrBareNewline):
+		r = accept.Refuse(accept.ReasonNewline, 554, "5.6.11", "the message has a bare CR or LF; lines must end in CRLF (RFC 5321 section 2.3.8)")
+	case errors.Is(err, guard.ErrNUL):
+		r = accept.Refuse(accept.ReasonNUL, 554, "5.6.11", "the message has a NUL octet (RFC 5321 section 4.5.2)")
+	case errors.Is(err, guard.ErrLongLine):
+		r = accept.Refuse(accept.ReasonLongLine, 554, "5.6.0", "the message has a line of more than 998 octets (RFC 5322 section 2.1.1)")
+	case errors.Is(err, guard.ErrLineEnds):
+		r = accept.Refuse(accept.ReasonNewline, 554, "5.6.11", "the lines of the message do not end as those of the commands did")
+	case errors.Is(err, guard.ErrReset):
+		r = accept.Refuse(guard.ReasonReset, 421, "4.4.2", "the client broke the connection in the middle of a message")
+	case errors.Is(err, guard.ErrStalled):
+		r = accept.Refuse(accept.ReasonTimeout, 421, "4.4.2", "the message stopped moving")
+	case errors.Is(err, guard.ErrEndless):
+		r = accept.Refuse(accept.ReasonSize, 552, "5.3.4", "the message is far larger than the limit")
+	case errors.Is(err, guard.ErrTransfer):
+		r = accept.Refuse(accept.ReasonCut, 421, "4.4.2", "the message did not come whole")
+	default: // of dst
+		return n, err
+	}
+	r.Err = err
+	return n, r
 }
