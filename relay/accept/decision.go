@@ -30,19 +30,6 @@ type Submitter struct {
 	CompleteHeader string
 }
 
-// Event makes an event about the submitter, to be completed.
-func (s *Submitter) Event(kind relay.EventKind) relay.Event {
-	return relay.Event{Kind: kind, Time: time.Now(), Identity: s.Identity, Client: clientText(s.Client),
-		Listener: s.Listener, Session: s.Session, Helo: s.Helo, TLS: s.TLS}
-}
-
-func clientText(a netip.Addr) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.Unmap().String()
-}
-
 // Decision is who sends a message and what holds for it. It is made before the
 // content is read and applied once each to the content (read), the envelope
 // and the schedule (Apply, complete), the header (fields) and the events (accepted).
@@ -84,11 +71,10 @@ func (a *Acceptor) Decide(s Submission, size int64) (*Decision, error) {
 // Begin is Decide for a door that reads the content later: what there is no room
 // for is refused before it comes.
 func (a *Acceptor) Begin(s Submission, size int64) (*Decision, error) {
-	d, err := a.Decide(s, size)
-	if err == nil {
-		err = a.Room(size)
+	if err := a.Room(size); err != nil {
+		return nil, err
 	}
-	return d, err
+	return a.Decide(s, size)
 }
 
 // Room says whether a message of size octets (0: unknown) would be taken now.
@@ -152,7 +138,10 @@ func (d *Decision) count() error {
 			return Refuse(ReasonRecipients, 452, "4.5.3", "%s may send to %d recipients per %s; send to the others in another message, later", u.Called(), q.most, q.per)
 		}
 	}
-	return overQuota(u, d.acceptor.cfg.Ledger.Take(u, 1, n))
+	if err := d.acceptor.cfg.Ledger.Take(u, 1, n); err != nil {
+		return overQuota(u, err)
+	}
+	return nil
 }
 
 // overQuota turns a QuotaError into its refusal. It is temporary, so that a
