@@ -164,7 +164,7 @@ func TestLoginBeforeTLS(t *testing.T) {
 			` + envel + data + `
 			-> .
 			<- 250 2.0.0 queued`)
-		m := f.q.messages()[0]
+		m := f.q.Messages()[0]
 		if m.Identity != "alice" || m.Protocol != "ESMTPSA" {
 			t.Errorf("%+v", m.Message)
 		}
@@ -203,7 +203,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		if !strings.Contains(out.String(), "MAIL FROM:<a@example.org>") {
 			t.Errorf("no transcript:\n%s", out.String())
 		}
-		for _, e := range f.seen.of(relay.EventLogin) {
+		for _, e := range f.seen.Of(relay.EventLogin) {
 			if e.Identity != "alice" {
 				t.Errorf("%+v", e)
 			}

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dawk/relay/accept/accepttest"
 )
 
 // What it costs to accept a message on a connection that is open, the client's
@@ -13,7 +15,7 @@ import (
 func BenchmarkAccept(b *testing.B) {
 	for _, size := range []int{4 << 10, 1 << 20} {
 		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
-			f := start(b, options{listener: trusted(), queue: &memQueue{forget: true}})
+			f := start(b, options{listener: trusted(), queue: &accepttest.Queue{Forget: true}})
 			c := f.play(hello)
 			envelope := []byte("MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n")
 			body := []byte("Date: x\r\nMessage-ID: <x@example.org>\r\nFrom: a@example.org\r\nSubject: x\r\n\r\n" +

@@ -13,6 +13,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"dawk/relay"
+	"dawk/relay/accept/accepttest"
 	"dawk/relay/submission"
 )
 
@@ -87,18 +88,18 @@ func TestGoSMTPClient(t *testing.T) {
 }
 
 // arrived checks that n letters came, unchanged.
-func arrived(t *testing.T, f *fixture, n int) []stored {
+func arrived(t *testing.T, f *fixture, n int) []accepttest.Stored {
 	t.Helper()
-	got := f.q.messages()
+	got := f.q.Messages()
 	if len(got) != n {
 		t.Fatalf("%d messages", len(got))
 	}
 	for _, m := range got {
-		if !strings.HasSuffix(m.content, "\r\n"+letter) {
-			t.Errorf("changed: %q", m.content)
+		if !strings.HasSuffix(m.Content, "\r\n"+letter) {
+			t.Errorf("changed: %q", m.Content)
 		}
-		if !strings.HasPrefix(m.content, "Received: from hidden.invalid\r\n\tby relay.example.org (dawk) with ") || !strings.Contains(m.content, " (TLS1.3 TLS_") {
-			t.Errorf("%q", m.content)
+		if !strings.HasPrefix(m.Content, "Received: from hidden.invalid\r\n\tby relay.example.org (dawk) with ") || !strings.Contains(m.Content, " (TLS1.3 TLS_") {
+			t.Errorf("%q", m.Content)
 		}
 		if m.Identity != "alice" || m.Client != "127.0.0.1" {
 			t.Errorf("%+v", m.Message)
@@ -137,7 +138,7 @@ func TestManyClients(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := len(f.q.messages()); n != 150 {
+	if n := len(f.q.Messages()); n != 150 {
 		t.Errorf("%d messages", n)
 	}
 }

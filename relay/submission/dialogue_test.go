@@ -280,7 +280,7 @@ func TestDialogues(t *testing.T) {
 			l.BareNewline, l.LongLines = "reject", "reject"
 			f := start(t, options{listener: l})
 			f.play(d.script)
-			if got := f.q.messages(); len(got) != d.want {
+			if got := f.q.Messages(); len(got) != d.want {
 				t.Errorf("%d messages in the queue, wanted %d", len(got), d.want)
 			}
 		})

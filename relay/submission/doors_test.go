@@ -36,7 +36,7 @@ func TestProxyHeaderCountsFromNamedProxiesOnly(t *testing.T) {
 		cl := f.dial()
 		cl.send(c.header)
 		f.more(cl, hello+"-> MAIL FROM:<a@example.org>\n<- 250\n-> RCPT TO:<b@example.com>\n<- "+want+"\n-> QUIT\n<- 221\n<- EOF")
-		if e := f.seen.wait(relay.EventConnected, 1); e[0].Client != c.client {
+		if e := f.seen.Wait(relay.EventConnected, 1); e[0].Client != c.client {
 			t.Errorf("%s: the client is %s, want %s", c.name, e[0].Client, c.client)
 		}
 		f.stop()
@@ -71,7 +71,7 @@ func TestUnixSocket(t *testing.T) {
 	t.Cleanup(func() { c.Close() })
 	check(t, c.SetDeadline(time.Now().Add(30*time.Second)))
 	f.more(&client{t: t, c: c, br: bufio.NewReader(c)}, hello+envel+data+"-> .\n<- 250\n-> QUIT\n<- 221\n<- EOF")
-	if m := f.q.messages()[0]; m.Client != "127.0.0.1" || m.Identity != "network:127.0.0.0/8" {
+	if m := f.q.Messages()[0]; m.Client != "127.0.0.1" || m.Identity != "network:127.0.0.0/8" {
 		t.Errorf("%+v", m.Message)
 	}
 }
@@ -92,15 +92,15 @@ func TestDevice(t *testing.T) {
 			-> QUIT
 			<- 221`)
 	}
-	for _, m := range f.q.messages() {
-		if !strings.Contains(m.header(), "\r\nFrom: <a@example.org>") || strings.Contains(strings.ReplaceAll(m.content, "\r\n", ""), "\n") {
-			t.Errorf("%.300q", m.content)
+	for _, m := range f.q.Messages() {
+		if !strings.Contains(m.Header(), "\r\nFrom: <a@example.org>") || strings.Contains(strings.ReplaceAll(m.Content, "\r\n", ""), "\n") {
+			t.Errorf("%.300q", m.Content)
 		}
 	}
-	if n := len(f.q.messages()); n != 3 {
+	if n := len(f.q.Messages()); n != 3 {
 		t.Errorf("%d messages", n)
 	}
-	if e := f.seen.of(relay.EventAccepted); e[0].Helo != "KM_C4_50i_(2nd_floor)" || e[1].Helo != "unknown" {
+	if e := f.seen.Of(relay.EventAccepted); e[0].Helo != "KM_C4_50i_(2nd_floor)" || e[1].Helo != "unknown" {
 		t.Errorf("%q %q", e[0].Helo, e[1].Helo)
 	}
 }
@@ -117,8 +117,8 @@ func TestIPv6(t *testing.T) {
 	l.Address, l.TrustedNetworks = "[::1]:0", []netip.Prefix{netip.MustParsePrefix("::1/128")}
 	f := start(t, options{listener: l})
 	f.play(hello + "-> EHLO [IPv6:2001:db8::1]\n<- 250\n" + envel + data + "-> .\n<- 250\n-> QUIT\n<- 221\n<- EOF")
-	m := f.q.messages()[0]
-	if m.Client != "::1" || m.Identity != "network:::1/128" || !strings.HasPrefix(m.content, "Received: from [IPv6:2001:db8::1] ([IPv6:::1])\r\n") {
-		t.Errorf("%+v\n%s", m.Message, m.header())
+	m := f.q.Messages()[0]
+	if m.Client != "::1" || m.Identity != "network:::1/128" || !strings.HasPrefix(m.Content, "Received: from [IPv6:2001:db8::1] ([IPv6:::1])\r\n") {
+		t.Errorf("%+v\n%s", m.Message, m.Header())
 	}
 }

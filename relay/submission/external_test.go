@@ -124,7 +124,7 @@ func TestExternal(t *testing.T) {
 		<- 235 2.7.0
 		-> QUIT
 		<- 221`)
-	if e := f.seen.wait(relay.EventLogin, 5); e[0].Reason != "ok" || e[0].Identity != "alice" || e[3].Reason != "credentials" || e[3].Identity != "pc8.example.org" {
+	if e := f.seen.Wait(relay.EventLogin, 5); e[0].Reason != "ok" || e[0].Identity != "alice" || e[3].Reason != "credentials" || e[3].Identity != "pc8.example.org" {
 		t.Errorf("%+v", e)
 	}
 }

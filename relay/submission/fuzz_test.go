@@ -48,7 +48,7 @@ func (f *fixture) scriptedResult(input []byte, cuts []int) (said, outcome string
 	f.forget()
 	c := &scripted{pieces: pieceUp(input, cuts)}
 	f.pipes.conns <- c
-	<-f.seen.gone
+	<-f.seen.Gone
 	return c.said.String(), f.outcome(c.said.String())
 }
 
@@ -56,9 +56,9 @@ func (f *fixture) scriptedResult(input []byte, cuts []int) (said, outcome string
 func scriptedServer(t testing.TB, o options) *fixture {
 	o.pipes = true
 	f := start(t, o)
-	f.seen.mu.Lock()
-	f.seen.gone = make(chan struct{})
-	f.seen.mu.Unlock()
+	f.seen.Lock()
+	f.seen.Gone = make(chan struct{})
+	f.seen.Unlock()
 	return f
 }
 
@@ -99,7 +99,7 @@ func FuzzMessages(f *testing.F) {
 		input := append([]byte("HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"), content...)
 		ended := bytes.Contains(append([]byte("\r\n"), content...), []byte("\r\n.\r\n"))
 		srv.scriptedResult(input, []int{int(chunk) + 1, int(chunk) + 1})
-		got := srv.q.messages()
+		got := srv.q.Messages()
 		bare := bytes.Count(bytes.ReplaceAll(first, []byte("\r\n"), nil), []byte("\n")) + bytes.Count(bytes.ReplaceAll(first, []byte("\r\n"), nil), []byte("\r"))
 		faulty := bytes.IndexByte(first, 0) >= 0 || !normalize && bare > 0
 		for line := range bytes.SplitSeq(first, []byte("\r\n")) {
@@ -112,7 +112,7 @@ func FuzzMessages(f *testing.F) {
 			t.Fatalf("a faulty message was taken: %q", content)
 		}
 		for _, m := range got {
-			strict(t, m.content)
+			strict(t, m.Content)
 		}
 		if ended && !faulty && len(got) != 1 && !refusedHeader(srv) {
 			t.Fatalf("%d messages from %q", len(got), content)
@@ -172,11 +172,11 @@ func FuzzSession(f *testing.F) {
 			if !reply.MatchString(said) {
 				t.Fatalf("%q answered with %q", input, said)
 			}
-			if ends := strings.Count("\r\n"+string(input), "\r\n.\r\n"); len(srv.q.messages()) > ends {
-				t.Fatalf("%d messages from %d ends: %q", len(srv.q.messages()), ends, input)
+			if ends := strings.Count("\r\n"+string(input), "\r\n.\r\n"); len(srv.q.Messages()) > ends {
+				t.Fatalf("%d messages from %d ends: %q", len(srv.q.Messages()), ends, input)
 			}
-			for _, m := range srv.q.messages() {
-				strict(t, m.content)
+			for _, m := range srv.q.Messages() {
+				strict(t, m.Content)
 			}
 		})
 	})
@@ -184,7 +184,7 @@ func FuzzSession(f *testing.F) {
 
 // refusedHeader says whether a message was refused for its header.
 func refusedHeader(f *fixture) bool {
-	for _, e := range f.seen.of(relay.EventRefused) {
+	for _, e := range f.seen.Of(relay.EventRefused) {
 		if e.Reason == string(accept.ReasonHeader) || e.Reason == string(accept.ReasonLoop) {
 			return true
 		}

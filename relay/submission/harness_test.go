@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,170 +19,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/accept/accepttest"
 	"dawk/relay/submission"
 )
-
-// stored is a message that the fake queue took.
-type stored struct {
-	relay.Message
-	content string
-}
-
-// header and body of the content.
-func (s stored) header() string { h, _, _ := strings.Cut(s.content, "\r\n\r\n"); return h }
-func (s stored) body() string   { _, b, _ := strings.Cut(s.content, "\r\n\r\n"); return b }
-
-// memQueue is a queue in memory with faults on demand.
-type memQueue struct {
-	mu      sync.Mutex
-	last    uint64
-	taken   []stored
-	open    int  // drafts that have not ended
-	forget  bool // contents go nowhere
-	panics  bool // Enqueue does
-	room    error
-	draft   error
-	write   error
-	enqueue error
-	gate    chan struct{} // Enqueue waits for it, if set
-	entered chan struct{} // Enqueue tells that it waits
-}
-
-type memDraft struct {
-	q       *memQueue
-	id      relay.QueueID
-	content []byte
-	ended   bool
-}
-
-func (q *memQueue) Room() error { q.mu.Lock(); defer q.mu.Unlock(); return q.room }
-
-func (q *memQueue) NewDraft() (relay.Draft, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.draft != nil {
-		return nil, q.draft
-	}
-	q.last++
-	q.open++
-	return &memDraft{q: q, id: relay.QueueID{Key: q.last, Dir: 7}}, nil
-}
-
-func (q *memQueue) Enqueue(_ context.Context, d relay.Draft, m *relay.Message) error {
-	q.mu.Lock()
-	gate, err, panics := q.gate, q.enqueue, q.panics
-	q.mu.Unlock()
-	if panics {
-		panic("as asked")
-	}
-	if gate != nil {
-		close(q.entered)
-		<-gate
-	}
-	md := d.(*memDraft)
-	md.Discard()
-	if err != nil {
-		return err
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.forget {
-		q.taken = append(q.taken, stored{*m, string(md.content)})
-	}
-	return nil
-}
-
-func (q *memQueue) messages() []stored {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return slices.Clone(q.taken)
-}
-
-type memContent struct{ *bytes.Reader }
-
-func (memContent) Close() error { return nil }
-
-func (d *memDraft) ID() relay.QueueID { return d.id }
-func (d *memDraft) Write(p []byte) (int, error) {
-	if d.q.write != nil {
-		return 0, d.q.write
-	}
-	if !d.q.forget {
-		d.content = append(d.content, p...)
-	}
-	return len(p), nil
-}
-func (d *memDraft) Prepend(h []byte)       { d.content = append(slices.Clone(h), d.content...) }
-func (d *memDraft) Size() int64            { return int64(len(d.content)) }
-func (d *memDraft) Content() relay.Content { return memContent{bytes.NewReader(d.content)} }
-func (d *memDraft) Discard() {
-	d.q.mu.Lock()
-	defer d.q.mu.Unlock()
-	if !d.ended {
-		d.ended = true
-		d.q.open--
-	}
-}
-
-// recorder keeps the events.
-type recorder struct {
-	mu     sync.Mutex
-	events []relay.Event
-	more   chan struct{} // closed and made anew with each event
-	gone   chan struct{} // gets one for each connection that is gone; nil: nobody waits
-}
-
-func (r *recorder) Observe(e relay.Event) {
-	if gone := r.observe(e); gone != nil && e.Kind == relay.EventGone {
-		gone <- struct{}{}
-	}
-}
-
-func (r *recorder) observe(e relay.Event) (gone chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events = append(r.events, e)
-	if r.more != nil {
-		close(r.more)
-		r.more = nil
-	}
-	return r.gone
-}
-
-// wait waits for n events of a kind.
-func (r *recorder) wait(kind relay.EventKind, n int) []relay.Event {
-	for {
-		r.mu.Lock()
-		if r.more == nil {
-			r.more = make(chan struct{})
-		}
-		more := r.more
-		r.mu.Unlock()
-		if e := r.of(kind); len(e) >= n {
-			return e
-		}
-		<-more
-	}
-}
-
-func (r *recorder) of(kind relay.EventKind) (found []relay.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.events {
-		if e.Kind == kind {
-			found = append(found, e)
-		}
-	}
-	return found
-}
 
 // fixture is a running server on loopback.
 type fixture struct {
 	t        testing.TB
-	q        *memQueue
-	seen     *recorder
+	q        *accepttest.Queue
+	seen     *accepttest.Recorder
 	s        *submission.Server
 	addr     string
 	roots    *x509.CertPool
@@ -196,7 +41,7 @@ type options struct {
 	listener submission.Listener
 	config   func(*submission.Config)
 	accept   func(*accept.Config)
-	queue    *memQueue
+	queue    *accepttest.Queue
 	users    *users                   // nil: newUsers
 	auth     submission.Authenticator // in place of users
 	pipes    bool                     // no sockets: for synctest bubbles, and clients of any address
@@ -214,10 +59,10 @@ func trusted() submission.Listener {
 
 func start(t testing.TB, o options) *fixture {
 	t.Helper()
-	f := &fixture{t: t, q: o.queue, seen: &recorder{}, roots: x509.NewCertPool()}
+	f := &fixture{t: t, q: o.queue, seen: &accepttest.Recorder{}, roots: x509.NewCertPool()}
 	f.implicit = o.listener.TLS == "implicit"
 	if f.q == nil {
-		f.q = &memQueue{}
+		f.q = &accepttest.Queue{}
 	}
 	if o.listener.Address == "" {
 		o.listener.Address = "127.0.0.1:0"
@@ -286,10 +131,10 @@ func (f *fixture) stop() {
 		}
 	}
 	f.ended = nil
-	f.q.mu.Lock()
-	defer f.q.mu.Unlock()
-	if f.q.open != 0 {
-		f.t.Errorf("%d drafts were neither enqueued nor discarded", f.q.open)
+	f.q.Lock()
+	defer f.q.Unlock()
+	if f.q.Open != 0 {
+		f.t.Errorf("%d drafts were neither enqueued nor discarded", f.q.Open)
 	}
 	if n := f.s.Connections(); n != 0 {
 		f.t.Errorf("%d connections are left", n)

@@ -57,9 +57,9 @@ func everyClient(t *testing.T, f *fixture, l submission.Listener) {
 				mayLogIn := l.Auth != "off" && (overTLS || l.AuthWithoutTLS || l.TLS == "off" && loopback)
 				want := (inTrust || mayLogIn && login != "") && (overTLS || !l.RequireTLS)
 
-				before := len(f.q.messages())
+				before := len(f.q.Messages())
 				offered, replies := f.tryToRelay(from, startTLS, login)
-				got := len(f.q.messages()) > before
+				got := len(f.q.Messages()) > before
 				what := fmt.Sprintf("from %s, TLS %v, login %q", from, overTLS, login)
 				if got != want {
 					t.Errorf("%s: accepted %v, wanted %v: %q", what, got, want, replies)

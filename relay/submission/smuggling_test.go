@@ -47,7 +47,7 @@ func TestEndOfData(t *testing.T) {
 				if v.ends { // what follows are commands indeed
 					f.more(c, "<- 250\n<- 250\n<- 354\n<- 250 2.0.0 queued")
 				}
-				got := f.q.messages()
+				got := f.q.Messages()
 				clean := v.end == "\r\n.\r\n" || v.end == "\r\n..\r\n"
 				if v.mended == "" || policy == "reject" && !clean {
 					if !strings.HasPrefix(first, "554 5.6.11") {
@@ -57,7 +57,7 @@ func TestEndOfData(t *testing.T) {
 						got = got[1:] // the second, which was meant
 					}
 					if len(got) > 0 && !v.ends {
-						t.Errorf("%d messages: %q", len(got), got[0].content)
+						t.Errorf("%d messages: %q", len(got), got[0].Content)
 					}
 					return
 				}
@@ -65,8 +65,8 @@ func TestEndOfData(t *testing.T) {
 				if !v.ends {
 					want += strings.TrimSuffix(evil, ".\r\n")
 				}
-				if !strings.HasPrefix(first, "250 2.0.0 queued") || got[0].body() != want {
-					t.Errorf("answered %q, body %q, wanted %q", first, got[0].body(), want)
+				if !strings.HasPrefix(first, "250 2.0.0 queued") || got[0].Body() != want {
+					t.Errorf("answered %q, body %q, wanted %q", first, got[0].Body(), want)
 				}
 			})
 		}
@@ -82,7 +82,7 @@ func TestFold(t *testing.T) {
 	edge := strings.Repeat("z", 64<<10-1) // its CR is the last octet of a full buffer
 	c.send("S: 1\r\n\r\n." + "." + long + "\r\nend\r\n" + edge + "\r\n.\r\n")
 	f.more(c, "<- 250 2.0.0 queued")
-	body := f.q.messages()[0].body()
+	body := f.q.Messages()[0].Body()
 	for line := range strings.SplitSeq(body, "\r\n") {
 		if len(line) > 998 {
 			t.Errorf("a line of %d octets", len(line))
@@ -117,7 +117,7 @@ func TestEndless(t *testing.T) {
 	if n := <-sent; n > 64<<20 {
 		t.Errorf("%d octets were taken", n)
 	}
-	if e := f.seen.wait(relay.EventRefused, 2); len(e) != 2 || e[1].Reason != "size" {
+	if e := f.seen.Wait(relay.EventRefused, 2); len(e) != 2 || e[1].Reason != "size" {
 		t.Errorf("%+v", e)
 	}
 }
@@ -142,12 +142,12 @@ func (f *fixture) result(t testing.TB, input []byte, cuts []int) string {
 
 // forget begins anew with an empty queue and no events.
 func (f *fixture) forget() {
-	f.q.mu.Lock()
-	f.q.taken, f.q.last = nil, 0
-	f.q.mu.Unlock()
-	f.seen.mu.Lock()
-	f.seen.events = nil
-	f.seen.mu.Unlock()
+	f.q.Lock()
+	f.q.Taken, f.q.Last = nil, 0
+	f.q.Unlock()
+	f.seen.Lock()
+	f.seen.Events = nil
+	f.seen.Unlock()
 }
 
 // pieceUp cuts input into pieces of these sizes; what is left is the last one.
@@ -168,8 +168,8 @@ func pieceUp(input []byte, cuts []int) (pieces [][]byte) {
 func (f *fixture) outcome(said string) string {
 	var b strings.Builder
 	b.WriteString(said)
-	for _, m := range f.q.messages() {
-		_, rest, _ := strings.Cut(m.content, "; ") // of Received
+	for _, m := range f.q.Messages() {
+		_, rest, _ := strings.Cut(m.Content, "; ") // of Received
 		_, rest, _ = strings.Cut(rest, "\r\n")
 		if i := strings.Index(rest, "Date: "); i == 0 {
 			_, rest, _ = strings.Cut(rest, "\r\n")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/accept/accepttest"
 	"dawk/relay/submission"
 )
 
@@ -26,7 +27,7 @@ func TestStallAndCut(t *testing.T) {
 			if d := time.Since(began); d != time.Minute {
 				t.Errorf("cut after %v", d)
 			}
-			if n := len(f.q.messages()); n != 0 {
+			if n := len(f.q.Messages()); n != 0 {
 				t.Errorf("%d messages", n)
 			}
 			f.reason(t, "timeout")
@@ -57,7 +58,7 @@ func TestStallAndCut(t *testing.T) {
 		bubble(t, options{listener: trusted()}, func(t *testing.T, f *fixture) {
 			f.play(hello + envel + data + `=> "S: 1\r\n\r\nhalf\r\n."` + "\nCUT")
 			synctest.Wait()
-			if n := len(f.q.messages()); n != 0 {
+			if n := len(f.q.Messages()); n != 0 {
 				t.Errorf("%d messages", n)
 			}
 			f.reason(t, "cut")
@@ -123,10 +124,10 @@ func (c *client) drip(every time.Duration) (wait func()) {
 func (f *fixture) reason(t *testing.T, want string) {
 	t.Helper()
 	synctest.Wait()
-	if e := f.seen.of(relay.EventRefused); len(e) == 1 && e[0].Reason == want {
+	if e := f.seen.Of(relay.EventRefused); len(e) == 1 && e[0].Reason == want {
 		return
 	}
-	t.Errorf("not one refusal for %q, but %+v", want, f.seen.of(relay.EventRefused))
+	t.Errorf("not one refusal for %q, but %+v", want, f.seen.Of(relay.EventRefused))
 }
 
 func required() submission.Listener { return submission.Listener{TLS: "off", Auth: "required"} }
@@ -141,10 +142,10 @@ func TestFailedLogins(t *testing.T) {
 			if d := time.Since(began); d != (1+2+4)*time.Second { // each doubles the delay on loopback
 				t.Errorf("took %v", d)
 			}
-			if n := len(f.seen.of(relay.EventLogin)); n != 3 {
+			if n := len(f.seen.Of(relay.EventLogin)); n != 3 {
 				t.Errorf("%d login events", n)
 			}
-			for _, e := range f.seen.of(relay.EventLogin) {
+			for _, e := range f.seen.Of(relay.EventLogin) {
 				if e.Reason != "credentials" || e.Client != "127.0.0.1" || e.Identity != "alice" {
 					t.Errorf("event %+v", e)
 				}
@@ -210,7 +211,7 @@ func TestStress(t *testing.T) {
 
 func TestShutdown(t *testing.T) {
 	t.Run("idle clients get 421, a body is finished", func(t *testing.T) {
-		q := &memQueue{gate: make(chan struct{}), entered: make(chan struct{})}
+		q := &accepttest.Queue{Gate: make(chan struct{}), Entered: make(chan struct{})}
 		bubble(t, options{listener: trusted(), queue: q}, func(t *testing.T, f *fixture) {
 			idle := f.play(hello + envel)
 			silent := f.dial()
@@ -223,19 +224,19 @@ func TestShutdown(t *testing.T) {
 			f.more(silent, "<- 421 4.3.2\n<- EOF")
 			time.Sleep(30 * time.Second) // of the bubble's clock
 			f.more(busy, "-> rest\n-> .")
-			<-q.entered
+			<-q.Entered
 			select {
 			case err := <-done:
 				t.Errorf("shutdown did not wait: %v", err)
 			default:
 			}
-			close(q.gate)
+			close(q.Gate)
 			f.more(busy, "<- 250 2.0.0 queued\n<- 421 4.3.2\n<- EOF")
 			check(t, <-done)
 			check(t, f.s.Shutdown(t.Context())) // once more does no harm
 			check(t, <-f.ended)
 			f.ended = nil
-			if n := len(f.q.messages()); n != 1 {
+			if n := len(f.q.Messages()); n != 1 {
 				t.Errorf("%d messages", n)
 			}
 		})
@@ -269,7 +270,7 @@ func TestShutdown(t *testing.T) {
 			check(t, <-f.ended)
 			f.ended = nil
 			synctest.Wait()
-			if n := len(f.q.messages()); n != 0 {
+			if n := len(f.q.Messages()); n != 0 {
 				t.Errorf("%d messages", n)
 			}
 		})

@@ -88,7 +88,7 @@ func TestStartTLSInjection(t *testing.T) {
 			<- 250
 			` + envel + data + "-> .\n<- 250 2.0.0")
 		f.more(c, "-> QUIT\n<- 221\n<- EOF")
-		if m := f.q.messages()[0]; m.Protocol != "ESMTPS" {
+		if m := f.q.Messages()[0]; m.Protocol != "ESMTPS" {
 			t.Errorf("%+v", m.Message)
 		}
 	})
@@ -192,7 +192,7 @@ func TestExtensions(t *testing.T) {
 			->
 			-> .
 			<- 250`)
-		m := f.q.messages()[0]
+		m := f.q.Messages()[0]
 		if !m.RequireTLS || m.TLSOptional || !m.NotBefore.Equal(time.Date(2000, 1, 1, 0, 10, 0, 0, time.UTC)) {
 			t.Errorf("%+v", m.Message)
 		}

@@ -40,12 +40,12 @@ func TestUntidyCommands(t *testing.T) {
 			} {
 				f.more(f.dial(), "<- 220\n"+login+talk+"-> QUIT\n<- 221")
 			}
-			got := f.q.messages()
+			got := f.q.Messages()
 			if len(got) != 1 || got[0].From.String() != "root@relay.example.org" || got[0].Recipients[0].Path.String() != "admin@relay.example.org" {
 				t.Errorf("%+v", got)
 			}
-			if login == "" && !strings.HasPrefix(got[0].content, "Received: from unknown ([127.0.0.1])") {
-				t.Errorf("%.200q", got[0].content)
+			if login == "" && !strings.HasPrefix(got[0].Content, "Received: from unknown ([127.0.0.1])") {
+				t.Errorf("%.200q", got[0].Content)
 			}
 		})
 	}
@@ -94,7 +94,7 @@ func TestUnreadableSenderOfALogin(t *testing.T) {
 		<- 501 5.1.3
 		-> QUIT
 		<- 221`)
-	if m := f.q.messages(); len(m) != 1 || m[0].From.String() != "scanner@example.org" {
+	if m := f.q.Messages(); len(m) != 1 || m[0].From.String() != "scanner@example.org" {
 		t.Errorf("%+v", m)
 	}
 	f.play(login + "AGJvYgBzZWNyZXQ=\n<- 235\n-> MAIL FROM:<root>\n<- 501 5.1.3\n-> MAIL FROM:<a b@example.org>\n<- 501 5.1.3\n-> QUIT\n<- 221")
@@ -122,12 +122,12 @@ func TestLFOnly(t *testing.T) {
 	}
 	c.send(text)
 	f.more(c, "<- 250 2.0.0 queued\n=> \"QUIT\\n\"\n<- 221")
-	for _, m := range f.q.messages() {
-		if m.body() != ".UPS\r\non battery\r\n" || !strings.Contains(m.header(), "\r\nSubject: On battery") {
-			t.Errorf("%q", m.content)
+	for _, m := range f.q.Messages() {
+		if m.Body() != ".UPS\r\non battery\r\n" || !strings.Contains(m.Header(), "\r\nSubject: On battery") {
+			t.Errorf("%q", m.Content)
 		}
 	}
-	if n := len(f.q.messages()); n != 2 {
+	if n := len(f.q.Messages()); n != 2 {
 		t.Errorf("%d messages", n)
 	}
 	// Elsewhere the first line is refused at once, with a reply.
@@ -138,7 +138,7 @@ func TestLFOnly(t *testing.T) {
 		c := f.play("<- 220\n")
 		c.send(talk + text)
 		f.more(c, "<- 500 5.5.2 a line must end in CRLF\n<- EOF")
-		if e := f.seen.wait(relay.EventRefused, 1); e[0].Reason != "line_end" {
+		if e := f.seen.Wait(relay.EventRefused, 1); e[0].Reason != "line_end" {
 			t.Errorf("%+v", e[0])
 		}
 	}
@@ -189,7 +189,7 @@ func TestSmugglingByLineEnds(t *testing.T) {
 					if strings.Contains("body"+end, eol+"."+eol) && (eol == "\r\n" || !strings.Contains(end, "\r")) && inside == eol {
 						most = 2
 					}
-					got := f.q.messages()
+					got := f.q.Messages()
 					if len(got) > most {
 						t.Errorf("%s: %d messages", name, len(got))
 					}
@@ -226,8 +226,8 @@ func TestLFDotIsToldSoon(t *testing.T) {
 			c = f.play(hello + envel + data)
 			c.send("Subject: x\n\nbody\n.\nQUIT\n")
 			f.more(c, "<- 554 5.6.11 the end of the message\n<- EOF")
-			if len(f.q.messages()) != 0 {
-				t.Errorf("%d messages", len(f.q.messages()))
+			if len(f.q.Messages()) != 0 {
+				t.Errorf("%d messages", len(f.q.Messages()))
 			}
 			c = f.play(hello + envel + data)
 			c.send("Subject: x\n\nbody\n.\nand much more text\n")
@@ -265,13 +265,13 @@ func TestLongLinesOfKnownClients(t *testing.T) {
 			talk := f.play(c.hello + envel + data)
 			talk.send(c.text + "\r\n.\r\n")
 			f.more(talk, "<- "+c.reply+"\n-> NOOP\n<- 250")
-			for _, m := range f.q.messages() {
-				strict998(t, m.content)
-				if !strings.Contains(strings.NewReplacer("\r\n", "", " ", "").Replace(m.content), strings.NewReplacer("\r\n", "", " ", "").Replace(c.text)) {
-					t.Errorf("more than blanks and line ends was changed: %.300q", m.content)
+			for _, m := range f.q.Messages() {
+				strict998(t, m.Content)
+				if !strings.Contains(strings.NewReplacer("\r\n", "", " ", "").Replace(m.Content), strings.NewReplacer("\r\n", "", " ", "").Replace(c.text)) {
+					t.Errorf("more than blanks and line ends was changed: %.300q", m.Content)
 				}
-				if strings.Contains(m.content, "example\r\n") {
-					t.Errorf("an address was broken: %q", m.content)
+				if strings.Contains(m.Content, "example\r\n") {
+					t.Errorf("an address was broken: %q", m.Content)
 				}
 			}
 		})
@@ -304,9 +304,9 @@ func TestMailboxLine(t *testing.T) {
 		talk := f.play(hello + envel + data)
 		talk.send(c.text + ".\r\n")
 		f.more(talk, "<- 250 2.0.0\n-> QUIT\n<- 221")
-		m := f.q.messages()[0]
-		if m.body() != c.body || !strings.Contains(m.header()+"\r\n", "\r\n"+c.header+"\r\n") && c.header != "" || strings.Contains(m.header(), "\r\nFrom 0a0") {
-			t.Errorf("%q:\n%q", c.text, m.content)
+		m := f.q.Messages()[0]
+		if m.Body() != c.body || !strings.Contains(m.Header()+"\r\n", "\r\n"+c.header+"\r\n") && c.header != "" || strings.Contains(m.Header(), "\r\nFrom 0a0") {
+			t.Errorf("%q:\n%q", c.text, m.Content)
 		}
 	}
 }
@@ -330,7 +330,7 @@ func TestProxyHeaderInPieces(t *testing.T) {
 			f.more(c, "<- 220\n<- 250\n-> MAIL FROM:<a@example.org>\n<- 250\n-> QUIT\n<- 221")
 		}
 	}
-	for _, e := range f.seen.of(relay.EventConnected) {
+	for _, e := range f.seen.Of(relay.EventConnected) {
 		if e.Client != "192.0.2.7" {
 			t.Errorf("%+v", e)
 		}
@@ -347,7 +347,7 @@ func TestReset(t *testing.T) {
 		c := f.play(talk)
 		check(t, c.c.(*net.TCPConn).SetLinger(0))
 		check(t, c.c.Close())
-		if e := f.seen.wait(relay.EventRefused, 1); e[0].Reason != "reset" {
+		if e := f.seen.Wait(relay.EventRefused, 1); e[0].Reason != "reset" {
 			t.Errorf("%q: %+v", talk, e[0])
 		}
 	}
@@ -356,8 +356,8 @@ func TestReset(t *testing.T) {
 		c := f.play(talk)
 		check(t, c.c.(*net.TCPConn).SetLinger(0))
 		check(t, c.c.Close())
-		f.seen.wait(relay.EventGone, 1)
-		if e := f.seen.of(relay.EventRefused); len(e) > 0 {
+		f.seen.Wait(relay.EventGone, 1)
+		if e := f.seen.Of(relay.EventRefused); len(e) > 0 {
 			t.Errorf("%q: %+v", talk, e)
 		}
 	}
@@ -369,11 +369,11 @@ func TestLongestPath(t *testing.T) {
 	long := strings.Repeat("x", 986) + "@example.com"
 	c := f.play(hello + "-> MAIL FROM:<" + long + ">\n<- 250\n-> RCPT TO:<" + long + ">\n<- 250\n" + data + "-> Subject: x\n->\n-> .\n<- 250\n")
 	f.more(c, "-> QUIT\n<- 221")
-	m := f.q.messages()[0]
-	if m.From.String() != long || m.Recipients[0].Path.String() != long || strings.Contains(m.content, "xxx") {
-		t.Errorf("%.300q", m.content)
+	m := f.q.Messages()[0]
+	if m.From.String() != long || m.Recipients[0].Path.String() != long || strings.Contains(m.Content, "xxx") {
+		t.Errorf("%.300q", m.Content)
 	}
-	strict998(t, m.content)
+	strict998(t, m.Content)
 	g := start(t, options{listener: submission.Listener{TLS: "off", AuthWithoutTLS: true}})
 	c = g.play("<- 220\n-> EHLO c\n<- 250\n-> AUTH PLAIN AGFsaWNlAHNlY3JldA==\n<- 235\n")
 	c.send("MAIL FROM:<" + long + ">\r\n")
@@ -403,8 +403,8 @@ func TestCompleteHeaderOverSMTP(t *testing.T) {
 		c.l.CompleteHeader = c.key
 		f := start(t, options{listener: c.l})
 		f.more(f.play(c.hello+envel+data), "-> From: root (Cron Daemon)\n->\n-> .\n<- 250\n-> QUIT\n<- 221")
-		if m := f.q.messages()[0]; !strings.Contains(m.header(), "\r\n"+c.want) {
-			t.Errorf("%s: %q", c.name, m.header())
+		if m := f.q.Messages()[0]; !strings.Contains(m.Header(), "\r\n"+c.want) {
+			t.Errorf("%s: %q", c.name, m.Header())
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package submission_test
+package accept_test
 
 import (
 	"errors"
@@ -8,11 +8,12 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/accept/accepttest"
 	"dawk/relay/identity"
 )
 
 // accepts submits one message of u and gives it as stored.
-func accepts(t *testing.T, a *accept.Acceptor, q *memQueue, u *identity.User, content string, to ...string) stored {
+func accepts(t *testing.T, a *accept.Acceptor, q *accepttest.Queue, u *identity.User, content string, to ...string) accepttest.Stored {
 	t.Helper()
 	s := submit(t, pieces{content, 50})
 	s.User = u
@@ -24,44 +25,44 @@ func accepts(t *testing.T, a *accept.Acceptor, q *memQueue, u *identity.User, co
 	}
 	_, err := a.Submit(t.Context(), s)
 	check(t, err)
-	all := q.messages()
+	all := q.Messages()
 	return all[len(all)-1]
 }
 
 func TestRewriteFrom(t *testing.T) {
-	q := &memQueue{}
+	q := &accepttest.Queue{}
 	a, _ := acceptor(t, q, nil)
 	u := &identity.User{Name: "scanner", Policy: identity.Policy{RewriteFrom: path(t, "scan@example.org")}}
 	m := accepts(t, a, q, u, lines("Subject: x", "From: Scanner", " <root@localhost.localdomain>", "Sender: root", "", "From: body"))
-	h := m.header()
+	h := m.Header()
 	for _, want := range []string{"\r\nFrom: <scan@example.org>\r\n", "\r\nX-Original-From: Scanner\r\n <root@localhost.localdomain>\r\n", "\r\nX-Original-Sender: root"} {
 		if !strings.Contains(h, want) {
 			t.Errorf("%q lacks %q", h, want)
 		}
 	}
-	if strings.Count(h, "\r\nFrom:") != 1 || strings.Contains(h, "\r\nSender:") || m.From.String() != "scan@example.org" || m.body() != "From: body\r\n" {
-		t.Errorf("%q %v", m.content, m.From)
+	if strings.Count(h, "\r\nFrom:") != 1 || strings.Contains(h, "\r\nSender:") || m.From.String() != "scan@example.org" || m.Body() != "From: body\r\n" {
+		t.Errorf("%q %v", m.Content, m.From)
 	}
 	long := accepts(t, a, q, u, lines("From: "+strings.Repeat("x", 990), " more", "Subject: y", "", ""))
-	for line := range strings.SplitSeq(long.content, "\r\n") {
+	for line := range strings.SplitSeq(long.Content, "\r\n") {
 		if len(line) > 998 {
 			t.Errorf("a line of %d octets", len(line))
 		}
 	}
-	if !strings.Contains(long.content, "\r\nX-Original-From:\r\n "+strings.Repeat("x", 990)+"\r\n more\r\n") {
-		t.Errorf("the long field is not whole: %.100q", long.content)
+	if !strings.Contains(long.Content, "\r\nX-Original-From:\r\n "+strings.Repeat("x", 990)+"\r\n more\r\n") {
+		t.Errorf("the long field is not whole: %.100q", long.Content)
 	}
 	s := submit(t, pieces{"\r\n", 9})
 	s.User, s.From = u, relay.Path{}
 	_, err := a.Submit(t.Context(), s)
 	check(t, err)
-	if m := q.messages()[2]; !m.From.IsNull() || !strings.Contains(m.header(), "From: <scan@example.org>") {
-		t.Errorf("a receipt: %v %q", m.From, m.content)
+	if m := q.Messages()[2]; !m.From.IsNull() || !strings.Contains(m.Header(), "From: <scan@example.org>") {
+		t.Errorf("a receipt: %v %q", m.From, m.Content)
 	}
 }
 
 func TestRedirect(t *testing.T) {
-	q := &memQueue{}
+	q := &accepttest.Queue{}
 	a, _ := acceptor(t, q, nil)
 	u := &identity.User{Name: "staging", Policy: identity.Policy{Redirect: path(t, "qa@example.org"), NoDelayNotes: true}}
 	one := accepts(t, a, q, u, lines("Subject: x", "", ""), "real@example.com")
@@ -72,7 +73,7 @@ func TestRedirect(t *testing.T) {
 	if r := many.Recipients; len(r) != 1 || r[0].Path.String() != "qa@example.org" || !r[0].ORcpt.IsZero() || !many.NoDelayNotes {
 		t.Errorf("%+v", many.Message)
 	}
-	h := many.header()
+	h := many.Header()
 	if !strings.Contains(h, "\r\nX-Original-To: <real@example.com>\r\nX-Original-To: <j\\x{FC}rgen@example.com>") || strings.Contains(h, "for <real") {
 		t.Errorf("%q", h)
 	}
@@ -82,7 +83,7 @@ func TestRedirect(t *testing.T) {
 // for whose place it takes.
 func TestRedirectKeepsNotify(t *testing.T) {
 	const never, failure, success = relay.NotifyNever, relay.NotifyFailure, relay.NotifySuccess
-	q := &memQueue{}
+	q := &accepttest.Queue{}
 	a, _ := acceptor(t, q, nil)
 	u := &identity.User{Name: "staging", Policy: identity.Policy{Redirect: path(t, "qa@example.org")}}
 	for i, c := range []struct {
@@ -104,17 +105,17 @@ func TestRedirectKeepsNotify(t *testing.T) {
 		}
 		_, err := a.Submit(t.Context(), s)
 		check(t, err)
-		if r := q.messages()[i].Recipients; len(r) != 1 || r[0].Notify != c.want {
+		if r := q.Messages()[i].Recipients; len(r) != 1 || r[0].Notify != c.want {
 			t.Errorf("%v: %+v", c.asked, r)
 		}
 	}
 }
 
 func TestHoldAll(t *testing.T) {
-	q := &memQueue{}
+	q := &accepttest.Queue{}
 	a, seen := acceptor(t, q, nil)
 	m := accepts(t, a, q, &identity.User{Name: "new", Policy: identity.Policy{Hold: true}}, "\r\n", "a@example.com", "b@example.com")
-	held := seen.of(relay.EventHeld)
+	held := seen.Of(relay.EventHeld)
 	if !strings.Contains(m.Hold, "users.toml") || len(held) != 2 || held[1].Recipient.String() != "b@example.com" || held[0].ID != m.ID || held[0].Reason != "policy" || !m.NoDelayNotes {
 		t.Errorf("%q %+v", m.Hold, held)
 	}
@@ -123,7 +124,7 @@ func TestHoldAll(t *testing.T) {
 // The message that goes too far is taken and held, those after it are as
 // well, and one event tells of the user.
 func TestFloodOfCopiesIsHeld(t *testing.T) {
-	q := &memQueue{}
+	q := &accepttest.Queue{}
 	ledger := identity.NewLedger()
 	a, seen := acceptor(t, q, func(c *accept.Config) { c.Ledger = ledger })
 	u := &identity.User{Name: "alice", Policy: identity.Policy{HoldCopies: 3}}
@@ -137,7 +138,7 @@ func TestFloodOfCopiesIsHeld(t *testing.T) {
 			t.Errorf("message %d: hold %q", i+1, m.Hold)
 		}
 	}
-	if e := seen.of(relay.EventIdentityHeld); len(e) != 1 || e[0].Reason != "copies" || !strings.Contains(e[0].Rule, "4 recipients") {
+	if e := seen.Of(relay.EventIdentityHeld); len(e) != 1 || e[0].Reason != "copies" || !strings.Contains(e[0].Rule, "4 recipients") {
 		t.Errorf("%+v", e)
 	}
 	_, err := ledger.Release("Alice")
@@ -149,7 +150,7 @@ func TestFloodOfCopiesIsHeld(t *testing.T) {
 
 func TestQuotaIsToldWithItsEnd(t *testing.T) {
 	full := errors.New("full")
-	q := &memQueue{enqueue: full}
+	q := &accepttest.Queue{NoEnqueue: full}
 	a, seen := acceptor(t, q, nil)
 	u := &identity.User{Name: "app", Policy: identity.Policy{PerHour: 2, RecipientsPerHour: 3}}
 	s := submit(t, pieces{"\r\n", 9})
@@ -157,7 +158,7 @@ func TestQuotaIsToldWithItsEnd(t *testing.T) {
 	if _, err := a.Submit(t.Context(), s); err == nil {
 		t.Fatal("accepted")
 	}
-	q.enqueue = nil // what was not accepted costs nothing
+	q.NoEnqueue = nil // what was not accepted costs nothing
 	accepts(t, a, q, u, "\r\n", "a@example.com", "b@example.com")
 	d, err := a.Decide(accept.Submission{Submitter: accept.Submitter{User: u}}, 0)
 	check(t, err)
@@ -175,7 +176,7 @@ func TestQuotaIsToldWithItsEnd(t *testing.T) {
 	if _, err := a.Submit(t.Context(), s); !errors.As(err, &r) || r.Reason != accept.ReasonQuota {
 		t.Errorf("%v", err)
 	}
-	if e := seen.of(relay.EventRefused); e[len(e)-1].Reason != "quota" {
+	if e := seen.Of(relay.EventRefused); e[len(e)-1].Reason != "quota" {
 		t.Errorf("%+v", e)
 	}
 }
@@ -183,7 +184,7 @@ func TestQuotaIsToldWithItsEnd(t *testing.T) {
 // Whoever asks to wait until more recipients fit than ever fit at once asks for
 // ever: such a message is to be divided.
 func TestMoreRecipientsThanTheQuotaHas(t *testing.T) {
-	a, _ := acceptor(t, &memQueue{}, nil)
+	a, _ := acceptor(t, &accepttest.Queue{}, nil)
 	u := &identity.User{Name: "shop", Policy: identity.Policy{RecipientsPerHour: 2, RecipientsPerDay: 5}}
 	s := submit(t, pieces{"Subject: x\r\n\r\n", 50})
 	s.User, s.Recipients = u, nil
@@ -198,7 +199,7 @@ func TestMoreRecipientsThanTheQuotaHas(t *testing.T) {
 }
 
 func TestMissingFromOfDevices(t *testing.T) {
-	q := &memQueue{}
+	q := &accepttest.Queue{}
 	a, _ := acceptor(t, q, nil)
 	for _, c := range []struct {
 		add           bool
@@ -218,9 +219,9 @@ func TestMissingFromOfDevices(t *testing.T) {
 		}
 		_, err := a.Submit(t.Context(), s)
 		check(t, err)
-		all := q.messages()
+		all := q.Messages()
 		got := ""
-		for line := range strings.SplitSeq(all[len(all)-1].header(), "\r\n") {
+		for line := range strings.SplitSeq(all[len(all)-1].Header(), "\r\n") {
 			if strings.HasPrefix(line, "From:") {
 				got += line
 			}

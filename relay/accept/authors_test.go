@@ -1,23 +1,23 @@
-package submission_test
+package accept_test
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/accept/accepttest"
 	"dawk/relay/identity"
-	"dawk/relay/submission"
 )
 
 // TestSendersBindTheHeader: alice may send as example.org, and the header may
 // say nothing else, whatever the reverse-path.
 func TestSendersBindTheHeader(t *testing.T) {
-	q := &memQueue{}
+	q := &accepttest.Queue{}
 	a, _ := acceptor(t, q, nil)
-	alice, err := newUsers(t).Authenticate(t.Context(), "alice", "secret", netip.MustParseAddr("127.0.0.1"))
+	domain, err := identity.ParseSender("@example.org")
 	check(t, err)
+	alice := &identity.User{Name: "alice", MaxMessageSize: 1000, Policy: identity.Policy{Senders: []identity.Sender{domain}}}
 	for _, c := range []struct {
 		header string
 		field  string // that is refused; "": none
@@ -102,7 +102,7 @@ func TestOtherRulesBindTheHeader(t *testing.T) {
 		{"a device gets its reverse-path", bound, "printer@example.org", "Subject: x", "", "\r\nFrom: <printer@example.org>\r\n"},
 		{"a device is not our postmaster", bound, "", "Subject: x", "", ""},
 	} {
-		q := &memQueue{}
+		q := &accepttest.Queue{}
 		a, _ := acceptor(t, q, nil)
 		s := submit(t, pieces{c.header + "\r\n\r\nbody\r\n", 5})
 		s.User, s.From, s.AddFrom = identity.ForProgram("local:x", c.policy), path(t, c.from), true
@@ -114,43 +114,8 @@ func TestOtherRulesBindTheHeader(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || !strings.Contains("\r\n"+q.messages()[0].header()+"\r\n", c.want) || c.want == "" && strings.Contains(q.messages()[0].header(), "From: ") {
-			t.Errorf("%s: %v %+v", c.name, err, q.messages())
+		if err != nil || !strings.Contains("\r\n"+q.Messages()[0].Header()+"\r\n", c.want) || c.want == "" && strings.Contains(q.Messages()[0].Header(), "From: ") {
+			t.Errorf("%s: %v %+v", c.name, err, q.Messages())
 		}
-	}
-}
-
-// TestSendersOfAListener bind whoever needs no login there, and nobody who has
-// one.
-func TestSendersOfAListener(t *testing.T) {
-	l := trusted()
-	l.AuthWithoutTLS, l.Auth = true, "optional"
-	printer, err := identity.ParseSender("printer@example.net")
-	check(t, err)
-	l.PerClient.Senders = []identity.Sender{printer}
-	f := start(t, options{listener: l})
-	f.play(hello + `-> EHLO client.example.com
-		<- 250
-		-> MAIL FROM:<a@example.org>
-		<- 550 5.7.1 your address may not send as <a@example.org>
-		-> MAIL FROM:<>
-		<- 250
-		-> RCPT TO:<b@example.com>
-		<- 250
-		-> DATA
-		<- 354
-		-> From: a@example.org
-		->
-		-> .
-		<- 550 5.7.1 your address may not send as <a@example.org>, who stands in the field From
-		-> AUTH PLAIN AGFsaWNlAHNlY3JldA==
-		<- 235
-		-> MAIL FROM:<a@example.org>
-		<- 250
-		-> QUIT
-		<- 221`)
-	var none submission.Listener
-	if none.PerClient.Restricts() {
-		t.Error("no rules restrict")
 	}
 }

@@ -1,4 +1,4 @@
-package submission_test
+package accept_test
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/accept/accepttest"
 	"dawk/relay/identity"
 )
 
@@ -23,13 +24,13 @@ func path(t testing.TB, s string) relay.Path {
 	return p
 }
 
-func acceptor(t testing.TB, q *memQueue, change func(*accept.Config)) (*accept.Acceptor, *recorder) {
+func acceptor(t testing.TB, q *accepttest.Queue, change func(*accept.Config)) (*accept.Acceptor, *accepttest.Recorder) {
 	t.Helper()
 	cfg := accept.Config{Hostname: hostname, MaxMessageSize: 100000, MaxRecipients: 3}
 	if change != nil {
 		change(&cfg)
 	}
-	seen := &recorder{}
+	seen := &accepttest.Recorder{}
 	a, err := accept.New(cfg, q, seen)
 	check(t, err)
 	return a, seen
@@ -61,10 +62,6 @@ func (p pieces) WriteTo(w io.Writer) (total int64, err error) {
 	}
 	return total, nil
 }
-
-func lines(l ...string) string { return strings.Join(l, "\r\n") + "\r\n" }
-
-func word(n int) string { return strings.Repeat("x", n) }
 
 const added = "Date: Sat, 01 Jan 2000 00:00:00 +0000\r\nMessage-ID: <00000000001-0007@relay.example.org>\r\n"
 
@@ -116,16 +113,16 @@ func TestContent(t *testing.T) {
 		for _, n := range []int{1, 2, 3, 7, 1000} {
 			t.Run(fmt.Sprintf("%s by %d", c.name, n), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					q := &memQueue{}
+					q := &accepttest.Queue{}
 					a, _ := acceptor(t, q, nil)
 					id, err := a.Submit(t.Context(), submit(t, pieces{c.in, n}))
 					check(t, err)
-					got := q.messages()[0]
-					head, rest, _ := strings.Cut(got.content, "+0000\r\n")
+					got := q.Messages()[0]
+					head, rest, _ := strings.Cut(got.Content, "+0000\r\n")
 					if !strings.HasPrefix(head, "Received: from ") || rest != c.out {
 						t.Errorf("\ngot  %q\nwant %q", rest, c.out)
 					}
-					want := relay.Message{ID: id, Envelope: submit(t, nil).Envelope, Arrival: time.Now(), Size: int64(len(got.content)),
+					want := relay.Message{ID: id, Envelope: submit(t, nil).Envelope, Arrival: time.Now(), Size: int64(len(got.Content)),
 						Identity: "alice", Client: "192.0.2.9", Protocol: "ESMTPSA", MessageID: "<00000000001-0007@relay.example.org>"}
 					if c.change != nil {
 						c.change(&want)
@@ -161,7 +158,7 @@ func TestReceived(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				q := &memQueue{}
+				q := &accepttest.Queue{}
 				a, _ := acceptor(t, q, nil)
 				s := submit(t, pieces{"\r\n", 9})
 				if c.change != nil {
@@ -169,7 +166,7 @@ func TestReceived(t *testing.T) {
 				}
 				_, err := a.Submit(t.Context(), s)
 				check(t, err)
-				if got := q.messages()[0].content; !strings.HasPrefix(got, "Received: "+c.want+"Date:") {
+				if got := q.Messages()[0].Content; !strings.HasPrefix(got, "Received: "+c.want+"Date:") {
 					t.Errorf("\ngot  %q\nwant %q", got, c.want)
 				}
 			})
@@ -179,13 +176,13 @@ func TestReceived(t *testing.T) {
 
 func TestPostmaster(t *testing.T) {
 	for configured, want := range map[string]string{"": "postmaster@relay.example.org", "admin@example.org": "admin@example.org"} {
-		q := &memQueue{}
+		q := &accepttest.Queue{}
 		a, _ := acceptor(t, q, func(c *accept.Config) { c.Postmaster = path(t, configured) })
 		s := submit(t, pieces{"\r\n", 9})
 		s.From, s.Recipients[0].Path = path(t, "postmaster"), path(t, "PostMaster")
 		_, err := a.Submit(t.Context(), s)
 		check(t, err)
-		if m := q.messages()[0]; m.Recipients[0].Path.String() != want || m.From.String() != want {
+		if m := q.Messages()[0]; m.Recipients[0].Path.String() != want || m.From.String() != want {
 			t.Errorf("%+v", m.Message)
 		}
 	}
@@ -199,24 +196,24 @@ func TestRefusals(t *testing.T) {
 	simple := pieces{"\r\nbody\r\n", 100}
 	for _, c := range []struct {
 		name   string
-		q      *memQueue
+		q      *accepttest.Queue
 		change func(*accept.Submission)
 		in     io.WriterTo
 		reply  string
 		reason accept.Reason
 	}{
-		{"no draft for want of room", &memQueue{draft: full}, nil, simple, "452 4.3.1", accept.ReasonNoSpace},
-		{"no draft", &memQueue{draft: secret}, nil, simple, "451 4.3.0", accept.ReasonInternal},
-		{"closed", &memQueue{draft: relay.ErrClosed}, nil, simple, "451 4.3.0", accept.ReasonInternal},
-		{"full while writing", &memQueue{write: full}, nil, simple, "452 4.3.1", accept.ReasonNoSpace},
-		{"broken while writing", &memQueue{write: secret}, nil, simple, "451 4.3.0", accept.ReasonInternal},
-		{"full at the commit", &memQueue{enqueue: full}, nil, simple, "452 4.3.1", accept.ReasonNoSpace},
-		{"broken at the commit", &memQueue{enqueue: secret}, nil, simple, "451 4.3.0", accept.ReasonInternal},
-		{"too big", &memQueue{}, nil, pieces{strings.Repeat("x", 100001), 1000}, "552 5.3.4", accept.ReasonSize},
-		{"too big for the login", &memQueue{}, func(s *accept.Submission) { s.User = &identity.User{Name: "a", MaxMessageSize: 10} }, pieces{strings.Repeat("x", 11), 1000}, "552 5.3.4", accept.ReasonSize},
-		{"a big header", &memQueue{}, func(s *accept.Submission) {}, pieces{strings.Repeat("X: y\r\n", 300<<10/6), 1000}, "552 5.3.4", accept.ReasonSize},
-		{"nobody to send to", &memQueue{}, func(s *accept.Submission) { s.Recipients = nil }, simple, "554 5.5.1", accept.ReasonRecipients},
-		{"too many to send to", &memQueue{}, func(s *accept.Submission) { s.Recipients = make([]relay.Recipient, 4) }, simple, "452 4.5.3", accept.ReasonRecipients},
+		{"no draft for want of room", &accepttest.Queue{NoDraft: full}, nil, simple, "452 4.3.1", accept.ReasonNoSpace},
+		{"no draft", &accepttest.Queue{NoDraft: secret}, nil, simple, "451 4.3.0", accept.ReasonInternal},
+		{"closed", &accepttest.Queue{NoDraft: relay.ErrClosed}, nil, simple, "451 4.3.0", accept.ReasonInternal},
+		{"full while writing", &accepttest.Queue{NoWrite: full}, nil, simple, "452 4.3.1", accept.ReasonNoSpace},
+		{"broken while writing", &accepttest.Queue{NoWrite: secret}, nil, simple, "451 4.3.0", accept.ReasonInternal},
+		{"full at the commit", &accepttest.Queue{NoEnqueue: full}, nil, simple, "452 4.3.1", accept.ReasonNoSpace},
+		{"broken at the commit", &accepttest.Queue{NoEnqueue: secret}, nil, simple, "451 4.3.0", accept.ReasonInternal},
+		{"too big", &accepttest.Queue{}, nil, pieces{strings.Repeat("x", 100001), 1000}, "552 5.3.4", accept.ReasonSize},
+		{"too big for the login", &accepttest.Queue{}, func(s *accept.Submission) { s.User = &identity.User{Name: "a", MaxMessageSize: 10} }, pieces{strings.Repeat("x", 11), 1000}, "552 5.3.4", accept.ReasonSize},
+		{"a big header", &accepttest.Queue{}, func(s *accept.Submission) {}, pieces{strings.Repeat("X: y\r\n", 300<<10/6), 1000}, "552 5.3.4", accept.ReasonSize},
+		{"nobody to send to", &accepttest.Queue{}, func(s *accept.Submission) { s.Recipients = nil }, simple, "554 5.5.1", accept.ReasonRecipients},
+		{"too many to send to", &accepttest.Queue{}, func(s *accept.Submission) { s.Recipients = make([]relay.Recipient, 4) }, simple, "452 4.5.3", accept.ReasonRecipients},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, seen := acceptor(t, c.q, nil)
@@ -232,10 +229,10 @@ func TestRefusals(t *testing.T) {
 			if strings.Contains(r.Reply.String(), "/") {
 				t.Errorf("the reply tells of our insides: %v", r.Reply)
 			}
-			if c.q.open != 0 || len(c.q.taken) != 0 {
-				t.Errorf("%d drafts open, %d messages", c.q.open, len(c.q.taken))
+			if c.q.Open != 0 || len(c.q.Taken) != 0 {
+				t.Errorf("%d drafts open, %d messages", c.q.Open, len(c.q.Taken))
 			}
-			if e := seen.of(relay.EventRefused); len(e) != 1 || e[0].Reason != string(c.reason) || e[0].Reply != r.Reply {
+			if e := seen.Of(relay.EventRefused); len(e) != 1 || e[0].Reason != string(c.reason) || e[0].Reply != r.Reply {
 				t.Errorf("events %+v", e)
 			}
 		})
@@ -245,7 +242,7 @@ func TestRefusals(t *testing.T) {
 // The header has a limit of its own, whatever a message may have.
 func TestHeaderLimit(t *testing.T) {
 	for _, in := range []string{strings.Repeat("X: y\r\n", 300<<10/6), "X: " + strings.Repeat("y", 300<<10)} {
-		q := &memQueue{}
+		q := &accepttest.Queue{}
 		a, _ := acceptor(t, q, func(c *accept.Config) { c.MaxMessageSize = 0 })
 		_, err := a.Submit(t.Context(), submit(t, pieces{in, 1000}))
 		var r *accept.Refusal
@@ -253,49 +250,6 @@ func TestHeaderLimit(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-}
-
-// A refusal before the content is the answer to DATA or MAIL; one while it
-// comes is the answer to its end. The session goes on.
-func TestNoSpaceOverSMTP(t *testing.T) {
-	q := &memQueue{draft: relay.ErrNoSpace}
-	f := start(t, options{listener: trusted(), queue: q})
-	f.play(hello + envel + `=> "DATA\r\nMAIL FROM:<evil@example.org>\r\n.\r\n"` + "\n<- 452 4.3.1\n<- EOF") // content without waiting
-	c := f.play(hello + envel + "-> DATA\n<- 452 4.3.1\n" + envel)
-	q.mu.Lock()
-	q.draft, q.write = nil, relay.ErrNoSpace
-	q.mu.Unlock()
-	f.more(c, data+"-> "+strings.Repeat("x", 900)+"\n-> .\n<- 452 4.3.1")
-	q.mu.Lock()
-	q.write, q.room = nil, fmt.Errorf("%w: little is left", relay.ErrNoSpace)
-	q.mu.Unlock()
-	f.more(c, "-> MAIL FROM:<a@example.org>\n<- 452 4.3.1 no space for new mail now, try again later")
-	q.mu.Lock()
-	q.room = errors.New("secret")
-	q.mu.Unlock()
-	f.more(c, "-> MAIL FROM:<a@example.org>\n<- 451 4.3.0 local trouble, try again later")
-	q.mu.Lock()
-	q.room = nil
-	q.mu.Unlock()
-	f.more(c, envel+data+"-> x\n-> .\n<- 250 2.0.0 queued as")
-	if e := f.seen.of(relay.EventAccepted); len(e) != 1 || e[0].Count != 1 || e[0].ID.IsZero() {
-		t.Errorf("%+v", e)
-	}
-}
-
-// A panic ends its connection with 421, and no other.
-func TestPanic(t *testing.T) {
-	q := &memQueue{}
-	f := start(t, options{listener: trusted(), queue: q})
-	other := f.play(hello + envel)
-	q.mu.Lock()
-	q.panics = true
-	q.mu.Unlock()
-	f.play(hello + envel + data + "-> x\n-> .\n<- 421\n<- EOF")
-	q.mu.Lock()
-	q.panics = false
-	q.mu.Unlock()
-	f.more(other, data+"-> x\n-> .\n<- 250")
 }
 
 // FuzzContent: whatever the content and however it is cut, the outcome is the
@@ -307,35 +261,35 @@ func FuzzContent(f *testing.F) {
 	bcc := regexp.MustCompile(`(?mi)^(bcc|return-path|resent-bcc)[ \t]*:`)
 	f.Fuzz(func(t *testing.T, in string, n uint16) {
 		in = strings.ReplaceAll(strings.ReplaceAll(in, "\r", ""), "\n", "\r\n") // what Submission asks for
-		run := func(n int) (stored, error) {
-			q := &memQueue{}
+		run := func(n int) (accepttest.Stored, error) {
+			q := &accepttest.Queue{}
 			a, _ := acceptor(t, q, nil)
 			s := submit(t, pieces{in, n})
 			s.HideClient = true
 			_, err := a.Submit(t.Context(), s)
 			if err != nil {
-				return stored{}, err
+				return accepttest.Stored{}, err
 			}
-			return q.messages()[0], nil
+			return q.Messages()[0], nil
 		}
 		whole, err1 := run(len(in) + 1)
 		cut, err2 := run(int(n) + 1)
-		if fmt.Sprint(err1) != fmt.Sprint(err2) || cutTimes(whole.content) != cutTimes(cut.content) {
-			t.Fatalf("%v %v\n%q\n%q", err1, err2, whole.content, cut.content)
+		if fmt.Sprint(err1) != fmt.Sprint(err2) || cutTimes(whole.Content) != cutTimes(cut.Content) {
+			t.Fatalf("%v %v\n%q\n%q", err1, err2, whole.Content, cut.Content)
 		}
 		if err1 != nil {
 			return
 		}
-		if bcc.MatchString(whole.header()) {
-			t.Fatalf("%q", whole.header())
+		if bcc.MatchString(whole.Header()) {
+			t.Fatalf("%q", whole.Header())
 		}
-		for line := range strings.SplitSeq(strings.TrimSuffix(whole.content, "\r\n"), "\r\n") {
+		for line := range strings.SplitSeq(strings.TrimSuffix(whole.Content, "\r\n"), "\r\n") {
 			if len(line) > 998 {
 				t.Fatalf("a line of %d octets", len(line))
 			}
 		}
-		if _, body, ok := strings.Cut(in, "\r\n\r\n"); ok && !longLine.MatchString(body) && !strings.HasSuffix(strings.TrimSuffix(whole.content, "\r\n"), strings.TrimSuffix(body, "\r\n")) {
-			t.Fatalf("body changed: %q", whole.content)
+		if _, body, ok := strings.Cut(in, "\r\n\r\n"); ok && !longLine.MatchString(body) && !strings.HasSuffix(strings.TrimSuffix(whole.Content, "\r\n"), strings.TrimSuffix(body, "\r\n")) {
+			t.Fatalf("body changed: %q", whole.Content)
 		}
 	})
 }
@@ -355,13 +309,13 @@ func TestCompleteHeader(t *testing.T) {
 		lines("From:", "", ""):                   lines("From: <a@example.org>", "", ""),
 		lines("From: \"HP Scanner\" <>", "", ""): lines("From: <a@example.org>", "X-Original-From: \"HP Scanner\" <>", "", ""),
 	} {
-		q := &memQueue{}
+		q := &accepttest.Queue{}
 		a, _ := acceptor(t, q, nil)
 		s := submit(t, pieces{in, 5})
 		s.AddFrom, s.CompleteHeader = true, "relay.example.org"
 		_, err := a.Submit(t.Context(), s)
 		check(t, err)
-		got := q.messages()[0].content
+		got := q.Messages()[0].Content
 		for _, field := range []string{"Received", "Date", "Message-ID"} {
 			got = regexp.MustCompile(`(?m)^`+field+`:.*\r\n(\t.*\r\n)*`).ReplaceAllString(got, "")
 		}

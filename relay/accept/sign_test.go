@@ -1,4 +1,4 @@
-package submission_test
+package accept_test
 
 import (
 	"context"
@@ -9,13 +9,14 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/accept/accepttest"
 )
 
 // What is signed is the message as it leaves, but for Received: Bcc is gone,
 // Date and Message-ID are there. A signature that cannot be made puts the
 // message off.
 func TestSigning(t *testing.T) {
-	q := &memQueue{}
+	q := &accepttest.Queue{}
 	var signed string
 	var fail error
 	a, _ := acceptor(t, q, func(c *accept.Config) {
@@ -27,19 +28,19 @@ func TestSigning(t *testing.T) {
 	})
 	_, err := a.Submit(context.Background(), submit(t, pieces{lines("From: a@example.org", "Bcc: c@example.org", "", "body"), 7}))
 	check(t, err)
-	content := q.messages()[0].content
+	content := q.Messages()[0].Content
 	received, rest, _ := strings.Cut(content, "DKIM-Signature: x\r\n")
 	if rest != signed || !strings.HasPrefix(received, "Received:") || strings.Contains(signed, "Bcc") ||
 		!strings.Contains(signed, "Date: ") || !strings.Contains(signed, "Message-ID: ") {
 		t.Errorf("signed %q, stored %q", signed, content)
 	}
-	if m := q.messages()[0].Message; m.Size != int64(len(content)) {
+	if m := q.Messages()[0].Message; m.Size != int64(len(content)) {
 		t.Errorf("size %d of %d", m.Size, len(content))
 	}
 	fail = errors.New("disk trouble at /secret")
 	_, err = a.Submit(context.Background(), submit(t, pieces{lines("From: a@example.org", "", "body"), 7}))
 	var r *accept.Refusal
-	if !errors.As(err, &r) || r.Reply.Code != 451 || strings.Contains(r.Reply.Text, "secret") || len(q.messages()) != 1 {
+	if !errors.As(err, &r) || r.Reply.Code != 451 || strings.Contains(r.Reply.Text, "secret") || len(q.Messages()) != 1 {
 		t.Errorf("%v", err)
 	}
 }
