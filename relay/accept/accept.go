@@ -3,7 +3,7 @@
 //
 // A door says who sends what ([Submission]) and gets a [Decision]: one value
 // that holds all that users.toml and the configuration say about this message.
-// SMTP asks for it at MAIL and adds a recipient at each RCPT; the other doors
+// SMTP asks for it at MAIL (Begin) and adds a recipient at each RCPT; the other doors
 // hand a whole message to [Acceptor.Submit].
 //
 // The package has no goroutines and no locks of its own. The counters of users
