@@ -57,7 +57,8 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/mailtext": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/replies":  {[]string{"dawk/relay"}, nil},
 
-	"dawk/relay/accept": {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
+	"dawk/relay/accept":            {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/mailtext"}, nil},
+	"dawk/relay/accept/accepttest": {[]string{"dawk/relay"}, nil},
 
 	"dawk/relay/submission/guard": {[]string{"dawk/relay", "dawk/relay/mailtext"}, nil},
 	"dawk/relay/submission": {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/submission/guard", "dawk/relay/durable", "dawk/relay/socket"},
