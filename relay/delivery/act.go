@@ -335,6 +335,7 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb rela
 	next := d.State()
 	kind := relay.EventHeld
 	var out []relay.Outcome
+	var rule string
 	switch verb {
 	case relay.VerbHold:
 		if d.Held {
@@ -358,8 +359,8 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb rela
 		out = outcomesFor(d, relay.ActionDeleted, relay.Decision(relay.CauseOperator, relay.Status{Class: 5}, "deleted %s", byAdministrator))
 	case relay.VerbBounce:
 		kind = relay.EventFailed
-		out = outcomesFor(d, relay.ActionFailed,
-			relay.Decision(relay.CauseOperator, relay.Status{Class: 5, Subject: 3, Detail: 0}, "returned to its sender %s", byAdministrator))
+		rule = returned
+		out = returnedNow(d)
 	}
 	if recipients != nil {
 		out = slices.DeleteFunc(out, func(o relay.Outcome) bool { return !slices.Contains(recipients, o.Recipient) })
@@ -378,7 +379,7 @@ func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb rela
 		}
 	}
 	for _, o := range out {
-		tell(o.Recipient, "", o.Reply)
+		tell(o.Recipient, rule, o.Reply)
 	}
 	dec.cause.Outcomes = out
 	return dec, true

@@ -273,6 +273,53 @@ func TestVerbsOnSomeRecipients(t *testing.T) {
 	}
 }
 
+// Whoever is told by queue bounce hears what expiry would tell: the last reply.
+// Of the administrator he hears only where there was no attempt, also of what
+// is on hold.
+func TestBounceTellsTheLastReply(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		before       time.Duration // of the first attempt
+		want, wanted string
+	}{
+		{"attempted", 0, "because the recipient's mail system puts off mail", "Diagnostic-Code: smtp; " + greylist.String()},
+		{"never attempted", time.Hour, "because the administrator of this mail system stopped it", "Status: 5.3.0"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := begin(t, delivery.Config{})
+			var told string
+			r.hop.answer(func(_ context.Context, task relay.Task) relay.Result {
+				if task.Message.Notice {
+					r.store.mu.Lock()
+					told = string(r.store.body[task.Message.ID])
+					r.store.mu.Unlock()
+					return all(task, relayed)
+				}
+				return all(task, greylist)
+			})
+			m := mail("sender@example.org", "a@dest.test")
+			if c.before > 0 {
+				m.NotBefore = time.Now().Add(c.before)
+			}
+			id := r.store.accept(m)
+			pass(time.Second)
+			for _, verb := range []relay.Verb{relay.VerbHold, relay.VerbBounce} {
+				if err := r.d.Act(t.Context(), id, verb); err != nil {
+					t.Fatal(c.name, verb, err)
+				}
+			}
+			pass(time.Second)
+			told = strings.Join(strings.Fields(told), " ")
+			if !strings.Contains(told, c.want) || !strings.Contains(told, c.wanted) || (c.before == 0) == strings.Contains(told, "administrator of") {
+				t.Errorf("%s: the notice is\n%s", c.name, told)
+			}
+			if e := r.ledger.first(relay.EventFailed); e.Reason != "operator" || !strings.Contains(e.Rule, "by the administrator") {
+				t.Errorf("%s: the event is %+v", c.name, e)
+			}
+		})
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, delivery.Config{})

@@ -26,3 +26,17 @@ func (s *settler) until(now time.Time, m *relay.Message, d *relay.Delivery) time
 func expired(now time.Time, m *relay.Message, d *relay.Delivery, maxAge time.Duration) bool {
 	return age(now, m, d) >= m.Lifetime(maxAge)
 }
+
+const returned = "returned to its sender " + byAdministrator
+
+// returnedNow are the outcomes of relay.VerbBounce: what expiry would tell, with
+// the last reply. Where there was no attempt, nobody but the operator has spoken.
+func returnedNow(d *relay.Delivery) []relay.Outcome {
+	out := outcomesFor(d, relay.ActionFailed, relay.Decision(relay.CauseOperator, relay.Status{Class: 5, Subject: 3, Detail: 0}, returned))
+	for i, o := range d.Open {
+		if !o.Last.IsZero() {
+			out[i].Action, out[i].Reply = relay.ActionExpired, o.Last
+		}
+	}
+	return out
+}

@@ -274,7 +274,7 @@ func (s *store) tellsOnce(m *relay.Message) error {
 	for _, st := range s.settled {
 		for _, o := range st.Outcomes {
 			switch {
-			case st.ID == m.ID && o.Action == relay.ActionFailed:
+			case st.ID == m.ID && (o.Action == relay.ActionFailed || o.Action == relay.ActionExpired):
 				failed[m.Recipients[o.Recipient].Path.String()] = true
 			case !st.ID.IsZero() && s.msgs[st.ID].Notice && o.Action == relay.ActionRelayed:
 				sent[st.ID] = true

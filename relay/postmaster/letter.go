@@ -1,9 +1,9 @@
-// Package postmaster tells the postmaster what no bounce tells: that a route is
-// held, and that a file in the drop folder is no mail.
+// Package postmaster tells the postmaster what no bounce tells: that a route or a
+// user is held, and that a file in the drop folder is no mail.
 //
 // It owns the form of such letters ([Letters]) and the times of those about
-// routes ([HeldRoutes], with one lock and the goroutine of its Run). Queueing
-// them is the caller's.
+// holds ([Holds], with one lock and the goroutine of its Run). Queueing them is
+// the caller's.
 package postmaster
 
 import (

@@ -10,7 +10,6 @@ import (
 	"dawk/relay/accept"
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
-	"dawk/relay/postmaster"
 )
 
 // holds passes on what the transport says of routes that are held for trouble
@@ -18,15 +17,14 @@ import (
 // concerns it waits for run.
 type holds struct {
 	observer relay.Observer
-	letters  *postmaster.HeldRoutes
 	free     chan string // routes whose mail may go on
 }
 
 // maxFree is how many routes may wait to be free; more than anybody has.
 const maxFree = 1024
 
-func newHolds(seen relay.Observer, letters *postmaster.HeldRoutes) *holds {
-	return &holds{seen, letters, make(chan string, maxFree)}
+func newHolds(seen relay.Observer) *holds {
+	return &holds{seen, make(chan string, maxFree)}
 }
 
 // note hears of a route that is held or free again.
@@ -36,7 +34,6 @@ func (h *holds) note(route string, held bool, why relay.Reply) {
 		e.Kind = relay.EventRouteHeld
 	}
 	h.observer.Observe(e)
-	h.letters.Note(route, held, why)
 	if !held {
 		select {
 		case h.free <- route:
@@ -57,7 +54,7 @@ func (h *holds) run(ctx context.Context, d *delivery.Dispatcher) {
 	}
 }
 
-// sendLetter queues a letter about a route to the postmaster.
+// sendLetter queues a letter about a hold to the postmaster.
 func (s *Server) sendLetter(ctx context.Context, n relay.Notice) error {
 	_, err := s.submit(ctx, accept.Submission{Submitter: accept.Submitter{Identity: "dawk", Listener: "route", Protocol: "ESMTP"},
 		Envelope: n.Message.Envelope, Content: bytes.NewReader(n.Content)})

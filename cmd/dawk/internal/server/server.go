@@ -73,7 +73,7 @@ type Server struct {
 	ledger     *identity.Ledger // what users have sent
 	counters   *tlsrpt.Counters // nil: neither DANE nor MTA-STS
 	holds      *holds           // of routes
-	letters    *postmaster.HeldRoutes
+	letters    *postmaster.Holds
 	logins     config.Logins // of routes
 	transport  *mx.Transport
 	dispatcher *delivery.Dispatcher
@@ -126,6 +126,7 @@ func (s *Server) open(observers []relay.Observer) (err error) {
 	s.closeLater(s.closeQueue)
 	s.records = openHistory(s.cfg, s.log)
 	s.devices = newDevices(s.cfg.Listeners)
+	s.letters = postmaster.NewHolds(s.postmaster(), time.Duration(s.cfg.Bounce.HeldNotice), s.log)
 	s.observer = s.observers(observers)
 	if s.signer, err = newSigner(s.cfg, s.log, routing); err != nil {
 		return err
@@ -139,8 +140,10 @@ func (s *Server) open(observers []relay.Observer) (err error) {
 		return err
 	}
 	s.counters = openCounters(s.cfg, s.log)
-	s.letters = postmaster.NewHeldRoutes(s.postmaster(), time.Duration(s.cfg.Bounce.HeldNotice), s.log)
-	s.holds = newHolds(s.observer, s.letters)
+	for _, h := range s.ledger.Holds() {
+		s.letters.Observe(relay.Event{Kind: relay.EventIdentityHeld, Time: h.Since, Identity: h.Name, Rule: h.Rule})
+	}
+	s.holds = newHolds(s.observer)
 	if err := s.openTransport(); err != nil {
 		return err
 	}
@@ -210,7 +213,7 @@ func (s *Server) observers(others []relay.Observer) (all relay.Observers) {
 	if s.devices != nil {
 		all = append(all, s.devices)
 	}
-	all = append(all, s.metrics, s.recent, delivery.NewLogObserver(s.log))
+	all = append(all, s.letters, s.metrics, s.recent, delivery.NewLogObserver(s.log))
 	return append(all, others...)
 }
 
