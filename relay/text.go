@@ -12,11 +12,7 @@ func Hidden(r rune) bool {
 	if r < 0x7f {
 		return r < ' '
 	}
-	switch r {
-	case 0x115f, 0x1160, 0x3164, 0xffa0: // Hangul fillers
-		return true
-	}
-	return isControl(r) || unicode.Is(unicode.Cf, r)
+	return isControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
 // Clip bounds foreign text for a message, where %q escapes it.

@@ -45,6 +45,7 @@ import (
 //	[!] dkimverify FILE                                   see script_dkim_test.go
 //	tls ca|mx|tlsa|policy …                               see script_tls_test.go
 //	smtp FILE [ADDR]                                      a dialogue, see script_smtp_test.go
+//	hidden                                                sets $TURN, $STEER and $HIDDEN
 //	send [flags] FROM TO FILE [ADDR]                      sets $ID; see script_smtp_test.go
 //
 // relay start reads dawk.toml, replaces $DNS, $MXPORT and the like in it, and
@@ -65,6 +66,7 @@ func relayCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"dkimverify": dkimVerifyCommand,
 		"tls":        tlsCommand,
 		"smtp":       smtpCommand,
+		"hidden":     hiddenCommand,
 		"send":       sendCommand,
 		"sm":         smCommand,
 		"api":        apiCommand,
@@ -280,7 +282,7 @@ func (w *world) startRelay(neg bool) {
 	p, err := startProcess(w.ts.MkAbs("."), "dawk", "serve", "-c", conf)
 	w.ts.Check(err)
 	w.relay = p
-	ready := p.log.wait(regexp.MustCompile(`msg=ready`), p.exited)
+	ready := p.log.wait(regexp.MustCompile(`msg"?[=:]"?ready`), p.exited)
 	if ready == neg {
 		w.ts.Fatalf("relay start: ready is %v:\n%s", ready, p.log.text())
 	}

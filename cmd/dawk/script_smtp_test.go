@@ -22,7 +22,8 @@ import (
 //	-> text        is sent, with CRLF; $VAR is replaced, \r \n \t \0 are themselves
 //	->- text       is sent without CRLF
 //	<- 250 text    the next reply must begin so, on its last line; other lines of
-//	               a multi-line reply are skipped unless <-- names one
+//	               a multi-line reply are skipped unless <-- names one; a queue ID in it
+//	               becomes $ID
 //	<-- 250-SIZE   the reply that follows must contain this line's beginning
 //	!<-- 250-AUTH  the reply that follows must not
 //	plain U P      sends AUTH PLAIN with an initial response
@@ -49,6 +50,19 @@ func smtpCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s:%d: %s: %v", args[0], i+1, line, err)
 		}
 	}
+}
+
+// hiddenCommand sets $TURN to characters that turn text around, have no width or
+// are not seen, $STEER to what steers a terminal besides, and $HIDDEN to a regular
+// expression that finds any of them.
+func hiddenCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: hidden")
+	}
+	turn := "\u202e\u200b\u3164\ufeff"
+	ts.Setenv("TURN", turn)
+	ts.Setenv("STEER", turn+"\x1b[31m\x1b[2J\x1b]0;x\a\u009b")
+	ts.Setenv("HIDDEN", `[\x00-\x08\x0b-\x1f\x7f-\x9f\x{200b}\x{202e}\x{feff}\x{3164}]`)
 }
 
 type dialogue struct {
@@ -79,7 +93,7 @@ func (d *dialogue) step(line string) error {
 	case "<-":
 		return d.expect(rest)
 	case "plain":
-		u, p, _ := strings.Cut(rest, " ")
+		u, p, _ := strings.Cut(d.expand(rest), " ")
 		return d.send("AUTH PLAIN " + b64("\x00"+u+"\x00"+p) + `\r\n`)
 	case "login":
 		u, p, _ := strings.Cut(rest, " ")
@@ -111,9 +125,12 @@ func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) 
 
 var variable = regexp.MustCompile(`\$[A-Z]+[0-9]*`)
 
+func (d *dialogue) expand(s string) string {
+	return variable.ReplaceAllStringFunc(s, func(v string) string { return d.ts.Getenv(v[1:]) })
+}
+
 func (d *dialogue) send(s string) error {
-	s = variable.ReplaceAllStringFunc(s, func(v string) string { return d.ts.Getenv(v[1:]) })
-	_, err := d.conn.Write([]byte(escapes.Replace(s)))
+	_, err := d.conn.Write([]byte(escapes.Replace(d.expand(s))))
 	return err
 }
 
@@ -135,6 +152,9 @@ func (d *dialogue) expect(prefix string) error {
 	last := lines[len(lines)-1]
 	if !strings.HasPrefix(last, prefix) {
 		return fmt.Errorf("the reply is %q", lines)
+	}
+	if m := queuedAs.FindStringSubmatch(last); m != nil {
+		d.ts.Setenv("ID", m[1])
 	}
 	has := func(start string) bool {
 		for _, l := range lines {

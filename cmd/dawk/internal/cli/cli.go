@@ -21,8 +21,9 @@ import (
 type app struct {
 	configPath     string // -c; "": see config.Load
 	stdin          io.Reader
-	stdout, stderr io.Writer // stdout shows what strangers wrote: see show.NewEscaped
+	stdout, stderr io.Writer // both show what strangers wrote: see show.NewEscaped
 	raw            io.Writer // standard output, octet by octet: for content and dialogues
+	terminal       io.Writer // standard error, octet by octet: for prompts
 }
 
 // errReported ends a command with exit status 1 when it has said why already.
@@ -30,7 +31,7 @@ var errReported = errors.New("already reported")
 
 // Run is the whole program; its result is the exit status.
 func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: show.NewEscaped(stdout), stderr: stderr, raw: stdout}
+	a := newApp(stdin, stdout, stderr)
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.Execute()
@@ -39,9 +40,13 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	case !errors.Is(err, errReported):
 		// Several faults of a configuration come one a line, each with its place.
-		fmt.Fprintf(stderr, "dawk: %s\n", strings.ReplaceAll(string(show.Escape([]byte(err.Error()))), "\n", "\ndawk: "))
+		fmt.Fprintf(a.stderr, "dawk: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ndawk: "))
 	}
 	return exitStatus(err)
+}
+
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	return &app{stdin: stdin, stdout: show.NewEscaped(stdout), stderr: show.NewEscaped(stderr), raw: stdout, terminal: stderr}
 }
 
 // newRootCommand makes the command tree. Each command stands in a file of its

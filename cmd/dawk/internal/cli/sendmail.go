@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/config"
-	"dawk/cmd/dawk/internal/show"
 	"dawk/relay/sendmail"
 )
 
@@ -36,7 +35,7 @@ in the drop folder.`,
 		DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 && args[0] == "--help" {
-				fmt.Fprintln(a.raw, "Usage: dawk sendmail [options] [recipients] < message; see docs/sendmail.md")
+				fmt.Fprintln(a.stdout, "Usage: dawk sendmail [options] [recipients] < message; see docs/sendmail.md")
 				return nil
 			}
 			return a.sendmail("sendmail", args)
@@ -50,11 +49,11 @@ func CalledAsSendmail(name string) bool { return sendmail.IsName(filepath.Base(n
 
 // RunSendmail is the whole program when it was; its result is the exit status.
 func RunSendmail(name string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: show.NewEscaped(stdout), stderr: stderr, raw: stdout}
+	a := newApp(stdin, stdout, stderr)
 	name = filepath.Base(name)
 	err := a.sendmail(name, args)
 	if err != nil && !errors.Is(err, errReported) {
-		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+		fmt.Fprintf(a.stderr, "%s: %v\n", name, err)
 	}
 	return exitStatus(err)
 }
@@ -88,7 +87,7 @@ func (a *app) sendmail(name string, argv []string) error {
 	case sendmail.ModeList:
 		return a.mailq(args.Config, cfg.Socket)
 	case sendmail.ModeAliases:
-		fmt.Fprintln(a.raw, "There is nothing to do: the relay reads the file of [sendmail] aliases itself, whenever it changes.")
+		fmt.Fprintln(a.stdout, "There is nothing to do: the relay reads the file of [sendmail] aliases itself, whenever it changes.")
 		return nil
 	}
 	m, err := sendmail.Read(a.stdin, args, caller(cfg.Domain))
@@ -141,7 +140,7 @@ func (a *app) handIn(cfg config.SendmailConfig, m *sendmail.Message, verbose boo
 	switch {
 	case err == nil:
 		if verbose {
-			fmt.Fprintln(a.raw, said)
+			fmt.Fprintln(a.stdout, said)
 		}
 		return a.giveBack(cfg, m)
 	case errors.As(err, &no):
@@ -154,7 +153,7 @@ func (a *app) handIn(cfg config.SendmailConfig, m *sendmail.Message, verbose boo
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the message was not taken: %w; nor could it be left for later: %w", err, withoutPlace(derr))}
 	}
 	if verbose {
-		fmt.Fprintf(a.raw, "%v; the message waits in %s\n", err, cfg.Drop)
+		fmt.Fprintf(a.stdout, "%v; the message waits in %s\n", err, cfg.Drop)
 	}
 	return a.giveBack(cfg, m)
 }

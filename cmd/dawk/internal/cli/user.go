@@ -290,12 +290,12 @@ func (a *app) askHidden(fd int, prompts ...string) ([]string, error) {
 	t := term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{a.stdin, a.stderr}, "")
+	}{a.stdin, a.terminal}, "")
 	typed := make([]string, len(prompts))
 	for i, prompt := range prompts {
 		typed[i], err = t.ReadPassword(prompt)
 		if errors.Is(err, io.EOF) { // ^C or ^D
-			fmt.Fprint(a.stderr, "\r\n")
+			fmt.Fprint(a.terminal, "\r\n")
 			return nil, errors.New("stopped; nothing was changed")
 		}
 		if err != nil {
