@@ -5,7 +5,8 @@
 #   docker exec dawk dawk queue list
 #
 # The queue is the volume: keep it, and never give one volume to two containers.
-FROM docker.io/library/golang:1.26-bookworm AS build
+# The tag is for people; the digest, of the index for all architectures, decides.
+FROM docker.io/library/golang:1.26.8-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d AS build
 WORKDIR /src
 # The modules first, so that a change of code does not fetch them again.
 COPY go.mod go.sum ./
