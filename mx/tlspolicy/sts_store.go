@@ -19,6 +19,9 @@ import (
 // maxPolicies bounds what is kept in memory; files hold the rest.
 const maxPolicies = 10_000
 
+// sweepEvery is how often files of expired policies are removed.
+const sweepEvery = 24 * time.Hour
+
 // stsStore keeps policies in files, one a domain, each whole or not at all: a
 // restart must not open a time in which nothing is enforced.
 type stsStore struct {
@@ -26,6 +29,7 @@ type stsStore struct {
 
 	mu    sync.Mutex
 	known map[string]*STSPolicy // nil: there is no file
+	swept time.Time             // when files of expired policies were last removed
 }
 
 func newSTSStore(dir string) (*stsStore, error) {
@@ -102,6 +106,9 @@ func (s *stsStore) Read(domain string) (*STSPolicy, error) {
 
 // Put writes a policy. When it returns nil, the policy is on stable storage.
 func (s *stsStore) Put(p *STSPolicy) error {
+	if now := time.Now(); s.dir != "" && s.toSweep(now) {
+		s.sweep(now)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remember(p.Domain, p) // in memory it counts whatever the disk says
@@ -113,4 +120,40 @@ func (s *stsStore) Put(p *STSPolicy) error {
 		return err
 	}
 	return durable.Write(s.file(p.Domain), data, 0o600)
+}
+
+// toSweep says whether it is time to, and takes that time.
+func (s *stsStore) toSweep(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.swept).Abs() < sweepEvery {
+		return false
+	}
+	s.swept = now
+	return true
+}
+
+// sweep removes the files of policies that have expired, which would gather for
+// good. One that cannot be read stays: see Get.
+func (s *stsStore) sweep(now time.Time) {
+	files, _ := os.ReadDir(s.dir) // what it could read
+	for _, f := range files {
+		path := filepath.Join(s.dir, f.Name())
+		if info, err := f.Info(); err != nil || filepath.Ext(path) != ".json" || now.Sub(info.ModTime()) < sweepEvery {
+			continue // the young ones are many, and not worth reading
+		}
+		s.removeExpired(path, now)
+	}
+}
+
+func (s *stsStore) removeExpired(path string, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data, err := os.ReadFile(path)
+	p := &STSPolicy{}
+	if err != nil || json.Unmarshal(data, p) != nil || p.Fetched.IsZero() || path != s.file(p.Domain) || !p.expired(now) {
+		return
+	}
+	os.Remove(path) //nolint:errcheck // the next one tries again
+	delete(s.known, p.Domain)
 }
