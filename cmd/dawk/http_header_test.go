@@ -46,6 +46,44 @@ address = "127.0.0.1:0"
 	}
 }
 
+// A web page that lets its own name point to this machine reads nothing: on
+// loopback without TLS a request must be for an address or for a name of ours.
+func TestHTTPHostIsChecked(t *testing.T) {
+	_, addrs := running(t, `hostname = "relay.test"
+data_dir = "data"
+[[listener]]
+address = "127.0.0.1:0"
+tls = "off"
+auth = "off"
+trusted_networks = ["127.0.0.1/32"]
+[http]
+address = "127.0.0.1:0"
+names = ["mail.test"]
+`, "")
+	for host, want := range map[string]int{
+		addrs[1]: http.StatusOK, "localhost": http.StatusOK, "LOCALHOST.:80": http.StatusOK, "[::1]:8025": http.StatusOK,
+		"relay.test": http.StatusOK, "Mail.Test": http.StatusOK,
+		"evil.example": http.StatusForbidden, "localhost.evil.example": http.StatusForbidden, "relay.test.evil.example:8025": http.StatusForbidden,
+		"127.0.0.1.evil.example": http.StatusForbidden, "127.1": http.StatusForbidden, "xrelay.test": http.StatusForbidden,
+	} {
+		for _, path := range []string{"/metrics", "/healthz", "/v1/messages"} {
+			req, err := http.NewRequest(http.MethodGet, "http://"+addrs[1]+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if (resp.StatusCode == http.StatusForbidden) != (want == http.StatusForbidden) {
+				t.Errorf("%s for %q: %d", path, host, resp.StatusCode)
+			}
+		}
+	}
+}
+
 // running is the real program with a configuration and a file of users, and the
 // addresses that it listens on, in their order.
 func running(t *testing.T, config, users string) (p *process, addrs []string) {
