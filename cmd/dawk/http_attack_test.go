@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -21,12 +22,16 @@ import (
 type httpTarget struct {
 	*testing.T
 	addr   string
+	scheme string
 	tokens []string
 	held   []net.Conn
 }
 
-// attacked starts the program with that many users.
-func attacked(t *testing.T, users int) *httpTarget {
+// anyServer believes any certificate: the program has made one for itself.
+var anyServer = &tls.Config{InsecureSkipVerify: true}
+
+// attacked starts the program with that many users, and TLS or not.
+func attacked(t *testing.T, users int, secured bool) *httpTarget {
 	t.Helper()
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 4000 {
@@ -36,7 +41,11 @@ func attacked(t *testing.T, users int) *httpTarget {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &httpTarget{T: t}
+	a := &httpTarget{T: t, scheme: "http"}
+	mode := "off"
+	if secured {
+		a.scheme, mode = "https", "implicit"
+	}
 	var file strings.Builder
 	for i := range users {
 		token, hash := identity.NewToken()
@@ -58,6 +67,7 @@ auth = "off"
 trusted_networks = ["127.0.0.1/32"]
 [http]
 address = "127.0.0.1:0"
+tls = "`+mode+`"
 `, file.String())
 	a.addr = addrs[1]
 	return a
@@ -82,11 +92,11 @@ func (a *httpTarget) memory() (octets int) {
 // get asks for what needs no token, which must be there whatever happens.
 func (a *httpTarget) get(path string) string {
 	a.Helper()
-	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: anyServer}}
 	end := time.Now().Add(patience)
-	resp, err := client.Get("http://" + a.addr + path)
+	resp, err := client.Get(a.scheme + "://" + a.addr + path)
 	for err != nil && time.Now().Before(end) { // with the race detector in it, the program may need more than a stranger's time
-		resp, err = client.Get("http://" + a.addr + path)
+		resp, err = client.Get(a.scheme + "://" + a.addr + path)
 	}
 	if err != nil {
 		a.Fatal(err)
@@ -106,6 +116,9 @@ func (a *httpTarget) begin(parts ...string) (net.Conn, error) {
 		return nil, err
 	}
 	_ = c.SetDeadline(time.Now().Add(patience))
+	if a.scheme == "https" {
+		c = tls.Client(c, anyServer)
+	}
 	for _, p := range parts {
 		if _, err := io.WriteString(c, p); err != nil {
 			return c, err // refused in the middle: as it should be
@@ -117,6 +130,9 @@ func (a *httpTarget) begin(parts ...string) (net.Conn, error) {
 // crowd begins n requests at once and keeps them.
 func (a *httpTarget) crowd(n int, request func(i int) []string) {
 	a.Helper()
+	if a.scheme == "https" {
+		n /= 2 // as many connections as it takes
+	}
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 64)
@@ -153,13 +169,13 @@ func (a *httpTarget) head(user int, length int) string {
 // post sends a whole request and gives the status of its answer.
 func (a *httpTarget) post(user int, body string) int {
 	a.Helper()
-	req, err := http.NewRequest("POST", "http://"+a.addr+"/v1/messages", strings.NewReader(body))
+	req, err := http.NewRequest("POST", a.scheme+"://"+a.addr+"/v1/messages", strings.NewReader(body))
 	if err != nil {
 		a.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+a.tokens[user])
 	req.Header.Set("Content-Type", "application/json")
-	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: anyServer}}
 	resp, err := client.Do(req)
 	if err != nil {
 		a.Error(err)
@@ -179,8 +195,13 @@ const smallLetter = `{"from": "app@office.test", "to": "a@b.test", "subject": "x
 // within 128 MiB; health and metrics answer; and a user who sends little is
 // heard while others send much.
 func TestHTTPMemoryIsBounded(t *testing.T) {
+	for name, secured := range map[string]bool{"clear": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) { boundedMemory(t, attacked(t, 12, secured)) })
+	}
+}
+
+func boundedMemory(t *testing.T, a *httpTarget) {
 	const most = 128 << 20
-	a := attacked(t, 12)
 	before, began := a.memory(), time.Now()
 	honest := func(after string) {
 		t.Helper()
@@ -260,7 +281,12 @@ func TestHTTPMemoryIsBounded(t *testing.T) {
 // Callers without a token who say nothing may hold every connection for a while,
 // but those of health and metrics; the others are told so at once.
 func TestHealthIsReachable(t *testing.T) {
-	a := attacked(t, 1)
+	for name, secured := range map[string]bool{"clear": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) { reachableHealth(attacked(t, 1, secured)) })
+	}
+}
+
+func reachableHealth(a *httpTarget) {
 	defer a.leave()
 	a.crowd(1100, func(i int) []string {
 		return []string{[]string{"", "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{", "GET /"}[i%3]}
@@ -269,6 +295,6 @@ func TestHealthIsReachable(t *testing.T) {
 	a.get("/readyz")
 	a.get("/metrics")
 	if code := a.post(0, smallLetter); code != http.StatusServiceUnavailable {
-		t.Errorf("a message got %d", code)
+		a.Errorf("a message got %d", code)
 	}
 }

@@ -20,7 +20,7 @@ import (
 // Bounds of connections.
 const (
 	// maxConnections bounds what HTTP clients take of us together; a program
-	// that sends needs one.
+	// that sends needs one. Half as many over TLS, which takes more for each.
 	maxConnections = 1024
 	// spareConnections are for what needs no token when all others are taken:
 	// somebody may want to know at this moment whether the relay is healthy.
@@ -66,6 +66,9 @@ func NewDoor(l net.Listener, c DoorConfig) *Door {
 		c.Observer = relay.Observers{}
 	}
 	c.most, c.spare = maxConnections, spareConnections
+	if c.TLS != nil {
+		c.most /= 2
+	}
 	return newDoor(l, c)
 }
 
@@ -254,7 +257,11 @@ func (c *conn) known(user string) error {
 	if c.base.held == 0 || c.base.user != user {
 		c.base.close()
 		c.base.user = user
-		if err := c.base.add(connectionCost); err != nil {
+		cost := connectionCost
+		if c.door.config.TLS != nil {
+			cost += tlsCost
+		}
+		if err := c.base.add(cost); err != nil {
 			return err
 		}
 	}

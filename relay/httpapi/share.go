@@ -17,6 +17,9 @@ const (
 	// connectionCost is what a connection with a request holds before anything
 	// of the message is kept.
 	connectionCost = 24 << 10
+	// tlsCost is what TLS holds besides: its buffers, and the larger stack of
+	// its handshake.
+	tlsCost = 40 << 10
 )
 
 // shares divide memory among users: each may fill half of what the others leave,
