@@ -27,10 +27,10 @@ type Kind string
 // The kinds of notices.
 const (
 	KindFailed       Kind = "failed"        // some recipients will not get the message
-	KindDelayed      Kind = "delayed"       // not yet there, we go on trying
+	KindDelayed      Kind = "delayed"       // not delivered yet; attempts go on
 	KindRelayed      Kind = "relayed"       // success that was asked for: relayed, delivered or expanded
-	KindLate         Kind = "late"          // gone on its way after a delay that the sender was told of
-	KindDoubleBounce Kind = "double-bounce" // what has the null reverse-path failed: told to the postmaster
+	KindLate         Kind = "late"          // handed on after a delay that the sender was told of
+	KindDoubleBounce Kind = "double-bounce" // mail with the null reverse-path failed: told to the postmaster
 )
 
 // Kinds are all kinds.

@@ -14,7 +14,7 @@ import (
 	"dawk/relay/replies"
 )
 
-// DefaultLanguage is the language of notices when nothing speaks for another.
+// DefaultLanguage is the language of notices when nothing shows another.
 const DefaultLanguage = "en"
 
 //go:embed words/*.txt
@@ -144,7 +144,7 @@ func scriptLanguage(subject string) string {
 	for _, r := range text {
 		switch {
 		case unicode.Is(unicode.Bengali, r):
-			return "bn" // Assamese has the script too, and reads it
+			return "bn" // Assamese has this script too
 		case unicode.In(r, unicode.Hiragana, unicode.Katakana):
 			return "ja"
 		case unicode.Is(unicode.Hangul, r):

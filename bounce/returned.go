@@ -108,8 +108,8 @@ func headerLimit(r Report) int64 {
 // Readers of bounces look into every part, however deep, and would take the
 // recipients of that report for those of ours: somebody's address would be
 // struck off whom we never tried to reach. It is enough that the name of the
-// type stands anywhere: header alone comes back where it need not, never a
-// report that was hidden well.
+// type occurs anywhere: at worst the header alone comes back where the whole
+// message could have.
 func holdsReport(b []byte) bool {
 	b = bytes.ToLower(b)
 	return bytes.Contains(b, []byte("delivery-status")) || bytes.Contains(b, []byte("multipart/report"))

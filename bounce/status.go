@@ -74,7 +74,7 @@ func actionStatus(o relay.Outcome) (relay.Action, relay.Status) {
 		return relay.ActionFailed, relay.Status{Class: 4, Subject: 4, Detail: 7}
 	case relay.ActionFailed:
 		if o.Reply.Code == 0 && o.Reply.Status.IsZero() {
-			s.Class = 5 // the operator's hand, without a reason given
+			s.Class = 5 // the operator ended it and gave no reason
 		}
 	case relay.ActionDelayed:
 		s.Class = 4

@@ -12,7 +12,7 @@ type Situation struct {
 // Verdict is who must be told what.
 type Verdict struct {
 	Notices []Want          // at most one of each kind, none empty
-	Dropped []relay.Outcome // failures that nobody is left to hear of: log it loudly (EventDropped)
+	Dropped []relay.Outcome // failures that nobody can be told of (EventDropped)
 }
 
 // Want is one notice to be composed.
@@ -56,8 +56,8 @@ func Wanted(c Config, m *relay.Message, outcomes []relay.Outcome, s Situation) V
 	return v
 }
 
-// wantedFor decides for one recipient. KindDoubleBounce that is not told is a
-// failure nobody hears of.
+// wantedFor decides for one recipient. A KindDoubleBounce that is not told is a
+// failure that nobody hears of.
 func wantedFor(c Config, m *relay.Message, o relay.Outcome, s Situation) (kind Kind, told bool) {
 	r := m.Recipients[o.Recipient]
 	null := m.From.IsNull() || m.Notice

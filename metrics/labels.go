@@ -36,7 +36,7 @@ var (
 	// The actions of recipients: without trouble, and with a reason.
 	smooth   = []relay.EventKind{relay.EventRelayed, relay.EventDelivered, relay.EventDeleted}
 	troubled = []relay.EventKind{relay.EventDelayed, relay.EventFailed, relay.EventExpired}
-	// Those after which the recipient is done with, but for the operator's hand.
+	// Those that end a recipient, except by the operator.
 	ended = []relay.EventKind{relay.EventRelayed, relay.EventDelivered, relay.EventFailed, relay.EventExpired}
 )
 

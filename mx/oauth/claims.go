@@ -43,7 +43,7 @@ var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{1
 
 // Missing says, after Exchange refused a login, what the token lacks or what
 // Exchange still has to be told, a sentence each, with the commands and the IDs
-// that belong into them. Nil: nothing is known.
+// that belong in them. Nil: nothing is known.
 func (s *Source) Missing() []string {
 	s.mu.Lock()
 	c := s.claims

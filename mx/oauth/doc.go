@@ -11,5 +11,5 @@
 // wait, there is one request. A refresh token that the provider replaces is on
 // stable storage, encrypted, before the old one is forgotten. [Source.Run]
 // fetches early and while no mail flows, since a refresh token that nobody
-// uses dies.
+// uses expires.
 package oauth

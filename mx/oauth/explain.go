@@ -24,7 +24,7 @@ type Error struct {
 	Code      string // "AADSTS7000222", "invalid_grant" …; "" without an answer
 	Words     string // what was said or what happened
 	Fix       string // cause and remedy in one sentence; "" when the words are all there is
-	Temporary bool   // it may well pass by itself
+	Temporary bool   // it may pass by itself
 }
 
 // Error is the words, with the code.
@@ -39,7 +39,7 @@ func (e *Error) Error() string {
 // Remedy is Fix, for relay.Remedied.
 func (e *Error) Remedy() string { return e.Fix }
 
-// maxWords bounds what is kept of a provider's description, in octets: behind
+// maxWords bounds what is kept of a provider's description, in octets: after
 // the first sentence come trace numbers.
 const maxWords = 400
 

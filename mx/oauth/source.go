@@ -164,7 +164,7 @@ func (s *Source) refresh() (any, error) {
 	return got.token, nil
 }
 
-// renew is refresh for nobody who waits: one that ended since Run looked is
+// renew refreshes while nobody waits. A refresh that ended since Run looked is
 // enough, and a token just fetched for mail stays the one in use.
 func (s *Source) renew() (any, error) {
 	s.mu.Lock()

@@ -31,15 +31,15 @@ import (
 // A record is, big-endian:
 //
 //	 0 u32  magic
-//	 4 u32  CRC-32C of everything behind it
+//	 4 u32  CRC-32C of everything after it
 //	 8 u64  generation: which run of a store,
 //	16 u64              and which commit, counted over the life of the store
 //	24 u64  sequence: 1, 2, 3 ... in its generation
 //	32 u64  length of the changes, in octets, to the end of a block
 //	40 u64  the four Totals
 //	72      the changes: u8 table and whether it is removed, then the key and,
-//	        if it is not, the value, both behind their length (varint); zeros
-//	        behind the last
+//	        if it is not, the value, both after their length (varint); zeros
+//	        after the last
 //
 // It begins at a multiple of 4 KiB, so that what was acknowledged is never
 // written again until a commit of the store has made it history.
@@ -50,7 +50,7 @@ const (
 	recordHeader = 72
 
 	// MaxRecord bounds the keys and values of one record, in octets. Larger
-	// groups belong into the store at once: there two flushes cost less than to write
+	// groups go into the store at once: two flushes there cost less than to write
 	// twice what is not delivered before its next commit. Measured with 64
 	// bodies of 64 KiB and 16 of 256 KiB, which are a fifth slower in the journal,
 	// and 16 of 64 KiB, which are 1.6 times as fast.
@@ -60,7 +60,7 @@ const (
 	removes = 1 << 7
 )
 
-// title begins the first block of the file; records begin behind it. A journal
+// title begins the first block of the file; records begin after it. A journal
 // without it is one that was lost.
 const title = "dawk queue journal 1\n"
 
@@ -162,14 +162,14 @@ type Record struct {
 	length int // of the changes, in octets
 }
 
-// largeValue belongs into a record where at octets of buf are before it.
+// largeValue is a value of a record, after the first at octets of buf.
 type largeValue struct {
 	at    int
 	value []byte
 }
 
 // largeAbove is the size from which a value is written from where it lies: a
-// system call costs about as much as copying so much. In octets.
+// system call costs about as much as copying that many. In octets.
 const largeAbove = 16 << 10
 
 // Reset empties r, and keeps its memory.
@@ -179,7 +179,7 @@ func (r *Record) Reset() {
 	r.large, r.length = r.large[:0], 0
 }
 
-// Fits says whether a change of so many octets of key and value may be added.
+// Fits says whether a change of that many octets of key and value may be added.
 func (r *Record) Fits(octets int) bool { return r.length+octets <= MaxRecord } // readHead leaves room for lengths
 
 // Put adds a row of a table, whose number is 1 to 127.
@@ -304,7 +304,7 @@ func (j *Journal) open(flags int) error {
 // Prepare makes the file, if it is missing, and its name, its title and the
 // first record that the store lacks durable: from then on the store may count on
 // it. The next commit names the generation of that record. The file gets blocks
-// for so many octets of records, where there are any.
+// for that many octets of records, where there are any.
 func (j *Journal) Prepare(octets int64) (err error) {
 	if j.f == nil {
 		if err = j.open(os.O_RDWR | os.O_CREATE); err != nil {
@@ -333,7 +333,7 @@ func (j *Journal) Prepare(octets int64) (err error) {
 		}
 	}
 	if err == nil && octets > 0 {
-		fallocate(j.f, unix.FALLOC_FL_KEEP_SIZE, Block, Block+octets) //nolint:errcheck // less is slower, and no harm
+		fallocate(j.f, unix.FALLOC_FL_KEEP_SIZE, Block, Block+octets) //nolint:errcheck // fewer blocks cost speed alone
 	}
 	if err == nil {
 		err = Datasync(j.f)

@@ -90,7 +90,7 @@ func readRecord(f io.ReaderAt, off, size int64) (r record, ok bool) {
 // that the store is older than it should be, and one of a generation that the store
 // does not name, that the journal is another one. Then nothing may go on: queue.ErrDamaged.
 //
-// Behind the first record anything may look like one: mail is hostile. But
+// After the first record anything may look like one: mail is hostile. But
 // nobody knows the generation.
 func (j *Journal) CatchUp(now Mark, flags int, apply func([]Change) error) (Totals, bool, error) {
 	if err := j.open(flags); err != nil {
@@ -150,7 +150,7 @@ func (m Mark) admits(g Generation, file string) error {
 	return fmt.Errorf("%w; %s", queue.Damaged("%s belongs to another queue than queue.db beside it", file), toDo)
 }
 
-// searchBehind looks for records of this generation behind the last that is
+// searchBehind looks for records of this generation after the last that is
 // whole: they prove that one is missing.
 func (j *Journal) searchBehind(f *reading, size int64) error {
 	j.torn = j.renamed(f, size)
@@ -282,7 +282,7 @@ func parseChanges(b []byte) (all []Change, ok bool) {
 		b = b[used+int(n):]
 		return v
 	}
-	for ok = true; ok && len(b) > 0 && b[0] != 0; { // zeros: behind the last
+	for ok = true; ok && len(b) > 0 && b[0] != 0; { // zeros: after the last
 		c := Change{Table: b[0] &^ removes, Removed: b[0]&removes != 0}
 		b = b[1:]
 		c.Key = field()

@@ -62,7 +62,7 @@ func Datasync(f *os.File) error {
 // write into them finds some later, and makes the file that large. An error whose
 // operation is "write" says that there was no room, and the file is as it was.
 // Zeros are written where the file system cannot allocate: nothing that counts may
-// be behind from.
+// be after from.
 func Allocate(f *os.File, from, size int64) error {
 	err := fallocate(f, 0, from, size)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {

@@ -20,7 +20,7 @@ func checksum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, Castagnoli), Castagnoli, value)
 }
 
-// enc appends values to a record: varints, and strings behind their length.
+// enc appends values to a record: varints, and strings after their length.
 type enc struct{ b []byte }
 
 func (e *enc) U8(v byte)        { e.b = append(e.b, v) }

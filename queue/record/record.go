@@ -30,7 +30,7 @@ const MaxRecipients = 1 << 15
 //	 1 u8   flags: bit 0 = a spool file holds the rest of the content
 //	 2 u16  0
 //	 4 u32  length of the metadata
-//	 8 u64  length of the content kept here, behind the metadata
+//	 8 u64  length of the content kept here, after the metadata
 //	16 u64  length of the spool file
 //	24 u32  CRC-32C of the key, octets 0 to 23 and the metadata
 //	28 u32  CRC-32C of the content kept here
@@ -51,7 +51,7 @@ const (
 
 // Layout is where the content of a message lies, and the checksums of its parts.
 type Layout struct {
-	Inline     int64 // octets behind the metadata
+	Inline     int64 // octets after the metadata
 	File       int64 // octets in the spool file; 0: there is none
 	FileCRC    uint32
 	Deliveries int // Deliveries made at acceptance

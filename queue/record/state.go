@@ -10,7 +10,7 @@ import (
 )
 
 // Values of sched and hist begin with a version octet and the CRC-32C of the
-// key and everything behind it.
+// key and everything after it.
 const RowHeader = 5
 
 // Flags of a Delivery.
@@ -27,7 +27,7 @@ func Seal(version byte, key, row []byte) []byte {
 	return row
 }
 
-// Unseal checks both and gives what lies behind them. A row of an older version
+// Unseal checks both and gives what lies after them. A row of an older version
 // is read as well.
 func Unseal(version byte, key, row []byte) (Decoder, bool) {
 	if len(row) < RowHeader || row[0] < 1 || row[0] > version ||

@@ -19,8 +19,8 @@ var oversigned = []string{"From", "Subject", "To", "Date", "Message-ID", "Reply-
 var others = []string{"Sender", "In-Reply-To", "References", "List-Id", "List-Unsubscribe", "List-Unsubscribe-Post",
 	"Auto-Submitted", "TLS-Required"}
 
-// Of a field that occurs more often than it may, so many are signed: the list
-// must fit into a line.
+// maxSame is how many are signed of a field that occurs more often than it may:
+// the list must fit into a line.
 const maxSame = 3
 
 // fields is what is known of a message's header.

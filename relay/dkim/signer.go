@@ -26,8 +26,8 @@ type Signer struct {
 	checked time.Time
 }
 
-// loaded is a key with the state of its file when it was read last, for
-// better or worse.
+// loaded is a key with the state of its file when it was read last,
+// usable or not.
 type loaded struct {
 	Key
 	private  crypto.Signer

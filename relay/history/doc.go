@@ -3,7 +3,7 @@
 //
 // It owns a folder of text files beside the queue, one line of JSON for each
 // thing that happened to a recipient, and forgets the oldest of them by age
-// and size. It is an observer of the relay and is never in its way: Observe
+// and size. It is an observer of the relay and never delays it: Observe
 // puts the event into a buffer in memory and returns, and what does not fit is
 // left out and counted. Lines are written a moment later and not synced: a
 // crash of the program loses what the buffer held, a crash of the machine the

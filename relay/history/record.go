@@ -39,7 +39,7 @@ type Record struct {
 	NoticeKind string        `json:"notice_kind,omitempty"`
 }
 
-// kept says whether a kind of event belongs into the history.
+// kept says whether a kind of event belongs in the history.
 func kept(k relay.EventKind) bool {
 	switch k {
 	case relay.EventRelayed, relay.EventDelivered, relay.EventDelayed, relay.EventFailed, relay.EventExpired,

@@ -12,8 +12,8 @@ type Address struct {
 	// is given as it stands.
 	Text string
 
-	end   int  // behind its last octet in the list
-	close int  // behind its angle bracket, if it has one
+	end   int  // after its last octet in the list
+	close int  // after its angle bracket, if it has one
 	glued bool // no comma stands between it and the entry before
 }
 
@@ -32,7 +32,7 @@ func Addresses(value string) []Address {
 type listReader struct {
 	value   string
 	found   []Address
-	ends    []int     // behind each separator
+	ends    []int     // after each separator
 	words   []Address // since the last separator: mailboxes, or the name before an angle bracket
 	joins   bool      // the next word continues the last one
 	apart   bool      // it does not
@@ -40,7 +40,7 @@ type listReader struct {
 	strayQ  bool      // a quoted string has no end: quotes mean nothing from here on
 	strayP  bool      // a comment has no end, likewise
 	inside  bool      // of angle brackets: others mean nothing here
-	lastEnd int       // behind the last word
+	lastEnd int       // after the last word
 }
 
 func (r *listReader) read() {
@@ -92,7 +92,7 @@ func (r *listReader) colon() {
 	r.words, r.joins = nil, false
 }
 
-// comment is behind the comment that begins at i. One without an end is a word
+// comment gives the place after the comment that begins at i. One without an end is a word
 // that cannot be read.
 func (r *listReader) comment(i int) int {
 	if !r.strayP {
@@ -172,7 +172,7 @@ var spaces = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "")
 // encodedWord may hold what would end a word (RFC 2047 §2): it is a name.
 var encodedWord = regexp.MustCompile(`^=\?[\w*-]+\?[bBqQ]\?[!->@-~]*\?=`)
 
-// wordEnd is behind the word that begins at i.
+// wordEnd is the place after the word that begins at i.
 func (r *listReader) wordEnd(i int) int {
 	switch r.value[i] {
 	case '"':
@@ -212,7 +212,7 @@ func (r *listReader) wordEnd(i int) int {
 	return i
 }
 
-// quotedEnd is behind the quoted string that begins at i; 0: it has no end.
+// quotedEnd is the place after the quoted string that begins at i; 0: it has no end.
 func quotedEnd(s string, i int) int {
 	for i++; i < len(s); i++ {
 		switch s[i] {
@@ -225,7 +225,7 @@ func quotedEnd(s string, i int) int {
 	return 0
 }
 
-// commentEnd is behind the comment that begins at i; comments nest. 0: it has
+// commentEnd is the place after the comment that begins at i; comments nest. 0: it has
 // no end.
 func commentEnd(s string, i int) int {
 	depth := 0

@@ -6,7 +6,7 @@ import (
 )
 
 // FoldField breaks the lines of a header field that have more than 998 octets
-// (RFC 5322 §2.1.1), at white space; in a list of addresses behind a comma where
+// (RFC 5322 §2.1.1), at white space; in a list of addresses after a comma where
 // it can. Only a word that is longer than a line is broken itself. The field
 // ends in CRLF, and so does what comes back.
 func FoldField(field []byte) []byte {
@@ -46,7 +46,7 @@ func hasLongLine(b []byte) bool {
 // folder folds one field.
 type folder struct {
 	field []byte
-	ends  []int // behind the separators of a list
+	ends  []int // after the separators of a list
 	out   []byte
 }
 

@@ -20,7 +20,7 @@ type quoted struct {
 	w      io.Writer
 	column int
 	soft   bool // this line began after a soft break
-	blank  byte // held: it is encoded if the line ends behind it
+	blank  byte // held: it is encoded if the line ends after it
 	cr     bool // held
 	buf    []byte
 }

@@ -149,7 +149,7 @@ type scanner struct {
 	at int
 }
 
-// next goes behind the next c that is in no comment and no quoted string.
+// next goes after the next c that is in no comment and no quoted string.
 func (s *scanner) next(c byte) bool {
 	depth, quoted := 0, false
 	for ; s.at < len(s.in); s.at++ {
@@ -179,7 +179,7 @@ func (s *scanner) blanks() {
 	}
 }
 
-// parameter reads NAME=VALUE; from is where it begins. An empty one, as behind
+// parameter reads NAME=VALUE; from is where it begins. An empty one, as after
 // a semicolon at the end, has no name.
 func (s *scanner) parameter() (name, value string, from int, ok bool) {
 	s.blanks()

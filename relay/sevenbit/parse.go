@@ -82,7 +82,7 @@ type visitor interface {
 	header(p *part, head []byte) error // with the empty line that ends it, if there is one
 	body(p *part, b []byte) error      // a piece of a leaf's body
 	end(p *part) error                 // of a leaf's body
-	between(b []byte) error            // boundaries, and text before, between and behind parts
+	between(b []byte) error            // boundaries, and text before, between and after parts
 }
 
 // parser reads a message line by line.
@@ -184,7 +184,7 @@ func (p *parser) delimiter(line []byte) (i int, last bool) {
 	return -1, false
 }
 
-// boundary ends what was, and begins another part or the text behind.
+// boundary ends what was, and begins another part or the text after them.
 func (p *parser) boundary(i int, last bool, line []byte) error {
 	if err := p.leave(); err != nil {
 		return err

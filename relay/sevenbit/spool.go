@@ -90,7 +90,7 @@ func (s *spool) Close() error {
 	return s.file.Close()
 }
 
-// joined is content behind more header fields.
+// joined is content with more header fields in front.
 type joined struct {
 	head []byte
 	relay.Content

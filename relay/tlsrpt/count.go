@@ -84,7 +84,7 @@ type Counters struct {
 }
 
 // Open reads what is in dir, and makes it if it is missing. A file that cannot
-// be read is thrown away, with its error: counters are worth no trouble.
+// be read is thrown away, with its error: lost counters stop nothing.
 func Open(dir string, now time.Time) (*Counters, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory for TLS reports: %w", err)
@@ -186,7 +186,7 @@ func (p *policy) add(s Session) {
 	}
 }
 
-// Save writes what has changed, and forgets days that are over for long.
+// Save writes what has changed, and forgets days that ended long ago.
 func (c *Counters) Save(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -51,8 +51,8 @@ type BounceConfig struct {
 	// name of the route that takes all notices, or `"mx"`
 	// Default: see [bounces.md](bounces.md#the-way-of-notices)
 	NoticeRoute string `toml:"notice_route"`
-	// the postmaster is told of a route that is held for so long, daily while it lasts, and when it is free; of users
-	// put on hold at once, in one letter for all within that time, and daily while it lasts; `"0"`: never
+	// the postmaster is told of a route that is held for this long, daily while it lasts, and when it is free; of users
+	// put on hold at once, in one message for all within that time, and daily while it lasts; `"0"`: never
 	HeldNotice relay.Duration `toml:"held_notice"`
 }
 

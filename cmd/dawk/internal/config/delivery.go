@@ -37,7 +37,7 @@ type DeliveryConfig struct {
 	// [shaping.md](shaping.md). Begins with 2 and adapts
 	ConnectionsPerProvider int `toml:"connections_per_provider"`
 	// `"4"`, `"6"`, `"both"`. Large providers refuse mail over IPv6 from an address without a PTR record: `dawk
-	// check` says if yours has none, and `"4"` is the way out
+	// check` says if yours has none; `"4"` avoids it
 	IP string `toml:"ip"`
 	// names of `[[source]]` sections: the pool that mail leaves from
 	// Default: what the system chooses
@@ -64,7 +64,7 @@ type TimeoutsConfig struct {
 	Command relay.Duration `toml:"command"`
 	// the reply to DATA
 	Data relay.Duration `toml:"data"`
-	// each part of the content; the only one that begins anew while octets move
+	// each part of the content; the only one that begins again while octets move
 	Block relay.Duration `toml:"block"`
 	// the reply to the end of the content
 	FinalDot relay.Duration `toml:"final_dot"`

@@ -86,7 +86,7 @@ type RouteConfig struct {
 	// the order PLAIN, LOGIN, SCRAM-SHA-256, or XOAUTH2, OAUTHBEARER
 	// Default: what the host offers
 	Auth string `toml:"auth"`
-	// `false`: what goes this way alone is not signed
+	// `false`: mail that goes only this way is not signed
 	// Default: `true`
 	DKIM *bool `toml:"dkim"`
 
@@ -97,7 +97,7 @@ type RouteConfig struct {
 	ClientKey         string `toml:"client_key"`
 	// addresses, written as in `to`, that the mailbox `user` may send as besides itself; `[]`: none. Mail whose
 	// reverse-path or From is another is refused at submission (`550 5.7.1`), or rewritten: see `rewrite_from`
-	// Default: nobody knows
+	// Default: dawk refuses none
 	SendAs []string `toml:"send_as"`
 	// `"denied"`: mail that the host refuses for its sender, or that `send_as` does not allow, is sent as the
 	// mailbox `user`; `"always"`: all that is neither from `user` nor in `send_as`. The old From becomes Reply-To,
