@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"dawk/relay"
@@ -80,8 +79,7 @@ func (d *Dispatcher) stateOf(e relay.Entry) schedule.State {
 	if !asked {
 		limit := d.clock.wall
 		if e.Attempts > 0 {
-			step := slices.Max(d.cfg.Retry)
-			limit = limit.Add(step + step/10)
+			limit = limit.Add(d.settler.retry.Longest())
 		}
 		if due.After(limit) {
 			due = limit

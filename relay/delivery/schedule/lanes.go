@@ -6,25 +6,25 @@ type lane struct {
 	head, tail Ref
 	n          int
 	dest       *destination
-	tenant     *tenant
-	node       node[*lane] // among those of the tenant that may have a turn
+	flow       *flow
+	node       node[*lane] // among those of the flow that may have a turn
 	older      *lane       // neighbours among the lanes of dest
 	newer      *lane
 }
 
-// tenant is the lanes of one identity for the destinations of one provider.
-type tenant struct {
+// flow is the lanes of one identity for the destinations of one provider.
+type flow struct {
 	identity *identity
 	provider *provider
-	lanes    int           // that are its own
-	turns    ring[*lane]   // those that may have a turn
-	place    node[*tenant] // in its provider's line
-	called   bool          // the place is among those who were called
-	passed   bool          // and another was called in its place
-	node     node[*tenant] // called: among those of its identity
+	lanes    int         // that are its own
+	turns    ring[*lane] // those that may have a turn
+	place    node[*flow] // in its provider's backlog
+	eligible bool        // its place is among those that may take a connection
+	bypassed bool        // and another is eligible beside it: its identity holds all slots that it may
+	node     node[*flow] // eligible: among those of its identity
 }
 
-type tenantKey struct {
+type flowKey struct {
 	provider *provider
 	ident    uint32
 }
@@ -103,7 +103,7 @@ func (s *Schedule) leaveLane(r Ref) {
 	}
 }
 
-// laneOf is the lane for e, with its destination and its tenant.
+// laneOf is the lane for e, with its destination and its flow.
 func (s *Schedule) laneOf(e *entry) *lane {
 	key := laneKey(e)
 	l := s.lanes[key]
@@ -111,8 +111,8 @@ func (s *Schedule) laneOf(e *entry) *lane {
 		return l
 	}
 	d := s.busy(e.dest)
-	l = &lane{dest: d, tenant: s.tenantOf(d.provider, e.ident), older: d.lanes}
-	l.tenant.lanes++
+	l = &lane{dest: d, flow: s.flowOf(d.provider, e.ident), older: d.lanes}
+	l.flow.lanes++
 	if d.lanes != nil {
 		d.lanes.newer = l
 	}
@@ -121,13 +121,13 @@ func (s *Schedule) laneOf(e *entry) *lane {
 	return l
 }
 
-func (s *Schedule) tenantOf(p *provider, ident uint32) *tenant {
-	key := tenantKey{p, ident}
-	h := s.tenants[key]
+func (s *Schedule) flowOf(p *provider, ident uint32) *flow {
+	key := flowKey{p, ident}
+	h := s.flows[key]
 	if h == nil {
-		h = &tenant{identity: s.identityOf(ident), provider: p}
-		h.identity.tenants++
-		s.tenants[key] = h
+		h = &flow{identity: s.identityOf(ident), provider: p}
+		h.identity.flows++
+		s.flows[key] = h
 	}
 	return h
 }
@@ -143,17 +143,17 @@ func (s *Schedule) dropLane(l *lane) {
 	} else {
 		d.lanes = l.older
 	}
-	delete(s.lanes, uint64(d.num)<<32|uint64(l.tenant.identity.num))
-	s.leaveTenant(l.tenant)
+	delete(s.lanes, uint64(d.num)<<32|uint64(l.flow.identity.num))
+	s.leaveFlow(l.flow)
 }
 
-// leaveTenant is for a lane that leaves it, and is in no ring.
-func (s *Schedule) leaveTenant(h *tenant) {
+// leaveFlow is for a lane that leaves it, and is in no ring.
+func (s *Schedule) leaveFlow(h *flow) {
 	if h.lanes--; h.lanes > 0 {
 		return
 	}
-	delete(s.tenants, tenantKey{h.provider, h.identity.num})
-	h.identity.tenants--
+	delete(s.flows, flowKey{h.provider, h.identity.num})
+	h.identity.flows--
 	s.forgetIdentity(h.identity)
 }
 
@@ -178,10 +178,10 @@ func (s *Schedule) move(d *destination, p *provider) {
 	p.domains++
 	for l := d.lanes; l != nil; l = l.older {
 		s.withdraw(l)
-		h := l.tenant
-		l.tenant = s.tenantOf(p, h.identity.num)
-		l.tenant.lanes++
-		s.leaveTenant(h)
+		h := l.flow
+		l.flow = s.flowOf(p, h.identity.num)
+		l.flow.lanes++
+		s.leaveFlow(h)
 		s.offer(l)
 	}
 	s.letGo(old)

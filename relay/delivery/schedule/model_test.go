@@ -55,9 +55,9 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 				}
 				n++
 			}
-			num := l.tenant.identity.num
-			if n != l.n || n == 0 || l.dest != d || l.tenant.provider != d.provider || s.lanes[uint64(d.num)<<32|uint64(num)] != l ||
-				s.tenants[tenantKey{d.provider, num}] != l.tenant || s.identities[num] != l.tenant.identity {
+			num := l.flow.identity.num
+			if n != l.n || n == 0 || l.dest != d || l.flow.provider != d.provider || s.lanes[uint64(d.num)<<32|uint64(num)] != l ||
+				s.flows[flowKey{d.provider, num}] != l.flow || s.identities[num] != l.flow.identity {
 				return fmt.Errorf("a lane of %s has %d, not %d, or is lost", s.dests.names[d.num], n, l.n)
 			}
 			if wrong := s.misplaced(l); wrong != "" {
@@ -212,7 +212,7 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 					return
 				}
 				for _, l := range s.lanes { // whoever could have a turn holds all that it may
-					i, p := l.tenant.identity, l.dest.provider
+					i, p := l.flow.identity, l.dest.provider
 					if l.dest.open() && p.open() && p.next() <= now && i.slots < max(1, s.most/2) && (i.rank != relay.PriorityHigh || s.of(i).slots < max(1, s.most/2)) {
 						t.Fatalf("%s of identity %d could have a turn", s.dests.names[l.dest.num], i.num)
 					}
@@ -361,9 +361,9 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 			}
 			s.Sweep(now + 1e12)
 		}
-		if len(s.providers)+len(s.tenants)+len(s.dests.byName)+len(s.active)+len(s.lanes)+len(s.identities)+len(s.idents.byName)+len(s.index)+s.ready+s.taken+s.slots != 0 {
-			t.Fatalf("empty, but it remembers %d providers, %d tenants, %d destinations, %d busy, %d lanes, %d identities",
-				len(s.providers), len(s.tenants), len(s.dests.byName), len(s.active), len(s.lanes), len(s.idents.byName))
+		if len(s.providers)+len(s.flows)+len(s.dests.byName)+len(s.active)+len(s.lanes)+len(s.identities)+len(s.idents.byName)+len(s.index)+s.ready+s.taken+s.slots != 0 {
+			t.Fatalf("empty, but it remembers %d providers, %d flows, %d destinations, %d busy, %d lanes, %d identities",
+				len(s.providers), len(s.flows), len(s.dests.byName), len(s.active), len(s.lanes), len(s.idents.byName))
 		}
 	})
 }

@@ -18,7 +18,7 @@ func (s *Schedule) Turn(r Ref, now int64, wall func(int64) time.Time) relay.Turn
 	if e.place != placeReady || l == nil {
 		return relay.Turn{}
 	}
-	p := l.tenant.provider
+	p := l.flow.provider
 	turn := relay.Turn{Place: 1 + s.ahead(r, l), Of: p.ready}
 	if p.messages.limited() || p.recipients.limited() {
 		turn.At = wall(p.earliest(turn.Place, now))
@@ -27,13 +27,13 @@ func (s *Schedule) Turn(r Ref, now int64, wall func(int64) time.Time) relay.Turn
 }
 
 // ahead is how many turns of its provider come before that of r, which is in lane l.
-// Turns go round: of every lane of r's tenant as many go before r as stand before r
-// in its own lane, and of every other tenant as many as of r's.
+// Turns go round: of every lane of r's flow as many go before r as stand before r
+// in its own lane, and of every other flow as many as of r's.
 func (s *Schedule) ahead(r Ref, l *lane) (n int) {
 	for o := s.at(r).prev; o != 0; o = s.at(o).prev {
 		n++
 	}
-	h, before := l.tenant, n
+	h, before := l.flow, n
 	passed := false // r's own: those before it in the ring have one turn more
 	for o := h.turns.first; o != nil; o = o.after {
 		if o.who == l {
@@ -43,13 +43,13 @@ func (s *Schedule) ahead(r Ref, l *lane) (n int) {
 		n += min(o.who.n, turnsOf(before, passed))
 	}
 	own := n
-	for k := range h.provider.lines {
+	for k := range h.provider.backlogs {
 		rank := h.identity.rank
 		if goesFirst[k] > goesFirst[rank] {
 			continue
 		}
 		passed := false
-		for _, ring := range []*ring[*tenant]{&h.provider.lines[k].called, &h.provider.lines[k].waiting} {
+		for _, ring := range []*ring[*flow]{&h.provider.backlogs[k].eligible, &h.provider.backlogs[k].waiting} {
 			for o := ring.first; o != nil; o = o.after {
 				switch {
 				case o.who == h:
@@ -73,7 +73,7 @@ func turnsOf(before int, passed bool) int {
 }
 
 // waiting is how many entries of h may have a turn.
-func (h *tenant) waiting() (n int) {
+func (h *flow) waiting() (n int) {
 	for o := h.turns.first; o != nil; o = o.after {
 		n += o.who.n
 	}

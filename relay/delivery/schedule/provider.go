@@ -15,8 +15,8 @@ type provider struct {
 	ready   int    // entries of theirs that wait for their turn
 	slots   int    // attempts that may hold a connection
 
-	lines [relay.Priorities]line // those that may have a turn
-	node  node[*provider]        // among those with an overdue line
+	backlogs [relay.Priorities]backlog // those that may have a turn
+	node     node[*provider]           // among those with an overdue backlog
 
 	suspension suspension
 	trouble    trouble
@@ -24,7 +24,7 @@ type provider struct {
 	recipients bucket
 	allowed    Allowance
 	pace
-	passed bool // it was idle when sweep looked last
+	idleBefore bool // it was idle when sweep looked last
 }
 
 // Adaptive concurrency. A provider begins with few connections, gets one more

@@ -55,10 +55,10 @@ func (s *Schedule) Sweep(now int64) {
 				b.full = 0
 			}
 		}
-		if idle := p.idle(); idle && p.passed {
+		if idle := p.idle(); idle && p.idleBefore {
 			s.drop(p)
 		} else {
-			p.passed = idle
+			p.idleBefore = idle
 		}
 	}
 }

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,11 +37,20 @@ func (s Retry) Next(n int, unknown bool, ended time.Time) (due time.Time, rule s
 	return ended.Add(s.jitter(wait)), rule
 }
 
+// Longest is the longest time from the end of an attempt to the next one.
+func (s Retry) Longest() time.Duration {
+	step := slices.Max(s.Steps)
+	return step + step/jitterPart
+}
+
+// jitterPart: a step is made shorter or longer by up to a tenth.
+const jitterPart = 10
+
 // jitter spreads d evenly over ±10 %, so that what failed together does not
 // come back together.
 func (s Retry) jitter(d time.Duration) time.Duration {
-	tenth := int64(d / 10)
-	return d - time.Duration(tenth) + time.Duration(s.Rand(2*tenth+1))
+	part := int64(d / jitterPart)
+	return d - time.Duration(part) + time.Duration(s.Rand(2*part+1))
 }
 
 // shortDuration writes 15m for 15m0s and 5d for 120h0m0s.

@@ -24,11 +24,11 @@ type Schedule struct {
 	providers   map[string]*provider    // of those, and some that had some lately
 	idents      names
 	lanes       map[uint64]*lane // by destination and identity
-	tenants     map[tenantKey]*tenant
+	flows       map[flowKey]*flow
 	identities  map[uint32]*identity // of those
 	priorities  [relay.Priorities]priority
 	standing    int             // identities in their rings
-	overdue     ring[*provider] // those with a line that was passed over too often
+	overdue     ring[*provider] // those with a backlog that was skipped too often
 	flying      map[Ref]*Slot   // attempts
 	woken       map[Ref]bool    // entries in placeTaken: see WakeAll
 	suspensions suspensionHeap
@@ -53,7 +53,7 @@ func New(cfg Config) *Schedule {
 	s := &Schedule{most: cfg.Attempts, retry: cfg.Retry, shortest: slices.Min(cfg.Retry.Steps), limits: cfg.Limits.complete(),
 		table: newTable(), dests: newNames(),
 		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
-		tenants: make(map[tenantKey]*tenant), identities: make(map[uint32]*identity), flying: make(map[Ref]*Slot), woken: make(map[Ref]bool)}
+		flows: make(map[flowKey]*flow), identities: make(map[uint32]*identity), flying: make(map[Ref]*Slot), woken: make(map[Ref]bool)}
 	s.due.t = &s.table
 	s.alarms = dueHeap{t: &s.table, notices: true}
 	return s

@@ -70,8 +70,8 @@ func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
 	old.slots--
 	p.slots++
 	f.p, f.epoch = p, p.epoch
-	s.call(p)
-	s.call(old)
+	s.admitFlows(p)
+	s.admitFlows(old)
 	s.letGo(old)
 	return true
 }
@@ -121,7 +121,7 @@ func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news boo
 		}
 	}
 	s.park(d)
-	s.call(p)
+	s.admitFlows(p)
 	s.forget(d)
 	s.letGo(p)
 	s.forgetIdentity(f.identity)

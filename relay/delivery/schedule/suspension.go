@@ -125,7 +125,7 @@ func (s *Schedule) resume(r *suspension) {
 		s.forget(d)
 		return
 	}
-	s.call(r.provider)
+	s.admitFlows(r.provider)
 	s.letGo(r.provider)
 }
 

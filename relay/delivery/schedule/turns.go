@@ -8,42 +8,43 @@ import "dawk/relay"
 // a flooding application nor a domain with much mail delays others by more than a
 // turn.
 //
-// A lane that may have a turn stands in the ring of its tenant; the tenant stands
-// in the line of its provider. As many of a line as the provider has connections
-// for are called: those stand in the ring of their identity, and that in the ring
-// of its priority. So whoever comes first in a ring may go, a turn costs the same
+// A lane that may have a turn stands in the ring of its flow; the flow stands in the
+// backlog of its provider. As many of a backlog as the provider has connections for
+// are eligible: those stand in the ring of their identity, and that in the ring of
+// its priority. So whoever comes first in a ring may go, a turn costs the same
 // however many wait, and nobody waits for a slot who could not use it. Where an
-// identity holds all slots that it may, others are called in its place.
+// identity holds all slots that it may, its flows are bypassed: others become
+// eligible beside them.
 
 // identity is who submitted mail that is ready or in progress. Clients of a
 // trusted network are one each.
 type identity struct {
-	num     uint32 // of its name
-	rank    relay.Priority
-	slots   int           // attempts that may hold a connection
-	tenants int           // that are its own
-	turns   ring[*tenant] // those that were called
-	node    node[*identity]
+	num   uint32 // of its name
+	rank  relay.Priority
+	slots int         // attempts that may hold a connection
+	flows int         // that are its own
+	turns ring[*flow] // those that are eligible
+	node  node[*identity]
 }
 
 // priority is the identities of one relay.Priority.
 type priority struct {
-	turns  ring[*identity] // those whose turn comes
-	slots  int
-	passed int // slots that others were given since its last one, while it waited
+	turns   ring[*identity] // those whose turn comes
+	slots   int
+	skipped int // slots that other priorities were given since its last one, while it waited
 }
 
-// line is the tenants of a provider, of one priority, that may have a turn, but
-// for its connections.
-type line struct {
-	waiting ring[*tenant]
-	called  ring[*tenant]
-	passed  int // of called: others were called in their place
-	beaten  int // connections that other priorities were given since its last one, while it waited
+// backlog is the flows of a provider, of one priority, that may have a turn, but for
+// its connections.
+type backlog struct {
+	waiting  ring[*flow]
+	eligible ring[*flow]
+	bypassed int // of eligible: others were made so beside them
+	skipped  int // connections that other priorities were given since its last one, while it waited
 }
 
 // onePart is the part of all slots that no identity takes from the others, and
-// that bulk mail may have before other mail; and whoever waits is passed over for a
+// that bulk mail may have before other mail; and whoever waits is skipped for a
 // higher priority so many times less one: an eighth.
 const onePart = 8
 
@@ -60,55 +61,55 @@ func (s *Schedule) identityOf(num uint32) *identity {
 }
 
 func (s *Schedule) forgetIdentity(i *identity) {
-	if i.tenants == 0 && i.slots == 0 {
+	if i.flows == 0 && i.slots == 0 {
 		delete(s.identities, i.num)
 	}
 }
 
 func (s *Schedule) of(i *identity) *priority { return &s.priorities[i.rank] }
 
-// line is where h stands.
-func (h *tenant) line() *line { return &h.provider.lines[h.identity.rank] }
+// backlog is where h stands.
+func (h *flow) backlog() *backlog { return &h.provider.backlogs[h.identity.rank] }
 
 // offer lets l have turns, if it may.
 func (s *Schedule) offer(l *lane) {
 	if l.node.queued || l.n == 0 || l.dest.parked {
 		return
 	}
-	h := l.tenant
+	h := l.flow
 	h.turns.join(&l.node, l)
 	if !h.place.queued {
-		h.line().waiting.join(&h.place, h)
-		s.call(h.provider)
+		h.backlog().waiting.join(&h.place, h)
+		s.admitFlows(h.provider)
 	}
 }
 
 // withdraw ends that.
 func (s *Schedule) withdraw(l *lane) {
-	h := l.tenant
+	h := l.flow
 	h.turns.leave(&l.node)
 	if h.turns.empty() && h.place.queued {
-		s.outOfLine(h)
-		s.call(h.provider)
+		s.leaveBacklog(h)
+		s.admitFlows(h.provider)
 	}
 }
 
-// outOfLine takes h out of its provider's line, and out of its identity's ring.
-func (s *Schedule) outOfLine(h *tenant) {
-	if !h.called {
-		h.line().waiting.leave(&h.place)
+// leaveBacklog takes h out of its provider's backlog, and out of its identity's ring.
+func (s *Schedule) leaveBacklog(h *flow) {
+	if !h.eligible {
+		h.backlog().waiting.leave(&h.place)
 		return
 	}
-	s.uncall(h)
+	s.retract(h)
 }
 
-func (s *Schedule) uncall(h *tenant) {
-	i, l := h.identity, h.line()
-	l.called.leave(&h.place)
-	if h.passed {
-		l.passed--
+func (s *Schedule) retract(h *flow) {
+	i, l := h.identity, h.backlog()
+	l.eligible.leave(&h.place)
+	if h.bypassed {
+		l.bypassed--
 	}
-	h.called, h.passed = false, false
+	h.eligible, h.bypassed = false, false
 	i.turns.leave(&h.node)
 	if i.turns.empty() && i.node.queued {
 		s.of(i).turns.leave(&i.node)
@@ -116,21 +117,21 @@ func (s *Schedule) uncall(h *tenant) {
 	}
 }
 
-// call calls as many tenants as p has connections for, or takes that back where it
-// has none any more. It is to be called whenever that may have changed.
-func (s *Schedule) call(p *provider) {
-	for k := range p.lines {
-		l := &p.lines[k]
-		for !p.open() && !l.called.empty() {
-			h := l.called.last.who
-			s.uncall(h)
+// admitFlows makes as many flows eligible as p has connections for, or takes that back
+// where it has none any more. It is to be called whenever that may have changed.
+func (s *Schedule) admitFlows(p *provider) {
+	for k := range p.backlogs {
+		l := &p.backlogs[k]
+		for !p.open() && !l.eligible.empty() {
+			h := l.eligible.last.who
+			s.retract(h)
 			l.waiting.rejoin(&h.place, h)
 		}
-		for p.open() && !l.waiting.empty() && l.called.n < p.width()-p.slots+l.passed {
+		for p.open() && !l.waiting.empty() && l.eligible.n < p.width()-p.slots+l.bypassed {
 			h := l.waiting.first.who
 			l.waiting.leave(&h.place)
-			l.called.join(&h.place, h)
-			h.called = true
+			l.eligible.join(&h.place, h)
+			h.eligible = true
 			h.identity.turns.join(&h.node, h)
 			s.stand(h.identity)
 		}
@@ -144,10 +145,10 @@ func (s *Schedule) call(p *provider) {
 	}
 }
 
-// overdue is a line that was passed over too often for other priorities, or nil.
-func (p *provider) overdue() *line {
-	for k := range p.lines {
-		if l := &p.lines[k]; l.beaten >= onePart-1 && !l.called.empty() {
+// overdue is a backlog that was skipped too often for other priorities, or nil.
+func (p *provider) overdue() *backlog {
+	for k := range p.backlogs {
+		if l := &p.backlogs[k]; l.skipped >= onePart-1 && !l.eligible.empty() {
 			return l
 		}
 	}
@@ -187,7 +188,7 @@ func (s *Schedule) Take(now int64) *Slot {
 		p := h.provider
 		if until := p.next(); until > now {
 			s.suspensions.begin(&p.suspension, until, suspendedRate)
-			s.call(p)
+			s.admitFlows(p)
 			continue
 		}
 		if l := h.turns.first.who; s.waits(l.dest) {
@@ -200,7 +201,7 @@ func (s *Schedule) Take(now int64) *Slot {
 
 // give gives the slot to the lane of h whose turn it is, and lets all of them join
 // again at the end of their rings.
-func (s *Schedule) give(h *tenant, now int64) *Slot {
+func (s *Schedule) give(h *flow, now int64) *Slot {
 	i, p, l := h.identity, h.provider, h.turns.first.who
 	f := &Slot{Ref: l.head, p: p, epoch: p.epoch, identity: i}
 	s.flying[f.Ref] = f
@@ -214,46 +215,46 @@ func (s *Schedule) give(h *tenant, now int64) *Slot {
 	p.recipients.take(now, 1)
 	for k := range s.priorities {
 		if o := &s.priorities[k]; o != s.of(i) && !o.turns.empty() {
-			o.passed++
+			o.skipped++
 		}
 	}
-	s.of(i).passed = 0
-	for k := range p.lines {
-		if o := &p.lines[k]; o != h.line() && (!o.called.empty() || !o.waiting.empty()) {
-			o.beaten++
+	s.of(i).skipped = 0
+	for k := range p.backlogs {
+		if o := &p.backlogs[k]; o != h.backlog() && (!o.eligible.empty() || !o.waiting.empty()) {
+			o.skipped++
 		}
 	}
-	h.line().beaten = 0
+	h.backlog().skipped = 0
 	if i.node.queued { // to the end, if it has more
 		s.of(i).turns.leave(&i.node)
 		s.standing--
 	}
 	h.turns.leave(&l.node)
-	s.outOfLine(h)
+	s.leaveBacklog(h)
 	s.Pull(f.Ref)
 	if l.n > 0 {
 		h.turns.join(&l.node, l)
 	}
 	if !h.turns.empty() {
-		h.line().waiting.join(&h.place, h)
+		h.backlog().waiting.join(&h.place, h)
 	}
 	s.park(d)
-	s.call(p)
+	s.admitFlows(p)
 	s.stand(i)
 	return f
 }
 
-// next is the tenant whose turn it is; nil: no slot may be given.
-func (s *Schedule) next() *tenant {
+// next is the flow whose turn it is; nil: no slot may be given.
+func (s *Schedule) next() *flow {
 	if s.standing == 0 || s.slots >= s.most {
 		return nil
 	}
 	high, normal, bulk := &s.priorities[relay.PriorityHigh], &s.priorities[relay.PriorityNormal], &s.priorities[relay.PriorityBulk]
 	order := make([]*priority, 0, 5)
-	if bulk.passed >= onePart-1 && bulk.slots < part(s.most, onePart) {
+	if bulk.skipped >= onePart-1 && bulk.slots < part(s.most, onePart) {
 		order = append(order, bulk)
 	}
-	if normal.passed >= onePart-1 {
+	if normal.skipped >= onePart-1 {
 		order = append(order, normal)
 	}
 	if h := s.nextOverdue(); h != nil && len(order) == 0 {
@@ -269,35 +270,35 @@ func (s *Schedule) next() *tenant {
 				if n.who.slots < s.mostOf(n.who, strict) {
 					return n.who.turns.first.who
 				}
-				s.passOver(n.who)
+				s.bypass(n.who)
 			}
 		}
 	}
 	return nil
 }
 
-// nextOverdue is a tenant that has waited so long for its provider that it goes
+// nextOverdue is a flow that has waited so long for its provider that it goes
 // before higher priorities, or nil.
-func (s *Schedule) nextOverdue() *tenant {
+func (s *Schedule) nextOverdue() *flow {
 	for n := s.overdue.first; n != nil; n = n.after {
-		for h := n.who.overdue().called.first; h != nil; h = h.after {
+		for h := n.who.overdue().eligible.first; h != nil; h = h.after {
 			i := h.who.identity
 			if i.slots < s.mostOf(i, false) {
 				return h.who
 			}
-			s.passOver(i)
+			s.bypass(i)
 		}
 	}
 	return nil
 }
 
-// passOver has others called in the place of those of i's tenants that were
-// called: i holds all slots that it may. Those for whom that was done come first.
-func (s *Schedule) passOver(i *identity) {
-	for n := i.turns.last; n != nil && !n.who.passed; n = n.before {
-		n.who.passed = true
-		n.who.line().passed++
-		s.call(n.who.provider)
+// bypass makes others eligible beside those of i's flows that are: i holds all slots
+// that it may. Those for whom that was done come first in i's ring.
+func (s *Schedule) bypass(i *identity) {
+	for n := i.turns.last; n != nil && !n.who.bypassed; n = n.before {
+		n.who.bypassed = true
+		n.who.backlog().bypassed++
+		s.admitFlows(n.who.provider)
 	}
 }
 
@@ -322,10 +323,10 @@ func (s *Schedule) mostOf(i *identity, strict bool) int {
 	return most
 }
 
-// waited says whether tenants stand in p's line.
+// waited says whether flows stand in p's backlogs.
 func (p *provider) waited() bool {
-	for k := range p.lines {
-		if !p.lines[k].waiting.empty() || !p.lines[k].called.empty() {
+	for k := range p.backlogs {
+		if !p.backlogs[k].waiting.empty() || !p.backlogs[k].eligible.empty() {
 			return true
 		}
 	}
@@ -342,29 +343,29 @@ func (s *Schedule) Rescue() (stranded int) {
 		stranded += l.n
 		s.park(l.dest)
 		s.offer(l)
-		s.call(l.tenant.provider)
-		s.stand(l.tenant.identity)
+		s.admitFlows(l.flow.provider)
+		s.stand(l.flow.identity)
 	}
 	return stranded
 }
 
 // misplaced says what keeps the turn of a lane from coming, which is always "".
 func (s *Schedule) misplaced(l *lane) string {
-	d, h := l.dest, l.tenant
-	line, p := h.line(), h.provider
+	d, h := l.dest, l.flow
+	b, p := h.backlog(), h.provider
 	switch {
 	case d.parked == d.open():
 		return "its destination is parked wrongly"
 	case l.node.queued == d.parked:
 		return "the lane is in its ring or not, wrongly"
 	case h.place.queued == h.turns.empty():
-		return "the tenant is in its line or not, wrongly"
-	case h.called != h.node.queued, h.called && !h.identity.node.queued:
-		return "the tenant was called, and is not heard"
-	case p.open() && !line.waiting.empty() && line.called.n < p.width()-p.slots+line.passed:
-		return "nobody was called to its provider"
-	case !p.open() && !line.called.empty():
-		return "too many were called to its provider"
+		return "the flow is in its backlog or not, wrongly"
+	case h.eligible != h.node.queued, h.eligible && !h.identity.node.queued:
+		return "the flow is eligible, and its identity has no turn"
+	case p.open() && !b.waiting.empty() && b.eligible.n < p.width()-p.slots+b.bypassed:
+		return "nobody may take a connection of its provider"
+	case !p.open() && !b.eligible.empty():
+		return "too many may take a connection of its provider"
 	}
 	return ""
 }
@@ -376,10 +377,10 @@ func (s *Schedule) rank() {
 		if rank == i.rank {
 			continue
 		}
-		var in []*tenant
-		for _, h := range s.tenants {
+		var in []*flow
+		for _, h := range s.flows {
 			if h.identity == i && h.place.queued {
-				s.outOfLine(h)
+				s.leaveBacklog(h)
 				in = append(in, h)
 			}
 		}
@@ -387,10 +388,10 @@ func (s *Schedule) rank() {
 		i.rank = rank
 		s.of(i).slots += i.slots
 		for _, h := range in {
-			h.line().waiting.join(&h.place, h)
+			h.backlog().waiting.join(&h.place, h)
 		}
 		for _, h := range in {
-			s.call(h.provider)
+			s.admitFlows(h.provider)
 		}
 	}
 }

@@ -133,22 +133,22 @@ func TestNobodyStarvesAnybody(t *testing.T) {
 		c.rank["little"] = draw()
 		little := c.add("little", fmt.Sprintf("p%d.%s", rapid.IntRange(0, providers-1).Draw(t, "to"), "good"))
 		lane := c.s.lanes[laneKey(c.s.at(little))]
-		me, p := lane.tenant.identity, lane.tenant.provider
-		done, turns, there, called := false, 0, 0, lane.tenant.called
+		me, p := lane.flow.identity, lane.flow.provider
+		done, turns, there, eligible := false, 0, 0, lane.flow.eligible
 		passed := [relay.Priorities]int{}
 		c.taken = func(f *Slot) {
 			switch {
 			case f.Ref == little:
 				done = true
 			case !done && f.identity.rank == me.rank:
-				if called {
+				if eligible {
 					turns++
 				}
 				if f.p == p {
 					there++
 				}
 			}
-			called = lane.tenant.called
+			eligible = lane.flow.eligible
 			for k := range passed {
 				if passed[k]++; f.identity.rank == relay.Priority(k) || !c.mayGo(relay.Priority(k)) {
 					passed[k] = 0
