@@ -56,7 +56,7 @@ func writeField(b *bytes.Buffer, name, value string) {
 		}
 		// A word alone on its line may be long; 100 octets are room for the name.
 		for ; len(word) > maxLine-100; column = 0 {
-			cut := cutAt(word, maxLine-100)
+			cut := relay.CutAt(word, maxLine-100)
 			b.WriteString(" " + word[:cut] + "\r\n")
 			word = word[cut:]
 		}
@@ -64,14 +64,6 @@ func writeField(b *bytes.Buffer, name, value string) {
 		column += 1 + len(word)
 	}
 	b.WriteString("\r\n")
-}
-
-// cutAt is the last beginning of a rune at or before n.
-func cutAt(s string, n int) int {
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return n
 }
 
 // toASCII writes what is not ASCII as \x{HEX}, the form that RFC 6533 §3 has
@@ -86,20 +78,6 @@ func toASCII(s string) string {
 			b.WriteRune(r)
 		} else {
 			fmt.Fprintf(&b, `\x{%X}`, r)
-		}
-	}
-	return b.String()
-}
-
-// xtext6533 is utf-8-addr-xtext (RFC 6533 §3): everything but QCHAR is
-// written as \x{HEX}.
-func xtext6533(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if r > 0x20 && r < 0x7f && r != '+' && r != '=' && r != '\\' {
-			b.WriteRune(r)
-		} else {
-			fmt.Fprintf(&b, `\x{%02X}`, r)
 		}
 	}
 	return b.String()

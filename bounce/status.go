@@ -93,7 +93,7 @@ func finalRecipient(p relay.Path, global bool) string {
 	case global:
 		return "utf-8; " + p.String()
 	}
-	return "utf-8; " + xtext6533(p.String())
+	return "utf-8; " + relay.UTF8XText(p.String())
 }
 
 // originalRecipient is what the sender gave as ORCPT, "" without.
@@ -106,7 +106,7 @@ func originalRecipient(o relay.ORcpt, global bool) string {
 	case strings.EqualFold(o.Type, "utf-8") && global:
 		return "utf-8; " + addr
 	case strings.EqualFold(o.Type, "utf-8"):
-		return "utf-8; " + xtext6533(addr)
+		return "utf-8; " + relay.UTF8XText(addr)
 	case isAtom(o.Type):
 		return strings.ToLower(o.Type) + "; " + encode(addr, global)
 	}

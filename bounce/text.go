@@ -241,7 +241,7 @@ func subjectOf(o original) string {
 	}
 	s = strings.ReplaceAll(clean(s), "=?", "= ?") // or it would be decoded once more
 	if len(s) > maxSubject {
-		s = strings.TrimSpace(s[:cutAt(s, maxSubject)]) + "..."
+		s = strings.TrimSpace(s[:relay.CutAt(s, maxSubject)]) + "..."
 	}
 	return s
 }

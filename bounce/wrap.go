@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"unicode"
+
+	"dawk/relay"
 )
 
 // wrap writes text as lines of textWidth columns with an indent. No line is
@@ -21,7 +23,7 @@ func wrap(b *bytes.Buffer, indent, text string) {
 			column = 0
 		}
 		for ; len(piece) > maxLine-100; column = 0 {
-			cut := cutAt(piece, maxLine-100)
+			cut := relay.CutAt(piece, maxLine-100)
 			b.WriteString(indent + piece[:cut] + "\r\n")
 			piece = piece[cut:]
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // Status is an enhanced mail system status code (RFC 3463): class, subject,
@@ -306,9 +305,5 @@ func Sanitize(s string) string {
 	if len(s) <= MaxReplyText {
 		return s
 	}
-	cut := MaxReplyText - len("…")
-	for !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + "…"
+	return s[:CutAt(s, MaxReplyText-len("…"))] + "…"
 }

@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"crypto/tls"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Hidden says whether a character is not seen, or moves what stands around it:
@@ -33,6 +35,28 @@ func ClipTo(s string, most int) string {
 		}
 	}
 	return s
+}
+
+// CutAt is the last beginning of a character of s at or before its octet n.
+func CutAt(s string, n int) int {
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return n
+}
+
+// TLSVersion is how we write a version of TLS: "TLS1.3".
+func TLSVersion(version uint16) string {
+	return strings.ReplaceAll(tls.VersionName(version), " ", "")
+}
+
+// TLSText is version and cipher of a session, for logs and trace fields; "" for
+// none.
+func TLSText(s *tls.ConnectionState) string {
+	if s == nil {
+		return ""
+	}
+	return TLSVersion(s.Version) + " " + tls.CipherSuiteName(s.CipherSuite)
 }
 
 // Nearest is the name that word was probably meant to be, "" when none is

@@ -27,9 +27,9 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/queue":                    {[]string{"dawk/relay"}, nil},
 	"dawk/queue/record":             {[]string{"dawk/relay"}, nil},
-	"dawk/queue/journal":            {[]string{"dawk/queue"}, []string{"golang.org/x/sys/unix"}},
-	"dawk/queue/boltstore":          {[]string{"dawk/queue", "dawk/queue/boltstore/boltfile", "dawk/queue/boltstore/datadir", "dawk/queue/boltstore/space", "dawk/queue/journal", "dawk/queue/record", "dawk/relay"}, []string{"go.etcd.io/bbolt"}},
-	"dawk/queue/boltstore/datadir":  {[]string{"dawk/queue", "dawk/queue/boltstore/boltfile", "dawk/queue/journal", "dawk/queue/record", "dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
+	"dawk/queue/journal":            {[]string{"dawk/queue", "dawk/relay/durable"}, []string{"golang.org/x/sys/unix"}},
+	"dawk/queue/boltstore":          {[]string{"dawk/queue", "dawk/queue/boltstore/boltfile", "dawk/queue/boltstore/datadir", "dawk/queue/boltstore/space", "dawk/queue/journal", "dawk/queue/record", "dawk/relay", "dawk/relay/durable"}, []string{"go.etcd.io/bbolt"}},
+	"dawk/queue/boltstore/datadir":  {[]string{"dawk/queue", "dawk/queue/boltstore/boltfile", "dawk/queue/journal", "dawk/queue/record", "dawk/relay", "dawk/relay/durable"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
 	"dawk/queue/boltstore/space":    {[]string{"dawk/queue", "dawk/queue/boltstore/boltfile", "dawk/queue/journal", "dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
 	"dawk/queue/boltstore/boltfile": {[]string{"dawk/queue"}, nil},
 	"dawk/queue/queuetest":          {[]string{"dawk/queue", "dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support

@@ -45,6 +45,8 @@ func (b *Book) Open(file string, all map[string]*Meter, log *slog.Logger) {
 	if b.file = file; b.file == "" || len(b.all) == 0 {
 		return
 	}
+	durable.Sweep(b.file)
+	durable.Sweep(b.file + latest)
 	b.Read(b.file+latest, time.Now()) // after a power cut it may hold anything: it is not synced
 	if err := b.Read(b.file, time.Now()); err != nil {
 		log.Warn("what mailboxes have sent today is not known; their providers count on", "error", err)
@@ -86,12 +88,8 @@ func (b *Book) note() {
 	for key, one := range b.all {
 		kept[key] = one.kept()
 	}
-	name := b.file + latest
-	data, err := json.Marshal(kept)
-	if err == nil {
-		if err = os.WriteFile(name+".new", data, 0o600); err == nil {
-			os.Rename(name+".new", name)
-		}
+	if data, err := json.Marshal(kept); err == nil {
+		_ = durable.WriteUnsynced(b.file+latest, data)
 	}
 }
 

@@ -225,7 +225,7 @@ func (c *Conn) startTLS(cfg *tls.Config) error {
 	}
 	c.Nc, c.unheard = t, true
 	c.Br.Reset(t)
-	c.TLS = strings.ReplaceAll(tls.VersionName(c.TLSVersion), " ", "")
+	c.TLS = relay.TLSVersion(c.TLSVersion)
 	return nil
 }
 

@@ -2,7 +2,6 @@ package smtpclient
 
 import (
 	"bytes"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -36,11 +35,11 @@ func mailCommand(m *relay.Message, size int64, ext Extensions, o Options) []byte
 	if o.DSN && !o.Bare {
 		if m.Ret != "" {
 			b = append(b, " RET="...)
-			b = append(b, xtext(string(m.Ret))...)
+			b = append(b, relay.XText(string(m.Ret))...)
 		}
 		if m.EnvID != "" {
 			b = append(b, " ENVID="...)
-			b = append(b, xtext(m.EnvID)...)
+			b = append(b, relay.XText(m.EnvID)...)
 		}
 	}
 	return append(b, "\r\n"...)
@@ -109,33 +108,11 @@ func (t *Transaction) converted(r relay.Reply) bool {
 	return true
 }
 
-// xtext encodes as RFC 3461 §4 says.
-func xtext(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
-			fmt.Fprintf(&b, "+%02X", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
 // orcpt is "rfc822;" with xtext or, for other than ASCII, "utf-8;" with
 // utf-8-addr-xtext, which any server may be given (RFC 6533 §3).
 func orcpt(o relay.ORcpt) string {
-	typ := xtext(o.Type)
-	if !strings.EqualFold(o.Type, "utf-8") {
-		return typ + ";" + xtext(o.Addr)
+	if strings.EqualFold(o.Type, "utf-8") {
+		return relay.XText(o.Type) + ";" + relay.UTF8XText(o.Addr)
 	}
-	var b strings.Builder
-	for _, r := range o.Addr {
-		if r < '!' || r > '~' || r == '+' || r == '=' || r == '\\' {
-			fmt.Fprintf(&b, `\x{%02X}`, r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return typ + ";" + b.String()
+	return relay.XText(o.Type) + ";" + relay.XText(o.Addr)
 }

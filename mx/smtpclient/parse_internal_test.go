@@ -246,8 +246,8 @@ func FuzzWriteBody(f *testing.F) {
 
 func TestParamEncoding(t *testing.T) {
 	for in, want := range map[string]string{"plain": "plain", "a+b=c d": "a+2Bb+3Dc+20d", "x\r\ny": "x+0D+0Ay", "é": "+C3+A9"} {
-		if got := xtext(in); got != want {
-			t.Errorf("xtext(%q) = %q", in, got)
+		if got := relay.XText(in); got != want {
+			t.Errorf("relay.XText(%q) = %q", in, got)
 		}
 	}
 	for _, c := range []struct{ typ, addr, want string }{

@@ -9,6 +9,7 @@ import (
 	"dawk/queue/journal"
 	"dawk/queue/record"
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // headroom is kept free in front of a draft's content: the trace field, a
@@ -96,7 +97,7 @@ func (d *draft) spill() error {
 		return err
 	}
 	f, err := d.q.createSpool(d.id.Key)
-	if errors.Is(err, journal.ErrUnsynced) {
+	if errors.Is(err, durable.ErrUnsynced) {
 		d.q.distrust(err)
 		return fmt.Errorf("%w: %w", relay.ErrClosed, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"dawk/queue/boltstore/datadir"
 	"dawk/queue/boltstore/space"
 	"dawk/queue/journal"
+	"dawk/relay/durable"
 )
 
 // load makes the buckets of a new file, or reads what the old one and its
@@ -81,7 +82,7 @@ func (w *writer) firstCommit(now journal.Totals, isNew bool) error {
 	var b [8]byte
 	rand.Read(b[:])
 	w.runID = binary.BigEndian.Uint64(b[:])
-	err := journal.SyncDir(w.q.opt.Dir)
+	err := durable.SyncDir(w.q.opt.Dir)
 	if err == nil && w.q.opt.Journal >= 0 {
 		if err = w.j.Prepare(w.q.opt.Journal + journal.MaxRecord); err != nil && space.NoRoom(err) && !isNew {
 			w.q.log.Warn("there is no room for the journal: until there is, all goes into queue.db at once, which is slower", "error", err)

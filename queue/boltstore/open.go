@@ -31,7 +31,7 @@ func Open(opt Options) (*Store, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	q := &Store{opt: opt, log: opt.Log, ending: make(chan struct{}), swept: make(chan struct{}),
-		cache: newCache(opt.Cache), spoolGoing: make(map[uint64]bool)}
+		cache: newCache(opt.Cache), spoolGoing: make(map[uint64]bool), spoolDirs: spoolDirs{named: make(map[string]bool)}}
 	if err := datadir.PrepareDir(opt.Dir, q.log); err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"dawk/queue/boltstore/datadir"
-	"dawk/queue/journal"
+	"dawk/relay/durable"
 )
 
 func (q *Store) spoolPath(id uint64) string { return datadir.SpoolFile(q.opt.Dir, id) }
@@ -51,13 +51,10 @@ func (s *spoolDirs) ready(q *Store, dir string) error {
 		return err
 	}
 	if err := q.hook("directory"); err != nil {
-		return fmt.Errorf("%w: %w", journal.ErrUnsynced, err)
+		return fmt.Errorf("%w: %w", durable.ErrUnsynced, err)
 	}
-	if err := journal.SyncDir(root); err != nil {
+	if err := durable.SyncDir(root); err != nil {
 		return err
-	}
-	if s.named == nil {
-		s.named = make(map[string]bool)
 	}
 	s.named[dir] = true
 	return nil
@@ -86,8 +83,8 @@ func (w *writer) syncNames(ops []*op) error {
 			if err := w.q.hook("names"); err != nil {
 				return err
 			}
-			err := journal.SyncDir(filepath.Join(w.q.opt.Dir, datadir.SpoolName, dir))
-			if err != nil && !errors.Is(err, journal.ErrUnsynced) {
+			err := durable.SyncDir(filepath.Join(w.q.opt.Dir, datadir.SpoolName, dir))
+			if err != nil && !errors.Is(err, durable.ErrUnsynced) {
 				err = fmt.Errorf("%w: %w", errNames, err)
 			}
 			if err != nil {

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dawk/queue"
+	"dawk/relay/durable"
 )
 
 // A record is, big-endian:
@@ -339,7 +340,7 @@ func (j *Journal) Prepare(octets int64) (err error) {
 		err = Datasync(j.f)
 	}
 	if err == nil {
-		err = SyncDir(j.dir)
+		err = durable.SyncDir(j.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("the queue's journal cannot be made: %w", err)

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,24 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// ErrUnsynced marks a sync that failed: what it was for may be lost, and asked
-// again the kernel would say that all is well. A directory that could not even
-// be opened, for want of a descriptor, is no such thing.
-var ErrUnsynced = errors.New("the sync failed")
-
-// SyncDir makes the names in a directory durable.
-func SyncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnsynced, err)
-	}
-	return nil
-}
 
 // Own gives what root has just made to the owner of its directory: a relay that
 // runs as another user could not open it otherwise.

@@ -29,6 +29,13 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 	}, (*File).Commit)
 }
 
+// WriteUnsynced gives path the content data and the mode 0600 without a sync: a
+// process that is killed leaves the old content or the new, and a power cut may
+// leave anything.
+func WriteUnsynced(path string, data []byte) error {
+	return write(path, data, func(*File) error { return nil }, (*File).rename)
+}
+
 // Replace gives path the content data, with mode and owner of the file that is
 // there, or those of [File.Inherit] for a new one. Where the owner cannot be
 // kept it is an error that wraps [ErrOwner], and the old file stays.
@@ -88,11 +95,18 @@ func (f *File) CommitAs(path string) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := f.renameTo(path); err != nil {
 		return err
 	}
-	f.committed = true
 	return f.syncDir()
+}
+
+func (f *File) rename() error { return f.renameTo(f.path) }
+
+func (f *File) renameTo(path string) error {
+	err := os.Rename(f.Name(), path)
+	f.committed = f.committed || err == nil
+	return err
 }
 
 // commitNew is Commit for a name that nobody has.
@@ -125,14 +139,34 @@ func (f *File) syncDir() error {
 	return err
 }
 
-// SyncDir makes the names in a directory durable.
+// ErrUnsynced marks a sync that failed: what it was for may be lost, and asked
+// again the kernel would say that all is well. A directory that could not even
+// be opened, for want of a descriptor, is no such thing.
+var ErrUnsynced = errors.New("the sync failed")
+
+// SyncDir makes the names in a directory durable. Its error wraps [ErrUnsynced]
+// unless the directory could not be opened.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return d.Sync()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsynced, err)
+	}
+	return nil
+}
+
+// Rename moves a file within one file system, and makes both names durable.
+func Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	if err := SyncDir(filepath.Dir(to)); err != nil || filepath.Dir(from) == filepath.Dir(to) {
+		return err
+	}
+	return SyncDir(filepath.Dir(from))
 }
 
 // ErrOwner says that a file belongs to another user, who could not read a new

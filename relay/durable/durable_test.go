@@ -155,3 +155,36 @@ func owner(t *testing.T, path string) (uid, gid int) {
 	sys := st.Sys().(*syscall.Stat_t)
 	return int(sys.Uid), int(sys.Gid)
 }
+
+func TestWriteUnsynced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	for _, content := range []string{"one", "two"} {
+		if err := durable.WriteUnsynced(path, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, path, content, 0o600)
+	}
+}
+
+func TestRename(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "a", "file"), filepath.Join(dir, "b", "file")
+	for _, path := range []string{from, to} {
+		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := durable.Write(from, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, to, "one", 0o600)
+	if err := durable.Rename(from, to); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is gone: %v", err)
+	}
+	if err := durable.SyncDir(filepath.Join(dir, "none")); err == nil || errors.Is(err, durable.ErrUnsynced) {
+		t.Errorf("a directory that is not there: %v", err)
+	}
+}

@@ -11,7 +11,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -261,19 +260,12 @@ func (h *handler) blocked(client netip.Addr) bool {
 // loginFailed tells of a token that let nobody in; see EventLogin for reason.
 func (h *handler) loginFailed(r *http.Request, reason string) {
 	h.Observer.Observe(relay.Event{Kind: relay.EventLogin, Time: h.Now(), Client: clientOf(r).String(),
-		Listener: h.Listener, TLS: tlsText(r.TLS), Reason: reason})
+		Listener: h.Listener, TLS: relay.TLSText(r.TLS), Reason: reason})
 }
 
 func clientOf(r *http.Request) netip.Addr {
 	ap, _ := netip.ParseAddrPort(r.RemoteAddr)
 	return ap.Addr().Unmap().WithZone("")
-}
-
-func tlsText(s *tls.ConnectionState) string {
-	if s == nil {
-		return ""
-	}
-	return strings.ReplaceAll(tls.VersionName(s.Version), " ", "") + " " + tls.CipherSuiteName(s.CipherSuite)
 }
 
 // status answers GET /v1/messages/{id}. Somebody else's message is as unknown

@@ -152,7 +152,7 @@ func (h *handler) take(r *http.Request, u *identity.User, sum hash.Hash) (relay.
 		body.Reader = io.TeeReader(body.Reader, sum)
 	}
 	s := accept.Submission{Submitter: accept.Submitter{Identity: u.Name, User: u, Client: clientOf(r), Listener: "http",
-		Protocol: "HTTP", TLS: tlsText(r.TLS), HideClient: true}}
+		Protocol: "HTTP", TLS: relay.TLSText(r.TLS), HideClient: true}}
 	if r.TLS != nil {
 		s.Protocol = "HTTPS"
 	}

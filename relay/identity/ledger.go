@@ -86,7 +86,7 @@ func OpenLedger(path string, log *slog.Logger) (*Ledger, error) {
 		aside := path + ".damaged"
 		l.log.Error("the ledger of users is damaged: quotas and holds of users begin anew", "file", path, "moved_to", aside, "err", err)
 		l.users = map[string]*account{}
-		return l, os.Rename(path, aside)
+		return l, durable.Rename(path, aside)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("the ledger of users: %w", err)
 	}

@@ -70,7 +70,7 @@ func (c *Collector) setAside(name string, why error) {
 	if err == nil {
 		kept := strings.TrimLeft(name, ".")
 		kept = fmt.Sprintf("%d-%s", time.Now().UnixNano(), kept[:min(len(kept), maxAsideName)])
-		err = os.Rename(filepath.Join(c.Dir, name), filepath.Join(aside, kept))
+		err = durable.Rename(filepath.Join(c.Dir, name), filepath.Join(aside, kept))
 	}
 	if err == nil {
 		c.Log.Error("a file in the drop folder is no mail that can be sent; it was set aside", "file", shownName(name), "why", why, "to", aside)

@@ -123,7 +123,7 @@ func commands(m *Message) []string {
 		mail += " RET=" + string(e.Ret)
 	}
 	if e.EnvID != "" {
-		mail += " ENVID=" + xtext(e.EnvID)
+		mail += " ENVID=" + relay.XText(e.EnvID)
 	}
 	list := []string{"EHLO localhost", mail}
 	for _, r := range e.Recipients {
@@ -147,17 +147,4 @@ func answer(c *textproto.Conn, want int) (string, error) {
 		return "", &Refused{Code: said.Code, Text: words}
 	}
 	return "", fmt.Errorf("the relay said %d %s", said.Code, words)
-}
-
-// xtext is the form of RFC 3461 §4.
-func xtext(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
-			fmt.Fprintf(&b, "+%02X", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }

@@ -1,7 +1,6 @@
 package submission
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -90,7 +89,7 @@ func (c *conn) submitter() accept.Submitter {
 	s := accept.Submitter{Identity: c.identity, User: c.user, Client: c.client, Listener: c.listener.rules.Address, Session: c.id}
 	s.Helo, _ = c.Helo()
 	if state, ok := c.TLS(); ok {
-		s.TLS = tlsText(state)
+		s.TLS = relay.TLSText(&state)
 	}
 	return s
 }
@@ -181,10 +180,6 @@ func protocol(esmtp, utf8, tls, auth bool) string {
 		word += "A"
 	}
 	return word
-}
-
-func tlsText(state tls.ConnectionState) string {
-	return strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
 }
 
 // smtpError is r as go-smtp wants it: exactly *smtp.SMTPError, since it makes

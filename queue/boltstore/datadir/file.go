@@ -15,6 +15,7 @@ import (
 	"dawk/queue"
 	"dawk/queue/boltstore/boltfile"
 	"dawk/queue/journal"
+	"dawk/relay/durable"
 )
 
 // FileOptions are what opening, compacting and rewriting the file depend on.
@@ -171,7 +172,7 @@ func rewriteSuspect(opt FileOptions, db *bolt.DB) (*bolt.DB, error) {
 		fresh.Close()
 		return nil, fmt.Errorf("the queue was written anew, but its mark stays: %w", err)
 	}
-	if err := journal.SyncDir(opt.Dir); err != nil {
+	if err := durable.SyncDir(opt.Dir); err != nil {
 		fresh.Close()
 		return nil, err
 	}
@@ -293,7 +294,7 @@ func Replace(opt FileOptions, db *bolt.DB, and func(*bolt.DB) error) (fresh *bol
 	}
 	// From here on the new file is the queue; both hold the same.
 	if err = opt.Hook("compact.renamed"); err == nil {
-		err = journal.SyncDir(opt.Dir)
+		err = durable.SyncDir(opt.Dir)
 	}
 	if err != nil {
 		return fresh, fmt.Errorf("%w: %w", ErrReplaced, err)

@@ -22,6 +22,7 @@ import (
 	"dawk/queue"
 	"dawk/queue/journal"
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // The names in the data directory that are ours.
@@ -71,7 +72,7 @@ func makeParents(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return journal.SyncDir(filepath.Dir(dir))
+	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // wasUsed says what shows that a queue was once opened in dir; "": nothing. The
@@ -122,7 +123,7 @@ func WriteSuspect(dir string, why error) error {
 		return err
 	}
 	_, err = fmt.Fprintf(f, "%s %s\n", time.Now().UTC().Format(time.RFC3339), relay.Sanitize(why.Error()))
-	return errors.Join(err, journal.Own(f.Name()), f.Sync(), f.Close(), journal.SyncDir(dir))
+	return errors.Join(err, journal.Own(f.Name()), f.Sync(), f.Close(), durable.SyncDir(dir))
 }
 
 // SpoolDir is where the file of a message lies, below spool. About 67 seconds
@@ -151,5 +152,5 @@ func MakeDir(path string) error {
 		}
 		return err
 	}
-	return errors.Join(journal.Own(path), journal.SyncDir(filepath.Dir(path)))
+	return errors.Join(journal.Own(path), durable.SyncDir(filepath.Dir(path)))
 }

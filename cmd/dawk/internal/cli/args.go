@@ -1,8 +1,8 @@
 package cli
 
 import (
-	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/show"
+	"dawk/relay"
 	"errors"
 	"fmt"
 	"strings"
@@ -25,7 +25,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %q?", within+near[0])
 	}
-	return fmt.Errorf("there is no command %q; %s", within+config.Clip(args[0]), hint)
+	return fmt.Errorf("there is no command %q; %s", within+relay.Clip(args[0]), hint)
 }
 
 // noArguments is for commands that take flags only.
@@ -33,7 +33,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return fmt.Errorf("`%s` takes no arguments, but got %q; `%[1]s --help` says what it takes", cmd.CommandPath(), config.Clip(args[0]))
+	return fmt.Errorf("`%s` takes no arguments, but got %q; `%[1]s --help` says what it takes", cmd.CommandPath(), relay.Clip(args[0]))
 }
 
 // arguments is for commands that take from least to most of them, which usage
@@ -55,7 +55,7 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 		if kind == "" {
 			kind = "a " + f.Value.Type()
 		}
-		return fmt.Errorf("--%s takes %s, not %q", f.Name, kind, config.Clip(invalid.GetValue()))
+		return fmt.Errorf("--%s takes %s, not %q", f.Name, kind, relay.Clip(invalid.GetValue()))
 	}
 	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		return fmt.Errorf("--%s needs a value behind it: %s", missing.GetFlag().Name, missing.GetFlag().Usage)

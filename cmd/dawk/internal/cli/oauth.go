@@ -224,7 +224,7 @@ func (a *app) oauthLogin(ctx context.Context, name string) error {
 	defer all.Close()
 	s := all[name]
 	if s == nil {
-		return fmt.Errorf("there is no route %q with a login; dawk oauth status lists them", config.Clip(name))
+		return fmt.Errorf("there is no route %q with a login; dawk oauth status lists them", relay.Clip(name))
 	}
 	if file, what := cfg.SecretFile(name); file != "" {
 		err = a.keepSecret(name, file, what)

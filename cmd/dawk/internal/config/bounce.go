@@ -31,7 +31,7 @@ func (c *Config) checkNoticeRoute() {
 			}
 		}
 	}
-	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is no route with via; it is %s`, Clip(name), quoteList(append(all, mx.NoticesByMX)))
+	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is no route with via; it is %s`, relay.Clip(name), quoteList(append(all, mx.NoticesByMX)))
 }
 
 // BounceConfig is [bounce]: what senders are told, and how much of it.
@@ -81,7 +81,7 @@ const maxNoticeSpan = 24 * time.Hour
 func ParseNoticeLimit(s string) (most int, span time.Duration, err error) {
 	r, err := relay.ParseRate(s)
 	if err != nil || r.Per > maxNoticeSpan {
-		return 0, 0, fmt.Errorf(`= %q is not a number of notices in a time of at most a day: write it like "100/h" or "20/10m", or "0" for no limit`, Clip(s))
+		return 0, 0, fmt.Errorf(`= %q is not a number of notices in a time of at most a day: write it like "100/h" or "20/10m", or "0" for no limit`, relay.Clip(s))
 	}
 	return r.N, r.Per, nil
 }
@@ -107,7 +107,7 @@ func (c *Config) checkWords() {
 	}
 	if !c.languages.Has(c.Bounce.Language) {
 		c.doc.Fault("bounce.language", "bounce.language = %q is unknown; it is one of %s, or of bounce.templates",
-			Clip(c.Bounce.Language), quoteList(c.languages.Tags()))
+			relay.Clip(c.Bounce.Language), quoteList(c.languages.Tags()))
 	}
 }
 

@@ -217,7 +217,7 @@ func (c *Config) checkNames() {
 	switch {
 	case c.Hostname == "" && !c.doc.Has("hostname"): // a client command: see LoadClient
 	case err != nil || strings.HasPrefix(name, "["):
-		c.doc.Fault("hostname", "hostname %q is not a host name: write it like \"relay.example.org\"", Clip(c.Hostname))
+		c.doc.Fault("hostname", "hostname %q is not a host name: write it like \"relay.example.org\"", relay.Clip(c.Hostname))
 	case strings.Trim(name, "0123456789.") == "":
 		c.doc.Fault("hostname", "hostname %q is an address; it must be a name, like \"relay.example.org\"", name)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"dawk/mx/dns"
+	"dawk/relay"
 )
 
 // DNSConfig is [dns].
@@ -33,7 +34,7 @@ func dnsServer(s string) (string, error) {
 	}
 	ap, err := netip.ParseAddrPort(s)
 	if err != nil || ap.Port() == 0 {
-		return "", fmt.Errorf("%q is not the address of a server: write it like \"127.0.0.1:53\"", Clip(s))
+		return "", fmt.Errorf("%q is not the address of a server: write it like \"127.0.0.1:53\"", relay.Clip(s))
 	}
 	return ap.String(), nil
 }

@@ -23,7 +23,7 @@ func (c *Config) report(at string, f relay.Fault) {
 
 func (c *Config) oneOf(path, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
-		c.doc.Fault(path, "%s = %q is unknown; it is one of %s", keyName(path), Clip(value), quoteList(allowed))
+		c.doc.Fault(path, "%s = %q is unknown; it is one of %s", keyName(path), relay.Clip(value), quoteList(allowed))
 	}
 }
 
@@ -55,8 +55,6 @@ func quoteList(words []string) string {
 	}
 	return strings.Join(quoted, ", ")
 }
-
-func Clip(s string) string { return relay.Clip(s) }
 
 // claim reports an address that an earlier key has taken. 0.0.0.0 and [::]
 // take their port on every address.

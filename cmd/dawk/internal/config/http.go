@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+
+	"dawk/relay"
 )
 
 // HTTPConfig is [http].
@@ -34,6 +36,6 @@ func (c *Config) checkHTTP() {
 		_, err = netip.ParseAddr(host)
 	}
 	if err != nil {
-		c.doc.Fault("http.address", "http.address %q is not an address: write it like \"127.0.0.1:8025\"", Clip(c.HTTP.Address))
+		c.doc.Fault("http.address", "http.address %q is not an address: write it like \"127.0.0.1:8025\"", relay.Clip(c.HTTP.Address))
 	}
 }

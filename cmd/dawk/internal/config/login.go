@@ -18,6 +18,7 @@ import (
 	"dawk/mx/oauth"
 	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
+	"dawk/relay"
 	"dawk/relay/replies"
 )
 
@@ -144,7 +145,7 @@ func (c *Config) checkLogin(at string, r *RouteConfig) {
 	}
 	c.oneOf(at+".flow", r.Flow, flowNames(p.flows)...)
 	if r.User == "" {
-		c.doc.Fault(at, "flow = %q needs user: the mailbox that sends", Clip(r.Flow))
+		c.doc.Fault(at, "flow = %q needs user: the mailbox that sends", relay.Clip(r.Flow))
 	}
 	if r.PasswordFile != "" {
 		c.doc.Fault(at+".password_file", "password_file and flow exclude each other: with a flow there is no password")
@@ -152,7 +153,7 @@ func (c *Config) checkLogin(at string, r *RouteConfig) {
 	if r.Type == "microsoft365" && r.Tenant == "" && !c.doc.Has(at+".token_url") {
 		c.doc.Fault(at, `type = "microsoft365" needs tenant: the Directory (tenant) ID in Entra`)
 	} else if strings.ContainsAny(r.Tenant, "/?#% \t\r\n\\") {
-		c.doc.Fault(at+".tenant", "tenant %q is neither an ID nor a domain", Clip(r.Tenant))
+		c.doc.Fault(at+".tenant", "tenant %q is neither an ID nor a domain", relay.Clip(r.Tenant))
 	}
 	if r.Type != "microsoft365" && r.Tenant != "" {
 		c.doc.Fault(at+".tenant", `tenant is for type = "microsoft365"`)

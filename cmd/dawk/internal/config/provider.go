@@ -60,7 +60,7 @@ func (c *Config) checkProviders() {
 		at, p := fmt.Sprintf("provider[%d]", i), &c.Providers[i]
 		c.checkProvider(at, p)
 		if first, taken := names[p.Name]; taken && p.Name != "" {
-			c.doc.Fault(at, "provider %q is in line %d already: write all that concerns it there", Clip(p.Name), c.doc.Line(fmt.Sprintf("provider[%d]", first)))
+			c.doc.Fault(at, "provider %q is in line %d already: write all that concerns it there", relay.Clip(p.Name), c.doc.Line(fmt.Sprintf("provider[%d]", first)))
 		} else {
 			names[p.Name] = i
 		}

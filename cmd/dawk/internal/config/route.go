@@ -134,7 +134,7 @@ func (c *Config) checkRoutes() {
 		name := c.Routes[i].RouteName()
 		if first, taken := names[name]; taken && name != "" {
 			c.doc.Fault(at, "this route is called %q, like the one in line %d: give one of them a name = \"…\" of its own",
-				Clip(name), c.doc.Line(fmt.Sprintf("route[%d]", first)))
+				relay.Clip(name), c.doc.Line(fmt.Sprintf("route[%d]", first)))
 			continue
 		}
 		names[name] = i
@@ -166,7 +166,7 @@ func (c *Config) checkRoute(at string, r *RouteConfig) {
 		c.doc.Fault(at, `this [[route]] changes nothing: write where its mail goes, as in via = ["smtp.example.net:587"]`)
 	}
 	if r.Name != "" && (len(r.Name) > 64 || relay.Sanitize(r.Name) != r.Name || strings.ContainsAny(r.Name, " \t")) {
-		c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", Clip(r.Name))
+		c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", relay.Clip(r.Name))
 	}
 	if _, ok := presets[r.Type]; ok {
 		c.checkLogin(at, r)
@@ -216,7 +216,7 @@ func (c *Config) checkRouteLimits(at string, r *RouteConfig) {
 		for _, pattern := range p.MX {
 			if c.named(r, pattern) {
 				c.doc.Fault(fmt.Sprintf("provider[%d].mx", i), "provider %q: mx %q is a host of route %q, and [[provider]] is for hosts found by MX: write its limits into that [[route]], as in connections = 5",
-					Clip(p.Name), pattern, Clip(r.RouteName()))
+					relay.Clip(p.Name), pattern, relay.Clip(r.RouteName()))
 			}
 		}
 	}

@@ -50,7 +50,7 @@ func defaultSendmail() SendmailConfig {
 func (c *Config) checkSendmail() {
 	if c.Sendmail.Domain != "" {
 		if _, err := relay.NormalizeDomain(c.Sendmail.Domain); err != nil {
-			c.doc.Fault("sendmail.domain", "sendmail.domain %q is not a domain: write it like \"example.org\"", Clip(c.Sendmail.Domain))
+			c.doc.Fault("sendmail.domain", "sendmail.domain %q is not a domain: write it like \"example.org\"", relay.Clip(c.Sendmail.Domain))
 		}
 	}
 	c.checkQuota("sendmail", c.Sendmail.QuotaConfig)
@@ -59,7 +59,7 @@ func (c *Config) checkSendmail() {
 	}
 	if path := c.Sendmail.Aliases; path != "" {
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-			c.doc.Fault("sendmail.aliases", "sendmail.aliases: there is no file %s", Clip(path))
+			c.doc.Fault("sendmail.aliases", "sendmail.aliases: there is no file %s", relay.Clip(path))
 		}
 	}
 	if len(c.Sendmail.Socket) > 107 { // sockaddr_un

@@ -41,7 +41,7 @@ func (c *Config) checkSources() {
 		case s.Name == "" && c.doc.Lacks(at, "name"):
 			c.doc.Fault(at, `this [[source]] has no name: write one, as in name = "a"; source = ["a"] in [delivery] or a [[route]] then uses it`)
 		case len(s.Name) > 64 || relay.Sanitize(s.Name) != s.Name || strings.ContainsAny(s.Name, " \t"):
-			c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", Clip(s.Name))
+			c.doc.Fault(at+".name", "name %q is not a word of at most 64 characters without spaces", relay.Clip(s.Name))
 		case taken && s.Name != "":
 			c.doc.Fault(at+".name", "the name %q is taken already in line %d", s.Name, c.doc.Line(fmt.Sprintf("source[%d]", first)))
 		}
@@ -69,7 +69,7 @@ func (c *Config) checkSourceAddresses(at string, s *SourceConfig) {
 		a, err := netip.ParseAddr(text)
 		switch a = a.Unmap(); {
 		case err != nil || a.Zone() != "":
-			c.doc.Fault(place, "%q is not an IP address", Clip(text))
+			c.doc.Fault(place, "%q is not an IP address", relay.Clip(text))
 		case a.IsUnspecified() || a.IsMulticast():
 			c.doc.Fault(place, "no mail can leave from %s: write one address of this machine", a)
 		case a.Is4() && seen4, a.Is6() && seen6:
@@ -86,7 +86,7 @@ func (c *Config) checkPool(at string, pool []string, ip string) {
 		i := slices.IndexFunc(c.Sources, func(s SourceConfig) bool { return s.Name == name })
 		switch {
 		case i < 0:
-			c.doc.Fault(place, "there is no [[source]] with the name %q", Clip(name))
+			c.doc.Fault(place, "there is no [[source]] with the name %q", relay.Clip(name))
 		case slices.Contains(pool[:j], name):
 			c.doc.Fault(place, "%q is named twice: give it a greater weight instead", name)
 		default:

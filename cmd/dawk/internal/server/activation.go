@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"dawk/cmd/dawk/internal/config"
+	"dawk/relay"
 )
 
 // inherited are the sockets that systemd opened for us (sd_listen_fds(3)): it
@@ -34,7 +34,7 @@ func inheritSockets() (*inherited, error) {
 	}
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 0 || n > 1000 {
-		return nil, fmt.Errorf("LISTEN_FDS=%q: not a number of sockets", config.Clip(count))
+		return nil, fmt.Errorf("LISTEN_FDS=%q: not a number of sockets", relay.Clip(count))
 	}
 	for fd := firstInherited; fd < firstInherited+n; fd++ {
 		unix.CloseOnExec(fd)
