@@ -39,7 +39,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/mx/tlspolicy":             {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/relay/durable"}, []string{"golang.org/x/sync/singleflight"}},
 	"dawk/mx/smtpclient":            {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/dial", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/shaping":               {[]string{"dawk/relay", "dawk/mx/tlspolicy", "dawk/relay/durable"}, []string{"golang.org/x/net/publicsuffix"}},
-	"dawk/mx/connpool":              {[]string{"dawk/relay", "dawk/mx/smtpclient", "dawk/mx/tlspolicy"}, nil},
+	"dawk/mx/connpool":              {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/smtpclient", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/survey":                {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/letterhead":            {[]string{"dawk/relay"}, nil},
 	"dawk/mx/dns":                   {nil, []string{"github.com/miekg/dns", "golang.org/x/sync/singleflight"}},

@@ -59,7 +59,7 @@ func (s *Source) remedy(e *Error, code string) string {
 	}
 	words := strings.ToLower(e.Words)
 	if s.cfg.Provider == Google || s.cfg.Flow == ServiceAccount {
-		if fix := s.google(code, words); fix != "" {
+		if fix := googleRemedy(s.cfg.Flow, code, words); fix != "" {
 			return fix
 		}
 	}
@@ -92,25 +92,39 @@ func (s *Source) remedy(e *Error, code string) string {
 	return "check token_url, client_id and the permissions of the application"
 }
 
-// google knows the words of Google's token endpoint.
-func (s *Source) google(code, words string) string {
-	switch {
-	case strings.Contains(words, "reasonable timeframe") || strings.Contains(words, "short-lived"):
-		return "this machine's clock is wrong: set it (NTP)"
-	case strings.Contains(words, "invalid jwt signature"):
-		return "the key of the service account was deleted or belongs to another: make a new JSON key and name it in service_account_file"
-	case strings.Contains(words, "account not found"):
-		return "the service account was deleted: make another, or mend service_account_file"
-	case strings.Contains(words, "invalid email or user id"):
-		return "user is no mailbox of this Google Workspace: it must be a real user, no alias and no group"
-	case code == "unauthorized_client":
-		return "domain-wide delegation is missing: in the Google Admin console (Security, API controls, Domain-wide delegation) add the service account's client ID with the scope https://mail.google.com/"
-	case code == "invalid_grant" && s.cfg.Flow == RefreshToken:
-		return "the refresh token was revoked, not used for six months, or belongs to an app in testing, whose tokens die after seven days: publish the app (OAuth consent screen), get a new token and put it into refresh_token_file"
-	case code == "invalid_client", code == "deleted_client":
-		return "client_id or client_secret_file is wrong, or the OAuth client was deleted in the Google console"
-	case code == "admin_policy_enforced":
-		return "the Workspace administrator forbids this app: allow it in the Admin console (Security, API controls, App access control)"
+// google is what the answers of Google's token endpoint mean, in the order in
+// which they are looked for. It has no numbers: what is empty fits any answer,
+// words are part of its description, in lower case.
+// https://developers.google.com/identity/protocols/oauth2/service-account
+var google = []struct {
+	code  string // the error of RFC 6749 §5.2
+	words string
+	flow  Flow
+	fix   string
+}{
+	{words: "reasonable timeframe", fix: wrongClock},
+	{words: "short-lived", fix: wrongClock},
+	{words: "invalid jwt signature", fix: "the key of the service account was deleted or belongs to another: make a new JSON key and name it in service_account_file"},
+	{words: "account not found", fix: "the service account was deleted: make another, or mend service_account_file"},
+	{words: "invalid email or user id", fix: "user is no mailbox of this Google Workspace: it must be a real user, no alias and no group"},
+	{code: "unauthorized_client", fix: "domain-wide delegation is missing: in the Google Admin console (Security, API controls, Domain-wide delegation) add the service account's client ID with the scope https://mail.google.com/"},
+	{code: "invalid_grant", flow: RefreshToken, fix: "the refresh token was revoked, not used for six months, or belongs to an app in testing, whose tokens die after seven days: publish the app (OAuth consent screen), get a new token and put it into refresh_token_file"},
+	{code: "invalid_client", fix: wrongClient},
+	{code: "deleted_client", fix: wrongClient},
+	{code: "admin_policy_enforced", fix: "the Workspace administrator forbids this app: allow it in the Admin console (Security, API controls, App access control)"},
+}
+
+const (
+	wrongClock  = "this machine's clock is wrong: set it (NTP)"
+	wrongClient = "client_id or client_secret_file is wrong, or the OAuth client was deleted in the Google console"
+)
+
+// googleRemedy is that of the first line of google that fits; "" for none.
+func googleRemedy(flow Flow, code, words string) string {
+	for _, g := range google {
+		if (g.code == "" || g.code == code) && (g.flow == "" || g.flow == flow) && strings.Contains(words, g.words) {
+			return g.fix
+		}
 	}
 	return ""
 }
