@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"encoding/base64"
 	"flag"
@@ -29,6 +30,8 @@ import (
 //	plain U P      sends AUTH PLAIN with an initial response
 //	login U P      answers as AUTH LOGIN does, after -> AUTH LOGIN
 //	starttls       the handshake, after the 220; any certificate
+//	dottedtls      the handshake, with a dot behind the server's name, as some
+//	               devices write it; the server is to refuse it
 //	close          the connection is to be closed by the server
 //	cut            closes it from here
 //
@@ -110,6 +113,12 @@ func (d *dialogue) step(line string) error {
 		tc := tls.Client(d.conn, &tls.Config{InsecureSkipVerify: true})
 		d.conn, d.r = tc, bufio.NewReader(tc)
 		return tc.Handshake()
+	case "dottedtls":
+		tc := tls.Client(dotted{d.conn}, &tls.Config{InsecureSkipVerify: true, ServerName: "relay.test-"})
+		if err := tc.Handshake(); err == nil || !strings.Contains(err.Error(), "error decoding message") {
+			return fmt.Errorf("the handshake: %v", err)
+		}
+		return nil
 	case "close":
 		if b, err := d.r.ReadByte(); err == nil {
 			return fmt.Errorf("it is still open, and says %q", b)
@@ -119,6 +128,14 @@ func (d *dialogue) step(line string) error {
 		return d.conn.Close()
 	}
 	return fmt.Errorf("no such step")
+}
+
+// dotted writes a dot into the server name of a handshake, which crypto/tls would
+// leave out.
+type dotted struct{ net.Conn }
+
+func (d dotted) Write(p []byte) (int, error) {
+	return d.Conn.Write(bytes.Replace(p, []byte("relay.test-"), []byte("relay.test."), 1))
 }
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

@@ -131,6 +131,7 @@ var tlsTroubles = []struct{ says, means string }{
 	{"unsupported versions", `It speaks only TLS versions that are too old for this listener. Update its firmware, or lower min_tls.`},
 	{"protocol version not supported", `It speaks only TLS versions that are too old for this listener. Update its firmware, or lower min_tls.`},
 	{"no cipher suite supported", `It has no cipher suite in common with dawk. Update its firmware, or list an older suite in ciphers; those with RSA key exchange need an RSA certificate.`},
+	{"error decoding message", `It names this server with a dot at the end, which dawk cannot read. Take the dot away on the device, or give it our IP address. If there is no dot, its handshake is damaged: update its firmware.`},
 	{"bad certificate", `It does not trust our certificate. Use one from a known authority, import ours on the device, or turn its checking off.`},
 	{"unknown certificate", `It does not trust our certificate. Use one from a known authority, import ours on the device, or turn its checking off.`},
 	{"certificate expired", `It thinks that our certificate has expired. Look at the clock of the device, and at the certificate.`},
