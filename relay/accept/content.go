@@ -29,7 +29,7 @@ type header struct {
 	text      identity.Text // of Subject and body, where it is needed
 	eightBit  bool          // in the header as it was passed on
 	body8Bit  bool
-	signed    bool // by its sender: DKIM, or multipart/signed
+	signed    bool // by its sender, so far: DKIM, multipart/signed, or PGP
 }
 
 // scanner is the one reader of headers in acceptance. It reads a message as it
@@ -57,6 +57,7 @@ type scanner struct {
 	seen   int64  // octets of header so far
 	col    int    // octets of the last line of the body that were passed on
 	held   []byte // octets of it that were not, yet
+	parts  parts
 	last   byte   // octet that was passed on last
 }
 
@@ -210,7 +211,8 @@ func (s *scanner) body(p []byte) error {
 	if s.text != nil {
 		s.text.Write(p)
 	}
-	if len(s.held) > 0 {
+	seen := len(s.held) // what is before it was looked at
+	if seen > 0 {
 		p = append(s.held, p...)
 		s.held = nil
 	}
@@ -220,6 +222,10 @@ func (s *scanner) body(p []byte) error {
 		end := len(p)
 		if i := bytes.IndexByte(p[at:], '\n'); i >= 0 {
 			end = at + i + 1
+		}
+		if end > seen {
+			s.hdr.signed = s.parts.see(p[max(at, seen):end]) || s.hdr.signed
+			seen = end
 		}
 		n := len(bytes.TrimRight(p[at:end], "\r\n")) // there is no CR but that of CRLF
 		switch {
@@ -338,7 +344,7 @@ func (s *scanner) look(name string, value []byte) (leaves string, err error) {
 	case "dkim-signature":
 		s.hdr.signed = true
 	case "content-type":
-		s.hdr.signed = s.hdr.signed || bytes.Contains(bytes.ToLower(value), []byte("multipart/signed"))
+		s.hdr.signed = s.parts.atTop(bytes.ToLower(value)) || s.hdr.signed
 	case "tls-required":
 		s.hdr.tlsNo = strings.EqualFold(string(bytes.TrimSpace(value)), "No")
 	case "bcc", "resent-bcc", // RFC 5322 §3.6.3

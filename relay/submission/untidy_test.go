@@ -257,6 +257,12 @@ func TestLongLinesOfKnownClients(t *testing.T) {
 		{"S/MIME", login, "Content-Type:\r\n multipart/Signed; protocol=x\r\n\r\n" + long, "554 5.6.0 the message is signed", plain},
 		{"a long field that is signed", login, "DKIM-Signature: v=1\r\nSubject: " + long + "\r\n\r\nx", "554 5.6.0 the message is signed", plain},
 		{"DKIM", login, "DKIM-Signature: v=1\r\nSubject: x\r\n\r\n" + long, "554 5.6.0 the message is signed", plain},
+		{"S/MIME in a mailing list's message", login, "Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\nContent-Type: text/plain\r\n\r\nhi\r\n--a\r\nX: y\r\ncontent-type :\r\n\tMultipart/SIGNED; boundary=b\r\n\r\n--b\r\n\r\n" + long + "\r\n--b--\r\n--a--", "554 5.6.0 the message is signed", plain},
+		{"S/MIME in a message that is forwarded", login, "Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n" + long, "554 5.6.0 the message is signed", plain},
+		{"a forwarded message as the whole", login, "Content-Type: message/rfc822\r\n\r\nSubject: x\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n" + long, "554 5.6.0 the message is signed", plain},
+		{"a part that is not signed", login, "Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\nContent-Type: text/html\r\n\r\nContent-Type: multipart/signed\r\n" + long, "250", plain},
+		{"a text about signatures", login, "Subject: x\r\n\r\n--a\r\nContent-Type: multipart/signed\r\n\r\n" + long, "250", plain},
+		{"PGP in the text", login, "Subject: x\r\n\r\n-----BEGIN PGP SIGNED MESSAGE-----\r\nHash: SHA512\r\n\r\n" + long, "554 5.6.0 the message is signed", plain},
 		{"signed, with short lines", login, "DKIM-Signature: v=1\r\nSubject: x\r\n\r\nx", "250", plain},
 		{"addresses", login, "To: " + strings.Repeat("a@example.com,", 200) + "b@example.com\r\n\r\nx", "250", plain},
 	} {

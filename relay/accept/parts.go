@@ -1,0 +1,82 @@
+package accept
+
+import (
+	"bytes"
+	"strings"
+
+	"dawk/relay/mailtext"
+)
+
+// parts looks for signed content inside a body: multipart/signed among its parts,
+// as mailing lists and forwarded messages have it there, and text that PGP has
+// signed. It reads the header of each part and of each enclosed message, and
+// remembers nothing but where it is, however deep they lie in each other. So what
+// follows a line like a boundary and reads like the header of a part is one: at
+// worst a long line is refused that could be folded.
+type parts struct {
+	enclosed bool // the body has parts
+
+	line    []byte // the beginning of this line, where it matters
+	skip    bool   // this line does not matter
+	header  bool   // in the header of a part
+	isType  bool   // the last field was Content-Type
+	message bool   // the part is a message: behind its header comes another
+}
+
+// partLine is how many octets of a line are looked at.
+const partLine = 512
+
+// see takes the next piece of a body, at most a line, and says whether signed
+// content begins with it.
+func (p *parts) see(piece []byte) (signed bool) {
+	if !p.header && len(p.line) == 0 && len(piece) > 1 && (piece[0] != '-' || piece[1] != '-') {
+		p.skip = true
+	}
+	if !p.skip {
+		p.line = append(p.line, piece[:min(len(piece), partLine-len(p.line))]...)
+	}
+	if piece[len(piece)-1] != '\n' {
+		return false
+	}
+	signed = !p.skip && p.look(bytes.TrimRight(p.line, "\r\n"))
+	p.line, p.skip = p.line[:0], false
+	return signed
+}
+
+func (p *parts) look(line []byte) (signed bool) {
+	switch {
+	case bytes.Equal(line, []byte("-----BEGIN PGP SIGNED MESSAGE-----")): // RFC 9580 §7.1
+		return true
+	case !p.enclosed:
+		return false
+	case bytes.HasPrefix(line, []byte("--")): // a boundary, maybe
+		p.header, p.isType, p.message = true, false, false
+		return false
+	case !p.header:
+		return false
+	case len(line) == 0:
+		p.header, p.isType, p.message = p.message, false, false
+		return false
+	case line[0] != ' ' && line[0] != '\t':
+		name, _, ok := mailtext.SplitField(line)
+		p.header, p.isType = ok, ok && strings.EqualFold(name, "Content-Type")
+	}
+	if !p.isType {
+		return false
+	}
+	kind := bytes.ToLower(line)
+	p.message = p.message || bytes.Contains(kind, []byte("message/"))
+	return isSigned(kind)
+}
+
+// atTop hears of the Content-Type of the whole message, in lower case, and says
+// whether all of it is signed.
+func (p *parts) atTop(kind []byte) (signed bool) {
+	message := bytes.Contains(kind, []byte("message/"))
+	p.enclosed = message || bytes.Contains(kind, []byte("multipart/"))
+	p.header = message
+	return isSigned(kind)
+}
+
+// isSigned looks into a Content-Type in lower case.
+func isSigned(kind []byte) bool { return bytes.Contains(kind, []byte("multipart/signed")) }
