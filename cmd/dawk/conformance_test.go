@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -54,6 +55,26 @@ func TestConformance(t *testing.T) {
 				t.Errorf("more was said: %q, %v\n%s", rest, err, &d.log)
 			}
 		})
+	}
+}
+
+// What is taken although it is wrong from whoever logs in on an ordinary listener
+// stands in the documentation, row by row, and nothing else does.
+func TestWhatIsTakenIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/submission.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "| section | taken although it is wrong |\n|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var want []string
+	for _, r := range conformance {
+		if rule, ok := strings.CutPrefix(r.rule, "taken: "); ok && r.listener == 0 {
+			want = append(want, "| "+r.section+" | "+rule+" |")
+		}
+	}
+	if got := strings.TrimSpace(table); got != strings.Join(want, "\n") {
+		t.Errorf("docs/submission.md has\n%s\nbut what is taken is\n%s", got, strings.Join(want, "\n"))
 	}
 }
 

@@ -58,7 +58,7 @@ type scanner struct {
 	col    int    // octets of the last line of the body that were passed on
 	held   []byte // octets of it that were not, yet
 	parts  parts
-	last   byte   // octet that was passed on last
+	last   byte // octet that was passed on last
 }
 
 // read streams the content into the draft: it is never whole in memory here.
