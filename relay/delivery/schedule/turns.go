@@ -257,8 +257,10 @@ func (s *Schedule) next() *flow {
 	if normal.skipped >= onePart-1 {
 		order = append(order, normal)
 	}
-	if h := s.nextOverdue(); h != nil && len(order) == 0 {
-		return h
+	if len(order) == 0 && high.skipped < onePart-1 { // many providers may have one that is overdue
+		if h := s.nextOverdue(); h != nil {
+			return h
+		}
 	}
 	order = append(order, high, normal, bulk)
 	for _, strict := range []bool{true, false} {

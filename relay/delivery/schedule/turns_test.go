@@ -23,7 +23,7 @@ type crowd struct {
 	silent map[string]bool // destinations
 	flying map[Ref]int64   // attempts, by when they began
 	rank   map[string]relay.Priority
-	taken  func(f *Slot)
+	taken  func(f *Slot, could [relay.Priorities]bool)
 }
 
 const sec = int64(time.Second / time.Microsecond)
@@ -56,9 +56,17 @@ func (c *crowd) second() {
 		c.step = sec
 		c.land(quick[c.luck.IntN(len(quick))], false)
 	}
-	for f := c.s.Take(c.now); f != nil; f = c.s.Take(c.now) {
+	for {
+		var could [relay.Priorities]bool
+		for k := range could {
+			could[k] = c.mayGo(relay.Priority(k))
+		}
+		f := c.s.Take(c.now)
+		if f == nil {
+			break
+		}
 		c.flying[f.Ref] = c.now
-		c.taken(f)
+		c.taken(f, could)
 	}
 	for _, r := range c.s.GiveUp(c.now, func(r Ref) (int64, bool) {
 		if c.silent[c.destOf(r)] {
@@ -70,14 +78,14 @@ func (c *crowd) second() {
 	}
 }
 
-// mayGo says whether an identity of a priority waits for a slot, and it may have one.
+// mayGo says whether an identity of a priority waits for a slot, and its share has room for one.
 func (c *crowd) mayGo(k relay.Priority) bool {
 	o, most := &c.s.priorities[k], c.s.most
 	if k == relay.PriorityHigh && o.slots >= max(1, most/2) || k == relay.PriorityBulk && o.slots >= max(1, most/8) {
 		return false
 	}
 	for n := o.turns.first; n != nil; n = n.after {
-		if n.who.slots < max(1, most/2) {
+		if n.who.slots < c.s.mostOf(n.who, true) {
 			return true
 		}
 	}
@@ -100,7 +108,7 @@ func (c *crowd) land(r Ref, gaveUp bool) {
 // Whatever mix of identities, priorities, providers and silent hosts there is, an
 // identity with little mail waits for no more turns at its provider than there are
 // identities of its priority; once a connection may be had, for no more turns of its
-// priority than two for each identity, and one for each provider. No priority
+// priority than two for each identity, and two for each provider. No priority
 // that may have a slot is passed over more than nine times in a row. And nobody
 // holds more than his share while others wait.
 func TestNobodyStarvesAnybody(t *testing.T) {
@@ -116,7 +124,7 @@ func TestNobodyStarvesAnybody(t *testing.T) {
 			Provider:  func(dest string) string { return dest[:2] },
 			Allowance: func(p string) Allowance { return Allowance{Connections: width[p]} },
 			Priority:  func(who string) relay.Priority { return c.rank[who] }}})
-		c.taken = func(*Slot) {}
+		c.taken = func(*Slot, [relay.Priorities]bool) {}
 		draw := func() relay.Priority { return relay.Priority(rapid.IntRange(0, 2).Draw(t, "priority")) }
 		for i := range identities {
 			who := fmt.Sprint("i", i)
@@ -136,7 +144,7 @@ func TestNobodyStarvesAnybody(t *testing.T) {
 		me, p := lane.flow.identity, lane.flow.provider
 		done, turns, there, eligible := false, 0, 0, lane.flow.eligible
 		passed := [relay.Priorities]int{}
-		c.taken = func(f *Slot) {
+		c.taken = func(f *Slot, could [relay.Priorities]bool) {
 			switch {
 			case f.Ref == little:
 				done = true
@@ -150,7 +158,7 @@ func TestNobodyStarvesAnybody(t *testing.T) {
 			}
 			eligible = lane.flow.eligible
 			for k := range passed {
-				if passed[k]++; f.identity.rank == relay.Priority(k) || !c.mayGo(relay.Priority(k)) {
+				if passed[k]++; f.identity.rank == relay.Priority(k) || !could[k] {
 					passed[k] = 0
 				}
 				if passed[k] > 9 {
@@ -163,7 +171,7 @@ func TestNobodyStarvesAnybody(t *testing.T) {
 		}
 		for n := 0; !done; n++ {
 			c.second()
-			if turns > 2*identities+providers || there > identities {
+			if turns > 2*(identities+providers) || there > identities {
 				t.Fatalf("it waited for %d turns, %d of them at its provider; there are %d other identities and %d providers", turns, there, identities, providers)
 			}
 			if n > 20_000 {
