@@ -121,6 +121,11 @@ func TestWhoIsToBlame(t *testing.T) {
 		{relay.StageRcpt, "550 mailbox unavailable because of policy, your ip is on blacklist", replies.Spam},
 		{relay.StageRcpt, "550 5.1.1 Mailbox unavailable: your message was blocked as spam", replies.Spam},
 		{relay.StageRcpt, "550 <b@example.net>: user does not exist", replies.BadAddress},
+		{relay.StageBody, "550 Unknown user b@example.net", replies.BadAddress}, // NTT Docomo says so after the content
+		{relay.StageRcpt, "550 5.1.1 RCP-P2 https://postmaster.example.net/response_codes#rcp Refused due to recipient preferences", replies.Policy},
+		{relay.StageRcpt, "542 b@example.net Rejected", replies.Policy},
+		{relay.StageRcpt, "550 4.4.7 QUEUE.Expired; message expired", replies.Expired},
+		{relay.StageBody, "550 5.7.703 Your message can't be delivered because messages to b@example.net are blocked", replies.Policy},
 		{relay.StageRcpt, "550 5.1.1 whatever", replies.BadAddress},
 		{relay.StageRcpt, "550 #5.1.0 Address rejected.", replies.BadAddress},
 	} {
