@@ -32,6 +32,7 @@ func TestRepliesAboutTheAccountHoldTheRoute(t *testing.T) {
 		{"mail", "530 Must issue SMTP AUTH command first", "set user"},
 		{"rcpt", "530 5.7.1 log in first", "set user"},
 		{"rcpt", "550 5.7.1 authentication required", "set user"},
+		{"dot", "550 5.4.6 Unusual sending activity detected. Please try after sometime.", "web site"},
 		{"dot", "530 5.7.57 Client not authenticated to send mail", "set user"},
 	} {
 		tr, srv, h := openHost(t, mxtest.Config{}, time.Hour)
@@ -48,12 +49,34 @@ func TestRepliesAboutTheAccountHoldTheRoute(t *testing.T) {
 	}
 }
 
+// Limits of the account rest the route, whatever its type.
+func TestLimitsOfTheAccountRestTheRoute(t *testing.T) {
+	for _, c := range []struct{ event, reply string }{
+		{"dot", "550 5.4.5 Daily user sending limit exceeded. For more information on Gmail sending limits"},
+		{"rcpt", "550 5.7.1 Daily SMTP relay limit exceeded for customer."},
+		{"dot", "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException"},
+		{"mail", "454 Throttling failure: Daily message quota exceeded"},
+		{"data", "550 You have exceeded your daily limit"},
+	} {
+		tr, srv, _ := openHost(t, mxtest.Config{}, time.Hour)
+		if err := srv.Script(c.event, c.reply, 1); err != nil {
+			t.Fatal(err)
+		}
+		r := tr.Deliver(t.Context(), task(t, letter, "b@b.test"))
+		if r.Replies[0].Permanent() || r.Replies[0].Positive() || tr.Reserve("route:office").IsZero() {
+			t.Errorf("%s: %+v, rests until %v", c.reply, r.Replies[0], tr.Reserve("route:office"))
+		}
+	}
+}
+
 // What is no account's trouble is a verdict on the mail as before.
 func TestRepliesAboutMailHoldNothing(t *testing.T) {
 	for _, c := range []struct{ event, reply string }{
 		{"rcpt", "550 5.1.1 no such user"},
 		{"rcpt", "550 5.2.1 this account has been suspended"},
 		{"dot", "554 5.7.1 message looks like spam"},
+		{"dot", "550 5.7.703 Your message can't be delivered because messages to b@b.test are blocked by your organization using Tenant Allow Block List."},
+		{"rcpt", "550 5.1.1 callout: remote host said: 550 daily user sending limit exceeded"},
 		{"mail", "550 5.1.8 sender domain not found"},
 	} {
 		tr, srv, _ := openHost(t, mxtest.Config{}, time.Hour)

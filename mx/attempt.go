@@ -250,8 +250,8 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 		tx.Opts.SMTPUTF8 = tx.Opts.SMTPUTF8 || c.Ext.SMTPUTF8 && a.needsUTF8(tx.Rcpts[i])
 	}
 	c.Transact(tx)
-	if s.stale = maybeStale && c.Dead && !tx.Began; s.stale {
-		return // whatever it said, it said goodbye to the message before
+	if s.stale = maybeStale && c.Dead && (!tx.Began || tx.NoReset); s.stale {
+		return // whatever it said, it said to the messages before
 	}
 	a.res.Unknown = a.res.Unknown || tx.Unknown
 	a.bare, a.lockstep = a.bare || tx.NoParams, a.lockstep || c.Lockstep

@@ -85,6 +85,8 @@ var receivers = []receiver{
 	{name: "EHLO answered an octet a second", at: "ehlo", do: "slow 1s 250 " + x300, want: waits, within: phase},
 	{name: "EHLO answered with two codes", at: "ehlo", do: `raw "250-mx.test\r\n550 no\r\n"`, want: waits, within: soon},
 	{name: "EHLO unknown, HELO known", at: "ehlo", do: "500 what?", want: relayed, within: soon},
+	{name: "tabs behind codes", at: "mail", do: `raw "250\tfine\r\n"`, want: relayed, within: soon},
+	{name: "CR CR LF behind codes", at: "rcpt", do: `raw "250\r\r\n"`, want: relayed, within: soon},
 	{name: "EHLO 421", at: "ehlo", do: "421 4.3.2 later", want: waits, within: soon},
 	{name: "EHLO 354", at: "ehlo", do: "354 go on", want: waits, within: soon},
 	{name: "EHLO and then gone", at: "ehlo", do: "close 250 mx.test", want: waits, within: soon},

@@ -102,6 +102,23 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestMessagesPerSession: what a server says of one message too many in a session
+// is no verdict on that message.
+func TestMessagesPerSession(t *testing.T) {
+	for _, ext := range [][]string{{"PIPELINING"}, {}} {
+		w := newWorld(t, mxtest.Config{Extensions: ext}, nil)
+		w.deliver(task(t, letter, "a@b.test"))
+		w.script("mail", "554 5.7.0 too many messages in this session", 1)
+		if res := w.deliver(task(t, letter, "b@b.test")); !res.Replies[0].Positive() || w.srv.Sessions() != 2 {
+			t.Errorf("%v: %+v in %d sessions", ext, res, w.srv.Sessions())
+		}
+		w.script("mail", "554 5.7.0 too many messages", 2)
+		if res := w.deliver(task(t, letter, "b@b.test")); !res.Replies[0].Permanent() {
+			t.Errorf("%v: on a fresh connection: %+v", ext, res)
+		}
+	}
+}
+
 // TestNotReused: what may not share a connection does not.
 func TestNotReused(t *testing.T) {
 	w := newWorld(t, mxtest.Config{}, nil)

@@ -149,6 +149,16 @@ func TestALookupIsBounded(t *testing.T) {
 	})
 }
 
+// TestFailsEDNS: a server that fails queries with EDNS0, and does not speak it, is
+// asked without.
+func TestFailsEDNS(t *testing.T) {
+	d := startDNS(t, records)
+	d.Fault("", "", mxtest.FailsEDNS)
+	if a, err := startResolver(t, d).LookupMX(context.Background(), "m.test"); err != nil || len(a.Records) != 1 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 // TestCutWithoutTCP: an answer that is cut, and cannot be had whole, is none;
 // another server is asked.
 func TestCutWithoutTCP(t *testing.T) {

@@ -126,7 +126,7 @@ func (r *Resolver) withEDNS(ctx context.Context, q question, server string) (*dn
 	switch {
 	case err != nil:
 		return nil, err
-	case noEDNS(reply) || strayOPT(reply):
+	case noEDNS(reply) || strayOPT(reply) || failsWithEDNS(reply):
 		return nil, errEDNS
 	}
 	r.manners.learn(server, true)
@@ -138,6 +138,12 @@ var errEDNS = errors.New("the server does not take EDNS0")
 // noEDNS says whether a server refused the query for its EDNS0 (RFC 6891 §7).
 func noEDNS(m *dns.Msg) bool {
 	return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented || m.Rcode == dns.RcodeBadVers
+}
+
+// failsWithEDNS says whether a server may have failed a query for its EDNS0: one
+// that speaks it says so in its answer (RFC 6891 §6.1.1).
+func failsWithEDNS(m *dns.Msg) bool {
+	return (m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused) && m.IsEdns0() == nil
 }
 
 // referral says whether a server that is no resolver named others to ask.

@@ -48,6 +48,7 @@ const (
 	Lame       Fault = "lame"      // the same, without recursion
 	StrayOPT   Fault = "opt"       // the pseudo-record of EDNS0 is the answer, and no other record
 	DropsEDNS  Fault = "dropsedns" // no answer to queries with EDNS0
+	FailsEDNS  Fault = "failsedns" // SERVFAIL without EDNS0 to queries with it
 	BareAD     Fault = "baread"    // the AD bit only in answers with EDNS0
 	Cut        Fault = "cut"       // truncated over UDP, and no answer over TCP
 	OpenAlias  Fault = "openalias" // the first alias alone, without a word about its target
@@ -257,6 +258,10 @@ func (d *DNS) answer(req *dns.Msg, overUDP bool) (m *dns.Msg, before []*dns.Msg)
 	case DropsEDNS:
 		if edns != nil {
 			return nil, nil
+		}
+	case FailsEDNS:
+		if edns != nil {
+			return new(dns.Msg).SetRcode(req, dns.RcodeServerFailure), nil
 		}
 	case ServFail:
 		m.Rcode = dns.RcodeServerFailure

@@ -114,10 +114,10 @@ func strayText(br *bufio.Reader) (text []string) {
 	return text
 }
 
-// parseReplyLine takes a line with its end: three digits, then nothing, a
-// space and text, or a hyphen and text if more lines follow.
+// parseReplyLine takes a line with its end: three digits, then nothing, a space
+// or, from some servers, a tab and text, or a hyphen and text if more lines follow.
 func parseReplyLine(line []byte) (code int, text string, more bool, err error) {
-	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	line = bytes.TrimRight(line, "\r\n")
 	if len(line) < 3 {
 		return 0, "", false, fmt.Errorf("%w: %.80q", errGarbled, line)
 	}
@@ -133,7 +133,7 @@ func parseReplyLine(line []byte) (code int, text string, more bool, err error) {
 	if len(line) == 3 {
 		return code, "", false, nil
 	}
-	if line[3] != ' ' && line[3] != '-' {
+	if line[3] != ' ' && line[3] != '-' && line[3] != '\t' {
 		return 0, "", false, fmt.Errorf("%w: %.80q", errGarbled, line)
 	}
 	return code, string(line[4:]), line[3] == '-', nil

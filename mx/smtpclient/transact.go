@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // Transaction is one MAIL, its RCPTs, DATA and the content, with what came
@@ -24,7 +25,7 @@ type Transaction struct {
 	NoParams bool          // some have no verdict because the server refused parameters
 	Confused bool          // the server lost or refused commands that came ahead of their time
 	ahead    bool          // they did
-	NoReset  bool          // RSET was refused: nothing was said of this mail
+	NoReset  bool          // what was refused was RSET, or another message in this session: nothing was said of this mail
 	Unknown  bool          // content and final dot were sent, no answer came (RFC 1047)
 	Trouble  relay.Reply   // the host failed before it had the content: another may do better
 }
@@ -165,7 +166,7 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 		switch s.stage {
 		case "": // RSET cannot fail (RFC 5321 §4.1.1.5)
 			if r.Class() != 2 {
-				t.resetRefused(reply)
+				t.ofEarlier("RSET", reply)
 				return WireReply{}, false
 			}
 			c.reset = false
@@ -198,13 +199,13 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 	return data, !c.Dead
 }
 
-// resetRefused ends a transaction before it began. The answer is about an
-// earlier one: it is no verdict on these recipients, whatever its code.
-func (t *Transaction) resetRefused(r relay.Reply) {
+// ofEarlier ends a transaction for an answer about earlier ones: it is no verdict
+// on these recipients, whatever its code.
+func (t *Transaction) ofEarlier(what string, r relay.Reply) {
 	c := t.c
 	c.Dead, t.NoReset = true, true
 	t.Trouble = c.Named(relay.Failure(relay.StageMail, relay.Status{Class: 4, Subject: 5, Detail: 0},
-		"the server refused RSET: %s", r.String()))
+		"the server refused %s: %s", what, r.String()))
 }
 
 func (t *Transaction) exchange(s step) (WireReply, error) {
@@ -233,6 +234,8 @@ func asRefusal(r WireReply, stage relay.Stage) relay.Reply {
 func (t *Transaction) mailRefused(r relay.Reply) {
 	switch {
 	case t.barely(r, func(o Options) []byte { return mailCommand(t.M, t.Content.Size(), t.c.Ext, o) }), t.misplaced(r), t.converted(r):
+	case t.c.Served > 1 && r.Permanent() && replies.Classify(r) == replies.RateLimited:
+		t.ofEarlier("another message in this session", r)
 	case hostTrouble(r):
 		t.Trouble, t.c.Last = r, true
 	default:

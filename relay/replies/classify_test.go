@@ -123,6 +123,11 @@ func TestWhoIsToBlame(t *testing.T) {
 		{relay.StageRcpt, "550 <b@example.net>: user does not exist", replies.BadAddress},
 		{relay.StageBody, "550 Unknown user b@example.net", replies.BadAddress}, // NTT Docomo says so after the content
 		{relay.StageRcpt, "550 5.1.1 RCP-P2 https://postmaster.example.net/response_codes#rcp Refused due to recipient preferences", replies.Policy},
+		{relay.StageRcpt, "550 5.1.1 <a@example.org>: sender unknown", replies.SenderAuth},
+		{relay.StageRcpt, "550 5.1.1 <b@example.net> account is disabled", replies.MailboxDisabled},
+		{relay.StageRcpt, "554 5.1.1 user suspended", replies.MailboxDisabled},
+		{relay.StageRcpt, "550 5.1.1 the mailbox is over quota", replies.MailboxFull},
+		{relay.StageRcpt, "550 Verification failed for <a@example.org> 550-No Such User Here 550 Sender verify failed", replies.SenderAuth},
 		{relay.StageRcpt, "542 b@example.net Rejected", replies.Policy},
 		{relay.StageRcpt, "550 4.4.7 QUEUE.Expired; message expired", replies.Expired},
 		{relay.StageBody, "550 5.7.703 Your message can't be delivered because messages to b@example.net are blocked", replies.Policy},
@@ -143,7 +148,6 @@ func TestWhoIsToBlame(t *testing.T) {
 	}
 }
 
-// The number that a server takes is read, guessed, or no matter of the reply.
 // Words that a smart host only repeats say nothing of our account: whoever runs the
 // host that it asked could else hold everybody's mail.
 func TestQuotedWordsHoldNoRoute(t *testing.T) {
@@ -165,6 +169,36 @@ func TestQuotedWordsHoldNoRoute(t *testing.T) {
 	}
 }
 
+// A server that takes no mail without a sender says so, at whatever step.
+func TestWantsSender(t *testing.T) {
+	for _, c := range []struct {
+		stage relay.Stage
+		reply string
+		want  bool
+	}{
+		{relay.StageMail, "501 Invalid MAIL FROM address provided", true},
+		{relay.StageMail, "550 not from you", true},
+		{relay.StageMail, "451 later", false},
+		{relay.StageMail, "552 message size exceeds fixed limit", false},
+		{relay.StageMail, "530 Authentication required", false},
+		{relay.StageMail, "550 your account has been suspended", false},
+		{relay.StageMail, "554 your address is on a blocklist", false},
+		{relay.StageRcpt, "550 to send email from a blank sender, enable blank senders", true},
+		{relay.StageRcpt, "550 relay access denied", false},
+		{relay.StageData, "550 empty envelope sender", true},
+		{relay.StageBody, "554 <> is not allowed here", true},
+		{relay.StageBody, "554 looks like spam", false},
+	} {
+		code, text, _ := strings.Cut(c.reply, " ")
+		r := relay.Reply{Stage: c.stage, Text: text}
+		r.Code, _ = strconv.Atoi(code)
+		if got := replies.WantsSender(r); got != c.want {
+			t.Errorf("%s at %s: %v", c.reply, c.stage, got)
+		}
+	}
+}
+
+// The number that a server takes is read, guessed, or no matter of the reply.
 func TestRecipients(t *testing.T) {
 	for _, c := range []struct {
 		stage relay.Stage

@@ -25,7 +25,7 @@ var noSender = regexp.MustCompile(`(?i)<>|\b(blank|null|empty) (envelope )?(send
 // WantsSender says whether a server refused mail without a sender for that, and
 // so will refuse the next. At MAIL there is little else to refuse, unless the
 // reply says what: the size, our login or account, our address, TLS, or the
-// server's own trouble. At RCPT the status or the words are about the sender.
+// server's own trouble. Later the status or the words are about the sender.
 func WantsSender(r relay.Reply) bool {
 	switch {
 	case !r.Permanent():
@@ -38,7 +38,7 @@ func WantsSender(r relay.Reply) bool {
 			return false
 		}
 		return Account(ProviderOther, false, r).Cause == ""
-	case r.Stage == relay.StageRcpt:
+	case InTransaction(r):
 		about := r.Status.Subject == 1 && (r.Status.Detail == 7 || r.Status.Detail == 8) // RFC 3463: the sender's address
 		return about || noSender.MatchString(r.Text)
 	}
