@@ -112,9 +112,14 @@ func TestMessagesPerSession(t *testing.T) {
 		if res := w.deliver(task(t, letter, "b@b.test")); !res.Replies[0].Positive() || w.srv.Sessions() != 2 {
 			t.Errorf("%v: %+v in %d sessions", ext, res, w.srv.Sessions())
 		}
-		w.script("mail", "554 5.7.0 too many messages", 2)
+		w.script("mail", "554 5.7.0 too many messages in this session", 2)
 		if res := w.deliver(task(t, letter, "b@b.test")); !res.Replies[0].Permanent() {
 			t.Errorf("%v: on a fresh connection: %+v", ext, res)
+		}
+		w.deliver(task(t, letter, "a@b.test"))
+		w.script("mail", "554 5.7.0 limit exceeded for user", 1)
+		if res := w.deliver(task(t, letter, "b@b.test")); !res.Replies[0].Permanent() {
+			t.Errorf("%v: another limit: %+v", ext, res)
 		}
 	}
 }

@@ -234,7 +234,7 @@ func asRefusal(r WireReply, stage relay.Stage) relay.Reply {
 func (t *Transaction) mailRefused(r relay.Reply) {
 	switch {
 	case t.barely(r, func(o Options) []byte { return mailCommand(t.M, t.Content.Size(), t.c.Ext, o) }), t.misplaced(r), t.converted(r):
-	case t.c.Served > 1 && r.Permanent() && replies.Classify(r) == replies.RateLimited:
+	case t.c.Served > 1 && replies.Reconnect(r):
 		t.ofEarlier("another message in this session", r)
 	case hostTrouble(r):
 		t.Trouble, t.c.Last = r, true

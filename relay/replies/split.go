@@ -7,9 +7,15 @@ import (
 	"dawk/relay"
 )
 
-// CauseSplit is the cause of rules for replies that mind the number of
-// recipients in a transaction. Replies do not keep it.
-const CauseSplit relay.Cause = "split"
+// Causes of rules for replies that mind how the mail is sent. Replies do not keep them.
+const (
+	CauseSplit     relay.Cause = "split"     // the number of recipients in a transaction
+	CauseReconnect relay.Cause = "reconnect" // the number of messages in a session
+)
+
+// Reconnect says whether a server minds the number of messages in a session, so
+// that the one it refused may go on a new connection.
+func Reconnect(r relay.Reply) bool { return r.Code >= 400 && Find(r).Cause == CauseReconnect }
 
 // Recipients is how many recipients a server takes at a time, that had so many
 // in a transaction and answered with r; ok is false if it minds something else.

@@ -15,14 +15,14 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	causes := []relay.Cause{"", relay.CauseLogin, relay.CauseThrottle, relay.CauseSender, CauseSplit}
+	causes := []relay.Cause{"", relay.CauseLogin, relay.CauseThrottle, relay.CauseSender, CauseSplit, CauseReconnect}
 	stages := []relay.Stage{relay.StageGreeting, relay.StageEHLO, relay.StageAuth, relay.StageMail, relay.StageRcpt, relay.StageData, relay.StageBody}
 	for _, u := range rules {
 		known := !slices.ContainsFunc(u.stages, func(s string) bool { return !slices.Contains(stages, relay.Stage(s)) })
 		switch {
 		case u.Source == "", !known, !slices.Contains(causes, u.Cause),
 			u.Category == "" && u.Cause != relay.CauseSender, u.Category != "" && !slices.Contains(Categories(), u.Category),
-			(u.provider == "") != (u.Cause == "" || u.Cause == CauseSplit),
+			(u.provider == "") != (u.Cause == "" || u.Cause == CauseSplit || u.Cause == CauseReconnect),
 			u.stages == nil && u.codes == nil && u.statuses == nil && u.words == nil:
 			t.Errorf("%+v", u)
 		}
