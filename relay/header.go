@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/mail"
 	"strings"
+	"unicode"
 )
 
 // maxHeader bounds what is read in search of the header's end, in octets;
@@ -54,11 +55,28 @@ var fromField = mail.AddressParser{WordDecoder: &mime.WordDecoder{
 func Mailboxes(value string) (addresses []string, ok bool) {
 	list, err := fromField.ParseList(value)
 	if err != nil {
-		address, ok := OneMailbox(value)
-		return []string{address}, ok && strings.Count(value, "@") == 1
+		if address, ok := OneMailbox(value); ok && strings.Count(value, "@") == 1 {
+			return []string{address}, true
+		}
+		return everyAddress(value)
 	}
 	for _, a := range list {
 		addresses = append(addresses, a.Address)
+	}
+	return addresses, len(addresses) > 0
+}
+
+// everyAddress are the words of a value around an "@", whatever stands around
+// them: in "a@example.org <a@example.org>", as many devices write it, no reader
+// finds another. It is false if a part of an address stands apart.
+func everyAddress(value string) (addresses []string, ok bool) {
+	for _, word := range strings.FieldsFunc(value, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`<>()[],;:"\\`, r) }) {
+		if local, domain, has := strings.Cut(word, "@"); has {
+			if local == "" || domain == "" || strings.Contains(domain, "@") {
+				return nil, false
+			}
+			addresses = append(addresses, word)
+		}
 	}
 	return addresses, len(addresses) > 0
 }
