@@ -21,7 +21,7 @@ const page = "../docs/metrics.md"
 
 // table is what docs/metrics.md has to say about every metric, from the
 // registry itself.
-func table(t *testing.T, m *metrics.Set) string {
+func table(t *testing.T, m scraped) string {
 	families, err := m.Gatherer().Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -121,12 +121,6 @@ func New(n Names) *Set {
 	return m
 }
 
-// Ask names the function that is asked for the state at each scrape, once a
-// scrape, so that the numbers of one scrape belong together. It is called at
-// most once, before the first scrape; the function must be cheap, and safe to
-// call at any time.
-func (m *Set) Ask(now func() State) { m.registry.MustRegister(collector{m, now}) }
-
 func (m *Set) makeCounters() {
 	m.accepted = m.counter("dawk_messages_accepted_total", "Messages accepted: on stable storage, and answered with 250.")
 	m.acceptedBytes = m.counter("dawk_accepted_bytes_total", "Octets of the messages accepted.")
@@ -188,12 +182,18 @@ func (m *Set) histogram(name, help string, buckets ...float64) prometheus.Histog
 }
 
 // Handler answers a scrape.
-func (m *Set) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+func (m *Set) Handler(now func() State) http.Handler {
+	return promhttp.HandlerFor(m.Gatherer(now), promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
-// Gatherer gives the metrics to tests and to other formats.
-func (m *Set) Gatherer() prometheus.Gatherer { return m.registry }
+// Gatherer gives what was counted, and the state that now tells. It is asked once
+// a scrape, so that the numbers of one scrape belong together; it must be cheap,
+// and safe to call at any time.
+func (m *Set) Gatherer(now func() State) prometheus.Gatherer {
+	states := prometheus.NewRegistry()
+	states.MustRegister(collector{m, now})
+	return prometheus.Gatherers{m.registry, states}
+}
 
 // Commit counts one commit of the queue.
 func (m *Set) Commit(d time.Duration) { m.commitSeconds.Observe(d.Seconds()) }

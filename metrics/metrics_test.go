@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
@@ -24,7 +25,15 @@ import (
 var start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
 // set is the metrics as cmd/dawk makes them, with a fixed state.
-func set() *metrics.Set {
+// scraped is a set of metrics with the state of its relay.
+type scraped struct {
+	*metrics.Set
+	now func() metrics.State
+}
+
+func (s scraped) Gatherer() prometheus.Gatherer { return s.Set.Gatherer(s.now) }
+
+func set() scraped {
 	var categories []string
 	for _, c := range replies.Categories() {
 		categories = append(categories, string(c))
@@ -36,7 +45,7 @@ func set() *metrics.Set {
 		Categories: categories,
 		TLSResults: tlspolicy.Results(),
 	})
-	m.Ask(func() metrics.State {
+	return scraped{m, func() metrics.State {
 		return metrics.State{
 			Queue:             metrics.Queue{Messages: 3, SetAside: 1, FileBytes: 4096, FreeBytes: 1024, Journal: 512, Checkpoints: 20, DiskFree: 5e9, Room: 4e9, Limit: 1e9},
 			Delivery:          metrics.Delivery{Delayed: map[string]int{"greylisted": 18, "odd": 1}, Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Waiting: 20, GivenUp: 21, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11},
@@ -50,8 +59,7 @@ func set() *metrics.Set {
 			IdentitiesHeld:    14,
 			Providers:         map[string]metrics.Provider{"google": {Ready: 15, Connections: 16, Limit: 17, Slowed: 1}},
 		}
-	})
-	return m
+	}}
 }
 
 func TestStatesAreAskedAtTheScrape(t *testing.T) {
@@ -74,14 +82,12 @@ func TestStatesAreAskedAtTheScrape(t *testing.T) {
 		`dawk_route_budget_wait_seconds{route="office"}`: 0,
 		"dawk_certificate_expiry_timestamp_seconds":      float64(start.Unix()), "dawk_last_success_timestamp_seconds": 0,
 	})
-	old := metrics.New(metrics.Names{})
-	old.Ask(func() metrics.State {
+	old := scraped{metrics.New(metrics.Names{}), func() metrics.State {
 		return metrics.State{Delivery: metrics.Delivery{OldestArrival: time.Now().Add(-time.Hour)}}
-	})
+	}}
 	if got := values(t, old)["dawk_oldest_message_age_seconds"]; got < 3600 || got > 3700 {
 		t.Errorf("age of an hour: %v", got)
 	}
-	values(t, metrics.New(metrics.Names{})) // nobody to ask: no panic
 }
 
 func TestEventsAreCounted(t *testing.T) {
@@ -197,10 +203,10 @@ func promtool(t *testing.T, in []byte, args ...string) {
 	}
 }
 
-func scrape(t testing.TB, m *metrics.Set) []byte {
+func scrape(t testing.TB, m scraped) []byte {
 	t.Helper()
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler(m.now).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	body, err := io.ReadAll(w.Result().Body)
 	if err != nil || w.Code != 200 {
 		t.Fatalf("status %d, %v\n%s", w.Code, err, body)
@@ -209,7 +215,7 @@ func scrape(t testing.TB, m *metrics.Set) []byte {
 }
 
 // values reads a scrape: series and value.
-func values(t testing.TB, m *metrics.Set) map[string]float64 {
+func values(t testing.TB, m scraped) map[string]float64 {
 	t.Helper()
 	out := map[string]float64{}
 	for line := range strings.Lines(string(scrape(t, m))) {
@@ -236,7 +242,7 @@ func dawkSeries(values map[string]float64) map[string]bool {
 	return out
 }
 
-func expect(t *testing.T, m *metrics.Set, want map[string]float64) {
+func expect(t *testing.T, m scraped, want map[string]float64) {
 	t.Helper()
 	got := values(t, m)
 	for name, v := range want {

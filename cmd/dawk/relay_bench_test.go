@@ -60,7 +60,7 @@ via = [%q]
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if g.instance, err = server.New(cfg, cli.NewLogger(cfg.Log, log)); err != nil {
+	if g.instance, err = server.New(cfg, cli.NewLogger(cfg.Log, log), nil); err != nil {
 		tb.Fatal(err)
 	}
 	if err := g.instance.Listen(); err != nil {

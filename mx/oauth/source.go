@@ -42,7 +42,7 @@ type Source struct {
 	failed      *Error // of the last request; nil: it succeeded, or none was made
 	lastRefresh time.Time
 	lastUse     time.Time
-	changed     func()
+	news        chan struct{} // a login that failed may succeed now; holds one
 }
 
 // access is a token at hand.
@@ -66,7 +66,7 @@ func NewSource(cfg Config) (*Source, error) {
 	if err := cfg.Validate().Err(); err != nil {
 		return nil, err
 	}
-	s := &Source{cfg: cfg.withDefaults(), changed: func() {}}
+	s := &Source{cfg: cfg.withDefaults(), news: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.Flow == DeviceCode || cfg.Flow == RefreshToken {
 		s.store = newStore(cfg)
@@ -79,10 +79,13 @@ func NewSource(cfg Config) (*Source, error) {
 // Close ends requests under way.
 func (s *Source) Close() { s.cancel() }
 
-// OnChange names the function that is told when a file of the login has
-// changed: a login that failed may succeed now. It is set before
-// Token and Run are called.
-func (s *Source) OnChange(f func()) { s.changed = f }
+// tell has Run say that a login that failed may succeed now.
+func (s *Source) tell() {
+	select {
+	case s.news <- struct{}{}:
+	default: // it is to be said already
+	}
+}
 
 // Token is the secret to log in with now. Errors are *Error.
 func (s *Source) Token(ctx context.Context) (string, error) {
@@ -185,12 +188,13 @@ func (s *Source) look() {
 	s.access, s.given, s.failed = access{}, "", nil
 	s.mu.Unlock()
 	s.cfg.Log.Info("a file of the login has changed and is read again", "route", s.cfg.Route)
-	s.changed()
+	s.tell()
 }
 
 // Run fetches tokens before they expire, mail or no mail, and notices changed
-// files within a second. It ends with ctx.
-func (s *Source) Run(ctx context.Context) {
+// files within a second. It calls changed when a login that failed may succeed now:
+// a file has changed, or tokens are back. It ends with ctx.
+func (s *Source) Run(ctx context.Context, changed func()) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	next, wait := time.Now(), time.Minute
@@ -198,6 +202,8 @@ func (s *Source) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.news:
+			changed()
 		case now := <-tick.C:
 			s.look()
 			s.mu.Lock()
@@ -210,7 +216,7 @@ func (s *Source) Run(ctx context.Context) {
 			_, err, _ := s.one.Do("", s.renew)
 			if err == nil {
 				if wait > time.Minute { // there was none the last time: mail may be waiting for this one
-					s.changed()
+					s.tell()
 				}
 				next, wait = now.Add(lookEvery), time.Minute
 				continue

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -16,12 +17,11 @@ const (
 // still or has gone away costs lines, which are counted, and stops no mail. One
 // goroutine, run, does the writing.
 type logLines struct {
-	out     io.Writer
-	regular func(lost uint64) // told, in run, that lines can be written again
-	wake    chan struct{}
-	quit    chan struct{}
-	ended   chan struct{}
-	ending  sync.Once
+	out    io.Writer
+	wake   chan struct{}
+	quit   chan struct{}
+	ended  chan struct{}
+	ending sync.Once
 
 	mu      sync.Mutex // held by nobody who writes to out
 	waiting []byte
@@ -29,7 +29,7 @@ type logLines struct {
 }
 
 func newLogLines(out io.Writer) *logLines {
-	return &logLines{out: out, regular: func(uint64) {}, wake: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
+	return &logLines{out: out, wake: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // Write takes whole lines. It never fails.
@@ -55,8 +55,9 @@ func (l *logLines) Lost() uint64 {
 	return l.lost
 }
 
-// run writes what comes, until close, and then what is left.
-func (l *logLines) run() {
+// run writes what comes, until close, and then what is left. log, which writes to
+// l, is told of lines that were lost once lines can be written again.
+func (l *logLines) run(log *slog.Logger) {
 	defer close(l.ended)
 	var batch []byte
 	var told uint64
@@ -73,7 +74,7 @@ func (l *logLines) run() {
 			lost, room := l.lost, len(l.waiting) == 0
 			l.mu.Unlock()
 			if err == nil && room && lost > told {
-				l.regular(lost - told)
+				log.Warn("lines of this log were dropped, since nobody read them in time; mail went on", "lines", lost-told)
 				told = lost
 			}
 			continue

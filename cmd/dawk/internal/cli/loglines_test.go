@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -27,8 +28,12 @@ func TestLogReaderStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &reader{answer: make(chan error)}
 		l := newLogLines(r)
-		l.regular = func(lost uint64) { fmt.Fprintf(l, "lost %d\n", lost) }
-		go l.run()
+		go l.run(slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key != "lines" {
+				return slog.Attr{}
+			}
+			return a
+		}})))
 		fmt.Fprintln(l, "first")
 		synctest.Wait() // run holds the first line, and stands
 		line := strings.Repeat("x", 1023) + "\n"
@@ -42,7 +47,7 @@ func TestLogReaderStandsStill(t *testing.T) {
 		r.answer <- nil // what was kept
 		r.answer <- nil // the line about those that were lost
 		synctest.Wait()
-		if !strings.HasPrefix(r.got.String(), "first\n") || !strings.HasSuffix(r.got.String(), "x\nlost 7\n") {
+		if !strings.HasPrefix(r.got.String(), "first\n") || !strings.HasSuffix(r.got.String(), "x\nlines=7\n") {
 			t.Errorf("%d octets, the last %q", r.got.Len(), r.got.String()[max(0, r.got.Len()-20):])
 		}
 		fmt.Fprintln(l, "nobody")
@@ -51,7 +56,7 @@ func TestLogReaderStandsStill(t *testing.T) {
 		r.answer <- nil
 		r.answer <- nil
 		synctest.Wait()
-		if l.Lost() != 8 || !strings.HasSuffix(r.got.String(), "\nsomebody\nlost 1\n") {
+		if l.Lost() != 8 || !strings.HasSuffix(r.got.String(), "\nsomebody\nlines=1\n") {
 			t.Errorf("%d lines are lost", l.Lost())
 		}
 		fmt.Fprintln(l, "stuck")

@@ -42,21 +42,17 @@ func serve(ctx context.Context, a *app) error {
 	signal.Ignore(syscall.SIGPIPE) // the log's reader may go away, and the relay stays
 	lines := newLogLines(a.stderr)
 	log := NewLogger(cfg.Log, lines)
-	lines.regular = func(lost uint64) {
-		log.Warn("lines of this log were dropped, since nobody read them in time; mail went on", "lines", lost)
-	}
-	go lines.run()
+	go lines.run(log)
 	defer lines.close()
 	ctx, stop := withSignals(ctx, log, lines.close)
 	defer stop()
-	r, err := server.New(cfg, log)
+	r, err := server.New(cfg, log, lines.Lost)
 	if err != nil {
 		return err
 	}
 	if err := r.Listen(); err != nil {
 		return errors.Join(err, r.Close())
 	}
-	r.CountLostLines(lines.Lost)
 	announce(a, lines, r, cfg, log)
 	return r.Run(ctx)
 }

@@ -22,7 +22,7 @@ const maxHTTPHeader = 128 << 10
 // or routes, without a login, and takes mail from those who have a token.
 func (s *Server) newHTTPServer() *http.Server {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", httpapi.Spare(s.metrics.Handler()))
+	mux.Handle("GET /metrics", httpapi.Spare(s.metrics.Handler(s.state)))
 	// Alive: this process can still do its work. A restart would mend what
 	// makes it false.
 	mux.Handle("GET /healthz", httpapi.Spare(answer(s.alive)))

@@ -17,7 +17,7 @@ import (
 	"dawk/relay/tlsrpt"
 )
 
-// newMetrics makes the metrics; state is what they ask for.
+// newMetrics makes the metrics.
 func newMetrics(cfg *config.Config) *metrics.Set {
 	categories := make([]string, 0, len(replies.Categories()))
 	for _, c := range replies.Categories() {

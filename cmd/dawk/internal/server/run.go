@@ -116,8 +116,8 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.keepLedger(ctx) })
 	running.Go(func() { s.holds.run(ctx, s.dispatcher) })
 	running.Go(func() { s.letters.Run(ctx, s.sendLetter) })
-	for _, login := range s.logins {
-		running.Go(func() { login.Run(ctx) })
+	for route, login := range s.logins {
+		running.Go(func() { login.Run(ctx, func() { s.transport.Release(route) }) })
 	}
 	running.Go(func() { s.socket.Serve(s.socketL) }) //nolint:errcheck // ends with the door
 	if s.local.queue != nil {

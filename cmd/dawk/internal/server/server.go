@@ -57,7 +57,7 @@ type Server struct {
 	log   *slog.Logger
 	began time.Time
 
-	lostLines func() uint64 // of the log; nil: nobody counts
+	lostLines func() uint64 // that the log could not take; nil: nobody counts
 
 	inherited  *inherited // sockets of systemd
 	metrics    *metrics.Set
@@ -91,10 +91,11 @@ type Server struct {
 	opened []func() error // what closes the parts; the last goes first
 }
 
-// New builds a relay that does nothing yet. observers see every event, after
-// the log and the metrics.
-func New(cfg *config.Config, log *slog.Logger, observers ...relay.Observer) (*Server, error) {
-	s := &Server{cfg: cfg, log: log, began: time.Now(), distrusted: make(chan error, 1), recent: admin.NewHistory(admin.DefaultHistory)}
+// New builds a relay that does nothing yet. lostLines counts the lines that the
+// log could not take, for the metrics; nil: nobody counts. observers see every
+// event, after the log and the metrics.
+func New(cfg *config.Config, log *slog.Logger, lostLines func() uint64, observers ...relay.Observer) (*Server, error) {
+	s := &Server{cfg: cfg, log: log, lostLines: lostLines, began: time.Now(), distrusted: make(chan error, 1), recent: admin.NewHistory(admin.DefaultHistory)}
 	if !strings.Contains(cfg.Hostname, ".") {
 		log.Warn("hostname is no full name, and receivers refuse mail from such a host: set it to this machine's full name in DNS", "hostname", cfg.Hostname)
 	}
@@ -103,10 +104,6 @@ func New(cfg *config.Config, log *slog.Logger, observers ...relay.Observer) (*Se
 	}
 	return s, nil
 }
-
-// CountLostLines names the count of lines that the log could not take, for the
-// metrics. It is called before Run.
-func (s *Server) CountLostLines(lost func() uint64) { s.lostLines = lost }
 
 // open makes the parts, each out of those before it.
 func (s *Server) open(observers []relay.Observer) (err error) {
@@ -244,9 +241,6 @@ func (s *Server) openTransport() (err error) {
 		return err
 	}
 	s.closeLater(s.transport.Close)
-	for route, login := range s.logins {
-		login.OnChange(func() { s.transport.Release(route) })
-	}
 	return nil
 }
 
@@ -289,7 +283,6 @@ func (s *Server) openSMTP() (err error) {
 	if s.smtp, err = submission.NewServer(cfg, s.acceptor, auth, s.observer); err != nil {
 		return err
 	}
-	s.metrics.Ask(s.state)
 	return nil
 }
 
