@@ -85,18 +85,18 @@ func (t *Transport) noticeSender(r *compiled) relay.Path {
 // held, perhaps for the trouble that the notice tells of, comes last: before it
 // another route that matches and is neither, else MX. There the notice is mail
 // of the mailbox that logs in, or of our own address.
-func (t *Transport) ways(m *relay.Message, to relay.Path) (first *compiled, others []*compiled) {
+func (way *Routing) ways(m *relay.Message, to relay.Path) (first *compiled, others []*compiled) {
 	if !ours(m) {
-		return t.route(m, to), nil
+		return way.route(m, to), nil
 	}
-	n := &t.notices
-	byMX := t.match(m, to, func(r *compiled) bool { return len(r.Via) == 0 })
+	n := &way.notices
+	byMX := way.match(m, to, func(r *compiled) bool { return len(r.Via) == 0 })
 	if byMX == nil {
 		byMX = n.byMX
 	}
 	usual := n.route
 	if usual == nil {
-		usual = t.route(m, to)
+		usual = way.route(m, to)
 	}
 	switch {
 	case n.mx, usual == nil:
@@ -104,7 +104,7 @@ func (t *Transport) ways(m *relay.Message, to relay.Path) (first *compiled, othe
 	case len(usual.Via) == 0:
 		return usual, nil
 	}
-	other := t.match(m, to, func(r *compiled) bool {
+	other := way.match(m, to, func(r *compiled) bool {
 		return r != usual && !r.gate.Held() && (len(r.Via) == 0 || !n.named(r))
 	})
 	var ways []*compiled

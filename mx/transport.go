@@ -19,8 +19,8 @@ const RoutePrefix = "route:"
 
 // Transport delivers. It is safe for use by many goroutines.
 type Transport struct {
+	*Routing
 	cfg       Config
-	routes    []*compiled
 	addresses dial.AddressPolicy
 	pool      *connpool.Pool
 	bg        connpool.Background
@@ -28,37 +28,57 @@ type Transport struct {
 	health    shaping.Health[place]
 	domains   shaping.Memory
 	hosts     shaping.Hosts
-	notices   noticeWay
 	book      shaping.Book
 	secured   tlspolicy.SecuredLookup // nil: neither DANE nor MTA-STS
 	sts       *tlspolicy.STS          // nil: no MTA-STS
 	web       dial.Web
 }
 
-// NewTransport checks cfg and makes a Transport of it.
-func NewTransport(cfg Config) (*Transport, error) {
+// Routing knows where mail goes.
+type Routing struct {
+	hostname string
+	routes   []*compiled
+	notices  noticeWay
+}
+
+// NewRouting checks cfg and makes the Routing of a Transport, which opens nothing
+// and may be asked before there is one.
+func NewRouting(cfg Config) (*Routing, error) {
 	if err := cfg.Validate().Err(); err != nil {
 		return nil, err
 	}
-	if cfg.Resolver == nil {
-		return nil, errors.New("mx: no resolver")
-	}
-	t := &Transport{cfg: cfg.WithDefaults(), sessions: tls.NewLRUClientSessionCache(256)}
-	t.cfg.Hostname, _ = relay.NormalizeDomain(cfg.Hostname) // validated
-	t.addresses = dial.AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
-	t.web = dial.Web{Addrs: cfg.Resolver, Addresses: t.addresses, Dial: t.cfg.Dial, Ip: t.cfg.IP,
-		TLS: &tls.Config{RootCAs: t.cfg.RootCAs, MinVersion: tls.VersionTLS12}}
-	t.pool = connpool.New(t.cfg.IdleTimeout, &t.bg)
+	var way Routing
+	way.hostname, _ = relay.NormalizeDomain(cfg.Hostname) // validated
 	for i, r := range cfg.Routes {
 		r.Name = r.name(i)
 		r.TLS = cfg.level(r)
 		c, _ := compileRoute(r) // cfg was validated
-		t.routes = append(t.routes, c)
+		way.routes = append(way.routes, c)
 	}
-	if err := t.notices.Open(t.routes, cfg.NoticeRoute, t.cfg.TLS); err != nil {
+	budgets(way.routes)
+	return &way, way.notices.Open(way.routes, cfg.NoticeRoute, cfg.level(Route{}))
+}
+
+// NewTransport checks cfg and makes a Transport of it.
+func NewTransport(cfg Config) (*Transport, error) {
+	way, err := NewRouting(cfg)
+	if err != nil {
 		return nil, err
 	}
-	budgets(t.routes)
+	return way.Transport(cfg)
+}
+
+// Transport makes what delivers by way, which was made of the same routes.
+func (way *Routing) Transport(cfg Config) (*Transport, error) {
+	if cfg.Resolver == nil {
+		return nil, errors.New("mx: no resolver")
+	}
+	t := &Transport{Routing: way, cfg: cfg.WithDefaults(), sessions: tls.NewLRUClientSessionCache(256)}
+	t.cfg.Hostname = way.hostname
+	t.addresses = dial.AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
+	t.web = dial.Web{Addrs: cfg.Resolver, Addresses: t.addresses, Dial: t.cfg.Dial, Ip: t.cfg.IP,
+		TLS: &tls.Config{RootCAs: t.cfg.RootCAs, MinVersion: tls.VersionTLS12}}
+	t.pool = connpool.New(t.cfg.IdleTimeout, &t.bg)
 	if err := t.openPolicies(); err != nil {
 		return nil, err
 	}
@@ -88,30 +108,30 @@ func (t *Transport) PostReport(ctx context.Context, to string, packed []byte) er
 
 // Destination is what mail for a recipient of m shares with other mail:
 // "route:<name>" where a route with `via` takes it, else the domain.
-func (t *Transport) Destination(m *relay.Message, to relay.Path) string {
-	if r, _ := t.ways(m, to); r != nil && len(r.Via) > 0 {
+func (way *Routing) Destination(m *relay.Message, to relay.Path) string {
+	if r, _ := way.ways(m, to); r != nil && len(r.Via) > 0 {
 		return r.destination
 	}
-	return t.domain(to)
+	return way.domain(to)
 }
 
 // domain is the recipient's; a bare postmaster is ours (RFC 5321 §4.5.1).
-func (t *Transport) domain(to relay.Path) string {
+func (way *Routing) domain(to relay.Path) string {
 	if d := to.Domain(); d != "" {
 		return d
 	}
-	return t.cfg.Hostname
+	return way.hostname
 }
 
 // route is the first that matches, or nil.
-func (t *Transport) route(m *relay.Message, to relay.Path) *compiled {
-	return t.match(m, to, func(*compiled) bool { return true })
+func (way *Routing) route(m *relay.Message, to relay.Path) *compiled {
+	return way.match(m, to, func(*compiled) bool { return true })
 }
 
 // match is the first route that matches and is fit, or nil.
-func (t *Transport) match(m *relay.Message, to relay.Path, fit func(*compiled) bool) *compiled {
-	for _, r := range t.routes {
-		if r.matches(m, to, t.domain(to)) && fit(r) {
+func (way *Routing) match(m *relay.Message, to relay.Path, fit func(*compiled) bool) *compiled {
+	for _, r := range way.routes {
+		if r.matches(m, to, way.domain(to)) && fit(r) {
 			return r
 		}
 	}

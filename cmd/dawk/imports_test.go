@@ -41,6 +41,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/mx/shaping":               {[]string{"dawk/relay", "dawk/mx/tlspolicy", "dawk/relay/durable"}, []string{"golang.org/x/net/publicsuffix"}},
 	"dawk/mx/connpool":              {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/smtpclient", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/survey":                {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/tlspolicy"}, nil},
+	"dawk/mx/spf":                   {[]string{"dawk/relay", "dawk/mx/dns"}, []string{"blitiri.com.ar/go/spf"}},
 	"dawk/mx/letterhead":            {[]string{"dawk/relay"}, nil},
 	"dawk/mx/dns":                   {nil, []string{"github.com/miekg/dns", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/oauth":                 {[]string{"dawk/relay", "dawk/relay/durable"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
@@ -68,9 +69,9 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/delivery":          {[]string{"dawk/relay", "dawk/relay/replies", "dawk/bounce", "dawk/relay/delivery/schedule", "dawk/relay/delivery/notices"}, nil},
 	"dawk/relay/httpapi":           {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/identity", "dawk/relay/mailtext", "dawk/relay/durable", "dawk/relay/httpapi/jsonread"}, nil},
 	"dawk/relay/httpapi/jsonread":  {nil, nil},
-	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/mailtext", "dawk/relay/durable"}, []string{"golang.org/x/sys/unix"}},
+	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/mailtext", "dawk/relay/durable", "dawk/bounce", "dawk/relay/limits", "dawk/relay/postmaster", "dawk/relay/socket"}, []string{"golang.org/x/sys/unix"}},
 	"dawk/relay/postmaster":        {[]string{"dawk/relay"}, nil},
-	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/replies", "dawk/mx/oauth", "dawk/mx/shaping", "dawk/mx/survey"}, nil},
+	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/httpapi", "dawk/relay/identity", "dawk/relay/replies", "dawk/mx/oauth", "dawk/mx/shaping", "dawk/mx/survey"}, nil},
 }
 
 // One file each imports these, so that it can be replaced.

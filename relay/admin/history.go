@@ -74,19 +74,16 @@ type Records interface {
 // maxDelayed bounds Past.Delayed: five days are some 70 attempts.
 const maxDelayed = 200
 
-// Behind lets h ask records, and remember little itself. It is called before
-// h is used.
-func (h *History) Behind(records Records) {
-	h.records = records
-	h.ring = make([]relay.QueueID, min(len(h.ring), recentHistory))
-}
-
-// NewHistory remembers so many messages; 0: DefaultHistory.
-func NewHistory(messages int) *History {
+// NewHistory remembers so many messages; 0: DefaultHistory. With records it asks
+// these, and remembers few itself; nil: there are none.
+func NewHistory(messages int, records Records) *History {
 	if messages <= 0 {
 		messages = DefaultHistory
 	}
-	return &History{began: time.Now(), byID: make(map[relay.QueueID]*Past), ring: make([]relay.QueueID, messages)}
+	if records != nil {
+		messages = min(messages, recentHistory)
+	}
+	return &History{began: time.Now(), records: records, byID: make(map[relay.QueueID]*Past), ring: make([]relay.QueueID, messages)}
 }
 
 var actionOf = map[relay.EventKind]relay.Action{
@@ -133,7 +130,7 @@ func (h *History) recorded(id relay.QueueID) (Past, bool) {
 	if err != nil || len(events) == 0 {
 		return Past{}, false // the memory may still know
 	}
-	once := NewHistory(1)
+	once := NewHistory(1, nil)
 	var delayed []Ended
 	for _, e := range events {
 		if e.Kind == relay.EventDelayed && len(delayed) < maxDelayed {

@@ -37,7 +37,7 @@ func TestWhyExplainsWhatWaits(t *testing.T) {
 		{Recipient: 0, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody, MTA: "mx.one.test", Addr: "192.0.2.1"}},
 		{Recipient: 3, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody, MTA: "old.one.test", Addr: "192.0.2.2"}},
 		{Recipient: 1, Action: relay.ActionDelayed, Reply: greylisted}}}}}
-	c := admin.Config{Queue: s, Dispatcher: s, MaxAge: 5 * 24 * time.Hour, History: admin.NewHistory(0),
+	c := admin.Config{Queue: s, Dispatcher: s, MaxAge: 5 * 24 * time.Hour, History: admin.NewHistory(0, nil),
 		Route: func(_ *relay.Message, p relay.Path) string {
 			if p.Domain() == "two.test" {
 				return "route:office"
@@ -169,7 +169,7 @@ func TestAdvice(t *testing.T) {
 }
 
 func TestWhyRemembersWhatIsFinished(t *testing.T) {
-	s, h := newStore(), admin.NewHistory(3)
+	s, h := newStore(), admin.NewHistory(3, nil)
 	now := time.Now().Round(0)
 	id := func(n uint64) relay.QueueID { return relay.QueueID{Key: 1_700_000_000_000_000 + n, Dir: 7} }
 	to := path(t, "ann@one.test")
@@ -214,7 +214,7 @@ func TestWhyRemembersWhatIsFinished(t *testing.T) {
 }
 
 func TestHistoryIsSafeForMany(t *testing.T) {
-	h := admin.NewHistory(10)
+	h := admin.NewHistory(10, nil)
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {

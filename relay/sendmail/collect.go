@@ -1,6 +1,7 @@
 package sendmail
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,9 +37,9 @@ type Collector struct {
 	Dir string
 	// Accept puts a message into the queue. Its errors are *accept.Refusal.
 	Accept func(context.Context, accept.Submission) (relay.QueueID, error)
-	// Most is how many recipients a message of this identity may have; what has
-	// more is accepted as several messages. Nil, or 0: any number.
-	Most    func(identity string) int
+	// Most is how many recipients a message may have; what has more is accepted as
+	// several messages. 0: any number.
+	Most    int
 	Aliases *Aliases // for recipients of this machine; nil: none
 	// Tell tells whoever should hear of it that a file will never be sent. An
 	// error is temporary: the file stays, and is looked at again; with ErrLater
@@ -66,6 +67,19 @@ type Lost struct {
 	File               string     // its name, in printable characters
 	Owner              string     // who left it, as relay.Message wants it; "" if nobody can tell
 	Aside              string     // the folder that it is kept in
+}
+
+// MostRecipients is Collector.Most where a message may have so many recipients,
+// and a user's programs write to so many in an hour and in a day; 0: no limit.
+// What fills a quota would be enough to let the message pass at all; the half of
+// it passes beside the user's other mail.
+func MostRecipients(message int, quotas ...int) int {
+	for _, quota := range quotas {
+		if half := max(1, quota/2); quota > 0 && (message == 0 || half < message) {
+			message = half
+		}
+	}
+	return message
 }
 
 // Run looks into the folder until ctx ends.
@@ -191,12 +205,7 @@ func (c *Collector) accept(ctx context.Context, name string, f *dropFile) (id re
 	for _, r := range f.head.Envelope.Recipients {
 		all = append(all, c.Aliases.Recipients(r)...)
 	}
-	most := len(all)
-	if c.Most != nil {
-		if m := c.Most(who); m > 0 {
-			most = m
-		}
-	}
+	most := cmp.Or(c.Most, len(all))
 	for done := min(c.partly[name], len(all)-1); ; {
 		rest = &accept.Submission{Envelope: f.head.Envelope, Content: dropContent{f},
 			Submitter: accept.Submitter{Identity: who, Listener: "drop", Protocol: "ESMTP"}}

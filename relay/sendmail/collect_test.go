@@ -205,7 +205,7 @@ func TestDropParts(t *testing.T) {
 	c, _ := collector(dir, nil)
 	var got []string
 	trouble := errors.New("not now")
-	c.Most = func(string) int { return 2 }
+	c.Most = 2
 	c.Accept = func(_ context.Context, s accept.Submission) (relay.QueueID, error) {
 		var to []string
 		for _, r := range s.Recipients {

@@ -17,14 +17,25 @@ type Converter struct {
 	// Owns says whether a DKIM-Signature field is one of ours. Such a field
 	// would be broken by the conversion: it is taken out, and Sign makes another.
 	Owns func(field []byte) bool
-	// Sign gives the header fields that sign a message; see dkim.Signer.
-	Sign func(relay.Content) ([]byte, error)
+	// Sign gives the header fields that sign m with its new content; see
+	// dkim.Signer.
+	Sign func(m *relay.Message, content relay.Content) ([]byte, error)
 }
 
-// Convert gives content in which no octet is above 127; the caller closes it.
+// Can says whether content can be converted.
+func (c Converter) Can(content relay.Content) bool {
+	out, err := Converter{Dir: c.Dir}.Convert(nil, content)
+	if err == nil {
+		out.Close()
+	}
+	return !errors.Is(err, relay.ErrNotSevenBit)
+}
+
+// Convert gives the content of m without octets above 127, signed again if it was
+// signed by us, since the old signature does not survive; the caller closes it.
 // The error is relay.ErrNotSevenBit, with the reason, where that is not
 // possible, and any other is trouble with reading or keeping.
-func (c Converter) Convert(content relay.Content) (relay.Content, error) {
+func (c Converter) Convert(m *relay.Message, content relay.Content) (relay.Content, error) {
 	var look survey
 	err := parse(content, &look)
 	if err == nil {
@@ -45,7 +56,7 @@ func (c Converter) Convert(content relay.Content) (relay.Content, error) {
 	if !w.unsigned || c.Sign == nil {
 		return out, nil
 	}
-	head, err := c.Sign(out)
+	head, err := c.Sign(m, out)
 	if err != nil {
 		out.Close()
 		return nil, err

@@ -25,7 +25,7 @@ func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 
 func convert(t testing.TB, c sevenbit.Converter, s string) (string, error) {
 	t.Helper()
-	got, err := c.Convert(content{bytes.NewReader([]byte(s))})
+	got, err := c.Convert(nil, content{bytes.NewReader([]byte(s))})
 	if err != nil {
 		return "", err
 	}
@@ -169,7 +169,7 @@ func TestRefused(t *testing.T) {
 func TestSignedAgain(t *testing.T) {
 	c := sevenbit.Converter{
 		Owns: func(f []byte) bool { return bytes.Contains(f, []byte("d=ours.test")) },
-		Sign: func(c relay.Content) ([]byte, error) {
+		Sign: func(_ *relay.Message, c relay.Content) ([]byte, error) {
 			b, err := io.ReadAll(io.NewSectionReader(c, 0, c.Size()))
 			if !bytes.Contains(b, []byte("Caf=C3=A9")) || bytes.Contains(b, []byte("d=ours.test")) {
 				t.Errorf("signed: %.300q", b)
@@ -187,7 +187,7 @@ func TestSignedAgain(t *testing.T) {
 			t.Errorf("the end: %q", got[len(got)-30:])
 		}
 	}
-	c.Sign = func(relay.Content) ([]byte, error) { t.Error("signed, though it was not"); return nil, nil }
+	c.Sign = func(*relay.Message, relay.Content) ([]byte, error) { t.Error("signed, though it was not"); return nil, nil }
 	if _, err := convert(t, c, "From: a@ours.test\r\n\r\nCafé\r\n"); err != nil {
 		t.Error(err)
 	}
@@ -208,7 +208,7 @@ func TestLarge(t *testing.T) {
 	if decoded := decode(t, got); decoded != body {
 		t.Errorf("decoded to %d octets, not %d", len(decoded), len(body))
 	}
-	if _, err := (sevenbit.Converter{Dir: dir + "/none"}).Convert(content{bytes.NewReader([]byte("\r\n" + body))}); err == nil || errors.Is(err, relay.ErrNotSevenBit) || strings.Contains(err.Error(), dir) {
+	if _, err := (sevenbit.Converter{Dir: dir + "/none"}).Convert(nil, content{bytes.NewReader([]byte("\r\n" + body))}); err == nil || errors.Is(err, relay.ErrNotSevenBit) || strings.Contains(err.Error(), dir) {
 		t.Errorf("without a directory: %v", err)
 	}
 }

@@ -2,18 +2,15 @@ package check
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"dawk/mx/dns"
+	"dawk/mx/spf"
 	"dawk/relay"
 	"dawk/relay/identity"
-
-	"blitiri.com.ar/go/spf"
 )
 
 // spf compares the SPF records (RFC 7208) of the domains that mail leaves for
@@ -92,21 +89,21 @@ func (c *checker) senderDomains() (domains []string) {
 // is no record. The sender is the one that RFC 7208 §4.3 names where no mail
 // gives another, so a record with a macro of the local part is judged for that
 // one.
-func spfOf(ctx context.Context, r spfLookups, helo, domain string, addrs []netip.Addr) (all []Finding, ok bool) {
+func spfOf(ctx context.Context, r spf.Resolver, helo, domain string, addrs []netip.Addr) (all []Finding, ok bool) {
 	judged := addrs
 	if len(judged) == 0 {
 		judged = []netip.Addr{netip.IPv4Unspecified()} // whether there is a record, and a valid one
 	}
 	for _, a := range judged {
-		result, err := spf.CheckHostWithSender(a.AsSlice(), helo, "postmaster@"+domain, spf.WithContext(ctx), spf.WithResolver(spfDNS{r}))
+		result, err := spf.Check(ctx, r, helo, domain, a)
 		var f Finding
 		switch {
 		case result == spf.None:
 			return nil, false
 		case result == spf.PermError:
-			f = warn("spf", "mend the record: RFC 7208", "%s: its SPF record is not valid: %s; receivers ignore it, or refuse the mail", domain, spfFault(err))
+			f = warn("spf", "mend the record: RFC 7208", "%s: its SPF record is not valid: %s; receivers ignore it, or refuse the mail", domain, spf.Words(err))
 		case result == spf.TempError:
-			f = warn("spf", "try again when DNS answers", "the SPF record of %s could not be followed: %s", domain, spfFault(err))
+			f = warn("spf", "try again when DNS answers", "the SPF record of %s could not be followed: %s", domain, spf.Words(err))
 		case len(addrs) == 0:
 			f = good("spf", "%s has an SPF record; which address of ours receivers see is not known", domain)
 		case result == spf.Pass:
@@ -120,31 +117,6 @@ func spfOf(ctx context.Context, r spfLookups, helo, domain string, addrs []netip
 		}
 	}
 	return all, true
-}
-
-// spfFault is an error of the library in our words, where its own are for
-// programmers.
-func spfFault(err error) string {
-	if d, ok := errors.AsType[*net.DNSError](err); ok {
-		return d.Err
-	}
-	for _, f := range []struct {
-		err   error
-		words string
-	}{
-		{spf.ErrNoResult, "a domain that it names has none"},
-		{spf.ErrMultipleRecords, "there is more than one"},
-		{spf.ErrLookupLimitReached, "it needs more than 10 lookups"},
-		{spf.ErrVoidLookupLimitReached, "more than 2 of its lookups find nothing"},
-		{spf.ErrUnknownField, "it holds an unknown term"},
-		{spf.ErrInvalidIP, "ip4 or ip6 without an address"},
-		{spf.ErrInvalidMask, "a network of a wrong size"},
-	} {
-		if errors.Is(err, f.err) {
-			return f.words
-		}
-	}
-	return relay.Sanitize(err.Error())
 }
 
 func spfMissing(domain string, addrs []netip.Addr) Finding {
@@ -161,54 +133,4 @@ func spfTerms(addrs []netip.Addr) (terms string) {
 		terms += " ip" + version + ":" + a.String()
 	}
 	return terms
-}
-
-// spfLookups is what of the resolver SPF needs.
-type spfLookups interface {
-	LookupTXT(ctx context.Context, name string) (dns.Answer[string], error)
-	LookupAddrs(ctx context.Context, host, ip string) (dns.Answer[netip.Addr], error)
-	LookupMX(ctx context.Context, domain string) (dns.Answer[dns.MX], error)
-	LookupPTR(ctx context.Context, addr netip.Addr) (dns.Answer[string], error)
-}
-
-// spfDNS is our resolver as the library asks it.
-type spfDNS struct{ r spfLookups }
-
-func (d spfDNS) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	a, err := d.r.LookupTXT(ctx, name)
-	return a.Records, spfDNSError(err)
-}
-
-func (d spfDNS) LookupMX(ctx context.Context, name string) (all []*net.MX, _ error) {
-	a, err := d.r.LookupMX(ctx, name)
-	for _, m := range a.Records {
-		all = append(all, &net.MX{Host: m.Host})
-	}
-	return all, spfDNSError(err)
-}
-
-func (d spfDNS) LookupIPAddr(ctx context.Context, host string) (all []net.IPAddr, _ error) {
-	a, err := d.r.LookupAddrs(ctx, host, "both")
-	for _, addr := range a.Records {
-		all = append(all, net.IPAddr{IP: addr.Unmap().AsSlice()})
-	}
-	return all, spfDNSError(err)
-}
-
-func (d spfDNS) LookupAddr(ctx context.Context, addr string) ([]string, error) {
-	ip, err := netip.ParseAddr(addr)
-	if err != nil {
-		return nil, err
-	}
-	a, err := d.r.LookupPTR(ctx, ip)
-	return a.Records, spfDNSError(err)
-}
-
-// spfDNSError tells the library what it asks of an error: whether there is no
-// record, or whether there may be one later.
-func spfDNSError(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &net.DNSError{Err: err.Error(), IsTemporary: dns.Temporary(err), IsNotFound: !dns.Temporary(err)}
 }

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"dawk/relay"
@@ -32,29 +30,9 @@ func (s *Server) newHTTPServer() *http.Server {
 	mux.Handle("/v1/", s.apiHandler())
 	var handler http.Handler = mux
 	if a, ok := s.httpDoor.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() && s.cfg.HTTP.TLS == "off" {
-		handler = onlyOurNames(slices.Concat(s.cfg.HTTP.Names, []string{s.cfg.Hostname, "localhost"}), mux)
+		handler = httpapi.OnlyNames(slices.Concat(s.cfg.HTTP.Names, []string{s.cfg.Hostname, "localhost"}), s.log, mux)
 	}
 	return &http.Server{Handler: handler, MaxHeaderBytes: maxHTTPHeader, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
-}
-
-// onlyOurNames refuses requests for hosts that are not this one. They come from
-// the browser of somebody on this machine: a web page has let its own name point
-// here, and could read what needs no token (DNS rebinding). No page can do that
-// to an IP address.
-func onlyOurNames(names []string, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		host = strings.TrimSuffix(host, ".")
-		_, err := netip.ParseAddr(strings.Trim(host, "[]"))
-		if err != nil && host != "" && !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) }) {
-			sayJSON(http.StatusForbidden, "the request is for another host than this one: use localhost or the IP address, or list the name in [http] names").ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // HTTPAddr is where HTTP is served; "": nowhere.

@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"dawk/relay"
 	"dawk/relay/accept"
-	"dawk/relay/limits"
 	"dawk/relay/sendmail"
 	"dawk/relay/socket"
 	"dawk/relay/submission"
@@ -21,13 +19,8 @@ import (
 // they speak SMTP, and a folder for when the relay did not run.
 type localDoor struct {
 	socket    net.Listener        // nil: none
-	queue     *http.Server        // mailq's; nil: none
-	queueL    net.Listener        // its socket
+	mailq     *sendmail.MailqDoor // nil: none
 	collector *sendmail.Collector // nil: no folder
-	// Notices about files of each user that are no mail; only the collector
-	// uses them. They are bounded as bounce.limit bounds notices.
-	lost     limits.Windows[string]
-	mostLost int // 0: no limit
 }
 
 // listenLocal opens the socket and makes the folder.
@@ -50,7 +43,7 @@ func (s *Server) listenLocal() (err error) {
 		s.local.socket = l
 		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer, User: s.cfg.Program, Recipients: aliases.Recipients})
 		s.log.Info("listening", "socket", at.Socket, "for", "dawk sendmail")
-		if err := s.listenMailq(at.Socket); err != nil {
+		if s.local.mailq, err = sendmail.ListenMailq(at.Socket, s.adminHandler()); err != nil {
 			return err
 		}
 	}
@@ -61,12 +54,19 @@ func (s *Server) listenLocal() (err error) {
 		if err := sendmail.MakeDrop(at.Drop); err != nil {
 			return fmt.Errorf("sendmail.drop: %w", err)
 		}
-		limit := s.cfg.Notices()
-		s.local.mostLost, s.local.lost.Span, s.local.lost.Most = limit.Limit, limit.Span, 1000
-		s.local.collector = &sendmail.Collector{Dir: at.Drop, Accept: s.acceptDropped, Most: s.mostDropped, Aliases: aliases,
-			Tell: s.tellOfLost, Log: s.log}
+		s.local.collector = &sendmail.Collector{Dir: at.Drop, Accept: s.acceptDropped, Aliases: aliases, Tell: s.teller().Tell, Log: s.log,
+			Most: sendmail.MostRecipients(s.cfg.Limits.MaxRecipients, at.RecipientsPerHour, at.RecipientsPerDay)}
 	}
 	return nil
+}
+
+// teller tells of what the drop folder lost. Its notices are bounded as others.
+func (s *Server) teller() *sendmail.Teller {
+	notices := s.cfg.Notices()
+	notices.Bounce.SevenBit = s.converter.Can
+	return sendmail.NewTeller(sendmail.Teller{Letters: s.postmaster(), Bounce: notices.Bounce, Domain: s.localDomain(),
+		Limit: notices.Limit, Span: notices.Span, NextID: s.queue.NextID, Submit: s.submit, Log: s.log,
+		MaySend: func(who string, from relay.Path) bool { return s.cfg.Program(who).MaySend(from) }})
 }
 
 // localDomain is for the addresses of programs of this machine that have none.
@@ -78,17 +78,4 @@ func (s *Server) acceptDropped(ctx context.Context, m accept.Submission) (relay.
 	m.User = s.cfg.Program(m.Identity)
 	m.AddFrom, m.CompleteHeader = true, s.localDomain()
 	return s.submit(ctx, m)
-}
-
-// mostDropped is how many recipients a message of the drop folder may have.
-// What its sender may write to in an hour or a day would be enough to let it
-// pass at all; the half of it passes beside the sender's other mail.
-func (s *Server) mostDropped(string) int {
-	most := s.cfg.Limits.MaxRecipients
-	for _, quota := range []int{s.cfg.Sendmail.RecipientsPerHour, s.cfg.Sendmail.RecipientsPerDay} {
-		if half := max(1, quota/2); quota > 0 && (most == 0 || half < most) {
-			most = half
-		}
-	}
-	return most
 }

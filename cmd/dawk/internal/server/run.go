@@ -61,9 +61,8 @@ func (s *Server) closeDoors() error {
 	if s.local.socket != nil {
 		s.local.socket.Close()
 	}
-	if s.local.queue != nil {
-		s.local.queue.Close()
-		s.local.queueL.Close()
+	if s.local.mailq != nil {
+		s.local.mailq.Close()
 	}
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -120,8 +119,8 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 		running.Go(func() { login.Run(ctx, func() { s.transport.Release(route) }) })
 	}
 	running.Go(func() { s.socket.Serve(s.socketL) }) //nolint:errcheck // ends with the door
-	if s.local.queue != nil {
-		running.Go(func() { s.local.queue.Serve(s.local.queueL) }) //nolint:errcheck // ends with the door
+	if s.local.mailq != nil {
+		running.Go(s.local.mailq.Serve)
 	}
 	if s.http != nil {
 		running.Go(func() { s.httpDoor.Serve(s.http) }) //nolint:errcheck // ends with the door

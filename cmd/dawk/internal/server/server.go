@@ -27,10 +27,12 @@ import (
 	"dawk/relay/accept"
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
+	"dawk/relay/dkim"
 	"dawk/relay/history"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
 	"dawk/relay/postmaster"
+	"dawk/relay/sevenbit"
 	"dawk/relay/submission"
 	"dawk/relay/tlsrpt"
 )
@@ -65,7 +67,8 @@ type Server struct {
 	records    *history.Store // nil: none are kept
 	recent     *admin.History
 	observer   relay.Observers
-	signer     signer
+	signer     dkim.Mail
+	converter  sevenbit.Converter // of 8-bit content, for hosts that take none
 	resolver   *dns.Resolver
 	queue      *boltstore.Store
 	distrusted chan error // the queue no longer trusts its disk
@@ -95,7 +98,7 @@ type Server struct {
 // log could not take, for the metrics; nil: nobody counts. observers see every
 // event, after the log and the metrics.
 func New(cfg *config.Config, log *slog.Logger, lostLines func() uint64, observers ...relay.Observer) (*Server, error) {
-	s := &Server{cfg: cfg, log: log, lostLines: lostLines, began: time.Now(), distrusted: make(chan error, 1), recent: admin.NewHistory(admin.DefaultHistory)}
+	s := &Server{cfg: cfg, log: log, lostLines: lostLines, began: time.Now(), distrusted: make(chan error, 1)}
 	if !strings.Contains(cfg.Hostname, ".") {
 		log.Warn("hostname is no full name, and receivers refuse mail from such a host: set it to this machine's full name in DNS", "hostname", cfg.Hostname)
 	}
@@ -112,22 +115,29 @@ func (s *Server) open(observers []relay.Observer) (err error) {
 	}
 	s.closeLater(func() error { s.inherited.Close(); return nil })
 	s.metrics = newMetrics(s.cfg)
-	routing, err := newRouting(s.cfg, s.log)
+	way, err := s.openRouting()
 	if err != nil {
 		return err
 	}
 	// The queue comes before everything else on disk: it locks the directory.
-	if s.queue, err = openQueue(s.cfg, s.log, routing, s.metrics, s.distrusted); err != nil {
+	if s.queue, err = openQueue(s.cfg, s.log, way.routing, s.metrics, s.distrusted); err != nil {
 		return err
 	}
 	s.closeLater(s.closeQueue)
-	s.records = openHistory(s.cfg, s.log)
+	var records admin.Records // nil, and no nil *history.Store, where none are kept
+	if s.records = openHistory(s.cfg, s.log); s.records != nil {
+		records = s.records
+	}
+	s.recent = admin.NewHistory(admin.DefaultHistory, records)
 	s.devices = newDevices(s.cfg.Listeners)
 	s.letters = postmaster.NewHolds(s.postmaster(), time.Duration(s.cfg.Bounce.HeldNotice), s.log)
 	s.observer = s.observers(observers)
-	if s.signer, err = newSigner(s.cfg, s.log, routing); err != nil {
+	keys, err := dkim.Open(s.cfg.DKIMKeys(), s.log)
+	if err != nil {
 		return err
 	}
+	s.signer = dkim.Mail{Keys: keys, Destination: way.routing.Destination, Unsigned: s.cfg.Unsigned}
+	s.converter = sevenbit.Converter{Dir: s.cfg.DataDir, Owns: keys.Owns, Sign: keys.Sign}
 	if s.cfg.WantsUsers() {
 		if s.users, err = identity.Open(s.cfg.Users.File, s.log); err != nil {
 			return err
@@ -141,7 +151,7 @@ func (s *Server) open(observers []relay.Observer) (err error) {
 		s.letters.Observe(relay.Event{Kind: relay.EventIdentityHeld, Time: h.Since, Identity: h.Name, Rule: h.Rule})
 	}
 	s.holds = newHolds(s.observer)
-	if err := s.openTransport(); err != nil {
+	if err := s.openTransport(way); err != nil {
 		return err
 	}
 	s.openDispatcher()
@@ -160,20 +170,34 @@ func (s *Server) Close() (err error) {
 	return err
 }
 
-// newRouting is a transport that says where mail goes and does nothing: it has
-// no files and no hosts to log in at.
-func newRouting(cfg *config.Config, log *slog.Logger) (*mx.Transport, error) {
-	mc, err := cfg.MXConfig(log)
-	if err != nil {
-		return nil, err
-	}
-	if mc.Resolver, err = dns.NewResolver(cfg.ResolverConfig()); err != nil {
-		return nil, fmt.Errorf("dns: %w", err)
-	}
-	return mx.NewTransport(mc)
+// way is where mail goes, and what is known so far of the transport that will
+// take it there.
+type way struct {
+	routing *mx.Routing
+	cfg     mx.Config
 }
 
-func openQueue(cfg *config.Config, log *slog.Logger, routing *mx.Transport, m *metrics.Set, distrusted chan<- error) (*boltstore.Store, error) {
+// openRouting makes the resolver, the logins of routes, and of them the routing.
+// None of it opens a file.
+func (s *Server) openRouting() (w way, err error) {
+	rc := s.cfg.ResolverConfig()
+	rc.Log = s.log
+	if s.resolver, err = dns.NewResolver(rc); err != nil {
+		return w, fmt.Errorf("dns: %w", err)
+	}
+	if w.cfg, err = s.cfg.MXConfig(s.log); err != nil {
+		return w, err
+	}
+	w.cfg.Resolver = s.resolver
+	if s.logins, err = s.cfg.Logins(&w.cfg, s.log); err != nil {
+		return w, err
+	}
+	s.closeLater(func() error { s.logins.Close(); return nil })
+	w.routing, err = mx.NewRouting(w.cfg)
+	return w, err
+}
+
+func openQueue(cfg *config.Config, log *slog.Logger, routing *mx.Routing, m *metrics.Set, distrusted chan<- error) (*boltstore.Store, error) {
 	opt := cfg.QueueOptions(log)
 	opt.Destination, opt.CommitSeconds = routing.Destination, m.Commit
 	opt.Fatal = func(err error) { distrusted <- err }
@@ -204,7 +228,6 @@ func openHistory(cfg *config.Config, log *slog.Logger) *history.Store {
 // what a line tells has been counted by then.
 func (s *Server) observers(others []relay.Observer) (all relay.Observers) {
 	if s.records != nil {
-		s.recent.Behind(s.records)
 		all = append(all, s.records)
 	}
 	if s.devices != nil {
@@ -214,30 +237,23 @@ func (s *Server) observers(others []relay.Observer) (all relay.Observers) {
 	return append(all, others...)
 }
 
+// signAnew signs a message whose content was changed for a route.
+func (s *Server) signAnew(route string, m *relay.Message, content relay.Content) ([]byte, error) {
+	return s.signer.SignFor(mx.RoutePrefix+route, m, content)
+}
+
 func (s *Server) postmaster() postmaster.Letters {
 	return postmaster.Letters{Hostname: s.cfg.Hostname, To: s.cfg.PostmasterPath()}
 }
 
-// openTransport makes what delivers, with the logins of its routes.
-func (s *Server) openTransport() (err error) {
-	rc := s.cfg.ResolverConfig()
-	rc.Log = s.log
-	if s.resolver, err = dns.NewResolver(rc); err != nil {
-		return fmt.Errorf("dns: %w", err)
-	}
-	cfg, err := s.cfg.MXConfig(s.log)
-	if err != nil {
-		return err
-	}
-	cfg.Resolver, cfg.Own, cfg.OnHold = s.resolver, s.cfg.OwnAddresses(), s.holds.note
-	cfg.BudgetFile, cfg.Sign = filepath.Join(s.cfg.DataDir, "budgets.json"), s.signer.signAnew
-	cfg.SevenBit = s.signer.sevenBit
+// openTransport makes what delivers.
+func (s *Server) openTransport(w way) (err error) {
+	cfg := w.cfg
+	cfg.Own, cfg.OnHold = s.cfg.OwnAddresses(), s.holds.note
+	cfg.BudgetFile, cfg.Sign = filepath.Join(s.cfg.DataDir, "budgets.json"), s.signAnew
+	cfg.SevenBit = s.converter.Convert
 	cfg.PolicyDir, cfg.OnTLS = filepath.Join(s.cfg.DataDir, "mta-sts"), newTLSCount(s.metrics, s.counters)
-	if s.logins, err = s.cfg.Logins(&cfg, s.log); err != nil {
-		return err
-	}
-	s.closeLater(func() error { s.logins.Close(); return nil })
-	if s.transport, err = mx.NewTransport(cfg); err != nil {
+	if s.transport, err = w.routing.Transport(cfg); err != nil {
 		return err
 	}
 	s.closeLater(s.transport.Close)
@@ -255,7 +271,7 @@ func (s *Server) openDispatcher() {
 	if s.users != nil {
 		cfg.Limits.Priority = s.users.Priority
 	}
-	cfg.Notices.Sign, cfg.Notices.Bounce.SevenBit = s.signer.sign, s.signer.hasSevenBit
+	cfg.Notices.Sign, cfg.Notices.Bounce.SevenBit = s.signer.Sign, s.converter.Can
 	cfg.Notices.Short = func() bool { return s.queue.Room() != nil }
 	s.dispatcher = delivery.New(cfg, s.queue, s.transport, s.observer)
 }
@@ -263,7 +279,7 @@ func (s *Server) openDispatcher() {
 // openSMTP makes the rules of acceptance and the SMTP server.
 func (s *Server) openSMTP() (err error) {
 	rules := s.cfg.AcceptorConfig(s.log)
-	rules.Sign, rules.Ledger, rules.Refuses = s.signer.sign, s.ledger, s.transport.Refuses
+	rules.Sign, rules.Ledger, rules.Refuses = s.signer.Sign, s.ledger, s.transport.Refuses
 	if s.acceptor, err = accept.New(rules, s.queue, s.observer); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package server
+package sendmail
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"dawk/relay/sendmail"
 	"dawk/relay/socket"
 )
 
@@ -17,18 +16,33 @@ import (
 // connections is in the way of other mailq's, and of nobody's mail.
 const maxMailq = 8
 
-// listenMailq opens the socket of mailq for those who may not use the command
+// MailqDoor is the socket of mailq for those who may not use the command
 // socket. It shows each user the mail that he has handed in, and nothing else.
-func (s *Server) listenMailq(submit string) error {
-	l, err := socket.Listen(sendmail.QueueSocket(submit), 0o666, "mailq's socket", "sendmail.socket")
+type MailqDoor struct {
+	l      net.Listener
+	server *http.Server
+}
+
+// ListenMailq opens the door beside the socket submit; all is what serves the
+// list of all mail.
+func ListenMailq(submit string, all http.Handler) (*MailqDoor, error) {
+	l, err := socket.Listen(QueueSocket(submit), 0o666, "mailq's socket", "sendmail.socket")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.local.queueL = mailqListener{l, make(chan struct{}, maxMailq)}
-	s.local.queue = &http.Server{Handler: ownQueue(s.adminHandler()), ConnContext: withPeer,
-		ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 4 << 10}
-	s.local.queue.SetKeepAlivesEnabled(false)
-	return nil
+	d := &MailqDoor{mailqListener{l, make(chan struct{}, maxMailq)},
+		&http.Server{Handler: ownQueue(all), ConnContext: withPeer, ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 4 << 10}}
+	d.server.SetKeepAlivesEnabled(false)
+	return d, nil
+}
+
+// Serve answers until Close.
+func (d *MailqDoor) Serve() { d.server.Serve(d.l) } //nolint:errcheck // it says that the door is closed
+
+// Close ends Serve, if it has begun, and every connection.
+func (d *MailqDoor) Close() {
+	d.server.Close()
+	d.l.Close()
 }
 
 // mailqListener accepts programs of this machine, a few at once, and learns who
@@ -52,7 +66,7 @@ func (l mailqListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		who, err := sendmail.Peer(c)
+		who, err := Peer(c)
 		if err != nil {
 			c.Close()
 			continue

@@ -1,85 +1,106 @@
-package server
+package sendmail
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"dawk/bounce"
 	"dawk/relay"
 	"dawk/relay/accept"
-	"dawk/relay/sendmail"
+	"dawk/relay/limits"
+	"dawk/relay/postmaster"
 )
 
-// tellOfLost sends a notice about a file of the drop folder that will never be
+// Teller tells of what the drop folder lost. Only one Collector uses it.
+type Teller struct {
+	Letters postmaster.Letters
+	Bounce  bounce.Config
+	Domain  string        // for the addresses of programs of this machine that have none
+	Limit   int           // notices about files of one user in Span; 0: no limit
+	Span    time.Duration // likewise
+	MaySend func(identity string, from relay.Path) bool
+	NextID  func() relay.QueueID
+	Submit  func(context.Context, accept.Submission) (relay.QueueID, error)
+	Log     *slog.Logger
+
+	told limits.Windows[string] // by user
+}
+
+// NewTeller makes a Teller that remembers at most a thousand users.
+func NewTeller(t Teller) *Teller {
+	t.told = limits.Windows[string]{Span: t.Span, Most: 1000}
+	return &t
+}
+
+// Tell sends a notice about a file of the drop folder that will never be
 // sent, or about recipients that a message was not taken for: sendmail ended
 // with success, so somebody counts on it. The sender hears of it as of any
 // message that failed; without one, or if the file is no mail at all, the
 // postmaster does. An error is temporary.
-func (s *Server) tellOfLost(ctx context.Context, l *sendmail.Lost) error {
+func (t *Teller) Tell(ctx context.Context, l *Lost) error {
 	now := time.Now()
-	if s.local.mostLost > 0 && s.local.lost.Add(l.Owner, now) > s.local.mostLost {
-		return sendmail.ErrLater
+	if t.Limit > 0 && t.told.Add(l.Owner, now) > t.Limit {
+		return ErrLater
 	}
-	tell := s.lostFile
+	tell := t.lostFile
 	if l.Submission != nil {
-		tell = s.lostMail
+		tell = t.lostMail
 	}
 	notice := tell(l, now)
 	if notice == nil {
-		s.log.Error("nobody is told of a file in the drop folder that cannot be sent: it has no sender who wants to know, and no postmaster is configured", "file", l.File, "identity", l.Owner)
+		t.Log.Error("nobody is told of a file in the drop folder that cannot be sent: it has no sender who wants to know, and no postmaster is configured", "file", l.File, "identity", l.Owner)
 		return nil
 	}
 	to := notice.Message.Recipients[0].Path
-	id, err := s.submit(ctx, accept.Submission{Envelope: notice.Message.Envelope, Content: bytes.NewReader(notice.Content),
+	id, err := t.Submit(ctx, accept.Submission{Envelope: notice.Message.Envelope, Content: bytes.NewReader(notice.Content),
 		Submitter: accept.Submitter{Identity: bounce.Identity, Listener: "drop", Protocol: "ESMTP"}})
 	switch {
 	case err != nil && accept.RefusalOf(err).Permanent():
-		s.log.Error("the notice about a file in the drop folder that cannot be sent was refused", "file", l.File, "to", to, "err", err)
+		t.Log.Error("the notice about a file in the drop folder that cannot be sent was refused", "file", l.File, "to", to, "err", err)
 	case err != nil:
 		return err
 	default:
-		s.log.Info("notice sent about a file in the drop folder", "file", l.File, "to", to, "id", id)
+		t.Log.Info("notice sent about a file in the drop folder", "file", l.File, "to", to, "id", id)
 	}
 	return nil
 }
 
 // lostMail is the notice about a message that the rules refused, or about some
 // of its recipients; nil if there is nobody to tell.
-func (s *Server) lostMail(l *sendmail.Lost, now time.Time) *relay.Notice {
-	cfg := s.cfg.Notices().Bounce
-	cfg.SevenBit = s.signer.hasSevenBit
-	m := &relay.Message{ID: s.queue.NextID(), Envelope: l.Envelope, Arrival: now, Identity: l.Identity}
+func (t *Teller) lostMail(l *Lost, now time.Time) *relay.Notice {
+	m := &relay.Message{ID: t.NextID(), Envelope: l.Envelope, Arrival: now, Identity: l.Identity}
 	m.Size = l.Message.Size()
-	replies := s.whyLost(m, l)
-	if !s.cfg.Program(l.Identity).MaySend(m.From) || m.From.IsNull() && len(l.Unserved) > 0 {
+	replies := t.whyLost(m, l)
+	if !t.MaySend(l.Identity, m.From) || m.From.IsNull() && len(l.Unserved) > 0 {
 		// A notice to an address that is not the user's would be mail that
 		// its owner never asked for.
-		m.From = sendmail.Own(l.Identity, s.localDomain())
+		m.From = Own(l.Identity, t.Domain)
 	}
-	report := bounce.Report{Kind: bounce.KindFailed, ID: s.queue.NextID(), Message: m, Now: now, Content: l.Message}
+	report := bounce.Report{Kind: bounce.KindFailed, ID: t.NextID(), Message: m, Now: now, Content: l.Message}
 	for i := range m.Recipients {
 		report.Outcomes = append(report.Outcomes, relay.Outcome{Recipient: i, Action: relay.ActionFailed, Reply: replies[i]})
 	}
-	wanted := bounce.Wanted(cfg, m, report.Outcomes, bounce.Situation{})
+	wanted := bounce.Wanted(t.Bounce, m, report.Outcomes, bounce.Situation{})
 	if len(wanted.Notices) == 0 {
 		return nil // NOTIFY=NEVER, or nobody
 	}
 	report.Kind, report.Outcomes = wanted.Notices[0].Kind, wanted.Notices[0].Outcomes
-	notice, err := bounce.Compose(cfg, report)
+	notice, err := bounce.Compose(t.Bounce, report)
 	if err != nil {
-		s.log.Error("a notice about a drop file could not be written", "file", l.File, "err", err)
-		return s.lostFile(l, now)
+		t.Log.Error("a notice about a drop file could not be written", "file", l.File, "err", err)
+		return t.lostFile(l, now)
 	}
 	return &notice
 }
 
 // whyLost are the reasons for each recipient of m, to which it adds those that
 // could not be addressed.
-func (s *Server) whyLost(m *relay.Message, l *sendmail.Lost) []relay.Reply {
+func (t *Teller) whyLost(m *relay.Message, l *Lost) []relay.Reply {
 	reply := relay.Reply{Status: relay.Status{Class: 5, Subject: 6}}
 	var refused *accept.Refusal
 	if errors.As(l.Why, &refused) {
@@ -93,7 +114,7 @@ func (s *Server) whyLost(m *relay.Message, l *sendmail.Lost) []relay.Reply {
 		p, err := relay.ParsePath(u.Text)
 		for _, local := range []string{u.Text, relay.ClipTo(u.Text, 16), "unreadable"} {
 			if err != nil || p.Domain() == "" {
-				p, err = relay.NewPath(local, s.localDomain())
+				p, err = relay.NewPath(local, t.Domain)
 			}
 		}
 		to := relay.Recipient{Path: p, ORcpt: relay.ORcpt{Type: "rfc822", Addr: u.Text}}
@@ -108,14 +129,13 @@ func (s *Server) whyLost(m *relay.Message, l *sendmail.Lost) []relay.Reply {
 }
 
 // lostFile tells the postmaster of a file that is no mail; nil without one.
-func (s *Server) lostFile(l *sendmail.Lost, _ time.Time) *relay.Notice {
-	letters := s.postmaster()
-	if letters.To.IsNull() {
+func (t *Teller) lostFile(l *Lost, _ time.Time) *relay.Notice {
+	if t.Letters.To.IsNull() {
 		return nil
 	}
-	n := letters.Write("A file in the drop folder cannot be sent",
+	n := t.Letters.Write("A file in the drop folder cannot be sent",
 		fmt.Sprintf("This is the mail relay %s.\r\n\r\nA file was left in the drop folder of `dawk sendmail` that is not sent:\r\n%s.\r\n\r\n"+
 			"File: %s\r\nLeft by: %s\r\nKept in: %s\r\n\r\nNothing was deleted. If it is mail, ask whoever left it to send it again.\r\n",
-			s.cfg.Hostname, relay.Sanitize(l.Why.Error()), l.File, l.Owner, l.Aside))
+			t.Letters.Hostname, relay.Sanitize(l.Why.Error()), l.File, l.Owner, l.Aside))
 	return &n
 }
