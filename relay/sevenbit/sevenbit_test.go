@@ -187,7 +187,10 @@ func TestSignedAgain(t *testing.T) {
 			t.Errorf("the end: %q", got[len(got)-30:])
 		}
 	}
-	c.Sign = func(*relay.Message, relay.Content) ([]byte, error) { t.Error("signed, though it was not"); return nil, nil }
+	c.Sign = func(*relay.Message, relay.Content) ([]byte, error) {
+		t.Error("signed, though it was not")
+		return nil, nil
+	}
 	if _, err := convert(t, c, "From: a@ours.test\r\n\r\nCafé\r\n"); err != nil {
 		t.Error(err)
 	}
