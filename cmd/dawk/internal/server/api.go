@@ -26,7 +26,7 @@ func (s *Server) apiHandler() http.Handler {
 	switch {
 	case !s.cfg.APIOffered():
 		s.log.Info("no mail is taken over HTTP: the address is no loopback address, and there is no TLS; [http] tls = \"implicit\" changes that")
-		return httpapi.Refusal(http.StatusForbidden, "mail is not taken over HTTP on this address")
+		return httpapi.Refusal(http.StatusForbidden, "mail is not taken over HTTP on this address without TLS")
 	case s.users == nil:
 		s.log.Info("no mail is taken over HTTP: there are no users; dawk user add NAME, dawk user token NAME, and a restart change that")
 		return httpapi.Refusal(http.StatusServiceUnavailable, "mail is not taken over HTTP here")
