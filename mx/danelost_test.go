@@ -4,9 +4,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"dawk/mx"
+	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 )
 
@@ -104,5 +108,48 @@ func TestDANEByAnAliasDelivers(t *testing.T) {
 		if res := w.deliver(task(t, letter, "x@b.test")); !res.Replies[0].Positive() || res.TLSPolicy != "dane" || res.TLSLevel != "verified" {
 			t.Errorf("%s: %+v", name, res)
 		}
+	}
+}
+
+// TestDANEInDoubt: where a trusted name server takes EDNS for other names only, and
+// so nobody knows what is signed, TLSA records that are there are not passed over,
+// and mail for hosts without goes out.
+func TestDANEInDoubt(t *testing.T) {
+	cfg, ca := certified(t, "mx.b.test")
+	records := "_PORT._tcp.mx.b.test. " + tlsa(t, 3, 1, 1, der(ca)) // of another certificate
+	for _, c := range []struct {
+		name, records string
+		silent        []string // names whose questions with EDNS are dropped
+		sent          bool
+	}{
+		{"the MX records", records, []string{"b.test"}, false},
+		{"the addresses", records, []string{"mx.b.test"}, false},
+		{"the TLSA records", records, []string{"_PORT._tcp.mx.b.test"}, false},
+		{"all of them", records, []string{"b.test", "mx.b.test", "_PORT._tcp.mx.b.test"}, false},
+		{"all of them, and there is no TLSA record", "", []string{"b.test", "mx.b.test", "_PORT._tcp.mx.b.test"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDNS(t, zone)
+			w := newWorld(t, cfg, func(m *mx.Config) {
+				r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Timeout: 100 * time.Millisecond})
+				if err != nil {
+					t.Fatal(err)
+				}
+				m.Resolver, m.DANE, m.RootCAs = r, true, ca.Pool()
+			})
+			port := strconv.Itoa(w.srv.Port())
+			if err := d.Set(zone + strings.ReplaceAll(c.records, "PORT", port)); err != nil {
+				t.Fatal(err)
+			}
+			d.Authentic(true)
+			for _, name := range c.silent {
+				d.Fault(strings.ReplaceAll(name, "PORT", port), "", mxtest.DropsEDNS)
+			}
+			for range 2 {
+				if res := w.deliver(task(t, letter, "x@b.test")); c.sent != res.Replies[0].Positive() || !c.sent && (!deferred(res) || said(w.srv, "MAIL")) {
+					t.Errorf("%+v", res)
+				}
+			}
+		})
 	}
 }

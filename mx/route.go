@@ -62,6 +62,7 @@ type host struct {
 	err      error
 
 	domain string // whose MX it is, when the way from there to the name is secure (DNSSEC); else ""
+	doubt  string // whose MX it is, when nobody knows whether the way is secure; else ""
 	dane   *tlspolicy.DANE
 
 	alias  string // the name that its addresses stand at, if another
@@ -148,7 +149,7 @@ func (t *Transport) mxHosts(ctx context.Context, domain, ip string) ([]*host, re
 	switch {
 	case err == nil:
 	case errors.As(err, &dnsErr) && dnsErr.Trouble == dns.NoData:
-		return []*host{{name: domain, port: uint16(t.cfg.Port), ip: ip, domain: ifSecure(domain, dnsErr.Secure)}}, relay.Reply{}
+		return []*host{{name: domain, port: uint16(t.cfg.Port), ip: ip, domain: named(domain, dnsErr.Secure), doubt: named(domain, dnsErr.Doubt)}}, relay.Reply{}
 	case errors.As(err, &dnsErr) && dnsErr.Trouble == dns.NXDomain:
 		return t.denied(ctx, domain, ip, dnsErr.Secure)
 	default: // a failed lookup never means "no MX"
@@ -172,7 +173,7 @@ func (t *Transport) mxHosts(ctx context.Context, domain, ip string) ([]*host, re
 		if slices.ContainsFunc(hosts, func(h *host) bool { return h.name == m.Host }) {
 			continue
 		}
-		h := &host{name: m.Host, port: uint16(t.cfg.Port), rank: int(m.Preference), ip: ip, domain: ifSecure(domain, answer.Secure)}
+		h := &host{name: m.Host, port: uint16(t.cfg.Port), rank: int(m.Preference), ip: ip, domain: named(domain, answer.Secure), doubt: named(domain, answer.Doubt)}
 		if _, err := netip.ParseAddr(m.Host); err == nil { // RFC 1035 §3.3.9: a name it must be
 			h.err = &dns.Error{Name: m.Host, Type: "A", Trouble: dns.NXDomain, Detail: "an address where a name belongs"}
 		}
@@ -216,13 +217,13 @@ func (t *Transport) resolveHost(ctx context.Context, h *host) {
 	if answer.Name != h.name {
 		h.alias = answer.Name
 	}
-	if err == nil && t.cfg.DANE && h.domain != "" {
-		h.dane = tlspolicy.LookupDANE(ctx, t.secured, h.name, h.port, h.domain, answer)
+	if of := cmp.Or(h.domain, h.doubt); err == nil && t.cfg.DANE && of != "" {
+		h.dane = tlspolicy.LookupDANE(ctx, t.secured, h.name, h.port, of, answer)
 	}
 }
 
-func ifSecure(domain string, secure bool) string {
-	if secure {
+func named(domain string, so bool) string {
+	if so {
 		return domain
 	}
 	return ""

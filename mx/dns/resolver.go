@@ -105,6 +105,7 @@ type Answer[T any] struct {
 	Records []T
 	Secure  bool   // DNSSEC: AD from a trusted server, for the whole chain
 	Mixed   bool   // of addresses: those of one family alone are Secure
+	Doubt   bool   // a trusted server could not say whether it is Secure
 	Name    string // of the records, after CNAMEs; lower case, no final dot
 	TTL     time.Duration
 }
@@ -142,6 +143,7 @@ type Error struct {
 	Name, Type string
 	Trouble    Trouble
 	Secure     bool   // of NXDOMAIN and NODATA
+	Doubt      bool   // likewise: as in Answer
 	Detail     string // more for people; may be ""
 }
 
@@ -174,6 +176,7 @@ type result struct {
 	texts  []string // TXT, or names of PTR and CNAME
 	tlsa   []TLSA
 	secure bool
+	doubt  bool // see Answer
 	open   bool // err is NoData, and the answer ends with an alias without a word about its target
 	ttl    time.Duration
 	err    *Error
@@ -213,13 +216,13 @@ func (r *Resolver) LookupAddrs(ctx context.Context, host, ip string) (Answer[net
 		}
 		return Answer[netip.Addr]{}, err4
 	case err6 != nil:
-		res6 = result{secure: res4.secure, name: res4.name, ttl: res4.ttl}
+		res6 = result{secure: res4.secure, doubt: res4.doubt, name: res4.name, ttl: res4.ttl}
 	case err4 != nil:
-		res4 = result{secure: res6.secure, name: res6.name, ttl: res6.ttl}
+		res4 = result{secure: res6.secure, doubt: res6.doubt, name: res6.name, ttl: res6.ttl}
 	}
 	all := answerOf(res4, interleave(shuffled(res6.addrs), shuffled(res4.addrs)))
 	all.Secure, all.TTL = res6.secure && res4.secure, min(res6.ttl, res4.ttl)
-	all.Mixed = res6.secure != res4.secure
+	all.Mixed, all.Doubt = res6.secure != res4.secure, res6.doubt || res4.doubt
 	return all, nil
 }
 
@@ -270,7 +273,7 @@ func (r *Resolver) LookupTLSA(ctx context.Context, host string, port uint16) (An
 }
 
 func answerOf[T any](r result, records []T) Answer[T] {
-	return Answer[T]{Records: records, Secure: r.secure, Name: r.name, TTL: r.ttl}
+	return Answer[T]{Records: records, Secure: r.secure, Doubt: r.doubt, Name: r.name, TTL: r.ttl}
 }
 
 // lookup answers from the cache, or joins or starts a question on the wire.
@@ -317,8 +320,9 @@ func (r *Resolver) resolve(ctx context.Context, q question) result {
 		next := r.ask(ctx, question{res.name, q.typ})
 		next.ttl = min(next.ttl, res.ttl)
 		next.secure = next.secure && res.err.Secure
+		next.doubt = next.doubt || res.doubt
 		if next.err != nil {
-			next.err.Secure = next.err.Secure && res.err.Secure
+			next.err.Secure, next.err.Doubt = next.err.Secure && res.err.Secure, next.doubt
 		}
 		res = next
 	}

@@ -65,7 +65,7 @@ func (r *Resolver) try(ctx context.Context, q question, server string, again boo
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*r.timeout) // twice UDP, then TCP
 	defer cancel()
-	reply, err := r.converse(ctx, q, server, again)
+	reply, doubt, err := r.converse(ctx, q, server, again)
 	switch {
 	case err != nil:
 		return fail(Timeout, "%s: %v", server, err)
@@ -77,7 +77,11 @@ func (r *Resolver) try(ctx context.Context, q question, server string, again boo
 		// Read as NODATA it would bounce mail for a mistake of the resolver.
 		return fail(ServFail, "%s does not resolve, it only refers to other servers", server)
 	case reply.Rcode == dns.RcodeNameError || reply.Rcode == dns.RcodeSuccess:
-		return r.read(q, reply)
+		res := r.read(q, reply)
+		if res.doubt = doubt; res.err != nil {
+			res.err.Doubt = doubt
+		}
+		return res
 	}
 	return fail(ServFail, "%s: %s", server, dns.RcodeToString[reply.Rcode])
 }
@@ -87,38 +91,42 @@ func (r *Resolver) try(ctx context.Context, q question, server string, again boo
 //
 // A resolver may set the AD bit in answers with EDNS0 only, and whoever slows it
 // down can make it look as if it dropped such questions: DANE would be lost. So a
-// trusted server that answers without EDNS0 and without the AD bit is asked with
-// EDNS0 once more. By now it knows the answer, and nobody can hold that up. If it
-// keeps silent even so, it is asked for the root, which each resolver knows: one
-// that answers that with EDNS0 is slow, and what it says without is not believed.
-func (r *Resolver) converse(ctx context.Context, q question, server string, again bool) (*dns.Msg, error) {
+// trusted server that answers without EDNS0 and without the AD bit is asked for
+// the root, which each resolver knows, with EDNS0. If it keeps silent it takes no
+// EDNS0, and can know nothing of DNSSEC. Else it is asked the question with EDNS0
+// once more: by now it knows the answer. One that keeps silent to that is in
+// doubt: nobody knows whether its answer is signed.
+func (r *Resolver) converse(ctx context.Context, q question, server string, again bool) (reply *dns.Msg, doubt bool, err error) {
 	plain := r.manners.plain(server)
 	if !plain && !again {
 		reply, err := r.withEDNS(ctx, q, server)
 		if !errors.Is(err, errEDNS) {
-			return reply, err
+			return reply, false, err
 		}
-		reply, err = r.exchange(ctx, server, q, false)
-		if err == nil && !r.Trusted() { // a trusted one may have meant this question alone
-			r.manners.learn(server, false)
-		}
-		return reply, err
 	}
-	reply, err := r.exchange(ctx, server, q, false)
+	reply, err = r.exchange(ctx, server, q, false)
 	if err != nil || plain {
-		return reply, err
+		return reply, false, err
 	}
-	if r.Trusted() && !reply.AuthenticatedData {
+	if doubt = r.Trusted() && !reply.AuthenticatedData; doubt {
+		_, err := r.withEDNS(ctx, question{"", dns.TypeNS}, server)
+		doubt = err == nil
+	}
+	switch {
+	case doubt && again:
+		ctx, cancel := context.WithTimeout(ctx, min(r.timeout, knownAnswer))
+		defer cancel()
 		if full, err := r.withEDNS(ctx, q, server); err == nil {
-			return full, nil
+			return full, false, nil
 		}
-		if _, err := r.withEDNS(ctx, question{"", dns.TypeNS}, server); err == nil {
-			return nil, errors.New("it answers other questions with EDNS0, and this one only without, and without the AD bit")
-		}
+	case !doubt && (again || !r.Trusted()): // a trusted one may have refused this question alone
+		r.manners.learn(server, false)
 	}
-	r.manners.learn(server, false)
-	return reply, nil
+	return reply, doubt, nil
 }
+
+// knownAnswer is how long a resolver may take that has just given the answer.
+const knownAnswer = time.Second
 
 // withEDNS asks with EDNS0; errEDNS: the server did not take it.
 func (r *Resolver) withEDNS(ctx context.Context, q question, server string) (*dns.Msg, error) {
@@ -140,10 +148,12 @@ func noEDNS(m *dns.Msg) bool {
 	return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented || m.Rcode == dns.RcodeBadVers
 }
 
-// failsWithEDNS says whether a server may have failed a query for its EDNS0: one
-// that speaks it says so in its answer (RFC 6891 §6.1.1).
+// failsWithEDNS says whether a server may have failed a query for its EDNS0, or
+// left out for it what it knows: one that speaks it says so in its answer (RFC
+// 6891 §6.1.1).
 func failsWithEDNS(m *dns.Msg) bool {
-	return (m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused) && m.IsEdns0() == nil
+	fails := m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused
+	return (fails || len(m.Answer)+len(m.Ns) == 0) && m.IsEdns0() == nil
 }
 
 // referral says whether a server that is no resolver named others to ask.

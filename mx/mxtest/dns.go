@@ -47,8 +47,8 @@ const (
 	EmptyReply Fault = "empty"     // NOERROR without records
 	Lame       Fault = "lame"      // the same, without recursion
 	StrayOPT   Fault = "opt"       // the pseudo-record of EDNS0 is the answer, and no other record
-	DropsEDNS  Fault = "dropsedns" // no answer to queries with EDNS0
-	FailsEDNS  Fault = "failsedns" // SERVFAIL without EDNS0 to queries with it
+	DropsEDNS  Fault = "dropsedns" // no answer to queries with EDNS0, and no AD bit without
+	FailsEDNS  Fault = "failsedns" // SERVFAIL without EDNS0 to queries with it, and no AD bit without
 	BareAD     Fault = "baread"    // the AD bit only in answers with EDNS0
 	Cut        Fault = "cut"       // truncated over UDP, and no answer over TCP
 	OpenAlias  Fault = "openalias" // the first alias alone, without a word about its target
@@ -297,7 +297,7 @@ func (d *DNS) answer(req *dns.Msg, overUDP bool) (m *dns.Msg, before []*dns.Msg)
 	d.resolve(m, q)
 	m.AuthenticatedData = d.authentic && d.signed(m, q) && (req.AuthenticatedData || edns != nil && edns.Do())
 	switch fault {
-	case BareAD:
+	case BareAD, DropsEDNS, FailsEDNS:
 		m.AuthenticatedData = m.AuthenticatedData && edns != nil
 	case OpenAlias:
 		m.Answer, m.Ns = m.Answer[:min(1, len(m.Answer))], nil

@@ -121,7 +121,8 @@ func (d *DANE) Fingerprint() string {
 
 // LookupDANE looks the records of an MX host up, on a port; nil: there are none
 // that count. domain is the one whose MX it is, by DNSSEC; addrs is the answer
-// that the host's addresses came from.
+// that the host's addresses came from. Where a name server was in doubt the records
+// are looked up all the same.
 func LookupDANE(ctx context.Context, from SecuredLookup, host string, port uint16, domain string, addrs dns.Answer[netip.Addr]) *DANE {
 	names, err := daneBases(ctx, from, host, addrs)
 	if err != nil {
@@ -135,6 +136,8 @@ func LookupDANE(ctx context.Context, from SecuredLookup, host string, port uint1
 			continue
 		case err != nil:
 			return &DANE{Base: base, Err: err}
+		case answer.Doubt: // they count, or they do not: whoever slows DNS down must not win by it
+			return &DANE{Base: base, Err: errDoubt}
 		case !answer.Secure: // an unsigned delegation below: as good as no record
 			continue
 		}
@@ -151,7 +154,7 @@ func LookupDANE(ctx context.Context, from SecuredLookup, host string, port uint1
 func daneBases(ctx context.Context, from SecuredLookup, host string, addrs dns.Answer[netip.Addr]) ([]string, error) {
 	alias := addrs.Name != "" && addrs.Name != host
 	switch {
-	case addrs.Secure || addrs.Mixed:
+	case addrs.Secure || addrs.Mixed || addrs.Doubt:
 		if alias {
 			return []string{addrs.Name, host}, nil
 		}
@@ -165,11 +168,14 @@ func daneBases(ctx context.Context, from SecuredLookup, host string, addrs dns.A
 	switch {
 	case dns.Temporary(err):
 		return nil, err
-	case err != nil || !link.Secure:
+	case err != nil || !link.Secure && !link.Doubt:
 		return nil, nil
 	}
 	return []string{host}, nil
 }
+
+// errDoubt: nobody knows whether the records are signed.
+var errDoubt = errors.New("the name server does not answer with EDNS0, and without nobody knows whether the records are signed")
 
 // ErrNoTLSA: the certificate is none of those that DNS names.
 var ErrNoTLSA = errors.New("no TLSA record matches the certificate")
