@@ -18,26 +18,21 @@ type node[T any] struct {
 func (r *ring[T]) empty() bool { return r.first == nil }
 
 // join puts who at the end, by a node that is in no ring.
-func (r *ring[T]) join(s *node[T], who T) {
-	*s = node[T]{who: who, queued: true, before: r.last}
-	if r.last != nil {
-		r.last.after = s
+func (r *ring[T]) join(s *node[T], who T) { r.insert(s, who, r.last) }
+
+// insert puts who behind another node of the ring; nil: at the front.
+func (r *ring[T]) insert(s *node[T], who T, before *node[T]) {
+	*s = node[T]{who: who, queued: true, before: before, after: r.first}
+	if before != nil {
+		s.after, before.after = before.after, s
 	} else {
 		r.first = s
 	}
-	r.last = s
-	r.n++
-}
-
-// rejoin puts who at the front.
-func (r *ring[T]) rejoin(s *node[T], who T) {
-	*s = node[T]{who: who, queued: true, after: r.first}
-	if r.first != nil {
-		r.first.before = s
+	if s.after != nil {
+		s.after.before = s
 	} else {
 		r.last = s
 	}
-	r.first = s
 	r.n++
 }
 

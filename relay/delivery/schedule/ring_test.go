@@ -20,9 +20,9 @@ func TestRing(t *testing.T) {
 					want = append(want, i)
 				}
 			},
-			"rejoin": func(t *rapid.T) {
+			"at the front": func(t *rapid.T) {
 				if i := rapid.IntRange(0, len(nodes)-1).Draw(t, "who"); !nodes[i].queued {
-					r.rejoin(&nodes[i], i)
+					r.insert(&nodes[i], i, nil)
 					want = slices.Insert(want, 0, i)
 				}
 			},

@@ -28,6 +28,7 @@ type Schedule struct {
 	identities  map[uint32]*identity // of those
 	priorities  [relay.Priorities]priority
 	standing    int             // identities in their rings
+	turn        uint64          // how many turns there were
 	overdue     ring[*provider] // those with a backlog that was skipped too often
 	flying      map[Ref]*Slot   // attempts
 	woken       map[Ref]bool    // entries in placeTaken: see WakeAll

@@ -21,6 +21,7 @@ import "dawk/relay"
 type identity struct {
 	num   uint32 // of its name
 	rank  relay.Priority
+	since uint64      // Schedule.turn of its last turn, or when it came
 	slots int         // attempts that may hold a connection
 	flows int         // that are its own
 	turns ring[*flow] // those that are eligible
@@ -51,10 +52,13 @@ const onePart = 8
 // part is so much of n: at least one.
 func part(n, of int) int { return max(1, n/of) }
 
+// half is rounded up: two halves are the whole.
+func half(n int) int { return (n + 1) / 2 }
+
 func (s *Schedule) identityOf(num uint32) *identity {
 	i := s.identities[num]
 	if i == nil {
-		i = &identity{num: num, rank: s.limits.Priority(s.idents.names[num])}
+		i = &identity{num: num, rank: s.limits.Priority(s.idents.names[num]), since: s.turn}
 		s.identities[num] = i
 	}
 	return i
@@ -125,7 +129,7 @@ func (s *Schedule) admitFlows(p *provider) {
 		for !p.open() && !l.eligible.empty() {
 			h := l.eligible.last.who
 			s.retract(h)
-			l.waiting.rejoin(&h.place, h)
+			l.waiting.insert(&h.place, h, nil)
 		}
 		for p.open() && !l.waiting.empty() && l.eligible.n < p.width()-p.slots+l.bypassed {
 			h := l.waiting.first.who
@@ -155,12 +159,19 @@ func (p *provider) overdue() *backlog {
 	return nil
 }
 
-// stand puts i at the end of the ring of its priority.
+// stand puts i into the ring of its priority: at the end, but for those who had a
+// turn since its last one. So whoever had to leave the ring loses nothing by it.
 func (s *Schedule) stand(i *identity) {
-	if !i.node.queued && !i.turns.empty() {
-		s.of(i).turns.join(&i.node, i)
-		s.standing++
+	if i.node.queued || i.turns.empty() {
+		return
 	}
+	ring := &s.of(i).turns
+	before := ring.last
+	for before != nil && before.who.since > i.since {
+		before = before.before
+	}
+	ring.insert(&i.node, i, before)
+	s.standing++
 }
 
 // park withdraws all lanes of d, or offers them again, as it may have a turn.
@@ -209,6 +220,8 @@ func (s *Schedule) give(h *flow, now int64) *Slot {
 	d.slots++ // before Pull, which forgets a destination that is idle
 	p.slots++
 	i.slots++
+	s.turn++
+	i.since = s.turn
 	s.of(i).slots++
 	s.slots++
 	p.messages.take(now, 1)
@@ -318,9 +331,9 @@ func (s *Schedule) mostOf(i *identity, strict bool) int {
 	}
 	switch i.rank {
 	case relay.PriorityHigh:
-		return min(most, part(s.most, 4))
+		return min(most, half(part(s.most, 2)))
 	case relay.PriorityBulk:
-		return min(most, part(s.most, 2*onePart))
+		return min(most, half(part(s.most, onePart)))
 	}
 	return most
 }

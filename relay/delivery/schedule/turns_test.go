@@ -180,3 +180,47 @@ func TestNobodyStarvesAnybody(t *testing.T) {
 		}
 	})
 }
+
+// Two halves of what a priority may have are the whole of it, also where it is odd.
+func TestTwoOfAPriorityHaveItAll(t *testing.T) {
+	rank := map[string]relay.Priority{"a": relay.PriorityHigh, "b": relay.PriorityHigh}
+	s := New(Config{Attempts: 11, Retry: Retry{defaultRetry, middle}, Limits: Limits{Priority: func(who string) relay.Priority { return rank[who] },
+		Allowance: func(string) Allowance { return Allowance{Connections: 1} }}})
+	c := &crowd{s: s, now: 1e9}
+	for _, who := range []string{"a", "b", "c", "d"} {
+		for i := range 11 {
+			c.add(who, fmt.Sprint(who, i))
+		}
+	}
+	for s.Take(c.now) != nil {
+	}
+	if n := s.priorities[relay.PriorityHigh].slots; n != 5 || s.slots != 11 {
+		t.Errorf("%d of %d slots for the priority that may have half of 11", n, s.slots)
+	}
+}
+
+// Whoever could not go for a while keeps its place before those who had a turn
+// meanwhile.
+func TestAPlaceIsKept(t *testing.T) {
+	s := New(Config{Attempts: 1, Retry: Retry{defaultRetry, middle}, Limits: Limits{}})
+	c := &crowd{s: s, now: 1e9, flying: map[Ref]int64{}}
+	for _, who := range []string{"a", "b", "c"} {
+		for range 3 {
+			c.add(who, who)
+		}
+	}
+	turn := func() string {
+		f := s.Take(c.now)
+		s.Land(f, VerdictOpen, relay.Reply{}, c.now)
+		s.Put(f.Ref, State{Gone: true}, c.now)
+		return s.idents.names[f.identity.num]
+	}
+	b := s.active[s.dests.byName["b"]]
+	s.suspensions.begin(&b.suspension, c.now+1, suspendedClosed)
+	s.park(b)
+	order := turn() + turn()
+	s.Advance(c.now + 1)
+	if order += turn() + turn(); order != "acba" {
+		t.Errorf("turns in the order %q, want a and c, then b, who waited longest", order)
+	}
+}
