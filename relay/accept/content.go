@@ -175,7 +175,7 @@ func (s *scanner) headerLine(line []byte) error {
 			return nil
 		}
 	default:
-		if _, _, ok := mailtext.SplitField(line); ok {
+		if name, _, ok := bytes.Cut(line, []byte(":")); ok && mailtext.FieldName(string(bytes.TrimRight(name, " \t"))) {
 			s.any = true
 			err := s.endField()
 			s.field = append(s.field[:0], line...)
@@ -227,7 +227,10 @@ func (s *scanner) body(p []byte) error {
 			s.hdr.signed = s.parts.see(p[max(at, seen):end]) || s.hdr.signed
 			seen = end
 		}
-		n := len(bytes.TrimRight(p[at:end], "\r\n")) // there is no CR but that of CRLF
+		n := end - at // without its CRLF
+		for n > 0 && (p[at+n-1] == '\n' || p[at+n-1] == '\r') {
+			n--
+		}
 		switch {
 		case s.col+n > mailtext.MaxLine && s.hdr.signed:
 			return longSigned()
@@ -276,14 +279,15 @@ func (s *scanner) endField() error {
 		return nil
 	}
 	name, value, _ := mailtext.SplitField(raw)
-	if s.domain != "" && mailtext.IsAddressField(name) {
+	lower := strings.ToLower(name)
+	if s.domain != "" && mailtext.IsAddressField(lower) {
 		if done := mailtext.Complete(value, s.domain); len(done) > len(value) {
 			raw = slices.Concat(raw[:len(raw)-len(value)], done)
 			value = raw[len(raw)-len(done):]
 		}
 	}
 	signed := s.hdr.signed // before this field
-	leaves, err := s.look(name, value)
+	leaves, err := s.look(name, lower, value)
 	if err != nil || leaves == "" {
 		return err
 	}
@@ -301,9 +305,9 @@ func (s *scanner) endField() error {
 }
 
 // look takes from a field what acceptance wants to know, and gives the name
-// under which it leaves; "": it does not. A field that every message must have
+// under which it leaves; "": it does not. Lower is the name in lower case. A field that every message must have
 // and that is empty counts as missing.
-func (s *scanner) look(name string, value []byte) (leaves string, err error) {
+func (s *scanner) look(name, lower string, value []byte) (leaves string, err error) {
 	if s.user != nil && !s.noFrom(name, value) {
 		if author := s.authorField(name); author != "" {
 			if err := mayStand(s.user, author, value); err != nil {
@@ -311,7 +315,7 @@ func (s *scanner) look(name string, value []byte) (leaves string, err error) {
 			}
 		}
 	}
-	switch strings.ToLower(name) {
+	switch lower {
 	case "received":
 		s.hdr.received++
 		if s.maxHops > 0 && s.hdr.received > s.maxHops {
