@@ -21,7 +21,7 @@ import "dawk/relay"
 type identity struct {
 	num   uint32 // of its name
 	rank  relay.Priority
-	since uint64      // Schedule.turn of its last turn, or when it came
+	since uint64      // Schedule.turn of its last turn, or when it came; overdue ones do not count
 	slots int         // attempts that may hold a connection
 	flows int         // that are its own
 	turns ring[*flow] // those that are eligible
@@ -192,7 +192,7 @@ func (s *Schedule) park(d *destination) {
 // Take is the attempt whose turn it is; nil when none may begin now.
 func (s *Schedule) Take(now int64) *Slot {
 	for {
-		h := s.next()
+		h, overdue := s.next()
 		if h == nil {
 			return nil
 		}
@@ -206,13 +206,14 @@ func (s *Schedule) Take(now int64) *Slot {
 			s.park(l.dest)
 			continue
 		}
-		return s.give(h, now)
+		return s.give(h, overdue, now)
 	}
 }
 
 // give gives the slot to the lane of h whose turn it is, and lets all of them join
-// again at the end of their rings.
-func (s *Schedule) give(h *flow, now int64) *Slot {
+// again at the end of their rings. A turn that was overdue at its provider costs the
+// identity and the priority no other: else nothing of theirs might ever go elsewhere.
+func (s *Schedule) give(h *flow, overdue bool, now int64) *Slot {
 	i, p, l := h.identity, h.provider, h.turns.first.who
 	f := &Slot{Ref: l.head, p: p, epoch: p.epoch, identity: i}
 	s.flying[f.Ref] = f
@@ -220,8 +221,6 @@ func (s *Schedule) give(h *flow, now int64) *Slot {
 	d.slots++ // before Pull, which forgets a destination that is idle
 	p.slots++
 	i.slots++
-	s.turn++
-	i.since = s.turn
 	s.of(i).slots++
 	s.slots++
 	p.messages.take(now, 1)
@@ -231,7 +230,10 @@ func (s *Schedule) give(h *flow, now int64) *Slot {
 			o.skipped++
 		}
 	}
-	s.of(i).skipped = 0
+	if !overdue {
+		s.turn++
+		i.since, s.of(i).skipped = s.turn, 0
+	}
 	for k := range p.backlogs {
 		if o := &p.backlogs[k]; o != h.backlog() && (!o.eligible.empty() || !o.waiting.empty()) {
 			o.skipped++
@@ -257,10 +259,11 @@ func (s *Schedule) give(h *flow, now int64) *Slot {
 	return f
 }
 
-// next is the flow whose turn it is; nil: no slot may be given.
-func (s *Schedule) next() *flow {
+// next is the flow whose turn it is, and whether that was overdue; nil: no slot may
+// be given.
+func (s *Schedule) next() (h *flow, overdue bool) {
 	if s.standing == 0 || s.slots >= s.most {
-		return nil
+		return nil, false
 	}
 	high, normal, bulk := &s.priorities[relay.PriorityHigh], &s.priorities[relay.PriorityNormal], &s.priorities[relay.PriorityBulk]
 	order := make([]*priority, 0, 5)
@@ -272,7 +275,7 @@ func (s *Schedule) next() *flow {
 	}
 	if len(order) == 0 && high.skipped < onePart-1 { // many providers may have one that is overdue
 		if h := s.nextOverdue(); h != nil {
-			return h
+			return h, true
 		}
 	}
 	order = append(order, high, normal, bulk)
@@ -283,13 +286,13 @@ func (s *Schedule) next() *flow {
 			}
 			for n := of.turns.first; n != nil; n = n.after {
 				if n.who.slots < s.mostOf(n.who, strict) {
-					return n.who.turns.first.who
+					return n.who.turns.first.who, false
 				}
 				s.bypass(n.who)
 			}
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // nextOverdue is a flow that has waited so long for its provider that it goes

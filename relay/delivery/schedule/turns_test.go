@@ -108,7 +108,7 @@ func (c *crowd) land(r Ref, gaveUp bool) {
 // Whatever mix of identities, priorities, providers and silent hosts there is, an
 // identity with little mail waits for no more turns at its provider than there are
 // identities of its priority; once a connection may be had, for no more turns of its
-// priority than two for each identity, and two for each provider. No priority
+// priority than three for each identity, and one for each provider. No priority
 // that may have a slot is passed over more than nine times in a row. And nobody
 // holds more than his share while others wait.
 func TestNobodyStarvesAnybody(t *testing.T) {
@@ -171,7 +171,7 @@ func TestNobodyStarvesAnybody(t *testing.T) {
 		}
 		for n := 0; !done; n++ {
 			c.second()
-			if turns > 2*(identities+providers) || there > identities {
+			if turns > 3*identities+providers || there > identities {
 				t.Fatalf("it waited for %d turns, %d of them at its provider; there are %d other identities and %d providers", turns, there, identities, providers)
 			}
 			if n > 20_000 {
@@ -223,4 +223,33 @@ func TestAPlaceIsKept(t *testing.T) {
 	if order += turn() + turn(); order != "acba" {
 		t.Errorf("turns in the order %q, want a and c, then b, who waited longest", order)
 	}
+}
+
+// A provider's overdue turns come beside those of the identity: what waits for
+// other providers goes as well.
+func TestOverdueTurnsCostNoOthers(t *testing.T) {
+	s := New(Config{Attempts: 1, Retry: Retry{defaultRetry, middle}, Limits: Limits{Provider: func(dest string) string { return dest },
+		Priority: func(who string) relay.Priority {
+			if who == "high" {
+				return relay.PriorityHigh
+			}
+			return relay.PriorityNormal
+		}}})
+	c := &crowd{s: s, now: 1e9}
+	for range 60 {
+		c.add("high", "p1")
+		c.add("x", "p1")
+		c.add("y", "p3")
+		c.add("z", "p4")
+	}
+	other := c.add("x", "p2")
+	for range 60 {
+		f := s.Take(c.now)
+		if f.Ref == other {
+			return
+		}
+		s.Land(f, VerdictOpen, relay.Reply{}, c.now)
+		s.Put(f.Ref, State{Gone: true}, c.now)
+	}
+	t.Error("60 turns, and none for the mail to another provider")
 }
