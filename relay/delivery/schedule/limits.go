@@ -69,7 +69,7 @@ func (s *Schedule) waits(d *destination) bool {
 	if until == 0 {
 		return false
 	}
-	s.suspensions.begin(&d.suspension, until, suspendedBudget)
+	s.suspend(&d.suspension, until, suspendedBudget)
 	return true
 }
 

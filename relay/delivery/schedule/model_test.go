@@ -31,16 +31,16 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 		}
 		return nil
 	}
-	for i, r := range s.due.refs {
+	for i, r := range s.due.all {
 		if err := note(r, "the heap", placeWaiting); err != nil {
 			return err
 		}
-		if int(s.at(r).prev) != i || i > 0 && s.at(s.due.refs[(i-1)/4]).due > s.at(r).due {
+		if int(s.at(r).prev) != i || i > 0 && s.at(s.due.all[(i-1)/4]).due > s.at(r).due {
 			return fmt.Errorf("the heap is out of order at %d", i)
 		}
 	}
-	for i, r := range s.alarms.refs {
-		if e := s.at(r); int(e.alarm) != i || e.notice == 0 || e.place == placeTaken || i > 0 && s.at(s.alarms.refs[(i-1)/4]).notice > e.notice {
+	for i, r := range s.alarms.all {
+		if e := s.at(r); int(e.alarm) != i || e.notice == 0 || e.place == placeTaken || i > 0 && s.at(s.alarms.all[(i-1)/4]).notice > e.notice {
 			return fmt.Errorf("the heap of notices is out of order at %d", i)
 		}
 	}
@@ -98,7 +98,7 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 		if e := s.at(r); e.notice != 0 && e.place != placeTaken {
 			notices++
 		}
-		if e := s.at(r); e.notice != 0 && e.place != placeTaken && (int(e.alarm) >= len(s.alarms.refs) || s.alarms.refs[e.alarm] != r) {
+		if e := s.at(r); e.notice != 0 && e.place != placeTaken && (int(e.alarm) >= len(s.alarms.all) || s.alarms.all[e.alarm] != r) {
 			return fmt.Errorf("the delay notice of entry %d would never go out", r)
 		}
 		if s.at(r).place == placeHeld {
@@ -110,8 +110,8 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 			return fmt.Errorf("entry %d is nowhere, but says place %d", r, s.at(r).place)
 		}
 	}
-	if notices != len(s.alarms.refs) {
-		return fmt.Errorf("%d delay notices are to come, %d are scheduled", notices, len(s.alarms.refs))
+	if notices != len(s.alarms.all) {
+		return fmt.Errorf("%d delay notices are to come, %d are scheduled", notices, len(s.alarms.all))
 	}
 	if n != s.n || len(seen) != s.n || s.adrift() != 0 {
 		return fmt.Errorf("%d by arrival, %d seen, %d counted, %d adrift", n, len(seen), s.n, s.adrift())
@@ -230,7 +230,7 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 				}
 			},
 			"notice": func(t *rapid.T) {
-				due := len(s.alarms.refs) > 0 && s.NextEvent(true) <= now && s.at(s.alarms.first()).notice <= now
+				due := len(s.alarms.all) > 0 && s.NextEvent(true) <= now && s.at(s.alarms.first()).notice <= now
 				all := s.TakeNotices(now)
 				if (len(all) > 0) != due {
 					t.Fatalf("a notice is due: %v; taken: %d", due, len(all))
@@ -369,11 +369,11 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 }
 
 // Entries leave the heap from anywhere, and the rest stays in order.
-func TestDueHeap(t *testing.T) {
+func TestHeap(t *testing.T) {
 	luck := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		tab := newTable()
-		h := dueHeap{t: &tab}
+		h := heap[Ref]{key: func(r Ref) int64 { return tab.at(r).due }, pos: func(r Ref) *Ref { return &tab.at(r).prev }}
 		var in []Ref
 		for i := range 100 {
 			r := tab.insert(relay.QueueID{Key: uint64(i) + 1}, 0, 0)

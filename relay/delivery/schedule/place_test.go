@@ -58,10 +58,10 @@ func TestPlaceInLineIsTrue(t *testing.T) {
 func (c *crowd) turn() Ref {
 	f := c.s.Take(c.now)
 	for f == nil {
-		if len(c.s.suspensions) == 0 {
+		if len(c.s.suspensions.all) == 0 {
 			return 0
 		}
-		c.now = max(c.now, c.s.suspensions[0].until)
+		c.now = max(c.now, c.s.suspensions.all[0].until)
 		c.s.Advance(c.now)
 		f = c.s.Take(c.now)
 	}
@@ -127,7 +127,7 @@ func TestLoadNamesWhatKeepsMail(t *testing.T) {
 				c.s.Land(f, v, by, c.now)
 				c.s.Put(f.Ref, State{Due: c.now + 3600*sec, Attempts: 1}, c.now)
 			case "pass":
-				c.now = c.s.suspensions[0].until
+				c.now = c.s.suspensions.all[0].until
 				c.s.Advance(c.now)
 			}
 		}

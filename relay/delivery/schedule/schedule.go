@@ -17,8 +17,8 @@ type Schedule struct {
 	limits   Limits
 
 	table
-	due         dueHeap
-	alarms      dueHeap                 // the entries that are not taken, by when their delay notice is due
+	due         heap[Ref]               // the entries in placeWaiting, by their due times
+	alarms      heap[Ref]               // the entries that are not taken, by when their delay notice is due
 	dests       names                   // of all entries
 	active      map[uint32]*destination // the busy ones of dests
 	providers   map[string]*provider    // of those, and some that had some lately
@@ -27,17 +27,17 @@ type Schedule struct {
 	flows       map[flowKey]*flow
 	identities  map[uint32]*identity // of those
 	priorities  [relay.Priorities]priority
-	standing    int             // identities in their rings
-	turn        uint64          // how many turns there were
-	overdue     ring[*provider] // those with a backlog that was skipped too often
-	flying      map[Ref]*Slot   // attempts
-	woken       map[Ref]bool    // entries in placeTaken: see WakeAll
-	suspensions suspensionHeap
-	slots       int // attempts that may hold a connection
-	taken       int // entries in placeTaken
-	ready       int // entries in placeReady
-	held        int // entries in placeHeld
-	deferred    int // entries in placeWaiting that were attempted before
+	standing    int               // identities in their rings
+	turn        uint64            // how many turns there were
+	overdue     ring[*provider]   // those with a backlog that was skipped too often
+	flying      map[Ref]*Slot     // attempts
+	woken       map[Ref]bool      // entries in placeTaken: see WakeAll
+	suspensions heap[*suspension] // by their ends
+	slots       int               // attempts that may hold a connection
+	taken       int               // entries in placeTaken
+	ready       int               // entries in placeReady
+	held        int               // entries in placeHeld
+	deferred    int               // entries in placeWaiting that were attempted before
 	reasonCount [MaxReasons]int
 	givenUp     uint64 // attempts that had to give up their slots
 }
@@ -55,8 +55,9 @@ func New(cfg Config) *Schedule {
 		table: newTable(), dests: newNames(),
 		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
 		flows: make(map[flowKey]*flow), identities: make(map[uint32]*identity), flying: make(map[Ref]*Slot), woken: make(map[Ref]bool)}
-	s.due.t = &s.table
-	s.alarms = dueHeap{t: &s.table, notices: true}
+	s.due = heap[Ref]{key: func(r Ref) int64 { return s.at(r).due }, pos: func(r Ref) *Ref { return &s.at(r).prev }}
+	s.alarms = heap[Ref]{key: func(r Ref) int64 { return s.at(r).notice }, pos: func(r Ref) *Ref { return &s.at(r).alarm }}
+	s.suspensions = heap[*suspension]{key: func(r *suspension) int64 { return r.until }, pos: func(r *suspension) *Ref { return &r.pos }}
 	return s
 }
 
@@ -195,27 +196,22 @@ func (s *Schedule) leave(r Ref) {
 
 // Advance moves what has become due.
 func (s *Schedule) Advance(now int64) {
-	for r := s.due.first(); r != 0 && s.at(r).due <= now; r = s.due.first() {
+	for s.due.due(now) {
+		r := s.due.first()
 		s.leave(r)
 		s.makeReady(r, false)
 	}
-	for len(s.suspensions) > 0 && s.suspensions[0].until <= now {
-		s.resume(s.suspensions[0])
+	for s.suspensions.due(now) {
+		s.resume(s.suspensions.first())
 	}
 }
 
 // NextEvent is when Advance has something to do again or, if the caller has
 // room for one, TakeNotices.
 func (s *Schedule) NextEvent(room bool) int64 {
-	next := int64(math.MaxInt64)
-	if r := s.alarms.first(); r != 0 && room {
-		next = s.at(r).notice
-	}
-	if r := s.due.first(); r != 0 {
-		next = min(next, s.at(r).due)
-	}
-	if len(s.suspensions) > 0 {
-		next = min(next, s.suspensions[0].until)
+	next := s.suspensions.next(s.due.next(math.MaxInt64))
+	if room {
+		next = s.alarms.next(next)
 	}
 	return next
 }
@@ -229,11 +225,10 @@ type Noticed struct {
 // TakeNotices are the entries of one message whose delay notice is due, wherever
 // they were, on hold and at a suspended destination too. Nil: none is due.
 func (s *Schedule) TakeNotices(now int64) (all []Noticed) {
-	first := s.alarms.first()
-	if first == 0 || s.at(first).notice > now {
+	if !s.alarms.due(now) {
 		return nil
 	}
-	e := s.at(first)
+	e := s.at(s.alarms.first())
 	for r := s.index[e.key]; r != 0; r = s.at(r).sibling {
 		if o := s.at(r); o.dir == e.dir && o.place != placeTaken && o.notice != 0 && o.notice <= now {
 			all = append(all, Noticed{r, o.place == placeReady})
@@ -246,6 +241,6 @@ func (s *Schedule) TakeNotices(now int64) (all []Noticed) {
 // adrift is how many entries are not in exactly one place. It counts what the
 // places hold, not what the entries say: anything but 0 is a defect of ours.
 func (s *Schedule) adrift() int {
-	n := s.n - len(s.due.refs) - s.ready - s.taken - s.held
+	n := s.n - len(s.due.all) - s.ready - s.taken - s.held
 	return max(n, -n)
 }

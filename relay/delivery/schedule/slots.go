@@ -100,24 +100,24 @@ func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news boo
 	switch v {
 	case VerdictOpen:
 		d.probing, d.trouble = false, trouble{}
-		s.suspensions.end(&d.suspension)
+		s.end(&d.suspension)
 		if p.suspension.until != 0 && p.suspension.why == suspendedClosed {
-			s.suspensions.end(&p.suspension)
+			s.end(&p.suspension)
 		}
 		p.succeeded(now)
 	case VerdictClosed:
 		d.probing = true
 		d.trouble.add(now, by)
 		p.trouble.add(now, by)
-		s.suspensions.begin(&d.suspension, now+suspendFor(d.ready, s.shortest).Microseconds(), suspendedClosed)
+		s.suspend(&d.suspension, now+suspendFor(d.ready, s.shortest).Microseconds(), suspendedClosed)
 		if pause := s.shut(p); pause > 0 {
-			s.suspensions.begin(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedClosed)
+			s.suspend(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedClosed)
 		}
 	case VerdictThrottled:
 		d.probing, d.trouble = false, trouble{}
 		var pause time.Duration
 		if news, pause = p.throttled(f, by, now, s.shortest); pause > 0 {
-			s.suspensions.begin(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedThrottled)
+			s.suspend(&p.suspension, max(p.suspension.until, now+pause.Microseconds()), suspendedThrottled)
 		}
 	}
 	s.park(d)

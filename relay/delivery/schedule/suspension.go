@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"container/heap"
 	"time"
 
 	"dawk/relay"
@@ -12,7 +11,7 @@ import (
 type suspension struct {
 	until    int64 // µs; 0: it is not suspended
 	why      suspendReason
-	pos      int          // in the heap
+	pos      Ref          // in the heap
 	dest     *destination // whose it is: this one's
 	provider *provider    // or this one's
 }
@@ -65,51 +64,24 @@ func backoff(first time.Duration, times int, most time.Duration) time.Duration {
 	return min(first<<min(max(times-1, 0), 20), most)
 }
 
-// suspensionHeap orders suspensions by their ends.
-type suspensionHeap []*suspension
-
-func (h suspensionHeap) Len() int           { return len(h) }
-func (h suspensionHeap) Less(i, j int) bool { return h[i].until < h[j].until }
-func (h suspensionHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].pos, h[j].pos = i, j
-}
-func (h *suspensionHeap) Push(x any) {
-	r := x.(*suspension)
-	r.pos = len(*h)
-	*h = append(*h, r)
-}
-func (h *suspensionHeap) Pop() any {
-	last := len(*h) - 1
-	r := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return r
-}
-
-// begin begins a suspension, or changes its end.
-func (h *suspensionHeap) begin(r *suspension, until int64, why suspendReason) {
-	r.why = why
-	if r.until != 0 {
-		r.until = until
-		heap.Fix(h, r.pos)
-		return
-	}
-	r.until = until
-	heap.Push(h, r)
+// suspend begins a suspension, or changes its end.
+func (s *Schedule) suspend(r *suspension, until int64, why suspendReason) {
+	s.end(r)
+	r.until, r.why = until, why
+	s.suspensions.push(r)
 }
 
 // end ends a suspension, if it is one.
-func (h *suspensionHeap) end(r *suspension) {
+func (s *Schedule) end(r *suspension) {
 	if r.until != 0 {
-		heap.Remove(h, r.pos)
+		s.suspensions.remove(r)
 		r.until = 0
 	}
 }
 
 // closed is how many destinations are suspended since they did not let us in.
-func (h suspensionHeap) closed() (n int) {
-	for _, r := range h {
+func (s *Schedule) closed() (n int) {
+	for _, r := range s.suspensions.all {
 		if r.dest != nil && r.why == suspendedClosed {
 			n++
 		}
@@ -119,7 +91,7 @@ func (h suspensionHeap) closed() (n int) {
 
 // resume ends a suspension, and offers turns again.
 func (s *Schedule) resume(r *suspension) {
-	s.suspensions.end(r)
+	s.end(r)
 	if d := r.dest; d != nil {
 		s.park(d)
 		s.forget(d)

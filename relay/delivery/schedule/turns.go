@@ -198,7 +198,7 @@ func (s *Schedule) Take(now int64) *Slot {
 		}
 		p := h.provider
 		if until := p.next(); until > now {
-			s.suspensions.begin(&p.suspension, until, suspendedRate)
+			s.suspend(&p.suspension, until, suspendedRate)
 			s.admitFlows(p)
 			continue
 		}

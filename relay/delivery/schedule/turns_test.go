@@ -216,7 +216,7 @@ func TestAPlaceIsKept(t *testing.T) {
 		return s.idents.names[f.identity.num]
 	}
 	b := s.active[s.dests.byName["b"]]
-	s.suspensions.begin(&b.suspension, c.now+1, suspendedClosed)
+	s.suspend(&b.suspension, c.now+1, suspendedClosed)
 	s.park(b)
 	order := turn() + turn()
 	s.Advance(c.now + 1)
