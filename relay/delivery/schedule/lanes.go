@@ -3,13 +3,13 @@ package schedule
 // lane is the entries of one identity that are ready for one destination,
 // first come first served.
 type lane struct {
-	head, tail Ref
-	n          int
-	dest       *destination
-	flow       *flow
-	node       node[*lane] // among those of the flow that may have a turn
-	older      *lane       // neighbours among the lanes of dest
-	newer      *lane
+	chain
+	n     int
+	dest  *destination
+	flow  *flow
+	node  node[*lane] // among those of the flow that may have a turn
+	older *lane       // neighbours among the lanes of dest
+	newer *lane
 }
 
 // flow is the lanes of one identity for the destinations of one provider.
@@ -31,57 +31,17 @@ type flowKey struct {
 
 func laneKey(e *entry) uint64 { return uint64(e.dest)<<32 | uint64(e.ident) }
 
-func (l *lane) push(t *table, r Ref) {
-	e := t.at(r)
-	e.next, e.prev = 0, l.tail
-	if l.tail != 0 {
-		t.at(l.tail).next = r
-	} else {
-		l.head = r
-	}
-	l.tail = r
-	l.n++
-}
-
-// pushFront gives r back its turn.
-func (l *lane) pushFront(t *table, r Ref) {
-	e := t.at(r)
-	e.next, e.prev = l.head, 0
-	if l.head != 0 {
-		t.at(l.head).prev = r
-	} else {
-		l.tail = r
-	}
-	l.head = r
-	l.n++
-}
-
-func (l *lane) remove(t *table, r Ref) {
-	e := t.at(r)
-	if e.prev != 0 {
-		t.at(e.prev).next = e.next
-	} else {
-		l.head = e.next
-	}
-	if e.next != 0 {
-		t.at(e.next).prev = e.prev
-	} else {
-		l.tail = e.prev
-	}
-	e.next, e.prev = 0, 0
-	l.n--
-}
-
 // makeReady puts an entry into its lane: at the end, or where it was the first.
 func (s *Schedule) makeReady(r Ref, first bool) {
 	e := s.at(r)
 	l := s.laneOf(e)
 	e.place = placeReady
+	before := l.last
 	if first {
-		l.pushFront(&s.table, r)
-	} else {
-		l.push(&s.table, r)
+		before = 0
 	}
+	s.link(&l.chain, inLane, r, before)
+	l.n++
 	l.dest.ready++
 	l.dest.provider.ready++
 	s.ready++
@@ -92,7 +52,8 @@ func (s *Schedule) makeReady(r Ref, first bool) {
 func (s *Schedule) leaveLane(r Ref) {
 	l := s.lanes[laneKey(s.at(r))]
 	d := l.dest
-	l.remove(&s.table, r)
+	s.unlink(&l.chain, inLane, r)
+	l.n--
 	d.ready--
 	d.provider.ready--
 	s.ready--

@@ -35,7 +35,7 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 		if err := note(r, "the heap", placeWaiting); err != nil {
 			return err
 		}
-		if int(s.at(r).prev) != i || i > 0 && s.at(s.due.all[(i-1)/4]).due > s.at(r).due {
+		if int(s.at(r).lane.before) != i || i > 0 && s.at(s.due.all[(i-1)/4]).due > s.at(r).due {
 			return fmt.Errorf("the heap is out of order at %d", i)
 		}
 	}
@@ -49,7 +49,7 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 		ready := 0
 		for l := d.lanes; l != nil; l = l.older {
 			n := 0
-			for r := l.head; r != 0; r = s.at(r).next {
+			for r := l.first; r != 0; r = s.at(r).lane.after {
 				if err := note(r, "a lane of "+s.dests.names[d.num], placeReady); err != nil {
 					return err
 				}
@@ -93,7 +93,7 @@ func (s *Schedule) audit(out map[Ref]bool) error {
 		}
 	}
 	n, notices := 0, 0
-	for r := s.oldest; r != 0; r = s.at(r).newer {
+	for r := s.arrived.first; r != 0; r = s.at(r).arrived.after {
 		n++
 		if e := s.at(r); e.notice != 0 && e.place != placeTaken {
 			notices++
@@ -243,7 +243,7 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 					if f := s.StateOf(a.Ref); rapid.Bool().Draw(t, "at once") {
 						f.Notice, f.First = 0, a.Ready
 						s.Put(a.Ref, f, now)
-						if e := s.at(a.Ref); a.Ready && s.lanes[laneKey(e)].head != a.Ref {
+						if e := s.at(a.Ref); a.Ready && s.lanes[laneKey(e)].first != a.Ref {
 							t.Fatalf("entry %d lost its turn", a.Ref)
 						}
 					} else {
@@ -350,7 +350,7 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 		for r := range acting {
 			s.Put(r, State{Gone: true}, now)
 		}
-		for r := s.oldest; r != 0; r = s.oldest {
+		for r := s.arrived.first; r != 0; r = s.arrived.first {
 			s.Pull(r)
 			s.Put(r, State{Gone: true}, now)
 		}
@@ -373,7 +373,7 @@ func TestHeap(t *testing.T) {
 	luck := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		tab := newTable()
-		h := heap[Ref]{key: func(r Ref) int64 { return tab.at(r).due }, pos: func(r Ref) *Ref { return &tab.at(r).prev }}
+		h := heap[Ref]{key: func(r Ref) int64 { return tab.at(r).due }, pos: func(r Ref) *Ref { return &tab.at(r).lane.before }}
 		var in []Ref
 		for i := range 100 {
 			r := tab.insert(relay.QueueID{Key: uint64(i) + 1}, 0, 0)

@@ -30,7 +30,7 @@ func (s *Schedule) Turn(r Ref, now int64, wall func(int64) time.Time) relay.Turn
 // Turns go round: of every lane of r's flow as many go before r as stand before r
 // in its own lane, and of every other flow as many as of r's.
 func (s *Schedule) ahead(r Ref, l *lane) (n int) {
-	for o := s.at(r).prev; o != 0; o = s.at(o).prev {
+	for o := s.at(r).lane.before; o != 0; o = s.at(o).lane.before {
 		n++
 	}
 	h, before := l.flow, n

@@ -131,7 +131,7 @@ func TestLoadNamesWhatKeepsMail(t *testing.T) {
 				c.s.Advance(c.now)
 			}
 		}
-		id, job := c.s.Delivery(c.s.newest) // it was never tried
+		id, job := c.s.Delivery(c.s.arrived.last) // it was never tried
 		views := map[string]relay.ProviderLoad{"toward": c.s.Toward("d.test", wall)}
 		for _, p := range c.s.Providers(wall) {
 			views["provider"] = p

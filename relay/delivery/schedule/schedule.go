@@ -55,7 +55,7 @@ func New(cfg Config) *Schedule {
 		table: newTable(), dests: newNames(),
 		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
 		flows: make(map[flowKey]*flow), identities: make(map[uint32]*identity), flying: make(map[Ref]*Slot), woken: make(map[Ref]bool)}
-	s.due = heap[Ref]{key: func(r Ref) int64 { return s.at(r).due }, pos: func(r Ref) *Ref { return &s.at(r).prev }}
+	s.due = heap[Ref]{key: func(r Ref) int64 { return s.at(r).due }, pos: func(r Ref) *Ref { return &s.at(r).lane.before }}
 	s.alarms = heap[Ref]{key: func(r Ref) int64 { return s.at(r).notice }, pos: func(r Ref) *Ref { return &s.at(r).alarm }}
 	s.suspensions = heap[*suspension]{key: func(r *suspension) int64 { return r.until }, pos: func(r *suspension) *Ref { return &r.pos }}
 	return s

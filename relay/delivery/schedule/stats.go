@@ -32,8 +32,8 @@ func (s *Schedule) Stats() Stats {
 		Queued: s.n, Deferred: s.deferred, Ready: s.ready, InFlight: s.taken, Held: s.held, Future: s.n - s.held - s.deferred - s.ready - s.taken,
 		Connections: s.slots, Resting: s.closed(), Reasons: s.reasonCount, Adrift: s.adrift(), GivenUp: s.givenUp, Waiting: s.Waiting(),
 	}
-	if s.oldest != 0 {
-		st.OldestArrival = time.Unix(int64(s.at(s.oldest).arrival), 0)
+	if s.arrived.first != 0 {
+		st.OldestArrival = time.Unix(int64(s.at(s.arrived.first).arrival), 0)
 	}
 	return st
 }

@@ -25,21 +25,21 @@ const (
 // entry is what the schedule knows of one Delivery: 72 bytes, no pointers, so
 // that the garbage collector never looks at a million of them.
 type entry struct {
-	key          uint64 // relay.QueueID.Key
-	due          int64  // on the schedule's clock, µs
-	notice       int64  // when its delay notice is due, likewise; 0: none is to come
-	dir          uint32 // relay.QueueID.Dir
-	arrival      uint32 // Unix seconds; good until 2106
-	dest, ident  uint32 // numbers of its destination and its identity
-	sibling      Ref    // another Delivery of the same message
-	next, prev   Ref    // neighbours in its lane; in the due heap prev is its position
-	alarm        Ref    // its position in the heap of notices
-	older, newer Ref    // neighbours by arrival
-	job          uint16
-	attempts     uint16 // no higher than it can count
-	place        place
-	reason       uint8 // why it is delayed: see State
-	flags        uint8
+	key         uint64 // relay.QueueID.Key
+	due         int64  // on the schedule's clock, µs
+	notice      int64  // when its delay notice is due, likewise; 0: none is to come
+	dir         uint32 // relay.QueueID.Dir
+	arrival     uint32 // Unix seconds; good until 2106
+	dest, ident uint32 // numbers of its destination and its identity
+	sibling     Ref    // another Delivery of the same message
+	lane        links  // its neighbours in its lane; in the due heap lane.before is its position
+	alarm       Ref    // its position in the heap of notices
+	arrived     links  // its neighbours by arrival
+	job         uint16
+	attempts    uint16 // no higher than it can count
+	place       place
+	reason      uint8 // why it is delayed: see State
+	flags       uint8
 }
 
 const (
@@ -58,15 +58,57 @@ func (e *entry) set(flag uint8, on bool) {
 
 const chunkSize = 4096 // entries; 256 KiB
 
+// chain is a list of entries, which are linked to each other.
+type chain struct{ first, last Ref }
+
+// links are an entry's neighbours in a chain.
+type links struct{ before, after Ref }
+
+func inLane(e *entry) *links { return &e.lane }
+
+func byArrival(e *entry) *links { return &e.arrived }
+
+// link puts r behind another entry of c; 0: at the front. Of says which links c uses.
+func (t *table) link(c *chain, of func(*entry) *links, r, before Ref) {
+	l := of(t.at(r))
+	l.before, l.after = before, c.first
+	if before != 0 {
+		b := of(t.at(before))
+		l.after, b.after = b.after, r
+	} else {
+		c.first = r
+	}
+	if l.after != 0 {
+		of(t.at(l.after)).before = r
+	} else {
+		c.last = r
+	}
+}
+
+func (t *table) unlink(c *chain, of func(*entry) *links, r Ref) {
+	l := of(t.at(r))
+	if l.before != 0 {
+		of(t.at(l.before)).after = l.after
+	} else {
+		c.first = l.after
+	}
+	if l.after != 0 {
+		of(t.at(l.after)).before = l.before
+	} else {
+		c.last = l.before
+	}
+	*l = links{}
+}
+
 // table holds the entries: a slab that grows by chunks and never moves, an
 // index from messages to their first entry, and a list by arrival.
 type table struct {
-	chunks         []*[chunkSize]entry
-	used           Ref // highest number ever given
-	free           Ref // head of the free list, linked by next
-	index          map[uint64]Ref
-	n              int
-	oldest, newest Ref
+	chunks  []*[chunkSize]entry
+	used    Ref // highest number ever given
+	free    Ref // head of the free list, linked by lane.after
+	index   map[uint64]Ref
+	n       int
+	arrived chain // oldest message first
 }
 
 func newTable() table {
@@ -89,7 +131,7 @@ func (t *table) Find(id relay.QueueID, job uint16) Ref {
 func (t *table) insert(id relay.QueueID, job uint16, arrival uint32) Ref {
 	r := t.free
 	if r != 0 {
-		t.free = t.at(r).next
+		t.free = t.at(r).lane.after
 	} else {
 		t.used++
 		r = t.used
@@ -105,30 +147,14 @@ func (t *table) insert(id relay.QueueID, job uint16, arrival uint32) Ref {
 		e, f := t.at(r), t.at(first)
 		e.sibling, f.sibling = f.sibling, r
 	}
-	t.linkByArrival(r, first)
+	// Its sibling is as old; else it is the newest: the store yields its records,
+	// and commits, in the order of arrival.
+	if first == 0 {
+		first = t.arrived.last
+	}
+	t.link(&t.arrived, byArrival, r, first)
 	t.n++
 	return r
-}
-
-// linkByArrival puts r beside its sibling, which is as old, or else at the end:
-// the store yields its records, and commits, in the order of arrival.
-func (t *table) linkByArrival(r, sibling Ref) {
-	e := t.at(r)
-	e.older = t.newest
-	if sibling != 0 {
-		e.older = sibling
-	}
-	if e.older != 0 {
-		o := t.at(e.older)
-		e.newer, o.newer = o.newer, r
-	} else {
-		t.oldest = r
-	}
-	if e.newer != 0 {
-		t.at(e.newer).older = r
-	} else {
-		t.newest = r
-	}
 }
 
 // remove forgets r, which is in no place any more.
@@ -144,17 +170,8 @@ func (t *table) remove(r Ref) {
 	} else {
 		delete(t.index, e.key)
 	}
-	if e.older != 0 {
-		t.at(e.older).newer = e.newer
-	} else {
-		t.oldest = e.newer
-	}
-	if e.newer != 0 {
-		t.at(e.newer).older = e.older
-	} else {
-		t.newest = e.older
-	}
-	*e = entry{next: t.free}
+	t.unlink(&t.arrived, byArrival, r)
+	*e = entry{lane: links{after: t.free}}
 	t.free = r
 	t.n--
 }
@@ -173,8 +190,8 @@ func (t *table) Of(id relay.QueueID) iter.Seq[Ref] {
 // All are all entries, oldest message first; the one that is given may go.
 func (t *table) All() iter.Seq[Ref] {
 	return func(yield func(Ref) bool) {
-		for r := t.oldest; r != 0; {
-			next := t.at(r).newer
+		for r := t.arrived.first; r != 0; {
+			next := t.at(r).arrived.after
 			if !yield(r) {
 				return
 			}

@@ -215,7 +215,7 @@ func (s *Schedule) Take(now int64) *Slot {
 // identity and the priority no other: else nothing of theirs might ever go elsewhere.
 func (s *Schedule) give(h *flow, overdue bool, now int64) *Slot {
 	i, p, l := h.identity, h.provider, h.turns.first.who
-	f := &Slot{Ref: l.head, p: p, epoch: p.epoch, identity: i}
+	f := &Slot{Ref: l.first, p: p, epoch: p.epoch, identity: i}
 	s.flying[f.Ref] = f
 	d := l.dest
 	d.slots++ // before Pull, which forgets a destination that is idle
