@@ -51,25 +51,11 @@ type Transport interface {
 	Destination(*relay.Message, relay.Path) string
 }
 
+// Limits are what next hops allow.
+type Limits = schedule.Limits
+
 // Allowance is what a provider takes.
 type Allowance = schedule.Allowance
-
-// Limits are what next hops allow. Functions that are nil set no limit besides
-// that of schedule.DefaultConnections. They are called under the dispatcher's lock: they must be
-// cheap and must not call it.
-type Limits struct {
-	// Reserve takes room for one message to a destination from its budget, or
-	// says when there may be some; zero: go ahead. A Delivery that waits for
-	// its budget is not attempted, and nothing counts as an attempt.
-	Reserve func(destination string) (wait time.Time)
-	// Provider names who takes the mail of a destination; "": an attempt must
-	// find out first (relay.Admission). nil: each destination is its own.
-	Provider func(destination string) string
-	// Allowance is what a provider takes.
-	Allowance func(provider string) Allowance
-	// Priority is that of an identity's mail. nil: all is alike.
-	Priority func(identity string) relay.Priority
-}
 
 // Config is the dispatcher's part of the configuration. The zero value of a
 // field is its default, except where it says otherwise. Who made it has checked
@@ -83,8 +69,8 @@ type Config struct {
 	// dispatcher's own.
 	Notices notices.Config
 
-	// Schedule says whose turn it is. Retry and Limits are the dispatcher's own;
-	// Attempts is DefaultMaxConnections unless it is set.
+	// Schedule says whose turn it is. Retry, Limits and Clock are the dispatcher's
+	// own; Attempts is DefaultMaxConnections unless it is set.
 	Schedule schedule.Config
 	Limits   Limits        // of next hops
 	Grace    time.Duration // how long a stop lets running attempts go on. Default 8 s

@@ -92,23 +92,11 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) *Dispatcher 
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[schedule.Ref][]chan handover), flying: make(map[schedule.Ref]*admission),
 	}
 	cfg.Schedule.Retry = retry
-	cfg.Schedule.Limits = schedule.Limits{Reserve: d.reserve, Provider: cfg.Limits.Provider, Allowance: cfg.Limits.Allowance, Priority: cfg.Limits.Priority}
+	cfg.Schedule.Limits, cfg.Schedule.Clock = cfg.Limits, d.clock.at
 	d.sched = schedule.New(cfg.Schedule)
 	d.attempts, d.cancelAttempts = context.WithCancel(context.Background())
 	q.Watch(d.watch)
 	return d
-}
-
-// reserve is Limits.Reserve with its answer on our clock.
-func (d *Dispatcher) reserve(destination string) int64 {
-	if d.cfg.Limits.Reserve == nil {
-		return 0
-	}
-	wait := d.cfg.Limits.Reserve(destination)
-	if wait.IsZero() {
-		return 0
-	}
-	return d.clock.at(wait)
 }
 
 // Ready is closed when the whole store is loaded and attempts begin.

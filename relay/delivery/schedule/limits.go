@@ -1,6 +1,10 @@
 package schedule
 
-import "dawk/relay"
+import (
+	"time"
+
+	"dawk/relay"
+)
 
 // DefaultConnections are how many attempts at once a provider takes for which
 // no Limits speak.
@@ -10,10 +14,10 @@ const DefaultConnections = 10
 // DefaultConnections. They are called under the lock of the schedule's owner:
 // they must be cheap and must not call it.
 type Limits struct {
-	// Reserve takes room for one message to a destination from its budget and
-	// gives 0, or says when there may be some. A Delivery that waits for its
+	// Reserve takes room for one message to a destination from its budget, or
+	// says when there may be some; zero: go ahead. A Delivery that waits for its
 	// budget is not attempted, and nothing counts as an attempt.
-	Reserve func(destination string) (wait int64)
+	Reserve func(destination string) (wait time.Time)
 	// Provider names who takes the mail of a destination; "": an attempt must
 	// find out first (relay.Admission). nil: each destination is its own.
 	Provider func(destination string) string
@@ -42,7 +46,7 @@ func (a *Allowance) messages(recipients int) int {
 // complete gives each limit a function.
 func (l Limits) complete() Limits {
 	if l.Reserve == nil {
-		l.Reserve = func(string) int64 { return 0 }
+		l.Reserve = func(string) time.Time { return time.Time{} }
 	}
 	if l.Provider == nil {
 		l.Provider = func(destination string) string { return destination }
@@ -66,10 +70,10 @@ func (l Limits) complete() Limits {
 // waits says whether d has to wait for its budget, and suspends it until then.
 func (s *Schedule) waits(d *destination) bool {
 	until := s.limits.Reserve(s.dests.names[d.num])
-	if until == 0 {
+	if until.IsZero() {
 		return false
 	}
-	s.suspend(&d.suspension, until, suspendedBudget)
+	s.suspend(&d.suspension, s.clock(until), suspendedBudget)
 	return true
 }
 

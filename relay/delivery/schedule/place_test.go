@@ -102,11 +102,11 @@ func TestLoadNamesWhatKeepsMail(t *testing.T) {
 				return ""
 			},
 			Allowance: func(string) Allowance { return x.allow },
-			Reserve: func(string) int64 {
+			Reserve: func(string) time.Time {
 				if x.busy {
-					return c.now + 60*sec
+					return time.UnixMicro(c.now + 60*sec)
 				}
-				return 0
+				return time.Time{}
 			}}})
 		for range 4 {
 			c.add("i", "d.test")

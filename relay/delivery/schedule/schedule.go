@@ -15,6 +15,7 @@ type Schedule struct {
 	retry    Retry
 	shortest time.Duration // of the steps of retry
 	limits   Limits
+	clock    func(time.Time) int64
 
 	table
 	due         heap[Ref]               // the entries in placeWaiting, by their due times
@@ -47,14 +48,18 @@ type Config struct {
 	Attempts int // at once, all destinations together
 	Retry    Retry
 	Limits   Limits
+	Clock    func(time.Time) int64 // a time of the wall clock on the owner's; nil: µs of the Unix epoch
 }
 
 // New makes an empty schedule.
 func New(cfg Config) *Schedule {
-	s := &Schedule{most: cfg.Attempts, retry: cfg.Retry, shortest: slices.Min(cfg.Retry.Steps), limits: cfg.Limits.complete(),
+	s := &Schedule{most: cfg.Attempts, retry: cfg.Retry, shortest: slices.Min(cfg.Retry.Steps), limits: cfg.Limits.complete(), clock: cfg.Clock,
 		table: newTable(), dests: newNames(),
 		active: make(map[uint32]*destination), providers: make(map[string]*provider), idents: newNames(), lanes: make(map[uint64]*lane),
 		flows: make(map[flowKey]*flow), identities: make(map[uint32]*identity), flying: make(map[Ref]*Slot), woken: make(map[Ref]bool)}
+	if s.clock == nil {
+		s.clock = time.Time.UnixMicro
+	}
 	s.due = heap[Ref]{key: func(r Ref) int64 { return s.at(r).due }, pos: func(r Ref) *Ref { return &s.at(r).lane.before }}
 	s.alarms = heap[Ref]{key: func(r Ref) int64 { return s.at(r).notice }, pos: func(r Ref) *Ref { return &s.at(r).alarm }}
 	s.suspensions = heap[*suspension]{key: func(r *suspension) int64 { return r.until }, pos: func(r *suspension) *Ref { return &r.pos }}
