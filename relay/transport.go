@@ -11,6 +11,9 @@ var (
 	// ErrNoSpace: the disk, the queue's own limit or a quota of it is full.
 	// SMTP says 452 4.3.1, and the client tries again.
 	ErrNoSpace = errors.New("no space for new mail")
+	// ErrScant: settling must not add more than it takes away, or others would lack
+	// the room for it.
+	ErrScant = errors.New("what is left is for settling")
 	// ErrClosed: the queue is closing or has stopped trusting its disk.
 	// SMTP says 451 4.3.0.
 	ErrClosed = errors.New("the queue takes no mail now")

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -68,13 +69,25 @@ func (w *writer) newTxn() *txn {
 	return t
 }
 
+// errScant stops acceptance where what the file has left is for settling.
+var errScant = errors.New("all the room that is left is for settling")
+
 // keep makes a group durable: by a record in the journal, or, where that would
 // be too long or finds no room, by a checkpoint.
 func (w *writer) keep(t *txn) error {
-	atOnce, err := w.file.Assure(w.open.Tx, len(w.ops) > 0,
-		space.ToSettle(w.q.counts.deliveries.Load()+t.deliveries), space.GrowBy(w.q.space.State().Total))
+	kind := space.Settles
+	switch {
+	case len(w.ops) > 0:
+		kind = space.Mail
+	case t.grows > 0:
+		kind = space.Tells
+	}
+	atOnce, err := w.file.Assure(w.open.Tx, kind, w.q.counts.deliveries.Load()+t.deliveries, space.GrowBy(w.q.space.State().Total))
 	if err != nil {
 		return err
+	}
+	if w.file.Scant() && kind != space.Settles && w.q.space.State().Refusal == nil {
+		w.q.space.SetFull(errScant)
 	}
 	if atOnce {
 		t.rec = nil

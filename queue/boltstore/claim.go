@@ -30,9 +30,9 @@ func (q *Store) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
 	if id.Dir != q.dirID {
 		return nil, fmt.Errorf("claim %s/%d: %w", id, job, relay.ErrNotFound)
 	}
-	if f, d := q.cache.get(id.Key, job); f != nil {
-		if c, err := q.openContent(id.Key, f.layout, f.head); err == nil {
-			return &relay.Claim{Message: f.msg, Delivery: d, Content: c}, nil
+	if f, d := q.cache.Get(id.Key, job); f != nil {
+		if c, err := q.openContent(id.Key, f.Layout, f.Head); err == nil {
+			return &relay.Claim{Message: f.Msg, Delivery: d, Content: c}, nil
 		}
 		// Its file is not as it should be: the slow path finds out why.
 	}

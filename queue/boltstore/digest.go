@@ -29,7 +29,9 @@ func (t *txn) digestRows(s *relay.Settlement) {
 		t.put(t.Digest, key, datadir.EncodeDigest(key, &s.Rows[i]))
 	}
 	for _, id := range s.Listed {
-		if key := record.MessageKey(id.Key); id.Dir == t.q.dirID && t.Digest.Get(key) != nil {
+		key := record.MessageKey(id.Key)
+		if row := t.Digest.Get(key); id.Dir == t.q.dirID && row != nil {
+			t.grows -= len(row)
 			t.delete(t.Digest, key)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"dawk/queue/boltstore/recent"
 	"dawk/queue/record"
 	"dawk/relay"
 )
@@ -155,13 +156,14 @@ func (q *Store) split(msg *relay.Message) (*incoming, error) {
 func (t *txn) insert(in *incoming) {
 	id := in.msg.ID.Key
 	t.put(t.Msg, record.MessageKey(id), in.value)
+	t.grows += len(in.value)
 	t.messages++
 	jobs := make(map[uint16]*relay.Delivery, len(in.jobs))
 	for _, d := range in.jobs {
 		t.insertJob(d)
 		jobs[d.Job] = d
 	}
-	t.fresh = append(t.fresh, &fresh{msg: in.msg, head: in.head, layout: in.layout, jobs: jobs})
+	t.fresh = append(t.fresh, &recent.Message{Msg: in.msg, Head: in.head, Layout: in.layout, Jobs: jobs})
 }
 
 func (t *txn) insertJob(d *relay.Delivery) {

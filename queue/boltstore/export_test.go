@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"dawk/queue/boltstore/boltfile"
+	"dawk/queue/boltstore/recent"
 )
 
 // For tests: wait for the sweep and the removals under way, and make the
@@ -11,15 +12,7 @@ import (
 
 func (q *Store) WaitTasks()   { q.tasks.Wait() }
 func (q *Store) LookAtSpace() { q.Checkpoint(); q.space.Look() }
-func (q *Store) DropCache()   { q.cache.forgetAll() }
-
-func (c *cache) forgetAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, f := range c.byID {
-		c.drop(f)
-	}
-}
+func (q *Store) DropCache()   { q.w.do(func() { q.cache = recent.New(max(q.opt.Cache, 0)) }) }
 
 // Written is what was written to the journal, and by bbolt: its pages, and one
 // meta page a commit.

@@ -64,13 +64,18 @@ func (w *writer) fitted(n int) {
 }
 
 // Room is nil, or says why new mail is refused; the error wraps
-// relay.ErrNoSpace, as of the last second, or relay.ErrClosed when the disk is
-// not trusted any more.
+// relay.ErrNoSpace, as of the last second, with relay.ErrScant too where notices
+// should become rows of a list; or relay.ErrClosed when the disk is not trusted any
+// more.
 func (q *Store) Room() error {
 	if why := q.failed.Load(); why != nil {
 		return fmt.Errorf("%w: %w", relay.ErrClosed, *why)
 	}
-	return q.space.State().Refusal
+	full := q.space.State().Refusal
+	if full != nil && q.w.file.Scant() {
+		return fmt.Errorf("%w: %w", relay.ErrScant, full)
+	}
+	return full
 }
 
 // spoolError is a failure to make or write a spool file: nothing depends on it

@@ -1,10 +1,12 @@
 package boltstore_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -53,6 +55,7 @@ type fullHistory struct {
 	q       *boltstore.Store
 	there   map[relay.QueueID]int // how many Deliveries of a message wait
 	ids     []relay.QueueID       // what was taken, the oldest first
+	rows    []relay.QueueID       // of lists
 }
 
 func (h *fullHistory) foreign() string { return filepath.Join(h.disk, "foreign") }
@@ -75,6 +78,7 @@ func (h *fullHistory) run() {
 	for len(h.ids) > 0 {
 		h.end(h.rng.IntN(3) == 0)
 	}
+	h.listed()
 	os.Remove(h.foreign())
 	h.wait(time.Minute)
 	if err := h.q.Room(); err != nil {
@@ -159,25 +163,47 @@ func (h *fullHistory) end(returned bool) {
 	h.ids = h.ids[1:]
 	for job := range h.there[id] {
 		s := relayed(id, uint16(job), job)
-		if returned {
+		switch scant := errors.Is(h.q.Room(), relay.ErrScant); {
+		case returned && scant:
+			s.Outcomes[0].Action = relay.ActionFailed
+			s.Rows = []relay.DigestRow{{ID: h.q.NextID(), Data: body("row", 400)}}
+			h.rows = append(h.rows, s.Rows[0].ID)
+		case returned:
 			s.Outcomes[0].Action = relay.ActionFailed
 			n := relay.Notice{Message: relay.Message{ID: h.q.NextID(), Arrival: time.Now()}, Content: body("n", 3<<10)}
 			n.Message.Recipients = []relay.Recipient{{Path: mailbox("sender@example.org")}}
 			s.Notices = []relay.Notice{n}
 			defer func() { h.ids, h.there[n.Message.ID] = append(h.ids, n.Message.ID), 1 }()
 		}
-		done := make(chan error, 1)
-		h.q.Settle(s, func(err error) { done <- err })
-		select {
-		case err := <-done:
-			if err != nil {
-				h.Error(err)
-			}
-		case <-time.After(10 * time.Minute): // of the bubble's clock
-			h.Fatalf("%s cannot be settled, with %d messages: %+v", id, len(h.ids), h.q.FileStats())
-		}
+		h.settle(s)
 	}
 	delete(h.there, id)
+}
+
+// settle is done soon, whatever the disk is like.
+func (h *fullHistory) settle(s relay.Settlement) {
+	h.Helper()
+	done := make(chan error, 1)
+	h.q.Settle(s, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		if err != nil {
+			h.Error(err)
+		}
+	case <-time.After(10 * time.Minute): // of the bubble's clock
+		h.Fatalf("%s cannot be settled, with %d messages and %d rows: %+v", s.ID, len(h.ids), len(h.rows), h.q.FileStats())
+	}
+}
+
+// listed tells senders of all rows, in lists that are shorter than these.
+func (h *fullHistory) listed() {
+	for some := range slices.Chunk(h.rows, 100) {
+		n := relay.Notice{Message: relay.Message{ID: h.q.NextID(), Arrival: time.Now()}, Content: body("list", 300*len(some))}
+		n.Message.Recipients = []relay.Recipient{{Path: mailbox("sender@example.org")}}
+		h.settle(relay.Settlement{Listed: some, Notices: []relay.Notice{n}})
+		h.settle(relayed(n.Message.ID, 0, 0))
+	}
+	h.rows = nil
 }
 
 // grow lets somebody's file take so many octets.

@@ -31,11 +31,16 @@ func (w *writer) takeLazy(limit int) []*op {
 	return taken
 }
 
-// freeingFirst puts the operations that make room before those that take some.
-func (w *writer) freeingFirst() {
+// freeingFirst puts the operations that make room before those that take some, and
+// says how many they are.
+func (w *writer) freeingFirst() (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	slices.SortStableFunc(w.lazy, func(a, b *op) int { return b.frees - a.frees })
+	for n < len(w.lazy) && w.lazy[n].frees > 0 {
+		n++
+	}
+	return n
 }
 
 // putBack returns operations of which the first found no room. It goes to the end,

@@ -11,6 +11,7 @@ import (
 	"dawk/queue"
 	"dawk/queue/boltstore/boltfile"
 	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/space"
 )
 
 // walkLate checks every page of the state that tx keeps, while the queue is in
@@ -56,7 +57,7 @@ func (q *Store) compact(ctx context.Context) error {
 	}
 	q.w.rollback() // a transaction that is open would keep the old file open
 	u := q.use()
-	if have, need := datadir.DiskFree(q.opt.Dir), u.FileSize-u.Free; have < need {
+	if have, need := datadir.DiskFree(q.opt.Dir), u.FileSize-u.Free+space.ToSettle(u.Deliveries); have < need {
 		return fmt.Errorf("compaction needs %s of free disk beside the queue, there are %s", queue.SizeText(need), queue.SizeText(have))
 	}
 	old := q.db

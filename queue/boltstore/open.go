@@ -10,6 +10,7 @@ import (
 
 	"dawk/queue/boltstore/boltfile"
 	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/recent"
 	"dawk/queue/boltstore/space"
 	"dawk/relay"
 )
@@ -31,7 +32,7 @@ func Open(opt Options) (*Store, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	q := &Store{opt: opt, log: opt.Log, ending: make(chan struct{}), swept: make(chan struct{}),
-		cache: newCache(opt.Cache), spoolGoing: make(map[uint64]bool), spoolDirs: spoolDirs{named: make(map[string]bool)}}
+		cache: recent.New(max(opt.Cache, 0)), spoolGoing: make(map[uint64]bool), spoolDirs: spoolDirs{named: make(map[string]bool)}}
 	if err := datadir.PrepareDir(opt.Dir, q.log); err != nil {
 		return nil, err
 	}

@@ -312,7 +312,9 @@ func mergeOutcomes(found, decided []relay.Outcome) []relay.Outcome {
 // remove deletes a message with everything that belongs to it.
 func (t *txn) remove(id uint64) {
 	key := record.MessageKey(id)
-	if v := t.Msg.Get(key); len(v) > 1 && v[1]&record.InFile != 0 && !t.isQuarantined(id) {
+	v := t.Msg.Get(key)
+	t.grows -= len(v)
+	if len(v) > 1 && v[1]&record.InFile != 0 && !t.isQuarantined(id) {
 		t.unlinks = append(t.unlinks, id)
 	}
 	t.delete(t.Msg, key)

@@ -15,6 +15,7 @@ import (
 
 	"dawk/queue"
 	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/recent"
 	"dawk/queue/boltstore/space"
 	"dawk/relay"
 )
@@ -48,7 +49,7 @@ type Options struct {
 
 func (o *Options) file() datadir.FileOptions {
 	return datadir.FileOptions{Dir: o.Dir, MaxSize: o.MaxSize, MinFree: o.MinFree, WalkBelow: o.WalkBelow, CompactAbove: o.CompactAbove,
-		Log: o.Log, Hook: o.hook}
+		Keep: space.ToSettle, Log: o.Log, Hook: o.hook}
 }
 
 // Store is the store. Its methods may be called by several goroutines.
@@ -68,7 +69,7 @@ type Store struct {
 
 	w      *writer
 	watch  func([]relay.Entry)
-	cache  *cache
+	cache  *recent.Cache
 	upkeep sync.Mutex // held by the one Backup, Verify or Compact
 	space  *space.Watcher
 	counts counts
@@ -110,12 +111,9 @@ func (q *Store) FileUse() (size, free int64) {
 // FileStats are as of now, what concerns the disk as of the last second.
 func (q *Store) FileStats() queue.FileStats {
 	st := q.space.State()
-	q.cache.mu.Lock()
-	cached := q.cache.used
-	q.cache.mu.Unlock()
 	return queue.FileStats{
 		FileBytes: st.FileSize, FreeBytes: st.Free, DiskFree: st.Disk, Room: st.Room, Limit: st.Limit,
-		JournalBytes: q.w.j.Length(), Checkpoints: q.counts.checkpoints.Load(), CacheBytes: int64(cached),
+		JournalBytes: q.w.j.Length(), Checkpoints: q.counts.checkpoints.Load(), CacheBytes: int64(q.cache.Used()),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/recent"
 	"dawk/queue/journal"
 	"dawk/relay"
 )
@@ -18,11 +19,12 @@ type txn struct {
 	q                                 *Store
 	dirty                             bool
 	messages, deliveries, quarantined int64 // changes of the counts
+	grows                             int   // by how many octets messages are more than before, less rows that were listed
 
 	rec     *journal.Record // the group's changes, for the journal; nil: it is committed at once
 	touched []uint64        // the messages whose rows changed
 
-	fresh   []*fresh
+	fresh   []*recent.Message
 	entries []relay.Entry
 	settled []jobRef
 	gone    []uint64 // messages that left the store
@@ -88,13 +90,13 @@ func (t *txn) committed() {
 	q.counts.quarantined.Add(t.quarantined)
 	now := time.Now()
 	for _, f := range t.fresh {
-		q.cache.add(f, now)
+		q.cache.Add(f, now)
 	}
 	for _, s := range t.settled {
-		q.cache.settled(s.id, s.job)
+		q.cache.Settled(s.id, s.job)
 	}
 	for _, id := range t.gone {
-		q.cache.forget(id)
+		q.cache.Forget(id)
 		q.space.Gone(id)
 	}
 	q.spoolGone(t.unlinks)

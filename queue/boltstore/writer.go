@@ -150,7 +150,9 @@ func (w *writer) group(first *op) {
 		}
 		if w.fits > 0 {
 			share = min(share, w.fits)
-			w.freeingFirst()
+			if n := w.freeingFirst(); n > 0 {
+				share = min(share, n) // one that adds something would hold them up
+			}
 		}
 		lazies = w.takeLazy(share)
 	}

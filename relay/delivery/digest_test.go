@@ -107,6 +107,28 @@ func TestListOfOne(t *testing.T) {
 	})
 }
 
+// While what is left of the disk is for settling, senders are told by lists alone.
+func TestScantRoomMakesLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var room error
+		r := begin(t, delivery.Config{Notices: notices.Config{Span: time.Minute, Room: func() error { return room }}})
+		var box inbox
+		r.hop.script = box.answer
+		for i, err := range []error{relay.ErrNoSpace, fmt.Errorf("%w: %w", relay.ErrScant, relay.ErrNoSpace)} {
+			room = err
+			r.store.accept(mail("sender@example.org", "one@dest.test"))
+			pass(time.Second)
+			if rows := r.store.waiting(); rows != i || len(box.mail()) != 1 {
+				t.Errorf("%v: %d rows wait, %d notices came", err, rows, len(box.mail()))
+			}
+		}
+		pass(2 * time.Minute)
+		if got := box.mail(); len(got) != 2 || r.store.waiting() != 0 || r.store.queued() != 0 {
+			t.Errorf("%d notices, %d rows and %d messages left", len(got), r.store.waiting(), r.store.queued())
+		}
+	})
+}
+
 // A list that cannot be committed is made later; what it would have listed
 // is neither lost nor told twice.
 func TestDigestThatCannotBeCommitted(t *testing.T) {

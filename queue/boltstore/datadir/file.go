@@ -24,8 +24,12 @@ type FileOptions struct {
 	MaxSize, MinFree int64
 	WalkBelow        int64 // size up to which every page is checked before every use; 0: the default, negative: none
 	CompactAbove     int64 // size from which a file that is half free is compacted; 0: the default
-	Log              *slog.Logger
-	Hook             func(point string) error
+
+	// Keep is how many octets behind its pages a new file gets blocks for, as the
+	// old one may have had.
+	Keep func(deliveries int64) int64
+	Log  *slog.Logger
+	Hook func(point string) error
 }
 
 // openBolt opens a bbolt file with our options. Its free list is kept in
@@ -253,6 +257,33 @@ func compactAtStart(opt FileOptions, db *bolt.DB) (*bolt.DB, error) {
 	return db, nil
 }
 
+// keep allocates Keep.
+func (o FileOptions) keep(db *bolt.DB) error {
+	var high, deliveries int64
+	err := db.View(func(tx *bolt.Tx) error {
+		if high = tx.Size(); tx.Bucket(BucketSys) != nil {
+			deliveries = int64(Uint(tx.Bucket(BucketSys), SysDeliveries))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	octets := o.Keep(deliveries)
+	if o.MaxSize > 0 {
+		octets = min(octets, o.MaxSize-high)
+	}
+	if octets <= 0 {
+		return nil
+	}
+	f, err := os.OpenFile(db.Path(), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return journal.Allocate(f, high, high+octets)
+}
+
 // ErrReplaced marks a failure after the rename: which of the two files a crash
 // would leave is not known.
 var ErrReplaced = errors.New("the new queue file is in place, but its name could not be synced")
@@ -276,6 +307,9 @@ func Replace(opt FileOptions, db *bolt.DB, and func(*bolt.DB) error) (fresh *bol
 	}
 	if err == nil && and != nil {
 		err = and(fresh)
+	}
+	if err == nil {
+		err = opt.keep(fresh)
 	}
 	if err == nil {
 		err = opt.Hook("compact.copied")

@@ -18,7 +18,7 @@ import (
 // take, and how much there is. The end of the file, behind the last page that was
 // ever used, has blocks of the disk: bbolt itself makes its file larger without
 // any, and on a full disk a write there fails. One goroutine uses a File, but for
-// Use.
+// Use and Scant.
 type File struct {
 	path string
 	max  int64 // of the file, in octets; 0: none
@@ -26,6 +26,8 @@ type File struct {
 
 	need Need
 	owed atomic.Int64 // the same as of the last group, in octets
+
+	scant atomic.Bool // see Scant
 }
 
 // NewFile is the file at path, which may become max octets long; 0: any.
@@ -58,32 +60,58 @@ func (f *File) Promised(tx *bolt.Tx) { f.owed.Store(f.need.Octets(written(tx))) 
 // written is how many pages the commit of tx writes again.
 func written(tx *bolt.Tx) int64 { st := tx.Stats(); return st.GetNodeCount() }
 
+// Kind is what a group does to the file.
+type Kind int
+
+const (
+	Settles Kind = iota // it adds nothing that stays, and makes room
+	Tells               // it settles, and adds notices that are larger than what leaves
+	Mail                // it adds new mail
+)
+
 // Assure sees to it, before a group is made durable by the journal, that the commit
-// of tx will find room, whoever fills the disk meanwhile. After new mail, keep
-// octets stay free besides, and step is by how much the file grows at a time. Where
-// there is no more to be had, new mail gets the error; and where pages enough are
-// free, but perhaps not side by side, it is to be committed at once, which shows
-// whether it fits. What settles goes on: it makes room.
-func (f *File) Assure(tx *bolt.Tx, mail bool, keep, step int64) (atOnce bool, err error) {
+// of tx will find room, whoever fills the disk meanwhile. Deliveries is how many
+// wait, step by how much the file grows at a time. Where there is no more room to be
+// had, new mail gets the error, of which RolledBack knows; and so do notices, where
+// settling the next Delivery would lack room. Where pages enough are free, but
+// perhaps not side by side, they are to be committed at once, which shows whether
+// they fit. What makes room goes on.
+func (f *File) Assure(tx *bolt.Tx, kind Kind, deliveries, step int64) (atOnce bool, err error) {
 	pages, high, free := written(tx), tx.Size(), freePages(tx.DB(), 0)
-	if !mail {
-		keep, step = 0, 0
+	all := ToSettle(deliveries)
+	half := (all + settleOnce) / 2
+	keep, least := all, all
+	switch kind {
+	case Settles:
+		keep, least, step = 0, 0, 0
+	case Tells:
+		keep, least = half, settleOnce
 	}
 	f.look(high)
 	tail := max(0, f.usable(f.size)-high)
 	lack := f.need.Lack(pages, keep, free, tail)
-	if lack == 0 {
-		return false, nil
+	if lack > 0 {
+		err = f.extend(high, lack, step)
+		tail = max(0, f.usable(f.size)-high)
 	}
-	err = f.extend(high, lack, step)
+	left := free + tail - f.need.Octets(pages)
+	if left >= half {
+		f.scant.Store(false)
+	} else if kind != Settles {
+		f.scant.Store(true)
+	}
 	switch {
 	case err == nil || !RolledBack(err):
 		return false, err
-	case mail && f.need.Octets(pages)+keep > free+tail:
+	case kind != Settles && left < least:
 		return false, err
 	}
-	return mail, nil
+	return kind != Settles, nil
 }
+
+// Scant says that what is left is needed by what is being settled already: a
+// settlement should add no more than it takes away.
+func (f *File) Scant() bool { return f.scant.Load() }
 
 // freePages is what bbolt can use of the pages that it has used before, in
 // octets. What the last commit gave back counts unless somebody reads it still,

@@ -4,17 +4,25 @@ const (
 	page = 4096 // octets, of bbolt
 
 	// settleEach is what settling a Delivery may add to the file: its outcomes, and
-	// a notice that quotes the header, less what goes with the message.
-	settleEach = 4 << 10
+	// a notice that quotes the header, in a page of its own, side by side with
+	// another.
+	settleEach = 8 << 10
 	// settleOnce is what one settlement needs before it frees anything: bbolt
 	// writes the page that a row is taken from again, with up to three other
 	// messages in it, and those that lead to it.
 	settleOnce = 5 << 18
+	// settleMost is for how many Deliveries there is room at the same time: half of
+	// it for those that settle until the room is seen to be scant, half for those
+	// that are attempted then, far fewer, each with a notice. After that a sender is
+	// told by a row of a list, which is no larger than what goes with the message.
+	settleMost = 4096
 )
 
-// ToSettle is how many octets of queue.db must stay free, so that the Deliveries
-// that wait can all be settled.
-func ToSettle(deliveries int64) int64 { return settleOnce + settleEach*max(deliveries, 0) }
+// ToSettle is how many octets of queue.db must stay free after new mail, so that
+// the Deliveries that wait can all be settled.
+func ToSettle(deliveries int64) int64 {
+	return settleOnce + settleEach*min(max(deliveries, 0), settleMost)
+}
 
 // GrowBy is by how much the file grows at a time for new mail, in octets: so much
 // is taken from a disk of total octets before it is needed.

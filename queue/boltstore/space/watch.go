@@ -90,26 +90,23 @@ func (w *Watcher) Look() {
 
 // SetFull stops acceptance at once: a write for the file found no room.
 func (w *Watcher) SetFull(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := *w.state.Load()
-	if now.Refusal == nil {
-		w.log.Error("the disk is full: new mail is refused until there is room; delivery goes on", "error", err)
-	}
-	now.Refusal = fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
-	now.records = now.records.again(now.Room)
-	w.state.Store(&now)
+	w.full("new mail", err, func(s *State) (*error, *failure, int64) { return &s.Refusal, &s.records, s.Room })
 }
 
 // SetNoFiles does the same for content in files of its own.
 func (w *Watcher) SetNoFiles(err error) {
+	w.full("large mail", err, func(s *State) (*error, *failure, int64) { return &s.NoFiles, &s.files, s.Disk })
+}
+
+func (w *Watcher) full(what string, err error, of func(*State) (refusal *error, last *failure, room int64)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := *w.state.Load()
-	if now.NoFiles == nil {
-		w.log.Error("the disk is full: large mail is refused until there is room; delivery goes on", "error", err)
+	refusal, last, room := of(&now)
+	if *refusal == nil {
+		w.log.Error("the disk is full: "+what+" is refused until there is room; delivery goes on", "error", err)
 	}
-	now.NoFiles = fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
-	now.files = now.files.again(now.Disk)
+	*refusal = fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
+	*last = last.again(room)
 	w.state.Store(&now)
 }

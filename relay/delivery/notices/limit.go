@@ -14,9 +14,9 @@ type mailbox struct {
 }
 
 // take counts one notice to a mailbox. The time is when it is told: zero for at
-// once.
-func (n *Notices) take(to relay.Path, now time.Time) time.Time {
-	if n.Limit == 0 {
+// once, which none is while room is scant.
+func (n *Notices) take(to relay.Path, now time.Time, scant bool) time.Time {
+	if n.Limit == 0 && !scant {
 		return time.Time{}
 	}
 	n.mu.Lock()
@@ -25,7 +25,7 @@ func (n *Notices) take(to relay.Path, now time.Time) time.Time {
 	if b.told.Over(n.Span, now) {
 		n.forget(now)
 	}
-	over := b.told.Add(1, n.Span, now) > n.Limit
+	over := b.told.Add(1, n.Span, now) > n.Limit || scant
 	n.mailboxes[to] = b
 	if !over {
 		return time.Time{}

@@ -33,13 +33,13 @@ func TestNoticeLimit(t *testing.T) {
 		if i == 10 {
 			want = at(0) // the third in the span that began an hour before arrival
 		}
-		if got := l.take(to, at(c.after)); !got.Equal(want) {
+		if got := l.take(to, at(c.after), false); !got.Equal(want) {
 			t.Errorf("notice %d: held back until %v, want %v", i+1, got, want)
 		}
 	}
 	off, _ := testNotices(t)
 	for range 1000 {
-		if got := off.take(alice, arrival); !got.IsZero() {
+		if got := off.take(alice, arrival, false); !got.IsZero() {
 			t.Fatal("held back without a limit")
 		}
 	}
@@ -50,7 +50,7 @@ func TestNoticeLimitForgets(t *testing.T) {
 	l, _ := testNotices(t)
 	l.Limit, l.Span = 1, time.Minute
 	for i := range 20_000 {
-		l.take(mustPath(t, fmt.Sprintf("user%d@example.org", i)), arrival.Add(time.Duration(i)*time.Second))
+		l.take(mustPath(t, fmt.Sprintf("user%d@example.org", i)), arrival.Add(time.Duration(i)*time.Second), false)
 	}
 	if n := len(l.mailboxes); n > 2048 {
 		t.Errorf("%d senders are remembered; 60 have a span", n)

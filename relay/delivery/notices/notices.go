@@ -18,6 +18,7 @@
 package notices
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -36,7 +37,7 @@ type Config struct {
 
 	Item   func(relay.QueueID) (*relay.Item, error)            // a message with its history; nil: none is known
 	NextID func() relay.QueueID                                // of the store
-	Short  func() bool                                         // whether the disk is nearly full: notices are short then; nil: it never is
+	Room   func() error                                        // an error while the disk is nearly full: notices are short then, and with relay.ErrScant they become rows of lists; nil: it never is
 	Sign   func(*relay.Message, relay.Content) ([]byte, error) // the fields that sign a notice; nil: they go unsigned
 	Log    *slog.Logger                                        // of faults
 }
@@ -91,20 +92,24 @@ func (n *Notices) Tell(now time.Time, c *relay.Claim, cause Cause, s *relay.Sett
 		return events
 	}
 	attempted := n.attemptTimes(now, c.Message, cause.Attempted, verdict.Notices)
+	var room error
+	if n.Room != nil {
+		room = n.Room()
+	}
 	for _, w := range verdict.Notices {
 		r := bounce.Report{Kind: w.Kind, Message: c.Message, Outcomes: w.Outcomes, Attempted: attempted, Now: now, Content: c.Content,
-			Short: n.Short != nil && n.Short()}
+			Short: room != nil}
 		if w.Kind == bounce.KindDelayed {
 			r.Until = cause.Until
 		}
 		e := c.Event(relay.EventNotified, now)
 		e.NoticeKind, e.Recipient, e.Count = string(w.Kind), bounce.To(n.Bounce, w.Kind, c.Message), len(w.Outcomes)
-		if until := n.take(e.Recipient, now); until.IsZero() {
+		if until := n.take(e.Recipient, now, errors.Is(room, relay.ErrScant)); until.IsZero() {
 			r.ID = n.NextID()
 			e.NoticeID = r.ID
 			s.Notices = append(s.Notices, n.write(r, e.Recipient))
 		} else {
-			e.Next, e.Rule = until, "told in a later list: too many notices to this mailbox"
+			e.Next, e.Rule = until, listRule(room)
 			s.Rows = append(s.Rows, n.rows(r, e.Recipient, until)...)
 		}
 		events = append(events, e)
@@ -173,6 +178,14 @@ func (n *Notices) rows(r bounce.Report, to relay.Path, until time.Time) (all []r
 		all = append(all, relay.DigestRow{ID: r.ID, Data: encode(kept{To: to.String(), Until: until, Row: row})})
 	}
 	return all
+}
+
+// listRule says why a notice waits for the next list.
+func listRule(room error) string {
+	if errors.Is(room, relay.ErrScant) {
+		return "told in a later list: the disk is full"
+	}
+	return "told in a later list: too many notices to this mailbox"
 }
 
 // plainRow is a row that needs nothing of package bounce.

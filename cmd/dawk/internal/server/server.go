@@ -272,7 +272,7 @@ func (s *Server) openDispatcher() {
 		cfg.Limits.Priority = s.users.Priority
 	}
 	cfg.Notices.Sign, cfg.Notices.Bounce.SevenBit = s.signer.Sign, s.converter.Can
-	cfg.Notices.Short = func() bool { return s.queue.Room() != nil }
+	cfg.Notices.Room = s.queue.Room
 	s.dispatcher = delivery.New(cfg, s.queue, s.transport, s.observer)
 }
 
