@@ -303,6 +303,9 @@ func Replace(opt FileOptions, db *bolt.DB, and func(*bolt.DB) error) (fresh *bol
 	}
 	fresh.NoSync = true // synced once, as a whole
 	if err = journal.Own(tmp); err == nil {
+		err = opt.Hook("compact")
+	}
+	if err == nil {
 		err = bolt.Compact(fresh, db, compactTx)
 	}
 	if err == nil && and != nil {

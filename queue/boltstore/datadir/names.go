@@ -54,7 +54,9 @@ func PrepareDir(dir string, log *slog.Logger) error {
 	case info.Mode().Perm()&0o007 != 0:
 		log.Warn("others may look into the data directory; 0700 is better", "dir", dir, "mode", info.Mode().Perm().String())
 	}
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("the data directory %s is on a %w: mount it so that it can be written to; nothing in it was changed", dir, err)
+	} else if err != nil {
 		return fmt.Errorf("the data directory %s is not writable for this user: %w", dir, err)
 	}
 	return nil

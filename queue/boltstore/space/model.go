@@ -162,9 +162,12 @@ func RolledBack(err error) bool {
 	return false
 }
 
-var fullErrnos = []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
+// fullErrnos are of a write that did nothing, and may do it later. EROFS is one of a
+// file system that is read-only until somebody mends it.
+var fullErrnos = []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS}
 
-// NoRoom says whether a system call failed for want of space.
+// NoRoom says whether a system call failed for want of space, or because nothing can
+// be written there.
 func NoRoom(err error) bool {
 	for _, e := range fullErrnos {
 		if errors.Is(err, e) {

@@ -8,10 +8,12 @@
 package space
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -104,7 +106,11 @@ func (w *Watcher) full(what string, err error, of func(*State) (refusal *error, 
 	now := *w.state.Load()
 	refusal, last, room := of(&now)
 	if *refusal == nil {
-		w.log.Error("the disk is full: "+what+" is refused until there is room; delivery goes on", "error", err)
+		why := "the disk is full: " + what + " is refused until there is room; delivery goes on"
+		if errors.Is(err, syscall.EROFS) {
+			why = "the file system of the queue is read-only: " + what + " is refused until it can be written to; what becomes of deliveries is kept in memory"
+		}
+		w.log.Error(why, "error", err)
 	}
 	*refusal = fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
 	*last = last.again(room)
