@@ -81,7 +81,7 @@ func check(c Config, r Report) (relay.Path, error) {
 		return relay.Path{}, fmt.Errorf("%w: it needs a queue ID, a message and an outcome", ErrReport)
 	}
 	if !slices.Contains(Kinds(), r.Kind) {
-		return relay.Path{}, fmt.Errorf("%w: %q is no kind of notice", ErrReport, r.Kind)
+		return relay.Path{}, fmt.Errorf("%w: %q is not a kind of notice", ErrReport, r.Kind)
 	}
 	for _, o := range r.Outcomes {
 		if o.Recipient < 0 || o.Recipient >= len(r.Message.Recipients) {

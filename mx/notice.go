@@ -44,7 +44,7 @@ func (n *noticeWay) Open(routes []*compiled, name string, level tlspolicy.Level)
 			return nil
 		}
 	}
-	return fmt.Errorf("notice_route %q is no route with `via`", name)
+	return fmt.Errorf("notice_route %q is not a route with `via`", name)
 }
 
 func (n *noticeWay) mxOpen(now time.Time) bool {

@@ -125,7 +125,7 @@ func (f *Filter) add(word string) error {
 		}
 	}
 	if op == "" {
-		return fmt.Errorf("a lone ! is no comparison; did you mean %s!=%s?", Clip(name), Clip(rest[1:]))
+		return fmt.Errorf("a single ! is not a comparison; did you mean %s!=%s?", Clip(name), Clip(rest[1:]))
 	}
 	value, err := unquote(rest[len(op):])
 	if err != nil {

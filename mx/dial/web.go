@@ -101,7 +101,7 @@ const (
 func (w *Web) Post(ctx context.Context, to string, packed []byte) error {
 	u, err := url.Parse(to)
 	if err != nil || u.Scheme != "https" || u.Port() != "" && u.Port() != "443" {
-		return fmt.Errorf("%q is no https address on port 443", relay.Sanitize(to))
+		return fmt.Errorf("%q is not an https address on port 443", relay.Sanitize(to))
 	}
 	ctx, cancel := context.WithTimeout(ctx, postTime)
 	defer cancel()

@@ -67,7 +67,7 @@ func parseRule(match, act string, times int) (rule, error) {
 		}
 	}
 	if r.event == "" {
-		return rule{}, fmt.Errorf("script: %q is no event: it is one of %v", event, events)
+		return rule{}, fmt.Errorf("script: %q is not an event: it is one of %v", event, events)
 	}
 	if strings.HasPrefix(glob, "@") {
 		glob = "*" + glob

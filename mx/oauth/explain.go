@@ -59,7 +59,7 @@ func (s *Source) explain(r *request, err error) error {
 	var answer *oauth2.RetrieveError
 	switch {
 	case r.tooLong:
-		return &Error{Words: fmt.Sprintf("%s answered with more than 64 KiB", host), Fix: "that is no token endpoint: check token_url, tenant, and proxies on the way"}
+		return &Error{Words: fmt.Sprintf("%s answered with more than 64 KiB", host), Fix: "that is not a token endpoint: check token_url, tenant, and proxies on the way"}
 	case r.status >= 300 && r.status < 400:
 		return &Error{Words: fmt.Sprintf("%s redirects (%d) to %s", host, r.status, hostOf(r.location)),
 			Fix: "secrets are not sent after a redirect: write the address that answers into token_url"}
@@ -67,7 +67,7 @@ func (s *Source) explain(r *request, err error) error {
 		return s.explainAnswer(r, answer)
 	case r.status != 0:
 		return &Error{Words: fmt.Sprintf("%s answered %d without a token in it", host, r.status),
-			Fix: "that is no token endpoint, or a proxy answered in its place: check token_url and tenant", Temporary: r.status >= 500}
+			Fix: "that is not a token endpoint, or a proxy answered in its place: check token_url and tenant", Temporary: r.status >= 500}
 	}
 	return explainSilence(host, s.cfg.Answer, err)
 }

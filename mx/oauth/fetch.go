@@ -117,7 +117,7 @@ func (s *Source) byRefreshToken(ctx context.Context, r *request) (*oauth2.Token,
 	}
 	k.Refresh, k.At = tok.RefreshToken, time.Now().UTC()
 	if err := s.keep(k); err != nil {
-		return nil, &Error{Words: err.Error(), Fix: "make room in the data directory, or mend its rights; until then no mail is sent with a token that a restart would lose", Temporary: true}
+		return nil, &Error{Words: err.Error(), Fix: "make room in the data directory, or correct its permissions; until then no mail is sent with a token that a restart would lose", Temporary: true}
 	}
 	return tok, nil
 }

@@ -107,7 +107,7 @@ var (
 	// ErrOwnCertificate: our own certificate for the host cannot be had.
 	ErrOwnCertificate = errors.New("client_certificate")
 	// ErrInjected: plain text came between STARTTLS and the handshake.
-	ErrInjected = errors.New("the server sent plain text behind its answer to STARTTLS")
+	ErrInjected = errors.New("the server sent plain text after its answer to STARTTLS")
 )
 
 // Alerts of a server that has read the ClientHello and minds what it asks for:

@@ -249,7 +249,7 @@ func (j *Journal) usable(f *reading) (size int64, err error) {
 		return 0, f.err
 	}
 	if j.mark.Armed {
-		return 0, fmt.Errorf("%w; %s; or, where it is gone for good, make a queue.journal of the one line %q, to go on without what was accepted last",
+		return 0, fmt.Errorf("%w; %s; or, where it is lost, make a queue.journal of the one line %q, to go on without what was accepted last",
 			queue.Damaged("queue.journal is missing or empty, but queue.db was not closed and counts on it: mail that was acknowledged last may be in it"), toDo, strings.TrimSpace(title))
 	}
 	return 0, nil

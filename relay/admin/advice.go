@@ -20,7 +20,7 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, y *WhyDelivery, now tim
 		}
 	}
 	if !y.RouteHeldSince.IsZero() {
-		add(fmt.Sprintf("Route %q is held since %s for trouble with its login or account: %s. Its mail waits and does not bounce meanwhile. After mending it: dawk oauth test %s",
+		add(fmt.Sprintf("Route %q is held since %s for trouble with its login or account: %s. Its mail waits and does not bounce meanwhile. After correcting it: dawk oauth test %s",
 			y.Route, y.RouteHeldSince.UTC().Format(time.RFC3339), strings.TrimRight(y.RouteHeldBy.String(), ". "), y.Route))
 		add(y.RouteHeldBy.Remedy)
 	}
@@ -28,7 +28,7 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, y *WhyDelivery, now tim
 	if p := y.Provider; p != nil && p.Keeps() && y.State != relay.StateHeld && y.State != relay.StateActive {
 		add(fmt.Sprintf("Waiting for %s: %s.", p.Called(), p.Said))
 		if p.State == relay.LoadBudget {
-			add(fmt.Sprintf("It waits for the budget of route %q until %s: the smart host takes only so many messages in a time. Nothing to do; it goes by itself.",
+			add(fmt.Sprintf("It waits for the budget of route %q until %s: the smart host takes only so many messages in that time. Nothing to do; it is sent by itself.",
 				y.Route, p.Until.UTC().Format(time.RFC3339)))
 		}
 	}
@@ -116,7 +116,7 @@ func adviseSilence(r relay.Reply, route string) string {
 	}
 	switch r.Stage {
 	case relay.StageDNS:
-		return "The DNS gave no usable answer for the destination. If other domains fail too, look at our own resolver: dawk check. If only this one does, its owner must mend its DNS; dawk goes on trying."
+		return "The DNS gave no usable answer for the destination. If other domains fail too, look at our own resolver: dawk check. If only this one does, its owner must correct its DNS; dawk goes on trying."
 	case relay.StageConnect, relay.StageGreeting:
 		if route != "mx" {
 			return fmt.Sprintf("No connection to the smart host of route %q. Check its name, its port and the firewall between; dawk goes on trying.", route)
@@ -137,7 +137,7 @@ func adviseServer(r relay.Reply, route string) string {
 	fix := strings.TrimSuffix(r.Remedy, ".")
 	switch {
 	case r.Stage == relay.StageRoute:
-		return "The smart host has had enough from us for now; dawk waits and goes on by itself."
+		return "The smart host takes no more from us for now; dawk waits and continues by itself."
 	case r.Stage == relay.StageAuth && fix != "":
 		return fmt.Sprintf("The smart host refused the login of route %q: %s.", route, fix)
 	case r.Stage == relay.StageAuth:
@@ -152,7 +152,7 @@ func adviseServer(r relay.Reply, route string) string {
 	case r.Code == 421:
 		return "The server closed the connection before it took the message: busy, or tired of us. dawk goes on trying."
 	case r.Code/100 == 5:
-		return "The server refused, but not this message: it speaks of the host or of our account there. That must be mended on one of the two sides; the mail waits."
+		return "The server refused, but not this message: it speaks of the host or of our account there. That must be corrected on one of the two sides; the mail waits."
 	}
 	return "The server put it off; its words are all there is to know. dawk goes on trying until the message expires."
 }

@@ -155,7 +155,7 @@ func plainRefusal(e relay.Event) string {
 	case "auth_required":
 		return "It sends without logging in. Set user name and password on the device, or put its address into trusted_networks."
 	case "relay_denied":
-		return "It is no client that may send: it did not log in and its address is not in trusted_networks."
+		return "It may not send: it did not log in and its address is not in trusted_networks."
 	case "sender":
 		return "It sends under an address that its login may not use. Change the sender address on the device, or senders or rewrite_from in users.toml. (" + text + ")"
 	case "bare_newline":

@@ -139,7 +139,7 @@ func NewKey(kind string) (crypto.Signer, []byte, error) {
 	case "ed25519":
 		_, key, err = ed25519.GenerateKey(rand.Reader)
 	default:
-		return nil, nil, fmt.Errorf("%q is no kind of key: it is rsa or ed25519", relay.Clip(kind))
+		return nil, nil, fmt.Errorf("%q is not a kind of key: it is rsa or ed25519", relay.Clip(kind))
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)

@@ -78,7 +78,7 @@ func (q *request) ownFields(m *message) error {
 		case ours || strings.HasPrefix(lower, "content-") || strings.HasPrefix(lower, "arc-"):
 			return bad("headers: dawk or a relay writes %s; leave it out", name)
 		case seen[lower]:
-			return bad("headers: %s stands there twice", name)
+			return bad("headers: %s is there twice", name)
 		}
 		seen[lower] = true
 		if strings.TrimSpace(value) == "" {

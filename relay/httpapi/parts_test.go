@@ -117,8 +117,8 @@ func TestTextIsNeverReplaced(t *testing.T) {
 		"{\"from\":\"a@b.test\",\"to\":\"c@b.test\",\"subject\":\"Gr\xfc\xdfe\"}":         "not UTF-8",
 		"{\"from\":\"a@b.test\",\"to\":\"c@b.test\",\"text\":\"K\xf6ln\"}":                "not UTF-8",
 		`{"from":"a@b.test","to":"c@b.test","text":"\ud800"}`:                             "surrogate",
-		`{"from":"a@b.test","to":"c@b.test","To":"d@b.test"}`:                             `"to" stands there twice`,
-		`{"from":"a@b.test","to":"c@b.test","attachments":[{"content":"","content":""}]}`: `"content" stands there twice in attachment 1`,
+		`{"from":"a@b.test","to":"c@b.test","To":"d@b.test"}`:                             `"to" is there twice`,
+		`{"from":"a@b.test","to":"c@b.test","attachments":[{"content":"","content":""}]}`: `"content" is there twice in attachment 1`,
 	} {
 		if _, err := parseMessage([]byte(body)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", body, err)

@@ -157,7 +157,7 @@ func (r *reader) once(within, key string, known []string) error {
 		return bad("the JSON is not a message: there is no key %q%s; known are %s", relay.Sanitize(key), in(within), strings.Join(known, ", "))
 	}
 	if r.has[within+"."+key] {
-		return bad("the JSON is not a message: the key %q stands there twice%s", key, in(within))
+		return bad("the JSON is not a message: the key %q is there twice%s", key, in(within))
 	}
 	r.has[within+"."+key] = true
 	return nil

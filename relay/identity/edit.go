@@ -127,7 +127,7 @@ func (e Editor) Remove(name string) error {
 		}
 		first, last, ok := doc.Lines(fmt.Sprintf("user[%d]", i))
 		if !ok {
-			return nil, fmt.Errorf("the user %s does not stand under a [[user]] of its own: change the file by hand", name)
+			return nil, fmt.Errorf("the user %s is not under a [[user]] of its own: change the file by hand", name)
 		}
 		lines := bytes.SplitAfter(data, []byte("\n"))
 		if first >= 2 && len(bytes.TrimSpace(lines[first-2])) == 0 {
@@ -168,7 +168,7 @@ func (e Editor) change(edit func([]byte, *table, *tomlfile.Document) ([]byte, er
 	}
 	before, err := parse(e.Path, data)
 	if err != nil {
-		return fmt.Errorf("the file has mistakes; mend them first:\n%w", err)
+		return fmt.Errorf("the file has mistakes; correct them first:\n%w", err)
 	}
 	var scratch usersFile
 	doc, err := tomlfile.Parse(e.Path, data, &scratch)

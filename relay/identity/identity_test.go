@@ -196,7 +196,7 @@ F:6:1: the name "b c" holds spaces or control characters
 F:8:13: user.networks: "192.0.2.0/33" is not a network: write it like "192.0.2.0/24" or "2001:db8::/32"
 F:9:1: senders is an empty list: leave the key out to allow all
 F:10:3: this [[user]] has no name
-F:13:1: the user "A" stands here twice: also in line 2
+F:13:1: the user "A" is here twice: also in line 2
 F:15:1: per_hour is 0; it must be at least 1: leave the key out for no limit
 F:16:12: user.senders: not a valid mailbox: no domain in "nobody": write "user@example.org", or "@example.org" for a whole domain
 F:16:22: user.senders: not a valid domain: ""

@@ -106,7 +106,7 @@ func parse(name string, data []byte) (*table, error) {
 		u := file.Users[i].check(doc, at)
 		key := strings.ToLower(u.Name)
 		if first := lines[key]; first > 0 && u.Name != "" {
-			doc.Fault(at+".name", "the user %q stands here twice: also in line %d", u.Name, first)
+			doc.Fault(at+".name", "the user %q is here twice: also in line %d", u.Name, first)
 			continue
 		}
 		lines[key] = doc.Line(at + ".name")
@@ -120,7 +120,7 @@ func parse(name string, data []byte) (*table, error) {
 		t.byName[key] = u
 		for j, token := range u.tokens {
 			if other := t.byToken[token]; other != nil {
-				doc.Fault(fmt.Sprintf("%s.tokens[%d]", at, j), "tokens: the same token stands here twice, also with %q", other.Name)
+				doc.Fault(fmt.Sprintf("%s.tokens[%d]", at, j), "tokens: the same token is here twice, also with %q", other.Name)
 			}
 			t.byToken[token] = u
 		}
@@ -182,7 +182,7 @@ func (f *fileUser) policy(doc *tomlfile.Document, at string) Policy {
 		}
 	}
 	if f.Burst > 0 && (f.PerHour == 0 || f.Burst > f.PerHour) {
-		doc.Fault(at+".burst", "burst is the part of per_hour that may come at once: it needs per_hour, and is no more than that")
+		doc.Fault(at+".burst", "burst is the part of per_hour that may come at once: it needs per_hour, and may not be more")
 	}
 	priority, err := relay.ParsePriority(f.Priority)
 	if err != nil {

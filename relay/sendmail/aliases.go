@@ -172,7 +172,7 @@ func parseAliases(data []byte, domain string) (to map[string][]string, faults []
 				fault(entry.line, "%s: lists in other files are not read: %q", name, relay.Clip(target))
 			default:
 				if _, err := mailtext.Qualify(box, domain); err != nil {
-					fault(entry.line, "%s: this is no address: %q", name, relay.Clip(target))
+					fault(entry.line, "%s: this is not an address: %q", name, relay.Clip(target))
 					continue
 				}
 				to[name] = append(to[name], target)

@@ -75,7 +75,7 @@ no alias
 			t.Errorf("%s: %s", address, diff)
 		}
 	}
-	for _, why := range []string{"nobody: files are not written", "news: programs are not run", "news: lists in other files", "bad: this is no address", "line 14"} {
+	for _, why := range []string{"nobody: files are not written", "news: programs are not run", "news: lists in other files", "bad: this is not an address", "line 14"} {
 		if !strings.Contains(log.String(), why) {
 			t.Errorf("the log lacks %q:\n%s", why, log)
 		}

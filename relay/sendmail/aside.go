@@ -73,12 +73,12 @@ func (c *Collector) setAside(name string, why error) {
 		err = durable.Rename(filepath.Join(c.Dir, name), filepath.Join(aside, kept))
 	}
 	if err == nil {
-		c.Log.Error("a file in the drop folder is no mail that can be sent; it was set aside", "file", shownName(name), "why", why, "to", aside)
+		c.Log.Error("a file in the drop folder cannot be sent as mail; it was set aside", "file", shownName(name), "why", why, "to", aside)
 		return
 	}
 	c.ignore(name)
 	merr := c.markTold(name)
-	c.Log.Error("a file in the drop folder is no mail that can be sent, and cannot be moved away; remove it", "file", shownName(name), "why", why, "err", errors.Join(err, merr))
+	c.Log.Error("a file in the drop folder cannot be sent as mail, and cannot be moved away; remove it", "file", shownName(name), "why", why, "err", errors.Join(err, merr))
 }
 
 // ownDir makes a folder of the relay's own, and refuses one that somebody else

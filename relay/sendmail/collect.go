@@ -56,7 +56,7 @@ type Collector struct {
 }
 
 // ErrLater is for Collector.Tell: too much was told for now.
-var ErrLater = errors.New("so many of its owner's files cannot be sent that telling of them has to wait")
+var ErrLater = errors.New("its owner has been told of too many files that cannot be sent; the next notice waits")
 
 // Lost is a file of the drop folder that will never be sent.
 type Lost struct {

@@ -128,7 +128,7 @@ type dropFile struct {
 	uid    uint32
 }
 
-var errMalformed = errors.New("it is no file that dawk sendmail left")
+var errMalformed = errors.New("it is not a file that dawk sendmail left")
 
 // openDrop opens a drop file without being led elsewhere by it.
 func openDrop(path string) (_ *dropFile, err error) {

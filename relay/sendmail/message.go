@@ -202,7 +202,7 @@ func (m *Message) address(a *Args, who Sender, h *header) (err error) {
 		for _, t := range mailtext.Addresses(list) {
 			p, err := mailtext.Qualify(t.Text, who.Domain)
 			if err != nil {
-				m.unserved(t.Text, "5.1.3 this is no address of a mailbox") // RFC 3463 §3.2
+				m.unserved(t.Text, "5.1.3 this is not the address of a mailbox") // RFC 3463 §3.2
 				continue
 			}
 			if p.IsNull() || seen[p] {

@@ -109,7 +109,7 @@ func TestRead(t *testing.T) {
 		t.Error("the large message is not whole")
 	}
 	m, _ = read(t, "To: good@b.test, jim@, other@b.test\nBcc: \"x\n\nb", &sendmail.Args{Extract: true, Recipients: []string{"@d.test"}})
-	why := "5.1.3 this is no address of a mailbox"
+	why := "5.1.3 this is not the address of a mailbox"
 	if diff := cmp.Diff([]sendmail.Unserved{{"@d.test", why}, {"jim@", why}, {"\"x", why}}, m.Unserved); diff != "" || len(m.Envelope.Recipients) != 2 {
 		t.Errorf("%v %s", m.Envelope.Recipients, diff)
 	}

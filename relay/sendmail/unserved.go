@@ -17,7 +17,7 @@ type Unserved struct {
 	Why  string `json:"why"`  // in the words of a reply, after its status
 }
 
-var errUnserved = errors.New("some recipients of a message are no addresses")
+var errUnserved = errors.New("some recipients of a message are not addresses")
 
 // Bounds of what a notice tells.
 const (

@@ -51,7 +51,7 @@ func clear(path, what, key string) error {
 		return fmt.Errorf("look at %s: %w", what, err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s is in the way: %s of dawk belongs there, and this is no socket; move it away", path, what)
+		return fmt.Errorf("%s is in the way: %s of dawk belongs there, and this is not a socket; move it away", path, what)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {

@@ -97,7 +97,7 @@ func suites(names []string, oldest uint16) (ids []uint16, err error) {
 		i := slices.IndexFunc(all, func(s *tls.CipherSuite) bool { return s.Name == name && !strings.Contains(name, "RC4") })
 		switch {
 		case i < 0:
-			return nil, fmt.Errorf("%q is no suite that dawk can speak; for the oldest devices there are TLS_RSA_WITH_AES_128_CBC_SHA and TLS_RSA_WITH_3DES_EDE_CBC_SHA", name)
+			return nil, fmt.Errorf("%q is not a suite that dawk can speak; for the oldest devices there are TLS_RSA_WITH_AES_128_CBC_SHA and TLS_RSA_WITH_3DES_EDE_CBC_SHA", name)
 		case !slices.Contains(ids, all[i].ID):
 			ids = append(ids, all[i].ID)
 		}

@@ -317,7 +317,7 @@ func (g *Conn) startTLSCommand(arg string) (int, error) {
 	case g.sess.mail != nil || g.sess.authed:
 		return g.answer(ReasonSequence, reply(503, "5.5.1", "STARTTLS comes before AUTH and MAIL")), nil
 	case g.r < g.w:
-		return 0, g.fail(ReasonTLS, reply(503, "5.5.1", "commands were sent behind STARTTLS in the clear, closing the connection"))
+		return 0, g.fail(ReasonTLS, reply(503, "5.5.1", "commands were sent after STARTTLS in the clear, closing the connection"))
 	}
 	g.answer("", reply(220, "2.0.0", "ready to start TLS"))
 	if err := g.flush(); err != nil {
@@ -344,7 +344,7 @@ func (g *Conn) traceCommand(word, line string) {
 		}
 	case "EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "STARTTLS", "QUIT", "NOOP", "HELP", "VRFY", "BDAT":
 	default:
-		line = fmt.Sprintf("(%d octets that are no command)", len(line))
+		line = fmt.Sprintf("(%d octets that are not a command)", len(line))
 	}
 	g.trace(true, line)
 }

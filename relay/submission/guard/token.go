@@ -55,7 +55,7 @@ func cutAddress(s string, untidy bool) (path, rest string, bad *relay.Reply) {
 	if s[0] != '<' {
 		path, rest = cutWord(s)
 		if !strings.Contains(path, "@") && strings.Contains(path, "=") {
-			return "", "", reply(501, "5.5.4", "a parameter stands where the address belongs")
+			return "", "", reply(501, "5.5.4", "a parameter is where the address belongs")
 		}
 		if untidy {
 			path = strings.TrimSuffix(path, ">")

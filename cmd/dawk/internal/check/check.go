@@ -86,7 +86,7 @@ func configFindings(err error) []Finding {
 	for _, f := range e.Faults {
 		all = append(all, bad("configuration", "", "%s:%d:%d: %s", e.File, f.Line, f.Column, f.Message))
 	}
-	all[len(all)-1].Advice = "mend these first; everything else is checked after that"
+	all[len(all)-1].Advice = "correct these first; everything else is checked after that"
 	return all
 }
 

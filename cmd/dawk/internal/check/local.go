@@ -166,7 +166,7 @@ func (c *checker) data(context.Context) []Finding {
 	}
 	all := []Finding{good("data", "%s is writable%s", dir, map[bool]string{true: "; a dawk is running on it"}[c.running])}
 	if st.Mode().Perm()&0o077 != 0 {
-		all = append(all, warn("data", "chmod 700 "+dir, "other users of this machine may look into %s, where mail lies", dir))
+		all = append(all, warn("data", "chmod 700 "+dir, "other users of this machine may read %s, where mail is kept", dir))
 	}
 	return append(all, c.space(dir)...)
 }
@@ -227,7 +227,7 @@ func (c *checker) bind(ctx context.Context, check, address string) Finding {
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return bad(check, "give the relay CAP_NET_BIND_SERVICE, as the systemd unit in docs does, or choose a port from 1024", "%s needs a right that this user does not have", address)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return bad(check, "use an address of this machine, or 0.0.0.0 or [::] for all of them", "%s is no address of this machine", address)
+		return bad(check, "use an address of this machine, or 0.0.0.0 or [::] for all of them", "%s is not an address of this machine", address)
 	}
 	return bad(check, "", "%s cannot be opened: %v", address, err)
 }

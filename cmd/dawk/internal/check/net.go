@@ -64,7 +64,7 @@ func (c *checker) byMX() bool {
 func (c *checker) name(ctx context.Context) []Finding {
 	host := c.cfg.Hostname
 	if !strings.Contains(host, ".") {
-		return []Finding{warn("hostname", `set hostname = "relay.example.org" to this machine's full name in DNS`, "%q is no full name; receivers refuse mail from such a host", host)}
+		return []Finding{warn("hostname", `set hostname = "relay.example.org" to this machine's full name in DNS`, "%q is not a full name; receivers refuse mail from such a host", host)}
 	}
 	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {

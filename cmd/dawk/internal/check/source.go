@@ -49,7 +49,7 @@ func (c *checker) sourceAddress(ctx context.Context, r *dns.Resolver, s dial.Sou
 	// routes to itself count, too.
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 	if err != nil {
-		return bad("source", "give this machine the address, or correct [[source]] addresses", "%s: %s is no address of this machine; mail that should leave from it waits", s.Name, a)
+		return bad("source", "give this machine the address, or correct [[source]] addresses", "%s: %s is not an address of this machine; mail that should leave from it waits", s.Name, a)
 	}
 	l.Close()
 	if why := unroutable(a); why != "" {

@@ -101,7 +101,7 @@ func spfOf(ctx context.Context, r spf.Resolver, helo, domain string, addrs []net
 		case result == spf.None:
 			return nil, false
 		case result == spf.PermError:
-			f = warn("spf", "mend the record: RFC 7208", "%s: its SPF record is not valid: %s; receivers ignore it, or refuse the mail", domain, spf.Words(err))
+			f = warn("spf", "correct the record: RFC 7208", "%s: its SPF record is not valid: %s; receivers ignore it, or refuse the mail", domain, spf.Words(err))
 		case result == spf.TempError:
 			f = warn("spf", "try again when DNS answers", "the SPF record of %s could not be followed: %s", domain, spf.Words(err))
 		case len(addrs) == 0:

@@ -58,7 +58,7 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("--%s takes %s, not %q", f.Name, kind, relay.Clip(invalid.GetValue()))
 	}
 	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
-		return fmt.Errorf("--%s needs a value behind it: %s", missing.GetFlag().Name, missing.GetFlag().Usage)
+		return fmt.Errorf("--%s needs a value after it: %s", missing.GetFlag().Name, missing.GetFlag().Usage)
 	}
 	return fmt.Errorf("%s; `%s --help` lists the flags", strings.TrimSuffix(err.Error(), "."), cmd.CommandPath())
 }

@@ -25,7 +25,7 @@ func newHistoryCommand(a *app) *cobra.Command {
 		Example: "  dawk history to=sales@example.com since=2d\n  dawk history from=@example.org is=failed,expired",
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, one record a line")
-	cmd.Flags().IntVar(&limit, "limit", 1000, "at most so many records, the newest; 0: all")
+	cmd.Flags().IntVar(&limit, "limit", 1000, "at most this many records, the newest; 0: all")
 	cmd.RunE = func(_ *cobra.Command, terms []string) error { return a.history(terms, limit, asJSON) }
 	return cmd
 }

@@ -144,7 +144,7 @@ func newQueueBackupCommand(a *app) *cobra.Command {
 
 func (c *client) backup(ctx context.Context, a *app, file string) error {
 	if file == "-" && show.IsTerminal(a.stdout) {
-		return errors.New("a backup is no text for a terminal: redirect it, or name a file")
+		return errors.New("a backup is not text for a terminal: redirect it, or name a file")
 	}
 	resp, err := c.call(ctx, http.MethodGet, "/v1/store/backup", nil, nil)
 	if err != nil {

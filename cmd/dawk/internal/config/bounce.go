@@ -31,7 +31,7 @@ func (c *Config) checkNoticeRoute() {
 			}
 		}
 	}
-	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is no route with via; it is %s`, relay.Clip(name), quoteList(append(all, mx.NoticesByMX)))
+	c.doc.Fault("bounce.notice_route", `bounce.notice_route = %q is not a route with via; it is %s`, relay.Clip(name), quoteList(append(all, mx.NoticesByMX)))
 }
 
 // BounceConfig is [bounce]: what senders are told, and how much of it.

@@ -26,7 +26,7 @@ func newHistoryConfig() HistoryConfig {
 func (c *Config) checkHistory() {
 	const minimum = 1 << 20
 	if c.History.Keep > 0 && c.History.MaxSize < minimum {
-		c.doc.Fault("history.max_size", `history.max_size is %s; less than 1MiB is no history: write keep = "0" for none`, c.History.MaxSize)
+		c.doc.Fault("history.max_size", `history.max_size is %s; less than 1MiB holds no history: write keep = "0" for none`, c.History.MaxSize)
 	}
 }
 

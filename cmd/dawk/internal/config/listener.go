@@ -175,7 +175,7 @@ func (c *Config) checkListenerTLS(at string, l *ListenerConfig) {
 		c.doc.Fault(at+".ciphers", "suites with RSA key exchange need an RSA certificate: name one in [tls]; the self-signed one is not")
 	}
 	if l.SocketMode != "" && !strings.HasPrefix(l.Address, "unix:") {
-		c.doc.Fault(at+".socket_mode", "socket_mode has no effect: %s is no unix socket", l.Address)
+		c.doc.Fault(at+".socket_mode", "socket_mode has no effect: %s is not a unix socket", l.Address)
 	}
 }
 

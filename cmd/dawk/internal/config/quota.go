@@ -40,7 +40,7 @@ func (c *Config) checkQuota(at string, q QuotaConfig) {
 		}
 	}
 	if q.Burst > 0 && (q.PerHour == 0 || q.Burst > q.PerHour) {
-		c.doc.Fault(at+".burst", "burst is the part of per_hour that may come at once: it needs per_hour, and is no more than that")
+		c.doc.Fault(at+".burst", "burst is the part of per_hour that may come at once: it needs per_hour, and may not be more")
 	}
 }
 

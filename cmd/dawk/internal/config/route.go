@@ -208,7 +208,7 @@ func (c *Config) checkRouteLimits(at string, r *RouteConfig) {
 	c.checkTakes(at, numbers, []rateKey{{"rate", r.Rate}, {"recipient_rate", r.RecipientRate}})
 	for _, key := range []string{"connections", "messages_per_connection", "max_recipients", "rate", "recipient_rate"} {
 		if c.doc.Has(at+"."+key) && len(r.Via) == 0 {
-			c.doc.Fault(at+"."+key, "%s needs via: the limits of MX hosts stand in [[provider]]", key)
+			c.doc.Fault(at+"."+key, "%s needs via: the limits of MX hosts are in [[provider]]", key)
 			return
 		}
 	}

@@ -100,7 +100,7 @@ type Server struct {
 func New(cfg *config.Config, log *slog.Logger, lostLines func() uint64, observers ...relay.Observer) (*Server, error) {
 	s := &Server{cfg: cfg, log: log, lostLines: lostLines, began: time.Now(), distrusted: make(chan error, 1)}
 	if !strings.Contains(cfg.Hostname, ".") {
-		log.Warn("hostname is no full name, and receivers refuse mail from such a host: set it to this machine's full name in DNS", "hostname", cfg.Hostname)
+		log.Warn("hostname is not a full name, and receivers refuse mail from such a host: set it to this machine's full name in DNS", "hostname", cfg.Hostname)
 	}
 	if err := s.open(observers); err != nil {
 		return nil, errors.Join(err, s.Close())
