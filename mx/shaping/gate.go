@@ -48,24 +48,24 @@ type Mail struct {
 	Sources []string // the identity and the domains that its trouble may come from
 }
 
-// The ranks of mail, from the one that tells most of the account.
+// The ranks of mail, from the one that tells most of the account: how many of its
+// sources brought a hold on, then what has heard of trouble itself.
 const (
-	unblamed = iota
-	ofBlamed // its identity or a domain of its brought a hold on
-	blamed   // it has heard of trouble itself
-	ranks
+	maxSources = 2
+	blamed     = maxSources + 1
+	ranks      = blamed + 1
 )
 
-func (g *Gate) rank(m Mail) int {
+func (g *Gate) rank(m Mail) (rank int) {
 	if _, heard := g.messages.get(m.ID); heard {
 		return blamed
 	}
 	for _, s := range m.Sources {
 		if _, known := g.sources.get(s); known {
-			return ofBlamed
+			rank++
 		}
 	}
-	return unblamed
+	return min(rank, maxSources)
 }
 
 // Shut says whether an attempt for m has to turn back, and why. One that may

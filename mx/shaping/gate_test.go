@@ -81,8 +81,9 @@ func TestOneMessageHoldsNobodyForLong(t *testing.T) {
 // and is returned when it hears the same again.
 func TestManyBadMessagesHoldNobodyForLong(t *testing.T) {
 	for name, bad := range map[string]func(i uint64) Mail{
-		"of one identity": func(i uint64) Mail { return mailOf(i, "shop", fmt.Sprint(i, ".test")) },
-		"to one domain":   func(i uint64) Mail { return mailOf(i, fmt.Sprint("user", i), "a.test") },
+		"of one identity":                        func(i uint64) Mail { return mailOf(i, "shop", fmt.Sprint(i, ".test")) },
+		"of everybody's identity, to one domain": func(i uint64) Mail { return mailOf(i, "office", "a.test") },
+		"to one domain":                          func(i uint64) Mail { return mailOf(i, fmt.Sprint("user", i), "a.test") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			const many = 3000
