@@ -48,6 +48,9 @@ func IsAddressField(name string) bool { return addressFields[strings.ToLower(nam
 // that cannot be read stay as they are. It is for what was handed in by programs
 // and devices of our own: what a stranger calls root is not our root.
 func Complete(value []byte, domain string) []byte {
+	if isComplete(value) {
+		return value
+	}
 	list := Addresses(string(value))
 	out, copied := []byte(nil), 0
 	insert := func(at int, text string) {
@@ -68,6 +71,19 @@ func Complete(value []byte, domain string) []byte {
 		return value
 	}
 	return append(out, value[copied:]...)
+}
+
+// isComplete says whether a value is one mailbox that has a domain, with a name or
+// without: most are, and nothing in them is to be completed.
+func isComplete(value []byte) bool {
+	v := bytes.TrimSpace(value)
+	if bytes.ContainsAny(v, ",;:\"()\\=[]\r\n") || bytes.Count(v, []byte("@")) != 1 {
+		return false
+	}
+	if i := bytes.IndexByte(v, '<'); i >= 0 && v[len(v)-1] == '>' {
+		v = v[i+1 : len(v)-1]
+	}
+	return bytes.IndexByte(v, '@') >= 0 && !bytes.ContainsAny(v, " \t<>")
 }
 
 // IsMboxLine says whether a line in front of a header is none of its fields but
