@@ -39,8 +39,8 @@ func (t *Transport) sourceViews(r *compiled) []survey.SourceView {
 // delivery under pol does.
 func (t *Transport) destination(ctx context.Context, r *compiled, pol policy, domain string) survey.Destination {
 	d := survey.Destination{Domain: domain, Route: -1, ByMX: r == nil || len(r.Via) == 0, Recipients: t.cfg.RecipientsPerMessage, Sources: t.sourceViews(r)}
-	if r != nil {
-		d.Route, d.RouteName = slices.Index(t.routes, r), r.Name
+	if d.Route = slices.Index(t.routes, r); d.Route >= 0 {
+		d.RouteName = r.Name
 		if r.RecipientsPerMessage > 0 {
 			d.Recipients = r.RecipientsPerMessage
 		}
@@ -137,6 +137,12 @@ func (t *Transport) viewAddrs(v *survey.HostView, h *host, guarded bool) {
 // Explain says where mail for one recipient of m would go now. It asks DNS and
 // policy hosts, connects to nobody, and changes nothing.
 func (t *Transport) Explain(ctx context.Context, m *relay.Message, to relay.Path) survey.Destination {
-	r := t.route(m, to)
-	return t.destination(ctx, r, t.policy(m, r), t.domain(to))
+	r, others := t.ways(m, to)
+	d := t.destination(ctx, r, t.policy(m, r), t.domain(to))
+	for _, o := range others {
+		if o != nil {
+			d.Otherwise = append(d.Otherwise, o.Name)
+		}
+	}
+	return d
 }

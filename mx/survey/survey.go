@@ -22,6 +22,7 @@ type Destination struct {
 	Domain     string             `json:"domain,omitempty"`      // the recipients'; "" where a single host was asked about
 	Route      int                `json:"route"`                 // index in Config.Routes; -1: none matches
 	RouteName  string             `json:"route_name,omitempty"`  // "" without a route
+	Otherwise  []string           `json:"otherwise,omitempty"`   // notices: the routes that are tried where that one leads nowhere; "mx" is MX
 	ByMX       bool               `json:"by_mx"`                 // not by `via`
 	ImplicitMX bool               `json:"implicit_mx,omitempty"` // the domain has no MX record: it is its own host (RFC 5321 §5.1)
 	Secure     bool               `json:"dnssec"`                // the MX answer was authentic

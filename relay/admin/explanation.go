@@ -13,7 +13,10 @@ import (
 type Explanation struct {
 	OK      bool      `json:"ok"` // it would be offered to a host
 	Verdict string    `json:"verdict"`
-	Live    bool      `json:"live"` // a running relay answered
+	Live    bool      `json:"live"`                         // a running relay answered
+	File    string    `json:"file"`                         // of the configuration that it speaks of; "": built in
+	Stale   bool      `json:"stale,omitempty"`              // live: the file is no longer what runs
+	Strays  []string  `json:"unknown_identities,omitempty"` // that the configuration names and nobody has, with the keys that name them
 	Now     time.Time `json:"now"`
 
 	From relay.Path    `json:"from"` // as asked
@@ -78,10 +81,11 @@ type ExplainedRoute struct {
 
 // ExplainedBounce is where a notice of failure would go.
 type ExplainedBounce struct {
-	To    relay.Path     `json:"to,omitzero"` // null: nobody
-	Route ExplainedRoute `json:"route,omitzero"`
-	Hosts []string       `json:"hosts,omitempty"`
-	Note  string         `json:"note,omitempty"`
+	To        relay.Path     `json:"to,omitzero"` // null: nobody
+	Route     ExplainedRoute `json:"route,omitzero"`
+	Otherwise []string       `json:"otherwise,omitempty"` // the routes that are tried where that one leads nowhere
+	Hosts     []string       `json:"hosts,omitempty"`
+	Note      string         `json:"note,omitempty"`
 }
 
 // explanation answers GET /v1/explain.

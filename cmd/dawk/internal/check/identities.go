@@ -13,18 +13,39 @@ import (
 )
 
 // identities names those who may send as anybody and are signed: whoever steals
-// such a password, or takes over such a machine, signs as everyone of ours.
+// such a password, or takes over such a machine, signs as everyone of ours. And it
+// finds identities that the configuration names and nobody has.
 func (c *checker) identities(context.Context) []Finding {
+	all := c.strays()
 	keys := c.cfg.DKIMKeys()
 	if len(keys) == 0 {
-		return nil
+		return all
 	}
 	anybody := append(c.usersAsAnybody(keys), c.clientsAsAnybody(keys)...)
 	if len(anybody) == 0 {
-		return []Finding{good("identities", "whoever is signed may send only as its senders allow")}
+		return append(all, good("identities", "whoever is signed may send only as its senders allow"))
 	}
-	return []Finding{warn("identities", "say by senders whom they may send as, or leave them out of [[dkim]] identities",
-		"may send as anybody and are signed: %s", names(anybody))}
+	return append(all, warn("identities", "say by senders whom they may send as, or leave them out of [[dkim]] identities",
+		"may send as anybody and are signed: %s", names(anybody)))
+}
+
+// strays are the identities that nobody has: what is to hold for them holds for
+// nobody, and their mail goes another way.
+func (c *checker) strays() (all []Finding) {
+	var users []string
+	if c.cfg.WantsUsers() {
+		table, err := identity.Open(c.cfg.Users.File, nil)
+		if err != nil {
+			return nil // told by users
+		}
+		for _, u := range table.List() {
+			users = append(users, u.Name)
+		}
+	}
+	for _, s := range c.cfg.Strays(users) {
+		all = append(all, warn("identities", "correct the name, or make the user with `dawk user add`", "%s", s))
+	}
+	return all
 }
 
 const maxNamed = 10 // users that one finding names

@@ -5,6 +5,7 @@ package config
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,6 +55,7 @@ type Config struct {
 	Sendmail  SendmailConfig   `toml:"sendmail"`
 	Log       LogConfig        `toml:"log"`
 
+	read      [sha256.Size]byte  // the hash of the file, as it was read
 	file, dir string             // where it was read; "" for the built-in defaults
 	doc       *tomlfile.Document // nil for the built-in defaults
 	secrets   secrets
@@ -157,7 +159,7 @@ func parseConfig(path string, data []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.doc, c.file, c.dir = doc, path, filepath.Dir(path)
+	c.doc, c.file, c.dir, c.read = doc, path, filepath.Dir(path), sha256.Sum256(data)
 	if len(c.Listeners) == 0 && !doc.Has("listener") {
 		c.Listeners = []ListenerConfig{localListener()}
 	}
@@ -274,6 +276,15 @@ func (c *Config) LedgerFile() string { return filepath.Join(c.DataDir, "users-le
 
 // File is where the configuration was read; "": the built-in defaults.
 func (c *Config) File() string { return c.file }
+
+// Stale says whether the file is no longer what was read.
+func (c *Config) Stale() bool {
+	if c.file == "" {
+		return false
+	}
+	data, err := readBounded(c.file, maxConfigSize)
+	return err != nil || sha256.Sum256(data) != c.read
+}
 
 // Dir is the directory that relative paths count from.
 func (c *Config) Dir() string { return c.dir }

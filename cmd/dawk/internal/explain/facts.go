@@ -23,13 +23,15 @@ import (
 func (e *Explainer) Explain(ctx context.Context, q Question) (admin.Explanation, error) {
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
-	x := admin.Explanation{Now: time.Now(), Live: e.Live, From: q.From, To: q.To, MaxSize: int64(e.Config.Limits.MaxMessageSize), EHLO: e.Config.Hostname}
+	x := admin.Explanation{Now: time.Now(), Live: e.Live, File: e.Config.File(), Stale: e.Live && e.Config.Stale(), Strays: e.strays(), From: q.From, To: q.To, MaxSize: int64(e.Config.Limits.MaxMessageSize), EHLO: e.Config.Hostname}
 	user, err := e.who(&x, q)
 	if err != nil {
 		return x, err
 	}
-	m := &relay.Message{Identity: q.identity, Envelope: relay.Envelope{From: q.From, Recipients: []relay.Recipient{{Path: q.To}}}}
-	decision, err := e.Acceptor.Decide(accept.Submission{Submitter: accept.Submitter{User: user}, Envelope: relay.Envelope{From: q.From}}, 0)
+	by := e.submitter(q.identity)
+	by.User = user
+	m := &relay.Message{Identity: by.Identity, Envelope: relay.Envelope{From: q.From, Recipients: []relay.Recipient{{Path: q.To}}}}
+	decision, err := e.Acceptor.Decide(accept.Submission{Submitter: by, Envelope: relay.Envelope{From: q.From}}, 0)
 	if err == nil {
 		err = decision.Add(relay.Recipient{Path: q.To})
 	}
@@ -37,7 +39,6 @@ func (e *Explainer) Explain(ctx context.Context, q Question) (admin.Explanation,
 	switch {
 	case err == nil:
 		decision.Apply(m)
-		m.Identity = q.identity
 	case !errors.As(err, &no):
 		return x, err
 	case x.Refused.IsZero():
@@ -53,6 +54,23 @@ func (e *Explainer) Explain(ctx context.Context, q Question) (admin.Explanation,
 	e.bounce(ctx, &x)
 	conclude(&x)
 	return x, nil
+}
+
+// strays are the identities that the configuration names and nobody has.
+func (e *Explainer) strays() (all []string) {
+	var users []string
+	if e.usersUnread {
+		return nil
+	}
+	if e.Users != nil {
+		for _, u := range e.Users.List() {
+			users = append(users, u.Name)
+		}
+	}
+	for _, s := range e.Config.Strays(users) {
+		all = append(all, s.String())
+	}
+	return all
 }
 
 // who says what is known of the identity.
@@ -100,6 +118,26 @@ func (e *Explainer) held(x *admin.Explanation, u *identity.User) {
 }
 
 const networkPrefix = "network:"
+
+// submitter is who submits as an identity, as listeners name it: a client without
+// login by the network that is trusted, beside which its own address stands.
+func (e *Explainer) submitter(name string) accept.Submitter {
+	by := accept.Submitter{Identity: name}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(name, networkPrefix), "/64"))
+	if err != nil || !strings.HasPrefix(name, networkPrefix) {
+		return by
+	}
+	by.Client = addr
+	for i := range e.Config.Listeners {
+		for _, n := range e.Config.Listeners[i].TrustedNetworks {
+			if n.Prefix().Contains(addr.Unmap()) {
+				by.Identity = networkPrefix + n.String()
+				return by
+			}
+		}
+	}
+	return by
+}
 
 // client is who stands for a client without login, by the first listener that
 // trusts its address and has rules for it; nil: there are none, or a whole network
@@ -240,7 +278,7 @@ func (e *Explainer) bounce(ctx context.Context, x *admin.Explanation) {
 	}
 	m := &relay.Message{Identity: "dawk", Notice: true, Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: to}}}}
 	d := e.Transport.Explain(ctx, m, to)
-	x.Bounce.To, x.Bounce.Route = to, e.route(&d)
+	x.Bounce.To, x.Bounce.Route, x.Bounce.Otherwise = to, e.route(&d), d.Otherwise
 	for i := range d.Hosts {
 		if d.Hosts[i].Trouble.IsZero() {
 			x.Bounce.Hosts = append(x.Bounce.Hosts, d.Hosts[i].String())

@@ -16,12 +16,8 @@ import (
 
 // Explanation tells the story of a message that does not exist yet.
 func (p Printer) Explanation(x *admin.Explanation) error {
-	source := "from the files: no relay runs, so quotas are as written last, and holds and limits of the moment are not known"
-	if x.Live {
-		source = "as the running relay would have it now"
-	}
 	p.Line("%s", p.Paint(show.Bold, fmt.Sprintf("From %s to %s", show.Sender(x.From), x.To)))
-	p.Line("  (%s)", source)
+	p.Line("  (%s)", sourceStory(x))
 	p.Line("")
 	p.identity(x)
 	p.signature(x)
@@ -37,6 +33,9 @@ func (p Printer) Explanation(x *admin.Explanation) error {
 	}
 	p.fact("If it waits", "tried again after %s; %s", strings.Join(x.Retry, ", "), delayWords(x))
 	p.fact("If it fails", "%s", bounceStory(&x.Bounce))
+	for i, stray := range x.Strays {
+		p.fact(only(i == 0, "But"), "%s", stray)
+	}
 	p.Line("")
 	colour, mark := show.Green, "✔"
 	if !x.OK {
@@ -44,6 +43,18 @@ func (p Printer) Explanation(x *admin.Explanation) error {
 	}
 	p.Line("%s %s", p.Paint(colour, mark), x.Verdict)
 	return p.Err
+}
+
+// sourceStory says of which configuration the answer speaks.
+func sourceStory(x *admin.Explanation) string {
+	file := cmp.Or(relay.Sanitize(x.File), "the built-in configuration")
+	switch {
+	case !x.Live:
+		return "from the files: no relay runs, so " + file + " is read as it is now, quotas are as written last, and holds and limits of the moment are not known"
+	case x.Stale:
+		return "as the running relay would have it now; " + file + " has changed since the relay read it, and this answer does not speak of the changes"
+	}
+	return "as the running relay would have it now, with " + file + " as it is"
 }
 
 func only(yes bool, word string) string {
@@ -117,14 +128,14 @@ func (p Printer) signature(x *admin.Explanation) {
 }
 
 func routeStory(r admin.ExplainedRoute) string {
-	words := "by MX: there is no [[route]]"
-	if r.Routes > 0 {
-		words = "by MX: no [[route]] matches"
+	switch {
+	case r.Name != "":
+	case r.Routes > 0:
+		return "by MX: no [[route]] matches"
+	default:
+		return "by MX: there is no [[route]]"
 	}
-	if r.Name == "" {
-		return words
-	}
-	words = "[[route]] " + r.Name
+	words := "[[route]] " + r.Name
 	if r.Line > 0 {
 		words = fmt.Sprintf("[[route]] %s in line %d", r.Name, r.Line)
 	}
@@ -231,7 +242,14 @@ func bounceStory(b *admin.ExplainedBounce) string {
 	if b.To.IsNull() {
 		return b.Note
 	}
-	words := "a bounce goes to " + b.To.String() + ", " + routeStory(b.Route)
+	way := "by MX"
+	if b.Route.Name != "" {
+		way = routeStory(b.Route)
+	}
+	words := "a bounce goes to " + b.To.String() + ", " + way
+	if len(b.Otherwise) > 0 {
+		words += ", else by " + strings.ReplaceAll(strings.Join(b.Otherwise, ", then by "), "mx", "MX")
+	}
 	if len(b.Hosts) > 0 && len(b.Route.Via) == 0 {
 		words += " (" + strings.Join(b.Hosts, ", ") + ")"
 	}
