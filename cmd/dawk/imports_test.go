@@ -48,7 +48,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/mx/oauth":                 {[]string{"dawk/relay", "dawk/relay/durable"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/mxtest":                {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
 	"dawk/bounce":                   {[]string{"dawk/relay", "dawk/relay/replies"}, []string{"golang.org/x/text/encoding"}},
-	"dawk/relay/history":            {[]string{"dawk/relay"}, nil},
+	"dawk/relay/history":            {[]string{"dawk/relay", "dawk/relay/durable"}, nil},
 	"dawk/metrics":                  {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},
 	"dawk/relay/tomlfile":           {[]string{"dawk/relay"}, []string{"github.com/pelletier/go-toml/v2"}},
 	"dawk/relay/dkim":               {[]string{"dawk/relay"}, []string{"github.com/emersion/go-msgauth/dkim"}},

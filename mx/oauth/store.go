@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"dawk/relay/durable"
@@ -107,18 +106,8 @@ func (s *store) makeDir() error {
 	if _, err := os.Stat(s.dir); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := durable.MkdirAll(s.dir, 0o700); err != nil {
 		return err
-	}
-	d, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if st, err := os.Stat(filepath.Dir(s.dir)); err == nil && os.Geteuid() == 0 {
-		if owner, ok := st.Sys().(*syscall.Stat_t); ok {
-			return d.Chown(int(owner.Uid), int(owner.Gid))
-		}
 	}
 	return durable.SyncDir(filepath.Dir(s.dir))
 }

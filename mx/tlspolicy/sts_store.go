@@ -34,7 +34,7 @@ type stsStore struct {
 
 func newSTSStore(dir string) (*stsStore, error) {
 	if dir != "" {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := durable.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("directory for MTA-STS policies: %w", err)
 		}
 	}

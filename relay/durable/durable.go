@@ -33,7 +33,7 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 // process that is killed leaves the old content or the new, and a power cut may
 // leave anything.
 func WriteUnsynced(path string, data []byte) error {
-	return write(path, data, func(*File) error { return nil }, (*File).rename)
+	return write(path, data, func(f *File) error { _, err := f.takeOwner(); return err }, (*File).rename)
 }
 
 // Replace gives path the content data, with mode and owner of the file that is
@@ -210,6 +210,39 @@ func (f *File) takeOwner() (*unix.Stat_t, error) {
 		return nil, err
 	}
 	return &dir, f.Chown(int(dir.Uid), int(dir.Gid))
+}
+
+// Own gives what root made to the owner of the directory that it is in, who could
+// not read it otherwise. It does nothing for anybody else.
+func Own(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var dir unix.Stat_t
+	if err := unix.Stat(filepath.Dir(path), &dir); err != nil {
+		return err
+	}
+	return os.Lchown(path, int(dir.Uid), int(dir.Gid))
+}
+
+// MkdirAll makes a directory and those above it that are missing, as
+// [os.MkdirAll] does, with the owner that Own gives.
+func MkdirAll(path string, mode fs.FileMode) error {
+	if st, err := os.Stat(path); err == nil {
+		if !st.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}
+		}
+		return nil
+	}
+	if above := filepath.Dir(path); above != path {
+		if err := MkdirAll(above, mode); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return Own(path)
 }
 
 // Sweep removes what writers of path left behind that were killed. Nobody may

@@ -188,3 +188,20 @@ func TestRename(t *testing.T) {
 		t.Errorf("a directory that is not there: %v", err)
 	}
 }
+
+func TestMkdirAll(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		if err := durable.MkdirAll(filepath.Join(dir, "a", "b"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "f"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []string{"f", "f/g"} {
+		if err := durable.MkdirAll(filepath.Join(dir, in), 0o700); err == nil {
+			t.Errorf("%s: a file counts as a directory", in)
+		}
+	}
+}

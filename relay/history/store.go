@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 const (
@@ -75,7 +76,7 @@ func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := durable.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the folder of the history: %w", err)
 	}
 	s := &Store{opt: o, wake: make(chan struct{}, 1), flush: make(chan chan struct{}), done: make(chan struct{}), create: create}
@@ -195,7 +196,15 @@ func (s *Store) append(lines []byte, now time.Time) {
 }
 
 func create(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := durable.Own(path); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // begin opens a new file.

@@ -86,7 +86,7 @@ type Counters struct {
 // Open reads what is in dir, and makes it if it is missing. A file that cannot
 // be read is thrown away, with its error: lost counters stop nothing.
 func Open(dir string, now time.Time) (*Counters, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory for TLS reports: %w", err)
 	}
 	c := &Counters{dir: dir, days: map[string]*day{}}

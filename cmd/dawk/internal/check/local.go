@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,6 +35,7 @@ func (c *checker) configuration(context.Context) []Finding {
 	if where == "" {
 		where = "no file: built-in defaults, for programs of this machine only"
 	}
+	where += tester()
 	all := []Finding{good("configuration", "%s (%s, %s)", where, show.Plural(len(c.cfg.Listeners), "listener"), show.Plural(len(c.cfg.Routes), "route"))}
 	for _, r := range c.cfg.Routes {
 		for _, secret := range []struct{ what, file string }{{"password", r.PasswordFile}, {"client secret", r.ClientSecretFile},
@@ -44,6 +46,14 @@ func (c *checker) configuration(context.Context) []Finding {
 		}
 	}
 	return all
+}
+
+// tester names who makes the checks, where that is not root.
+func tester() string {
+	if u, err := user.Current(); err == nil && os.Geteuid() != 0 {
+		return ", checked as the user " + u.Username
+	}
+	return ""
 }
 
 // othersMay says whether the file's mode has any of bits.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"dawk/mx"
 	"dawk/mx/dns"
+	"dawk/relay"
 )
 
 // Domains with MX hosts that answer from everywhere, to find out whether
@@ -57,6 +60,29 @@ func (c *checker) byMX() bool {
 		}
 	}
 	return true
+}
+
+// noticesByMX says whether bounces and notices go to MX hosts first, as far as is
+// known without asking smart hosts.
+func (c *checker) noticesByMX() bool {
+	to := c.cfg.PostmasterPath()
+	if to.IsNull() {
+		to, _ = relay.ParsePath("postmaster@example.com") // stands for every sender
+	}
+	cfg, err := c.cfg.MXConfig(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return false // told by route
+	}
+	if cfg.Resolver, err = dns.NewResolver(c.cfg.ResolverConfig()); err != nil {
+		return false // told by dns
+	}
+	t, err := mx.NewTransport(cfg)
+	if err != nil {
+		return false // told by route
+	}
+	defer t.Close()
+	route, _, _ := t.NoticeWay(to)
+	return route == ""
 }
 
 // name looks whether our hostname, its addresses and their names agree
@@ -131,8 +157,11 @@ func unroutable(a netip.Addr) string {
 func (c *checker) port25(ctx context.Context) []Finding {
 	port := strconv.Itoa(c.cfg.Delivery.Port)
 	check := "port " + port
+	notices := false // only they need it
 	if !c.byMX() {
-		return []Finding{good(check, "not needed: all mail goes by routes")}
+		if notices = c.noticesByMX(); !notices {
+			return []Finding{good(check, "not needed: all mail goes by routes")}
+		}
 	}
 	r, err := dns.NewResolver(c.cfg.ResolverConfig())
 	if err != nil {
@@ -154,6 +183,10 @@ func (c *checker) port25(ctx context.Context) []Finding {
 		last = &unreachable{host, err}
 	}
 	var closed *unreachable
+	if errors.As(last, &closed) && notices {
+		return []Finding{warn(check, "set [bounce] notice_route to a route whose smart host takes mail without a sender, or ask your provider to open port 25 outward",
+			"closed outward: %v; all other mail goes by routes, but bounces and notices go by MX", last)}
+	}
 	if errors.As(last, &closed) {
 		return []Finding{bad(check, "ask your provider to open port 25 outward, or send through a smart host ([[route]] to = [\"*\"], via = …)", "closed outward: %v", last)}
 	}

@@ -1,12 +1,14 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"dawk/mx/dial"
 	"dawk/mx/dns"
 	"dawk/mx/spf"
 	"dawk/relay"
@@ -44,17 +46,48 @@ func (c *checker) spf(ctx context.Context) []Finding {
 	return all
 }
 
-// OwnAddresses are those that receivers see, as far as is known.
-func (c *checker) OwnAddresses(ctx context.Context, r *dns.Resolver) (all []netip.Addr) {
-	found, _ := r.LookupAddrs(ctx, c.cfg.Hostname, "both") // trouble is told by hostname
-	all = slices.Clone(found.Records)
-	for i := range c.cfg.Sources {
-		s := c.cfg.Sources[i].Source()
-		all = append(all, s.Addr4, s.Addr6)
+// OwnAddresses are those that receivers see, as far as is known: of the sources that
+// mail by MX leaves from, or of our hostname where none is set.
+func (c *checker) OwnAddresses(ctx context.Context, r spf.Resolver) (all []netip.Addr) {
+	names := []string{c.cfg.Hostname}
+	if used := c.sourcesByMX(); len(used) > 0 {
+		names = nil
+		for _, s := range used {
+			known := false
+			for _, a := range []netip.Addr{s.Addr4, s.Addr6} {
+				if a.IsValid() && unroutable(a) == "" {
+					all, known = append(all, a), true
+				}
+			}
+			if !known { // behind NAT: the public addresses have the name that it says in EHLO
+				names = append(names, cmp.Or(s.EHLO, c.cfg.Hostname))
+			}
+		}
+	}
+	for _, name := range names {
+		found, _ := r.LookupAddrs(ctx, name, "both") // trouble is told by hostname and source
+		all = append(all, found.Records...)
 	}
 	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return !a.IsValid() || unroutable(a) != "" })
 	slices.SortFunc(all, netip.Addr.Compare)
 	return slices.Compact(all)
+}
+
+// sourcesByMX are those that mail by MX may leave from: of [delivery], and of routes
+// without a smart host.
+func (c *checker) sourcesByMX() (all []dial.Source) {
+	used := slices.Clone(c.cfg.Delivery.Source)
+	for i := range c.cfg.Routes {
+		if r := &c.cfg.Routes[i]; len(r.Via) == 0 {
+			used = append(used, r.Source...)
+		}
+	}
+	for i := range c.cfg.Sources {
+		if s := c.cfg.Sources[i].Source(); slices.Contains(used, s.Name) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 const maxSPFDomains = 20
@@ -120,7 +153,11 @@ func spfOf(ctx context.Context, r spf.Resolver, helo, domain string, addrs []net
 }
 
 func spfMissing(domain string, addrs []netip.Addr) Finding {
-	return warn("spf", fmt.Sprintf("publish %s TXT \"v=spf1%s -all\"", domain, spfTerms(addrs)),
+	advice := fmt.Sprintf("publish %s TXT \"v=spf1%s -all\"", domain, spfTerms(addrs))
+	if len(addrs) == 0 {
+		advice = fmt.Sprintf("publish a record for %s that allows the address which receivers see; what that is cannot be known from here, so give our hostname an A record with it", domain)
+	}
+	return warn("spf", advice,
 		"%s has no SPF record; many receivers distrust or refuse mail that is from there", domain)
 }
 

@@ -2,10 +2,12 @@ package check
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/mx/dns"
 )
 
@@ -120,5 +122,56 @@ func TestSPF(t *testing.T) {
 	}
 	if got, _ := spfOf(t.Context(), zone, "relay.test", "a.test", nil); len(got) != 1 || got[0].Level != levelOK || !strings.HasPrefix(got[0].Message, "a.test has an SPF record") {
 		t.Errorf("without an address of ours: %+v", got)
+	}
+}
+
+// Where our address is not known, no record is advised that would forbid all mail.
+func TestSPFAdviceWithoutAddress(t *testing.T) {
+	for _, addrs := range [][]netip.Addr{nil, {}} {
+		if f := spfMissing("a.test", addrs); strings.Contains(f.Advice, "v=spf1") || !strings.Contains(f.Advice, "the address which receivers see") {
+			t.Errorf("%q", f.Advice)
+		}
+	}
+	if f := spfMissing("a.test", []netip.Addr{netip.MustParseAddr("192.0.2.1")}); !strings.Contains(f.Advice, `"v=spf1 ip4:192.0.2.1 -all"`) {
+		t.Errorf("%q", f.Advice)
+	}
+}
+
+// Mail by MX leaves from the sources that are set: they count in place of our
+// hostname, behind NAT by the name that they say in EHLO.
+func TestSPFCountsSources(t *testing.T) {
+	zone := spfZone{"A relay.test": {"192.0.2.25"}, "A nat.test": {"192.0.2.77"}}
+	cfg := config.Default()
+	cfg.Hostname = "relay.test"
+	cfg.Sources = []config.SourceConfig{{Name: "pub", Addresses: []string{"198.51.100.1", "2001:db8::1"}}, {Name: "nat", Addresses: []string{"10.0.0.1"}, EHLO: "nat.test"},
+		{Name: "other", Addresses: []string{"198.51.100.9"}}}
+	for _, x := range []struct {
+		use  []string
+		want string
+	}{
+		{nil, "[192.0.2.25]"},
+		{[]string{"pub"}, "[198.51.100.1 2001:db8::1]"},
+		{[]string{"nat", "pub"}, "[192.0.2.77 198.51.100.1 2001:db8::1]"},
+	} {
+		cfg.Delivery.Source = x.use
+		if got := fmt.Sprint((&checker{cfg: cfg}).OwnAddresses(t.Context(), zone)); got != x.want {
+			t.Errorf("%v: %s, want %s", x.use, got, x.want)
+		}
+	}
+}
+
+// Port 25 is needed where bounces go by MX, though all other mail goes by routes.
+func TestPort25IsNeededForNotices(t *testing.T) {
+	cfg := config.Default()
+	cfg.Hostname, cfg.DNS.Servers = "relay.test", []string{"127.0.0.1:1"}
+	cfg.Routes = []config.RouteConfig{{Name: "office", To: []string{"*"}, Via: []string{"127.0.0.1:25"}, TLS: "off"}}
+	for _, x := range []struct {
+		way  string
+		want bool
+	}{{"mx", true}, {"office", false}, {"", false}} {
+		cfg.Bounce.NoticeRoute = x.way
+		if got := (&checker{cfg: cfg}).noticesByMX(); got != x.want {
+			t.Errorf("notice_route = %q: by MX %v", x.way, got)
+		}
 	}
 }

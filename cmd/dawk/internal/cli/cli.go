@@ -19,7 +19,8 @@ import (
 // app is what every command shares: where the configuration is, and what the
 // command reads and writes.
 type app struct {
-	configPath     string // -c; "": see config.Load
+	configPath     string   // -c; "": see config.Load
+	args           []string // of the program
 	stdin          io.Reader
 	stdout, stderr io.Writer // both show what strangers wrote: see show.NewEscaped
 	raw            io.Writer // standard output, octet by octet: for content and dialogues
@@ -32,6 +33,7 @@ var errReported = errors.New("already reported")
 // Run is the whole program; its result is the exit status.
 func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := newApp(stdin, stdout, stderr)
+	a.args = args
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.Execute()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -58,7 +57,7 @@ func (a *app) dkimNew(k dkim.Key, kind string) error {
 			return err
 		}
 		k.File = filepath.Join(c.Dir(), "dkim", k.Domain+"."+k.Selector+".pem")
-		if err := os.MkdirAll(filepath.Dir(k.File), 0o700); err != nil {
+		if err := durable.MkdirAll(filepath.Dir(k.File), 0o700); err != nil {
 			return fmt.Errorf("make the directory for the key: %w", err)
 		}
 	}
