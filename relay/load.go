@@ -85,9 +85,9 @@ type ProviderLoad struct {
 
 	State   LoadState `json:"state"`                 // what keeps the mail that waits for it
 	Said    string    `json:"why"`                   // State in words, with what else is to be said: see Why
-	Since   time.Time `json:"since,omitzero"`        // probing, suspended, throttled, held: since when
+	Since   time.Time `json:"since,omitzero"`        // probing, suspended, down, throttled, held: since when
 	Until   time.Time `json:"until,omitzero"`        // suspended, throttled, rate, budget: when the next attempt may begin
-	Failure Reply     `json:"last_failure,omitzero"` // probing, suspended, held: what the last attempt met
+	Failure Reply     `json:"last_failure,omitzero"` // probing, suspended, down, held: what the last attempt met
 	Drained time.Time `json:"drained_by,omitzero"`   // rate: when all that is ready will have gone, at the earliest
 
 	SlowedAt time.Time `json:"slowed_at,omitzero"` // when it told us to slow down; zero: not within the last hour
@@ -114,6 +114,7 @@ const (
 	LoadSuspended                    // it did not let us in
 	LoadThrottled                    // it told us to send less
 	LoadBudget                       // the budget of a mailbox is used up
+	LoadDown                         // the last attempts did not get in; what waits is tried at its time
 	LoadHeld                         // the account of its route is in trouble
 	loadStates
 )
@@ -167,6 +168,9 @@ var loadWords = [loadStates]struct {
 	}},
 	LoadBudget: {"budget", func(p *ProviderLoad, _ time.Time) string {
 		return "its budget is used up until " + clock(p.Until)
+	}},
+	LoadDown: {"down", func(p *ProviderLoad, now time.Time) string {
+		return "its servers let nobody in" + p.since(now) + ", and its mail is tried again at its time" + p.failure()
 	}},
 	LoadHeld: {"held", func(p *ProviderLoad, now time.Time) string {
 		return "held: its login or account is in trouble" + p.since(now) + p.failure()

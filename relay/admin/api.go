@@ -62,6 +62,7 @@ type Config struct {
 	MaxAge time.Duration                           // lifetime of a message that has none of its own
 	Route  func(*relay.Message, relay.Path) string // where a recipient would go now, as relay.Delivery.Destination
 
+	Troubles   func() []Trouble   // of files and certificates; cheap; nil: none is known
 	HeldRoutes func() []HeldRoute // whose accounts are in trouble; nil: none is ever held
 
 	Ready   func() error                           // nil: mail is accepted and dispatched; else why not yet, or why no more
@@ -80,6 +81,13 @@ type Config struct {
 	ReleaseUser func(name string) (UserHold, error) // ErrNotHeld
 	Version     string                              // of the program
 	Log         *slog.Logger                        // acts of the operator and faults; nil: discarded
+}
+
+// Trouble is something that an administrator should see to.
+type Trouble struct {
+	About  string `json:"about"`            // "certificate", "users", "route", "user", "disk", "queue", "configuration"
+	Text   string `json:"text"`             // what is so
+	Remedy string `json:"remedy,omitempty"` // what to do about it
 }
 
 // HeldRoute is a route whose mail waits, since its login or account is in trouble.

@@ -133,22 +133,11 @@ func (h *handler) health(w http.ResponseWriter, _ *http.Request) {
 			v.OK, v.Problems = false, append(v.Problems, err.Error())
 		}
 	}
-	if err := h.Queue.Room(); err != nil {
-		if errors.Is(err, relay.ErrNoSpace) {
-			v.Warnings = append(v.Warnings, "new mail is refused: "+err.Error())
-		} else {
-			v.OK, v.Problems = false, append(v.Problems, "new mail is refused: "+err.Error())
-		}
+	if err := h.Queue.Room(); err != nil && !errors.Is(err, relay.ErrNoSpace) {
+		v.OK, v.Problems = false, append(v.Problems, "new mail is refused: "+err.Error())
 	}
-	if h.Store != nil {
-		if n := h.Store().Corrupt; n > 0 {
-			v.Warnings = append(v.Warnings, fmt.Sprintf("%d damaged records were set aside; see dawk queue verify", n))
-		}
-	}
-	if h.Holds != nil {
-		for _, u := range h.Holds() {
-			v.Warnings = append(v.Warnings, fmt.Sprintf("the user %s is on hold: %s; see dawk user release", u.Name, u.Rule))
-		}
+	for _, t := range h.troubles(time.Now()) {
+		v.Warnings = append(v.Warnings, relay.Advised(t.Text, t.Remedy))
 	}
 	status := http.StatusOK
 	if !v.OK {

@@ -3,12 +3,16 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"dawk/relay"
 	"dawk/relay/delivery/schedule"
 	"dawk/relay/replies"
 )
+
+// routePrefix begins the destination of mail for a route: see [relay.Delivery].
+const routePrefix = "route:"
 
 // admission is what an attempt may connect to (relay.Admission): its slot, which
 // it trades for one of another provider.
@@ -91,10 +95,19 @@ func (d *Dispatcher) land(w work, found finding) {
 	delete(d.flying, slot.Ref)
 	w.admission.end()
 	before := slot.Limit()
+	wasDown, _ := slot.Down()
 	news := d.sched.Land(slot, found.verdict, found.by, d.clock.now())
 	after := slot.Limit()
+	down, met := slot.Down()
 	d.pump()
 	d.mu.Unlock()
+	if route, ok := strings.CutPrefix(slot.Provider(), routePrefix); ok && down != wasDown {
+		if down {
+			d.cfg.Log.Warn("smart host not reached", "route", route, "host", met.MTA, "reply", relay.Sanitize(met.String()), "stage", string(met.Stage))
+		} else {
+			d.cfg.Log.Info("smart host reached again", "route", route)
+		}
+	}
 	if !news {
 		return
 	}

@@ -55,7 +55,8 @@ type Users struct {
 	reload  sync.Mutex // held by the one who looks at the file
 	checked time.Time  // when it was last looked at
 	seen    fileState  // of the file as it was last read, broken or not
-	missing bool       // it could not be read, and that was logged
+	unread  error      // why it could not be read at the last look; nil: it could
+	faulty  error      // the mistakes in it, as it was last read; nil: there are none
 }
 
 // table is one reading of the file.
@@ -256,7 +257,7 @@ func (u *Users) refresh() {
 	u.checked = now
 	info, err := os.Stat(u.path)
 	if err == nil && !u.seen.changed(info) {
-		u.missing = false
+		u.unread = nil
 		return
 	}
 	var state fileState
@@ -264,24 +265,39 @@ func (u *Users) refresh() {
 		state, err = readFile(u.path)
 	}
 	if err != nil {
-		if !u.missing {
+		if u.unread == nil {
 			u.log.Error("the file of users cannot be read; the users read before stay", "file", u.path, "error", err)
 		}
-		u.missing = true
+		u.unread = err
 		return
 	}
 	same := bytes.Equal(state.data, u.seen.data)
-	u.seen, u.missing = state, false
+	u.seen, u.unread = state, nil
 	if same {
 		return
 	}
 	t, err := parse(u.path, state.data)
-	if err != nil {
+	if u.faulty = err; err != nil {
 		u.log.Error("the changed file of users has mistakes; the users read before stay", "file", u.path, "error", err)
 		return
 	}
 	u.table.Store(t)
 	u.log.Info("users reloaded", "file", u.path, "users", len(t.list))
+}
+
+// Trouble says why the users read before stay: the file of users cannot be read, or
+// has mistakes. nil: what the file says holds.
+func (u *Users) Trouble() error {
+	u.refresh()
+	u.reload.Lock()
+	defer u.reload.Unlock()
+	switch {
+	case u.unread != nil:
+		return fmt.Errorf("the file of users cannot be read, and the users read before stay: %w", u.unread)
+	case u.faulty != nil:
+		return fmt.Errorf("the changed file of users has mistakes, and the users read before stay: %w", u.faulty)
+	}
+	return nil
 }
 
 // changed says whether the file may differ from what was read. A file that

@@ -29,6 +29,8 @@ type Certificates struct {
 	current *tls.Certificate
 	checked time.Time
 	state   [2]fileState // of the files that were read last, for better or worse
+	refused error        // why the files that were read last are not in use; nil: they are
+	ended   bool         // that the one in use has expired was logged
 }
 
 type fileState struct {
@@ -45,8 +47,11 @@ func LoadCertificates(certFile, keyFile string, log *slog.Logger) (*Certificates
 	}
 	c := &Certificates{certFile: certFile, keyFile: keyFile, log: log, checked: time.Now(), state: states(certFile, keyFile)}
 	var err error
-	c.current, err = loadPair(certFile, keyFile)
-	return c, err
+	if c.current, err = loadPair(certFile, keyFile); err != nil {
+		return c, err
+	}
+	c.tellEnd(time.Now())
+	return c, nil
 }
 
 func loadPair(certFile, keyFile string) (*tls.Certificate, error) {
@@ -72,24 +77,69 @@ func states(files ...string) (s [2]fileState) {
 func (c *Certificates) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.look()
+	return c.current, nil
+}
+
+// look reads the files again if they have changed. One that has expired never
+// takes the place of one that has not.
+func (c *Certificates) look() {
 	now := time.Now()
 	if now.Sub(c.checked) < certCheckEvery {
-		return c.current, nil
+		return
 	}
 	c.checked = now
+	defer c.tellEnd(now)
 	state := states(c.certFile, c.keyFile)
-	if state == c.state {
-		return c.current, nil
+	fresh := state != c.state
+	if !fresh && c.refused == nil {
+		return
 	}
 	c.state = state
 	cert, err := loadPair(c.certFile, c.keyFile)
-	if err != nil {
-		c.log.Error("the new certificate cannot be used; the old one stays", "err", err)
-		return c.current, nil
+	if err == nil && !valid(cert, now) && valid(c.current, now) {
+		err = fmt.Errorf("certificate %s is valid from %s to %s only", c.certFile, day(cert.Leaf.NotBefore), day(cert.Leaf.NotAfter))
 	}
-	c.current = cert
+	if c.refused = err; err != nil { // it is looked at again: its time may come, or its other half
+		if fresh {
+			c.log.Error("the new certificate cannot be used; the old one stays", "err", err)
+		}
+		return
+	}
+	c.current, c.ended = cert, false
 	c.log.Info("certificate loaded again", "file", c.certFile, "until", cert.Leaf.NotAfter)
-	return c.current, nil
+}
+
+func valid(c *tls.Certificate, now time.Time) bool {
+	return !now.Before(c.Leaf.NotBefore) && !now.After(c.Leaf.NotAfter)
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02") }
+
+// tellEnd logs, once, that the certificate in use has expired.
+func (c *Certificates) tellEnd(now time.Time) {
+	if now.After(c.current.Leaf.NotAfter) && !c.ended {
+		c.ended = true
+		c.log.Error("the certificate has expired, and clients that check it do not send; renew it", "file", c.certFile, "until", c.current.Leaf.NotAfter)
+	}
+}
+
+// Trouble says what is wrong with the certificate, or with the files that were to
+// replace it; nil: nothing is.
+func (c *Certificates) Trouble() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look()
+	now := time.Now()
+	switch {
+	case c.refused != nil:
+		return fmt.Errorf("%w; the one from before stays in use until %s", c.refused, day(c.current.Leaf.NotAfter))
+	case now.After(c.current.Leaf.NotAfter):
+		return fmt.Errorf("certificate %s has expired on %s", c.certFile, day(c.current.Leaf.NotAfter))
+	case now.Before(c.current.Leaf.NotBefore):
+		return fmt.Errorf("certificate %s is not valid before %s", c.certFile, day(c.current.Leaf.NotBefore))
+	}
+	return nil
 }
 
 // NotAfter is when the certificate in use expires.

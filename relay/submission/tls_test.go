@@ -2,16 +2,20 @@ package submission_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log/slog"
 	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -243,6 +247,59 @@ func TestCertificatesReload(t *testing.T) {
 		}
 		if _, err := submission.LoadCertificates(filepath.Join(dir, "none"), keyFile, nil); err == nil {
 			t.Error("a missing file is no error")
+		}
+	})
+}
+
+// A certificate that is not valid now never takes the place of one that is; that is
+// told, and it is taken when its time comes. One that expires in use is told, too.
+func TestExpiredCertificateReplacesNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		certFile, keyFile := filepath.Join(dir, "crt"), filepath.Join(dir, "key")
+		write := func(name string, from, to time.Duration) {
+			t.Helper()
+			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			check(t, err)
+			now := time.Now()
+			der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: now.Add(from), NotAfter: now.Add(to)},
+				&x509.Certificate{SerialNumber: big.NewInt(1)}, key.Public(), key)
+			check(t, err)
+			pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+			check(t, err)
+			check(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+			check(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+		}
+		const day = 24 * time.Hour
+		write("good.example.org", -day, 10*day)
+		var out syncBuffer
+		certs, err := submission.LoadCertificates(certFile, keyFile, slog.New(slog.NewTextHandler(&out, nil)))
+		check(t, err)
+		expect := func(name, trouble string) {
+			t.Helper()
+			time.Sleep(2 * time.Second) // of the bubble's clock
+			c, err := certs.Get(nil)
+			check(t, err)
+			if got := c.Leaf.DNSNames[0]; got != name {
+				t.Errorf("%s is in use, want %s", got, name)
+			}
+			if err := certs.Trouble(); (err == nil) != (trouble == "") || err != nil && !strings.Contains(err.Error(), trouble) {
+				t.Errorf("trouble: %v, want %q", err, trouble)
+			}
+		}
+		expect("good.example.org", "")
+		write("expired.example.org", -2*day, -day)
+		expect("good.example.org", "stays in use until 2000-01-11")
+		write("early.example.org", day, 20*day)
+		expect("good.example.org", "is valid from 2000-01-02")
+		time.Sleep(2 * day)
+		expect("early.example.org", "")
+		time.Sleep(20 * day)
+		expect("early.example.org", "has expired on 2000-01-21")
+		write("expired.example.org", -2*day, -day) // one as bad as the other
+		expect("expired.example.org", "has expired")
+		if n := strings.Count(out.String(), "the certificate has expired"); n != 2 {
+			t.Errorf("logged %d times:\n%s", n, out.String())
 		}
 	})
 }

@@ -1,5 +1,7 @@
 package schedule
 
+import "time"
+
 // maxIdleProviders is how many providers are remembered while nothing waits
 // for them; each takes some 300 octets.
 const maxIdleProviders = 10_000
@@ -41,21 +43,28 @@ func (p *provider) idle() bool {
 	return p.domains == 0 && p.slots == 0 && p.suspension.until == 0
 }
 
-// Sweep forgets what is old: throttlings after an hour, rates that are full
-// again, and providers that were idle at the last look already. It asks anew for
-// the priorities of identities.
+// troubleMemory is how long it is remembered of a provider that its servers let
+// nobody in: the longest of usual retry steps, and some.
+const troubleMemory = 6 * time.Hour
+
+// Sweep forgets what is old: throttlings after an hour, trouble that nothing came
+// of since, rates that are full again, and providers that were idle at the last look
+// already. It asks anew for the priorities of identities.
 func (s *Schedule) Sweep(now int64) {
 	s.rank()
 	for _, p := range s.providers {
 		if p.throttledAt != 0 && now > p.throttledAt+throttleMemory.Microseconds() {
 			p.throttledAt, p.strikes, p.growAt = 0, 0, 0
 		}
+		if p.trouble.since != 0 && now > p.trouble.at+troubleMemory.Microseconds() {
+			p.trouble = trouble{}
+		}
 		for _, b := range []*bucket{&p.messages, &p.recipients} {
 			if b.full <= now {
 				b.full = 0
 			}
 		}
-		if idle := p.idle(); idle && p.idleBefore {
+		if idle := p.idle() && p.trouble.since == 0; idle && p.idleBefore {
 			s.drop(p)
 		} else {
 			p.idleBefore = idle

@@ -35,6 +35,10 @@ func (f *Slot) Has(provider string) bool {
 // is none.
 func (f *Slot) Refused() bool { return f.refused }
 
+// Down says whether attempts at the provider have not got in, and what the last of
+// them met.
+func (f *Slot) Down() (bool, relay.Reply) { return f.p.trouble.since != 0, f.p.trouble.last }
+
 // Limit is how many attempts may run at once at the provider.
 func (f *Slot) Limit() int { return f.p.limit }
 

@@ -60,6 +60,8 @@ func (s *Schedule) load(p *provider, d *destination, wall func(int64) time.Time)
 		l.State = relay.LoadConnections
 	case p.waited():
 		l.State = relay.LoadSlots
+	case p.trouble.since != 0 && p.ready == 0:
+		l.State = relay.LoadDown
 	}
 	if p.throttledAt != 0 {
 		l.SlowedAt, l.SlowedBy = wall(p.throttledAt), p.throttledBy
@@ -71,7 +73,7 @@ func (s *Schedule) load(p *provider, d *destination, wall func(int64) time.Time)
 		l.Until = wall(until)
 	}
 	switch l.State {
-	case relay.LoadProbing, relay.LoadSuspended:
+	case relay.LoadProbing, relay.LoadSuspended, relay.LoadDown:
 		if l.Failure = trouble.last; trouble.since != 0 {
 			l.Since = wall(trouble.since)
 		}
@@ -117,9 +119,11 @@ func (s *Schedule) Providers(wall func(int64) time.Time) []relay.ProviderLoad {
 		unknown.Limit += p.limit
 	}
 	for _, p := range s.providers {
-		if !p.idle() || p.throttledAt != 0 {
+		if !p.idle() || p.throttledAt != 0 || p.trouble.since != 0 {
 			l := s.load(p, kept[p], wall)
-			l.Queued = queued[p]
+			if l.Queued = queued[p]; p.domains == 0 {
+				l.Queued = s.Queued(p.name) // of a route
+			}
 			out = append(out, l)
 		}
 	}

@@ -28,15 +28,15 @@ const (
 // trouble is since when attempts have not got in, and what the last of them met.
 // The zero value: there is none.
 type trouble struct {
-	since int64
-	last  relay.Reply
+	since, at int64 // the first and the last of them
+	last      relay.Reply
 }
 
 func (t *trouble) add(now int64, met relay.Reply) {
 	if t.since == 0 {
 		t.since = now
 	}
-	t.last = met
+	t.at, t.last = now, met
 }
 
 var loadStates = [...]relay.LoadState{suspendedClosed: relay.LoadSuspended, suspendedBudget: relay.LoadBudget, suspendedRate: relay.LoadRate,

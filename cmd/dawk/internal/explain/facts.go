@@ -303,7 +303,7 @@ func conclude(x *admin.Explanation) {
 		x.Verdict = "It would be accepted, wait, and be tried again: " + hosts.String()
 	case !x.Route.HeldSince.IsZero():
 		x.Verdict = "It would be accepted and wait until the login of route " + x.Route.Name + " works again: " + x.Route.HeldBy.String()
-	case x.Provider != nil && (x.Provider.State == relay.LoadSuspended || x.Provider.State == relay.LoadProbing):
+	case x.Provider != nil && slices.Contains([]relay.LoadState{relay.LoadSuspended, relay.LoadProbing, relay.LoadDown}, x.Provider.State):
 		x.Verdict = "It would be accepted and wait for " + x.Waiting + "."
 	default:
 		x.OK = true

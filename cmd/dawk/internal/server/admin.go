@@ -11,6 +11,7 @@ import (
 	"dawk/cmd/dawk/internal/explain"
 	"dawk/queue"
 	"dawk/queue/boltstore"
+	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
 )
@@ -26,6 +27,7 @@ func (s *Server) adminHandler() http.Handler {
 		MaxAge:     time.Duration(s.cfg.Queue.MaxAge),
 		Route:      s.transport.Destination,
 		HeldRoutes: s.heldRoutes,
+		Troubles:   s.troubles,
 		Ready:      s.dispatching,
 		Store:      s.storeStats,
 		Verify: func(ctx context.Context) (admin.Report, error) {
@@ -56,6 +58,21 @@ func (s *Server) dispatching() error {
 	default:
 		return errors.New("the queue is being loaded")
 	}
+}
+
+// troubles are of files that were read and are read again when they change.
+func (s *Server) troubles() (all []admin.Trouble) {
+	if s.certs != nil {
+		if err := s.certs.Trouble(); err != nil {
+			all = append(all, admin.Trouble{About: "certificate", Text: err.Error(), Remedy: "put a valid certificate with its key there; it is taken by itself"})
+		}
+	}
+	if s.users != nil {
+		if err := s.users.Trouble(); err != nil {
+			all = append(all, admin.Trouble{About: "users", Text: relay.Sanitize(err.Error()), Remedy: "mend the file; it is read again by itself"})
+		}
+	}
+	return all
 }
 
 func (s *Server) storeStats() admin.StoreStats {
