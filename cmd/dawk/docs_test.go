@@ -79,6 +79,27 @@ func TestPagesNamedInCode(t *testing.T) {
 	}
 }
 
+// TestNothingIsSaidTwiceOnAPage finds headings that a page has twice, and lines
+// that a section has, as a merge may leave them.
+func TestNothingIsSaidTwiceOnAPage(t *testing.T) {
+	for _, page := range pagesOf(t) {
+		headings, lines := map[string]bool{}, map[string]bool{}
+		for line := range strings.Lines(withoutCode(read(t, page))) {
+			seen := lines
+			if strings.HasPrefix(line, "#") {
+				seen = headings
+				clear(lines)
+			} else if len(line) < 60 || strings.HasPrefix(line, "|--") {
+				continue
+			}
+			if seen[line] {
+				t.Errorf("%s says twice: %s", page, line)
+			}
+			seen[line] = true
+		}
+	}
+}
+
 // maxWords is what people read in five minutes.
 const maxWords = 1200
 
