@@ -24,12 +24,14 @@ type laboratory struct {
 	receivers    *receivers // that conflict with Postfix
 	dir          string
 	dns          int               // unbound's port
+	authority    int               // NSD's
 	records      map[string]string // the DKIM records by name
 }
 
 const (
 	daneDomain  = "dane.test"  // signed
 	plainDomain = "plain.test" // not signed
+	elseDomain  = "else.test"  // of which unbound knows, and NSD does not
 )
 
 // needs ends a case whose programs are not installed.
@@ -72,7 +74,7 @@ func (l *laboratory) close() {
 }
 
 func (w *world) newLaboratory() (*laboratory, error) {
-	l := &laboratory{dir: filepath.Join(w.dir, "lab-dns"), dns: w.freePort(), records: map[string]string{}}
+	l := &laboratory{dir: filepath.Join(w.dir, "lab-dns"), dns: w.freePort(), authority: w.freePort(), records: map[string]string{}}
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -189,6 +191,8 @@ const unboundConf = `server:
   module-config: "validator iterator"
   trust-anchor-file: "DIR/anchor"
   local-zone: "test." nodefault
+  local-data: "ELSEWHERE. MX 10 mx.ELSEWHERE."
+  local-data: "mx.ELSEWHERE. A 127.0.0.1"
 stub-zone:
   name: SIGNED
   stub-addr: 127.0.0.1@NSD
@@ -203,11 +207,16 @@ func (l *laboratory) startDNS(w *world) error {
 		"bogus": w.tlsa(3, false), "none": "",
 	})
 	unsigned := w.zoneOf(plainDomain, map[string]string{"wrong": w.tlsa(3, true)}) + "host A 127.0.0.1\n"
+	unsigned += fmt.Sprintf("away MX 10 mx-away\nmx-away CNAME mx.%s.\nchain MX 10 c0\n", elseDomain)
+	for i := range 10 {
+		unsigned += fmt.Sprintf("c%d CNAME c%d\n", i, i+1)
+	}
+	unsigned += "c10 A 127.0.0.1\n"
 	for name, record := range map[string]string{"alias": w.tlsa(3, false), "alias-wrong": w.tlsa(3, true)} { // of a host in the other zone
 		signed += fmt.Sprintf("%s MX 10 mx-%s\nmx-%s CNAME host.%s.\n_%d._tcp.mx-%s %s\n", name, name, name, plainDomain, w.postfix.port, name, record)
 	}
-	fill := strings.NewReplacer("DIR", l.dir, "PORT", strconv.Itoa(l.dns), "NSD", strconv.Itoa(w.freePort()),
-		"UNSIGNED", plainDomain, "SIGNED", daneDomain)
+	fill := strings.NewReplacer("DIR", l.dir, "PORT", strconv.Itoa(l.dns), "NSD", strconv.Itoa(l.authority),
+		"UNSIGNED", plainDomain, "SIGNED", daneDomain, "ELSEWHERE", elseDomain)
 	for name, text := range map[string]string{
 		daneDomain: signed, plainDomain: unsigned,
 		"nsd.conf": nsdConf, "unbound.conf": unboundConf,

@@ -83,6 +83,7 @@ func run(ctx context.Context, re *regexp.Regexp, set settings) (failed int, err 
 		{"notice", noticeCases()},
 		{"dkim", dkimCases()},
 		{"dane", daneCases()},
+		{"dns", dnsCases()},
 		{"receiver", receiverCases()},
 		{"oldtls", oldTLSCases()},
 		{"operate", operateCases()},
