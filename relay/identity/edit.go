@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dawk/relay"
 	"dawk/relay/durable"
 	"dawk/relay/tomlfile"
 )
@@ -87,6 +88,9 @@ func (p Policy) toml() []byte {
 			quoted[i] = strconv.Quote(s)
 		}
 		b = fmt.Appendf(b, "senders = [%s]\n", strings.Join(quoted, ", "))
+	}
+	if p.Priority != relay.PriorityNormal {
+		b = fmt.Appendf(b, "priority = %q\n", p.Priority)
 	}
 	if p.FromAny {
 		b = fmt.Appendf(b, "from = %q\n", fromAny)

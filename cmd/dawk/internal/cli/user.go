@@ -199,6 +199,9 @@ func (j userJSON) limits() string {
 	if j.Hold {
 		w = append(w, "on hold")
 	}
+	if j.Priority != relay.PriorityNormal.String() {
+		w = append(w, j.Priority+" priority")
+	}
 	if len(w) == 0 {
 		return "-"
 	}

@@ -15,6 +15,7 @@ type newUser struct {
 	senders     []string
 	from        string
 	rewriteFrom string
+	priority    string
 	policy      identity.Policy
 }
 
@@ -31,6 +32,7 @@ func newUserAddCommand(a *app) *cobra.Command {
 	f.StringSliceVar(&n.senders, "senders", nil, "whom the user may send as: addresses, or @domain for a whole domain")
 	f.StringVar(&n.from, "from", "", `"any": the header may name anybody, and --senders binds the reverse-path alone`)
 	f.StringVar(&n.rewriteFrom, "rewrite-from", "", "the address that its mail is sent from, whatever the client says")
+	f.StringVar(&n.priority, "priority", "", `"high" or "bulk": its mail gets its turn before or after that of others`)
 	p := &n.policy
 	for _, flag := range []struct {
 		name  string
@@ -72,6 +74,11 @@ func (n *newUser) complete(cmd *cobra.Command) error {
 	if p.FromAny = n.from == "any"; n.from != "" && !p.FromAny {
 		return fmt.Errorf("--from %q is unknown; the only value is any", relay.Clip(n.from))
 	}
+	priority, err := relay.ParsePriority(n.priority)
+	if err != nil {
+		return fmt.Errorf("--priority: %w", err)
+	}
+	p.Priority = priority
 	if n.rewriteFrom != "" {
 		box, err := relay.ParsePath(n.rewriteFrom)
 		if err != nil {
