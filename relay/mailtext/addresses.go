@@ -2,6 +2,7 @@ package mailtext
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -12,9 +13,10 @@ type Address struct {
 	// is given as it stands.
 	Text string
 
-	end   int  // after its last octet in the list
-	close int  // after its angle bracket, if it has one
-	glued bool // no comma stands between it and the entry before
+	parts []string // of Text, until it is joined: octet by octet, many would take quadratic time
+	end   int      // after its last octet in the list
+	close int      // after its angle bracket, if it has one
+	glued bool     // no comma stands between it and the entry before
 }
 
 // Addresses finds the mailboxes in the value of a To, Cc or Bcc field, or in an
@@ -79,6 +81,9 @@ func (r *listReader) flush() {
 }
 
 func (r *listReader) add(a Address) {
+	if len(a.parts) > 0 {
+		a.Text, a.parts = strings.Join(a.parts, ""), nil
+	}
 	a.glued = !r.comma
 	r.comma = false
 	r.found = append(r.found, a)
@@ -86,7 +91,7 @@ func (r *listReader) add(a Address) {
 
 // colon ends the name of a group, or the scheme of a URL: neither is an address.
 func (r *listReader) colon() {
-	if len(r.words) > 0 && strings.Contains(r.words[len(r.words)-1].Text, "@") {
+	if n := len(r.words) - 1; n >= 0 && slices.ContainsFunc(r.words[n].parts, func(s string) bool { return strings.Contains(s, "@") }) {
 		r.flush()
 	}
 	r.words, r.joins = nil, false
@@ -157,10 +162,10 @@ func (r *listReader) word(i int) int {
 	touches := len(r.words) > 0 && i == r.lastEnd
 	joining := strings.HasPrefix(text, "@") || strings.HasPrefix(text, ".")
 	if n := len(r.words) - 1; n >= 0 && !r.apart && (r.joins || touches || joining) {
-		r.words[n].Text += text
+		r.words[n].parts = append(r.words[n].parts, text)
 		r.words[n].end = end
 	} else {
-		r.words = append(r.words, Address{Text: text, end: end})
+		r.words = append(r.words, Address{parts: []string{text}, end: end})
 	}
 	r.joins = strings.HasSuffix(text, "@") || strings.HasSuffix(text, ".")
 	r.lastEnd, r.apart = end, false
