@@ -34,13 +34,13 @@ func (s *Schedule) ahead(r Ref, l *lane) (n int) {
 		n++
 	}
 	h, before := l.flow, n
-	passed := false // r's own: those before it in the ring have one turn more
+	behind := false // r's own in the ring: those in front of it have one turn more
 	for o := h.turns.first; o != nil; o = o.after {
 		if o.who == l {
-			passed = true
+			behind = true
 			continue
 		}
-		n += min(o.who.n, turnsOf(before, passed))
+		n += min(o.who.n, turnsOf(before, behind))
 	}
 	own := n
 	for k := range h.provider.backlogs {
@@ -48,16 +48,16 @@ func (s *Schedule) ahead(r Ref, l *lane) (n int) {
 		if goesFirst[k] > goesFirst[rank] {
 			continue
 		}
-		passed := false
+		behind := false
 		for _, ring := range []*ring[*flow]{&h.provider.backlogs[k].eligible, &h.provider.backlogs[k].waiting} {
 			for o := ring.first; o != nil; o = o.after {
 				switch {
 				case o.who == h:
-					passed = true
+					behind = true
 				case relay.Priority(k) != rank:
 					n += o.who.waiting()
 				default:
-					n += min(o.who.waiting(), turnsOf(own, passed))
+					n += min(o.who.waiting(), turnsOf(own, behind))
 				}
 			}
 		}
@@ -65,8 +65,8 @@ func (s *Schedule) ahead(r Ref, l *lane) (n int) {
 	return n
 }
 
-func turnsOf(before int, passed bool) int {
-	if passed {
+func turnsOf(before int, behind bool) int {
+	if behind {
 		return before
 	}
 	return before + 1

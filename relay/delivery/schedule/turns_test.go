@@ -109,7 +109,7 @@ func (c *crowd) land(r Ref, gaveUp bool) {
 // identity with little mail waits for no more turns at its provider than there are
 // identities of its priority; once a connection may be had, for no more turns of its
 // priority than three for each identity, and one for each provider. No priority
-// that may have a slot is passed over more than nine times in a row. And nobody
+// that may have a slot is skipped more than nine times in a row. And nobody
 // holds more than his share while others wait.
 func TestNobodyStarvesAnybody(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -143,7 +143,7 @@ func TestNobodyStarvesAnybody(t *testing.T) {
 		lane := c.s.lanes[laneKey(c.s.at(little))]
 		me, p := lane.flow.identity, lane.flow.provider
 		done, turns, there, eligible := false, 0, 0, lane.flow.eligible
-		passed := [relay.Priorities]int{}
+		skipped := [relay.Priorities]int{}
 		c.taken = func(f *Slot, could [relay.Priorities]bool) {
 			switch {
 			case f.Ref == little:
@@ -157,12 +157,12 @@ func TestNobodyStarvesAnybody(t *testing.T) {
 				}
 			}
 			eligible = lane.flow.eligible
-			for k := range passed {
-				if passed[k]++; f.identity.rank == relay.Priority(k) || !could[k] {
-					passed[k] = 0
+			for k := range skipped {
+				if skipped[k]++; f.identity.rank == relay.Priority(k) || !could[k] {
+					skipped[k] = 0
 				}
-				if passed[k] > 9 {
-					t.Fatalf("priority %d was passed over %d times in a row", k, passed[k])
+				if skipped[k] > 9 {
+					t.Fatalf("priority %d was skipped %d times in a row", k, skipped[k])
 				}
 			}
 			if c.s.standing > 0 && f.identity.slots > max(1, most/2) && (c.s.standing > 1 || !f.identity.node.queued) {
