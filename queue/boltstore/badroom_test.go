@@ -98,12 +98,12 @@ func TestStartOnReadOnlyDisk(t *testing.T) {
 	sound(t, q)
 }
 
-// Somebody takes the last block in the middle of a compaction, of a backup into the
-// same file system, or at any step of a start. That may fail, with the reason; what
+// Somebody takes the last block in the middle of a checkpoint, of a compaction, of a
+// backup into the same file system, or at any step of a start. That may fail, with the reason; what
 // was taken is there and can be settled on the full disk, and mail is taken again
 // when there is room.
 func TestDiskFillsMeanwhile(t *testing.T) {
-	for _, point := range []string{"compact", "compact.copied", "backup", "created", "journal.title", "replayed", "loaded"} {
+	for _, point := range []string{"checkpoint", "compact", "compact.copied", "backup", "created", "journal.title", "replayed", "loaded"} {
 		t.Run(point, func(t *testing.T) {
 			disk := queuetest.Disk(t, "tmpfs", 60)
 			synctest.Test(t, func(t *testing.T) { fillsMeanwhile(t, disk, point) })
@@ -148,6 +148,10 @@ func fillsMeanwhile(t *testing.T, disk, point string) {
 	armed.Store(true)
 	switch point {
 	case "created":
+	case "checkpoint":
+		if err := q.Checkpoint(); err != nil {
+			t.Error(err) // it has had its blocks since the mail was taken
+		}
 	case "compact", "compact.copied":
 		if err := q.Compact(context.Background()); err != nil {
 			wantErr(t, err, syscall.ENOSPC)

@@ -5,11 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"dawk/queue"
 )
@@ -245,6 +248,34 @@ func TestFirstRecordIsWrittenAgain(t *testing.T) {
 	}
 	if got, err := os.ReadFile(Path(j.dir)); err != nil || !lost || !bytes.Equal(got, whole) {
 		t.Errorf("the first record was not written again, %v", err)
+	}
+}
+
+// Where there is no room to write the first record again, or the title, what was
+// there is synced all the same, and a sync that fails then is told of as one.
+func TestNoRoomForTheTitle(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		j, mark := journalOf(t, "the first")
+		again := New(j.dir, nil)
+		defer again.Close()
+		if _, _, err := again.CatchUp(mark, os.O_RDWR, func([]Change) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		again.hook = func(point string) error {
+			if point != "journal.title" {
+				return nil
+			}
+			if lost { // fdatasync on this fails
+				again.f.Close()
+			}
+			return &fs.PathError{Op: "write", Path: Path(j.dir), Err: unix.ENOSPC}
+		}
+		if err := again.Prepare(0); errors.Is(err, unix.ENOSPC) == lost || err == nil {
+			t.Errorf("the sync fails: %v; error %v", lost, err)
+		}
+		if again.Prepared() {
+			t.Error("the store counts on it")
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/mx/mxtest"
+	"dawk/queue/queuetest"
 	"dawk/relay"
 )
 
@@ -218,5 +219,21 @@ func TestCheckLimitsOfTrustedNetworks(t *testing.T) {
 	l.HoldCopies = 100
 	if got := (&checker{cfg: cfg}).trust(context.Background()); len(got) != 0 {
 		t.Errorf("with limits: %q", lines(got))
+	}
+}
+
+// A file system on which there is room for mail now, but too little for a queue that
+// is full once, is warned of.
+func TestCheckSmallDisk(t *testing.T) {
+	c := &checker{cfg: config.Default()}
+	c.cfg.Queue.MinFree, c.cfg.Limits.MaxMessageSize = 4<<20, 4<<20
+	for _, d := range []struct {
+		mib  int64
+		want string
+	}{{30, "has 30 MiB; below 32 MiB it is soon full"}, {40, "new mail needs 8 MiB"}} {
+		got := strings.Join(lines(c.space(queuetest.Disk(t, "tmpfs", d.mib))), "\n")
+		if !strings.Contains(got, d.want) {
+			t.Errorf("%d MiB: %s", d.mib, got)
+		}
 	}
 }
