@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"slices"
 
 	"dawk/queue/journal"
 	"dawk/queue/record"
@@ -67,6 +68,9 @@ func (d *draft) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("write to a draft that has ended: %w", os.ErrClosed)
 	}
 	if d.file == nil && len(d.buf)-d.at+len(p) <= d.q.opt.InlineLimit {
+		if n := len(d.buf); cap(d.buf)-n < len(p) { // append would add a quarter, and copy large content five times
+			d.buf = slices.Grow(d.buf, max(len(p), min(n, headroom+d.q.opt.InlineLimit-n)))
+		}
 		d.buf = append(d.buf, p...)
 		return len(p), nil
 	}
@@ -105,10 +109,25 @@ func (d *draft) spill() error {
 		return d.q.spoolError("create", err)
 	}
 	d.file = f
-	d.tail = append(make([]byte, 0, flushAt+64<<10), d.buf[d.at:]...)
+	d.tail = append(d.q.takeTail(), d.buf[d.at:]...)
 	d.size = int64(len(d.tail))
 	d.buf, d.at = make([]byte, headroom), headroom
 	return d.q.hook("draft.created")
+}
+
+// takeTail gives an empty buffer between a draft and its file.
+func (q *Store) takeTail() []byte {
+	if t, ok := q.tails.Get().(*[]byte); ok {
+		return (*t)[:0]
+	}
+	return make([]byte, 0, flushAt+64<<10)
+}
+
+// giveTail takes it back for the next one.
+func (q *Store) giveTail(t []byte) {
+	if cap(t) > 0 {
+		q.tails.Put(&t)
+	}
 }
 
 func (d *draft) flush() error {
@@ -162,6 +181,7 @@ func (d *draft) Discard() {
 		return
 	}
 	d.ended = true
+	d.q.giveTail(d.tail)
 	d.buf, d.tail = nil, nil
 	if d.file != nil {
 		d.file.Close()

@@ -66,7 +66,8 @@ func (q *Store) Enqueue(ctx context.Context, rd relay.Draft, msg *relay.Message)
 	if err = <-done; err == nil || errors.Is(err, relay.ErrClosed) {
 		// The file is the record's now, or may be: then the next start finds out.
 		d.ended = true
-		if d.file != nil {
+		q.giveTail(d.tail)
+		if d.tail = nil; d.file != nil {
 			d.file.Close()
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -149,21 +148,6 @@ func TestSpoolDirectoryGone(t *testing.T) {
 	}
 	mustPut(t, q, body("y", 3000), "a@example.org")
 	sound(t, q)
-}
-
-// What a draft is given at once it does not keep at once.
-func TestLargeWrite(t *testing.T) {
-	q := mustOpen(t, small(memoryDir(t)))
-	content := body("large", 64<<20)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	id := mustPut(t, q, content, "a@example.org")
-	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 8<<20 {
-		t.Errorf("%d octets of memory for a write of %d", after.TotalAlloc-before.TotalAlloc, len(content))
-	}
-	if got, err := contentOf(q, id); err != nil || string(got) != string(content) {
-		t.Errorf("read back: %v", err)
-	}
 }
 
 // On a full disk new mail is refused and leaves nothing behind; settlements

@@ -74,6 +74,7 @@ type Store struct {
 	space  *space.Watcher
 	counts counts
 
+	tails      sync.Pool // of *[]byte: see takeTail
 	spoolDirs  spoolDirs
 	spoolMu    sync.Mutex
 	spoolPins  int // while above 0 no spool file is removed
