@@ -306,8 +306,11 @@ func TestCompleteHeader(t *testing.T) {
 	for in, want := range map[string]string{
 		lines("From: root (Cron Daemon)", "To: admin, b@example.com", "", "To: x"): lines("From: root@relay.example.org (Cron Daemon)", "To: admin@relay.example.org, b@example.com", "", "To: x"),
 		lines("from:", " Anacron <root>", "Subject: root", "", ""):                 lines("from:", " Anacron <root@relay.example.org>", "Subject: root", "", ""),
-		lines("From:", "", ""):                   lines("From: <a@example.org>", "", ""),
-		lines("From: \"HP Scanner\" <>", "", ""): lines("From: <a@example.org>", "X-Original-From: \"HP Scanner\" <>", "", ""),
+		lines("From:", "", ""):                     lines("From: <a@example.org>", "", ""),
+		lines("From: =?utf-8?q?Scanner?=", "", ""): lines("From: <a@example.org>", "X-Original-From: =?utf-8?q?Scanner?=", "", ""),
+		lines("From: B\xfcro", "", ""):             lines("From: <a@example.org>", "X-Original-From: B\xfcro", "", ""),
+		lines("From: HP LaserJet", "", ""):         lines("From: <a@example.org>", "X-Original-From: HP LaserJet", "", ""),
+		lines("From: \"HP Scanner\" <>", "", ""):   lines("From: <a@example.org>", "X-Original-From: \"HP Scanner\" <>", "", ""),
 	} {
 		q := &accepttest.Queue{}
 		a, _ := acceptor(t, q, nil)

@@ -111,6 +111,8 @@ func TestOtherRulesBindTheHeader(t *testing.T) {
 		{"any frees Sender", free, "", "Sender: b@example.com", "", "Sender: b@example.com"},
 		{"any does not free the reverse-path", free, "b@example.com", "From: printer@example.org", "MAIL", ""},
 		{"a device gets its reverse-path", bound, "printer@example.org", "Subject: x", "", "\r\nFrom: <printer@example.org>\r\n"},
+		{"so does one that gives a name only", bound, "printer@example.org", "From: HP LaserJet", "", "\r\nFrom: <printer@example.org>\r\n"},
+		{"in any words", bound, "printer@example.org", "From: =?utf-8?q?B=C3=BCro?=", "", "\r\nFrom: <printer@example.org>\r\n"},
 		{"a device is not our postmaster", bound, "", "Subject: x", "", ""},
 	} {
 		q := &accepttest.Queue{}

@@ -281,7 +281,7 @@ func (s *scanner) endField() error {
 	name, value, _ := mailtext.SplitField(raw)
 	lower := strings.ToLower(name)
 	if s.domain != "" && mailtext.IsAddressField(lower) {
-		if done := mailtext.Complete(value, s.domain); len(done) > len(value) {
+		if done := mailtext.Complete(lower, value, s.domain); len(done) > len(value) {
 			raw = slices.Concat(raw[:len(raw)-len(value)], done)
 			value = raw[len(raw)-len(done):]
 		}
@@ -360,7 +360,7 @@ func (s *scanner) look(name, lower string, value []byte) (leaves string, err err
 
 // noFrom says whether a field is a From that names nobody, where one is added.
 func (s *scanner) noFrom(name string, value []byte) bool {
-	return s.addFrom && strings.EqualFold(name, "From") && len(mailtext.Addresses(string(value))) == 0
+	return s.addFrom && strings.EqualFold(name, "From") && !mailtext.HasAuthor(string(value))
 }
 
 // lookAtFrom is look for From.

@@ -17,13 +17,15 @@ type Address struct {
 	end   int      // after its last octet in the list
 	close int      // after its angle bracket, if it has one
 	glued bool     // no comma stands between it and the entry before
+	named bool     // it stands in the name of the entry behind
 }
 
 // Addresses finds the mailboxes in the value of a To, Cc or Bcc field, or in an
 // argument of sendmail, as people and programs write them (RFC 5322 §3.4, and
 // what Postfix takes beside it). Names, comments and groups are left out. A
 // missing or doubled comma does no harm: two words side by side are two local
-// mailboxes, and what stands before an angle bracket is a name.
+// mailboxes. What stands before an angle bracket or a colon is a name, but for
+// words with a domain: no mail for them gets lost.
 func Addresses(value string) []Address {
 	r := listReader{value: value}
 	r.read()
@@ -81,18 +83,40 @@ func (r *listReader) flush() {
 }
 
 func (r *listReader) add(a Address) {
-	if len(a.parts) > 0 {
-		a.Text, a.parts = strings.Join(a.parts, ""), nil
-	}
+	a = a.joined()
 	a.glued = !r.comma
 	r.comma = false
 	r.found = append(r.found, a)
+}
+
+func (a Address) joined() Address {
+	if len(a.parts) > 0 {
+		a.Text, a.parts = strings.Join(a.parts, ""), nil
+	}
+	return a
 }
 
 // colon ends the name of a group, or the scheme of a URL: neither is an address.
 func (r *listReader) colon() {
 	if n := len(r.words) - 1; n >= 0 && slices.ContainsFunc(r.words[n].parts, func(s string) bool { return strings.Contains(s, "@") }) {
 		r.flush()
+	}
+	r.name(nil)
+}
+
+// name takes the words since the last separator for a name, but for those that
+// are addresses behind which a comma is missing. Programs also give a mailbox
+// its own address for a name: that is no second one.
+func (r *listReader) name(own []Address) {
+	for _, a := range r.words {
+		a = a.joined()
+		// "Sales @ Example" and "@sales" are names.
+		whole := strings.HasSuffix(r.value[:a.end], a.Text) && a.Text[0] != '@'
+		same := len(own) == 1 && strings.EqualFold(own[0].Text, strings.Trim(a.Text, "'[]"))
+		if whole && !same && hasDomain(a.Text) && !encodedWord.MatchString(a.Text) {
+			a.named = len(own) > 0
+			r.add(a)
+		}
 	}
 	r.words, r.joins = nil, false
 }
@@ -112,9 +136,9 @@ func (r *listReader) comment(i int) int {
 // angle reads the address in the angle brackets that open at i. What stood
 // before it was its name.
 func (r *listReader) angle(i int) int {
-	r.words, r.joins = nil, false
 	end := r.angleEnd(i + 1)
 	if end < 0 { // as if it were not there
+		r.name(nil)
 		return i + 1
 	}
 	inside := r.value[i+1 : end]
@@ -124,6 +148,7 @@ func (r *listReader) angle(i int) int {
 	} else {
 		within.read()
 	}
+	r.name(within.found)
 	for n, a := range within.found {
 		a.end += i + 1
 		a.close = end + 1

@@ -33,14 +33,29 @@ func TestAddresses(t *testing.T) {
 		"\r\n a@b.test,\r\n\tc@d.test":     {"a@b.test", "c@d.test"},
 		"A B <a@b.test> (x), (y) c@d.test": {"a@b.test", "c@d.test"},
 		// A comma is missing.
-		"a@b.test c@d.test":                         {"a@b.test", "c@d.test"},
-		"A <a@b.test> C <c@d.test>":                 {"a@b.test", "c@d.test"},
-		"<a@b.test><c@d.test>":                      {"a@b.test", "c@d.test"},
-		"<a@b.test> c@d.test":                       {"a@b.test", "c@d.test"},
-		"root admin":                                {"root", "admin"},
-		`"a b"@c.test d@e.test`:                     {`"a b"@c.test`, "d@e.test"},
-		"a@b.test\r\n c@d.test":                     {"a@b.test", "c@d.test"},
-		"<a@b.test, c@d.test>":                      {"a@b.test", "c@d.test"},
+		"a@b.test c@d.test":                 {"a@b.test", "c@d.test"},
+		"A <a@b.test> C <c@d.test>":         {"a@b.test", "c@d.test"},
+		"<a@b.test><c@d.test>":              {"a@b.test", "c@d.test"},
+		"<a@b.test> c@d.test":               {"a@b.test", "c@d.test"},
+		"root admin":                        {"root", "admin"},
+		`"a b"@c.test d@e.test`:             {`"a b"@c.test`, "d@e.test"},
+		"a@b.test\r\n c@d.test":             {"a@b.test", "c@d.test"},
+		"<a@b.test, c@d.test>":              {"a@b.test", "c@d.test"},
+		"a@b.test Bob <c@d.test>":           {"a@b.test", "c@d.test"},
+		`a@b.test "B" <c@d.test>`:           {"a@b.test", "c@d.test"},
+		"a@b.test (work)Bob <c@d.test>":     {"a@b.test", "c@d.test"},
+		"a@b.test\r\n Bob Smith <c@d.test>": {"a@b.test", "c@d.test"},
+		"a@b.test <c@d.test> e@f.test":      {"a@b.test", "c@d.test", "e@f.test"},
+		"a@b.test Team: c@d.test;":          {"a@b.test", "c@d.test"},
+		"a@b.test Bob <c@d.test":            {"a@b.test", "c@d.test"},
+		"a@b.test <>":                       {"a@b.test"},
+		// It is a name.
+		"A@b.test <a@b.test>":                       {"a@b.test"},
+		"Bob 'a@b.test' <a@b.test>":                 {"a@b.test"},
+		`"x@y.test" <a@b.test>`:                     {"a@b.test"},
+		"Sales @ Example <a@b.test>":                {"a@b.test"},
+		"Bob @bob <a@b.test>":                       {"a@b.test"},
+		"=?utf-8?q?x@y.test?= <a@b.test>":           {"a@b.test"},
 		"a @ b.test":                                {"a@b.test"},
 		"a . b @ c . test":                          {"a.b@c.test"},
 		"mailto:a@b.test":                           {"a@b.test"},
@@ -88,7 +103,34 @@ func TestComplete(t *testing.T) {
 		" a@b (c, d@e.test":           " a@b, (c, d@e.test",
 		" <@x.test,@y.test:a@b.test>": " <@x.test,@y.test:a@b.test>",
 	} {
-		if diff := cmp.Diff(want, string(mailtext.Complete([]byte(in), "d.test"))); diff != "" {
+		if diff := cmp.Diff(want, string(mailtext.Complete("To", []byte(in), "d.test"))); diff != "" {
+			t.Errorf("%q: %s", in, diff)
+		}
+	}
+}
+
+// A name alone is no author, and one author does not become two.
+func TestCompleteAuthor(t *testing.T) {
+	for in, want := range map[string]string{
+		" root":                    " root@d.test",
+		" Anacron <root>":          " Anacron <root@d.test>",
+		" x@y.test Bob <a@b.test>": " x@y.test Bob <a@b.test>",
+		" HP LaserJet":             "",
+		" \"HP LaserJet\"":         "",
+		" B\xfcro":                 "",
+		" B\u00fcro <>":            "",
+		" =?utf-8?q?Scanner?=":     "",
+		" =?utf-8?q?a?= =?x?b?c?=": "",
+		" (x)":                     "",
+		"":                         "",
+	} {
+		if has := mailtext.HasAuthor(in); has != (want != "") {
+			t.Errorf("%q has an author: %v", in, has)
+		}
+		if want == "" {
+			want = in
+		}
+		if diff := cmp.Diff(want, string(mailtext.Complete("from", []byte(in), "d.test"))); diff != "" {
 			t.Errorf("%q: %s", in, diff)
 		}
 	}
@@ -111,8 +153,8 @@ func FuzzAddresses(f *testing.F) {
 				t.Errorf("%q is not in %q", a.Text, in)
 			}
 		}
-		once := mailtext.Complete([]byte(in), "d.test")
-		if twice := mailtext.Complete(once, "d.test"); string(twice) != string(once) {
+		once := mailtext.Complete("To", []byte(in), "d.test")
+		if twice := mailtext.Complete("To", once, "d.test"); string(twice) != string(once) {
 			t.Errorf("%q became %q and then %q", in, once, twice)
 		}
 		if before, after := strings.Count(in, "\n"), strings.Count(string(once), "\n"); before != after {

@@ -40,25 +40,54 @@ var addressFields = map[string]bool{
 	"errors-to": true, "return-receipt-to": true, "disposition-notification-to": true, "mail-followup-to": true, "apparently-to": true,
 }
 
+// authorFields are those that say whom a message is from, in lower case.
+var authorFields = map[string]bool{"from": true, "sender": true, "resent-from": true, "resent-sender": true}
+
+// HasAuthor says whether the value of a From field has an address, or a mailbox
+// that lacks only its domain. Several words without a comma are a name, and so
+// are a quoted string, encoded words and words outside ASCII.
+func HasAuthor(value string) bool { return anyAuthor(Addresses(value)) }
+
+func anyAuthor(list []Address) bool {
+	for i, a := range list {
+		if hasDomain(a.Text) {
+			return true
+		}
+		beside := a.glued || i+1 < len(list) && list[i+1].glued
+		if a.close == 0 && (beside || a.Text[0] == '"') || encodedWord.MatchString(a.Text) {
+			continue
+		}
+		if p, err := relay.ParsePath(a.Text + "@a.invalid"); err == nil && p.ASCII() {
+			return true
+		}
+	}
+	return false
+}
+
 // IsAddressField says whether a field of this name holds a list of addresses.
 func IsAddressField(name string) bool { return addressFields[strings.ToLower(name)] }
 
 // Complete gives each mailbox without a domain in the value of an address field
 // ours, and sets the commas that are missing. Names, comments and everything
-// that cannot be read stay as they are. It is for what was handed in by programs
-// and devices of our own: what a stranger calls root is not our root.
-func Complete(value []byte, domain string) []byte {
+// that cannot be read stay as they are; so does a field of authors that holds
+// only a name, which has no author to invent. It is for what was handed in by
+// programs and devices of our own: what a stranger calls root is not our root.
+func Complete(name string, value []byte, domain string) []byte {
 	if isComplete(value) {
 		return value
 	}
 	list := Addresses(string(value))
+	author := authorFields[strings.ToLower(name)]
+	if author && !anyAuthor(list) {
+		return value
+	}
 	out, copied := []byte(nil), 0
 	insert := func(at int, text string) {
 		out = append(append(out, value[copied:at]...), text...)
 		copied = at
 	}
 	for i, a := range list {
-		if i > 0 && a.glued {
+		if i > 0 && a.glued && !(author && list[i-1].named) { // one author with an odd name does not become two
 			insert(max(list[i-1].end, list[i-1].close, copied), ",")
 		}
 		if !hasDomain(a.Text) && !encodedWord.MatchString(a.Text) {

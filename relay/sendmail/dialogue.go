@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"strings"
+	"sync/atomic"
 )
 
 // CopyDialogue passes the client's side of an SMTP dialogue on. A program whose
@@ -47,34 +49,102 @@ func copyLF(dst io.Writer, r *bufio.Reader, part []byte, err error) error {
 	}
 }
 
-// LastReply passes the relay's side of a dialogue on and remembers how it ended.
-type LastReply struct {
-	io.Writer
-	line [4]byte // the begin of the line that we are in
-	n    int     // octets of it
-	code [3]byte // of the last line
+// Dialogue passes an SMTP dialogue on, and knows at its end whether a message
+// was lost: many programs read no reply, only the exit status.
+type Dialogue struct {
+	Replies io.Writer // gets what the relay says
+
+	begun    atomic.Bool // the client has said MAIL
+	ended    atomic.Bool // the client's side came to its end
+	command  line        // of the client
+	reply    line        // of the relay
+	code     string      // of the last reply
+	refusal  string      // the last code that was a refusal
+	accepted bool        // a message
 }
 
-// Write implements io.Writer.
-func (l *LastReply) Write(p []byte) (int, error) {
+// line holds the begin of a line that goes by.
+type line struct {
+	begin [4]byte
+	n     int // octets of it
+}
+
+// see takes one octet, and says whether it ends the line.
+func (l *line) see(c byte) bool {
+	if c == '\n' {
+		return true
+	}
+	if l.n < len(l.begin) {
+		l.begin[l.n] = c
+		l.n++
+	}
+	return false
+}
+
+// text gives what is held, and begins the next line.
+func (l *line) text() string {
+	s := string(l.begin[:l.n])
+	l.n = 0
+	return s
+}
+
+// Commands passes the client's side on, as CopyDialogue does.
+func (d *Dialogue) Commands(dst io.Writer, src io.Reader) error {
+	err := CopyDialogue(commandWriter{d, dst}, src)
+	d.ended.Store(err == nil)
+	return err
+}
+
+type commandWriter struct {
+	d *Dialogue
+	io.Writer
+}
+
+func (w commandWriter) Write(p []byte) (int, error) {
 	for _, c := range p {
-		if c == '\n' {
-			copy(l.code[:], l.line[:3])
-			l.n = 0
-			continue
-		}
-		if l.n < len(l.line) {
-			l.line[l.n] = c
-			l.n++
+		// A line of a message that reads so comes behind the command.
+		if w.d.command.see(c) && strings.EqualFold(w.d.command.text(), "MAIL") {
+			w.d.begun.Store(true)
 		}
 	}
-	return l.Writer.Write(p)
+	return w.Writer.Write(p)
 }
 
-// Err says that the input ended in the middle of a message: nobody has it.
-func (l *LastReply) Err() error {
-	if string(l.code[:]) == "354" {
+// Write passes the relay's side on.
+func (d *Dialogue) Write(p []byte) (int, error) {
+	for _, c := range p {
+		if !d.reply.see(c) {
+			continue
+		}
+		text := d.reply.text()
+		if len(text) == 4 && text[3] == '-' { // more lines follow
+			continue
+		}
+		code := text[:min(len(text), 3)]
+		d.accepted = d.accepted || d.code == "354" && code == "250"
+		if d.code = code; code >= "400" {
+			d.refusal = code
+		}
+	}
+	return d.Replies.Write(p)
+}
+
+// Err says, when the relay has ended the dialogue, why a message is lost; nil:
+// none is.
+func (d *Dialogue) Err() error {
+	exit := ExitTemporary
+	if d.refusal >= "500" {
+		exit = ExitUnavailable
+	}
+	switch {
+	case d.code == "354":
 		return fail(ExitData, "the input ended before the line with a dot alone that ends a message; it was not taken")
+	case d.code >= "400":
+		return fail(exit, "the dialogue ended with a refusal, %s", d.code)
+	case d.code != "221" && !d.ended.Load():
+		return fail(ExitTemporary, "the relay ended the dialogue before QUIT")
+	case d.begun.Load() && !d.accepted:
+		return fail(exit, "no message was taken")
 	}
 	return nil
 }

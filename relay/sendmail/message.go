@@ -158,7 +158,7 @@ func (h *header) field(name, value string, raw []byte) {
 		if h.who.User != "root" && len(list) == 1 && list[0].Text == "root" {
 			return
 		}
-		h.from = h.from || len(list) > 0 // an empty one counts as missing
+		h.from = h.from || mailtext.HasAuthor(value) // an empty one counts as missing
 	case "to", "cc":
 		h.to = append(h.to, value)
 	case "bcc":

@@ -86,6 +86,7 @@ func TestRead(t *testing.T) {
 		{"long line in field", "S: " + strings.Repeat("x", 1000) + "\nT: t\n\n", from + "S: " + strings.Repeat("x", 1000) + "\r\nT: t\r\n\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"-f with a name", "To: a@b.test\n\nb", from + "To: a@b.test\r\n\r\nb\r\n", sendmail.Args{Extract: true, From: str("Web Site <www-data@office.test>")}, "a@b.test"},
 		{"an empty From", "From:\nTo: a@[IPv6:2001:db8::1]\n\nb", from + "From:\r\nTo: a@[IPv6:2001:db8::1]\r\n\r\nb\r\n", sendmail.Args{Extract: true}, "a@[IPv6:2001:db8::1]"},
+		{"a From that is a name", "From: HP LaserJet\n\nb", from + "From: HP LaserJet\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test Bob <c@b.test>"}}, "a@b.test c@b.test"},
 		{"several in one argument", "", from + "\r\n", sendmail.Args{Recipients: []string{"a@b.test,c@b.test", "A <d@b.test> root"}}, "a@b.test c@b.test d@b.test root@office.test"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -101,6 +102,12 @@ func TestRead(t *testing.T) {
 				t.Errorf("%s to %v", m.Envelope.From, to)
 			}
 		})
+	}
+	for _, f := range []string{"a@b.test,c@d.test", "a@b.test Bob <c@d.test>", "a@b.test\nX: y"} { // which of them?
+		var e *sendmail.Error
+		if _, err := sendmail.Read(strings.NewReader("x"), &sendmail.Args{From: &f, Recipients: []string{"a@b.test"}}, who); !errors.As(err, &e) || e.Exit != sendmail.ExitUsage {
+			t.Errorf("-f %q: %v", f, err)
+		}
 	}
 	// A null reverse-path, and a message that does not fit into memory.
 	big := strings.Repeat("0123456789abcde\n", 200_000)

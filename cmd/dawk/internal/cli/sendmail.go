@@ -205,15 +205,15 @@ func (a *app) sendmailSMTP(socket string) error {
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: err}
 	}
 	defer conn.Close()
+	d := sendmail.Dialogue{Replies: a.raw}
 	go func() {
-		sendmail.CopyDialogue(conn, a.stdin) // what is wrong with it the relay says
+		d.Commands(conn, a.stdin) // what is wrong with it the relay says
 		if c, ok := conn.(*net.UnixConn); ok {
 			c.CloseWrite()
 		}
 	}()
-	last := sendmail.LastReply{Writer: a.raw}
-	if _, err := io.Copy(&last, conn); err != nil {
+	if _, err := io.Copy(&d, conn); err != nil {
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the relay went away: %w", err)}
 	}
-	return last.Err()
+	return d.Err()
 }
