@@ -47,18 +47,19 @@ type scanner struct {
 	text     hash.Hash      // gets Subject and body, to tell texts apart; nil: not needed
 	user     *identity.User // who may name only some authors; nil: the header may name anybody
 
-	size   int64 // octets as they came
-	hdr    header
-	inBody bool
-	line   []byte // an unfinished line of the header
-	field  []byte // the field that we are in
-	mbox   []byte // mbox lines before the first field
-	any    bool   // a field was seen: a continuation line has something to continue
-	seen   int64  // octets of header so far
-	col    int    // octets of the last line of the body that were passed on
-	held   []byte // octets of it that were not, yet
-	parts  parts
-	last   byte // octet that was passed on last
+	size    int64 // octets as they came
+	hdr     header
+	inBody  bool
+	line    []byte // an unfinished line of the header
+	field   []byte // the field that we are in
+	mbox    []byte // mbox lines before the first field, or behind Return-Path; nil once a field followed
+	atFront bool   // Return-Path alone was seen: a mailbox may begin with it
+	any     bool   // a field was seen: a continuation line has something to continue
+	seen    int64  // octets of header so far
+	col     int    // octets of the last line of the body that were passed on
+	held    []byte // octets of it that were not, yet
+	parts   parts
+	last    byte // octet that was passed on last
 }
 
 // read streams the content into the draft: it is never whole in memory here.
@@ -126,7 +127,7 @@ func (s *scanner) finish() error {
 	if err := s.endField(); err != nil {
 		return err
 	}
-	if len(s.mbox) > 0 && !s.any && !s.inBody {
+	if len(s.mbox) > 0 && !s.inBody {
 		if err := s.beginBody(nil); err != nil {
 			return err
 		}
@@ -152,18 +153,18 @@ func (s *scanner) headerLine(line []byte) error {
 	if s.seen += int64(len(line)); s.seen > maxHeader {
 		return s.headerTooBig()
 	}
-	if !s.any {
+	if !s.any || s.atFront {
 		// Neither a byte order mark nor the line of an mbox file is a header
 		// field, but behind them there is a header. If there is none, it was
 		// the text that begins so.
 		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
-		if mailtext.IsMboxLine(line) {
+		if mailtext.IsMboxLine(line) || len(s.mbox) > 0 && (line[0] == ' ' || line[0] == '\t') { // one may be folded
 			s.mbox = append(s.mbox, line...)
 			return nil
 		}
 	}
 	switch {
-	case len(line) == 2 && line[0] == '\r' && (s.any || len(s.mbox) == 0):
+	case len(line) == 2 && line[0] == '\r' && len(s.mbox) == 0:
 		s.inBody = true
 		if err := s.endField(); err != nil {
 			return err
@@ -176,7 +177,8 @@ func (s *scanner) headerLine(line []byte) error {
 		}
 	default:
 		if name, _, ok := bytes.Cut(line, []byte(":")); ok && mailtext.FieldName(string(bytes.TrimRight(name, " \t"))) {
-			s.any = true
+			s.atFront = strings.EqualFold(string(bytes.TrimRight(name, " \t")), "Return-Path") && (!s.any || s.atFront)
+			s.any, s.mbox = true, nil
 			err := s.endField()
 			s.field = append(s.field[:0], line...)
 			return err
@@ -196,10 +198,7 @@ func (s *scanner) beginBody(line []byte) error {
 	if err := s.pass([]byte("\r\n")); err != nil {
 		return err
 	}
-	if !s.any {
-		line = slices.Concat(s.mbox, line)
-	}
-	return s.body(line)
+	return s.body(slices.Concat(s.mbox, line))
 }
 
 // body passes on a piece of the body. What is beyond the 998th octet of a line

@@ -161,7 +161,7 @@ func plainRefusal(e relay.Event) string {
 	case "bare_newline":
 		return `Its messages do not end their lines in CRLF. Set bare_newline = "normalize" for this listener, or turn on another line end on the device. (` + text + ")"
 	case "line_end":
-		return "It ends its lines in LF alone where CRLF was expected. A listener for devices takes LF in the clear, if all lines end so: turn off TLS on the device, or update its firmware. (" + text + ")"
+		return "It mixes the line ends CRLF and LF, or uses LF where CRLF was expected. A message must end in CRLF.CRLF; a listener for devices also takes LF in the clear, if all lines end so, those of commands too: change the line end on the device, or update its firmware. (" + text + ")"
 	case "long_line":
 		return `Its messages have lines that are too long. Set long_lines = "fold" for this listener; a signed message is never folded. (` + text + ")"
 	case "reset":

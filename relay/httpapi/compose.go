@@ -99,18 +99,27 @@ func ownField(name, value string) (string, error) {
 	case strings.HasPrefix(lower, "x-") || freeText[lower]:
 		return mailtext.Text(name, value)
 	case lower == "date":
-		if _, err := mail.ParseDate(value); err != nil {
-			return "", fmt.Errorf("%s is not a date of mail: write it like \"Mon, 02 Nov 2026 15:04:05 +0100\", or leave it out", name)
+		if !isDate(strings.TrimSpace(value)) {
+			return "", fmt.Errorf("%s is not a date of mail: write it like \"Mon, 02 Nov 2026 15:04:05 +0100\", with its own weekday and a year from 1900 on, or leave it out", name)
 		}
 	case lower == "message-id":
 		if !isMessageID(strings.TrimSpace(value)) {
-			return "", fmt.Errorf("%s is not one: write it like \"<something-unique@example.org>\", or leave it out", name)
+			return "", fmt.Errorf("%s is not one: write it like \"<something-unique@example.org>\", without quotes and comments, or leave it out", name)
 		}
 	}
 	return mailtext.Tokens(name, value)
 }
 
-// isMessageID says whether s is a msg-id (RFC 5322 §3.6.4).
+// isDate says whether s is a date-time (RFC 5322 §3.3) that there was. A leap
+// second is none: few programs that read mail know one.
+func isDate(s string) bool {
+	t, err := mail.ParseDate(s)
+	day, _, has := strings.Cut(s, ",")
+	return err == nil && t.Year() >= 1900 && (!has || strings.EqualFold(strings.TrimSpace(day), t.Weekday().String()[:3]))
+}
+
+// isMessageID says whether s is a msg-id (RFC 5322 §3.6.4). Quoted strings, which
+// its obsolete form has, and comments are not taken: few programs compare them well.
 func isMessageID(s string) bool {
 	s, begun := strings.CutPrefix(s, "<")
 	s, ended := strings.CutSuffix(s, ">")

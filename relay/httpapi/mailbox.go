@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/mail"
 	"strings"
+	"unicode"
 
 	"dawk/relay"
 	"dawk/relay/mailtext"
@@ -32,6 +33,9 @@ func parseMailbox(s string) (mailtext.Mailbox, error) {
 	comment := err == nil && strings.HasSuffix(s, ">") && strings.Contains(s, "(") && !strings.Contains(a.Name, "(")
 	if group := strings.HasSuffix(s, ";"); err != nil || comment || group { // whose words would be lost
 		return mailtext.Mailbox{}, fmt.Errorf("%q is not one address: %s", relay.Sanitize(s), howToWrite)
+	}
+	if err := visible(a.Address); err != nil {
+		return mailtext.Mailbox{}, err
 	}
 	at := strings.LastIndexByte(a.Address, '@')
 	p, err := relay.NewPath(a.Address[:at], a.Address[at+1:])
@@ -61,10 +65,25 @@ func plainName(s string) (name string, path relay.Path, ok bool) {
 // reverse-path.
 func parseEnvelopePath(s string) (relay.Path, error) {
 	p, err := relay.ParsePath(s)
+	if err == nil {
+		err = visible(s)
+	}
 	if err == nil && !p.IsNull() && p.Domain() == "" {
 		err = errors.New("the address has no domain")
 	}
 	return p, err
+}
+
+// visible refuses an address with a character that nobody sees, as copying from
+// a web page or a word processor leaves it. The two joiners stay: scripts need
+// them (RFC 5892 §A.1, §A.2).
+func visible(s string) error {
+	for _, r := range s {
+		if (unicode.Is(unicode.Cf, r) || r > '~' && unicode.IsSpace(r)) && r != 0x200C && r != 0x200D {
+			return fmt.Errorf("the address holds a character that cannot be seen, %U: take it out", r)
+		}
+	}
+	return nil
 }
 
 // recipients are those that an envelope has.

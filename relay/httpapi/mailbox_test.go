@@ -47,6 +47,18 @@ func TestMailboxes(t *testing.T) {
 	}
 }
 
+// What cannot be seen in an address is refused by its name; in a name it stands.
+func TestInvisibleCharacters(t *testing.T) {
+	for in, ok := range map[string]bool{
+		"\ufeffa@b.test": false, "a\u200b@b.test": false, "a@b\u200b.test": false, "A <a\u00ad@b.test>": false, "a\u00a0@b.test": false, `"A" <a@b.test` + "\u200b>": false,
+		"A\u200bB <a@b.test>": true, "na\u200cme@b.test": true,
+	} {
+		if _, err := parseMailbox(in); ok != (err == nil) || !ok && !strings.Contains(err.Error(), "cannot be seen, U+") {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+}
+
 // FuzzMailbox: what is taken keeps every word.
 func FuzzMailbox(f *testing.F) {
 	f.Add(`ACME, "x" (y) <a@b.test>`)

@@ -86,6 +86,9 @@ func TestFieldsOfTheClient(t *testing.T) {
 		ok          bool
 	}{
 		{"Date", "Mon, 02 Nov 2026 15:04:05 +0100", true}, {"date", "2 Nov 2026 15:04:05 GMT", true},
+		{"Date", "Fri, 30 Nov 2026 12:00:00 +0000", false}, {"Date", "Sat, 01 Jan 0001 00:00:00 +0000", false},
+		{"Date", "mon, 30 Nov 2026 12:00:00 +0000", true}, {"Date", "Mon, 30 Nov 2026 12:00:60 +0000", false},
+		{"Message-ID", `<\"a b\"@c.test>`, false}, {"Message-ID", "<a@b.test> (c)", false},
 		{"Date", "yesterday", false}, {"Date", "2026-11-02T15:04:05Z", false},
 		{"Message-ID", "<a.b@c.test>", true}, {"Message-ID", "<a@[192.0.2.1]>", true},
 		{"Message-ID", "a@c.test", false}, {"Message-ID", "<a>", false}, {"Message-ID", "<a b@c.test>", false}, {"Message-ID", "<a@b@c>", false},

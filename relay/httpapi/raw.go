@@ -15,7 +15,7 @@ import (
 )
 
 // takeRaw takes a whole message. It is passed on as it comes: LF becomes CRLF,
-// and nothing else is mended.
+// acceptance folds long lines, and nothing else is mended.
 func (h *handler) takeRaw(r *http.Request, s accept.Submission, body *source, account *account) (id relay.QueueID, err error) {
 	if err := h.Acceptor.Room(max(0, r.ContentLength)); err != nil {
 		return id, err
@@ -87,7 +87,7 @@ func (c *rawContent) WriteTo(dst io.Writer) (int64, error) {
 	switch {
 	case c.src.err != nil:
 		c.err = readError(c.src.err)
-	case errors.Is(err, mailtext.ErrBareCR), errors.Is(err, mailtext.ErrNUL), errors.Is(err, mailtext.ErrLongLine):
+	case errors.Is(err, mailtext.ErrBareCR), errors.Is(err, mailtext.ErrNUL):
 		c.err = &badRequest{http.StatusUnprocessableEntity, err.Error()}
 	}
 	return lines.Written(), err

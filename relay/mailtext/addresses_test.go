@@ -193,6 +193,7 @@ func TestFoldField(t *testing.T) {
 		"Subject: a" + strings.Repeat(" ", 1500) + "\r\n":            "Subject: a\r\n",
 		"Subject: a\r\n" + strings.Repeat("\t", 999) + "b\r\n c\r\n": "Subject: a\r\n\tb\r\n c\r\n",
 		"X: " + word + "," + word + "\r\n":                           "X:\r\n " + word + "," + word[:396] + "\r\n " + word[396:] + "\r\n",
+		"References: " + strings.Repeat("<a@b.test>", 150) + "\r\n":  "References:\r\n " + strings.Repeat("<a@b.test>", 99) + "\r\n " + strings.Repeat("<a@b.test>", 51) + "\r\n",
 		"To: " + word + "," + word + "\r\n":                          "To: " + word + ",\r\n " + word + "\r\n",
 	} {
 		if diff := cmp.Diff(want, string(mailtext.FoldField([]byte(in)))); diff != "" {

@@ -7,7 +7,7 @@ import (
 
 // FoldField breaks the lines of a header field that have more than 998 octets
 // (RFC 5322 §2.1.1), at white space; in a list of addresses after a comma where
-// it can. Only a word that is longer than a line is broken itself. The field
+// it can, and between message IDs without spaces. Only a word that is longer than a line is broken itself. The field
 // ends in CRLF, and so does what comes back.
 func FoldField(field []byte) []byte {
 	if !hasLongLine(field) {
@@ -76,6 +76,9 @@ func (f *folder) breakAt(begin, room int) int {
 	// Not at its first octet, which is the space that continues the field.
 	if i := bytes.LastIndexAny(f.field[begin+1:begin+room], " \t"); i >= 0 {
 		return begin + 1 + i
+	}
+	if i := bytes.LastIndex(f.field[begin+1:begin+room], []byte("><")); i >= 0 { // message IDs without spaces
+		return begin + 1 + i + 1
 	}
 	return begin + BreakAt(f.field[begin:], room)
 }

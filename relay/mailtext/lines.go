@@ -13,17 +13,16 @@ import (
 
 // Faults that a Lines finds; test with errors.Is.
 var (
-	ErrBareCR   = errors.New("the message has a CR that ends no line")
-	ErrNUL      = errors.New("the message has a NUL octet")
-	ErrLongLine = errors.New("the message has a line of more than 998 octets (RFC 5322 section 2.1.1)")
+	ErrBareCR = errors.New("the message has a CR that ends no line")
+	ErrNUL    = errors.New("the message has a NUL octet")
 )
 
 // MaxLine is the longest line without its CRLF (RFC 5322 §2.1.1), in octets.
 const MaxLine = 998
 
 // Lines passes text on with strict CRLF line ends (RFC 5321 §2.3.8). A line
-// that ends in LF alone is always mended: that is how programs write. It holds
-// nothing of the text but CRs whose meaning is not known yet.
+// that ends in LF alone is always mended: that is how programs write. Long lines
+// stay long: whoever knows where the header ends folds them. It holds nothing of the text but CRs whose meaning is not known yet.
 type Lines struct {
 	w    *bufio.Writer
 	mend bool
@@ -35,9 +34,8 @@ type Lines struct {
 }
 
 // NewLines writes to dst. With mend, nothing is refused: CRs before a line end
-// belong to it, others become spaces, so that none can begin a header field;
-// NULs are left out, and long lines stay long: whoever knows where the header
-// ends folds them.
+// belong to it, others become spaces, so that none can begin a header field,
+// and NULs are left out.
 func NewLines(dst io.Writer, mend bool) *Lines {
 	return &Lines{w: bufio.NewWriterSize(dst, 16<<10), mend: mend}
 }
@@ -78,9 +76,7 @@ func (l *Lines) text(p []byte) {
 		l.put([]byte{' '})
 		l.col++
 	}
-	if l.col += len(p); l.col > MaxLine && !l.mend {
-		l.fault(ErrLongLine)
-	}
+	l.col += len(p)
 	l.put(p)
 }
 

@@ -48,8 +48,15 @@ func OpenAliases(path, domain string, log *slog.Logger) (*Aliases, error) {
 // Expand gives the recipients in place of p, which are p itself for one that has
 // no alias or is not of this machine.
 func (a *Aliases) Expand(p relay.Path) []relay.Path {
-	if a == nil || p.Domain() != a.domain {
+	if a == nil {
 		return []relay.Path{p}
+	}
+	given := p
+	if q, err := p.WithDomain(a.domain); p.Domain() == "" && !p.IsNull() && err == nil { // postmaster
+		p = q
+	}
+	if p.Domain() != a.domain {
+		return []relay.Path{given}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -58,6 +65,9 @@ func (a *Aliases) Expand(p relay.Path) []relay.Path {
 	}
 	x := expansion{Aliases: a, begun: map[string]bool{}, found: map[relay.Path]bool{}}
 	x.add(p, 0)
+	if len(x.list) == 1 && x.list[0] == p {
+		return []relay.Path{given}
+	}
 	return x.list
 }
 

@@ -61,6 +61,7 @@ no alias
 	for address, want := range map[string]string{
 		"root@office.test":          `admin@b.test one@b.test "two words"@b.test root@office.test night@b.test`,
 		"ROOT@office.test":          `admin@b.test one@b.test "two words"@b.test root@office.test night@b.test`,
+		"postmaster":                `admin@b.test one@b.test "two words"@b.test root@office.test night@b.test`,
 		"root@b.test":               "root@b.test",
 		`"quoted name"@office.test`: "three@b.test",
 		"self@office.test":          "self@office.test four@b.test",

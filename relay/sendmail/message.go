@@ -122,14 +122,11 @@ type header struct {
 func readHeader(head []byte, more bool, who Sender) (*header, error) {
 	h := &header{who: who}
 	rest := head
-	for mailtext.IsMboxLine(rest) {
-		i := bytes.IndexByte(rest, '\n')
-		h.length, rest = h.length+i+1, rest[i+1:]
-	}
-	if _, _, ok := mailtext.SplitField(rest[:fieldEnd(rest)]); !ok { // no header follows: they are text
-		h.length, rest = 0, head
-	}
+	front := true // of the header: nothing but Return-Path was there
 	for len(rest) > 0 {
+		if n := mboxLines(rest); front && n > 0 {
+			h.length, rest = h.length+n, rest[n:]
+		}
 		if bytes.HasPrefix(rest, []byte("\r\n")) {
 			h.length += 2
 			return h, nil
@@ -139,6 +136,7 @@ func readHeader(head []byte, more bool, who Sender) (*header, error) {
 		if !ok {
 			return h, nil // the body begins without the empty line
 		}
+		front = front && strings.EqualFold(name, "Return-Path")
 		h.field(strings.ToLower(name), string(value), rest[:n])
 		h.length += n
 		rest = rest[n:]
@@ -147,6 +145,18 @@ func readHeader(head []byte, more bool, who Sender) (*header, error) {
 		return nil, fail(ExitData, "the header of the message is larger than %d octets", maxHeader)
 	}
 	return h, nil
+}
+
+// mboxLines is behind the mbox lines that begin b; 0: there are none, or no field
+// follows, and they are text.
+func mboxLines(b []byte) (n int) {
+	for mailtext.IsMboxLine(b[n:]) {
+		n += fieldEnd(b[n:])
+	}
+	if _, _, ok := mailtext.SplitField(b[n : n+fieldEnd(b[n:])]); !ok {
+		return 0
+	}
+	return n
 }
 
 func (h *header) field(name, value string, raw []byte) {

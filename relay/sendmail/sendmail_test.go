@@ -76,6 +76,8 @@ func TestRead(t *testing.T) {
 		{"no header", "hello\n", from + "\r\nhello\r\n", sendmail.Args{Recipients: []string{"root"}}, "root@office.test"},
 		{"empty", "", from + "\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"mbox line", "From x Sun Nov 22\nSubject: s\n\nb\n", from + "Subject: s\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"folded mbox line", "From x Sun\n folded\n>From y\nSubject: s\n\nb\n", from + "Subject: s\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
+		{"mbox line behind Return-Path", "Return-Path: <x>\nFrom x Sun\nSubject: s\n\nb\n", from + "Return-Path: <x>\r\nSubject: s\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"text like an mbox line", "From now on\n\nb\n", from + "\r\nFrom now on\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"own From", "From: x@y.test\n\nb", "From: x@y.test\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},
 		{"cron's From", "From: root (Cron Daemon)\nSubject: s\n\nb\n", from + "Subject: s\r\n\r\nb\r\n", sendmail.Args{Recipients: []string{"a@b.test"}}, "a@b.test"},

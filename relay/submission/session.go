@@ -207,7 +207,7 @@ func (c content) WriteTo(dst io.Writer) (int64, error) {
 	case errors.Is(err, guard.ErrLongLine):
 		r = accept.Refuse(accept.ReasonLongLine, 554, "5.6.0", "the message has a line of more than 998 octets (RFC 5322 section 2.1.1)")
 	case errors.Is(err, guard.ErrLineEnds):
-		r = accept.Refuse(accept.ReasonNewline, 554, "5.6.11", "the lines of the message do not end as those of the commands did")
+		r = accept.Refuse(guard.ReasonLineEnd, 554, "5.6.11", "the lines of the message do not end as those of the commands did")
 	case errors.Is(err, guard.ErrReset):
 		r = accept.Refuse(guard.ReasonReset, 421, "4.4.2", "the client broke the connection in the middle of a message")
 	case errors.Is(err, guard.ErrStalled):

@@ -229,6 +229,9 @@ func TestLFDotIsToldSoon(t *testing.T) {
 			if len(f.q.Messages()) != 0 {
 				t.Errorf("%d messages", len(f.q.Messages()))
 			}
+			if e := f.seen.Wait(relay.EventRefused, 1); e[0].Reason != "line_end" { // bare_newline would not help
+				t.Errorf("%+v", e[0])
+			}
 			c = f.play(hello + envel + data)
 			c.send("Subject: x\n\nbody\n.\nand much more text\n")
 			c.send("\r\n.\r\n")

@@ -66,11 +66,13 @@ func TestMailRefusals(t *testing.T) {
 	cfg := &Config{MaxSize: 1000, RequireTLS: true, MaxHold: time.Hour}
 	for arg, want := range map[string]string{
 		"FROM:<a@example.org> SIZE=-1":                           "501 5.5.4",
-		"FROM:<a@example.org> SIZE=":                             "501 5.5.4",
+		"FROM:<a@example.org> SIZE=":                             "501 5.5.4 parameter SIZE ",
+		"FROM:<a@example.org> envid=":                            "501 5.5.4 parameter ENVID ",
+		"FROM:Foo <a@example.org>":                               "501 5.5.4 expected one address",
 		"FROM:<a@example.org> SIZE=1001":                         "552 5.3.4",
 		"FROM:<a@example.org> SIZE=123456789012345678901":        "501 5.5.4",
 		"FROM:<a@example.org> =1":                                "501 5.5.4",
-		"FROM:<a@example.org> A=b=c":                             "501 5.5.4",
+		"FROM:<a@example.org> A=b=c":                             "501 5.5.4 parameter A ",
 		"FROM:<a@example.org> SMTPUTF8=yes":                      "501 5.5.4",
 		"FROM:<a@example.org> SMTPUTF8 smtputf8":                 "501 5.5.4",
 		"FROM:<a@example.org> RET=BODY":                          "501 5.5.4",

@@ -93,6 +93,10 @@ func cutParams(rest string) (params []param, bad *relay.Reply) {
 		switch {
 		case p.key == "AUTH":
 			continue // RFC 4954 §5: who submitted it first. Nobody's word counts here
+		case word[0] == '<':
+			return nil, reply(501, "5.5.4", "expected one address in angle brackets, without a name before it, and parameters KEY=value behind it")
+		case !ok && isKey(p.key):
+			return nil, reply(501, "5.5.4", "parameter "+p.key+" is not of the form KEY or KEY=value")
 		case !ok:
 			return nil, reply(501, "5.5.4", "a parameter is not of the form KEY or KEY=value")
 		}
@@ -163,17 +167,16 @@ func closingQuote(s string) int {
 func parseParam(word string) (p param, ok bool) {
 	key, value, given := strings.Cut(word, "=")
 	p = param{strings.ToUpper(key), value, given}
-	if key == "" || len(key) > 32 || key[0] == '-' || given && value == "" {
-		return p, false
-	}
-	for i := range len(key) {
-		if c := key[i]; !isAlnum(c) && c != '-' {
-			return p, false
-		}
-	}
 	// RFC 5321 §4.1.2 esmtp-value, with UTF-8 by RFC 6531 §3.3. Control
 	// characters were refused before.
-	return p, !strings.ContainsAny(value, "= \t")
+	return p, isKey(key) && (!given || value != "") && !strings.ContainsAny(value, "= \t")
+}
+
+// isKey says whether s is an esmtp-keyword (RFC 5321 §4.1.2) of a sensible length.
+func isKey(s string) bool {
+	return s != "" && len(s) <= 32 && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
+		return r > '~' || !isAlnum(byte(r)) && r != '-'
+	})
 }
 
 func isAlnum(c byte) bool {
