@@ -46,6 +46,10 @@ func TestDANEIsNotLost(t *testing.T) {
 		{name: "A unsigned with AAAA signed", zone: zone + "mx.b.test. AAAA ::1\n", setup: func(w *world) { w.dns.Unsigned("mx.b.test", "A") }},
 		{name: "A signed with AAAA that fails", zone: zone, setup: func(w *world) { w.dns.Fault("mx.b.test", "AAAA", mxtest.ServFail) }},
 		{name: "the name server refuses EDNS", zone: zone, setup: func(w *world) { w.dns.Fault("", "", mxtest.NoEDNS) }},
+		{name: "NXDOMAIN that holds the TLSA records", zone: zone, setup: tlsaFault(mxtest.NXAnswer)},
+		{name: "TLSA records of another owner", zone: zone, setup: tlsaFault(mxtest.OtherOwner)},
+		{name: "records of another type in place of TLSA", zone: zone, setup: tlsaFault(mxtest.OtherType)},
+		{name: "a DNAME without its alias in place of TLSA", zone: zone, setup: tlsaFault(mxtest.BareDNAME)},
 		{name: "TLS breaks at the first try", zone: zone, setup: func(w *world) { w.script("tls", "reset", 1) }},
 		{name: "TLS breaks at each try", zone: zone, setup: func(w *world) { w.script("tls", "reset", 0) }},
 		{name: "STARTTLS is refused", zone: zone, setup: func(w *world) { w.script("starttls", "454 4.7.0 not now", 0) }},
@@ -88,6 +92,10 @@ func TestDANEIsNotLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+func tlsaFault(f mxtest.Fault) func(*world) {
+	return func(w *world) { w.dns.Fault(fmt.Sprintf("_%d._tcp.mx.b.test", w.srv.Port()), "TLSA", f) }
 }
 
 // TestDANEByAnAliasDelivers: where the certificate is the right one, mail goes

@@ -68,6 +68,12 @@ backup.test.    MX 30 mx2.mx.test.
 equal.test.     MX 10 mx1.mx.test.
 equal.test.     MX 10 relay.example.org.
 relay.example.org. A 192.0.2.77
+misfit1.test.   A 192.0.2.78
+misfit2.test.   A 192.0.2.78
+misfit3.test.   MX 10 mx1.mx.test.
+misfit3.test.   A 192.0.2.78
+misfit4.test.   MX 10 mx1.mx.test.
+misfit4.test.   A 192.0.2.78
 v6.test.        AAAA 2001:db8::1
 dual.test.      AAAA 2001:db8::2
 dual.test.      A 192.0.2.4
@@ -84,6 +90,10 @@ fat.mx.test.    A 192.0.2.16
 	d.Fault("mxfail.test", "MX", mxtest.ServFail)
 	d.Fault("broken.addrfail.test", "", mxtest.ServFail)
 	d.Fault("lame.test", "", mxtest.Referral)
+	d.Fault("misfit1.test", "MX", mxtest.OtherType)
+	d.Fault("misfit2.test", "MX", mxtest.BareDNAME)
+	d.Fault("misfit3.test", "MX", mxtest.OtherOwner)
+	d.Fault("misfit4.test", "", mxtest.NXAnswer)
 	resolver := newResolver(t, d)
 	for _, c := range []struct {
 		domain string
@@ -105,6 +115,10 @@ fat.mx.test.    A 192.0.2.16
 		{"addrfail.test", "", "4.4.3", "broken.addrfail.test"},
 		{"mixed.test", "", "4.4.3", "SERVFAIL"},
 		{"lame.test", "", "4.4.3", "refers to other servers"},
+		{"misfit1.test", "", "4.4.3", "do not fit"},
+		{"misfit2.test", "", "4.4.3", "do not fit"},
+		{"misfit3.test", "", "4.4.3", "do not fit"},
+		{"misfit4.test", "", "4.4.3", "do not fit"},
 		{"ipmx.test", "", "5.4.4", "192.0.2.1"},
 		{"self.test", "", "5.4.6", "this relay itself"},
 		{"backup.test", "192.0.2.1:25", "4.4.1", ""},

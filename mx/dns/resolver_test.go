@@ -120,6 +120,30 @@ func TestTroubles(t *testing.T) {
 	}
 }
 
+// TestMisfit: an answer that no correct resolver gives is no word that there is
+// nothing. Another server is asked.
+func TestMisfit(t *testing.T) {
+	for _, f := range []mxtest.Fault{mxtest.NXAnswer, mxtest.OtherOwner, mxtest.OtherType, mxtest.BareDNAME} {
+		bad, good := startDNS(t, records), startDNS(t, records)
+		bad.Fault("", "", f)
+		ctx := context.Background()
+		r := startResolver(t, bad)
+		if _, err := r.LookupMX(ctx, "m.test"); trouble(err) != dns.ServFail {
+			t.Errorf("MX, %s: %v", f, err)
+		}
+		if _, err := r.LookupAddrs(ctx, "www.test", ""); trouble(err) != dns.ServFail {
+			t.Errorf("addresses, %s: %v", f, err)
+		}
+		two, err := dns.NewResolver(dns.Config{Servers: []string{bad.Addr(), good.Addr()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, err := two.LookupMX(ctx, "m.test"); err != nil || len(a.Records) != 1 {
+			t.Errorf("another server, %s: %+v, %v", f, a, err)
+		}
+	}
+}
+
 // TestForged: packets that answer another question are passed over, not taken.
 func TestForged(t *testing.T) {
 	for _, f := range []mxtest.Fault{mxtest.WrongID, mxtest.WrongName, mxtest.Extra, mxtest.NoEDNS, mxtest.Truncate} {

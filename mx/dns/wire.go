@@ -288,6 +288,7 @@ func (r *Resolver) read(q question, m *dns.Msg) result {
 	bad := func(t Trouble, detail string) result {
 		return result{name: res.name, ttl: failureTTL, err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: detail, Secure: res.secure}}
 	}
+	chain := []string{res.name}
 	for range maxCNAMEs {
 		i := slices.IndexFunc(m.Answer, func(rr dns.RR) bool {
 			return rr.Header().Rrtype == dns.TypeCNAME && owner(rr) == res.name && q.typ != dns.TypeCNAME
@@ -296,6 +297,9 @@ func (r *Resolver) read(q question, m *dns.Msg) result {
 			res.collect(q.typ, m.Answer)
 			if m.Rcode == dns.RcodeSuccess && len(res.mx)+len(res.addrs)+len(res.texts)+len(res.tlsa) > 0 {
 				return res
+			}
+			if unfit(m.Answer, chain) {
+				return bad(ServFail, "the answer has records that do not fit the question")
 			}
 			none := bad(NoData, "")
 			if m.Rcode == dns.RcodeNameError {
@@ -307,9 +311,30 @@ func (r *Resolver) read(q question, m *dns.Msg) result {
 		}
 		cname := m.Answer[i].(*dns.CNAME)
 		res.name = clean(cname.Target)
+		chain = append(chain, res.name)
 		res.ttl = min(res.ttl, seconds(cname.Hdr.Ttl))
 	}
 	return bad(ServFail, "a chain of CNAMEs without end")
+}
+
+// unfit says whether an answer without the records that were asked for has others
+// than aliases from name to name of chain, and what vouches for them: it is not
+// whole, or is about something else, and so no word that there is nothing. Read as
+// that it would return mail, or lose DANE.
+func unfit(answer []dns.RR, chain []string) bool {
+	aliases := chain[:len(chain)-1]
+	return slices.ContainsFunc(answer, func(rr dns.RR) bool {
+		switch rr.Header().Rrtype {
+		case dns.TypeCNAME:
+			return !slices.Contains(aliases, owner(rr))
+		case dns.TypeDNAME: // of a zone that an alias leaves (RFC 6672 §3.1)
+			beneath := func(name string) bool { return strings.HasSuffix(name, "."+owner(rr)) }
+			return !slices.ContainsFunc(aliases, beneath) || beneath(chain[len(chain)-1])
+		case dns.TypeRRSIG:
+			return false
+		}
+		return true
+	})
 }
 
 func (r *result) collect(typ uint16, answer []dns.RR) {

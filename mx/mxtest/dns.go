@@ -52,6 +52,13 @@ const (
 	BareAD     Fault = "baread"    // the AD bit only in answers with EDNS0
 	Cut        Fault = "cut"       // truncated over UDP, and no answer over TCP
 	OpenAlias  Fault = "openalias" // the first alias alone, without a word about its target
+
+	// No correct resolver answers so: the records with NXDOMAIN, or NOERROR without
+	// them and with others.
+	NXAnswer   Fault = "nxanswer"
+	OtherOwner Fault = "otherowner"
+	OtherType  Fault = "othertype"
+	BareDNAME  Fault = "baredname" // without the alias that it makes
 )
 
 // NewDNS starts a server on a free port of 127.0.0.1 with the records of
@@ -299,6 +306,10 @@ func (d *DNS) answer(req *dns.Msg, overUDP bool) (m *dns.Msg, before []*dns.Msg)
 	switch fault {
 	case BareAD, DropsEDNS, FailsEDNS:
 		m.AuthenticatedData = m.AuthenticatedData && edns != nil
+	case NXAnswer:
+		m.Rcode = dns.RcodeNameError
+	case OtherOwner, OtherType, BareDNAME:
+		misfit(m, fault)
 	case OpenAlias:
 		m.Answer, m.Ns = m.Answer[:min(1, len(m.Answer))], nil
 	case Extra:

@@ -70,6 +70,25 @@ func (d *DNS) soa(name string) dns.RR {
 		Ns: "ns.test.", Mbox: "hostmaster.test."}
 }
 
+// misfit puts a record into an answer that is none to its question.
+func misfit(m *dns.Msg, f Fault) {
+	h := dns.RR_Header{Name: m.Question[0].Name, Class: dns.ClassINET, Ttl: 60}
+	switch m.Rcode, m.Ns = dns.RcodeSuccess, nil; f {
+	case OtherOwner:
+		for i := range m.Answer {
+			m.Answer[i] = dns.Copy(m.Answer[i])
+			m.Answer[i].Header().Name = "other." + h.Name
+		}
+	case OtherType:
+		h.Rrtype = dns.TypeTXT
+		m.Answer = []dns.RR{&dns.TXT{Hdr: h, Txt: []string{"v=spf1 -all"}}}
+	case BareDNAME:
+		_, h.Name, _ = strings.Cut(h.Name, ".")
+		h.Rrtype = dns.TypeDNAME
+		m.Answer = []dns.RR{&dns.DNAME{Hdr: h, Target: "elsewhere.test."}}
+	}
+}
+
 // forged is an answer with addresses of an attacker's.
 func forged(m *dns.Msg, f Fault) *dns.Msg {
 	bad := m.Copy()
