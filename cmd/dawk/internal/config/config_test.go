@@ -332,3 +332,22 @@ func sound(c *Config) bool {
 	return len(d.Retry) > 0 && slices.Min(d.Retry) > 0 && d.MaxAge > 0 && d.DelayNotice >= 0 && d.Schedule.Attempts > 0 &&
 		d.Notices.Limit >= 0 && d.Notices.Span >= 0 && c.Delivery.Port > 0 && c.Delivery.Port < 1<<16 && slices.Contains([]string{"4", "6", "both"}, c.Delivery.IP)
 }
+
+// README's office sample is whole: the printers' corner is one for devices, bound to
+// our senders, and [http] is set.
+func TestSampleOfAnOffice(t *testing.T) {
+	page, err := os.ReadFile("../../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, sample, _ := strings.Cut(string(page), "# /etc/dawk/dawk.toml\n")
+	sample, _, _ = strings.Cut(sample, "```")
+	c, err := parseConfig("dawk.toml", []byte(sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	corner := c.Listeners[len(c.Listeners)-1]
+	if corner.Profile != "device" || len(corner.Senders) == 0 || c.HTTP.Address == "" {
+		t.Errorf("%+v, [http] %q", corner, c.HTTP.Address)
+	}
+}
