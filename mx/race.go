@@ -100,11 +100,12 @@ func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn,
 	if err == nil {
 		return nc, relay.Reply{}
 	}
-	why := dial.Cause(err)
+	why, silent := dial.Cause(err), false
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		why = fmt.Sprintf("no answer within %v", t.cfg.Timeouts.Connect)
+		why, silent = fmt.Sprintf("no answer within %v", t.cfg.Timeouts.Connect), true
 	}
 	bad := relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "cannot connect to %s: %s", tg, why)
+	bad.Refused = !silent
 	if tg.Socket != "" { // of this machine
 		bad.Cause = relay.CauseLocal
 	}

@@ -17,10 +17,11 @@ single quotes, and give values with spaces double quotes as well.
   from=user@example.org  the sender; from=<> for bounces and other notices
   identity=printer       who submitted it: a user's name, or network:192.0.2.0/24
   client=192.0.2.7       the address it came from
-  dest=example.com       where it is going: a domain, or route:NAME
+  dest=example.com       its next hop: a domain or, where a smart host takes it,
+                         route:NAME; to=@example.com is the recipients' domain
   route=office           the route it goes by; route=mx where there is none
   age>1h  age<5d         time since it was accepted: s, m, h, d
-  due<10m                time until its next try
+  due<10m                time until its next try; what is on hold has none
   size>1MiB              KiB, MiB, GiB, or bytes
   attempts>=3            attempts made so far
   code=450  code=4xx     reply code of the last attempt; 0: no server spoke
@@ -75,7 +76,7 @@ var filterFields = []filterField{
 		return f(Duration(now.Sub(m.Arrival)))
 	})},
 	{"due", nil, rangeOps, "'due<10m'", numbers(ParseDuration, func(_ *Message, d *Delivery, now time.Time, f func(Duration) bool) bool {
-		return f(Duration(max(0, d.Due.Sub(now))))
+		return !d.Held && f(Duration(max(0, d.Due.Sub(now)))) // what is on hold has no next try
 	})},
 	{"size", nil, rangeOps, "'size>1MiB'", numbers(ParseSize, func(m *Message, _ *Delivery, _ time.Time, f func(Size) bool) bool {
 		return f(Size(m.Size))

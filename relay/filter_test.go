@@ -88,6 +88,7 @@ func TestFilterMatches(t *testing.T) {
 		{"age<1d12h", true},
 		{"due<10m", true},
 		{"due<1m", false},
+		{"due>=0s", true},
 		{"size>=3MiB", true},
 		{"size>3mib", false},
 		{"size<4000000", true},
@@ -239,5 +240,17 @@ func TestFilterPicksRecipients(t *testing.T) {
 	}
 	if len(d.Open) != 2 {
 		t.Error("the Delivery was changed")
+	}
+}
+
+// What is on hold has no next try: due= never picks it, for delete neither.
+func TestDuePicksNothingOnHold(t *testing.T) {
+	m, now := &relay.Message{}, time.Now()
+	d := &relay.Delivery{Entry: relay.Entry{Due: now, Held: true}, Open: []relay.Open{{}}}
+	for _, term := range []string{"due<10m", "due>=0s"} {
+		f := relay.MustParseFilter(term)
+		if f.Match(m, d, now) || len(f.Recipients(m, d, now)) > 0 {
+			t.Errorf("%s picks what is on hold", term)
+		}
 	}
 }

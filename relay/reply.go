@@ -145,6 +145,10 @@ type Reply struct {
 	Addr   string `json:"addr,omitempty"` // its address
 	Cause  Cause  `json:"cause,omitempty"`
 	Remedy string `json:"remedy,omitempty"` // what an administrator can do; senders never see it
+
+	// Refused: the connection was refused at once, or there is no way to the host. Where
+	// another host kept silent, that says more. Until [Summary] only.
+	Refused bool `json:"-"`
 }
 
 // IsZero says whether there is no reply.

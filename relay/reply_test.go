@@ -92,3 +92,27 @@ func TestNotify(t *testing.T) {
 		}
 	}
 }
+
+// The decisive failure comes first: that a fallback refuses connections hides
+// neither the silence of the real host nor the words of a server.
+func TestSummaryDecisiveFirst(t *testing.T) {
+	silent := relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "cannot connect to mx1: no answer within 30s")
+	refused := relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "cannot connect to mx2: connection refused")
+	refused.Refused = true
+	busy := relay.Reply{Code: 421, Text: "busy", Stage: relay.StageGreeting, MTA: "mx1"}
+	lookup := relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3}, "SERVFAIL")
+	for _, x := range []struct {
+		in   []relay.Reply
+		want string
+	}{
+		{[]relay.Reply{silent, refused}, "4.4.1 cannot connect to mx1: no answer within 30s; also 4.4.1 cannot connect to mx2: connection refused"},
+		{[]relay.Reply{refused, silent}, "4.4.1 cannot connect to mx1: no answer within 30s; also 4.4.1 cannot connect to mx2: connection refused"},
+		{[]relay.Reply{busy, refused, refused}, "421 busy; also "},
+		{[]relay.Reply{lookup, refused}, "4.4.1 cannot connect to mx2: connection refused; also "},
+		{[]relay.Reply{refused}, "4.4.1 cannot connect to mx2: connection refused"},
+	} {
+		if got := relay.Summary(x.in); !strings.HasPrefix(got.String(), x.want) || got.Refused {
+			t.Errorf("%v: %q, want %q", x.in, got, x.want)
+		}
+	}
+}

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// Summary is the verdict when no host judged: the last failure, unless only
-// an earlier one leaves hope, with the others named.
+// Summary is the verdict when no host judged: the last failure, unless only an
+// earlier one leaves hope or it was no more than a refused connection, with the
+// others named.
 func Summary(failures []Reply) Reply {
 	if len(failures) == 0 {
 		return Failure(StageConnect, Status{Class: 4, Subject: 4, Detail: 1}, "no host was tried, or the attempt was stopped")
@@ -17,7 +18,13 @@ func Summary(failures []Reply) Reply {
 			best = f
 		}
 	}
+	for i := len(failures) - 1; best.Refused && i >= 0; i-- {
+		if f := failures[i]; !f.Refused && f.Stage != StageRoute && f.Stage != StageDNS && f.Permanent() == best.Permanent() {
+			best = f
+		}
+	}
 	if len(failures) == 1 {
+		best.Refused = false
 		return best
 	}
 	texts, said := []string{best.Text}, best
@@ -44,6 +51,6 @@ func Summary(failures []Reply) Reply {
 	if best.Remedy != "" {
 		fixes = append(fixes, best.Remedy)
 	}
-	best.Remedy = Sanitize(strings.Join(fixes, "; also "))
+	best.Remedy, best.Refused = Sanitize(strings.Join(fixes, "; also ")), false
 	return best
 }

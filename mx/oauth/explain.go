@@ -60,6 +60,8 @@ func (s *Source) explain(r *request, err error) error {
 	switch {
 	case r.tooLong:
 		return &Error{Words: fmt.Sprintf("%s answered with more than 64 KiB", host), Fix: "that is not a token endpoint: check token_url, tenant, and proxies on the way"}
+	case r.broken != nil:
+		return explainSilence(host, s.cfg.Answer, r.broken)
 	case r.status >= 300 && r.status < 400:
 		return &Error{Words: fmt.Sprintf("%s redirects (%d) to %s", host, r.status, hostOf(r.location)),
 			Fix: "secrets are not sent after a redirect: write the address that answers into token_url"}

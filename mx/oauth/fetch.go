@@ -173,6 +173,7 @@ type request struct {
 	location string    // where it wanted to redirect us
 	date     time.Time // the server's clock; zero: unknown
 	tooLong  bool
+	broken   error // what ended the answer before its end
 }
 
 func (s *Source) newRequest() *request {
@@ -196,13 +197,14 @@ func (r *request) hide(secret string) { r.secrets = append(r.secrets, secret) }
 
 // RoundTrip implements http.RoundTripper.
 func (r *request) RoundTrip(q *http.Request) (*http.Response, error) {
+	began := time.Now()
 	resp, err := r.base.RoundTrip(q)
 	if err != nil {
 		return nil, err
 	}
 	r.status, r.location = resp.StatusCode, resp.Header.Get("Location")
 	r.date, _ = http.ParseTime(resp.Header.Get("Date")) // zero if it cannot be read
-	resp.Body = &bounded{ReadCloser: resp.Body, r: r, left: maxAnswer}
+	resp.Body = &bounded{ReadCloser: resp.Body, r: r, left: maxAnswer, began: began}
 	return resp, nil
 }
 
@@ -211,8 +213,9 @@ var errTooLong = errors.New("the answer is longer than 64 KiB")
 // bounded is an answer that ends with an error beyond its bound.
 type bounded struct {
 	io.ReadCloser
-	r    *request
-	left int
+	r     *request
+	left  int
+	began time.Time // of the request
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
@@ -220,6 +223,12 @@ func (b *bounded) Read(p []byte) (int, error) {
 	if b.left -= n; b.left < 0 {
 		b.r.tooLong = true
 		return 0, errTooLong
+	}
+	if err != nil && err != io.EOF {
+		b.r.broken = err
+		if time.Since(b.began) >= b.r.limit*9/10 { // its time was up: net/http says only that it was cancelled
+			b.r.broken = context.DeadlineExceeded
+		}
 	}
 	return n, err
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -278,6 +279,30 @@ func TestLoginDoesNotWaitForEver(t *testing.T) {
 	cfg.TokenURL, cfg.DeviceURL = "http://"+l.Addr().String()+"/token", "http://"+l.Addr().String()+"/devicecode"
 	err = source(t, cfg).Login(t.Context(), func(oauth.Prompt) { t.Error("it shows a code that nobody gave") })
 	if err == nil || !strings.Contains(err.Error(), "did not answer in time") {
+		t.Error(err)
+	}
+}
+
+// An endpoint that trickles its answer is one that did not answer in time, and not
+// one that answered without a token.
+func TestTrickledAnswerIsATimeout(t *testing.T) {
+	stop := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"access_token":"`)
+		http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done():
+		case <-stop:
+		}
+	}))
+	defer slow.Close()
+	defer close(stop)
+	cfg, _ := byClient(t, endpoint(t))
+	cfg.TokenURL, cfg.Connect, cfg.Answer = slow.URL, 50*time.Millisecond, 50*time.Millisecond
+	_, err := source(t, cfg).Token(t.Context())
+	var e *oauth.Error
+	if !errors.As(err, &e) || !e.Temporary || !strings.Contains(err.Error(), "did not answer in time") {
 		t.Error(err)
 	}
 }

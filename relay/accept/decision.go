@@ -152,16 +152,23 @@ func overQuota(u *identity.User, err error) error {
 		return err
 	}
 	// RFC 5321 §4.5.3.1.10: after 452 the client keeps these recipients for later.
-	return Refuse(ReasonQuota, 452, "4.7.28", "%s may send %d %s per %s; try again in %s", u.Called(), q.Limit, q.What, q.Per, waitText(q.Wait))
+	wait := roundUp(q.Wait)
+	r := Refuse(ReasonQuota, 452, "4.7.28", "%s may send %d %s per %s; try again in %s", u.Called(), q.Limit, q.What, q.Per, waitText(wait))
+	r.Wait = wait
+	return r
 }
 
-// waitText rounds up: after that time the message fits.
-func waitText(d time.Duration) string {
+// roundUp is d in whole seconds or minutes: after that time the message fits.
+func roundUp(d time.Duration) time.Duration {
 	step := time.Second
 	if d > time.Minute {
 		step = time.Minute
 	}
-	text := ((d + step - 1) / step * step).String()
+	return (d + step - 1) / step * step
+}
+
+func waitText(d time.Duration) string {
+	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")
 	}

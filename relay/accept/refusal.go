@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"dawk/relay"
 )
@@ -13,7 +14,8 @@ import (
 type Refusal struct {
 	Reply  relay.Reply
 	Reason Reason
-	Err    error // what was behind it, for the log; nil if nothing
+	Err    error         // what was behind it, for the log; nil if nothing
+	Wait   time.Duration // until the same may be taken, as the reply says it; 0: it does not say
 }
 
 // Reason is a closed set: a metric label and the Reason of relay.EventRefused.

@@ -5,13 +5,15 @@ import (
 	"time"
 
 	"dawk/mx/oauth"
+	"dawk/relay"
 )
 
 // LoginStatus is one line of `dawk oauth status`.
 type LoginStatus struct {
 	oauth.Status
-	HeldSince time.Time `json:"held_since,omitzero"`
-	Why       string    `json:"why,omitempty"` // held: what holds it, in the words of who said it
+	HeldSince time.Time           `json:"held_since,omitzero"`
+	Load      *relay.ProviderLoad `json:"provider,omitempty"` // what keeps the route's mail; nil: nothing does
+	Why       string              `json:"why,omitempty"`      // held: what holds it, in the words of who said it
 }
 
 // LoginTest is what `dawk oauth test` found out.
@@ -25,6 +27,9 @@ type LoginTest struct {
 func (h *handler) logins(w http.ResponseWriter, _ *http.Request) {
 	all := append([]LoginStatus{}, h.Logins()...)
 	for i := range all {
+		if l := h.Dispatcher.Toward(routePrefix + all[i].Route); l.Keeps() {
+			all[i].Load = &l
+		}
 		if held := h.routeHeld(all[i].Route); !held.Since.IsZero() {
 			all[i].HeldSince, all[i].Why, all[i].Remedy = held.Since, held.Reply.String(), held.Reply.Remedy
 		}

@@ -111,7 +111,7 @@ func (h *handler) entries(r *http.Request, f relay.Filter, now time.Time) iter.S
 }
 
 func newShape(by string, entries iter.Seq2[relay.Entry, error], now time.Time) (*Shape, error) {
-	s := &Shape{By: by, Bounds: shapeBounds, Total: ShapeRow{Name: "TOTAL", Ages: make([]int, len(shapeBounds)+1)}}
+	s := &Shape{By: by, Bounds: shapeBounds, Rows: []ShapeRow{}, Total: ShapeRow{Name: "TOTAL", Ages: make([]int, len(shapeBounds)+1)}}
 	rows := make(map[string]*ShapeRow)
 	for e, err := range entries {
 		if errors.Is(err, relay.ErrCorrupt) {

@@ -302,3 +302,14 @@ func BenchmarkObserve(b *testing.B) {
 	s.Flush()
 	b.ReportMetric(float64(s.Lost())/float64(b.N), "lost/op")
 }
+
+// since= reads what the commands and the log print.
+func TestSinceReadsWhatIsPrinted(t *testing.T) {
+	now := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	for _, written := range []string{"2026-03-01 09:30:00 UTC", "2026-03-01 09:30:00", "2026-03-01 09:30", "2026-03-01T09:30:00Z", "2026-03-01T09:30:00.000Z", "2026-03-01T09:30"} {
+		q, err := history.ParseQuery([]string{"since=" + written}, now)
+		if want := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC); err != nil || !q.Since.Equal(want) {
+			t.Errorf("%s: %v, %v", written, q.Since, err)
+		}
+	}
+}

@@ -37,7 +37,7 @@ identity=app            who submitted it
 is=failed               relayed, delivered, delayed, failed, expired, deleted, notified, dropped
 reason=mailbox_full     the category of the reply
 host=mx1.example.com    the server that answered
-since=2d until=1h       an age, or a time: 2026-03-02 or 2026-03-02T09:00:00Z
+since=2d until=1h       an age, or a time: 2026-03-02, 2026-03-02T09:00:00Z or "2026-03-02 09:00:00 UTC"
 Several values of one are joined by commas: is=failed,expired`
 
 // ParseQuery reads terms as QueryHelp describes them. now is what ages count
@@ -120,7 +120,8 @@ func moment(s string, now time.Time) (time.Time, error) {
 	if age, err := relay.ParseDuration(s); err == nil {
 		return now.Add(-time.Duration(age)), nil
 	}
-	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339} {
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339,
+		"2006-01-02 15:04", time.DateTime, "2006-01-02 15:04:05 MST"} { // the last as the history prints it
 		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
 			return t, nil
 		}

@@ -181,7 +181,11 @@ func (h *handler) refuse(w http.ResponseWriter, err error) {
 	switch {
 	case r.Reply.Code/100 == 4 && s == relay.Status{Class: 4, Subject: 7, Detail: 28}:
 		code = http.StatusTooManyRequests
-		w.Header().Set("Retry-After", "60")
+		wait := r.Wait
+		if wait == 0 {
+			wait = time.Minute
+		}
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
 	case r.Reply.Code == 452 && s.Subject == 5: // too many recipients: the same again would not help
 	case r.Reply.Code/100 == 4:
 		code = http.StatusServiceUnavailable

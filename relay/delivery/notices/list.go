@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"dawk/bounce"
@@ -86,6 +87,14 @@ type draft struct {
 	recipients, bytes int
 }
 
+// A draft is sorted by when its rows were written.
+func (l *draft) Len() int           { return len(l.ids) }
+func (l *draft) Less(i, j int) bool { return l.ids[i].Key < l.ids[j].Key }
+func (l *draft) Swap(i, j int) {
+	l.ids[i], l.ids[j] = l.ids[j], l.ids[i]
+	l.rows[i], l.rows[j] = l.rows[j], l.rows[i]
+}
+
 // lists says whether everything was given and taken.
 func (n *Notices) lists(now time.Time, due map[relay.Path]bool, rows iter.Seq2[relay.DigestRow, error], yield func(List, error) bool) bool {
 	drafts := make(map[relay.Path]*draft)
@@ -122,6 +131,7 @@ func (n *Notices) lists(now time.Time, due map[relay.Path]bool, rows iter.Seq2[r
 }
 
 func (n *Notices) finish(now time.Time, l *draft) List {
+	sort.Sort(l) // a store may give what it wrote last apart from the rest
 	notice := n.list(now, l.to, l.rows)
 	return List{Settlement: relay.Settlement{Notices: []relay.Notice{notice}, Listed: l.ids},
 		Event: relay.Event{Kind: relay.EventNotified, Time: now, ID: notice.Message.ID, NoticeID: notice.Message.ID,

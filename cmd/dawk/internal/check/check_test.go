@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -234,6 +236,18 @@ func TestCheckSmallDisk(t *testing.T) {
 		got := strings.Join(lines(c.space(queuetest.Disk(t, "tmpfs", d.mib))), "\n")
 		if !strings.Contains(got, d.want) {
 			t.Errorf("%d MiB: %s", d.mib, got)
+		}
+	}
+}
+
+func TestNamesOfACertificate(t *testing.T) {
+	for want, c := range map[string]*x509.Certificate{
+		"a.test, b.test, 192.0.2.1":                 {DNSNames: []string{"a.test", "b.test"}, IPAddresses: []net.IP{net.ParseIP("192.0.2.1")}},
+		"no DNS name (its common name is old.test)": {Subject: pkix.Name{CommonName: "old.test"}},
+		"no name at all":                            {},
+	} {
+		if got := namesOf(c); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -91,7 +91,7 @@ func (c *checker) tls(context.Context) []Finding {
 	}
 	if leaf.VerifyHostname(c.cfg.Hostname) != nil {
 		all = append(all, warn("certificate", "get a certificate for the name that clients are told to use",
-			"%s is for %s, not for our hostname %s", t.Certificate, names(leaf.DNSNames), c.cfg.Hostname))
+			"%s is for %s, not for our hostname %s", t.Certificate, namesOf(leaf), c.cfg.Hostname))
 	}
 	if problem := chainProblem(pair); problem != "" {
 		all = append(all, warn("certificate", "put the whole chain into the file, the server's certificate first; for a private authority, install it on the clients",
@@ -101,9 +101,25 @@ func (c *checker) tls(context.Context) []Finding {
 		all = append(all, warn("certificate", "chmod 600 "+t.Key, "every user of this machine can read the private key %s", t.Key))
 	}
 	if len(all) == 0 {
-		all = append(all, good("certificate", "%s for %s, valid until %s", t.Certificate, names(leaf.DNSNames), day))
+		all = append(all, good("certificate", "%s for %s, valid until %s", t.Certificate, namesOf(leaf), day))
 	}
 	return all
+}
+
+// namesOf is whom a certificate is for. Clients look at its DNS names and addresses
+// alone (RFC 6125 §6.4.4); the common name helps to recognise one without any.
+func namesOf(leaf *x509.Certificate) string {
+	all := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		all = append(all, ip.String())
+	}
+	switch {
+	case len(all) > 0:
+		return names(all)
+	case leaf.Subject.CommonName != "":
+		return "no DNS name (its common name is " + relay.Sanitize(leaf.Subject.CommonName) + ")"
+	}
+	return "no name at all"
 }
 
 // chainProblem says why clients with this machine's roots would refuse it.

@@ -28,17 +28,26 @@ type client struct {
 // errNotRunning: nobody listens on the socket.
 var errNotRunning = errors.New("dawk is not running")
 
-// dataDir reads where the data directory is. A fault elsewhere in the file
-// must not lock the operator out of a relay that runs: it is only told.
-func (a *app) dataDir() (string, error) {
+// settings reads the configuration for its data directory. A fault elsewhere in the
+// file must not lock the operator out of a relay that runs, or of what it left: it is
+// only told.
+func (a *app) settings() (*config.Config, error) {
 	c, err := config.LoadClient(a.configPath)
 	if err == nil {
-		return c.DataDir, nil
+		return c, nil
 	}
 	if c == nil || c.DataDir == "" {
-		return "", err
+		return nil, err
 	}
 	fmt.Fprintf(a.stderr, "dawk: the configuration has faults (see dawk check); using data_dir = %q from it\n", c.DataDir)
+	return c, nil
+}
+
+func (a *app) dataDir() (string, error) {
+	c, err := a.settings()
+	if err != nil {
+		return "", err
+	}
 	return c.DataDir, nil
 }
 

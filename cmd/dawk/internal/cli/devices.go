@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
 )
@@ -47,14 +47,14 @@ func (a *app) printDevices(list []admin.Device, now time.Time) error {
 		fmt.Fprintln(a.stdout, "no device has come since the relay started")
 		return nil
 	}
-	t := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "ADDRESS\tCALLS ITSELF\tSENDS AS\tLAST CONTACT\tTLS\tMESSAGES\tLAST TROUBLE")
+	t := show.NewTable(a.stdout, show.Column{Name: "ADDRESS", Weight: 9}, show.Column{Name: "CALLS ITSELF", Weight: 4, Least: 8}, show.Column{Name: "SENDS AS", Weight: 2, Least: 8},
+		show.Column{Name: "LAST CONTACT", Weight: 7}, show.Column{Name: "TLS", Weight: 1}, show.Column{Name: "MESSAGES", Weight: 5}, show.Column{Name: "LAST TROUBLE", Weight: 6, Least: 24})
 	for _, d := range list {
 		trouble := "-"
 		if d.Error != "" {
 			trouble = "(" + ago(now, d.ErrorAt) + ") " + d.Error
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", d.Client, orDash(d.Helo), orDash(d.Identity), ago(now, d.Last),
+		t.Row(d.Client, orDash(d.Helo), orDash(d.Identity), ago(now, d.Last),
 			orDash(d.TLS), d.Messages, trouble)
 	}
 	return t.Flush()

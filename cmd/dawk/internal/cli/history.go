@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/explain"
 	"dawk/relay/history"
 )
@@ -31,7 +30,7 @@ func newHistoryCommand(a *app) *cobra.Command {
 }
 
 func (a *app) history(terms []string, limit int, asJSON bool) error {
-	cfg, err := config.LoadClient(a.configPath)
+	cfg, err := a.settings()
 	if err != nil {
 		return err
 	}

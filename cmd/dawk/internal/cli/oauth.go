@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,7 +99,7 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 		printLogins(a.stdout, all, running)
 	}
 	for _, l := range all {
-		if l.Error != "" || l.Why != "" {
+		if l.Error != "" || l.Why != "" || l.Load != nil && !l.Load.Failure.IsZero() {
 			return errReported
 		}
 	}
@@ -122,10 +121,10 @@ func printLogins(w io.Writer, all []admin.LoginStatus, running bool) {
 		}
 		return show.Age(now.Sub(t)) + " ago"
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ROUTE\tUSER\tFLOW\tTOKEN ENDS\tRENEWED\tUSED")
+	tw := show.NewTable(w, show.Column{Name: "ROUTE", Weight: 9}, show.Column{Name: "USER", Weight: 7, Least: 16}, show.Column{Name: "FLOW"}, show.Column{Name: "TOKEN ENDS", Weight: 8},
+		show.Column{Name: "RENEWED", Weight: 1}, show.Column{Name: "USED", Weight: 6})
 	for _, l := range all {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Route, l.User, l.Flow, ago(l.Expiry), ago(l.LastRefresh), ago(l.LastUse))
+		tw.Row(l.Route, l.User, l.Flow, ago(l.Expiry), ago(l.LastRefresh), ago(l.LastUse))
 	}
 	tw.Flush()
 	for _, l := range all {
@@ -134,6 +133,9 @@ func printLogins(w io.Writer, all []admin.LoginStatus, running bool) {
 			fmt.Fprintf(w, "✘ %s is held since %s: %s\n", l.Route, l.HeldSince.Local().Format("2006-01-02 15:04:05 MST"), relay.Sanitize(l.Why))
 		case l.Error != "":
 			fmt.Fprintf(w, "✘ %s: %s\n", l.Route, relay.Sanitize(l.Error))
+		case l.Load != nil:
+			fmt.Fprintf(w, "! mail of %s waits: %s\n", l.Route, relay.Sanitize(l.Load.Said))
+			l.Remedy = l.Load.Failure.Remedy
 		default:
 			continue
 		}

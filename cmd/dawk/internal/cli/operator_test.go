@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -105,7 +107,7 @@ func TestPrintList(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := table.flush(); err != nil {
+	if err := table.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	b.WriteString(listSummary(&admin.End{Now: printNow, Messages: 2, Deliveries: 4, Held: 1, Bytes: 4 << 20, Oldest: printNow.Add(-50 * time.Hour), More: true}, true) + "\n")
@@ -314,5 +316,31 @@ func TestHealthGivesUp(t *testing.T) {
 	status, _, errs := command(t, dir, "health", "--timeout", "50ms")
 	if status != 1 || !strings.Contains(errs, "did not answer in time") {
 		t.Errorf("status %d, %q", status, errs)
+	}
+}
+
+// Tables fit into the terminal, and keep what says which message it is and when it goes.
+func TestTablesFitTheTerminal(t *testing.T) {
+	for _, columns := range []int{60, 80, 120} {
+		t.Setenv("COLUMNS", strconv.Itoa(columns))
+		var b bytes.Buffer
+		table := newListTable(&b)
+		if err := errors.Join(table.add(printItem(t), printNow), table.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		load := relay.ProviderLoad{Name: "route:a-smart-host-with-a-long-name", Ready: 120, State: relay.LoadSuspended, Said: strings.Repeat("its servers let nobody in ", 9)}
+		if err := printProviders(&b, admin.Providers{Providers: []relay.ProviderLoad{load}}); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(b.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > columns {
+				t.Errorf("%d columns: a line of %d: %s", columns, n, line)
+			}
+		}
+		for _, want := range []string{"1RK3ZC8Q9D4-7ABC", "in 25m", "held", "carl@example.ne", "suspended", "route:a-smart-host-"} {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%d columns: without %q:\n%s", columns, want, b.String())
+			}
+		}
 	}
 }

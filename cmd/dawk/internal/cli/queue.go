@@ -117,7 +117,7 @@ func (c *client) list(cmd *cobra.Command, a *app, filter relay.Filter, limit int
 		return err
 	}
 	if !asJSON {
-		if err := table.flush(); err != nil {
+		if err := table.Flush(); err != nil {
 			return err
 		}
 		fmt.Fprintln(a.stdout, listSummary(end, filter.Empty()))
@@ -141,7 +141,7 @@ func (c *client) shape(cmd *cobra.Command, w io.Writer, by string, filter relay.
 	}
 	switch {
 	case asJSON && by == "age":
-		s.By, s.Rows, s.Others = by, nil, 0
+		s.By, s.Rows, s.Others = by, []admin.ShapeRow{}, 0
 		return json.NewEncoder(w).Encode(s)
 	case asJSON:
 		return json.NewEncoder(w).Encode(s)

@@ -17,26 +17,22 @@ import (
 const tableBatch = 500
 
 // listTable prints Deliveries, one a line.
-type listTable struct {
-	w    *tabwriter.Writer
-	rows int
-}
+type listTable struct{ *show.Table }
 
 func newListTable(w io.Writer) *listTable {
-	return &listTable{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	return &listTable{show.NewTable(w, show.Column{Name: "ID", Weight: 9}, show.Column{Name: "AGE", Weight: 6}, show.Column{Name: "SIZE"},
+		show.Column{Name: "TRIES", Weight: 2}, show.Column{Name: "NEXT", Weight: 8}, show.Column{Name: "FROM", Weight: 3, Least: 12},
+		show.Column{Name: "TO", Weight: 7, Least: 16}, show.Column{Name: "LAST REPLY", Weight: 5, Least: 20})}
 }
 
 func (t *listTable) add(item *relay.Item, now time.Time) error {
 	m := &item.Message
 	for i := range item.Deliveries {
-		if t.rows == 0 {
-			fmt.Fprintln(t.w, "ID\tAGE\tSIZE\tTRIES\tNEXT\tFROM\tTO\tLAST REPLY")
-		}
 		d := &item.Deliveries[i]
-		fmt.Fprintf(t.w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", m.ID, show.Age(now.Sub(m.Arrival)), show.Size(m.Size), d.Attempts,
+		t.Row(m.ID, show.Age(now.Sub(m.Arrival)), show.Size(m.Size), d.Attempts,
 			next(d, now), show.Sender(m.From), recipients(m, d), relay.ClipTo(lastReply(d), 100))
-		if t.rows++; t.rows%tableBatch == 0 {
-			if err := t.w.Flush(); err != nil {
+		if t.Rows() == tableBatch {
+			if err := t.Flush(); err != nil {
 				return err
 			}
 		}
@@ -52,8 +48,6 @@ func next(d *relay.Delivery, now time.Time) string {
 	}
 	return show.NextTry(d.Held, d.Due, now)
 }
-
-func (t *listTable) flush() error { return t.w.Flush() }
 
 // recipients names the first open recipient and counts the others.
 func recipients(m *relay.Message, d *relay.Delivery) string {
@@ -73,7 +67,7 @@ func recipients(m *relay.Message, d *relay.Delivery) string {
 func lastReply(d *relay.Delivery) string {
 	for _, o := range d.Open {
 		if !o.Last.IsZero() {
-			return relay.Sanitize(o.Last.String())
+			return show.Cause(o.Last)
 		}
 	}
 	return ""

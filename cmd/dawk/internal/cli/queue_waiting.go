@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/show"
 	"dawk/mx"
 	"dawk/mx/shaping"
 	"dawk/relay"
@@ -86,14 +86,15 @@ func printProviders(w io.Writer, got admin.Providers) error {
 		_, err := fmt.Fprintln(w, "No mail is going out or ready to, and no provider has slowed us down lately.")
 		return err
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PROVIDER\tSTATE\tREADY\tQUEUED\tDOMAINS\tIN USE\tNOW\tMOST\tWHY IT WAITS")
+	t := show.NewTable(w, show.Column{Name: "PROVIDER", Weight: 9, Least: 20}, show.Column{Name: "STATE", Weight: 8}, show.Column{Name: "READY", Weight: 6},
+		show.Column{Name: "QUEUED", Weight: 5}, show.Column{Name: "DOMAINS"}, show.Column{Name: "IN USE", Weight: 4}, show.Column{Name: "NOW", Weight: 2},
+		show.Column{Name: "MOST", Weight: 1}, show.Column{Name: "WHY IT WAITS", Weight: 7, Least: 24})
 	for _, p := range got.Providers {
 		name := relay.Sanitize(p.Name)
 		if name == "" {
 			name = "(not known yet)"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", name, p.State, p.Ready, p.Queued, p.Domains, p.Connections, p.Limit, p.Most, p.Said)
+		t.Row(name, p.State, p.Ready, p.Queued, p.Domains, p.Connections, p.Limit, p.Most, p.Said)
 	}
 	return t.Flush()
 }

@@ -8,12 +8,12 @@ import (
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/identity"
 )
@@ -187,6 +187,23 @@ func (j userJSON) limits() string {
 	number(j.PerDay, "messages/d")
 	number(j.RecipientsPerHour, "recipients/h")
 	number(j.RecipientsPerDay, "recipients/d")
+	if j.Burst != j.PerHour {
+		number(j.Burst, "messages at once")
+	}
+	if j.MaxMessageSize > 0 {
+		w = append(w, "at most "+show.Size(j.MaxMessageSize))
+	}
+	if j.MaxAge != "" {
+		w = append(w, "kept "+j.MaxAge)
+	}
+	number(j.HoldCopies, "copies/h, then on hold")
+	number(j.HoldNewRecipients, "new recipients/h, then on hold")
+	if j.NoDelayNotices {
+		w = append(w, "no delay notices")
+	}
+	if len(j.Certificates) > 0 {
+		w = append(w, "certificates "+strings.Join(j.Certificates, " "))
+	}
 	if j.RewriteFrom != "" {
 		w = append(w, "from "+j.RewriteFrom)
 	}
@@ -240,10 +257,10 @@ func (a *app) userList(asJSON bool) error {
 		fmt.Fprintf(a.stdout, "no users in %s; add one with `dawk user add NAME`\n", users.Path)
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tMAY SEND AS\tFROM NETWORKS\tPASSWORD\tLIMITS")
+	w := show.NewTable(a.stdout, show.Column{Name: "NAME", Weight: 9}, show.Column{Name: "MAY SEND AS", Weight: 7, Least: 16}, show.Column{Name: "FROM NETWORKS", Weight: 2, Least: 8},
+		show.Column{Name: "PASSWORD", Weight: 1}, show.Column{Name: "LIMITS", Weight: 6, Least: 20})
 	for _, j := range out {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", j.Name, orAny(j.Senders), orAny(j.Networks), j.Password, j.limits())
+		w.Row(j.Name, orAny(j.Senders), orAny(j.Networks), j.Password, j.limits())
 	}
 	return w.Flush()
 }

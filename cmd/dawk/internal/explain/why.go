@@ -173,8 +173,10 @@ func (p Printer) reply(r relay.Reply) string {
 	return s
 }
 
+// at is the stage, where the words of a failure do not tell it themselves.
 func at(stage relay.Stage) string {
-	if stage == "" {
+	switch stage {
+	case "", relay.StageRoute, relay.StageDNS, relay.StageConnect:
 		return ""
 	}
 	return " at " + relay.Sanitize(string(stage))

@@ -77,6 +77,19 @@ func Sender(p relay.Path) string {
 	return p.String()
 }
 
+// Cause is a reply for a narrow place: what a server said or, where none spoke, the
+// innermost reason of what happened, which stands at the end of its words.
+func Cause(r relay.Reply) string {
+	if r.Code != 0 {
+		return relay.Sanitize(r.String())
+	}
+	text, _, _ := strings.Cut(r.Text, "; also ")
+	if i := strings.LastIndex(text, ": "); i >= 0 {
+		r.Text = text[i+2:]
+	}
+	return relay.Sanitize(r.String())
+}
+
 func NextTry(held bool, due, now time.Time) string {
 	switch {
 	case held:
