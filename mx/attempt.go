@@ -161,8 +161,10 @@ func (t *Transport) policy(m *relay.Message, r *compiled) policy {
 type sessionResult struct {
 	rest     []int       // recipients not judged
 	progress bool        // at least one was
+	taken    bool        // with a 2yz
 	stale    bool        // an idle connection turned out dead: a fresh one may do
-	failure  relay.Reply // why those in rest were not; zero with progress or stale
+	failure  relay.Reply // why those in rest were not; zero where the same host may have them on another connection
+	why      relay.Reply // why that has to be another connection, if the server told
 	said     relay.Reply // to recipients: the first that was not positive, else the first
 	spoke    bool        // a session came about
 }
@@ -250,12 +252,14 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 		tx.Opts.SMTPUTF8 = tx.Opts.SMTPUTF8 || c.Ext.SMTPUTF8 && a.needsUTF8(tx.Rcpts[i])
 	}
 	c.Transact(tx)
-	if s.stale = maybeStale && c.Dead && (!tx.Began || tx.NoReset); s.stale {
+	none := !slices.ContainsFunc(tx.Replies, func(r relay.Reply) bool { return !r.IsZero() })
+	if s.stale = maybeStale && (c.Dead && !tx.Began || tx.Earlier && none); s.stale {
 		return // whatever it said, it said to the messages before
 	}
 	a.res.Unknown = a.res.Unknown || tx.Unknown
 	a.bare, a.lockstep = a.bare || tx.NoParams, a.lockstep || c.Lockstep
-	a.enough = a.enough || a.split && tx.Fewer > 0 // no host takes it at once
+	a.enough = a.enough || a.split && tx.Fewer > 0                                  // no host takes it at once
+	a.enough = a.enough || tx.Trouble.Code == 421 && tx.Trouble.Status.Subject == 7 // nor more of ours now
 	a.split = a.split || tx.TooMany && tx.Fewer > 0
 	if tx.Confused || tx.Fewer > 0 {
 		a.t.hosts.Learn(c.Peer.String(), shaping.Habits{Lockstep: tx.Confused, Recipients: tx.Fewer})
@@ -277,14 +281,14 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 			s.said = r
 		}
 		if r.Positive() {
-			a.relayed = true
+			a.relayed, s.taken = true, true
 			a.onward = a.onward || !c.Peer.LMTP
 			a.dsn = a.dsn && tx.Opts.DSN
 		}
 	}
 	s.rest = append(rest, s.rest[len(batch):]...)
-	if s.failure = tx.Trouble; tx.NoReset && s.progress {
-		s.failure = relay.Reply{} // the others go on a new connection
+	if s.failure = tx.Trouble; tx.Earlier && s.progress {
+		s.why, s.failure = s.failure, relay.Reply{} // the others go on a new connection
 	}
 	if tx.TooMany || tx.Fewer > 0 {
 		c.Ext.RcptMax = cmp.Or(tx.Fewer, len(tx.Accepted))

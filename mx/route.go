@@ -24,7 +24,8 @@ const (
 	maxHosts        = 10 // looked up
 	maxAddrsPerHost = 4  // listed; RFC 5321 §5.1 asks for two at least
 	maxDials        = 10 // that end without a greeting
-	maxSessions     = 3  // that end before the recipients were judged
+	maxSessions     = 3  // that end before the recipients were judged, or bring none of them through
+	maxRepeated     = 20 // connections after which the same host gets another
 )
 
 // target is one address to try, with what is known of its host.

@@ -17,6 +17,7 @@ type walk struct {
 
 	most            int  // dials: maxDials, or fewer
 	dials, sessions int  // that failed
+	repeated        int  // connections after which the same host came again
 	fresh           bool // the next session must not be on an idle connection
 	over            bool // no other host will do better
 }
@@ -35,7 +36,7 @@ func (a *attempt) walk(r *compiled, pol policy, p plan) *walk {
 
 // on says whether there is a host left, and the attempt may try it.
 func (w *walk) on() bool {
-	return len(w.queue) > 0 && w.dials < w.most && w.sessions < maxSessions && !w.over
+	return len(w.queue) > 0 && w.dials < w.most && w.sessions < maxSessions && w.repeated < maxRepeated && !w.over
 }
 
 // step tries the best host that is left, and gives the recipients that are not
@@ -65,8 +66,10 @@ func (a *attempt) step(r *compiled, w *walk, rest []int) []int {
 		a.t.noteHealth(tg, w.pol, s)
 	}
 	switch {
-	case s.stale, s.progress && s.failure.IsZero():
-		w.fresh = w.fresh || s.stale // the same host again
+	case s.stale:
+		w.fresh = true // the same host again
+	case s.progress && s.failure.IsZero():
+		w.again(s)
 	case s.failure.IsZero(): // DSN parameters refused on the last message it takes
 		w.sessions++
 	case a.given(w, s.failure, from):
@@ -74,6 +77,25 @@ func (a *attempt) step(r *compiled, w *walk, rest []int) []int {
 		w.over = a.enough || hopeless(s.failure)
 	}
 	return s.rest
+}
+
+// again counts a connection that has served its time where others wait for the
+// next to the same host. One that brought no recipient through is as good as one
+// that failed.
+func (w *walk) again(s sessionResult) {
+	if len(s.rest) == 0 {
+		return
+	}
+	if w.repeated++; !s.taken {
+		w.sessions++
+	}
+	if !w.on() && !w.over {
+		if s.why.IsZero() {
+			s.why = relay.Failure(relay.StageMail, relay.Status{Class: 4, Subject: 5, Detail: 3},
+				"%s takes too little on one connection, and got as many as one attempt makes: the other recipients wait for the next attempt", w.queue[0].Host)
+		}
+		w.failures = append(w.failures, s.why)
+	}
 }
 
 // given notes why a target is given up; false: it may do from another source.

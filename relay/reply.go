@@ -169,7 +169,7 @@ func (r Reply) Permanent() bool {
 	if r.Code == 0 {
 		return r.Status.Class == 5
 	}
-	if r.Code < 500 || r.Code > 599 {
+	if r.Code < 500 || r.Code > 599 || r.Cause == CauseSession {
 		return false
 	}
 	switch r.Stage {

@@ -139,7 +139,11 @@ func (t *Transaction) body() {
 		return
 	}
 	if !c.Peer.LMTP {
-		if reply, _ := t.finalReply(); !t.fewer(reply) {
+		switch reply, _ := t.finalReply(); {
+		case t.fewer(reply):
+		case reply.Code != 0 && reply.Cause == relay.CauseSession:
+			t.Trouble, c.Dead = reply, true
+		default:
 			t.settle(reply)
 		}
 		return
@@ -180,10 +184,7 @@ func (t *Transaction) finalReply() (reply relay.Reply, ok bool) {
 		reply.Text = relay.Sanitize(reply.Text + "; the message may have been delivered")
 		return reply, false
 	}
-	if r.Class() > 5 {
-		return c.Named(asRefusal(r, relay.StageBody)), true
-	}
-	return c.Named(r.Reply(relay.StageBody)), true
+	return c.Named(asRefusal(r, relay.StageBody)), true
 }
 
 // bodyFailure is why the content did not go out whole: no final dot was sent.

@@ -75,13 +75,17 @@ func rcptCommand(r *relay.Recipient, o Options) []byte {
 }
 
 // badParameter says whether a reply may mean that a parameter was not understood
-// (RFC 5321 §4.1.1.11, RFC 3461 §5.1): many servers give no status, or one that
-// says no more than "protocol".
+// (RFC 5321 §4.1.1.11, RFC 3461 §5.1, RFC 3463 §3.6): many servers give no status,
+// or one that says no more than "protocol".
 func badParameter(r relay.Reply) bool {
-	if r.Code == 555 {
+	s := r.Status
+	switch {
+	case r.Code == 555, r.Code/100 == 5 && s.Subject == 5 && (s.Detail == 2 || s.Detail == 4):
 		return true
+	case r.Code == 500, r.Code == 501, r.Code == 504:
+		return s.IsZero() || s.Subject == 5 && s.Detail != 3
 	}
-	return (r.Code == 501 || r.Code == 504) && (r.Status.IsZero() || r.Status.Subject == 5 && r.Status.Detail != 3)
+	return false
 }
 
 // barely says whether mail that was refused with r goes once more without the
@@ -91,7 +95,8 @@ func badParameter(r relay.Reply) bool {
 func (t *Transaction) barely(r relay.Reply, line func(Options) []byte) bool {
 	bare := t.Opts
 	bare.Bare = true
-	if !badParameter(r) || bytes.Equal(line(t.Opts), line(bare)) {
+	parsed := r.Code == 501 && r.Stage == relay.StageMail // with the parameters, perhaps, as part of the address
+	if !badParameter(r) && !parsed || bytes.Equal(line(t.Opts), line(bare)) {
 		return false
 	}
 	t.NoParams, t.c.Bare = true, true

@@ -4,7 +4,6 @@ import (
 	"cmp"
 
 	"dawk/relay"
-	"dawk/relay/replies"
 )
 
 // Transaction is one MAIL, its RCPTs, DATA and the content, with what came
@@ -21,13 +20,13 @@ type Transaction struct {
 	Accepted []int         // by RCPT
 	Began    bool          // MAIL was answered
 	TooMany  bool          // some have no verdict because the server takes fewer at a time
-	Fewer    int           // recipients that the server takes at a time, as its refusal or its 421 shows; 0: not known
+	Fewer    int           // recipients that the server takes at a time, as its refusal or the end of the session shows; 0: not known
 	NoParams bool          // some have no verdict because the server refused parameters
 	Confused bool          // the server lost or refused commands that came ahead of their time
 	ahead    bool          // they did
-	NoReset  bool          // what was refused was RSET, or another message in this session: nothing was said of this mail
+	Earlier  bool          // what the server minds came earlier in this session: whoever has no verdict may go on a new connection
 	Unknown  bool          // content and final dot were sent, no answer came (RFC 1047)
-	Trouble  relay.Reply   // the host failed before it had the content: another may do better
+	Trouble  relay.Reply   // the host failed, or ended the session, before it had the content: another may do better
 }
 
 // step is a command of the envelope.
@@ -149,6 +148,7 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 			// A server that hangs up on the first of all commands, or after it, may
 			// mind those that came with it.
 			t.Confused = t.ahead && c.use.Ctx.Err() == nil && (t.Began || c.Served == 1)
+			t.cutOff(s.stage, err)
 			t.lost(c.Failure(s.stage, "waiting for the reply to "+command(s.line), err))
 			return WireReply{}, false
 		}
@@ -157,16 +157,14 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 		t.Confused = t.Confused || t.ahead && r.Class() == 1
 		reply := c.Named(asRefusal(r, s.stage))
 		if r.Code == 421 { // RFC 5321 §3.8: it closes, whatever else was asked
-			if s.stage == relay.StageRcpt {
-				t.Fewer = len(t.Accepted)
-			}
-			t.lost(reply)
+			t.ended(s.stage, reply)
 			return WireReply{}, false
 		}
 		switch s.stage {
 		case "": // RSET cannot fail (RFC 5321 §4.1.1.5)
 			if r.Class() != 2 {
 				t.ofEarlier("RSET", reply)
+				c.Dead = true
 				return WireReply{}, false
 			}
 			c.reset = false
@@ -190,22 +188,13 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 		case relay.StageData:
 			data = r
 			asked := refused.IsZero() && len(t.Accepted) > 0 // else a refusal follows from those before
-			if r.Code != 354 && !(asked && (t.misplaced(reply) || t.fewer(reply))) {
+			if r.Code != 354 && !(asked && (t.ofHistory(reply) || t.misplaced(reply) || t.fewer(reply))) {
 				t.settle(c.Named(asFailure(reply)))
 				c.Dead = c.Dead || r.Code < 400 // out of step
 			}
 		}
 	}
 	return data, !c.Dead
-}
-
-// ofEarlier ends a transaction for an answer about earlier ones: it is no verdict
-// on these recipients, whatever its code.
-func (t *Transaction) ofEarlier(what string, r relay.Reply) {
-	c := t.c
-	c.Dead, t.NoReset = true, true
-	t.Trouble = c.Named(relay.Failure(relay.StageMail, relay.Status{Class: 4, Subject: 5, Detail: 0},
-		"the server refused %s: %s", what, r.String()))
 }
 
 func (t *Transaction) exchange(s step) (WireReply, error) {
@@ -221,9 +210,13 @@ func (t *Transaction) exchange(s step) (WireReply, error) {
 	return t.c.next()
 }
 
-// asRefusal is the reply; one that is neither yes nor no becomes a failure.
+// asRefusal is the reply; one that is neither yes nor no becomes a failure, and
+// one that speaks of the session no verdict on the mail.
 func asRefusal(r WireReply, stage relay.Stage) relay.Reply {
 	reply := r.Reply(stage)
+	if aboutSession(reply) {
+		reply.Cause = relay.CauseSession
+	}
 	if stage != relay.StageData && r.Class() != 2 {
 		return asFailure(reply)
 	}
@@ -233,9 +226,12 @@ func asRefusal(r WireReply, stage relay.Stage) relay.Reply {
 // mailRefused settles a refused MAIL for all recipients.
 func (t *Transaction) mailRefused(r relay.Reply) {
 	switch {
+	case t.ofHistory(r):
+		t.c.Dead = true
 	case t.barely(r, func(o Options) []byte { return mailCommand(t.M, t.Content.Size(), t.c.Ext, o) }), t.misplaced(r), t.converted(r):
-	case t.c.Served > 1 && replies.Reconnect(r):
+	case t.c.Served > 1 && r.Code != 0 && r.Cause == relay.CauseSession:
 		t.ofEarlier("another message in this session", r)
+		t.c.Dead = true
 	case hostTrouble(r):
 		t.Trouble, t.c.Last = r, true
 	default:
@@ -254,7 +250,7 @@ func (t *Transaction) mailRefused(r relay.Reply) {
 // better. A temporary refusal of the sender or by policy ("too much mail from
 // you") is the same at each host, and asking all of them makes it worse.
 func hostTrouble(r relay.Reply) bool {
-	if r.Code == 0 {
+	if r.Code == 0 || r.Cause == relay.CauseSession {
 		return true
 	}
 	return r.Code/100 == 4 && (r.Status.Subject == 3 || r.Status.Subject == 4 || r.Status.IsZero() && (r.Code == 421 || r.Code == 452))
@@ -265,6 +261,7 @@ func (t *Transaction) rcpt(i int, r WireReply, reply relay.Reply) {
 	switch {
 	case r.Class() == 2:
 		t.Accepted = append(t.Accepted, i)
+	case t.ofHistory(reply):
 	case t.barely(reply, func(o Options) []byte { return rcptCommand(t.Rcpts[i], o) }), t.misplaced(reply):
 	case t.tooMany(reply):
 		// RFC 5321 §4.5.3.1.10: the rest goes in another transaction, at once.
@@ -281,12 +278,13 @@ func (t *Transaction) rcpt(i int, r WireReply, reply relay.Reply) {
 // offered, may have refused one for that. It gets them one by one from now on,
 // those that it has no verdict on at once.
 func (t *Transaction) misplaced(r relay.Reply) bool {
+	session := r.Code != 0 && r.Cause == relay.CauseSession
 	syntax := r.Code == 500 || r.Code == 502 || r.Code == 501 && r.Status.IsZero() // of commands that ran together
-	if !t.ahead || !syntax && !r.OutOfOrder() {
+	if !t.ahead || !session && !syntax {
 		return false
 	}
 	t.c.Lockstep = true
-	t.Confused = t.Confused || r.OutOfOrder()
+	t.Confused = t.Confused || session
 	return true
 }
 
@@ -294,25 +292,6 @@ func (t *Transaction) misplaced(r relay.Reply) bool {
 func (t *Transaction) settle(r relay.Reply) {
 	for _, i := range t.Accepted {
 		t.Replies[i] = r
-	}
-}
-
-// lost ends the transaction before the content went: whoever was accepted got
-// nothing. If no recipient has been judged yet another host may be tried.
-func (t *Transaction) lost(r relay.Reply) {
-	t.c.Dead = true
-	judged := len(t.Accepted) > 0
-	for _, each := range t.Replies {
-		judged = judged || !each.IsZero()
-	}
-	if !judged && hostTrouble(r) {
-		t.Trouble = r
-		return
-	}
-	for i := range t.Replies {
-		if t.Replies[i].IsZero() {
-			t.Replies[i] = r
-		}
 	}
 }
 
