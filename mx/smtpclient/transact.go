@@ -191,6 +191,7 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 			if r.Code != 354 && !(asked && (t.ofHistory(reply) || t.misplaced(reply) || t.fewer(reply))) {
 				t.settle(c.Named(asFailure(reply)))
 				c.Dead = c.Dead || r.Code < 400 // out of step
+				c.Last = c.Last || asked && reply.Cause == relay.CauseSession
 			}
 		}
 	}
@@ -271,6 +272,7 @@ func (t *Transaction) rcpt(i int, r WireReply, reply relay.Reply) {
 		if reply.Code == 0 {
 			t.c.Dead = true
 		}
+		t.c.Last = t.c.Last || reply.Cause == relay.CauseSession
 	}
 }
 
