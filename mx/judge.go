@@ -5,13 +5,14 @@ import (
 
 	"dawk/mx/smtpclient"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // judge settles a recipient, by what was found out in the session of now.
 func (a *attempt) judge(i int, r relay.Reply) {
 	a.turn()
 	a.as, a.judged = a.res.Session, true
-	a.res.Replies[i] = r
+	a.res.Replies[i] = replies.OfSender(r, a.msg.From.String(), a.recipient(i).Path.String())
 	if a.res.By != nil {
 		a.res.By[i] = len(a.res.Earlier)
 	}

@@ -133,6 +133,29 @@ func TestWhoIsToBlame(t *testing.T) {
 		{relay.StageBody, "550 5.7.703 Your message can't be delivered because messages to b@example.net are blocked", replies.Policy},
 		{relay.StageRcpt, "550 5.1.1 whatever", replies.BadAddress},
 		{relay.StageRcpt, "550 #5.1.0 Address rejected.", replies.BadAddress},
+		{relay.StageRcpt, "550 5.1.1 The email account is over its quota", replies.MailboxFull},
+		{relay.StageRcpt, "550 5.1.1 Relaying denied", replies.Policy},
+		{relay.StageRcpt, "550 5.1.1 Helo command rejected: invalid", replies.SenderAuth},
+		{relay.StageRcpt, "550 5.1.1 SPF check failed", replies.SenderAuth},
+		{relay.StageRcpt, "550 5.1.1 TLS required", replies.TLS},
+		{relay.StageRcpt, "550 5.1.1 Reverse DNS lookup failed", replies.SenderAuth},
+		{relay.StageRcpt, "550 5.1.1 Sender shop@home.test does not exist", replies.SenderAuth},
+		{relay.StageRcpt, "550 5.1.1 Rejected: you are not allowed to send to this address", replies.Policy},
+		{relay.StageRcpt, "550 5.1.1 recipient only accepts mail from internal senders", replies.Policy},
+		{relay.StageRcpt, "550 5.1.1 Service unavailable, internal error", replies.ServerTrouble},
+		{relay.StageRcpt, "550 5.1.1 RESOLVER.RST.NotAuthorized; not authorized", replies.Policy},
+		{relay.StageRcpt, "550 5.1.1 user unknown; local database lookup failed, try later", replies.ServerTrouble},
+		{relay.StageRcpt, "550 Verification failed for <a@example.org>: No such user", replies.SenderAuth},
+		{relay.StageRcpt, "550 Mailbox unavailable: listed by DNSBL", replies.Spam},
+		{relay.StageRcpt, "550 Too many invalid recipients", replies.RateLimited},
+		{relay.StageRcpt, "550 5.1.1 Too many invalid recipients", replies.RateLimited},
+		{relay.StageRcpt, "550 5.7.1 Too many invalid recipients", replies.RateLimited},
+		{relay.StageRcpt, "550 Too many unknown users in this session", replies.RateLimited},
+		{relay.StageRcpt, "550 5.1.0 No such user: return path could not be verified", replies.SenderAuth},
+		{relay.StageRcpt, "550 <a@example.org> mailbox does not exist, callback failed", replies.Other},
+		{relay.StageRcpt, "550 Requested action not taken: mailbox unavailable invalid DNS MX or A/AAAA resource record", replies.SenderAuth},
+		{relay.StageRcpt, "550 5.1.1 <spam-sender@example.net>: user unknown", replies.BadAddress},
+		{relay.StageRcpt, "550 5.1.1 Empfänger unbekannt", replies.BadAddress},
 	} {
 		code, text, _ := strings.Cut(c.reply, " ")
 		r := relay.Reply{Stage: c.stage, Text: text}
@@ -144,6 +167,23 @@ func TestWhoIsToBlame(t *testing.T) {
 		}
 		if got := replies.Classify(r); got != c.want {
 			t.Errorf("%s at %s: %s, want %s", c.reply, c.stage, got, c.want)
+		}
+	}
+}
+
+// A server that did not find the sender does not blame the recipient.
+func TestOfSender(t *testing.T) {
+	for text, want := range map[string]replies.Category{
+		"user a@example.org doesn't exist":                      replies.SenderAuth,
+		"<A@Example.org>: no such user":                         replies.SenderAuth,
+		"user b@example.net doesn't exist":                      replies.BadAddress,
+		"user doesn't exist":                                    replies.BadAddress,
+		"<b@example.net>: user unknown (mail of a@example.org)": replies.BadAddress,
+		"mailbox of a@example.org is over quota":                replies.MailboxFull,
+	} {
+		r := replies.OfSender(relay.Reply{Stage: relay.StageRcpt, Code: 550, Text: text}, "a@example.org", "b@example.net")
+		if got := replies.Classify(r); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
 		}
 	}
 }

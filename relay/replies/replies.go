@@ -2,6 +2,8 @@ package replies
 
 import (
 	"cmp"
+	"regexp"
+	"slices"
 	"strings"
 
 	"dawk/relay"
@@ -18,7 +20,11 @@ const (
 	ProviderGoogle    Provider = "gmail"
 )
 
-const anySmartHost = "smarthost" // in the table
+// In the table, in place of a provider.
+const (
+	anySmartHost = "smarthost"
+	except       = "except"
+)
 
 // Classify gives the category of a reply that was not positive.
 func Classify(r relay.Reply) Category { return Find(r).Category }
@@ -29,9 +35,12 @@ func Find(r relay.Reply) Rule {
 	if c := ours(r); c != "" {
 		return Rule{Category: c}
 	}
-	text := strings.ToLower(r.Text)
+	text := address.ReplaceAllString(strings.ToLower(r.Text), "@") // its words are anybody's choice
 	for i := range table() {
 		if u := &table()[i]; u.provider == "" && u.fits(r, text) {
+			if passedOver(u.Category, r, text) {
+				continue
+			}
 			if u.Category == BadAddress && r.Stage == relay.StageMail { // it is about the sender (RFC 5321 §3.3)
 				return Rule{Category: SenderAuth}
 			}
@@ -39,6 +48,27 @@ func Find(r relay.Reply) Rule {
 		}
 	}
 	return Rule{Category: Other}
+}
+
+var address = regexp.MustCompile(`[^\s<>()\[\]"':;,=]*@([a-z0-9-]+\.)*[a-z0-9-]+`)
+
+// passedOver says whether a reply that has a sign of a category speaks of something
+// else.
+func passedOver(c Category, r relay.Reply, text string) bool {
+	return slices.ContainsFunc(table(), func(u Rule) bool { return u.provider == except && u.Category == c && u.fits(r, text) })
+}
+
+// OfSender gives a reply to RCPT that misses a mailbox, and names the sender but
+// not the recipient, the stage that it is about: a server that looked for the sender
+// says nothing of the recipient.
+func OfSender(r relay.Reply, sender, recipient string) relay.Reply {
+	if r.Stage != relay.StageRcpt || sender == "" || !mentions(r, strings.ToLower(sender)) || mentions(r, strings.ToLower(recipient)) {
+		return r
+	}
+	if Classify(r) == BadAddress {
+		r.Stage = relay.StageMail
+	}
+	return r
 }
 
 // Account is what a reply says of our account at a smart host; with password if

@@ -22,7 +22,7 @@ func TestTable(t *testing.T) {
 		switch {
 		case u.Source == "", !known, !slices.Contains(causes, u.Cause),
 			u.Category == "" && u.Cause != relay.CauseSender, u.Category != "" && !slices.Contains(Categories(), u.Category),
-			(u.provider == "") != (u.Cause == "" || u.Cause == CauseSplit || u.Cause == CauseReconnect),
+			(u.provider == "" || u.provider == except) != (u.Cause == "" || u.Cause == CauseSplit || u.Cause == CauseReconnect),
 			u.stages == nil && u.codes == nil && u.statuses == nil && u.words == nil:
 			t.Errorf("%+v", u)
 		}
