@@ -122,14 +122,18 @@ func (way *Routing) ways(m *relay.Message, to relay.Path) (first *compiled, othe
 	return ways[0], ways[1:]
 }
 
-// ownWay says whether the host of r refused a notice for want of a sender, and may
-// get it as mail of ours. That is remembered.
+// ownWay says whether the host of r may have refused a notice for want of a sender,
+// and may get it as mail of ours. A host that said so is remembered.
 func (a *attempt) ownWay(r *compiled, all []int) bool {
-	wanted := func(i int) bool { return replies.WantsSender(a.res.Replies[i]) }
-	if !ours(a.msg) || len(r.Via) == 0 || a.dressed || slices.Contains(a.own, r) || a.t.noticeSender(r).IsNull() || !slices.ContainsFunc(all, wanted) {
+	said := func(is func(relay.Reply) bool) bool {
+		return slices.ContainsFunc(all, func(i int) bool { return is(a.res.Replies[i]) })
+	}
+	if !ours(a.msg) || len(r.Via) == 0 || a.dressed || slices.Contains(a.own, r) || a.t.noticeSender(r).IsNull() || !said(replies.MayWantSender) {
 		return false
 	}
-	a.t.notices.refusedBy(r)
+	if said(replies.WantsSender) {
+		a.t.notices.refusedBy(r)
+	}
 	return true
 }
 

@@ -70,6 +70,37 @@ func TestARefusedNoticeGoesAnotherWay(t *testing.T) {
 	}
 }
 
+// Whatever words a smart host has for mail without a sender, and wherever it says
+// them, the notice goes as mail of ours where no MX host is reached.
+func TestANoticeGoesAsOurOwnMail(t *testing.T) {
+	for _, says := range []string{"rcpt 550 5.7.1 missing return-path", "dot 554 sender is empty", "data 554 5.7.1 no", "dot 550 rejected",
+		"rcpt 550 bounces are not accepted"} {
+		t.Run(says, func(t *testing.T) {
+			smart := newServer(t, mxtest.Config{})
+			w := newWorld(t, mxtest.Config{}, func(cfg *mx.Config) {
+				cfg.OwnAddress = path(t, "a@example.org")
+				cfg.Routes = []mx.Route{{Name: "smart", To: []string{"*"}, Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(smart.Port())}}}}
+			})
+			event, words, _ := strings.Cut(says, " ")
+			for srv, line := range map[*mxtest.Server][2]string{smart: {event, words}, w.srv: {"connect", "drop"}} {
+				times := 0
+				if srv == smart {
+					times = 1 // the second transaction has a sender
+				}
+				if err := srv.Script(line[0], line[1], times); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n := task(t, letter, "b@b.test")
+			n.Message.From, n.Message.Notice = relay.Path{}, true
+			r := w.deliver(n)
+			if all := smart.Messages(); !r.Replies[0].Positive() || len(all) != 1 || strings.Trim(all[0].From, "<>") != "a@example.org" {
+				t.Errorf("%+v, %d messages", r, len(all))
+			}
+		})
+	}
+}
+
 // A notice whose last way has no connection free waits, though MX hosts refuse it
 // for good.
 func TestANoticeWaitsForABusyWay(t *testing.T) {

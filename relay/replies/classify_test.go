@@ -228,6 +228,23 @@ func TestWantsSender(t *testing.T) {
 		{relay.StageData, "550 empty envelope sender", true},
 		{relay.StageBody, "554 <> is not allowed here", true},
 		{relay.StageBody, "554 looks like spam", false},
+		{relay.StageRcpt, "550 you must specify a sender", true},
+		{relay.StageRcpt, "550 missing return-path", true},
+		{relay.StageRcpt, "550 sender is empty", true},
+		{relay.StageRcpt, "550 Empty MAIL FROM not allowed", true},
+		{relay.StageRcpt, "550 Sender required", true},
+		{relay.StageRcpt, "550 bounces are not accepted here", true},
+		{relay.StageRcpt, "550 mail from null not allowed", true},
+		{relay.StageRcpt, "550 Sender address cannot be empty", true},
+		{relay.StageRcpt, "550 empty from address", true},
+		{relay.StageRcpt, "550 Bounce messages rejected", true},
+		{relay.StageRcpt, "550 Empty envelope from", true},
+		{relay.StageRcpt, "550 no sender", true},
+		{relay.StageRcpt, "550 Null senders are not accepted", true},
+		{relay.StageBody, "554 missing From: header", false},
+		{relay.StageBody, "554 we take no mail from 192.0.2.1", false},
+		{relay.StageBody, "554 From header missing", false},
+		{relay.StageBody, "554 sender domain not found", false},
 	} {
 		code, text, _ := strings.Cut(c.reply, " ")
 		r := relay.Reply{Stage: c.stage, Text: text}

@@ -20,7 +20,11 @@ func Nowhere(r relay.Reply) bool {
 	return r.Permanent() && r.Stage == relay.StageRcpt && Classify(r) == BadAddress
 }
 
-var noSender = regexp.MustCompile(`(?i)<>|\b(blank|null|empty) (envelope )?(sender|(return|reverse)[ -]path)`)
+var noSender = regexp.MustCompile(`(?i)<>|\bmail from null` +
+	`|\b(blank|null|empty|missing|without an?) (envelope )?(sender|mail from|(return|reverse)[ -]?path)` +
+	`|\b(blank|null|empty) (envelope )?from|\b(no|(specify|provide|requires?|needs?|want) an?) (valid )?(envelope )?(sender|(return|reverse)[ -]?path)\b` +
+	`|\b(sender|(return|reverse)[ -]?path)( address)? (is |cannot be |can't be |must not be |may not be )?(blank|null|empty|missing|required|not (specified|given|set))` +
+	`|\bbounces?( messages?| mail)? (is |are )?(not |rejected|refused|prohibited)`)
 
 // WantsSender says whether a server refused mail without a sender for that, and
 // so will refuse the next. At MAIL there is little else to refuse, unless the
@@ -43,4 +47,17 @@ func WantsSender(r relay.Reply) bool {
 		return about || noSender.MatchString(r.Text)
 	}
 	return false
+}
+
+// MayWantSender says whether a refusal of mail without a sender may be for that: it
+// does not tell another reason. Mail with a sender is then worth a try.
+func MayWantSender(r relay.Reply) bool {
+	if !r.Permanent() || !InTransaction(r) {
+		return false
+	}
+	switch Classify(r) {
+	case Policy, SenderAuth, Other:
+		return true
+	}
+	return WantsSender(r)
 }
