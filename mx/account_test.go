@@ -33,6 +33,15 @@ func TestRepliesAboutTheAccountHoldTheRoute(t *testing.T) {
 		{"rcpt", "530 5.7.1 log in first", "set user"},
 		{"rcpt", "550 5.7.1 authentication required", "set user"},
 		{"dot", "550 5.4.6 Unusual sending activity detected. Please try after sometime.", "web site"},
+		{"dot", "550 Your account has been locked", "web site"},
+		{"mail", "550 5.7.1 account locked for user", "web site"},
+		{"rcpt", "550 You have exceeded your plan limit", "larger plan"},
+		{"dot", "554 Sending from this account is blocked", "web site"},
+		{"mail", "550 Account under review, sending is not possible", "web site"},
+		{"rcpt", "550 5.7.1 Account pending approval", "web site"},
+		{"mail", "550 Your IP is not whitelisted", "public address"},
+		{"mail", "550 Your trial has expired", "larger plan"},
+		{"rcpt", "550 5.7.1 Unconfigured Sending Domain <home.test>", "verification"},
 		{"dot", "530 5.7.57 Client not authenticated to send mail", "set user"},
 	} {
 		tr, srv, h := openHost(t, mxtest.Config{}, time.Hour)

@@ -200,6 +200,9 @@ func TestQuotedWordsHoldNoRoute(t *testing.T) {
 		{relay.StageRcpt, "Relaying denied; the remote host said: 550 5.7.708", ""},
 		{relay.StageBody, "content: subject 'outgoing mail from us' rejected", ""},
 		{relay.StageRcpt, "your account has been suspended", relay.CauseLogin},
+		{relay.StageRcpt, "account locked", ""}, // may be the recipient's
+		{relay.StageMail, "account locked", relay.CauseLogin},
+		{relay.StageBody, "The from address does not match a verified Sender Identity", relay.CauseSender},
 		{relay.StageRcpt, "Relaying denied", relay.CauseLogin},
 	} {
 		r := relay.Reply{Stage: c.stage, Code: 550, Text: c.text}
