@@ -331,18 +331,26 @@ func (a *attempt) needsUTF8(r *relay.Recipient) bool {
 // judgeUnfit settles the recipients whose message this server cannot take,
 // and returns the others. A verdict on the mail is final: another MX host of the same
 // domain that could take it would help only by chance, and the sender is told
-// at once.
+// at once. But for want of an extension it is so only where all that the host offers
+// was heard.
 func (a *attempt) judgeUnfit(c *connpool.Conn, rest []int) []int {
 	no := func(status relay.Status, format string, args ...any) relay.Reply {
 		return c.Named(relay.Failure(relay.StageMail, status, format, args...))
 	}
 	content, unfit := a.contentFor(c)
+	class := 5
+	if offersUnheard(c) {
+		class = 4
+		if unfit.Status.Class == 5 {
+			unfit.Status.Class = class
+		}
+	}
 	fit := rest[:0:0]
 	for _, pos := range rest {
 		var r relay.Reply
 		switch {
 		case a.needsUTF8(a.recipient(pos)) && !c.Ext.SMTPUTF8: // RFC 6531 §3.2
-			r = no(relay.Status{Class: 5, Subject: 6, Detail: 7}, "the address or header is not ASCII, and the server does not offer SMTPUTF8")
+			r = no(relay.Status{Class: class, Subject: 6, Detail: 7}, "the address or header is not ASCII, and the server does not offer SMTPUTF8")
 		case !unfit.IsZero():
 			r = unfit
 		case c.Ext.Size > 0 && content.Size() > c.Ext.Size: // RFC 1870 §6.1
@@ -355,4 +363,10 @@ func (a *attempt) judgeUnfit(c *connpool.Conn, rest []int) []int {
 		a.judge(pos, r)
 	}
 	return fit
+}
+
+// offersUnheard says whether a host may offer more another time: it has answered HELO
+// only, or in the clear where TLS failed, behind which the offers may be others.
+func offersUnheard(c *connpool.Conn) bool {
+	return c.Offers == nil || c.TLS == "" && c.NoTLS != ""
 }

@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"dawk/mx"
 	"dawk/mx/mxtest"
+	"dawk/mx/tlspolicy"
 	"dawk/relay"
 )
 
@@ -107,6 +109,34 @@ func TestUnfit(t *testing.T) {
 	res = w.deliver(task(t, letter, "伊@b.test"))
 	if m := w.srv.Messages(); !res.Replies[0].Positive() || len(m) != 1 || m[0].Recipients[0].Path != "伊@b.test" || !strings.Contains(m[0].MailParams, "SMTPUTF8") {
 		t.Errorf("%+v %+v", res.Replies, m)
+	}
+}
+
+// TestUnfitForNow: a host that answered HELO only, or in the clear where TLS failed,
+// may offer what the mail needs another time. It waits.
+func TestUnfitForNow(t *testing.T) {
+	cfg, _ := certified(t, "mx.b.test")
+	cfg.Extensions = []string{"8BITMIME"}
+	for _, c := range []struct {
+		name, event, says string
+		level             tlspolicy.Level
+		status            string
+	}{
+		{"STARTTLS is refused", "starttls", "454 4.7.0 not now", tlspolicy.LevelOpportunistic, "4.6.7"},
+		{"the handshake fails", "tls", "reset", tlspolicy.LevelOpportunistic, "4.6.7"},
+		{"HELO only", "ehlo", "500 what?", tlspolicy.LevelOpportunistic, "4.6.7"},
+		{"within TLS", "", "", tlspolicy.LevelOpportunistic, "5.6.7"},
+		{"we want no TLS", "", "", tlspolicy.LevelOff, "5.6.7"},
+	} {
+		w := newWorld(t, cfg, func(m *mx.Config) { m.TLS = c.level })
+		if c.event != "" {
+			w.script(c.event, c.says, map[string]int{"ehlo": 1}[c.event]) // HELO is taken
+		}
+		tk := task(t, letter, "x@b.test")
+		tk.Message.UTF8Header = true
+		if r := w.deliver(tk).Replies[0]; r.Status.String() != c.status || r.Permanent() != (c.status[0] == '5') {
+			t.Errorf("%s: %+v", c.name, r)
+		}
 	}
 }
 
