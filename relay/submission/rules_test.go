@@ -12,17 +12,6 @@ import (
 	"dawk/relay/submission"
 )
 
-func path(t testing.TB, s string) relay.Path {
-	t.Helper()
-	p, err := relay.ParsePath(s)
-	check(t, err)
-	return p
-}
-
-func lines(l ...string) string { return strings.Join(l, "\r\n") + "\r\n" }
-
-func word(n int) string { return strings.Repeat("x", n) }
-
 // A refusal before the content is the answer to DATA or MAIL; one while it
 // comes is the answer to its end. The session goes on.
 func TestNoSpaceOverSMTP(t *testing.T) {
