@@ -92,16 +92,18 @@ func (s *survey) end(*part) error { return nil }
 
 func (s *survey) between([]byte) error { return nil }
 
-// decide gives every part with 8-bit octets its new encoding.
+// decide gives every part with 8-bit octets its new encoding. A part whose label
+// says that it is encoded already is passed on as it is: nobody knows how to read it,
+// and no encoding would help.
 func (s *survey) decide() error {
 	for _, p := range s.parts {
-		if p.high == 0 && !p.names {
+		anew := p.high > 0 && p.identity()
+		switch {
+		case !anew && !p.names:
 			continue
-		}
-		if p.high > 0 {
-			if why := p.fixed(); why != "" {
-				return refused("%s", why)
-			}
+		case anew && p.kind == sealed:
+			return p.refused()
+		case anew:
 			p.encode = "base64"
 			// Quoted-printable takes two more octets for each that it encodes,
 			// base64 37 % more in all: of text, the shorter one.
@@ -110,8 +112,8 @@ func (s *survey) decide() error {
 			}
 		}
 		for up := p.parent; up != nil; up = up.parent {
-			if why := up.fixed(); why != "" {
-				return refused("%s", why)
+			if up.kind == sealed {
+				return up.refused()
 			}
 			up.encode = "7bit"
 		}

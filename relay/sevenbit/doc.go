@@ -15,7 +15,8 @@
 //   - A text part becomes quoted-printable, or base64 where that is shorter;
 //     every other part base64. Parts without 8-bit octets stay as they are.
 //   - Multiparts and enclosed messages (message/rfc822) may not be encoded as
-//     a whole (RFC 2045 §6.4): their parts are.
+//     a whole (RFC 2045 §6.4): their parts are, whatever a multipart's label.
+//   - A part with 8-bit octets whose label says that it is encoded is passed on.
 //   - A signed or encrypted multipart (RFC 1847) is left alone: its signature
 //     covers the encoding.
 //   - Text outside of all parts, which nobody shows (RFC 2046 §5.1.1), has "?"

@@ -50,15 +50,8 @@ const (
 	sealed         // its content is covered by a signature, or must be what it is
 )
 
-// fixed says why a part cannot be encoded anew, or "".
-func (p *part) fixed() string {
-	if !p.identity() {
-		return fmt.Sprintf("a part is said to be %s, and is not", relay.Sanitize(p.encoding))
-	}
-	if p.kind == sealed {
-		return fmt.Sprintf("a part of type %s may not be changed", relay.Sanitize(p.media))
-	}
-	return ""
+func (p *part) refused() error {
+	return refused("a part of type %s may not be changed", relay.Sanitize(p.media))
 }
 
 func (p *part) count(b []byte) {
@@ -332,12 +325,14 @@ func (p *part) classify(typ string) {
 	case main == "message" && !strings.HasPrefix(sub, "global"): // RFC 6532 §3.7: those may be encoded
 		p.kind = sealed
 	}
-	// Encoded as a whole, which RFC 2045 §6.4 forbids and some do: there is
-	// nothing to see inside.
-	if p.kind == multipart && p.encoding == "quoted-printable" {
-		p.encoding = "8bit" // its parts say what they are
-	}
-	if (p.kind == multipart || p.kind == message) && !p.identity() {
+	// RFC 2045 §6.4 forbids to encode these as a whole. The label of a multipart is
+	// wrong, mostly: its parts say what they are. In a message that is encoded there
+	// is nothing to see.
+	switch {
+	case p.identity():
+	case p.kind == multipart:
+		p.encoding = "8bit"
+	case p.kind == message:
 		p.kind = leaf
 	}
 }

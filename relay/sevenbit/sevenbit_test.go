@@ -104,9 +104,26 @@ func TestMisspelt(t *testing.T) {
 			t.Errorf("%s: %v, %q", as, err, got)
 		}
 	}
-	in := head + "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: quoted-printable\n\n--b\n\nCafé society\n--b--\n"
-	if got, err := convert(t, sevenbit.Converter{}, crlf(in)); err != nil || !strings.Contains(got, "Caf=C3=A9") {
-		t.Errorf("a multipart: %v, %q", err, got)
+	for _, as := range []string{"quoted-printable", "base64", "BASE64;", "uuencode", "x-unknown"} {
+		in := head + "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: " + as + "\n\n--b\n\nCafé society\n--b--\n"
+		if got, err := convert(t, sevenbit.Converter{}, crlf(in)); err != nil || !strings.Contains(got, "Caf=C3=A9") || !strings.Contains(got, "boundary=b\r\nContent-Transfer-Encoding: 7bit\r\n") {
+			t.Errorf("a multipart labelled %s: %v, %q", as, err, got)
+		}
+	}
+}
+
+// TestMislabelled: 8-bit octets in a part that is said to be encoded are passed on, and
+// keep no other part from its encoding.
+func TestMislabelled(t *testing.T) {
+	for _, as := range []string{"base64", "BASE64;", "Quoted-Printable", "uuencode", "x-unknown"} {
+		in := crlf(head + "MIME-Version: 1.0\nContent-Transfer-Encoding: " + as + "\n\nCafé society\n")
+		if got, err := convert(t, sevenbit.Converter{}, in); err != nil || got != in {
+			t.Errorf("%s: %v, %q", as, err, got)
+		}
+		in = head + "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Transfer-Encoding: " + as + "\n\nCafé one\n--b\n\nCafé society\n--b--\n"
+		if got, err := convert(t, sevenbit.Converter{}, crlf(in)); err != nil || !strings.Contains(got, as+"\r\n\r\nCafé one\r\n") || !strings.Contains(got, "Caf=C3=A9 society") {
+			t.Errorf("in a part, %s: %v, %q", as, err, got)
+		}
 	}
 }
 
@@ -149,10 +166,6 @@ func TestRefused(t *testing.T) {
 		{"a file name in a signed part", mixed + "Content-Type: multipart/signed; boundary=s\n\n--s\nContent-Disposition: attachment; filename=Café\n\nx\n--s--\n--b--\n", "may not be changed"},
 		{"the header", "Subject: Café\n\nCafé\n", "header"},
 		{"the header of an enclosed message", mixed + "Content-Type: message/rfc822\n\nSubject: Café\n\nx\n--b--\n", "header"},
-		{"says base64", head + "Content-Transfer-Encoding: base64\n\nCafé\n", "said to be base64"},
-		{"says quoted-printable", head + "Content-Transfer-Encoding: Quoted-Printable\n\nCafé\n", "said to be quoted-printable"},
-		{"an encoding of its own", head + "Content-Transfer-Encoding: x-uuencode\n\nCafé\n", "x-uuencode"},
-		{"an encoded multipart", head + "Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: base64\n\n--b\n\nCafé\n--b--\n", "said to be base64"},
 		{"no boundary", head + "Content-Type: multipart/mixed\n\nCafé\n", "multipart/mixed may not be changed"},
 		{"partial", head + "Content-Type: message/partial; id=x; number=1\n\nCafé\n", "message/partial"},
 		{"delivery status", head + "Content-Type: message/delivery-status\n\nCafé\n", "message/delivery-status"},
