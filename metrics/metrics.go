@@ -47,6 +47,8 @@ type State struct {
 	Providers         map[string]Provider // that have something to do or were slowed lately, by ProviderLabel
 	IdentitiesHeld    int
 	CertificateExpiry time.Time // of the first of our listeners' certificates that ends; zero: there is none
+	ConfigLoaded      time.Time // since when the configuration is in force
+	ConfigStale       bool      // the file holds another
 	LogLinesLost      uint64    // lines that the reader of the log did not take in time
 	HistoryLost       uint64    // events that the history could not keep
 }

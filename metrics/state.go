@@ -46,6 +46,8 @@ var (
 	usersHeldDesc     = desc("dawk_identities_held", "Users, and clients without a login, on hold for what looked like spam, until an operator releases them.")
 	historyDesc       = desc("dawk_history_lost_total", "Events that the history could not keep: the disk was too slow or took nothing. Mail is not affected.")
 	logLostDesc       = desc("dawk_log_lines_lost_total", "Log lines that were dropped: the log's reader was too slow or had gone. Mail is not affected.")
+	configLoadedDesc  = desc("dawk_config_loaded_timestamp_seconds", "Since when the configuration that runs is in force: the start, or the last reload.")
+	configStaleDesc   = desc("dawk_config_stale", "1: the configuration file is not what runs: it has changed since it was read, was refused, or needs a restart. 0: it is.")
 	certificateDesc   = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
 )
 
@@ -109,6 +111,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	budgets(now.Budgets, gauge)
 	counter(historyDesc, now.HistoryLost)
 	counter(logLostDesc, now.LogLinesLost)
+	gauge(configLoadedDesc, timestamp(now.ConfigLoaded))
+	gauge(configStaleDesc, oneIf(now.ConfigStale))
 	gauge(certificateDesc, timestamp(now.CertificateExpiry))
 }
 

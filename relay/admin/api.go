@@ -59,7 +59,7 @@ type Config struct {
 	Dispatcher Dispatcher
 	History    *History // what is finished; nil: nothing is known of it
 
-	MaxAge time.Duration                           // lifetime of a message that has none of its own
+	MaxAge func() time.Duration                    // lifetime of a message that has none of its own; nil: 0
 	Route  func(*relay.Message, relay.Path) string // where a recipient would go now, as relay.Delivery.Destination
 
 	Troubles   func() []Trouble   // of files and certificates; cheap; nil: none is known
@@ -74,6 +74,7 @@ type Config struct {
 	Explain   func(ctx context.Context, from, to, identity string) (Explanation, error) // its error is about the question
 	Logins    func() []LoginStatus                                                      // routes with a login, by name; makes no request
 	TestLogin func(ctx context.Context, route string) (LoginTest, error)                // its error: there is no such route
+	Reload    func() ([]ConfigChange, error)                                            // its error: the file is refused, and nothing has changed
 	Budgets   func() []shaping.BudgetState                                              // what routes with a budget have used of it
 
 	Devices     *Devices                            // nil: there is no listener for devices

@@ -24,6 +24,9 @@ func NewHandler(c Config) http.Handler {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.MaxAge == nil {
+		c.MaxAge = func() time.Duration { return 0 }
+	}
 	h := &handler{Config: c}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/queue", h.list)
@@ -48,6 +51,7 @@ func NewHandler(c Config) http.Handler {
 		{"GET /v1/explain", h.Explain != nil, h.explanation},
 		{"GET /v1/oauth", h.Logins != nil, h.logins},
 		{"POST /v1/oauth/test", h.TestLogin != nil, h.testLogin},
+		{"POST /v1/reload", h.Reload != nil, h.reload},
 		{"GET /v1/budgets", h.Budgets != nil, h.budgets},
 		{"POST /v1/holds/release", h.ReleaseUser != nil, h.releaseUser},
 	} {

@@ -211,7 +211,7 @@ func (h *handler) routeOf(m *relay.Message, d *relay.Delivery) string {
 // expires is when d's time is up. Time on hold does not count; nor does the
 // time before its release (RFC 4865).
 func (h *handler) expires(m *relay.Message, d *relay.Delivery) time.Time {
-	life := m.Lifetime(h.MaxAge)
+	life := m.Lifetime(h.MaxAge())
 	if life == 0 {
 		return time.Time{}
 	}

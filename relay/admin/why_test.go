@@ -37,7 +37,7 @@ func TestWhyExplainsWhatWaits(t *testing.T) {
 		{Recipient: 0, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody, MTA: "mx.one.test", Addr: "192.0.2.1"}},
 		{Recipient: 3, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody, MTA: "old.one.test", Addr: "192.0.2.2"}},
 		{Recipient: 1, Action: relay.ActionDelayed, Reply: greylisted}}}}}
-	c := admin.Config{Queue: s, Dispatcher: s, MaxAge: 5 * 24 * time.Hour, History: admin.NewHistory(0, nil),
+	c := admin.Config{Queue: s, Dispatcher: s, MaxAge: func() time.Duration { return 5 * 24 * time.Hour }, History: admin.NewHistory(0, nil),
 		Route: func(_ *relay.Message, p relay.Path) string {
 			if p.Domain() == "two.test" {
 				return "route:office"
@@ -50,7 +50,7 @@ func TestWhyExplainsWhatWaits(t *testing.T) {
 	}
 	one, two := y.Waiting[0], y.Waiting[1]
 	if one.Route != "mx" || one.State != relay.StateDeferred || !one.Next.Equal(d.Due) || one.Rule != d.Rule || len(one.Attempts) != 1 ||
-		one.Open[0].Last.Text != greylisted.Text || !one.Expires.Equal(i.Message.Arrival.Add(c.MaxAge)) {
+		one.Open[0].Last.Text != greylisted.Text || !one.Expires.Equal(i.Message.Arrival.Add(c.MaxAge())) {
 		t.Errorf("%+v", one)
 	}
 	if len(one.Advice) != 1 || !strings.Contains(one.Advice[0], "greylists") {

@@ -180,7 +180,7 @@ func (d *Dispatcher) do(w work, o *order) error {
 		d.release(w, w.was)
 		return relay.ErrNotFound
 	}
-	dec, changed := d.settler.act(time.Now().Round(0), claim, recipients, verb)
+	dec, changed := d.rules.Load().settler.act(time.Now().Round(0), claim, recipients, verb)
 	if !changed {
 		d.release(w, w.was)
 		return nil

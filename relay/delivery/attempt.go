@@ -50,10 +50,10 @@ func (d *Dispatcher) attempt(w work) {
 	d.land(w, findingOf(claim.Message, a.result))
 	now := time.Now().Round(0)
 	if len(a.recipients) == 0 {
-		d.settle(w, claim, d.settler.part(now, claim, a.split))
+		d.settle(w, claim, d.rules.Load().settler.part(now, claim, a.split))
 		return
 	}
-	d.settle(w, claim, d.settler.settle(now, claim, a))
+	d.settle(w, claim, d.rules.Load().settler.settle(now, claim, a))
 }
 
 // try makes the attempt proper: the recipients whose destination is still that
@@ -149,12 +149,12 @@ func nothingDecided(r relay.Result) bool {
 
 // conclude has a decision committed, with its notices, and tells observers.
 func (d *Dispatcher) conclude(c *relay.Claim, dec decision, commit func(relay.Settlement) error) error {
-	told := d.notices.Tell(dec.now, c, dec.cause, &dec.settlement)
+	told := d.rules.Load().notices.Tell(dec.now, c, dec.cause, &dec.settlement)
 	if err := commit(dec.settlement); err != nil {
 		return err
 	}
 	if rows := dec.settlement.Rows; len(rows) > 0 {
-		d.notices.Kept(dec.now, rows...)
+		d.rules.Load().notices.Kept(dec.now, rows...)
 		d.wake()
 	}
 	for _, e := range slices.Concat(dec.events, told) {
@@ -190,8 +190,8 @@ func (d *Dispatcher) stateAfter(w work, c *relay.Claim, dec decision) schedule.S
 		f = w.was
 		f.Notice = 0
 	}
-	if !dec.noted && d.cfg.DelayNotice > 0 {
-		f.Notice = d.clockAt(d.settler.noticeAt(c.Message))
+	if !dec.noted && d.rules.Load().settler.delayNotice > 0 {
+		f.Notice = d.clockAt(d.rules.Load().settler.noticeAt(c.Message))
 	}
 	return f
 }
@@ -242,12 +242,12 @@ func (d *Dispatcher) unread(w work, claim *relay.Claim, err error) {
 	}
 	claim.Content = nil // nothing of it is worth returning, and it need not be closed
 	now := time.Now().Round(0)
-	a := d.settler.unread(now, claim, err)
+	a := d.rules.Load().settler.unread(now, claim, err)
 	if a.lost {
 		d.counted(func(n *counters) { n.corrupt++ })
 	}
 	d.cfg.Log.Error("the content of a message cannot be read", "qid", w.id, "job", w.job, "lost", a.lost, "error", err)
-	d.settle(w, claim, d.settler.settle(now, claim, a))
+	d.settle(w, claim, d.rules.Load().settler.settle(now, claim, a))
 }
 
 // unclaimed puts away an entry whose Delivery could not be read.

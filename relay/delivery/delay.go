@@ -36,7 +36,7 @@ func (d *Dispatcher) tellDelay(works []work) {
 	now := time.Now().Round(0)
 	var due []lateWork
 	for _, l := range all {
-		if l.dec = d.settler.noticed(now, l.claim); l.dec.settlement.ID.IsZero() {
+		if l.dec = d.rules.Load().settler.noticed(now, l.claim); l.dec.settlement.ID.IsZero() {
 			d.release(l.work, d.stateAfter(l.work, l.claim, l.dec))
 			continue
 		}
@@ -45,7 +45,7 @@ func (d *Dispatcher) tellDelay(works []work) {
 	if len(due) == 0 {
 		return
 	}
-	first := d.settler.tellDelay(now, due, content)
+	first := d.rules.Load().settler.tellDelay(now, due, content)
 	if !d.settle(first.work, first.claim, first.dec) {
 		for _, l := range due[1:] {
 			d.release(l.work, l.work.was)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dawk/relay"
@@ -39,8 +40,7 @@ type Dispatcher struct {
 	queue     Queue
 	transport Transport
 	observer  relay.Observer
-	settler   settler
-	notices   *notices.Notices
+	rules     atomic.Pointer[rules]
 
 	ready   chan struct{} // closed when the store is loaded
 	wakeup  chan struct{} // of the loop in Run; holds one
@@ -82,21 +82,44 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) *Dispatcher 
 	if observer == nil {
 		observer = relay.Observers{}
 	}
-	retry := schedule.Retry{Steps: cfg.Retry, Rand: cfg.Rand}
 	d := &Dispatcher{
 		cfg: cfg, queue: q, transport: t, observer: observer,
-		settler: settler{retry: retry, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice},
-		notices: notices.New(cfg.Notices),
-		ready:   make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
+		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
 		giveUp: make(chan struct{}), workers: make(chan work),
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[schedule.Ref][]chan handover), flying: make(map[schedule.Ref]*admission),
 	}
-	cfg.Schedule.Retry = retry
+	d.rules.Store(newRules(cfg, notices.New(cfg.Notices)))
+	cfg.Schedule.Retry = d.rules.Load().settler.retry
 	cfg.Schedule.Limits, cfg.Schedule.Clock = cfg.Limits, d.clock.at
 	d.sched = schedule.New(cfg.Schedule)
 	d.attempts, d.cancelAttempts = context.WithCancel(context.Background())
 	q.Watch(d.watch)
 	return d
+}
+
+// rules are what Reconfigure changes.
+type rules struct {
+	settler settler
+	notices *notices.Notices
+}
+
+func newRules(cfg Config, n *notices.Notices) *rules {
+	return &rules{settler{retry: schedule.Retry{Steps: cfg.Retry, Rand: cfg.Rand}, maxAge: cfg.MaxAge, delayNotice: cfg.DelayNotice}, n}
+}
+
+// Reconfigure puts the retry schedule, the lifetime, the notices and the number of
+// attempts of cfg in force, for whatever ends from now on; what waits keeps the
+// time of its next attempt. All else stays as New was given it.
+func (d *Dispatcher) Reconfigure(cfg Config) {
+	cfg = cfg.withDefaults()
+	next := newRules(cfg, d.rules.Load().notices.With(cfg.Notices))
+	next.settler.retry.Rand = d.cfg.Rand
+	d.rules.Store(next)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cfg.Schedule.Attempts = cfg.Schedule.Attempts
+	d.sched.Configure(cfg.Schedule.Attempts, next.settler.retry)
+	d.pump()
 }
 
 // Ready is closed when the whole store is loaded and attempts begin.
@@ -141,7 +164,7 @@ func (d *Dispatcher) tick() time.Duration {
 	if d.giveUpSlots(now) {
 		next = min(next, now+lookEvery.Microseconds())
 	}
-	if at := d.notices.Next(d.clock.wall); !at.IsZero() && !d.listing && d.loaded && !d.stopping {
+	if at := d.rules.Load().notices.Next(d.clock.wall); !at.IsZero() && !d.listing && d.loaded && !d.stopping {
 		if next = min(next, d.clock.at(at)); !at.After(d.clock.wall) {
 			d.listing = true
 			d.wg.Add(1)
@@ -252,7 +275,7 @@ func (d *Dispatcher) list() {
 		d.listing = false
 		d.wake()
 	}()
-	for l, err := range d.notices.Lists(time.Now().Round(0), d.queue.DigestRows()) {
+	for l, err := range d.rules.Load().notices.Lists(time.Now().Round(0), d.queue.DigestRows()) {
 		if err == nil {
 			err = d.commit(l.Settlement)
 		}

@@ -52,7 +52,7 @@ func (d *Dispatcher) LoadRows(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("load what senders are still to be told: %w", err)
 		}
-		d.notices.Kept(now, row)
+		d.rules.Load().notices.Kept(now, row)
 	}
 	return nil
 }
@@ -79,14 +79,14 @@ func (d *Dispatcher) stateOf(e relay.Entry) schedule.State {
 	if !asked {
 		limit := d.clock.wall
 		if e.Attempts > 0 {
-			limit = limit.Add(d.settler.retry.Longest())
+			limit = limit.Add(d.rules.Load().settler.retry.Longest())
 		}
 		if due.After(limit) {
 			due = limit
 		}
 	}
 	f := schedule.State{Due: d.clock.at(due), Attempts: e.Attempts, Held: e.Held}
-	if d.cfg.DelayNotice > 0 && !e.DelayNoticed {
+	if d.rules.Load().settler.delayNotice > 0 && !e.DelayNoticed {
 		begin := e.Arrival
 		switch {
 		case asked:
@@ -94,7 +94,7 @@ func (d *Dispatcher) stateOf(e relay.Entry) schedule.State {
 		case begin.After(d.clock.wall):
 			begin = d.clock.wall
 		}
-		f.Notice = d.clock.at(begin.Add(d.cfg.DelayNotice))
+		f.Notice = d.clock.at(begin.Add(d.rules.Load().settler.delayNotice))
 	}
 	return f
 }

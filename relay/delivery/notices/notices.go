@@ -50,10 +50,23 @@ type Notices struct {
 	summarize func(bounce.Config, bounce.Report) (bounce.Row, error)
 	digest    func(bounce.Config, bounce.DigestReport) (relay.Notice, error)
 
+	*counts
+}
+
+// counts is who was told how often.
+type counts struct {
 	mu        sync.Mutex
 	mailboxes map[relay.Path]mailbox
 	next      time.Time // not later than the first list that is due; zero: none is
 	sweep     int       // size of mailboxes at which it is looked through
+}
+
+// With makes Notices of another Config that go on with the counts of n.
+func (n *Notices) With(cfg Config) *Notices {
+	cfg.Item, cfg.NextID, cfg.Log = n.Item, n.NextID, n.Log
+	out := New(cfg)
+	out.counts = n.counts
+	return out
 }
 
 // New makes Notices.
@@ -62,7 +75,7 @@ func New(cfg Config) *Notices {
 		cfg.Span = time.Hour
 	}
 	return &Notices{Config: cfg, compose: bounce.Compose, summarize: bounce.Summarize, digest: bounce.Digest,
-		mailboxes: make(map[relay.Path]mailbox)}
+		counts: &counts{mailboxes: make(map[relay.Path]mailbox)}}
 }
 
 // Cause is what a settlement gives reason to tell.

@@ -66,6 +66,11 @@ func New(cfg Config) *Schedule {
 	return s
 }
 
+// Configure changes how many attempts there are at once, and the steps of retries.
+func (s *Schedule) Configure(attempts int, retry Retry) {
+	s.most, s.retry, s.shortest = attempts, retry, slices.Min(retry.Steps)
+}
+
 // State is what an entry that was taken is given back with.
 type State struct {
 	Due      int64

@@ -90,6 +90,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newProbeCommand(a),
 		newSendmailCommand(a),
 		newHealthCommand(a),
+		newReloadCommand(a),
 		newDevicesCommand(a),
 	)
 	return root

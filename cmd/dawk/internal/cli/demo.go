@@ -19,7 +19,7 @@ is delivered, one is deferred and tried again, one bounces. The exit status is 0
 only if all three happened.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := withSignals(cmd.Context(), slog.New(slog.DiscardHandler), func() {})
+			ctx, _, stop := withSignals(cmd.Context(), slog.New(slog.DiscardHandler), func() {})
 			defer stop()
 			return demo.Run(ctx, a.raw, keep)
 		},

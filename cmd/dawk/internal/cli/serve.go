@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,8 @@ func newServeCommand(a *app) *cobra.Command {
 		Short: "Run the relay",
 		Long: `Run the relay until SIGTERM or SIGINT.
 
-The first signal stops it gracefully: clients hear 421, messages in transfer
+SIGHUP reads the configuration again, as dawk reload does. The first of the
+others stops it gracefully: clients hear 421, messages in transfer
 are taken to their end, delivery attempts finish or are put back, and the
 queue is closed. A second signal ends it at once; nothing is lost either way.
 
@@ -44,7 +46,7 @@ func serve(ctx context.Context, a *app) error {
 	log := NewLogger(cfg.Log, lines)
 	go lines.run(log)
 	defer lines.close()
-	ctx, stop := withSignals(ctx, log, lines.close)
+	ctx, hangups, stop := withSignals(ctx, log, lines.close)
 	defer stop()
 	r, err := server.New(cfg, log, lines.Lost)
 	if err != nil {
@@ -54,14 +56,33 @@ func serve(ctx context.Context, a *app) error {
 		return errors.Join(err, r.Close())
 	}
 	announce(a, lines, r, cfg, log)
-	return r.Run(ctx)
+	var reloading sync.WaitGroup
+	reloading.Go(func() { reloadOn(ctx, hangups, r) })
+	err = r.Run(ctx)
+	stop()
+	reloading.Wait()
+	return err
+}
+
+// reloadOn reads the configuration again at each hangup, until ctx ends.
+func reloadOn(ctx context.Context, hangups <-chan struct{}, r *server.Server) {
+	for {
+		select {
+		case <-hangups:
+			_, _ = r.Reload() // it has logged what came of it
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // withSignals gives a context that ends with the first SIGTERM or SIGINT. The
 // second ends the process there and then: the queue is as safe as after a
-// power cut, which it is made for. Before that, flush lets the log say so.
-func withSignals(ctx context.Context, log *slog.Logger, flush func()) (context.Context, func()) {
+// power cut, which it is made for. Before that, flush lets the log say so. Each
+// SIGHUP is passed on, several that come at once as one.
+func withSignals(ctx context.Context, log *slog.Logger, flush func()) (_ context.Context, _ <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
+	hangups := make(chan struct{}, 1)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	done := make(chan struct{})
@@ -71,8 +92,11 @@ func withSignals(ctx context.Context, log *slog.Logger, flush func()) (context.C
 			case <-done:
 				return
 			case s := <-signals:
-				if s == syscall.SIGHUP { // administrators send it by habit, and so does a closed terminal
-					log.Info("hangup ignored: users, certificates and keys are read again by themselves, everything else with a restart")
+				if s == syscall.SIGHUP {
+					select {
+					case hangups <- struct{}{}:
+					default:
+					}
 					continue
 				}
 				if !first {
@@ -86,11 +110,11 @@ func withSignals(ctx context.Context, log *slog.Logger, flush func()) (context.C
 			}
 		}
 	}()
-	return ctx, func() {
+	return ctx, hangups, sync.OnceFunc(func() {
 		signal.Stop(signals)
 		close(done)
 		cancel()
-	}
+	})
 }
 
 // announce tells a person at a terminal what runs and what to try next; the

@@ -24,7 +24,7 @@ func (s *Server) adminHandler() http.Handler {
 		Queue:      s.queue,
 		Dispatcher: operated{s.dispatcher},
 		History:    s.recent,
-		MaxAge:     time.Duration(s.cfg.Queue.MaxAge),
+		MaxAge:     func() time.Duration { return time.Duration(s.running.config().Queue.MaxAge) },
 		Route:      s.transport.Destination,
 		HeldRoutes: s.heldRoutes,
 		Troubles:   s.troubles,
@@ -44,6 +44,7 @@ func (s *Server) adminHandler() http.Handler {
 			return check.TestLogin(ctx, s.transport, s.logins, route)
 		},
 		Budgets:     s.transport.Budgets,
+		Reload:      s.Reload,
 		Holds:       s.userHolds,
 		ReleaseUser: s.releaseUser,
 		Log:         s.log,
@@ -114,7 +115,7 @@ func (s *Server) explain(ctx context.Context, from, to, who string) (admin.Expla
 	if err != nil {
 		return admin.Explanation{}, err
 	}
-	e := explain.Explainer{Config: s.cfg, Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
+	e := explain.Explainer{Config: s.running.config(), Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
 		Live: true, Toward: s.dispatcher.Toward}
 	return e.Explain(ctx, q)
 }

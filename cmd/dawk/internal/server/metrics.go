@@ -35,6 +35,7 @@ func newMetrics(cfg *config.Config) *metrics.Set {
 func (s *Server) state() metrics.State {
 	now := metrics.State{Queue: s.queueMetrics(), Delivery: s.deliveryMetrics(), Accepting: s.readiness() == nil, Clients: s.smtp.Connections(),
 		RoutesHeld: s.routesHeld(), Budgets: s.budgetMetrics(), Providers: s.providerMetrics(), IdentitiesHeld: len(s.ledger.Holds())}
+	now.ConfigLoaded, now.ConfigStale = s.running.state()
 	if s.certs != nil {
 		now.CertificateExpiry = s.certs.NotAfter()
 	}

@@ -59,6 +59,7 @@ type Server struct {
 	log   *slog.Logger
 	began time.Time
 
+	running   running
 	lostLines func() uint64 // that the log could not take; nil: nobody counts
 
 	inherited  *inherited // sockets of systemd
@@ -99,6 +100,7 @@ type Server struct {
 // event, after the log and the metrics.
 func New(cfg *config.Config, log *slog.Logger, lostLines func() uint64, observers ...relay.Observer) (*Server, error) {
 	s := &Server{cfg: cfg, log: log, lostLines: lostLines, began: time.Now(), distrusted: make(chan error, 1)}
+	s.running.cfg, s.running.loaded = cfg, s.began
 	if !strings.Contains(cfg.Hostname, ".") {
 		log.Warn("hostname is not a full name, and receivers refuse mail from such a host: set it to this machine's full name in DNS", "hostname", cfg.Hostname)
 	}
@@ -261,7 +263,12 @@ func (s *Server) openTransport(w way) (err error) {
 }
 
 func (s *Server) openDispatcher() {
-	cfg := s.cfg.DeliveryConfig(s.log)
+	s.dispatcher = delivery.New(s.deliveryConfig(s.cfg), s.queue, s.transport, s.observer)
+}
+
+// deliveryConfig is what c says about deliveries.
+func (s *Server) deliveryConfig(c *config.Config) delivery.Config {
+	cfg := c.DeliveryConfig(s.log)
 	cfg.Grace = drainAttempts
 	cfg.Limits = delivery.Limits{Reserve: s.transport.Reserve, Provider: s.transport.Provider,
 		Allowance: func(provider string) delivery.Allowance {
@@ -273,7 +280,7 @@ func (s *Server) openDispatcher() {
 	}
 	cfg.Notices.Sign, cfg.Notices.Bounce.SevenBit = s.signer.Sign, s.converter.Can
 	cfg.Notices.Room = s.queue.Room
-	s.dispatcher = delivery.New(cfg, s.queue, s.transport, s.observer)
+	return cfg
 }
 
 // openSMTP makes the rules of acceptance and the SMTP server.
