@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"dawk/mx/letterhead"
+	"dawk/mx/match"
 	"dawk/relay"
 	"dawk/relay/replies"
 )
@@ -62,7 +63,7 @@ func (c *compiled) maySend(p relay.Path) bool {
 	if p.IsNull() || p.Domain() == c.mailbox.Domain() && strings.EqualFold(p.Local(), c.mailbox.Local()) {
 		return true
 	}
-	return len(c.sendAs) > 0 && matchAny(c.sendAs, p, p.Domain())
+	return len(c.sendAs) > 0 && match.Any(c.sendAs, p, p.Domain())
 }
 
 // ours says whether we wrote m ourselves, and nobody waits for an answer to it.
