@@ -1,6 +1,7 @@
 package main
 
 import (
+	"dawk/.ci/interop/lab"
 	_ "embed"
 	"encoding/json"
 	"regexp"
@@ -12,26 +13,26 @@ import (
 
 // bounceCases: what cannot be delivered comes back as a notice that other
 // programs read.
-func bounceCases() []testCase {
-	return []testCase{
-		{"refused by Postfix with 550", refusedByPostfix},
-		{"refused for one of two recipients", refusedForOne},
-		{"domain with a null MX", func(t *T, w *world) {
+func bounceCases() []lab.TestCase {
+	return []lab.TestCase{
+		{Name: "refused by Postfix with 550", Run: refusedByPostfix},
+		{Name: "refused for one of two recipients", Run: refusedForOne},
+		{Name: "domain with a null MX", Run: func(t *lab.T, w *lab.World) {
 			r := bounced(t, w, "anyone@nullmx.test", nil)
 			r.check(t, "failed", "5.1.10", "")
 		}},
-		{"domain that does not exist", func(t *T, w *world) {
+		{Name: "domain that does not exist", Run: func(t *lab.T, w *lab.World) {
 			r := bounced(t, w, "anyone@nowhere.test", nil)
 			r.check(t, "failed", "5.1.2", "")
 		}},
-		{"SMTPUTF8 address, host without SMTPUTF8", func(t *T, w *world) {
+		{Name: "SMTPUTF8 address, host without SMTPUTF8", Run: func(t *lab.T, w *lab.World) {
 			r := bounced(t, w, "用户@sink.test", []string{"SMTPUTF8"})
 			r.check(t, "failed", "5.6.7", "")
 		}},
-		{"NOTIFY=NEVER", neverNotified},
-		{"null reverse-path", nullReversePath},
-		{"DSN parameters reach Postfix", dsnParameters},
-		{"450 first, retried", retriedAfter450},
+		{Name: "NOTIFY=NEVER", Run: neverNotified},
+		{Name: "null reverse-path", Run: nullReversePath},
+		{Name: "DSN parameters reach Postfix", Run: dsnParameters},
+		{Name: "450 first, retried", Run: retriedAfter450},
 	}
 }
 
@@ -45,7 +46,7 @@ type report struct {
 	Recipients              []map[string]string // fields of each per-recipient block
 	Text, Returned          string
 	Defects                 []string
-	raw                     arrival
+	raw                     lab.Arrival
 }
 
 //go:embed report.py
@@ -53,43 +54,36 @@ var pythonReport string
 
 // notice waits for the one notice with marker and has Python's email package
 // take it apart.
-func notice(t *T, w *world, marker string) report {
-	got := w.arrived(t, w.postfix, marker, 1)[0]
-	if got.from != "<>" {
-		t.Errorf("the notice's reverse-path is %s, want <>", got.from)
+func notice(t *lab.T, w *lab.World, marker string) report {
+	got := w.Arrived(t, w.Postfix, marker, 1)[0]
+	if got.From != "<>" {
+		t.Errorf("the notice's reverse-path is %s, want <>", got.From)
 	}
-	out, err := runTool(w.ctx, time.Minute, got.content, nil, "python3", "-c", pythonReport)
+	out, err := lab.RunTool(w.Ctx, time.Minute, got.Content, nil, "python3", "-c", pythonReport)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	r := report{raw: got}
-	t.must("report.py", json.Unmarshal([]byte(out), &r))
+	t.Must("report.py", json.Unmarshal([]byte(out), &r))
 	return r
 }
 
 // submit hands the house a message by hand, with parameters on MAIL and RCPT.
-func submit(t *T, w *world, from, mailParams string, rcpts []string, rcptParams, message string) {
-	d, err := dialPlain(w.house.addr(trusted))
-	t.must("connect", err)
-	defer d.close()
-	script := greeted + "> MAIL FROM:<" + from + ">" + space(mailParams) + "\n< 250\n"
+func submit(t *lab.T, w *lab.World, from, mailParams string, rcpts []string, rcptParams, message string) {
+	d, err := lab.DialPlain(w.House.Addr(lab.Trusted))
+	t.Must("connect", err)
+	defer d.Close()
+	script := lab.Greeted + "> MAIL FROM:<" + from + ">" + lab.Space(mailParams) + "\n< 250\n"
 	for _, r := range rcpts {
-		script += "> RCPT TO:<" + r + ">" + space(rcptParams) + "\n< 250\n"
+		script += "> RCPT TO:<" + r + ">" + lab.Space(rcptParams) + "\n< 250\n"
 	}
 	script += "> DATA\n< 354\nraw " + strings.ReplaceAll(message, "\r\n", `\r\n`) + `.\r\n` + "\n< 250 2.0.0 queued as\n> QUIT\n< 221"
-	t.must("dialogue", d.play(script))
+	t.Must("dialogue", d.Play(script))
 }
 
-func space(s string) string {
-	if s == "" {
-		return ""
-	}
-	return " " + s
-}
-
-func bounced(t *T, w *world, to string, mail []string) report {
+func bounced(t *lab.T, w *lab.World, to string, mail []string) report {
 	marker := newMarker()
-	submit(t, w, userName, strings.Join(mail, " "), []string{to}, "", string(simpleMessage(marker)))
+	submit(t, w, lab.UserName, strings.Join(mail, " "), []string{to}, "", string(lab.SimpleMessage(marker)))
 	r := notice(t, w, marker)
 	if len(r.Recipients) != 1 || !strings.HasSuffix(unescape(r.Recipients[0]["final-recipient"]), "; "+to) {
 		t.Errorf("the notice is about %v, want %s", r.Recipients, to)
@@ -109,7 +103,7 @@ func unescape(s string) string {
 }
 
 // check reads a notice as RFC 3464 and RFC 3834 want it.
-func (r report) check(t *T, action, status, remote string) {
+func (r report) check(t *lab.T, action, status, remote string) {
 	equal := func(what, got, want string) {
 		if got != want {
 			t.Errorf("%s is %q, want %q", what, got, want)
@@ -117,8 +111,8 @@ func (r report) check(t *T, action, status, remote string) {
 	}
 	equal("Content-Type", r.ContentType, "multipart/report")
 	equal("report-type", r.ReportType, "delivery-status")
-	equal("To", r.To, userName)
-	equal("Reporting-MTA", r.Message["reporting-mta"], "dns; "+hostname)
+	equal("To", r.To, lab.UserName)
+	equal("Reporting-MTA", r.Message["reporting-mta"], "dns; "+lab.Hostname)
 	if !strings.HasPrefix(r.AutoSubmitted, "auto-") {
 		t.Errorf("Auto-Submitted is %q (RFC 3834)", r.AutoSubmitted)
 	}
@@ -129,7 +123,7 @@ func (r report) check(t *T, action, status, remote string) {
 		t.Errorf("Python's email package finds defects: %v", r.Defects)
 	}
 	if len(r.Recipients) == 0 {
-		t.Fatalf("no per-recipient block in %q", r.raw.content)
+		t.Fatalf("no per-recipient block in %q", r.raw.Content)
 	}
 	f := r.Recipients[0]
 	equal("Action", f["action"], action)
@@ -138,12 +132,12 @@ func (r report) check(t *T, action, status, remote string) {
 		t.Errorf("Diagnostic-Code is %q, want %q", f["diagnostic-code"], remote)
 	}
 	if !strings.Contains(r.Returned, "Subject: interop") {
-		t.Errorf("the original is not returned: %q", clip(r.Returned))
+		t.Errorf("the original is not returned: %q", lab.Clip(r.Returned))
 	}
 }
 
-func refusedByPostfix(t *T, w *world) {
-	r := bounced(t, w, "reject-me@"+postDomain, nil)
+func refusedByPostfix(t *lab.T, w *lab.World) {
+	r := bounced(t, w, "reject-me@"+lab.PostDomain, nil)
 	r.check(t, "failed", "5.1.1", "smtp; 550 5.1.1")
 	if !strings.Contains(strings.Join(strings.Fields(r.Text), " "), "No such user here") {
 		t.Errorf("the text for people does not quote Postfix: %q", r.Text)
@@ -152,14 +146,14 @@ func refusedByPostfix(t *T, w *world) {
 
 // refusedForOne: the other recipient gets the mail, once, and the notice names
 // only the one that failed.
-func refusedForOne(t *T, w *world) {
+func refusedForOne(t *lab.T, w *lab.World) {
 	marker := newMarker()
-	submit(t, w, userName, "", []string{"good@" + postDomain, "reject-two@" + postDomain}, "", string(simpleMessage(marker)))
+	submit(t, w, lab.UserName, "", []string{"good@" + lab.PostDomain, "reject-two@" + lab.PostDomain}, "", string(lab.SimpleMessage(marker)))
 	var notices, mails int
-	for _, a := range w.arrived(t, w.postfix, marker, 2) {
-		if a.from == "<>" {
+	for _, a := range w.Arrived(t, w.Postfix, marker, 2) {
+		if a.From == "<>" {
 			notices++
-			if strings.Contains(string(a.content), "good@"+postDomain) {
+			if strings.Contains(string(a.Content), "good@"+lab.PostDomain) {
 				t.Errorf("the notice names the recipient that got the mail")
 			}
 		} else {
@@ -171,41 +165,41 @@ func refusedForOne(t *T, w *world) {
 	}
 }
 
-func neverNotified(t *T, w *world) {
+func neverNotified(t *lab.T, w *lab.World) {
 	marker := newMarker()
-	submit(t, w, userName, "", []string{"reject-never@" + postDomain}, "NOTIFY=NEVER", string(simpleMessage(marker)))
-	w.emptyQueue(t, w.house)
-	bounced(t, w, "reject-later@"+postDomain, nil).check(t, "failed", "5.1.1", "")
-	if found, err := w.postfix.arrivals(contains(marker)); err != nil || len(found) > 0 {
+	submit(t, w, lab.UserName, "", []string{"reject-never@" + lab.PostDomain}, "NOTIFY=NEVER", string(lab.SimpleMessage(marker)))
+	w.EmptyQueue(t, w.House)
+	bounced(t, w, "reject-later@"+lab.PostDomain, nil).check(t, "failed", "5.1.1", "")
+	if found, err := w.Postfix.Arrivals(lab.Contains(marker)); err != nil || len(found) > 0 {
 		t.Errorf("%d notices in spite of NOTIFY=NEVER (%v)", len(found), err)
 	}
 }
 
 // nullReversePath: a bounce that bounces goes to postmaster, if at all, and
 // never back.
-func nullReversePath(t *T, w *world) {
+func nullReversePath(t *lab.T, w *lab.World) {
 	marker := newMarker()
-	submit(t, w, "", "", []string{"reject-null@" + postDomain}, "", string(simpleMessage(marker)))
-	got := w.arrived(t, w.postfix, marker, 1)[0]
-	if len(got.rcpt) != 1 || got.rcpt[0] != "postmaster@"+senderDomain || got.from != "<>" {
-		t.Errorf("the double bounce went from %s to %v", got.from, got.rcpt)
+	submit(t, w, "", "", []string{"reject-null@" + lab.PostDomain}, "", string(lab.SimpleMessage(marker)))
+	got := w.Arrived(t, w.Postfix, marker, 1)[0]
+	if len(got.Rcpt) != 1 || got.Rcpt[0] != "postmaster@"+lab.SenderDomain || got.From != "<>" {
+		t.Errorf("the double bounce went from %s to %v", got.From, got.Rcpt)
 	}
 }
 
 // dsnParameters: Postfix, asked for NOTIFY=SUCCESS, sends a notice of its own
 // that quotes ENVID and ORCPT: so it was given them. dawk sends none, since
 // Postfix took the duty over (RFC 3461 §5.2.2).
-func dsnParameters(t *T, w *world) {
+func dsnParameters(t *lab.T, w *lab.World) {
 	marker := newMarker()
-	submit(t, w, userName, "RET=HDRS ENVID="+marker+"+2B1", []string{"success@" + postDomain},
-		"NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;first+2Bname@sink.test", string(simpleMessage(marker)))
-	w.arrived(t, w.postfix, marker, 2) // the mail and the notice
-	found, err := w.postfix.arrivals(contains("Original-Envelope-Id: " + marker + "+1"))
+	submit(t, w, lab.UserName, "RET=HDRS ENVID="+marker+"+2B1", []string{"success@" + lab.PostDomain},
+		"NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;first+2Bname@sink.test", string(lab.SimpleMessage(marker)))
+	w.Arrived(t, w.Postfix, marker, 2) // the mail and the notice
+	found, err := w.Postfix.Arrivals(lab.Contains("Original-Envelope-Id: " + marker + "+1"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%d notices name the envelope ID (%v)", len(found), err)
 	}
 	for _, want := range []string{"Reporting-MTA: dns; postfix.test", "Original-Recipient: rfc822;first+name@sink.test", "Action: delivered"} {
-		if !strings.Contains(string(found[0].content), want) {
+		if !strings.Contains(string(found[0].Content), want) {
 			t.Errorf("Postfix's notice does not say %q", want)
 		}
 	}
@@ -213,16 +207,16 @@ func dsnParameters(t *T, w *world) {
 
 // retriedAfter450: the recipient's mailbox is busy until Postfix's table
 // changes; then the mail arrives without a notice.
-func retriedAfter450(t *T, w *world) {
+func retriedAfter450(t *lab.T, w *lab.World) {
 	marker := newMarker()
-	to := "defer-" + marker + "@" + postDomain
-	submit(t, w, userName, "", []string{to}, "", string(simpleMessage(marker)))
-	if !eventually(w.ctx, patience, func() bool {
-		return strings.Count(w.postfix.log(), "450 4.2.1 <"+to) >= 2
+	to := "defer-" + marker + "@" + lab.PostDomain
+	submit(t, w, lab.UserName, "", []string{to}, "", string(lab.SimpleMessage(marker)))
+	if !lab.Eventually(w.Ctx, lab.Patience, func() bool {
+		return strings.Count(w.Postfix.Log(), "450 4.2.1 <"+to) >= 2
 	}) {
-		t.Fatalf("Postfix was not tried twice:\n%s", w.house.proc.out.tail(6))
+		t.Fatalf("Postfix was not tried twice:\n%s", w.House.Proc.Out.Tail(6))
 	}
-	t.must("Postfix", w.postfix.allow(w.ctx, to))
-	w.arrived(t, w.postfix, marker, 1)
-	w.emptyQueue(t, w.house)
+	t.Must("Postfix", w.Postfix.Allow(w.Ctx, to))
+	w.Arrived(t, w.Postfix, marker, 1)
+	w.EmptyQueue(t, w.House)
 }

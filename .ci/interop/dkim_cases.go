@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"dawk/.ci/interop/lab"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,32 +12,32 @@ import (
 
 // dkimCases: verifiers that other people wrote find our signatures good, as
 // mail lies in a mailbox behind Postfix.
-func dkimCases() []testCase {
-	var cases []testCase
+func dkimCases() []lab.TestCase {
+	var cases []lab.TestCase
 	for _, c := range contents() {
-		cases = append(cases, testCase{c.name, func(t *T, w *world) {
-			l := w.laboratory(t)
+		cases = append(cases, lab.TestCase{Name: c.name, Run: func(t *lab.T, w *lab.World) {
+			l := w.Laboratory(t)
 			marker := newMarker()
 			params := ""
 			if strings.Contains(c.name, "8-bit") {
 				params = "BODY=8BITMIME"
 			}
-			l.hand(t, params, []string{"signed@" + postDomain}, strings.ReplaceAll(c.text, "MARK", marker))
-			verified(t, w, l, w.arrived(t, w.postfix, marker, 1)[0], "r1", "e1")
+			l.Hand(t, params, []string{"signed@" + lab.PostDomain}, strings.ReplaceAll(c.text, "MARK", marker))
+			verified(t, w, l, w.Arrived(t, w.Postfix, marker, 1)[0], "r1", "e1")
 		}})
 	}
 	return append(cases,
-		testCase{"a bounce", func(t *T, w *world) {
-			l := w.laboratory(t)
+		lab.TestCase{Name: "a bounce", Run: func(t *lab.T, w *lab.World) {
+			l := w.Laboratory(t)
 			marker := newMarker()
-			l.hand(t, "", []string{"reject-signed@" + postDomain}, string(simpleMessage(marker)))
-			got := w.arrived(t, w.postfix, marker, 1)[0]
-			if got.from != "<>" {
-				t.Errorf("it is no notice: from %s", got.from)
+			l.Hand(t, "", []string{"reject-signed@" + lab.PostDomain}, string(lab.SimpleMessage(marker)))
+			got := w.Arrived(t, w.Postfix, marker, 1)[0]
+			if got.From != "<>" {
+				t.Errorf("it is no notice: from %s", got.From)
 			}
 			verified(t, w, l, got, "r2")
 		}},
-		testCase{"the records are those of the keys", testKeys},
+		lab.TestCase{Name: "the records are those of the keys", Run: testKeys},
 	)
 }
 
@@ -57,16 +58,16 @@ for i in range(n):
 
 // verified has dkimpy and OpenDKIM look at a message whose signatures should be
 // of these selectors, all good; and at one that was changed, where none may be.
-func verified(t *T, w *world, l *laboratory, got arrival, selectors ...string) {
-	message := bytes.ReplaceAll(got.content, []byte("\n"), []byte("\r\n"))
-	keys := filepath.Join(w.dir, "dkim.keys")
+func verified(t *lab.T, w *lab.World, l *lab.Laboratory, got lab.Arrival, selectors ...string) {
+	message := bytes.ReplaceAll(got.Content, []byte("\n"), []byte("\r\n"))
+	keys := filepath.Join(w.Dir, "dkim.keys")
 	var b strings.Builder
-	for name, record := range l.records {
+	for name, record := range l.Records {
 		fmt.Fprintf(&b, "%s %s\n", name, record)
 	}
-	t.must("keys", os.WriteFile(keys, []byte(b.String()), 0o644))
+	t.Must("keys", os.WriteFile(keys, []byte(b.String()), 0o644))
 	python := func(m []byte) string {
-		out, err := runTool(w.ctx, time.Minute, m, nil, "/usr/bin/python3", "-c", dkimpy, keys)
+		out, err := lab.RunTool(w.Ctx, time.Minute, m, nil, "/usr/bin/python3", "-c", dkimpy, keys)
 		if err != nil {
 			t.Fatalf("dkimpy: %v\n%s", err, out)
 		}
@@ -95,39 +96,39 @@ func verified(t *T, w *world, l *laboratory, got arrival, selectors ...string) {
 	t.Notef("%s", strings.Join(selectors, ", "))
 }
 
-func openDKIM(w *world, keys string, message []byte) (string, error) {
-	conf, file := filepath.Join(w.dir, "opendkim.conf"), filepath.Join(w.dir, "opendkim.eml")
+func openDKIM(w *lab.World, keys string, message []byte) (string, error) {
+	conf, file := filepath.Join(w.Dir, "opendkim.conf"), filepath.Join(w.Dir, "opendkim.eml")
 	for name, text := range map[string][]byte{conf: []byte("Mode v\nSyslog no\nTestPublicKeys " + keys + "\n"), file: message} {
 		if err := os.WriteFile(name, text, 0o644); err != nil {
 			return "", err
 		}
 	}
-	return runTool(w.ctx, time.Minute, nil, nil, "/usr/sbin/opendkim", "-x", conf, "-vv", "-t", file)
+	return lab.RunTool(w.Ctx, time.Minute, nil, nil, "/usr/sbin/opendkim", "-x", conf, "-vv", "-t", file)
 }
 
 // testKeys: a key and a record that opendkim-genkey made are a pair to us, and
 // its record does not fit our key.
-func testKeys(t *T, w *world) {
-	needs(t, "opendkim-genkey")
-	dir := filepath.Join(w.dir, "genkey")
-	t.must("mkdir", os.MkdirAll(dir, 0o755))
-	out, err := runTool(w.ctx, time.Minute, nil, nil, "opendkim-genkey", "-a", "-b", "2048", "-d", senderDomain, "-s", "theirs", "-D", dir)
+func testKeys(t *lab.T, w *lab.World) {
+	lab.Needs(t, "opendkim-genkey")
+	dir := filepath.Join(w.Dir, "genkey")
+	t.Must("mkdir", os.MkdirAll(dir, 0o755))
+	out, err := lab.RunTool(w.Ctx, time.Minute, nil, nil, "opendkim-genkey", "-a", "-b", "2048", "-d", lab.SenderDomain, "-s", "theirs", "-D", dir)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	record, err := os.ReadFile(filepath.Join(dir, "theirs.txt"))
-	t.must("read", err)
-	t.must("DNS", w.dns.Add(string(record)))
+	t.Must("read", err)
+	t.Must("DNS", w.Dns.Add(string(record)))
 	conf := filepath.Join(dir, "dawk.toml")
 	text := fmt.Sprintf("hostname = %q\ndata_dir = \"data\"\n[dns]\nservers = [%q]\n[[dkim]]\ndomain = %q\nselector = \"theirs\"\nkey = \"theirs.private\"\n",
-		hostname, w.dns.Addr(), senderDomain)
+		lab.Hostname, w.Dns.Addr(), lab.SenderDomain)
 	for _, c := range []struct{ key, want string }{
-		{"theirs.private", "✔ dkim           theirs._domainkey." + senderDomain + " publishes the key"},
-		{filepath.Join(w.laboratory(t).relay.dir, "dkim", senderDomain+".r1.pem"), "theirs._domainkey." + senderDomain + ": the record holds another key"},
+		{"theirs.private", "✔ dkim           theirs._domainkey." + lab.SenderDomain + " publishes the key"},
+		{filepath.Join(w.Laboratory(t).Relay.Dir, "dkim", lab.SenderDomain+".r1.pem"), "theirs._domainkey." + lab.SenderDomain + ": the record holds another key"},
 	} {
-		t.must("write", os.WriteFile(conf, []byte(strings.Replace(text, "theirs.private", c.key, 1)), 0o644))
+		t.Must("write", os.WriteFile(conf, []byte(strings.Replace(text, "theirs.private", c.key, 1)), 0o644))
 		// Its exit status is about more than the key.
-		if out, _ := runTool(w.ctx, time.Minute, nil, nil, w.binary, "-c", conf, "check"); !strings.Contains(out, c.want) {
+		if out, _ := lab.RunTool(w.Ctx, time.Minute, nil, nil, w.Binary, "-c", conf, "check"); !strings.Contains(out, c.want) {
 			t.Errorf("dawk check does not say %q:\n%s", c.want, out)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"dawk/.ci/interop/lab"
 	"fmt"
 	"net"
 	"net/smtp"
@@ -15,13 +16,13 @@ import (
 // hopCases: next hops that other people wrote, other than SMTP servers that
 // take everything: LMTP by aiosmtpd, and a receiver without 8BITMIME, whose
 // mail Python's email package decodes.
-func hopCases() []testCase {
-	cases := []testCase{
-		{"LMTP by aiosmtpd/tcp", func(t *T, w *world) { lmtpByAiosmtpd(t, w, "tcp") }},
-		{"LMTP by aiosmtpd/unix", func(t *T, w *world) { lmtpByAiosmtpd(t, w, "unix") }},
+func hopCases() []lab.TestCase {
+	cases := []lab.TestCase{
+		{Name: "LMTP by aiosmtpd/tcp", Run: func(t *lab.T, w *lab.World) { lmtpByAiosmtpd(t, w, "tcp") }},
+		{Name: "LMTP by aiosmtpd/unix", Run: func(t *lab.T, w *lab.World) { lmtpByAiosmtpd(t, w, "unix") }},
 	}
 	for _, c := range eightBitContents() {
-		cases = append(cases, testCase{"a host without 8BITMIME/" + c.name, func(t *T, w *world) { toSevenBit(t, w, c) }})
+		cases = append(cases, lab.TestCase{Name: "a host without 8BITMIME/" + c.name, Run: func(t *lab.T, w *lab.World) { toSevenBit(t, w, c) }})
 	}
 	return cases
 }
@@ -58,60 +59,60 @@ async def main():
 asyncio.run(main())
 `
 
-func lmtpByAiosmtpd(t *T, w *world, kind string) {
-	if _, err := runTool(w.ctx, time.Minute, nil, nil, "/usr/bin/python3", "-c", "import aiosmtpd"); err != nil {
+func lmtpByAiosmtpd(t *lab.T, w *lab.World, kind string) {
+	if _, err := lab.RunTool(w.Ctx, time.Minute, nil, nil, "/usr/bin/python3", "-c", "import aiosmtpd"); err != nil {
 		t.Skipf("python3-aiosmtpd is not installed")
 	}
-	boxes, err := w.subdir("boxes-" + kind)
-	t.must("directory", err)
-	where, via := filepath.Join(w.dir, "lmtp.sock"), "lmtp+unix:"+filepath.Join(w.dir, "lmtp.sock")
+	boxes, err := w.Subdir("boxes-" + kind)
+	t.Must("directory", err)
+	where, via := filepath.Join(w.Dir, "lmtp.sock"), "lmtp+unix:"+filepath.Join(w.Dir, "lmtp.sock")
 	if kind == "tcp" {
-		port := w.freePort()
+		port := w.FreePort()
 		where, via = fmt.Sprint(port), fmt.Sprintf("lmtp://127.0.0.1:%d", port)
 	}
-	server, err := startProcess(exec.Command("/usr/bin/python3", "-c", lmtpServer, kind, where, boxes))
-	t.must("aiosmtpd", err)
-	t.Cleanup(server.kill)
+	server, err := lab.StartProcess(exec.Command("/usr/bin/python3", "-c", lmtpServer, kind, where, boxes))
+	t.Must("aiosmtpd", err)
+	t.Cleanup(server.Kill)
 	network, addr := kind, where
 	if kind == "tcp" {
 		addr = "127.0.0.1:" + where
 	}
-	if !eventually(w.ctx, patience, func() bool {
+	if !lab.Eventually(w.Ctx, lab.Patience, func() bool {
 		nc, err := net.Dial(network, addr)
 		if err == nil {
 			nc.Close()
 		}
 		return err == nil
 	}) {
-		t.Fatalf("aiosmtpd does not listen: %s", server.out)
+		t.Fatalf("aiosmtpd does not listen: %s", server.Out)
 	}
 	r := newHopRelay(t, w, "lmtp-"+kind, "boxes.test", via)
 	marker := newMarker()
-	message := bytes.Replace(simpleMessage(marker), []byte("Hello,"), []byte("Grüße,\r\n.\r\n..dots\r\n"), 1)
+	message := bytes.Replace(lab.SimpleMessage(marker), []byte("Hello,"), []byte("Grüße,\r\n.\r\n..dots\r\n"), 1)
 	to := []string{"one@boxes.test", "full@boxes.test", "two@boxes.test", "spam@boxes.test"}
-	t.must("send", smtp.SendMail(r.addr(trusted), nil, userName, to, message))
+	t.Must("send", smtp.SendMail(r.Addr(lab.Trusted), nil, lab.UserName, to, message))
 	for to, event := range map[string]string{"one": "delivered", "two": "delivered", "full": "delayed", "spam": "failed"} {
 		want := fmt.Sprintf("rcpt=<%s@boxes.test>", to)
-		if !eventually(w.ctx, patience, func() bool { return logged(r, "msg="+event, want) }) {
-			t.Fatalf("%s is not %s:\n%s", to, event, r.proc.out.tail(12))
+		if !lab.Eventually(w.Ctx, lab.Patience, func() bool { return logged(r, "msg="+event, want) }) {
+			t.Fatalf("%s is not %s:\n%s", to, event, r.Proc.Out.Tail(12))
 		}
 	}
 	for _, box := range []string{"one", "two"} {
 		files, err := filepath.Glob(filepath.Join(boxes, box+"@boxes.test.*"))
-		t.must("look into the boxes", err)
+		t.Must("look into the boxes", err)
 		if len(files) != 1 {
 			t.Fatalf("%s has %d messages, want 1", box, len(files))
 		}
 		got, err := os.ReadFile(files[0])
-		t.must("read", err)
-		if err := unchanged(message, bytes.ReplaceAll(got, []byte("\r\n"), []byte("\n"))); err != nil {
+		t.Must("read", err)
+		if err := lab.Unchanged(message, bytes.ReplaceAll(got, []byte("\r\n"), []byte("\n"))); err != nil {
 			t.Errorf("%s: %v", box, err)
 		}
 	}
 }
 
-func logged(r *relay, words ...string) bool {
-	for line := range strings.Lines(r.proc.out.String()) {
+func logged(r *lab.Relay, words ...string) bool {
+	for line := range strings.Lines(r.Proc.Out.String()) {
 		found := true
 		for _, word := range words {
 			found = found && strings.Contains(line, word)
@@ -124,13 +125,13 @@ func logged(r *relay, words ...string) bool {
 }
 
 // newHopRelay is a relay of its own whose mail for a domain goes one way.
-func newHopRelay(t *T, w *world, name, domain, via string) *relay {
-	r, err := w.newRelay(name, []string{trusted}, fmt.Sprintf(
+func newHopRelay(t *lab.T, w *lab.World, name, domain, via string) *lab.Relay {
+	r, err := w.NewRelay(name, []string{lab.Trusted}, fmt.Sprintf(
 		"[queue]\nretry = [\"1h\"]\n\n[dns]\nservers = [%q]\n\n[[route]]\nto = [%q]\nvia = [%q]\n\n[[route]]\nto = [%q]\nvia = [%q]\n",
-		w.dns.Addr(), domain, via, senderDomain, w.postfix.addr()))
-	t.must("configuration", err)
-	t.must("start", r.up())
-	t.Cleanup(r.close)
+		w.Dns.Addr(), domain, via, lab.SenderDomain, w.Postfix.Addr()))
+	t.Must("configuration", err)
+	t.Must("start", r.Up())
+	t.Cleanup(r.Close)
 	return r
 }
 
@@ -181,30 +182,30 @@ for a, b in zip(was, now):
     print(b.get_content_type(), b["Content-Transfer-Encoding"])
 `
 
-func toSevenBit(t *T, w *world, c content) {
-	sink, err := w.newSink("seven-"+strings.ReplaceAll(c.name, " ", "-"), "-8")
-	t.must("smtp-sink", err)
-	t.Cleanup(sink.close)
-	r := newHopRelay(t, w, "to-"+strings.ReplaceAll(c.name, " ", "-"), "seven.test", sink.addr())
+func toSevenBit(t *lab.T, w *lab.World, c content) {
+	sink, err := w.NewSink("seven-"+strings.ReplaceAll(c.name, " ", "-"), "-8")
+	t.Must("smtp-sink", err)
+	t.Cleanup(sink.Close)
+	r := newHopRelay(t, w, "to-"+strings.ReplaceAll(c.name, " ", "-"), "seven.test", sink.Addr())
 	marker := newMarker()
 	message := strings.ReplaceAll(c.text, "MARK", marker)
-	t.must("send", smtp.SendMail(r.addr(trusted), nil, userName, []string{"someone@seven.test"}, []byte(message)))
-	got := w.arrived(t, sink, marker, 1)[0]
-	sent, arrived := filepath.Join(w.dir, marker+".sent"), filepath.Join(w.dir, marker+".arrived")
-	t.must("keep", os.WriteFile(sent, []byte(message), 0o600))
+	t.Must("send", smtp.SendMail(r.Addr(lab.Trusted), nil, lab.UserName, []string{"someone@seven.test"}, []byte(message)))
+	got := w.Arrived(t, sink, marker, 1)[0]
+	sent, arrived := filepath.Join(w.Dir, marker+".sent"), filepath.Join(w.Dir, marker+".arrived")
+	t.Must("keep", os.WriteFile(sent, []byte(message), 0o600))
 	var out string
 	// smtp-sink writes while we read: a part of the message is no verdict yet.
-	eventually(w.ctx, patience, func() bool {
-		if all, aerr := sink.arrivals(contains(marker)); aerr == nil && len(all) == 1 {
+	lab.Eventually(w.Ctx, lab.Patience, func() bool {
+		if all, aerr := sink.Arrivals(lab.Contains(marker)); aerr == nil && len(all) == 1 {
 			got = all[0]
 		}
-		if err = os.WriteFile(arrived, got.content, 0o600); err == nil {
-			out, err = runTool(w.ctx, time.Minute, nil, nil, "/usr/bin/python3", "-c", samePayloads, sent, arrived)
+		if err = os.WriteFile(arrived, got.Content, 0o600); err == nil {
+			out, err = lab.RunTool(w.Ctx, time.Minute, nil, nil, "/usr/bin/python3", "-c", samePayloads, sent, arrived)
 		}
 		return err == nil
 	})
 	if err != nil {
-		t.Errorf("%v: %s", err, lastLines(out, 4))
+		t.Errorf("%v: %s", err, lab.LastLines(out, 4))
 	}
 	t.Notef("%s", strings.Join(strings.Fields(out), " "))
 }

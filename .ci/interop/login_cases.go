@@ -1,6 +1,7 @@
 package main
 
 import (
+	"dawk/.ci/interop/lab"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,111 +13,77 @@ var markers atomic.Int64
 // newMarker is a word by which one message is found again.
 func newMarker() string { return fmt.Sprintf("interop%05d", markers.Add(1)) }
 
-func simpleMessage(marker string) []byte {
-	return fmt.Appendf(nil, "From: Alice <%s>\r\nTo: someone@%s\r\nDate: Sun, 22 Nov 2026 12:00:00 +0000\r\n"+
-		"Message-ID: <%s@client.test>\r\nSubject: %s\r\n\r\nHello,\r\nthis is %s.\r\n", userName, sinkDomain, marker, marker, marker)
-}
-
-// receiver stores mail in files.
-type receiver interface {
-	arrivals(keep func([]byte) bool) ([]arrival, error)
-}
-
-// arrived waits until want messages with marker have arrived at a receiver.
-func (w *world) arrived(t *T, from receiver, marker string, want int) []arrival {
-	var found []arrival
-	var err error
-	eventually(w.ctx, patience, func() bool {
-		found, err = from.arrivals(contains(marker))
-		return err == nil && len(found) >= want
-	})
-	if err != nil || len(found) != want {
-		t.Fatalf("%d messages with %s arrived, want %d (%v); the relay's last lines:\n%s",
-			len(found), marker, want, err, w.said())
-	}
-	return found
-}
-
-func contains(marker string) func([]byte) bool {
-	return func(raw []byte) bool { return strings.Contains(string(raw), marker) }
-}
-
 // loginCases: every client logs in by every mechanism over every kind of
 // listener, its TLS library against ours, and its message is relayed.
-func loginCases() []testCase {
-	var cases []testCase
-	clients := append(verbatimClients(), client{"s-nail", func(w *world, e errand) (string, error) {
-		return sendMail(w, e, "-s", string(e.input))
+func loginCases() []lab.TestCase {
+	var cases []lab.TestCase
+	clients := append(lab.VerbatimClients(), lab.Client{Name: "s-nail", Send: func(w *lab.World, e lab.Errand) (string, error) {
+		return lab.SendMail(w, e, "-s", string(e.Input))
 	}})
 	for _, c := range clients {
-		for _, mode := range []string{plain, starttls, implicit} {
+		for _, mode := range []string{lab.Plain, lab.Starttls, lab.Implicit} {
 			for _, mech := range []string{"PLAIN", "LOGIN"} {
-				cases = append(cases, testCase{fmt.Sprintf("%s/%s/%s", c.name, mech, mode),
-					func(t *T, w *world) { login(t, w, c, mode, mech) }})
+				cases = append(cases, lab.TestCase{Name: fmt.Sprintf("%s/%s/%s", c.Name, mech, mode),
+					Run: func(t *lab.T, w *lab.World) { login(t, w, c, mode, mech) }})
 			}
 		}
-		cases = append(cases, testCase{c.name + "/trusted network",
-			func(t *T, w *world) { login(t, w, c, trusted, "") }})
+		cases = append(cases, lab.TestCase{Name: c.Name + "/trusted network",
+			Run: func(t *lab.T, w *lab.World) { login(t, w, c, lab.Trusted, "") }})
 	}
 	return append(cases,
-		testCase{"openssl/PLAIN/implicit", opensslLogin},
-		testCase{"smart host/our own login", smartHostLogin},
-		testCase{"smart host/verified TLS", verifiedRoute})
+		lab.TestCase{Name: "openssl/PLAIN/implicit", Run: opensslLogin},
+		lab.TestCase{Name: "smart host/our own login", Run: smartHostLogin},
+		lab.TestCase{Name: "smart host/verified TLS", Run: verifiedRoute})
 }
 
 // RFC 3848: what the Received field says of each way in.
-var protocols = map[string]string{plain: "ESMTPA", starttls: "ESMTPSA", implicit: "ESMTPSA", trusted: "ESMTP"}
+var protocols = map[string]string{lab.Plain: "ESMTPA", lab.Starttls: "ESMTPSA", lab.Implicit: "ESMTPSA", lab.Trusted: "ESMTP"}
 
-func login(t *T, w *world, c client, mode, mech string) {
+func login(t *lab.T, w *lab.World, c lab.Client, mode, mech string) {
 	marker := newMarker()
-	e := errand{addr: w.house.addr(mode), mode: mode, mech: mech, from: userName,
-		to: []string{"someone@" + sinkDomain}, input: simpleMessage(marker)}
-	if c.name == "s-nail" {
-		e.input = []byte(marker)
+	e := lab.Errand{Addr: w.House.Addr(mode), Mode: mode, Mech: mech, From: lab.UserName,
+		To: []string{"someone@" + lab.SinkDomain}, Input: lab.SimpleMessage(marker)}
+	if c.Name == "s-nail" {
+		e.Input = []byte(marker)
 	}
-	out, err := c.send(w, e)
+	out, err := c.Send(w, e)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, lastLines(out, 12))
+		t.Fatalf("%v\n%s", err, lab.LastLines(out, 12))
 	}
-	got := w.arrived(t, w.sink, marker, 1)[0]
-	trace, _, _ := splitMessage(got.content)
+	got := w.Arrived(t, w.Sink, marker, 1)[0]
+	trace, _, _ := lab.SplitMessage(got.Content)
 	want := protocols[mode]
-	if c.name == "net-smtp" {
+	if c.Name == "net-smtp" {
 		want = "UTF8" + strings.TrimPrefix(want, "E") // it asks for SMTPUTF8 wherever that is offered
 	}
-	if c.name == "s-nail" && mode == trusted {
+	if c.Name == "s-nail" && mode == lab.Trusted {
 		want = "SMTP" // it says HELO where it does not log in
 	}
 	if len(trace) == 0 || !slices.Contains(strings.Fields(trace[0]), want) {
 		t.Errorf("the Received field does not say %s: %q", want, trace)
 	}
-	if mode != trusted && strings.Contains(trace[0], "127.0.0.1") {
+	if mode != lab.Trusted && strings.Contains(trace[0], "127.0.0.1") {
 		t.Errorf("the Received field tells the address of a user: %q", trace[0])
 	}
-	if got.from != "<"+userName+">" && !strings.HasPrefix(got.from, "<"+userName+"> ") {
-		t.Errorf("reverse-path arrived as %s", got.from)
+	if got.From != "<"+lab.UserName+">" && !strings.HasPrefix(got.From, "<"+lab.UserName+"> ") {
+		t.Errorf("reverse-path arrived as %s", got.From)
 	}
 }
 
-func lastLines(s string, n int) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
-func opensslLogin(t *T, w *world) {
-	d, p, err := openssl(w, w.house.addr(implicit))
-	t.must("openssl s_client", err)
-	t.Cleanup(p.kill)
+func opensslLogin(t *lab.T, w *lab.World) {
+	d, p, err := lab.Openssl(w, w.House.Addr(lab.Implicit))
+	t.Must("openssl s_client", err)
+	t.Cleanup(p.Kill)
 	marker := newMarker()
-	err = d.play(`
+	err = d.Play(`
 		< 220 relay.test
 		> EHLO client.test
 		< 250 .*AUTH PLAIN LOGIN
-		> AUTH PLAIN ` + base64Plain(userPass) + `
+		> AUTH PLAIN ` + lab.Base64Plain(lab.UserPass) + `
 		< 235 2.7.0
-		> MAIL FROM:<` + userName + `>
+		> MAIL FROM:<` + lab.UserName + `>
 		< 250 2.1.0
-		> RCPT TO:<someone@` + sinkDomain + `>
+		> RCPT TO:<someone@` + lab.SinkDomain + `>
 		< 250 2.1.5
 		> DATA
 		< 354
@@ -126,32 +93,32 @@ func opensslLogin(t *T, w *world) {
 		< 221 2.0.0
 		closed`)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, p.out.tail(5))
+		t.Fatalf("%v\n%s", err, p.Out.Tail(5))
 	}
-	w.arrived(t, w.sink, marker, 1)
+	w.Arrived(t, w.Sink, marker, 1)
 }
 
 // smartHostLogin: Postfix writes into its Received field who logged in.
-func smartHostLogin(t *T, w *world) {
+func smartHostLogin(t *lab.T, w *lab.World) {
 	marker := newMarker()
-	_, err := sendCurl(w, errand{addr: w.house.addr(trusted), mode: trusted, from: userName,
-		to: []string{"someone@" + loginDomain}, input: simpleMessage(marker)})
-	t.must("curl", err)
-	got := w.arrived(t, w.postfix, marker, 1)[0]
-	if want := "Authenticated sender: " + accountName; !strings.Contains(string(got.trace), want) {
-		t.Errorf("Postfix does not say %q: %q", want, got.trace)
+	_, err := lab.SendCurl(w, lab.Errand{Addr: w.House.Addr(lab.Trusted), Mode: lab.Trusted, From: lab.UserName,
+		To: []string{"someone@" + lab.LoginDomain}, Input: lab.SimpleMessage(marker)})
+	t.Must("curl", err)
+	got := w.Arrived(t, w.Postfix, marker, 1)[0]
+	if want := "Authenticated sender: " + lab.AccountName; !strings.Contains(string(got.Trace), want) {
+		t.Errorf("Postfix does not say %q: %q", want, got.Trace)
 	}
 }
 
 // verifiedRoute: Postfix writes into its Received field that the mail came
 // over TLS.
-func verifiedRoute(t *T, w *world) {
+func verifiedRoute(t *lab.T, w *lab.World) {
 	marker := newMarker()
-	_, err := sendCurl(w, errand{addr: w.house.addr(trusted), mode: trusted, from: userName,
-		to: []string{"someone@" + verifiedDomain}, input: simpleMessage(marker)})
-	t.must("curl", err)
-	got := w.arrived(t, w.postfix, marker, 1)[0]
-	if !strings.Contains(string(got.trace), "using TLSv1.") {
-		t.Errorf("Postfix does not speak of TLS: %q", got.trace)
+	_, err := lab.SendCurl(w, lab.Errand{Addr: w.House.Addr(lab.Trusted), Mode: lab.Trusted, From: lab.UserName,
+		To: []string{"someone@" + lab.VerifiedDomain}, Input: lab.SimpleMessage(marker)})
+	t.Must("curl", err)
+	got := w.Arrived(t, w.Postfix, marker, 1)[0]
+	if !strings.Contains(string(got.Trace), "using TLSv1.") {
+		t.Errorf("Postfix does not speak of TLS: %q", got.Trace)
 	}
 }

@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"dawk/.ci/interop/lab"
 	"flag"
 	"fmt"
 	"os"
@@ -37,7 +38,7 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	failed, err := run(ctx, re, settings{rounds: *rounds, verbose: *verbose, keep: *keep, binary: *binary, seed: *seed})
+	failed, err := run(ctx, re, lab.Settings{Rounds: *rounds, Verbose: *verbose, Keep: *keep, Binary: *binary, Seed: *seed})
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
@@ -48,29 +49,22 @@ func main() {
 	}
 }
 
-type settings struct {
-	rounds        int
-	verbose, keep bool
-	binary        string
-	seed          uint64
-}
-
 // run builds the world, runs every case that re matches, and takes the world
 // down again whatever happened.
-func run(ctx context.Context, re *regexp.Regexp, set settings) (failed int, err error) {
-	w, err := newWorld(ctx, set)
+func run(ctx context.Context, re *regexp.Regexp, set lab.Settings) (failed int, err error) {
+	w, err := lab.NewWorld(ctx, set)
 	if err != nil {
 		return 0, err
 	}
 	defer func() {
-		if e := w.close(); err == nil {
+		if e := w.Close(); err == nil {
 			err = e
 		}
 	}()
-	s := &suite{ctx: ctx, filter: re, verbose: set.verbose}
+	s := &lab.Suite{Ctx: ctx, Filter: re, Verbose: set.Verbose}
 	for _, group := range []struct {
 		name  string
-		cases []testCase
+		cases []lab.TestCase
 	}{
 		{"login", loginCases()},
 		{"door", doorCases()},
@@ -91,7 +85,7 @@ func run(ctx context.Context, re *regexp.Regexp, set settings) (failed int, err 
 		{"disk", diskCases()},
 		{"after", afterCases()},
 	} {
-		s.run(w, group.name, group.cases)
+		s.Run(w, group.name, group.cases)
 	}
-	return s.report(os.Stdout), nil
+	return s.Report(os.Stdout), nil
 }

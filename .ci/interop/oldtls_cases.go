@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"dawk/.ci/interop/lab"
 	"fmt"
 	"io"
 	"net"
@@ -17,10 +18,10 @@ import (
 // oldTLSCases: OpenSSL's server with settings that receivers still have. What it
 // cannot do at the first try it does at the second, or the mail goes in the clear
 // or waits, as the level of the route says.
-func oldTLSCases() []testCase {
+func oldTLSCases() []lab.TestCase {
 	const second, clear, waits = `msg=relayed .*tls=TLS1\.2 tls_level=unverified tls_try=second tls_failed=".*" `,
 		`msg=relayed .*tls_level=fallback tls_try=clear tls_failed=".*" `, `msg=delayed .*4\.7\.5 `
-	var cases []testCase
+	var cases []lab.TestCase
 	for _, c := range []struct {
 		name, level, want string
 		args              []string
@@ -35,18 +36,18 @@ func oldTLSCases() []testCase {
 		{"a client certificate is demanded, TLS 1.2", "opportunistic", clear, []string{"-tls1_2", "-Verify", "1"}},
 		{"TLS 1.2 with one curve", "verified", `msg=relayed .*tls=TLS1\.2 tls_level=verified `, []string{"-tls1_2", "-groups", "P-256"}},
 	} {
-		cases = append(cases, testCase{c.name + "/" + c.level, func(t *T, w *world) {
-			needs(t, "openssl")
+		cases = append(cases, lab.TestCase{Name: c.name + "/" + c.level, Run: func(t *lab.T, w *lab.World) {
+			lab.Needs(t, "openssl")
 			s := newOpenSSLServer(t, w, c.args)
-			defer s.close()
-			r, err := w.newRelay("oldtls", []string{trusted}, fmt.Sprintf("[queue]\nretry = [\"1m\"]\n\n[delivery]\nca_file = %q\n\n[[route]]\nto = [\"*\"]\nvia = [\"localhost:%d\"]\nip = \"4\"\ntls = %q\n",
-				w.ca.caFile, s.port(), c.level))
-			t.must("configure", err)
-			t.must("start", r.up())
-			defer r.close()
-			l := &laboratory{relay: r}
-			id := l.hand(t, "", []string{"someone@old.test"}, string(simpleMessage(newMarker())))
-			l.tells(t, id, c.want)
+			defer s.Close()
+			r, err := w.NewRelay("oldtls", []string{lab.Trusted}, fmt.Sprintf("[queue]\nretry = [\"1m\"]\n\n[delivery]\nca_file = %q\n\n[[route]]\nto = [\"*\"]\nvia = [\"localhost:%d\"]\nip = \"4\"\ntls = %q\n",
+				w.Ca.CaFile, s.port(), c.level))
+			t.Must("configure", err)
+			t.Must("start", r.Up())
+			defer r.Close()
+			l := &lab.Laboratory{Relay: r}
+			id := l.Hand(t, "", []string{"someone@old.test"}, string(lab.SimpleMessage(newMarker())))
+			l.Tells(t, id, c.want)
 			if want := strings.HasPrefix(c.want, "msg=relayed"); want != (s.taken() == 1) {
 				t.Errorf("the server took %d messages", s.taken())
 			}
@@ -57,8 +58,8 @@ func oldTLSCases() []testCase {
 
 // opensslServer is a little SMTP server of which `openssl s_server` does the TLS.
 type opensslServer struct {
-	t    *T
-	w    *world
+	t    *lab.T
+	w    *lab.World
 	l    net.Listener
 	argv []string
 	wg   sync.WaitGroup
@@ -67,17 +68,17 @@ type opensslServer struct {
 	messages int
 }
 
-func newOpenSSLServer(t *T, w *world, args []string) *opensslServer {
+func newOpenSSLServer(t *lab.T, w *lab.World, args []string) *opensslServer {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	t.must("key", err)
-	dir, err := w.subdir("oldtls-server")
-	t.must("directory", err)
-	cert, keyFile, err := w.ca.issue(dir, "localhost", key, x509.ExtKeyUsageServerAuth)
-	t.must("certificate", err)
+	t.Must("key", err)
+	dir, err := w.Subdir("oldtls-server")
+	t.Must("directory", err)
+	cert, keyFile, err := w.Ca.Issue(dir, "localhost", key, x509.ExtKeyUsageServerAuth)
+	t.Must("certificate", err)
 	argv := append([]string{"openssl", "s_server", "-quiet", "-naccept", "1", "-cert", cert, "-key", keyFile, "-cert2", cert, "-key2", keyFile}, args...)
 	s := &opensslServer{t: t, w: w, argv: argv}
 	s.l, err = net.Listen("tcp", "127.0.0.1:0")
-	t.must("listen", err)
+	t.Must("listen", err)
 	s.wg.Go(func() {
 		for {
 			nc, err := s.l.Accept()
@@ -101,7 +102,7 @@ func (s *opensslServer) taken() int {
 	return s.messages
 }
 
-func (s *opensslServer) close() {
+func (s *opensslServer) Close() {
 	s.l.Close()
 	s.wg.Wait()
 }
@@ -116,8 +117,8 @@ func (s *opensslServer) serve(nc net.Conn) {
 
 // secure lets openssl speak TLS with the client, and talks with openssl.
 func (s *opensslServer) secure(nc net.Conn, in io.Reader) {
-	port := s.w.freePort()
-	cmd := exec.CommandContext(s.w.ctx, s.argv[0], append(s.argv[1:], "-accept", fmt.Sprintf("127.0.0.1:%d", port))...)
+	port := s.w.FreePort()
+	cmd := exec.CommandContext(s.w.Ctx, s.argv[0], append(s.argv[1:], "-accept", fmt.Sprintf("127.0.0.1:%d", port))...)
 	from, err := cmd.StdoutPipe()
 	if err != nil {
 		return
@@ -129,7 +130,7 @@ func (s *opensslServer) secure(nc net.Conn, in io.Reader) {
 	defer cmd.Wait()         //nolint:errcheck // it was killed
 	defer cmd.Process.Kill() //nolint:errcheck // it may have ended
 	var inner net.Conn
-	if !eventually(s.w.ctx, 10*time.Second, func() bool {
+	if !lab.Eventually(s.w.Ctx, 10*time.Second, func() bool {
 		inner, err = net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		return err == nil
 	}) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"dawk/.ci/interop/lab"
 	"encoding/json"
 	"net/http"
 	"os/exec"
@@ -11,40 +12,40 @@ import (
 )
 
 // operateCases: what an administrator and a Prometheus see.
-func operateCases() []testCase {
-	return []testCase{
-		{"metrics pass promtool check metrics", func(t *T, w *world) {
-			body, status, err := w.house.get("/metrics")
+func operateCases() []lab.TestCase {
+	return []lab.TestCase{
+		{Name: "metrics pass promtool check metrics", Run: func(t *lab.T, w *lab.World) {
+			body, status, err := w.House.Get("/metrics")
 			if err != nil || status != http.StatusOK {
 				t.Fatalf("/metrics: %d, %v", status, err)
 			}
-			out, err := runTool(w.ctx, time.Minute, []byte(body), nil, "promtool", "check", "metrics")
+			out, err := lab.RunTool(w.Ctx, time.Minute, []byte(body), nil, "promtool", "check", "metrics")
 			if err != nil || strings.TrimSpace(out) != "" {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			t.Notef("%d series", strings.Count(body, "\n")-strings.Count(body, "\n#"))
 		}},
-		{"healthz and readyz", func(t *T, w *world) {
+		{Name: "healthz and readyz", Run: func(t *lab.T, w *lab.World) {
 			for _, path := range []string{"/healthz", "/readyz"} {
-				if _, status, err := w.house.get(path); err != nil || status != http.StatusOK {
+				if _, status, err := w.House.Get(path); err != nil || status != http.StatusOK {
 					t.Errorf("%s: %d, %v", path, status, err)
 				}
 			}
 		}},
-		{"why and queue for mail that waits", whyWaiting},
-		{"sendmail-like: swaks, then queue is empty", func(t *T, w *world) {
+		{Name: "why and queue for mail that waits", Run: whyWaiting},
+		{Name: "sendmail-like: swaks, then queue is empty", Run: func(t *lab.T, w *lab.World) {
 			marker := newMarker()
-			out, err := sendSwaks(w, errand{addr: w.house.addr(trusted), mode: trusted, from: userName,
-				to: []string{"someone@" + sinkDomain}, input: simpleMessage(marker)})
+			out, err := lab.SendSwaks(w, lab.Errand{Addr: w.House.Addr(lab.Trusted), Mode: lab.Trusted, From: lab.UserName,
+				To: []string{"someone@" + lab.SinkDomain}, Input: lab.SimpleMessage(marker)})
 			if err != nil {
-				t.Fatalf("%v\n%s", err, lastLines(out, 5))
+				t.Fatalf("%v\n%s", err, lab.LastLines(out, 5))
 			}
-			w.arrived(t, w.sink, marker, 1)
-			w.emptyQueue(t, w.house)
+			w.Arrived(t, w.Sink, marker, 1)
+			w.EmptyQueue(t, w.House)
 		}},
-		{"a user is added while it runs", userAdded},
-		{"the certificate is replaced while it runs", certificateReplaced},
-		{"without a configuration file", bareServe},
+		{Name: "a user is added while it runs", Run: userAdded},
+		{Name: "the certificate is replaced while it runs", Run: certificateReplaced},
+		{Name: "without a configuration file", Run: bareServe},
 	}
 }
 
@@ -52,80 +53,80 @@ var queuedAs = regexp.MustCompile(`queued as ([0-9A-Z]{11}-[0-9A-Z]{4})`)
 
 // whyWaiting: mail for a host that does not listen waits, and every command
 // that looks at it says why; then the operator bounces it.
-func whyWaiting(t *T, w *world) {
+func whyWaiting(t *lab.T, w *lab.World) {
 	marker := newMarker()
-	out, err := sendSwaks(w, errand{addr: w.house.addr(trusted), mode: trusted, from: userName,
-		to: []string{"someone@" + deadDomain}, input: simpleMessage(marker)})
-	t.must("swaks", err)
+	out, err := lab.SendSwaks(w, lab.Errand{Addr: w.House.Addr(lab.Trusted), Mode: lab.Trusted, From: lab.UserName,
+		To: []string{"someone@" + lab.DeadDomain}, Input: lab.SimpleMessage(marker)})
+	t.Must("swaks", err)
 	m := queuedAs.FindStringSubmatch(out)
 	if m == nil {
-		t.Fatalf("swaks was not told a queue ID:\n%s", lastLines(out, 5))
+		t.Fatalf("swaks was not told a queue ID:\n%s", lab.LastLines(out, 5))
 	}
 	var why string
-	if !eventually(w.ctx, patience, func() bool {
-		why, err = w.house.command("", "why", m[1])
+	if !lab.Eventually(w.Ctx, lab.Patience, func() bool {
+		why, err = w.House.Command("", "why", m[1])
 		return err == nil && strings.Contains(why, "refused")
 	}) {
 		t.Fatalf("dawk why does not say that the connection is refused: %v\n%s", err, why)
 	}
-	for _, args := range [][]string{{"queue", "show", m[1]}, {"queue", "list", "to=@" + deadDomain}} {
-		out, err := w.house.command("", args...)
+	for _, args := range [][]string{{"queue", "show", m[1]}, {"queue", "list", "to=@" + lab.DeadDomain}} {
+		out, err := w.House.Command("", args...)
 		if err != nil || !strings.Contains(out, m[1]) {
 			t.Errorf("dawk %v: %v\n%s", args, err, out)
 		}
 	}
 	for _, args := range [][]string{{"why", m[1], "--json"}, {"queue", "show", m[1], "--json"}} {
-		out, err := w.house.command("", args...)
+		out, err := w.House.Command("", args...)
 		if err != nil || !json.Valid([]byte(out)) {
 			t.Errorf("dawk %v is not JSON: %v\n%s", args, err, out)
 		}
 	}
-	if out, err := w.house.command("", "queue", "bounce", m[1]); err != nil {
+	if out, err := w.House.Command("", "queue", "bounce", m[1]); err != nil {
 		t.Fatalf("queue bounce: %v\n%s", err, out)
 	}
 	notice(t, w, marker)
-	w.emptyQueue(t, w.house)
+	w.EmptyQueue(t, w.House)
 }
 
 // userAdded: the new password counts within seconds, and no longer once the
 // user is removed.
-func userAdded(t *T, w *world) {
+func userAdded(t *lab.T, w *lab.World) {
 	command := func(stdin string, args ...string) {
-		if out, err := w.house.command(stdin, args...); err != nil {
+		if out, err := w.House.Command(stdin, args...); err != nil {
 			t.Fatalf("dawk %v: %v\n%s", args, err, out)
 		}
 	}
 	login := func() bool {
-		_, err := runTool(w.ctx, clientLimit, nil, nil, "swaks", "--server", w.house.addr(starttls), "--tls",
+		_, err := lab.RunTool(w.Ctx, lab.ClientLimit, nil, nil, "swaks", "--server", w.House.Addr(lab.Starttls), "--tls",
 			"--auth", "PLAIN", "--auth-user", "bob", "--auth-password", "bob's password", "--quit-after", "AUTH")
 		return err == nil
 	}
 	command("bob's password\n", "user", "add", "bob")
-	if !eventually(w.ctx, patience, login) {
-		t.Errorf("bob cannot log in:\n%s", w.said())
+	if !lab.Eventually(w.Ctx, lab.Patience, login) {
+		t.Errorf("bob cannot log in:\n%s", w.Said())
 	}
 	command("", "user", "remove", "bob")
-	if !eventually(w.ctx, patience, func() bool { return !login() }) {
+	if !lab.Eventually(w.Ctx, lab.Patience, func() bool { return !login() }) {
 		t.Errorf("bob can still log in after his removal")
 	}
 }
 
 // certificateReplaced: a relay serves the new certificate without a restart.
-func certificateReplaced(t *T, w *world) {
-	dir, err := w.subdir("newcert")
-	t.must("mkdir", err)
-	r, err := w.newRelay("certs", []string{implicit}, "")
-	t.must("config", err)
-	t.Cleanup(r.close)
-	t.must("config", r.write(strings.NewReplacer(w.ca.certFile, dir+"/cert.pem", w.ca.keyFile, dir+"/key.pem").Replace(r.text(t))))
-	if out, err := r.command(userPass+"\n", "user", "add", userName); err != nil {
+func certificateReplaced(t *lab.T, w *lab.World) {
+	dir, err := w.Subdir("newcert")
+	t.Must("mkdir", err)
+	r, err := w.NewRelay("certs", []string{lab.Implicit}, "")
+	t.Must("config", err)
+	t.Cleanup(r.Close)
+	t.Must("config", r.Write(strings.NewReplacer(w.Ca.CertFile, dir+"/cert.pem", w.Ca.KeyFile, dir+"/key.pem").Replace(r.Text(t))))
+	if out, err := r.Command(lab.UserPass+"\n", "user", "add", lab.UserName); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	_, err = newAuthority(dir)
-	t.must("certificate", err)
-	t.must("start", r.up())
+	_, err = lab.NewAuthority(dir)
+	t.Must("certificate", err)
+	t.Must("start", r.Up())
 	served := func() string {
-		c, err := tls.Dial("tcp", r.addr(implicit), &tls.Config{InsecureSkipVerify: true}) // compared below
+		c, err := tls.Dial("tcp", r.Addr(lab.Implicit), &tls.Config{InsecureSkipVerify: true}) // compared below
 		if err != nil {
 			return err.Error()
 		}
@@ -133,42 +134,42 @@ func certificateReplaced(t *T, w *world) {
 		return string(c.ConnectionState().PeerCertificates[0].Raw)
 	}
 	before := served()
-	_, err = newAuthority(dir)
-	t.must("certificate", err)
-	if !eventually(w.ctx, patience, func() bool { return served() != before }) {
-		t.Errorf("the old certificate is still served:\n%s", r.proc.out.tail(5))
+	_, err = lab.NewAuthority(dir)
+	t.Must("certificate", err)
+	if !lab.Eventually(w.Ctx, lab.Patience, func() bool { return served() != before }) {
+		t.Errorf("the old certificate is still served:\n%s", r.Proc.Out.Tail(5))
 	}
 }
 
 // bareServe: dawk serve in an empty directory says what to try next. The
 // ports of its defaults may be taken on this machine; then it must say so.
-func bareServe(t *T, w *world) {
-	dir, err := w.subdir("bare")
-	t.must("mkdir", err)
-	cmd := exec.Command(w.binary, "serve")
+func bareServe(t *lab.T, w *lab.World) {
+	dir, err := w.Subdir("bare")
+	t.Must("mkdir", err)
+	cmd := exec.Command(w.Binary, "serve")
 	cmd.Dir = dir
-	p, err := startProcess(cmd)
-	t.must("start", err)
-	t.Cleanup(p.kill)
+	p, err := lab.StartProcess(cmd)
+	t.Must("start", err)
+	t.Cleanup(p.Kill)
 	said := func() bool {
-		return strings.Contains(p.out.String(), "127.0.0.1:2525") && strings.Contains(p.out.String(), "127.0.0.1:8025")
+		return strings.Contains(p.Out.String(), "127.0.0.1:2525") && strings.Contains(p.Out.String(), "127.0.0.1:8025")
 	}
-	ok := eventually(w.ctx, patience, func() bool { return !p.running() || said() })
-	if !p.running() {
-		if !strings.Contains(p.out.String(), "already in use") {
-			t.Fatalf("it ended:\n%s", p.out.tail(5))
+	ok := lab.Eventually(w.Ctx, lab.Patience, func() bool { return !p.Running() || said() })
+	if !p.Running() {
+		if !strings.Contains(p.Out.String(), "already in use") {
+			t.Fatalf("it ended:\n%s", p.Out.Tail(5))
 		}
 		t.Skipf("port 2525 or 8025 is taken on this machine")
 	}
 	if !ok {
-		t.Errorf("it does not tell of 127.0.0.1:2525 and 127.0.0.1:8025:\n%s", p.out.tail(10))
+		t.Errorf("it does not tell of 127.0.0.1:2525 and 127.0.0.1:8025:\n%s", p.Out.Tail(10))
 	}
 }
 
 // afterCases look back at all of the above.
-func afterCases() []testCase {
-	return []testCase{{"no panic and no data race in any relay", func(t *T, w *world) {
-		for _, out := range w.outputs {
+func afterCases() []lab.TestCase {
+	return []lab.TestCase{{Name: "no panic and no data race in any relay", Run: func(t *lab.T, w *lab.World) {
+		for _, out := range w.Outputs {
 			text := out.String()
 			for _, bad := range []string{"panic:", "DATA RACE", "fatal error:", "[recovered]"} {
 				if i := strings.Index(text, bad); i >= 0 {
@@ -176,10 +177,10 @@ func afterCases() []testCase {
 				}
 			}
 		}
-		t.Notef("%d runs of dawk serve", len(w.outputs))
-	}}, {"no secret in any log", func(t *T, w *world) {
-		for _, out := range w.outputs {
-			for _, secret := range []string{userPass, accountPass, base64Plain(userPass)} {
+		t.Notef("%d runs of dawk serve", len(w.Outputs))
+	}}, {Name: "no secret in any log", Run: func(t *lab.T, w *lab.World) {
+		for _, out := range w.Outputs {
+			for _, secret := range []string{lab.UserPass, lab.AccountPass, lab.Base64Plain(lab.UserPass)} {
 				if strings.Contains(out.String(), secret) {
 					t.Errorf("a relay logged the password %q", secret)
 				}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dawk/.ci/interop/lab"
 	"dawk/queue/boltstore"
 	"dawk/queue/queuetest"
 	vocabulary "dawk/relay"
@@ -20,40 +21,40 @@ import (
 // acknowledged by then must be there.
 //
 // No next host is reachable, so that nothing leaves.
-func powerCut(t *T, w *world) {
+func powerCut(t *lab.T, w *lab.World) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skipf("strace is not installed")
 	}
-	r, err := w.newRelay("power", []string{trusted}, "[queue]\nretry = [\"1h\"]\nmin_free = \"1MiB\"\n\n[[route]]\nto = [\"*\"]\nvia = [\"127.0.0.1:9\"]\ntls = \"off\"\n")
-	t.must("config", err)
-	t.Cleanup(r.close)
-	t.must("start", r.up())
-	trace := filepath.Join(r.dir, "trace")
-	tracer, err := startProcess(exec.Command(strace, append(queuetest.StraceArgs(trace), "-p", strconv.Itoa(r.proc.cmd.Process.Pid))...))
-	t.must("strace", err)
-	t.Cleanup(tracer.kill)
-	if !eventually(w.ctx, patience, func() bool { return strings.Contains(tracer.out.String(), "attached") || !tracer.running() }) || !tracer.running() {
-		t.Skipf("strace may not attach here: %s", tracer.out.tail(2))
+	r, err := w.NewRelay("power", []string{lab.Trusted}, "[queue]\nretry = [\"1h\"]\nmin_free = \"1MiB\"\n\n[[route]]\nto = [\"*\"]\nvia = [\"127.0.0.1:9\"]\ntls = \"off\"\n")
+	t.Must("config", err)
+	t.Cleanup(r.Close)
+	t.Must("start", r.Up())
+	trace := filepath.Join(r.Dir, "trace")
+	tracer, err := lab.StartProcess(exec.Command(strace, append(queuetest.StraceArgs(trace), "-p", strconv.Itoa(r.Proc.Cmd.Process.Pid))...))
+	t.Must("strace", err)
+	t.Cleanup(tracer.Kill)
+	if !lab.Eventually(w.Ctx, lab.Patience, func() bool { return strings.Contains(tracer.Out.String(), "attached") || !tracer.Running() }) || !tracer.Running() {
+		t.Skipf("strace may not attach here: %s", tracer.Out.Tail(2))
 	}
-	m, err := queuetest.NewMachine(r.data())
-	t.must("the data directory", err)
-	l := startLoad(w.ctx, r.addr(trusted), "power", 8, 2000, 2000, 2000, 300_000)
-	t.Cleanup(l.end)
-	if !eventually(w.ctx, patience, func() bool { return l.ackedCount() > 200 }) {
-		t.Fatalf("nobody is served:\n%s", r.proc.out.tail(5))
+	m, err := queuetest.NewMachine(r.Data())
+	t.Must("the data directory", err)
+	l := lab.StartLoad(w.Ctx, r.Addr(lab.Trusted), "power", 8, 2000, 2000, 2000, 300_000)
+	t.Cleanup(l.End)
+	if !lab.Eventually(w.Ctx, lab.Patience, func() bool { return l.AckedCount() > 200 }) {
+		t.Fatalf("nobody is served:\n%s", r.Proc.Out.Tail(5))
 	}
-	r.proc.kill()
-	l.end()
-	if _, err := tracer.wait(patience); err != nil {
+	r.Proc.Kill()
+	l.End()
+	if _, err := tracer.Wait(lab.Patience); err != nil {
 		t.Fatalf("strace does not end: %v", err)
 	}
 	calls, err := queuetest.ReadTrace(trace)
-	t.must("the record", err)
-	t.must("remove the record", os.Remove(trace))
+	t.Must("the record", err)
+	t.Must("remove the record", os.Remove(trace))
 
-	disks := 4 * w.set.rounds
-	random := rand.New(rand.NewPCG(w.set.seed, 1))
+	disks := 4 * w.Set.Rounds
+	random := rand.New(rand.NewPCG(w.Set.Seed, 1))
 	at := make(map[int]int)
 	for range disks {
 		at[random.IntN(len(calls))]++
@@ -68,16 +69,16 @@ func powerCut(t *T, w *world) {
 	}
 	lost := 0
 	for i, c := range calls {
-		t.must("the record", m.Do(c))
+		t.Must("the record", m.Do(c))
 		for ; at[i] > 0; at[i]-- {
-			dir := filepath.Join(r.dir, "disk")
+			dir := filepath.Join(r.Dir, "disk")
 			n, err := m.Cut(random, dir)
-			t.must("a disk", err)
+			t.Must("a disk", err)
 			lost += n
 			if err := allThere(w, dir, promised); err != nil {
 				t.Fatalf("the power failed at call %d of %d: %v", i, len(calls), err)
 			}
-			t.must("remove a disk", os.RemoveAll(dir))
+			t.Must("remove a disk", os.RemoveAll(dir))
 		}
 	}
 	if len(promised) < 100 || lost == 0 {
@@ -87,7 +88,7 @@ func powerCut(t *T, w *world) {
 }
 
 // allThere opens a disk and looks for all that was promised.
-func allThere(w *world, dir string, promised []vocabulary.QueueID) error {
+func allThere(w *lab.World, dir string, promised []vocabulary.QueueID) error {
 	q, err := boltstore.Open(boltstore.Options{Dir: dir, MinFree: 1})
 	if err != nil {
 		return err
@@ -103,7 +104,7 @@ func allThere(w *world, dir string, promised []vocabulary.QueueID) error {
 	if err := q.Close(); err != nil {
 		return err
 	}
-	report, err := boltstore.VerifyDir(w.ctx, dir)
+	report, err := boltstore.VerifyDir(w.Ctx, dir)
 	for _, p := range report.Problems {
 		if !strings.Contains(p, "the next start removes it") { // such a file was never promised
 			return fmt.Errorf("the queue is not sound: %s", p)

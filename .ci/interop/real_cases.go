@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"dawk/.ci/interop/lab"
 	"fmt"
 	"os"
 	"strings"
@@ -35,165 +36,165 @@ func contents() []content {
 
 // realCases: what real programs make passes through unchanged (design §9), to
 // Postfix and to smtp-sink at once.
-func realCases() []testCase {
-	var cases []testCase
-	modes := []string{plain, starttls, implicit}
+func realCases() []lab.TestCase {
+	var cases []lab.TestCase
+	modes := []string{lab.Plain, lab.Starttls, lab.Implicit}
 	for i, c := range contents() {
-		for j, cl := range verbatimClients() {
-			cases = append(cases, testCase{c.name + "/" + cl.name, func(t *T, w *world) {
-				through(t, w, modes[(i+j)%3], "", func(e errand, marker string) (string, error) {
-					e.input = []byte(strings.ReplaceAll(c.text, "MARK", marker))
-					return cl.send(w, e)
+		for j, cl := range lab.VerbatimClients() {
+			cases = append(cases, lab.TestCase{Name: c.name + "/" + cl.Name, Run: func(t *lab.T, w *lab.World) {
+				through(t, w, modes[(i+j)%3], "", func(e lab.Errand, marker string) (string, error) {
+					e.Input = []byte(strings.ReplaceAll(c.text, "MARK", marker))
+					return cl.Send(w, e)
 				})
 			}})
 		}
 	}
 	for i, kind := range []string{"attachments", "eightbit"} {
-		cases = append(cases, testCase{"made by Python's email/" + kind, func(t *T, w *world) {
-			through(t, w, modes[i], "", func(e errand, marker string) (string, error) {
-				e.input = []byte(marker)
-				return python(w, e, kind)
+		cases = append(cases, lab.TestCase{Name: "made by Python's email/" + kind, Run: func(t *lab.T, w *lab.World) {
+			through(t, w, modes[i], "", func(e lab.Errand, marker string) (string, error) {
+				e.Input = []byte(marker)
+				return lab.Python(w, e, kind)
 			})
 		}})
 	}
 	return append(cases,
-		testCase{"made by swaks/default message", func(t *T, w *world) { swaksMade(t, w, false) }},
-		testCase{"made by swaks/attachment", func(t *T, w *world) { swaksMade(t, w, true) }},
-		testCase{"made by s-nail/text", func(t *T, w *world) { snailMade(t, w, starttls, false) }},
-		testCase{"made by s-nail/attachment", func(t *T, w *world) { snailMade(t, w, implicit, true) }},
-		testCase{"SMTPUTF8/Bengali", func(t *T, w *world) { utf8Made(t, w, "bengali", "শ্রী", "ডাকঘর") }},
-		testCase{"SMTPUTF8/Chinese", func(t *T, w *world) { utf8Made(t, w, "chinese", "张伟", "用户") }},
-		testCase{"25 MiB attachment", bigMade},
-		testCase{"relayed by Postfix", fromPostfix},
-		testCase{"two hundred by smtp-source", fromSmtpSource},
+		lab.TestCase{Name: "made by swaks/default message", Run: func(t *lab.T, w *lab.World) { swaksMade(t, w, false) }},
+		lab.TestCase{Name: "made by swaks/attachment", Run: func(t *lab.T, w *lab.World) { swaksMade(t, w, true) }},
+		lab.TestCase{Name: "made by s-nail/text", Run: func(t *lab.T, w *lab.World) { snailMade(t, w, lab.Starttls, false) }},
+		lab.TestCase{Name: "made by s-nail/attachment", Run: func(t *lab.T, w *lab.World) { snailMade(t, w, lab.Implicit, true) }},
+		lab.TestCase{Name: "SMTPUTF8/Bengali", Run: func(t *lab.T, w *lab.World) { utf8Made(t, w, "bengali", "শ্রী", "ডাকঘর") }},
+		lab.TestCase{Name: "SMTPUTF8/Chinese", Run: func(t *lab.T, w *lab.World) { utf8Made(t, w, "chinese", "张伟", "用户") }},
+		lab.TestCase{Name: "25 MiB attachment", Run: bigMade},
+		lab.TestCase{Name: "relayed by Postfix", Run: fromPostfix},
+		lab.TestCase{Name: "two hundred by smtp-source", Run: fromSmtpSource},
 	)
 }
 
 // through sends by way of a recorder and compares both arrivals with the
 // record. An empty from means the usual two receivers.
-func through(t *T, w *world, mode, mech string, send func(e errand, marker string) (string, error)) {
-	rec, err := w.record(w.house.addr(mode), mode == implicit)
-	t.must("recorder", err)
-	t.Cleanup(rec.close)
+func through(t *lab.T, w *lab.World, mode, mech string, send func(e lab.Errand, marker string) (string, error)) {
+	rec, err := w.Record(w.House.Addr(mode), mode == lab.Implicit)
+	t.Must("recorder", err)
+	t.Cleanup(rec.Close)
 	if mech == "" {
 		mech = "PLAIN"
 	}
 	marker := newMarker()
-	out, err := send(errand{addr: rec.addr(), mode: mode, mech: mech, from: userName,
-		to: []string{"someone@" + sinkDomain, "someone@" + postDomain}}, marker)
+	out, err := send(lab.Errand{Addr: rec.Addr(), Mode: mode, Mech: mech, From: lab.UserName,
+		To: []string{"someone@" + lab.SinkDomain, "someone@" + lab.PostDomain}}, marker)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, lastLines(out, 12))
+		t.Fatalf("%v\n%s", err, lab.LastLines(out, 12))
 	}
-	sent, err := rec.message()
-	t.must("recorder", err)
+	sent, err := rec.Message()
+	t.Must("recorder", err)
 	if !bytes.Contains(sent, []byte(marker)) {
-		t.Fatalf("the client did not send its marker: %q", clip(string(sent)))
+		t.Fatalf("the client did not send its marker: %q", lab.Clip(string(sent)))
 	}
-	for name, receiver := range map[string]receiver{"smtp-sink": w.sink, "Postfix": w.postfix} {
-		var got arrival
+	for name, receiver := range map[string]lab.Receiver{"smtp-sink": w.Sink, "Postfix": w.Postfix} {
+		var got lab.Arrival
 		// smtp-sink writes while we read: a part of the message is no verdict yet.
-		eventually(w.ctx, patience, func() bool {
-			got = w.arrived(t, receiver, marker, 1)[0]
-			err = unchanged(sent, got.content)
+		lab.Eventually(w.Ctx, lab.Patience, func() bool {
+			got = w.Arrived(t, receiver, marker, 1)[0]
+			err = lab.Unchanged(sent, got.Content)
 			return err == nil
 		})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		t.must("remove", os.Remove(got.file))
+		t.Must("remove", os.Remove(got.File))
 	}
 	t.Notef("%d octets", len(sent))
 }
 
-func swaksMade(t *T, w *world, attach bool) {
-	through(t, w, starttls, "LOGIN", func(e errand, marker string) (string, error) {
-		args := append(swaksArgs(w, e), "--header", "Subject: "+marker, "--body", "ডাক\n.\n驿站\n")
+func swaksMade(t *lab.T, w *lab.World, attach bool) {
+	through(t, w, lab.Starttls, "LOGIN", func(e lab.Errand, marker string) (string, error) {
+		args := append(lab.SwaksArgs(w, e), "--header", "Subject: "+marker, "--body", "ডাক\n.\n驿站\n")
 		if attach {
-			file, err := w.attachment("swaks.bin", 200_000)
+			file, err := w.Attachment("swaks.bin", 200_000)
 			if err != nil {
 				return "", err
 			}
 			args = append(args, "--attach", "@"+file)
 		}
-		return runTool(w.ctx, clientLimit, nil, nil, args...)
+		return lab.RunTool(w.Ctx, lab.ClientLimit, nil, nil, args...)
 	})
 }
 
-func snailMade(t *T, w *world, mode string, attach bool) {
-	through(t, w, mode, "", func(e errand, marker string) (string, error) {
-		e.input = []byte("ডাক হরকরা\n.dot\n驿站传书\n" + strings.Repeat("long line ", 120) + "\n")
+func snailMade(t *lab.T, w *lab.World, mode string, attach bool) {
+	through(t, w, mode, "", func(e lab.Errand, marker string) (string, error) {
+		e.Input = []byte("ডাক হরকরা\n.dot\n驿站传书\n" + strings.Repeat("long line ", 120) + "\n")
 		args := []string{"-s", marker + " বাংলা 中文"}
 		if attach {
-			file, err := w.attachment("চালান.bin", 200_000)
+			file, err := w.Attachment("চালান.bin", 200_000)
 			if err != nil {
 				return "", err
 			}
 			args = append(args, "-a", file)
 		}
-		return sendMail(w, e, args...)
+		return lab.SendMail(w, e, args...)
 	})
 }
 
 // utf8Made goes to Postfix only: smtp-sink does not offer SMTPUTF8.
-func utf8Made(t *T, w *world, kind, fromLocal, toLocal string) {
-	rec, err := w.record(w.house.addr(starttls), false)
-	t.must("recorder", err)
-	t.Cleanup(rec.close)
+func utf8Made(t *lab.T, w *lab.World, kind, fromLocal, toLocal string) {
+	rec, err := w.Record(w.House.Addr(lab.Starttls), false)
+	t.Must("recorder", err)
+	t.Cleanup(rec.Close)
 	marker := newMarker()
-	from, to := fromLocal+"@"+senderDomain, toLocal+"@"+postDomain
-	out, err := python(w, errand{addr: rec.addr(), mode: starttls, mech: "PLAIN", from: from, to: []string{to},
-		input: []byte(marker)}, kind)
+	from, to := fromLocal+"@"+lab.SenderDomain, toLocal+"@"+lab.PostDomain
+	out, err := lab.Python(w, lab.Errand{Addr: rec.Addr(), Mode: lab.Starttls, Mech: "PLAIN", From: from, To: []string{to},
+		Input: []byte(marker)}, kind)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, lastLines(out, 12))
+		t.Fatalf("%v\n%s", err, lab.LastLines(out, 12))
 	}
-	sent, err := rec.message()
-	t.must("recorder", err)
-	got := w.arrived(t, w.postfix, marker, 1)[0]
-	if err := unchanged(sent, got.content); err != nil {
+	sent, err := rec.Message()
+	t.Must("recorder", err)
+	got := w.Arrived(t, w.Postfix, marker, 1)[0]
+	if err := lab.Unchanged(sent, got.Content); err != nil {
 		t.Errorf("%v", err)
 	}
-	if got.from != "<"+from+">" || fmt.Sprint(got.rcpt) != "["+to+"]" {
-		t.Errorf("envelope arrived as %s → %v, want <%s> → %s", got.from, got.rcpt, from, to)
+	if got.From != "<"+from+">" || fmt.Sprint(got.Rcpt) != "["+to+"]" {
+		t.Errorf("envelope arrived as %s → %v, want <%s> → %s", got.From, got.Rcpt, from, to)
 	}
-	if !strings.Contains(string(got.trace), "with UTF8SMTP") {
-		t.Errorf("Postfix did not get it as SMTPUTF8: %q", got.trace)
+	if !strings.Contains(string(got.Trace), "with UTF8SMTP") {
+		t.Errorf("Postfix did not get it as SMTPUTF8: %q", got.Trace)
 	}
 }
 
-func bigMade(t *T, w *world) {
-	through(t, w, implicit, "", func(e errand, marker string) (string, error) {
-		e.input = []byte(marker)
-		return python(w, e, "big")
+func bigMade(t *lab.T, w *lab.World) {
+	through(t, w, lab.Implicit, "", func(e lab.Errand, marker string) (string, error) {
+		e.Input = []byte(marker)
+		return lab.Python(w, e, "big")
 	})
 }
 
 // fromPostfix: Postfix, whose relayhost we are, puts its Received field in
 // front and changes nothing else; neither do we.
-func fromPostfix(t *T, w *world) {
+func fromPostfix(t *lab.T, w *lab.World) {
 	marker := newMarker()
 	message := strings.ReplaceAll(contents()[3].text, "MARK", marker)
-	out, err := sendCurl(w, errand{addr: w.postfix.addr(), mode: trusted, from: userName,
-		to: []string{"someone@" + onwardDomain}, input: []byte(message)})
+	out, err := lab.SendCurl(w, lab.Errand{Addr: w.Postfix.Addr(), Mode: lab.Trusted, From: lab.UserName,
+		To: []string{"someone@" + lab.OnwardDomain}, Input: []byte(message)})
 	if err != nil {
-		t.Fatalf("%v\n%s", err, lastLines(out, 8))
+		t.Fatalf("%v\n%s", err, lab.LastLines(out, 8))
 	}
-	got := w.arrived(t, w.sink, marker, 1)[0]
-	fields, _, _ := splitMessage(got.content)
+	got := w.Arrived(t, w.Sink, marker, 1)[0]
+	fields, _, _ := lab.SplitMessage(got.Content)
 	if len(fields) < 2 || !strings.Contains(fields[1], "by postfix.test") {
 		t.Fatalf("no Received field of Postfix under ours: %q", fields)
 	}
-	if err := unchanged([]byte(fields[1]+message), got.content); err != nil {
+	if err := lab.Unchanged([]byte(fields[1]+message), got.Content); err != nil {
 		t.Errorf("%v", err)
 	}
 }
 
 // fromSmtpSource: Postfix's load generator, ten sessions at once.
-func fromSmtpSource(t *T, w *world) {
+func fromSmtpSource(t *lab.T, w *lab.World) {
 	marker := newMarker()
-	out, err := runTool(w.ctx, clientLimit, nil, nil, "smtp-source", "-s", "10", "-m", "200", "-l", "5000",
-		"-f", userName, "-t", "someone@"+sinkDomain, "-S", marker, w.house.addr(trusted))
+	out, err := lab.RunTool(w.Ctx, lab.ClientLimit, nil, nil, "smtp-source", "-s", "10", "-m", "200", "-l", "5000",
+		"-f", lab.UserName, "-t", "someone@"+lab.SinkDomain, "-S", marker, w.House.Addr(lab.Trusted))
 	if err != nil {
-		t.Fatalf("%v\n%s", err, lastLines(out, 8))
+		t.Fatalf("%v\n%s", err, lab.LastLines(out, 8))
 	}
-	w.arrived(t, w.sink, marker, 200)
+	w.Arrived(t, w.Sink, marker, 200)
 }

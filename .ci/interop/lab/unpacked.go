@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 // files lie in a root of their own, with copies of the libraries they need, and
 // it runs in there (chroot), with users that only exist there.
 type unpacked struct {
-	w    *world
-	root string
+	w    *World
+	Root string
 	port int
 	proc *process
 }
@@ -27,16 +27,16 @@ type unpacked struct {
 type users map[string]int
 
 // unpack makes a root of packages for some of their programs.
-func (w *world) unpack(name string, packages, programs []string, u users) (*unpacked, error) {
-	r := &unpacked{w: w, root: filepath.Join(w.dir, name), port: w.freePort()}
-	debs, err := w.subdir(name + "-debs")
+func (w *World) unpack(name string, packages, programs []string, u users) (*unpacked, error) {
+	r := &unpacked{w: w, Root: filepath.Join(w.Dir, name), port: w.FreePort()}
+	debs, err := w.Subdir(name + "-debs")
 	if err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(debs, 0o777); err != nil { // apt-get downloads as a user of its own
 		return nil, err
 	}
-	cmd := exec.CommandContext(w.ctx, "apt-get", append([]string{"-q", "download"}, packages...)...)
+	cmd := exec.CommandContext(w.Ctx, "apt-get", append([]string{"-q", "download"}, packages...)...)
 	cmd.Dir = debs
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("apt-get download: %w: %s", err, out)
@@ -46,7 +46,7 @@ func (w *world) unpack(name string, packages, programs []string, u users) (*unpa
 		return nil, fmt.Errorf("apt-get download brought %d packages, want %d: %v", len(files), len(packages), err)
 	}
 	for _, f := range files {
-		if out, err := runTool(w.ctx, time.Minute, nil, nil, "dpkg", "-x", f, r.root); err != nil {
+		if out, err := RunTool(w.Ctx, time.Minute, nil, nil, "dpkg", "-x", f, r.Root); err != nil {
 			return nil, fmt.Errorf("%w: %s", err, out)
 		}
 	}
@@ -56,17 +56,17 @@ func (w *world) unpack(name string, packages, programs []string, u users) (*unpa
 // furnish brings libraries, a shell, devices and users.
 func (r *unpacked) furnish(programs []string, u users) error {
 	for _, d := range []string{"dev", "etc", "tmp", "run", "var/run", "bin"} {
-		if err := os.MkdirAll(filepath.Join(r.root, d), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(r.Root, d), 0o755); err != nil {
 			return err
 		}
 	}
 	copies := map[string]string{"/bin/sh": "/bin/sh"}
 	for _, p := range append(programs, "/bin/sh") {
-		from := filepath.Join(r.root, p)
+		from := filepath.Join(r.Root, p)
 		if p == "/bin/sh" {
 			from = p
 		}
-		out, err := runTool(r.w.ctx, time.Minute, nil, nil, "ldd", from)
+		out, err := RunTool(r.w.Ctx, time.Minute, nil, nil, "ldd", from)
 		if err != nil || strings.Contains(out, "not found") {
 			return fmt.Errorf("ldd %s: %v: %s", p, err, out)
 		}
@@ -79,7 +79,7 @@ func (r *unpacked) furnish(programs []string, u users) error {
 		if err != nil {
 			return err
 		}
-		to = filepath.Join(r.root, to)
+		to = filepath.Join(r.Root, to)
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (r *unpacked) furnish(programs []string, u users) error {
 		}
 	}
 	for name, minor := range map[string]int{"null": 3, "random": 8, "urandom": 9} {
-		file := filepath.Join(r.root, "dev", name)
+		file := filepath.Join(r.Root, "dev", name)
 		if err := syscall.Mknod(file, syscall.S_IFCHR|0o666, 1<<8|minor); err != nil {
 			return fmt.Errorf("mknod %s: %w", file, err)
 		}
@@ -101,15 +101,15 @@ func (r *unpacked) furnish(programs []string, u users) error {
 		passwd += fmt.Sprintf("%s:x:%d:%d::/home:/bin/sh\n", name, id, id)
 		group += fmt.Sprintf("%s:x:%d:\n", name, id)
 	}
-	if err := r.write("etc/passwd", passwd); err != nil {
+	if err := r.Write("etc/passwd", passwd); err != nil {
 		return err
 	}
-	return r.write("etc/group", group)
+	return r.Write("etc/group", group)
 }
 
-// write makes a file in the root; PORT stands for the receiver's port.
-func (r *unpacked) write(name, text string) error {
-	file := filepath.Join(r.root, name)
+// Write makes a file in the root; PORT stands for the receiver's port.
+func (r *unpacked) Write(name, text string) error {
+	file := filepath.Join(r.Root, name)
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (r *unpacked) write(name, text string) error {
 // own makes a directory in the root that belongs to a user.
 func (r *unpacked) own(id int, mode os.FileMode, dirs ...string) error {
 	for _, d := range dirs {
-		d = filepath.Join(r.root, d)
+		d = filepath.Join(r.Root, d)
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
@@ -139,42 +139,42 @@ func (r *unpacked) copyIn(from, to string, id int) error {
 	if err != nil {
 		return err
 	}
-	to = filepath.Join(r.root, to)
+	to = filepath.Join(r.Root, to)
 	if err := os.WriteFile(to, b, 0o600); err != nil {
 		return err
 	}
 	return os.Chown(to, id, id)
 }
 
-// start runs a program of the root until it greets.
-func (r *unpacked) start(argv ...string) error {
+// Start runs a program of the root until it greets.
+func (r *unpacked) Start(argv ...string) error {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: r.root}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: r.Root}
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	var err error
-	if r.proc, err = startProcess(cmd); err != nil {
+	if r.proc, err = StartProcess(cmd); err != nil {
 		return err
 	}
-	if !eventually(context.Background(), patience, func() bool { return !r.proc.running() || greets(r.addr()) }) || !r.proc.running() {
-		return fmt.Errorf("no greeting by %s on %s:\n%s", argv[0], r.addr(), r.proc.out.tail(12))
+	if !Eventually(context.Background(), Patience, func() bool { return !r.proc.Running() || Greets(r.Addr()) }) || !r.proc.Running() {
+		return fmt.Errorf("no greeting by %s on %s:\n%s", argv[0], r.Addr(), r.proc.Out.Tail(12))
 	}
 	return nil
 }
 
-func (r *unpacked) addr() string { return "127.0.0.1:" + strconv.Itoa(r.port) }
+func (r *unpacked) Addr() string { return "127.0.0.1:" + strconv.Itoa(r.port) }
 
-func (r *unpacked) stop() error {
-	if r.proc == nil || !r.proc.running() {
+func (r *unpacked) Stop() error {
+	if r.proc == nil || !r.proc.Running() {
 		return nil
 	}
-	_, err := r.proc.signal(syscall.SIGTERM, 10*time.Second)
+	_, err := r.proc.Signal(syscall.SIGTERM, 10*time.Second)
 	if err != nil {
-		r.proc.kill()
+		r.proc.Kill()
 	}
 	return err
 }
 
-func (r *unpacked) arrivals(keep func([]byte) bool) ([]arrival, error) {
-	return readArrivals(filepath.Join(r.root, "mail/new"), keep, parseMaildir)
+func (r *unpacked) Arrivals(keep func([]byte) bool) ([]Arrival, error) {
+	return readArrivals(filepath.Join(r.Root, "mail/new"), keep, parseMaildir)
 }

@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 // queue and port, that delivers all mail for *.test into one Maildir. It
 // refuses recipients that begin with "reject" (550) and "defer" (450).
 type postfix struct {
-	port int
+	Port int
 	dir  string
 }
 
@@ -60,8 +60,8 @@ smtpd_sasl_authenticated_header = yes
 
 // The user that a smart host knows dawk by.
 const (
-	accountName = "account"
-	accountPass = "to the smart host"
+	AccountName = "account"
+	AccountPass = "to the smart host"
 )
 
 const postfixMaster = `127.0.0.1:PORT inet n - n - - smtpd
@@ -82,21 +82,21 @@ tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 `
 
-func (w *world) newPostfix() (*postfix, error) {
-	p := &postfix{port: w.freePort(), dir: filepath.Join(w.dir, "postfix")}
+func (w *World) newPostfix() (*postfix, error) {
+	p := &postfix{Port: w.FreePort(), dir: filepath.Join(w.Dir, "postfix")}
 	if err := p.configure(w); err != nil {
 		return nil, err
 	}
-	if out, err := runTool(w.ctx, time.Minute, nil, nil, "postfix", "-c", p.dir+"/conf", "start"); err != nil {
-		return nil, fmt.Errorf("%w\n%s%s", err, out, p.log())
+	if out, err := RunTool(w.Ctx, time.Minute, nil, nil, "postfix", "-c", p.dir+"/conf", "start"); err != nil {
+		return nil, fmt.Errorf("%w\n%s%s", err, out, p.Log())
 	}
-	if !eventually(w.ctx, patience, func() bool { return greets(p.addr()) }) {
-		return p, fmt.Errorf("no greeting by Postfix on %s\n%s", p.addr(), p.log())
+	if !Eventually(w.Ctx, Patience, func() bool { return Greets(p.Addr()) }) {
+		return p, fmt.Errorf("no greeting by Postfix on %s\n%s", p.Addr(), p.Log())
 	}
 	return p, nil
 }
 
-func (p *postfix) configure(w *world) error {
+func (p *postfix) configure(w *World) error {
 	for _, d := range []string{"conf/sasl", "queue", "data", "mail"} {
 		if err := os.MkdirAll(filepath.Join(p.dir, d), 0o755); err != nil {
 			return err
@@ -113,10 +113,10 @@ func (p *postfix) configure(w *world) error {
 	if err := os.Chown(p.dir+"/data", uid, -1); err != nil {
 		return err
 	}
-	if err := os.Chown(p.dir+"/mail", nobody, nobody); err != nil {
+	if err := os.Chown(p.dir+"/mail", Nobody, Nobody); err != nil {
 		return err
 	}
-	fill := strings.NewReplacer("DIR", p.dir, "PORT", strconv.Itoa(p.port), "DAWK", strconv.Itoa(w.fromPostfix), "CERT", w.ca.certFile, "KEY", w.ca.keyFile)
+	fill := strings.NewReplacer("DIR", p.dir, "PORT", strconv.Itoa(p.Port), "DAWK", strconv.Itoa(w.fromPostfix), "CERT", w.Ca.CertFile, "KEY", w.Ca.KeyFile)
 	for name, text := range map[string]string{
 		"main.cf":         postfixMain,
 		"master.cf":       postfixMaster,
@@ -129,25 +129,25 @@ func (p *postfix) configure(w *world) error {
 		}
 	}
 	db := filepath.Join(p.dir, "conf/sasldb")
-	out, err := runTool(w.ctx, time.Minute, []byte(accountPass), nil,
-		"saslpasswd2", "-p", "-c", "-f", db, "-u", "postfix.test", accountName)
+	out, err := RunTool(w.Ctx, time.Minute, []byte(AccountPass), nil,
+		"saslpasswd2", "-p", "-c", "-f", db, "-u", "postfix.test", AccountName)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return os.Chmod(db, 0o644) // smtpd is not root
 }
 
-func (p *postfix) addr() string { return "127.0.0.1:" + strconv.Itoa(p.port) }
+func (p *postfix) Addr() string { return "127.0.0.1:" + strconv.Itoa(p.Port) }
 
-func (p *postfix) close() error {
-	out, err := runTool(context.Background(), time.Minute, nil, nil, "postfix", "-c", p.dir+"/conf", "stop")
+func (p *postfix) Close() error {
+	out, err := RunTool(context.Background(), time.Minute, nil, nil, "postfix", "-c", p.dir+"/conf", "stop")
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil
 }
 
-func (p *postfix) log() string {
+func (p *postfix) Log() string {
 	b, err := os.ReadFile(p.dir + "/postfix.log")
 	if err != nil {
 		return err.Error()
@@ -155,16 +155,16 @@ func (p *postfix) log() string {
 	return string(b)
 }
 
-// arrivals gives every delivered message that satisfies keep; keep sees the
+// Arrivals gives every delivered message that satisfies keep; keep sees the
 // raw file.
-func (p *postfix) arrivals(keep func([]byte) bool) ([]arrival, error) {
+func (p *postfix) Arrivals(keep func([]byte) bool) ([]Arrival, error) {
 	return readArrivals(p.dir+"/mail/all/new", keep, parseMaildir)
 }
 
 // parseMaildir takes off what a receiver puts in front: Postfix's virtual(8) three
 // lines, others two, and the Received field.
-func parseMaildir(raw []byte) (arrival, bool) {
-	var a arrival
+func parseMaildir(raw []byte) (Arrival, bool) {
+	var a Arrival
 	rest := raw
 	for {
 		line, after, ok := bytes.Cut(rest, []byte("\n"))
@@ -174,9 +174,9 @@ func parseMaildir(raw []byte) (arrival, bool) {
 		name, value, _ := strings.Cut(string(line), ": ")
 		switch name {
 		case "Return-Path", "Return-path":
-			a.from = value
+			a.From = value
 		case "X-Original-To", "Envelope-to":
-			a.rcpt = append(a.rcpt, value)
+			a.Rcpt = append(a.Rcpt, value)
 		case "Delivered-To":
 		default:
 			if name != "Received" {
@@ -187,18 +187,18 @@ func parseMaildir(raw []byte) (arrival, bool) {
 					return a, false
 				}
 			}
-			a.trace = raw[:len(raw)-len(after)]
-			a.content = after
+			a.Trace = raw[:len(raw)-len(after)]
+			a.Content = after
 			return a, true
 		}
 		rest = after
 	}
 }
 
-// allow makes Postfix take mail for a recipient that it deferred. smtpd reads
+// Allow makes Postfix take mail for a recipient that it deferred. smtpd reads
 // its tables once and lives as long as the session, which dawk keeps open for
 // the next message, so Postfix is started anew.
-func (p *postfix) allow(ctx context.Context, to string) error {
+func (p *postfix) Allow(ctx context.Context, to string) error {
 	name := p.dir + "/conf/recipients"
 	old, err := os.ReadFile(name)
 	if err != nil {
@@ -209,7 +209,7 @@ func (p *postfix) allow(ctx context.Context, to string) error {
 		return err
 	}
 	for _, verb := range []string{"stop", "start"} {
-		if out, err := runTool(ctx, time.Minute, nil, nil, "postfix", "-c", p.dir+"/conf", verb); err != nil {
+		if out, err := RunTool(ctx, time.Minute, nil, nil, "postfix", "-c", p.dir+"/conf", verb); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
 	}

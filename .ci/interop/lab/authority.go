@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"crypto"
@@ -22,15 +22,15 @@ import (
 type authority struct {
 	pool                      *x509.CertPool
 	pair                      tls.Certificate
-	caFile, certFile, keyFile string
+	CaFile, CertFile, KeyFile string
 	leafDER, rootDER          []byte
 
 	root    *x509.Certificate
 	rootKey *ecdsa.PrivateKey
 }
 
-// issue signs another certificate, and gives the files of it and its key.
-func (a authority) issue(dir, name string, key crypto.Signer, use x509.ExtKeyUsage) (certFile, keyFile string, err error) {
+// Issue signs another certificate, and gives the files of it and its key.
+func (a authority) Issue(dir, name string, key crypto.Signer, use x509.ExtKeyUsage) (certFile, keyFile string, err error) {
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: a.root.NotBefore, NotAfter: a.root.NotAfter,
@@ -51,12 +51,12 @@ func (a authority) issue(dir, name string, key crypto.Signer, use x509.ExtKeyUsa
 		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
 }
 
-func newAuthority(dir string) (authority, error) {
+func NewAuthority(dir string) (authority, error) {
 	a := authority{
 		pool:     x509.NewCertPool(),
-		caFile:   filepath.Join(dir, "ca.pem"),
-		certFile: filepath.Join(dir, "cert.pem"),
-		keyFile:  filepath.Join(dir, "key.pem"),
+		CaFile:   filepath.Join(dir, "ca.pem"),
+		CertFile: filepath.Join(dir, "cert.pem"),
+		KeyFile:  filepath.Join(dir, "key.pem"),
 	}
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -79,7 +79,7 @@ func newAuthority(dir string) (authority, error) {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"},
 		NotBefore: root.NotBefore, NotAfter: root.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost", hostname, "*." + daneDomain}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: []string{"localhost", Hostname, "*." + DaneDomain}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, key.Public(), caKey)
 	if err != nil {
@@ -103,7 +103,7 @@ func newAuthority(dir string) (authority, error) {
 		name string
 		data []byte
 		mode os.FileMode
-	}{{a.caFile, caPEM, 0o644}, {a.certFile, certPEM, 0o644}, {a.keyFile, keyPEM, 0o600}} {
+	}{{a.CaFile, caPEM, 0o644}, {a.CertFile, certPEM, 0o644}, {a.KeyFile, keyPEM, 0o600}} {
 		if err := os.WriteFile(f.name, f.data, f.mode); err != nil {
 			return a, err
 		}

@@ -1,10 +1,12 @@
-package main
+package lab
 
 import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 )
 
@@ -61,7 +63,7 @@ begin retry
 * * F,1h,1m
 `
 
-func (w *world) newExim() (*unpacked, error) {
+func (w *World) newExim() (*unpacked, error) {
 	r, err := w.unpack("exim", []string{"exim4-daemon-light"}, []string{"/usr/sbin/exim4"}, users{"Debian-exim": eximUser})
 	if err != nil {
 		return r, err
@@ -69,27 +71,27 @@ func (w *world) newExim() (*unpacked, error) {
 	if err := r.own(eximUser, 0o755, "spool", "log", "mail"); err != nil {
 		return r, err
 	}
-	if err := r.copyIn(w.ca.certFile, "cert.pem", eximUser); err != nil {
+	if err := r.copyIn(w.Ca.CertFile, "cert.pem", eximUser); err != nil {
 		return r, err
 	}
-	if err := r.copyIn(w.ca.keyFile, "key.pem", eximUser); err != nil {
+	if err := r.copyIn(w.Ca.KeyFile, "key.pem", eximUser); err != nil {
 		return r, err
 	}
 	old, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return r, err
 	}
-	cert, key, err := w.ca.issue(w.dir, "old.exim.test", old, x509.ExtKeyUsageServerAuth)
+	cert, key, err := w.Ca.Issue(w.Dir, "old.exim.test", old, x509.ExtKeyUsageServerAuth)
 	if err != nil {
 		return r, err
 	}
 	if err := errors.Join(r.copyIn(cert, "old.pem", eximUser), r.copyIn(key, "old.key", eximUser)); err != nil {
 		return r, err
 	}
-	if err := r.write("exim.conf", eximConf); err != nil {
+	if err := r.Write("exim.conf", eximConf); err != nil {
 		return r, err
 	}
-	return r, r.start("/usr/sbin/exim4", "-C", "/exim.conf", "-bdf")
+	return r, r.Start("/usr/sbin/exim4", "-C", "/exim.conf", "-bdf")
 }
 
 const smtpdUser, smtpdQueue, smtpdBox = 65531, 65530, 65529
@@ -109,7 +111,7 @@ action "deliver" maildir "/mail" virtual <people>
 match from any for any action "deliver"
 `
 
-func (w *world) newOpenSMTPD() (*unpacked, error) {
+func (w *World) newOpenSMTPD() (*unpacked, error) {
 	r, err := w.unpack("opensmtpd", []string{"opensmtpd"}, []string{"/usr/sbin/smtpd", "/usr/libexec/opensmtpd/mail.maildir"},
 		users{"opensmtpd": smtpdUser, "opensmtpq": smtpdQueue, "box": smtpdBox})
 	if err != nil {
@@ -121,25 +123,89 @@ func (w *world) newOpenSMTPD() (*unpacked, error) {
 	if err := r.own(0, 0o711, "var/spool/smtpd", "var/lib/opensmtpd/empty"); err != nil {
 		return r, err
 	}
-	if err := r.copyIn(w.ca.certFile, "cert.pem", 0); err != nil {
+	if err := r.copyIn(w.Ca.CertFile, "cert.pem", 0); err != nil {
 		return r, err
 	}
-	if err := r.copyIn(w.ca.keyFile, "key.pem", 0); err != nil {
+	if err := r.copyIn(w.Ca.KeyFile, "key.pem", 0); err != nil {
 		return r, err
 	}
-	if err := r.write("etc/mailname", "opensmtpd.test\n"); err != nil {
+	if err := r.Write("etc/mailname", "opensmtpd.test\n"); err != nil {
 		return r, err
 	}
-	return r, r.grey("grey")
+	return r, r.Grey("grey")
 }
 
-// grey starts it with a prefix of recipients that are put off.
-func (r *unpacked) grey(prefix string) error {
-	if err := r.stop(); err != nil {
+// Grey starts it with a prefix of recipients that are put off.
+func (r *unpacked) Grey(prefix string) error {
+	if err := r.Stop(); err != nil {
 		return err
 	}
-	if err := r.write("etc/smtpd.conf", strings.Replace(smtpdConf, "GREY", prefix, 1)); err != nil {
+	if err := r.Write("etc/smtpd.conf", strings.Replace(smtpdConf, "GREY", prefix, 1)); err != nil {
 		return err
 	}
-	return r.start("/usr/sbin/smtpd", "-d")
+	return r.Start("/usr/sbin/smtpd", "-d")
+}
+
+// receivers are the laboratory's: each takes mail for a domain of its own, and
+// in the clear for "plain." of that.
+type receivers struct {
+	Exim, Smtpd *unpacked
+	Relay       *Laboratory
+}
+
+func (w *World) Receivers(t *T) *receivers {
+	l := w.Laboratory(t)
+	if l.receivers != nil {
+		return l.receivers
+	}
+	r := &receivers{Relay: l}
+	var err error
+	if r.Exim, err = w.newExim(); err == nil {
+		r.Smtpd, err = w.newOpenSMTPD()
+	}
+	l.receivers = r // to be stopped, whatever came of it
+	t.Must("receivers", err)
+	b, err := os.ReadFile(l.Config())
+	t.Must("read", err)
+	text := string(b)
+	for name, u := range map[string]*unpacked{"exim": r.Exim, "opensmtpd": r.Smtpd} {
+		text += fmt.Sprintf("\n[[route]]\nto = [\"%s.test\"]\nvia = [%q]\n\n[[route]]\nto = [\"plain.%[1]s.test\"]\nvia = [%[2]q]\ntls = \"off\"\n", name, u.Addr())
+	}
+	text += fmt.Sprintf("\n[[route]]\nto = [\"old.exim.test\"]\nvia = [\"127.0.0.5:%d\"]\n", r.Exim.port)
+	_, _, err = l.Stop()
+	t.Must("stop", err)
+	t.Must("write", l.Write(text))
+	t.Must("start", l.Up())
+	return r
+}
+
+func (r *receivers) Close() {
+	for _, u := range []*unpacked{r.Exim, r.Smtpd} {
+		if u != nil {
+			_ = u.Stop() // it was killed then
+		}
+	}
+}
+
+func (r *receivers) of(name string) *unpacked {
+	if name == "exim" {
+		return r.Exim
+	}
+	return r.Smtpd
+}
+
+// Same waits for n copies of a message and compares them with what was sent.
+func (r *receivers) Same(t *T, w *World, name, marker, message string, n int) Arrival {
+	var first Arrival
+	for i, got := range w.Arrived(t, r.of(name), marker, n) {
+		if i == 0 {
+			first = got
+		}
+		// Our own signature is put in front, too.
+		if err := Unchanged([]byte(message), unsigned(got.Content)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		t.Must("remove", os.Remove(got.File))
+	}
+	return first
 }

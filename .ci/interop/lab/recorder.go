@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"bufio"
@@ -17,7 +17,7 @@ import (
 // sent: the truth that arrivals are compared with. It ends TLS and begins it
 // anew, so it sees inside STARTTLS and implicit TLS too.
 type recorder struct {
-	w        *world
+	w        *World
 	listener net.Listener
 	target   string
 	implicit bool
@@ -27,7 +27,7 @@ type recorder struct {
 	wg   sync.WaitGroup
 }
 
-func (w *world) record(target string, implicit bool) (*recorder, error) {
+func (w *World) Record(target string, implicit bool) (*recorder, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -45,19 +45,19 @@ func (w *world) record(target string, implicit bool) (*recorder, error) {
 	return r, nil
 }
 
-func (r *recorder) addr() string { return r.listener.Addr().String() }
+func (r *recorder) Addr() string { return r.listener.Addr().String() }
 
-func (r *recorder) close() {
+func (r *recorder) Close() {
 	r.listener.Close()
 	r.wg.Wait()
 }
 
 func (r *recorder) serverTLS() *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{r.w.ca.pair}}
+	return &tls.Config{Certificates: []tls.Certificate{r.w.Ca.pair}}
 }
 
 func (r *recorder) clientTLS() *tls.Config {
-	return &tls.Config{RootCAs: r.w.ca.pool, ServerName: "localhost"}
+	return &tls.Config{RootCAs: r.w.Ca.pool, ServerName: "localhost"}
 }
 
 func (r *recorder) serve(client net.Conn) {
@@ -149,9 +149,9 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 var dataCommand = regexp.MustCompile(`(?i)\nDATA\r\n`)
 
-// message gives the one message the client sent: the bytes between DATA and
+// Message gives the one message the client sent: the bytes between DATA and
 // the final dot, with dot-stuffing undone (RFC 5321 §4.5.2).
-func (r *recorder) message() ([]byte, error) {
+func (r *recorder) Message() ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at := dataCommand.FindIndex(r.sent.Bytes())

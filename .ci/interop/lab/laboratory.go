@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"crypto/sha256"
@@ -15,27 +15,27 @@ import (
 	"time"
 )
 
-// laboratory is a relay that signs, in front of a resolver that validates:
+// Laboratory is a relay that signs, in front of a resolver that validates:
 // NSD serves a zone that ldns-signzone signed, and unbound, which has the
 // zone's key as trust anchor, is the relay's only DNS server.
-type laboratory struct {
-	*relay
+type Laboratory struct {
+	*Relay
 	nsd, unbound *process
 	receivers    *receivers // that conflict with Postfix
 	dir          string
-	dns          int               // unbound's port
-	authority    int               // NSD's
-	records      map[string]string // the DKIM records by name
+	Dns          int               // unbound's port
+	Authority    int               // NSD's
+	Records      map[string]string // the DKIM records by name
 }
 
 const (
-	daneDomain  = "dane.test"  // signed
-	plainDomain = "plain.test" // not signed
-	elseDomain  = "else.test"  // of which unbound knows, and NSD does not
+	DaneDomain  = "dane.test"  // signed
+	PlainDomain = "plain.test" // not signed
+	ElseDomain  = "else.test"  // of which unbound knows, and NSD does not
 )
 
-// needs ends a case whose programs are not installed.
-func needs(t *T, programs ...string) {
+// Needs ends a case whose programs are not installed.
+func Needs(t *T, programs ...string) {
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
 			t.Skipf("%s is not installed", p)
@@ -43,14 +43,14 @@ func needs(t *T, programs ...string) {
 	}
 }
 
-// laboratory builds it, once.
-func (w *world) laboratory(t *T) *laboratory {
-	needs(t, "nsd", "unbound", "ldns-keygen", "ldns-signzone")
+// Laboratory builds it, once.
+func (w *World) Laboratory(t *T) *Laboratory {
+	Needs(t, "nsd", "unbound", "ldns-keygen", "ldns-signzone")
 	if w.lab == nil {
 		l, err := w.newLaboratory()
 		if err != nil {
 			if l != nil {
-				l.close()
+				l.Close()
 			}
 			t.Fatalf("laboratory: %v", err)
 		}
@@ -59,22 +59,22 @@ func (w *world) laboratory(t *T) *laboratory {
 	return w.lab
 }
 
-func (l *laboratory) close() {
-	if l.relay != nil {
-		l.relay.close()
+func (l *Laboratory) Close() {
+	if l.Relay != nil {
+		l.Relay.Close()
 	}
 	if l.receivers != nil {
-		l.receivers.close()
+		l.receivers.Close()
 	}
 	for _, p := range []*process{l.unbound, l.nsd} {
-		if p != nil && p.running() {
-			p.kill()
+		if p != nil && p.Running() {
+			p.Kill()
 		}
 	}
 }
 
-func (w *world) newLaboratory() (*laboratory, error) {
-	l := &laboratory{dir: filepath.Join(w.dir, "lab-dns"), dns: w.freePort(), authority: w.freePort(), records: map[string]string{}}
+func (w *World) newLaboratory() (*Laboratory, error) {
+	l := &Laboratory{dir: filepath.Join(w.Dir, "lab-dns"), Dns: w.FreePort(), Authority: w.FreePort(), Records: map[string]string{}}
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -95,40 +95,40 @@ ca_file = %q
 [[route]]
 to = [%q, %q]
 via = ["127.0.0.1:%d"]
-`, l.dns, w.postfix.port, w.ca.caFile, postDomain, senderDomain, w.postfix.port)
+`, l.Dns, w.Postfix.Port, w.Ca.CaFile, PostDomain, SenderDomain, w.Postfix.Port)
 	var err error
-	if l.relay, err = w.newRelay("lab", []string{trusted}, text); err != nil {
+	if l.Relay, err = w.NewRelay("lab", []string{Trusted}, text); err != nil {
 		return l, err
 	}
-	for _, k := range [][]string{{senderDomain, "r1", "rsa"}, {senderDomain, "e1", "ed25519"}, {hostname, "r2", "rsa"}} {
-		out, err := l.command("", "dkim", "new", k[0], k[1], "--type", k[2])
+	for _, k := range [][]string{{SenderDomain, "r1", "rsa"}, {SenderDomain, "e1", "ed25519"}, {Hostname, "r2", "rsa"}} {
+		out, err := l.Command("", "dkim", "new", k[0], k[1], "--type", k[2])
 		if err != nil {
 			return l, fmt.Errorf("%w: %s", err, out)
 		}
 		record := regexp.MustCompile(`(?m)^v=DKIM1;.*$`).FindString(out)
-		l.records[k[1]+"._domainkey."+k[0]] = record
+		l.Records[k[1]+"._domainkey."+k[0]] = record
 		section := regexp.MustCompile(`(?m)^\[\[dkim\]\]\n(.+\n){3}`).FindString(out)
 		if record == "" || section == "" {
 			return l, fmt.Errorf("dawk dkim new printed no record or no section:\n%s", out)
 		}
 		text += "\n" + section
 	}
-	b, err := os.ReadFile(l.config())
+	b, err := os.ReadFile(l.Config())
 	if err != nil {
 		return l, err
 	}
-	if err := l.write(string(b) + text[strings.Index(text, "\n[[dkim]]"):]); err != nil {
+	if err := l.Write(string(b) + text[strings.Index(text, "\n[[dkim]]"):]); err != nil {
 		return l, err
 	}
-	return l, l.up()
+	return l, l.Up()
 }
 
 // tlsa is a record about what Postfix shows: of the host's own key, or of the
 // authority.
-func (w *world) tlsa(usage int, wrong bool) string {
-	der := w.ca.leafDER
+func (w *World) tlsa(usage int, wrong bool) string {
+	der := w.Ca.leafDER
 	if usage == 2 {
-		der = w.ca.rootDER
+		der = w.Ca.rootDER
 	}
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -142,13 +142,13 @@ func (w *world) tlsa(usage int, wrong bool) string {
 }
 
 // zoneOf has a domain with a host of its own for each kind of record.
-func (w *world) zoneOf(domain string, hosts map[string]string) string {
+func (w *World) zoneOf(domain string, hosts map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "$ORIGIN %s.\n$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n", domain)
 	for name, record := range hosts {
 		fmt.Fprintf(&b, "%s MX 10 mx-%s\nmx-%s A 127.0.0.1\n", name, name, name)
 		if record != "" {
-			fmt.Fprintf(&b, "_%d._tcp.mx-%s %s\n", w.postfix.port, name, record)
+			fmt.Fprintf(&b, "_%d._tcp.mx-%s %s\n", w.Postfix.Port, name, record)
 		}
 	}
 	return b.String()
@@ -201,24 +201,24 @@ stub-zone:
   stub-addr: 127.0.0.1@NSD
 `
 
-func (l *laboratory) startDNS(w *world) error {
-	signed := w.zoneOf(daneDomain, map[string]string{
+func (l *Laboratory) startDNS(w *World) error {
+	signed := w.zoneOf(DaneDomain, map[string]string{
 		"good": w.tlsa(3, false), "wrong": w.tlsa(3, true), "authority": w.tlsa(2, false), "stranger": w.tlsa(2, true),
 		"bogus": w.tlsa(3, false), "none": "",
 	})
-	unsigned := w.zoneOf(plainDomain, map[string]string{"wrong": w.tlsa(3, true)}) + "host A 127.0.0.1\n"
-	unsigned += fmt.Sprintf("away MX 10 mx-away\nmx-away CNAME mx.%s.\nchain MX 10 c0\n", elseDomain)
+	unsigned := w.zoneOf(PlainDomain, map[string]string{"wrong": w.tlsa(3, true)}) + "host A 127.0.0.1\n"
+	unsigned += fmt.Sprintf("away MX 10 mx-away\nmx-away CNAME mx.%s.\nchain MX 10 c0\n", ElseDomain)
 	for i := range 10 {
 		unsigned += fmt.Sprintf("c%d CNAME c%d\n", i, i+1)
 	}
 	unsigned += "c10 A 127.0.0.1\n"
 	for name, record := range map[string]string{"alias": w.tlsa(3, false), "alias-wrong": w.tlsa(3, true)} { // of a host in the other zone
-		signed += fmt.Sprintf("%s MX 10 mx-%s\nmx-%s CNAME host.%s.\n_%d._tcp.mx-%s %s\n", name, name, name, plainDomain, w.postfix.port, name, record)
+		signed += fmt.Sprintf("%s MX 10 mx-%s\nmx-%s CNAME host.%s.\n_%d._tcp.mx-%s %s\n", name, name, name, PlainDomain, w.Postfix.Port, name, record)
 	}
-	fill := strings.NewReplacer("DIR", l.dir, "PORT", strconv.Itoa(l.dns), "NSD", strconv.Itoa(l.authority),
-		"UNSIGNED", plainDomain, "SIGNED", daneDomain, "ELSEWHERE", elseDomain)
+	fill := strings.NewReplacer("DIR", l.dir, "PORT", strconv.Itoa(l.Dns), "NSD", strconv.Itoa(l.Authority),
+		"UNSIGNED", PlainDomain, "SIGNED", DaneDomain, "ELSEWHERE", ElseDomain)
 	for name, text := range map[string]string{
-		daneDomain: signed, plainDomain: unsigned,
+		DaneDomain: signed, PlainDomain: unsigned,
 		"nsd.conf": nsdConf, "unbound.conf": unboundConf,
 	} {
 		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(fill.Replace(text)), 0o644); err != nil {
@@ -229,26 +229,26 @@ func (l *laboratory) startDNS(w *world) error {
 		return err
 	}
 	var err error
-	if l.nsd, err = startProcess(exec.Command("nsd", "-d", "-c", l.dir+"/nsd.conf")); err != nil {
+	if l.nsd, err = StartProcess(exec.Command("nsd", "-d", "-c", l.dir+"/nsd.conf")); err != nil {
 		return err
 	}
-	if l.unbound, err = startProcess(exec.Command("unbound", "-d", "-c", l.dir+"/unbound.conf")); err != nil {
+	if l.unbound, err = StartProcess(exec.Command("unbound", "-d", "-c", l.dir+"/unbound.conf")); err != nil {
 		return err
 	}
 	ask := func() bool {
-		out, err := runTool(w.ctx, 10*time.Second, nil, nil, "drill", "-p", strconv.Itoa(l.dns), "-D", "@127.0.0.1", "MX", "good."+daneDomain)
+		out, err := RunTool(w.Ctx, 10*time.Second, nil, nil, "drill", "-p", strconv.Itoa(l.Dns), "-D", "@127.0.0.1", "MX", "good."+DaneDomain)
 		return err == nil && strings.Contains(out, "NOERROR") && regexp.MustCompile(`(?m)^;; flags:.*\bad\b`).MatchString(out)
 	}
-	if !eventually(w.ctx, patience, ask) {
-		return fmt.Errorf("unbound does not validate the zone:\n%s\n%s", l.nsd.out.tail(8), l.unbound.out.tail(8))
+	if !Eventually(w.Ctx, Patience, ask) {
+		return fmt.Errorf("unbound does not validate the zone:\n%s\n%s", l.nsd.Out.Tail(8), l.unbound.Out.Tail(8))
 	}
 	return nil
 }
 
 // sign signs the zone, then changes a TLSA record under its signature.
-func (l *laboratory) sign(w *world) error {
+func (l *Laboratory) sign(w *World) error {
 	tool := func(argv ...string) (string, error) {
-		cmd := exec.CommandContext(w.ctx, argv[0], argv[1:]...)
+		cmd := exec.CommandContext(w.Ctx, argv[0], argv[1:]...)
 		cmd.Dir = l.dir
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -256,7 +256,7 @@ func (l *laboratory) sign(w *world) error {
 		}
 		return strings.TrimSpace(string(out)), err
 	}
-	key, err := tool("ldns-keygen", "-a", "ECDSAP256SHA256", "-k", "-r", "/dev/urandom", daneDomain)
+	key, err := tool("ldns-keygen", "-a", "ECDSAP256SHA256", "-k", "-r", "/dev/urandom", DaneDomain)
 	if err != nil {
 		return err
 	}
@@ -267,10 +267,10 @@ func (l *laboratory) sign(w *world) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tool("ldns-signzone", daneDomain, key); err != nil {
+	if _, err := tool("ldns-signzone", DaneDomain, key); err != nil {
 		return err
 	}
-	name := filepath.Join(l.dir, daneDomain+".signed")
+	name := filepath.Join(l.dir, DaneDomain+".signed")
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return err
@@ -283,19 +283,19 @@ func (l *laboratory) sign(w *world) error {
 	return os.WriteFile(name, b, 0o644)
 }
 
-// hand gives the laboratory a message, and says under which ID it was taken.
-func (l *laboratory) hand(t *T, mailParams string, rcpts []string, message string) string {
-	d, err := dialPlain(l.addr(trusted))
-	t.must("connect", err)
-	defer d.close()
-	script := greeted + "> MAIL FROM:<" + userName + ">" + space(mailParams) + "\n< 250\n"
-	t.must("dialogue", d.play(script))
+// Hand gives the laboratory a message, and says under which ID it was taken.
+func (l *Laboratory) Hand(t *T, mailParams string, rcpts []string, message string) string {
+	d, err := DialPlain(l.Addr(Trusted))
+	t.Must("connect", err)
+	defer d.Close()
+	script := Greeted + "> MAIL FROM:<" + UserName + ">" + Space(mailParams) + "\n< 250\n"
+	t.Must("dialogue", d.Play(script))
 	for _, r := range rcpts {
-		t.must("dialogue", d.play("> RCPT TO:<"+r+">\n< 250\n"))
+		t.Must("dialogue", d.Play("> RCPT TO:<"+r+">\n< 250\n"))
 	}
-	t.must("dialogue", d.play("> DATA\n< 354\n"))
-	t.must("content", d.send(strings.ReplaceAll("\r\n"+message, "\r\n.", "\r\n..")[2:]+".\r\n"))
-	code, text, err := d.reply()
+	t.Must("dialogue", d.Play("> DATA\n< 354\n"))
+	t.Must("content", d.Send(strings.ReplaceAll("\r\n"+message, "\r\n.", "\r\n..")[2:]+".\r\n"))
+	code, text, err := d.Reply()
 	id := regexp.MustCompile(`queued as (\S+)`).FindStringSubmatch(text)
 	if err != nil || code != "250" || id == nil {
 		t.Fatalf("the message was not taken: %s %s %v", code, text, err)
@@ -303,12 +303,12 @@ func (l *laboratory) hand(t *T, mailParams string, rcpts []string, message strin
 	return id[1]
 }
 
-// tells waits for a line of the log about a message.
-func (l *laboratory) tells(t *T, id, what string) {
+// Tells waits for a line of the log about a message.
+func (l *Laboratory) Tells(t *T, id, what string) {
 	re := regexp.MustCompile(`(?m)^.*qid=` + regexp.QuoteMeta(id) + ` .*$`)
 	want := regexp.MustCompile(what)
-	ok := eventually(l.w.ctx, patience, func() bool {
-		for _, line := range re.FindAllString(l.proc.out.String(), -1) {
+	ok := Eventually(l.W.Ctx, Patience, func() bool {
+		for _, line := range re.FindAllString(l.Proc.Out.String(), -1) {
 			if want.MatchString(line) {
 				return true
 			}
@@ -316,6 +316,6 @@ func (l *laboratory) tells(t *T, id, what string) {
 		return false
 	})
 	if !ok {
-		t.Errorf("the log never says %q of %s:\n%s", what, id, strings.Join(re.FindAllString(l.proc.out.String(), -1), "\n"))
+		t.Errorf("the log never says %q of %s:\n%s", what, id, strings.Join(re.FindAllString(l.Proc.Out.String(), -1), "\n"))
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"bufio"
@@ -19,7 +19,7 @@ type dialogue struct {
 
 const replyTimeout = 30 * time.Second
 
-func dialPlain(addr string) (*dialogue, error) {
+func DialPlain(addr string) (*dialogue, error) {
 	c, err := net.DialTimeout("tcp", addr, replyTimeout)
 	if err != nil {
 		return nil, err
@@ -31,18 +31,18 @@ func newDialogue(c io.ReadWriteCloser) *dialogue {
 	return &dialogue{conn: c, r: bufio.NewReader(c)}
 }
 
-func (d *dialogue) close() { d.conn.Close() }
+func (d *dialogue) Close() { d.conn.Close() }
 
-// send writes raw octets.
-func (d *dialogue) send(raw string) error {
-	d.log.WriteString("C: " + clip(raw) + "\n")
+// Send writes raw octets.
+func (d *dialogue) Send(raw string) error {
+	d.log.WriteString("C: " + Clip(raw) + "\n")
 	_, err := io.WriteString(d.conn, raw)
 	return err
 }
 
-// reply reads one reply; its lines are joined by "\n" and have no code but on
+// Reply reads one reply; its lines are joined by "\n" and have no code but on
 // the first.
-func (d *dialogue) reply() (code string, text string, err error) {
+func (d *dialogue) Reply() (code string, text string, err error) {
 	for {
 		line, err := d.r.ReadString('\n')
 		if err != nil {
@@ -62,24 +62,24 @@ func (d *dialogue) reply() (code string, text string, err error) {
 	}
 }
 
-// play follows a script: a line that begins with "> " is sent with CRLF, one
+// Play follows a script: a line that begins with "> " is sent with CRLF, one
 // with "raw " is sent as Go would read it between quotes, one with "< " is a
 // regular expression that must match the whole of the next reply from its
 // code on; "closed" wants the connection to end.
-func (d *dialogue) play(script string) error {
+func (d *dialogue) Play(script string) error {
 	for line := range strings.Lines(script) {
 		line = strings.TrimSpace(line)
 		var err error
 		switch verb, rest, _ := strings.Cut(line, " "); verb {
 		case "":
 		case ">":
-			err = d.send(rest + "\r\n")
+			err = d.Send(rest + "\r\n")
 		case "raw":
 			err = d.sendQuoted(rest)
 		case "<":
 			err = d.want(rest)
 		case "closed":
-			if _, _, e := d.reply(); e == nil {
+			if _, _, e := d.Reply(); e == nil {
 				err = fmt.Errorf("the connection is still open")
 			}
 		default:
@@ -102,13 +102,13 @@ func (d *dialogue) sendQuoted(s string) error {
 		fmt.Sscan(p[1], &n)
 		return strings.Repeat(p[2], n)
 	})
-	return d.send(quoted.Replace(s))
+	return d.Send(quoted.Replace(s))
 }
 
 var repeated = regexp.MustCompile(`(\d+)\*(\S)`)
 
 func (d *dialogue) want(pattern string) error {
-	code, text, err := d.reply()
+	code, text, err := d.Reply()
 	got := code + " " + text
 	if err != nil {
 		return fmt.Errorf("wanted %q: %w", pattern, err)
@@ -117,4 +117,13 @@ func (d *dialogue) want(pattern string) error {
 		return fmt.Errorf("wanted %q, got %q (%v)", pattern, got, err)
 	}
 	return nil
+}
+
+const Greeted = "< 220 relay.test\n> EHLO client.test\n< 250 \n"
+
+func Space(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " " + s
 }

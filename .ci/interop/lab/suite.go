@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// testCase is one claim about dawk, proven by run or not.
-type testCase struct {
-	name string
-	run  func(*T, *world)
+// TestCase is one claim about dawk, proven by run or not.
+type TestCase struct {
+	Name string
+	Run  func(*T, *World)
 }
 
 // T reports on one case. Fatalf and Skipf end it.
@@ -41,8 +41,8 @@ func (t *T) Notef(format string, a ...any) { t.notes = append(t.notes, fmt.Sprin
 // Cleanup runs f after the case, last one first.
 func (t *T) Cleanup(f func()) { t.cleanups = append(t.cleanups, f) }
 
-// must ends the case on an error.
-func (t *T) must(what string, err error) {
+// Must ends the case on an error.
+func (t *T) Must(what string, err error) {
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
@@ -53,22 +53,22 @@ type outcome struct {
 	took                 time.Duration
 }
 
-type suite struct {
-	ctx      context.Context
-	filter   *regexp.Regexp
-	verbose  bool
+type Suite struct {
+	Ctx      context.Context
+	Filter   *regexp.Regexp
+	Verbose  bool
 	outcomes []outcome
 }
 
-func (s *suite) run(w *world, group string, cases []testCase) {
+func (s *Suite) Run(w *World, group string, cases []TestCase) {
 	for _, c := range cases {
-		name := group + "/" + c.name
-		if !s.filter.MatchString(name) || s.ctx.Err() != nil {
+		name := group + "/" + c.Name
+		if !s.Filter.MatchString(name) || s.Ctx.Err() != nil {
 			continue
 		}
 		start := time.Now()
-		t := &T{ctx: s.ctx, name: name}
-		t.do(func() { c.run(t, w) })
+		t := &T{ctx: s.Ctx, name: name}
+		t.do(func() { c.Run(t, w) })
 		for i := len(t.cleanups) - 1; i >= 0; i-- {
 			t.do(t.cleanups[i])
 		}
@@ -80,7 +80,7 @@ func (s *suite) run(w *world, group string, cases []testCase) {
 			o.result, o.detail = "skip", t.skipped
 		}
 		s.outcomes = append(s.outcomes, o)
-		if s.verbose || o.result == "FAIL" {
+		if s.Verbose || o.result == "FAIL" {
 			fmt.Println(o.line())
 		}
 	}
@@ -103,8 +103,8 @@ func (o outcome) line() string {
 		strings.ReplaceAll(o.detail, "\n", "\n        "))
 }
 
-// report prints the table and gives the number of failed cases.
-func (s *suite) report(out io.Writer) (failed int) {
+// Report prints the table and gives the number of failed cases.
+func (s *Suite) Report(out io.Writer) (failed int) {
 	var passed, skipped int
 	fmt.Fprintln(out)
 	for _, o := range s.outcomes {
@@ -121,4 +121,11 @@ func (s *suite) report(out io.Writer) (failed int) {
 	}
 	fmt.Fprintf(out, "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	return failed
+}
+
+type Settings struct {
+	Rounds        int
+	Verbose, Keep bool
+	Binary        string
+	Seed          uint64
 }

@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"bytes"
@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// splitMessage cuts a message with LF line ends into its fields, each with its
+// SplitMessage cuts a message with LF line ends into its fields, each with its
 // continuation lines and every byte as it was, and the body after the empty
 // line. separated says whether there was an empty line.
-func splitMessage(m []byte) (fields []string, body []byte, separated bool) {
+func SplitMessage(m []byte) (fields []string, body []byte, separated bool) {
 	for len(m) > 0 {
 		line := m
 		if i := bytes.IndexByte(m, '\n'); i >= 0 {
@@ -34,14 +34,14 @@ func fieldName(field string) string {
 	return strings.ToLower(strings.TrimRight(name, " \t"))
 }
 
-// unchanged compares what arrived with what the client sent: the same body and
+// Unchanged compares what arrived with what the client sent: the same body and
 // the same fields in the same order, byte for byte, except that Bcc and
 // Return-Path are gone and that fields were put in front. Line ends are not
 // compared: both receivers store LF.
-func unchanged(sent, got []byte) error {
+func Unchanged(sent, got []byte) error {
 	sent = bytes.ReplaceAll(sent, []byte("\r\n"), []byte("\n"))
-	wantFields, wantBody, _ := splitMessage(sent)
-	gotFields, gotBody, _ := splitMessage(got)
+	wantFields, wantBody, _ := SplitMessage(sent)
+	gotFields, gotBody, _ := SplitMessage(got)
 	wantFields = slices.DeleteFunc(wantFields, func(f string) bool {
 		n := fieldName(f)
 		return n == "bcc" || n == "return-path"
@@ -52,7 +52,7 @@ func unchanged(sent, got []byte) error {
 	prepended, kept := gotFields[:len(gotFields)-len(wantFields)], gotFields[len(gotFields)-len(wantFields):]
 	for i := range kept {
 		if kept[i] != wantFields[i] {
-			return fmt.Errorf("a field changed: sent %q, arrived %q", clip(wantFields[i]), clip(kept[i]))
+			return fmt.Errorf("a field changed: sent %q, arrived %q", Clip(wantFields[i]), Clip(kept[i]))
 		}
 	}
 	if err := checkPrepended(prepended, wantFields); err != nil {
@@ -75,7 +75,7 @@ func checkPrepended(prepended, sent []string) error {
 		switch n := fieldName(f); n {
 		case "received":
 			received++
-			if !strings.Contains(f, "by "+hostname) {
+			if !strings.Contains(f, "by "+Hostname) {
 				return fmt.Errorf("a Received field that is not ours: %q", f)
 			}
 		case "date", "message-id":
@@ -103,9 +103,25 @@ func difference(want, got []byte) string {
 		i, len(want), len(got), around(want), around(got))
 }
 
-func clip(s string) string {
+func Clip(s string) string {
 	if len(s) > 120 {
 		return s[:120] + "…"
 	}
 	return s
+}
+
+// unsigned takes the DKIM-Signature fields out that our relay has put in.
+func unsigned(m []byte) []byte {
+	fields, body, separated := SplitMessage(m)
+	var b bytes.Buffer
+	for _, f := range fields {
+		if fieldName(f) != "dkim-signature" {
+			b.WriteString(f)
+		}
+	}
+	if separated {
+		b.WriteString("\n")
+	}
+	b.Write(body)
+	return b.Bytes()
 }

@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"bytes"
@@ -18,8 +18,8 @@ import (
 
 // process is a program we started and alone may end.
 type process struct {
-	cmd  *exec.Cmd
-	out  *output
+	Cmd  *exec.Cmd
+	Out  *output
 	done chan struct{} // closed when it has ended
 	err  error         // of Wait; read after done
 }
@@ -42,15 +42,15 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// tail is the last n lines, for a failure's report.
-func (o *output) tail(n int) string {
+// Tail is the last n lines, for a failure's report.
+func (o *output) Tail(n int) string {
 	lines := strings.Split(strings.TrimSpace(o.String()), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-func startProcess(cmd *exec.Cmd) (*process, error) {
-	p := &process{cmd: cmd, out: &output{}, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = p.out, p.out
+func StartProcess(cmd *exec.Cmd) (*process, error) {
+	p := &process{Cmd: cmd, Out: &output{}, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = p.Out, p.Out
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", cmd.Path, err)
 	}
@@ -58,7 +58,7 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-func (p *process) running() bool {
+func (p *process) Running() bool {
 	select {
 	case <-p.done:
 		return false
@@ -67,33 +67,33 @@ func (p *process) running() bool {
 	}
 }
 
-// signal sends sig and waits for the end, at most limit; it gives the exit
+// Signal sends sig and waits for the end, at most limit; it gives the exit
 // code, -1 when a signal ended the process.
-func (p *process) signal(sig syscall.Signal, limit time.Duration) (int, error) {
-	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+func (p *process) Signal(sig syscall.Signal, limit time.Duration) (int, error) {
+	if err := p.Cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
 	}
-	return p.wait(limit)
+	return p.Wait(limit)
 }
 
-func (p *process) wait(limit time.Duration) (int, error) {
+func (p *process) Wait(limit time.Duration) (int, error) {
 	select {
 	case <-p.done:
-		return p.cmd.ProcessState.ExitCode(), nil
+		return p.Cmd.ProcessState.ExitCode(), nil
 	case <-time.After(limit):
-		return 0, fmt.Errorf("%s (process %d) still runs after %s", p.cmd.Path, p.cmd.Process.Pid, limit)
+		return 0, fmt.Errorf("%s (process %d) still runs after %s", p.Cmd.Path, p.Cmd.Process.Pid, limit)
 	}
 }
 
-// kill ends the process at once, however it is.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // fails only when it has ended already
+// Kill ends the process at once, however it is.
+func (p *process) Kill() {
+	_ = p.Cmd.Process.Kill() // fails only when it has ended already
 	<-p.done
 }
 
-// runTool runs a program to its end, at most limit; the output holds both
+// RunTool runs a program to its end, at most limit; the output holds both
 // streams.
-func runTool(ctx context.Context, limit time.Duration, stdin []byte, env []string, argv ...string) (string, error) {
+func RunTool(ctx context.Context, limit time.Duration, stdin []byte, env []string, argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -110,10 +110,10 @@ func runTool(ctx context.Context, limit time.Duration, stdin []byte, env []strin
 	return string(out), err
 }
 
-// freePort is a TCP port on loopback that stays this world's, whether or not
+// FreePort is a TCP port on loopback that stays this world's, whether or not
 // somebody listens on it: relays are killed and started again, and meanwhile
 // their clients try to connect.
-func (w *world) freePort() int {
+func (w *World) FreePort() int {
 	port, claim, err := mxtest.FreePort()
 	if err != nil {
 		panic(err)
@@ -124,12 +124,12 @@ func (w *world) freePort() int {
 	return port
 }
 
-// patience is how long a case waits for what must happen. It bounds a hang, and
+// Patience is how long a case waits for what must happen. It bounds a hang, and
 // nothing is measured by it.
-const patience = 2 * time.Minute
+const Patience = 2 * time.Minute
 
-// eventually asks until ok or the limit; it gives false at the limit.
-func eventually(ctx context.Context, limit time.Duration, ok func() bool) bool {
+// Eventually asks until ok or the limit; it gives false at the limit.
+func Eventually(ctx context.Context, limit time.Duration, ok func() bool) bool {
 	deadline := time.Now().Add(limit)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		if ok() {
@@ -142,8 +142,8 @@ func eventually(ctx context.Context, limit time.Duration, ok func() bool) bool {
 	}
 }
 
-// greets says whether an SMTP server greets on addr.
-func greets(addr string) bool {
+// Greets says whether an SMTP server greets on addr.
+func Greets(addr string) bool {
 	c, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
 		return false
