@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,10 +143,13 @@ func TestSecondTryIsNotForCertificates(t *testing.T) {
 // may have helped, and forgotten where they did not.
 func TestWhatHelpedIsLearned(t *testing.T) {
 	cert := rsaCertificate(t, "mx.b.test")
+	var mu sync.Mutex
 	var hellos []bool // whether each offered a hybrid group
 	note := func(c *tls.Config, mind func(*tls.ClientHelloInfo) bool) {
 		c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			mu.Lock()
 			hellos = append(hellos, slices.Contains(h.SupportedCurves, tls.X25519MLKEM768))
+			mu.Unlock()
 			if mind != nil && mind(h) {
 				h.Conn.Close()
 			}
@@ -184,7 +188,9 @@ func TestWhatHelpedIsLearned(t *testing.T) {
 		}, []bool{true, false, true, false, true, false}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			mu.Lock()
 			hellos = nil
+			mu.Unlock()
 			w := newWorld(t, mxtest.Config{Certificate: cert, TLS: c.tls}, func(m *mx.Config) {
 				m.TLS, m.IdleTimeout = tlspolicy.LevelOpportunistic, -1
 			})
@@ -193,6 +199,8 @@ func TestWhatHelpedIsLearned(t *testing.T) {
 					t.Errorf("%+v", res)
 				}
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.Equal(hellos, c.want) {
 				t.Errorf("ClientHellos with hybrid groups: %v, want %v", hellos, c.want)
 			}
