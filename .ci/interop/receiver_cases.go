@@ -57,7 +57,7 @@ func receiverCases() []lab.TestCase {
 		r.Relay.Tells(t, id, `msg=relayed .*tls=TLS1\.2 tls_level=unverified tls_try=second `)
 	}}, lab.TestCase{Name: "opensmtpd/SMTPUTF8 is not offered", Run: func(t *lab.T, w *lab.World) {
 		r, marker := w.Receivers(t), newMarker()
-		id := r.Relay.Hand(t, "SMTPUTF8", []string{"用户@opensmtpd.test"}, string(lab.SimpleMessage(marker)))
+		id := r.Relay.Hand(t, "SMTPUTF8", []string{"用户@plain.opensmtpd.test"}, string(lab.SimpleMessage(marker)))
 		r.Relay.Tells(t, id, `msg=failed .*status=5\.6\.7 `)
 		w.Arrived(t, w.Postfix, marker, 1) // the bounce
 	}})
