@@ -22,18 +22,15 @@ type Change struct {
 }
 
 // live are the keys that a running relay takes over; all others need a restart.
-var live = []struct {
-	key  string
-	take func(to, from *Config)
-}{
-	{"queue.retry", func(to, from *Config) { to.Queue.Retry = from.Queue.Retry }},
-	{"queue.max_age", func(to, from *Config) { to.Queue.MaxAge = from.Queue.MaxAge }},
-	{"queue.delay_notice", func(to, from *Config) { to.Queue.DelayNotice = from.Queue.DelayNotice }},
-	{"delivery.max_connections", func(to, from *Config) { to.Delivery.MaxConnections = from.Delivery.MaxConnections }},
-	{"bounce.language", func(to, from *Config) { to.Bounce.Language, to.languages = from.Bounce.Language, from.languages }},
-	{"bounce.templates", func(to, from *Config) { to.Bounce.Templates, to.languages = from.Bounce.Templates, from.languages }},
-	{"bounce.limit", func(to, from *Config) { to.Bounce.Limit = from.Bounce.Limit }},
-	{"bounce.delay_ended", func(to, from *Config) { to.Bounce.DelayEnded = from.Bounce.DelayEnded }},
+var live = map[string]func(to, from *Config){
+	"queue.retry":              func(to, from *Config) { to.Queue.Retry = from.Queue.Retry },
+	"queue.max_age":            func(to, from *Config) { to.Queue.MaxAge = from.Queue.MaxAge },
+	"queue.delay_notice":       func(to, from *Config) { to.Queue.DelayNotice = from.Queue.DelayNotice },
+	"delivery.max_connections": func(to, from *Config) { to.Delivery.MaxConnections = from.Delivery.MaxConnections },
+	"bounce.language":          func(to, from *Config) { to.Bounce.Language = from.Bounce.Language },
+	"bounce.templates":         func(to, from *Config) { to.Bounce.Templates = from.Bounce.Templates },
+	"bounce.limit":             func(to, from *Config) { to.Bounce.Limit = from.Bounce.Limit },
+	"bounce.delay_ended":       func(to, from *Config) { to.Bounce.DelayEnded = from.Bounce.DelayEnded },
 }
 
 // TakeOver is c with those keys of next that need no restart, and all keys that
@@ -44,15 +41,10 @@ func (c *Config) TakeOver(next *Config) (*Config, []Change) {
 	out.doc, out.read, out.languages = next.doc, next.read, next.languages
 	for i := range changes {
 		key, _, _ := strings.Cut(changes[i].Key, "[")
-		at := slices.IndexFunc(live, func(l struct {
-			key  string
-			take func(to, from *Config)
-		}) bool {
-			return l.key == key
-		})
-		if changes[i].Restart = at < 0; at >= 0 {
-			live[at].take(&out, next)
+		if take, ok := live[key]; ok {
+			take(&out, next)
 		} else {
+			changes[i].Restart = true
 			out.read = [sha256.Size]byte{} // of no file: see Stale
 		}
 	}

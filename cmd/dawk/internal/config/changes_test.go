@@ -49,11 +49,19 @@ func TestChanges(t *testing.T) {
 // Every key that a running relay takes over is one of the file, and taking it over
 // leaves no difference in it.
 func TestLiveKeys(t *testing.T) {
+	next := &Config{Queue: newQueueConfig(), Delivery: newDeliveryConfig(), Bounce: BounceConfig{Language: "de", Templates: "t", Limit: "1/h", DelayEnded: true}}
 	all := map[string]string{}
-	valuesOf(reflect.ValueOf(Config{Queue: newQueueConfig(), Delivery: newDeliveryConfig(), Bounce: BounceConfig{Language: "de", Templates: "t", Limit: "1/h", DelayEnded: true}}), "", all)
-	for _, l := range live {
-		if _, ok := all[l.key]; !ok {
-			t.Errorf("%s is no key", l.key)
+	valuesOf(reflect.ValueOf(*next), "", all)
+	for key, take := range live {
+		if _, ok := all[key]; !ok {
+			t.Errorf("%s is no key", key)
+		}
+		var out Config
+		take(&out, next)
+		for _, c := range out.changes(next) {
+			if c.Key == key {
+				t.Errorf("%s was not taken over: %+v", key, c)
+			}
 		}
 	}
 }

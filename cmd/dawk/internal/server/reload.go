@@ -11,7 +11,9 @@ import (
 // running is the configuration that is in force: that of the start, with what
 // reloads have changed since.
 type running struct {
-	mu      sync.Mutex
+	reload sync.Mutex // held through a reload, which may wait for the file
+
+	mu      sync.Mutex // for moments: health and metrics ask
 	cfg     *config.Config
 	loaded  time.Time
 	refused bool // the last file that was read
@@ -28,8 +30,9 @@ func (r *running) config() *config.Config {
 // another.
 func (r *running) state() (loaded time.Time, stale bool) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.loaded, r.refused || r.cfg.Stale()
+	cfg, loaded, refused := r.cfg, r.loaded, r.refused
+	r.mu.Unlock()
+	return loaded, refused || cfg.Stale()
 }
 
 // Reload reads the configuration file again, checks it as at the start, and takes
@@ -37,17 +40,22 @@ func (r *running) state() (loaded time.Time, stale bool) {
 // nothing has changed. It may be called by any goroutine, and waits for another.
 func (s *Server) Reload() ([]admin.ConfigChange, error) {
 	r := &s.running
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.reload.Lock()
+	defer r.reload.Unlock()
 	s.cfg.Settle()
 	next, err := config.Load(s.cfg.File())
-	if r.refused = err != nil; r.refused {
+	if err != nil {
+		r.mu.Lock()
+		r.refused = true
+		r.mu.Unlock()
 		s.log.Error("the configuration was read again and is refused; nothing has changed", "file", s.cfg.File(), "error", err)
 		return nil, err
 	}
-	cfg, changes := r.cfg.TakeOver(next)
+	cfg, changes := r.config().TakeOver(next)
 	s.dispatcher.Reconfigure(s.deliveryConfig(cfg))
-	r.cfg, r.loaded = cfg, time.Now()
+	r.mu.Lock()
+	r.cfg, r.loaded, r.refused = cfg, time.Now(), false
+	r.mu.Unlock()
 	told := make([]admin.ConfigChange, 0, len(changes))
 	for _, c := range changes {
 		what := "the configuration has changed"
