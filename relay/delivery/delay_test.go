@@ -105,7 +105,7 @@ func TestDelayNoticeGoesOutAtItsTime(t *testing.T) {
 					}
 					if delay > 0 {
 						with = tries
-					} else if len(with) != len(tries) || c.extra == 0 && !slices.EqualFunc(with, tries, time.Time.Equal) {
+					} else if c.extra == 0 && !slices.EqualFunc(with, tries, time.Time.Equal) {
 						t.Errorf("the notice changed the attempts: %d with it, %d without", len(with), len(tries))
 					}
 				})
