@@ -1,7 +1,7 @@
 // Command dawk is an outbound mail relay: it accepts mail over SMTP, keeps it
 // in a durable queue and delivers it with retries and bounces.
 //
-//	internal/cli      the commands; begin reading at cli.Run
+//	internal/cli      the commands, and packages of the large ones; begin reading at cli.Run
 //	internal/config   the configuration file
 //	internal/server   builds, runs and stops the relay (dawk serve)
 //	internal/check    dawk check, dawk oauth test

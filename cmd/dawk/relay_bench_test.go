@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"dawk/cmd/dawk/internal/cli"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/server"
 	bench "dawk/cmd/dawkbench/load"
@@ -60,7 +59,7 @@ via = [%q]
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if g.instance, err = server.New(cfg, cli.NewLogger(cfg.Log, log), nil); err != nil {
+	if g.instance, err = server.New(cfg, cfg.Log.Logger(log), nil); err != nil {
 		tb.Fatal(err)
 	}
 	if err := g.instance.Listen(); err != nil {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"dawk/cmd/dawk/internal/check"
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/show"
 	"encoding/json"
 	"fmt"
@@ -10,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newCheckCommand(a *app) *cobra.Command {
+func newCheckCommand(a *app.App) *cobra.Command {
 	asJSON := false
 	cmd := &cobra.Command{
 		Use:   "check",
@@ -18,29 +19,29 @@ func newCheckCommand(a *app) *cobra.Command {
 		Long: "Checks the configuration, certificate, users, disk, DNS, listeners, our name, SPF and DKIM records,\n" +
 			"port 25 and the smart hosts' logins. It changes nothing and sends no mail. As root it makes the checks as the user that the relay runs as.\n" +
 			"Exit status 1 if anything is wrong; warnings do not count.",
-		Args: noArguments,
+		Args: app.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if u := check.RelayUser(a.configPath); u != nil {
-				if status, ok := check.As(u, a.args, a.raw, a.terminal); ok {
+			if u := check.RelayUser(a.ConfigPath); u != nil {
+				if status, ok := check.As(u, a.Args, a.Raw, a.Terminal); ok {
 					if status != 0 {
-						return errReported
+						return app.ErrReported
 					}
 					return nil
 				}
-				fmt.Fprintf(a.stderr, "dawk: this program cannot be run as %s, as which the relay runs: what follows is true of root\n", u.Username)
+				fmt.Fprintf(a.Stderr, "dawk: this program cannot be run as %s, as which the relay runs: what follows is true of root\n", u.Username)
 			}
-			return a.check(cmd.Context(), asJSON)
+			return runCheck(a, cmd.Context(), asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func (a *app) check(ctx context.Context, asJSON bool) error {
+func runCheck(a *app.App, ctx context.Context, asJSON bool) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	findings := check.All(ctx, a.configPath)
+	findings := check.All(ctx, a.ConfigPath)
 	errs, warnings := 0, 0
 	for _, f := range findings {
 		switch f.Level {
@@ -51,7 +52,7 @@ func (a *app) check(ctx context.Context, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		enc := json.NewEncoder(a.stdout)
+		enc := json.NewEncoder(a.Stdout)
 		enc.SetIndent("", "  ")
 		if err := enc.Encode(struct {
 			OK       bool            `json:"ok"`
@@ -60,11 +61,11 @@ func (a *app) check(ctx context.Context, asJSON bool) error {
 			return err
 		}
 	} else {
-		check.Print(a.stdout, findings)
-		fmt.Fprintf(a.stdout, "\n%s, %s\n", show.Plural(errs, "error"), show.Plural(warnings, "warning"))
+		check.Print(a.Stdout, findings)
+		fmt.Fprintf(a.Stdout, "\n%s, %s\n", show.Plural(errs, "error"), show.Plural(warnings, "warning"))
 	}
 	if errs > 0 {
-		return errReported
+		return app.ErrReported
 	}
 	return nil
 }

@@ -10,17 +10,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/relay/dkim"
 	"dawk/relay/durable"
 )
 
 // newDKIMCommand makes keys for signing. It needs no running relay.
-func newDKIMCommand(a *app) *cobra.Command {
+func newDKIMCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dkim",
 		Short: "Make keys for signing mail",
-		Args:  knownCommand,
+		Args:  app.KnownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	kind, file := "rsa", ""
@@ -31,13 +32,13 @@ func newDKIMCommand(a *app) *cobra.Command {
 			"configuration. The selector names the key among those of the domain; without one it is the month.\n" +
 			"Publish the record first, run `dawk check`, then restart the relay. A second key of the other kind\n" +
 			"(--type ed25519) beside the first signs every message as well.",
-		Args: arguments(1, 2, "DOMAIN [SELECTOR]"),
+		Args: app.Arguments(1, 2, "DOMAIN [SELECTOR]"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			k := dkim.Key{Domain: args[0], Selector: "dawk" + time.Now().UTC().Format("200601"), File: file}
 			if len(args) == 2 {
 				k.Selector = args[1]
 			}
-			return a.dkimNew(k, kind)
+			return dkimNew(a, k, kind)
 		},
 	}
 	add.Flags().StringVar(&kind, "type", kind, "rsa (2048 bits; every receiver reads it) or ed25519 (small; many do)")
@@ -46,13 +47,13 @@ func newDKIMCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) dkimNew(k dkim.Key, kind string) error {
+func dkimNew(a *app.App, k dkim.Key, kind string) error {
 	k, err := k.Normalize()
 	if err != nil {
 		return err
 	}
 	if k.File == "" {
-		c, err := config.Read(a.configPath)
+		c, err := config.Read(a.ConfigPath)
 		if err != nil {
 			return err
 		}
@@ -72,7 +73,7 @@ func (a *app) dkimNew(k dkim.Key, kind string) error {
 		return err
 	}
 	record := dkim.Record(private)
-	fmt.Fprintf(a.stdout, `The private key is in %s. The relay's user must be able to read it, nobody else.
+	fmt.Fprintf(a.Stdout, `The private key is in %s. The relay's user must be able to read it, nobody else.
 
 1. Publish this TXT record. In a zone file:
 

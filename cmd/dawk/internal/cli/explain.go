@@ -11,12 +11,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/explain"
 	"dawk/relay/admin"
 )
 
-func newExplainCommand(a *app) *cobra.Command {
+func newExplainCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	var who string
 	cmd := &cobra.Command{
@@ -35,7 +36,7 @@ func newExplainCommand(a *app) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.Explain(cmd.Context(), args[0], args[1], who, asJSON)
+			return runExplain(a, cmd.Context(), args[0], args[1], who, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&who, "identity", "", "as sent by this user, or by a client without login: network:192.0.2.7")
@@ -43,40 +44,40 @@ func newExplainCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) Explain(ctx context.Context, from, to, who string, asJSON bool) error {
+func runExplain(a *app.App, ctx context.Context, from, to, who string, asJSON bool) error {
 	q, err := explain.ParseQuestion(from, to, who)
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(orBackground(ctx), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(app.OrBackground(ctx), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	c, err := a.client()
+	c, err := a.Client()
 	if err != nil {
 		return err
 	}
 	var x admin.Explanation
-	err = c.get(ctx, "/v1/explain", url.Values{"from": {q.From.String()}, "to": {q.To.String()}, "identity": {who}}, &x)
-	if errors.Is(err, errNotRunning) {
-		x, err = a.explainOffline(ctx, q)
+	err = c.Get(ctx, "/v1/explain", url.Values{"from": {q.From.String()}, "to": {q.To.String()}, "identity": {who}}, &x)
+	if errors.Is(err, app.ErrNotRunning) {
+		x, err = explainOffline(a, ctx, q)
 	}
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		enc := json.NewEncoder(a.stdout)
+		enc := json.NewEncoder(a.Stdout)
 		enc.SetIndent("", "  ")
 		err = enc.Encode(x)
 	} else {
-		err = explain.NewPrinter(a.stdout, x.Now).Explanation(&x)
+		err = explain.NewPrinter(a.Stdout, x.Now).Explanation(&x)
 	}
 	if err == nil && !x.OK {
-		err = errReported
+		err = app.ErrReported
 	}
 	return err
 }
 
-func (a *app) explainOffline(ctx context.Context, q explain.Question) (admin.Explanation, error) {
-	cfg, err := config.LoadClient(a.configPath)
+func explainOffline(a *app.App, ctx context.Context, q explain.Question) (admin.Explanation, error) {
+	cfg, err := config.LoadClient(a.ConfigPath)
 	if err != nil {
 		return admin.Explanation{}, err
 	}

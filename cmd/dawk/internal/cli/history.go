@@ -7,11 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/explain"
 	"dawk/relay/history"
 )
 
-func newHistoryCommand(a *app) *cobra.Command {
+func newHistoryCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	var limit int
 	cmd := &cobra.Command{
@@ -25,12 +26,12 @@ func newHistoryCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, one record a line")
 	cmd.Flags().IntVar(&limit, "limit", 1000, "at most this many records, the newest; 0: all")
-	cmd.RunE = func(_ *cobra.Command, terms []string) error { return a.history(terms, limit, asJSON) }
+	cmd.RunE = func(_ *cobra.Command, terms []string) error { return runHistory(a, terms, limit, asJSON) }
 	return cmd
 }
 
-func (a *app) history(terms []string, limit int, asJSON bool) error {
-	cfg, err := a.settings()
+func runHistory(a *app.App, terms []string, limit int, asJSON bool) error {
+	cfg, err := a.Settings()
 	if err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func (a *app) history(terms []string, limit int, asJSON bool) error {
 	// The newest are wanted and the oldest come first: a ring keeps the last.
 	var ring []history.Record
 	seen := 0
-	out := bufio.NewWriter(a.stdout)
+	out := bufio.NewWriter(a.Stdout)
 	p := explain.NewPrinter(out, time.Now())
 	put := func(r history.Record) error {
 		if asJSON {

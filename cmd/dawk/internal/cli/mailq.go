@@ -13,7 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/sendmail"
@@ -22,13 +24,13 @@ import (
 // mailq prints the queue in the form of Postfix's mailq, which monitoring
 // programs read. The form is theirs: a fixed first line, an entry for each
 // message with what is still to be delivered, and a last line with the sum.
-func (a *app) mailq(path, submit string) error {
-	c, err := a.queueOf(path, submit)
+func printMailq(a *app.App, path, submit string) error {
+	c, err := queueOf(a, path, submit)
 	if err != nil {
 		return &sendmail.Error{Exit: sendmail.ExitConfig, Err: err}
 	}
-	list := mailqList{w: a.stdout}
-	end, err := c.lines(context.Background(), http.MethodGet, "/v1/queue", url.Values{"limit": {"0"}}, nil, func(l admin.Line) error {
+	list := mailqList{w: a.Stdout}
+	end, err := c.Lines(context.Background(), http.MethodGet, "/v1/queue", url.Values{"limit": {"0"}}, nil, func(l admin.Line) error {
 		if l.Item != nil {
 			return list.add(l.Item)
 		}
@@ -45,9 +47,9 @@ func (a *app) mailq(path, submit string) error {
 
 // queueOf asks for the whole queue, or for the caller's own mail if he may not
 // see it, nor perhaps the configuration that says where it is.
-func (a *app) queueOf(path, submit string) (*client, error) {
+func queueOf(a *app.App, path, submit string) (*app.Client, error) {
 	if path == "" {
-		path = a.configPath
+		path = a.ConfigPath
 	}
 	c, err := config.Read(path)
 	socket := ""
@@ -57,11 +59,11 @@ func (a *app) queueOf(path, submit string) (*client, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission) && submit != "":
-		return newClient(sendmail.QueueSocket(submit)), nil
+		return app.NewClient(sendmail.QueueSocket(submit)), nil
 	case socket == "":
 		return nil, err
 	}
-	return newClient(socket), nil
+	return app.NewClient(socket), nil
 }
 
 // mailqList is a listing that is being printed.
@@ -86,7 +88,7 @@ func (l *mailqList) add(item *relay.Item) error {
 	fmt.Fprintf(&b, "%-10s%s%8d %-20s %s\n", m.ID, mailqState(item), m.Size, m.Arrival.Format(time.ANSIC)[:19], from)
 	for i := range item.Deliveries {
 		d := &item.Deliveries[i]
-		if why := relay.ClipTo(lastReply(d), 200); why != "" {
+		if why := relay.ClipTo(show.LastReply(d), 200); why != "" {
 			fmt.Fprintf(&b, "%41s(%s)\n", "", why)
 		}
 		for _, o := range d.Open {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"dawk/cmd/dawk/internal/check"
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/show"
 	"dawk/mx"
@@ -28,26 +29,26 @@ import (
 	"dawk/relay/admin"
 )
 
-func newOAuthCommand(a *app) *cobra.Command {
+func newOAuthCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "oauth",
 		Short: "Log in at smart hosts, and see how the logins are",
-		Args:  knownCommand,
+		Args:  app.KnownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	asJSON := false
 	status := &cobra.Command{
-		Use: "status", Short: "Say how the logins of all routes are", Args: noArguments,
+		Use: "status", Short: "Say how the logins of all routes are", Args: app.NoArguments,
 		Long: "Say of every login when its token ends, when it was renewed and used last, and what is wrong with it.\n" +
 			"Exit status 1 if a login is in trouble.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.oauthStatus(cmd.Context(), asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return oauthStatus(a, cmd.Context(), asJSON) },
 	}
 	status.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	test := &cobra.Command{
 		Use: "test ROUTE", Short: "Log in at a route's smart host; send nothing", Args: oneRoute,
 		Long: "Get a token and log in, as a delivery would, and send nothing. If the route is held and the login works\n" +
 			"again, its mail leaves at once. Exit status 1 on trouble.",
-		RunE: func(cmd *cobra.Command, args []string) error { return a.oauthTest(cmd.Context(), args[0], asJSON) },
+		RunE: func(cmd *cobra.Command, args []string) error { return oauthTest(a, cmd.Context(), args[0], asJSON) },
 	}
 	test.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	login := &cobra.Command{
@@ -56,7 +57,7 @@ func newOAuthCommand(a *app) *cobra.Command {
 			"refresh token. With another flow: ask for the secret (or read it from the first line of standard input)\n" +
 			"and put it into its file. Then log in at the smart host and say what is missing. A relay that runs goes\n" +
 			"on with the new login within a second.",
-		RunE: func(cmd *cobra.Command, args []string) error { return a.oauthLogin(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return oauthLogin(a, cmd.Context(), args[0]) },
 	}
 	cmd.AddCommand(login, status, test)
 	return cmd
@@ -69,17 +70,17 @@ func oneRoute(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("`%s` takes the name of one route; dawk oauth status lists them", cmd.CommandPath())
 }
 
-func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
-	ctx = orBackground(ctx)
-	c, err := a.client()
+func oauthStatus(a *app.App, ctx context.Context, asJSON bool) error {
+	ctx = app.OrBackground(ctx)
+	c, err := a.Client()
 	if err != nil {
 		return err
 	}
 	var all []admin.LoginStatus
 	running := true
-	if err := c.get(ctx, "/v1/oauth", nil, &all); errors.Is(err, errNotRunning) {
+	if err := c.Get(ctx, "/v1/oauth", nil, &all); errors.Is(err, app.ErrNotRunning) {
 		running = false
-		offline, lerr := a.offlineLogins()
+		offline, lerr := offlineLogins(a)
 		if lerr != nil {
 			return lerr
 		}
@@ -92,15 +93,15 @@ func (a *app) oauthStatus(ctx context.Context, asJSON bool) error {
 		if all == nil {
 			all = []admin.LoginStatus{}
 		}
-		if err := json.NewEncoder(a.stdout).Encode(all); err != nil {
+		if err := json.NewEncoder(a.Stdout).Encode(all); err != nil {
 			return err
 		}
 	} else {
-		printLogins(a.stdout, all, running)
+		printLogins(a.Stdout, all, running)
 	}
 	for _, l := range all {
 		if l.Error != "" || l.Why != "" || l.Load != nil && !l.Load.Failure.IsZero() {
-			return errReported
+			return app.ErrReported
 		}
 	}
 	return nil
@@ -148,42 +149,42 @@ func printLogins(w io.Writer, all []admin.LoginStatus, running bool) {
 	}
 }
 
-func (a *app) oauthTest(ctx context.Context, route string, asJSON bool) error {
-	ctx = orBackground(ctx)
-	c, err := a.client()
+func oauthTest(a *app.App, ctx context.Context, route string, asJSON bool) error {
+	ctx = app.OrBackground(ctx)
+	c, err := a.Client()
 	if err != nil {
 		return err
 	}
 	var out admin.LoginTest
-	err = c.one(ctx, http.MethodPost, "/v1/oauth/test", url.Values{"route": {route}}, &out)
-	if errors.Is(err, errNotRunning) {
-		out, err = a.testOffline(ctx, route)
+	err = c.One(ctx, http.MethodPost, "/v1/oauth/test", url.Values{"route": {route}}, &out)
+	if errors.Is(err, app.ErrNotRunning) {
+		out, err = testOffline(a, ctx, route)
 	}
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		if err := json.NewEncoder(a.stdout).Encode(out); err != nil {
+		if err := json.NewEncoder(a.Stdout).Encode(out); err != nil {
 			return err
 		}
 	} else {
 		mark := map[bool]string{true: "✔", false: "✘"}[out.OK]
 		for _, f := range out.Findings {
-			fmt.Fprintln(a.stdout, mark, relay.Sanitize(f))
+			fmt.Fprintln(a.Stdout, mark, relay.Sanitize(f))
 		}
 		for _, m := range out.Missing {
-			fmt.Fprintln(a.stdout, " ", relay.Sanitize(m))
+			fmt.Fprintln(a.Stdout, " ", relay.Sanitize(m))
 		}
 	}
 	if !out.OK {
-		return errReported
+		return app.ErrReported
 	}
 	return nil
 }
 
 // testOffline tests a login without a relay that runs.
-func (a *app) testOffline(ctx context.Context, route string) (admin.LoginTest, error) {
-	cfg, err := config.Load(a.configPath)
+func testOffline(a *app.App, ctx context.Context, route string) (admin.LoginTest, error) {
+	cfg, err := config.Load(a.ConfigPath)
 	if err != nil {
 		return admin.LoginTest{}, err
 	}
@@ -200,8 +201,8 @@ func (a *app) testOffline(ctx context.Context, route string) (admin.LoginTest, e
 	return check.TestLogin(ctx, t, l, route)
 }
 
-func (a *app) offlineLogins() (config.Logins, error) {
-	cfg, err := config.LoadClient(a.configPath)
+func offlineLogins(a *app.App) (config.Logins, error) {
+	cfg, err := config.LoadClient(a.ConfigPath)
 	if err != nil {
 		return nil, err
 	}
@@ -211,10 +212,10 @@ func (a *app) offlineLogins() (config.Logins, error) {
 
 // oauthLogin does not need the files of secrets: it may be the one to make
 // them.
-func (a *app) oauthLogin(ctx context.Context, name string) error {
-	ctx, stop := signal.NotifyContext(orBackground(ctx), os.Interrupt, syscall.SIGTERM)
+func oauthLogin(a *app.App, ctx context.Context, name string) error {
+	ctx, stop := signal.NotifyContext(app.OrBackground(ctx), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	cfg, err := config.LoadClient(a.configPath)
+	cfg, err := config.LoadClient(a.ConfigPath)
 	if err != nil {
 		return err
 	}
@@ -229,54 +230,54 @@ func (a *app) oauthLogin(ctx context.Context, name string) error {
 		return fmt.Errorf("there is no route %q with a login; dawk oauth status lists them", relay.Clip(name))
 	}
 	if file, what := cfg.SecretFile(name); file != "" {
-		err = a.keepSecret(name, file, what)
+		err = keepSecret(a, name, file, what)
 	} else {
-		err = a.walkThrough(ctx, s)
+		err = walkThrough(a, ctx, s)
 	}
 	if err != nil {
 		return errors.New(relay.Advised(err.Error(), relay.RemedyOf(err)))
 	}
-	return a.oauthTest(ctx, name, false)
+	return oauthTest(a, ctx, name, false)
 }
 
 // walkThrough is the device code flow.
-func (a *app) walkThrough(ctx context.Context, s *oauth.Source) error {
+func walkThrough(a *app.App, ctx context.Context, s *oauth.Source) error {
 	err := s.Login(ctx, func(p oauth.Prompt) {
-		fmt.Fprintf(a.stdout, "Open %s in a browser on any machine,\nenter the code  %s  and log in as the mailbox that sends.\n",
+		fmt.Fprintf(a.Stdout, "Open %s in a browser on any machine,\nenter the code  %s  and log in as the mailbox that sends.\n",
 			relay.Sanitize(p.URI), relay.Sanitize(p.Code))
 		if !p.Expires.IsZero() {
-			fmt.Fprintf(a.stdout, "The code is good for %s. Waiting …\n", show.Age(time.Until(p.Expires)))
+			fmt.Fprintf(a.Stdout, "The code is good for %s. Waiting …\n", show.Age(time.Until(p.Expires)))
 		}
 	})
 	if errors.Is(err, context.Canceled) {
 		return errors.New("stopped; nothing was changed")
 	}
 	if err == nil {
-		fmt.Fprintln(a.stdout, "✔ Logged in; the token is stored.")
+		fmt.Fprintln(a.Stdout, "✔ Logged in; the token is stored.")
 	}
 	return err
 }
 
 // keepSecret asks for a secret and puts it into its file. What is not typed at
 // a terminal is taken whole: a key is more than one line.
-func (a *app) keepSecret(route, file, what string) error {
+func keepSecret(a *app.App, route, file, what string) error {
 	if name, ok := strings.CutPrefix(file, oauth.EnvPrefix); ok {
-		fmt.Fprintf(a.stdout, "The %s comes from the environment variable %s; set it there, for dawk too, which reads it when it starts.\n", what, name)
+		fmt.Fprintf(a.Stdout, "The %s comes from the environment variable %s; set it there, for dawk too, which reads it when it starts.\n", what, name)
 		return nil
 	}
 	var secret string
-	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := a.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		if strings.HasPrefix(what, "JSON") {
 			return fmt.Errorf("put the %s into %s, or pipe it in: dawk oauth login %s < key.json", what, file, route)
 		}
-		fmt.Fprintf(a.stderr, "What you enter goes into %s and is not shown.\n", file)
-		typed, err := a.askHidden(int(f.Fd()), fmt.Sprintf("The %s for route %s: ", what, route))
+		fmt.Fprintf(a.Stderr, "What you enter goes into %s and is not shown.\n", file)
+		typed, err := a.AskHidden(int(f.Fd()), fmt.Sprintf("The %s for route %s: ", what, route))
 		if err != nil {
 			return err
 		}
 		secret = typed[0]
 	} else {
-		data, err := io.ReadAll(io.LimitReader(a.stdin, 64<<10+1))
+		data, err := io.ReadAll(io.LimitReader(a.Stdin, 64<<10+1))
 		if err != nil || len(data) > 64<<10 {
 			return errors.New("reading the secret: standard input cannot be read, or has more than 64 KiB")
 		}
@@ -288,15 +289,8 @@ func (a *app) keepSecret(route, file, what string) error {
 	if err := oauth.WriteSecret(file, []byte(secret+"\n")); err != nil {
 		return fmt.Errorf("write the secret: %w", err)
 	}
-	fmt.Fprintf(a.stdout, "✔ The secret is in %s.\n", file)
+	fmt.Fprintf(a.Stdout, "✔ The secret is in %s.\n", file)
 	return nil
-}
-
-func orBackground(ctx context.Context) context.Context {
-	if ctx == nil {
-		return context.Background()
-	}
-	return ctx
 }
 
 // routesOffline is what a Transport of a command needs.

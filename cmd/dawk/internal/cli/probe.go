@@ -11,11 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/explain"
 )
 
-func newProbeCommand(a *app) *cobra.Command {
+func newProbeCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	var limit time.Duration
 	cmd := &cobra.Command{
@@ -32,15 +33,17 @@ func newProbeCommand(a *app) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return a.probe(cmd.Context(), args[0], limit, asJSON) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runProbe(a, cmd.Context(), args[0], limit, asJSON)
+		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON; times are in nanoseconds")
 	cmd.Flags().DurationVar(&limit, "timeout", probeTime, "give up after this time")
 	return cmd
 }
 
-func (a *app) probe(ctx context.Context, subject string, limit time.Duration, asJSON bool) error {
-	cfg, err := config.LoadClient(a.configPath)
+func runProbe(a *app.App, ctx context.Context, subject string, limit time.Duration, asJSON bool) error {
+	cfg, err := config.LoadClient(a.ConfigPath)
 	if err != nil {
 		return err
 	}
@@ -49,7 +52,7 @@ func (a *app) probe(ctx context.Context, subject string, limit time.Duration, as
 		return err
 	}
 	defer t.Close()
-	ctx, stop := signal.NotifyContext(orBackground(ctx), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(app.OrBackground(ctx), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -59,14 +62,14 @@ func (a *app) probe(ctx context.Context, subject string, limit time.Duration, as
 	}
 	out := explain.Probed{OK: s.Best() != nil, Verdict: explain.ProbeVerdict(s), Survey: s}
 	if asJSON {
-		enc := json.NewEncoder(a.stdout)
+		enc := json.NewEncoder(a.Stdout)
 		enc.SetIndent("", "  ")
 		err = enc.Encode(out)
 	} else {
-		err = explain.NewPrinter(a.stdout, time.Now()).Survey(out)
+		err = explain.NewPrinter(a.Stdout, time.Now()).Survey(out)
 	}
 	if err == nil && !out.OK {
-		err = errReported
+		err = app.ErrReported
 	}
 	return err
 }

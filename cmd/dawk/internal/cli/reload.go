@@ -7,10 +7,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/relay/admin"
 )
 
-func newReloadCommand(a *app) *cobra.Command {
+func newReloadCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "reload",
@@ -19,20 +20,20 @@ func newReloadCommand(a *app) *cobra.Command {
 			"changes nothing: exit status 1. Else what can change without a restart is in force\n" +
 			"when the command ends, and it says key by key what has changed and what waits for\n" +
 			"a restart. SIGHUP does the same, and the log tells what came of it.",
-		Args: noArguments,
+		Args: app.NoArguments,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
+		c, err := a.Client()
 		if err != nil {
 			return err
 		}
 		var out admin.Reloaded
-		if err := c.one(cmd.Context(), http.MethodPost, "/v1/reload", nil, &out); err != nil {
+		if err := c.One(cmd.Context(), http.MethodPost, "/v1/reload", nil, &out); err != nil {
 			return err
 		}
 		if asJSON {
-			return json.NewEncoder(a.stdout).Encode(out)
+			return json.NewEncoder(a.Stdout).Encode(out)
 		}
 		printReloaded(a, out)
 		return nil
@@ -40,9 +41,9 @@ func newReloadCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func printReloaded(a *app, r admin.Reloaded) {
+func printReloaded(a *app.App, r admin.Reloaded) {
 	if len(r.Changes) == 0 {
-		fmt.Fprintln(a.stdout, "no key has changed")
+		fmt.Fprintln(a.Stdout, "no key has changed")
 	}
 	restart := 0
 	for _, c := range r.Changes {
@@ -51,10 +52,10 @@ func printReloaded(a *app, r admin.Reloaded) {
 			line += "   needs a restart"
 			restart++
 		}
-		fmt.Fprintln(a.stdout, line)
+		fmt.Fprintln(a.Stdout, line)
 	}
 	if restart > 0 {
-		fmt.Fprintf(a.stdout, "%d of %d changes wait for a restart of the relay\n", restart, len(r.Changes))
+		fmt.Fprintf(a.Stdout, "%d of %d changes wait for a restart of the relay\n", restart, len(r.Changes))
 	}
 }
 

@@ -16,13 +16,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/relay/sendmail"
 )
 
 // newSendmailCommand is sendmail(1). Its options are not cobra's: they stand
 // together, and take values with and without a space.
-func newSendmailCommand(a *app) *cobra.Command {
+func newSendmailCommand(a *app.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "sendmail [-t] [-i] [-f FROM] [-F NAME] [-N NOTIFY] [-R full|hdrs] [-V ENVID] [-bs] [TO…]",
 		Short: "Hand in a message from standard input, as sendmail(1) does",
@@ -35,10 +36,10 @@ in the drop folder.`,
 		DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 && args[0] == "--help" {
-				fmt.Fprintln(a.stdout, "Usage: dawk sendmail [options] [recipients] < message; see docs/sendmail.md")
+				fmt.Fprintln(a.Stdout, "Usage: dawk sendmail [options] [recipients] < message; see docs/sendmail.md")
 				return nil
 			}
-			return a.sendmail("sendmail", args)
+			return runSendmail(a, "sendmail", args)
 		},
 	}
 }
@@ -49,11 +50,11 @@ func CalledAsSendmail(name string) bool { return sendmail.IsName(filepath.Base(n
 
 // RunSendmail is the whole program when it was; its result is the exit status.
 func RunSendmail(name string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := newApp(stdin, stdout, stderr)
+	a := app.New(stdin, stdout, stderr)
 	name = filepath.Base(name)
-	err := a.sendmail(name, args)
-	if err != nil && !errors.Is(err, errReported) {
-		fmt.Fprintf(a.stderr, "%s: %v\n", name, err)
+	err := runSendmail(a, name, args)
+	if err != nil && !errors.Is(err, app.ErrReported) {
+		fmt.Fprintf(a.Stderr, "%s: %v\n", name, err)
 	}
 	return exitStatus(err)
 }
@@ -70,12 +71,12 @@ func exitStatus(err error) int {
 	return 1
 }
 
-func (a *app) sendmail(name string, argv []string) error {
+func runSendmail(a *app.App, name string, argv []string) error {
 	args, err := sendmail.ParseArgs(name, argv)
 	if err != nil {
 		return err
 	}
-	cfg, err := a.sendmailConfig(args.Config)
+	cfg, err := sendmailConfig(a, args.Config)
 	if err != nil {
 		return &sendmail.Error{Exit: sendmail.ExitConfig, Err: err}
 	}
@@ -83,27 +84,27 @@ func (a *app) sendmail(name string, argv []string) error {
 	case sendmail.ModeQueue:
 		return nil // the relay tries by itself
 	case sendmail.ModeSMTP:
-		return a.sendmailSMTP(cfg.Socket)
+		return sendmailSMTP(a, cfg.Socket)
 	case sendmail.ModeList:
-		return a.mailq(args.Config, cfg.Socket)
+		return printMailq(a, args.Config, cfg.Socket)
 	case sendmail.ModeAliases:
-		fmt.Fprintln(a.stdout, "There is nothing to do: the relay reads the file of [sendmail] aliases itself, whenever it changes.")
+		fmt.Fprintln(a.Stdout, "There is nothing to do: the relay reads the file of [sendmail] aliases itself, whenever it changes.")
 		return nil
 	}
-	m, err := sendmail.Read(a.stdin, args, caller(cfg.Domain))
+	m, err := sendmail.Read(a.Stdin, args, caller(cfg.Domain))
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	return a.handIn(cfg, m, args.Verbose)
+	return handIn(a, cfg, m, args.Verbose)
 }
 
 // sendmailConfig is [sendmail], complete. A user who may not read the
 // configuration, which is common, gets the default places: the mail of a cron
 // job must not depend on it.
-func (a *app) sendmailConfig(path string) (config.SendmailConfig, error) {
+func sendmailConfig(a *app.App, path string) (config.SendmailConfig, error) {
 	if path == "" {
-		path = a.configPath
+		path = a.ConfigPath
 	}
 	c, err := config.Read(path)
 	switch {
@@ -134,15 +135,15 @@ func caller(domain string) sendmail.Sender {
 }
 
 // handIn takes m to the relay, or else to the drop folder.
-func (a *app) handIn(cfg config.SendmailConfig, m *sendmail.Message, verbose bool) error {
+func handIn(a *app.App, cfg config.SendmailConfig, m *sendmail.Message, verbose bool) error {
 	said, err := submitLocal(cfg.Socket, m)
 	var no *sendmail.Refused
 	switch {
 	case err == nil:
 		if verbose {
-			fmt.Fprintln(a.stdout, said)
+			fmt.Fprintln(a.Stdout, said)
 		}
-		return a.giveBack(cfg, m)
+		return giveBack(a, cfg, m)
 	case errors.As(err, &no):
 		return &sendmail.Error{Exit: no.Exit(), Err: no}
 	}
@@ -153,16 +154,16 @@ func (a *app) handIn(cfg config.SendmailConfig, m *sendmail.Message, verbose boo
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: fmt.Errorf("the message was not taken: %w; nor could it be left for later: %w", err, withoutPlace(derr))}
 	}
 	if verbose {
-		fmt.Fprintf(a.stdout, "%v; the message waits in %s\n", err, cfg.Drop)
+		fmt.Fprintf(a.Stdout, "%v; the message waits in %s\n", err, cfg.Drop)
 	}
-	return a.giveBack(cfg, m)
+	return giveBack(a, cfg, m)
 }
 
 // giveBack tells of the recipients that do not get m. The others do: that is
 // success, for a program that would try again would send it to them twice.
-func (a *app) giveBack(cfg config.SendmailConfig, m *sendmail.Message) error {
+func giveBack(a *app.App, cfg config.SendmailConfig, m *sendmail.Message) error {
 	if err := sendmail.GiveBack(cfg.Drop, m); err != nil {
-		fmt.Fprintf(a.stderr, "sendmail: %v\n", withoutPlace(err))
+		fmt.Fprintf(a.Stderr, "sendmail: %v\n", withoutPlace(err))
 	}
 	return nil
 }
@@ -187,27 +188,27 @@ func submitLocal(socket string, m *sendmail.Message) (string, error) {
 
 func dialLocal(socket string) (net.Conn, error) {
 	if socket == "" {
-		return nil, errNotRunning
+		return nil, app.ErrNotRunning
 	}
 	conn, err := net.DialTimeout("unix", socket, 10*time.Second)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, errNotRunning
+		return nil, app.ErrNotRunning
 	}
 	return conn, err
 }
 
 // sendmailSMTP joins standard input and output to the relay's socket: the
 // same front end as everybody's.
-func (a *app) sendmailSMTP(socket string) error {
+func sendmailSMTP(a *app.App, socket string) error {
 	conn, err := dialLocal(socket)
 	if err != nil {
-		fmt.Fprint(a.raw, "421 4.3.2 the relay does not run, try again later\r\n")
+		fmt.Fprint(a.Raw, "421 4.3.2 the relay does not run, try again later\r\n")
 		return &sendmail.Error{Exit: sendmail.ExitTemporary, Err: err}
 	}
 	defer conn.Close()
-	d := sendmail.Dialogue{Replies: a.raw}
+	d := sendmail.Dialogue{Replies: a.Raw}
 	go func() {
-		d.Commands(conn, a.stdin) // what is wrong with it the relay says
+		d.Commands(conn, a.Stdin) // what is wrong with it the relay says
 		if c, ok := conn.(*net.UnixConn); ok {
 			c.CloseWrite()
 		}

@@ -13,11 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/server"
 )
 
-func newServeCommand(a *app) *cobra.Command {
+func newServeCommand(a *app.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Run the relay",
@@ -30,20 +31,20 @@ queue is closed. A second signal ends it at once; nothing is lost either way.
 
 Without a configuration file it serves this machine only: SMTP on
 127.0.0.1:2525, metrics on 127.0.0.1:8025, data in ./dawk-data.`,
-		Args: noArguments,
+		Args: app.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), a) },
 	}
 }
 
 // serve runs the relay with the configuration that a names.
-func serve(ctx context.Context, a *app) error {
-	cfg, err := config.Load(a.configPath)
+func serve(ctx context.Context, a *app.App) error {
+	cfg, err := config.Load(a.ConfigPath)
 	if err != nil {
 		return err
 	}
 	signal.Ignore(syscall.SIGPIPE) // the log's reader may go away, and the relay stays
-	lines := newLogLines(a.stderr)
-	log := NewLogger(cfg.Log, lines)
+	lines := newLogLines(a.Stderr)
+	log := cfg.Log.Logger(lines)
 	go lines.run(log)
 	defer lines.close()
 	ctx, hangups, stop := withSignals(ctx, log, lines.close)
@@ -119,7 +120,7 @@ func withSignals(ctx context.Context, log *slog.Logger, flush func()) (_ context
 
 // announce tells a person at a terminal what runs and what to try next; the
 // log has it in any case.
-func announce(a *app, w io.Writer, r *server.Server, cfg *config.Config, log *slog.Logger) {
+func announce(a *app.App, w io.Writer, r *server.Server, cfg *config.Config, log *slog.Logger) {
 	for i, addr := range r.Addrs() {
 		l := cfg.Listeners[i]
 		name := addr.String()
@@ -147,16 +148,4 @@ Try:
 For an office, write /etc/dawk/dawk.toml: docs/configuration.md has every key.
 
 `, r.Addrs()[0], r.HTTPAddr(), cfg.DataDir)
-}
-
-// NewLogger writes the log as [log] says. The keys are fixed; the words of
-// strangers are quoted by the handler.
-func NewLogger(c config.LogConfig, w io.Writer) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // checked with the configuration
-	opt := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opt))
-	}
-	return slog.New(slog.NewTextHandler(w, opt))
 }

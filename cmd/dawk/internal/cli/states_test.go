@@ -91,9 +91,7 @@ func explainer(t *testing.T, s *stuck) func(ctx context.Context, from, to, who s
 
 // Every state that the scheduler knows is named, in words, by every view.
 func TestEveryStateInEveryView(t *testing.T) {
-	item := printItem(t)
-	item.Deliveries = item.Deliveries[2:]
-	item.Deliveries[0].Due, item.Deliveries[0].Job = time.Now().Add(-time.Minute), 0
+	item := waiting(t)
 	since := time.Now().Add(-time.Hour)
 	refused := relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "connection refused by 192.0.2.1")
 	for _, state := range relay.LoadStates() {

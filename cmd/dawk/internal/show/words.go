@@ -99,3 +99,13 @@ func NextTry(held bool, due, now time.Time) string {
 	}
 	return "in " + Age(due.Sub(now))
 }
+
+// LastReply is the cause why d is still here: of the first recipient that has one.
+func LastReply(d *relay.Delivery) string {
+	for _, o := range d.Open {
+		if !o.Last.IsZero() {
+			return Cause(o.Last)
+		}
+	}
+	return ""
+}

@@ -1,4 +1,4 @@
-package cli
+package queuecmd
 
 import (
 	"fmt"
@@ -30,7 +30,7 @@ func (t *listTable) add(item *relay.Item, now time.Time) error {
 	for i := range item.Deliveries {
 		d := &item.Deliveries[i]
 		t.Row(m.ID, show.Age(now.Sub(m.Arrival)), show.Size(m.Size), d.Attempts,
-			next(d, now), show.Sender(m.From), recipients(m, d), relay.ClipTo(lastReply(d), 100))
+			next(d, now), show.Sender(m.From), recipients(m, d), relay.ClipTo(show.LastReply(d), 100))
 		if t.Rows() == tableBatch {
 			if err := t.Flush(); err != nil {
 				return err
@@ -62,15 +62,6 @@ func recipients(m *relay.Message, d *relay.Delivery) string {
 		to += " via " + strings.TrimPrefix(d.Destination, "route:")
 	}
 	return to
-}
-
-func lastReply(d *relay.Delivery) string {
-	for _, o := range d.Open {
-		if !o.Last.IsZero() {
-			return show.Cause(o.Last)
-		}
-	}
-	return ""
 }
 
 func listSummary(e *admin.End, everything bool) string {

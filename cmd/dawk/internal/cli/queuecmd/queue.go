@@ -1,4 +1,7 @@
-package cli
+// Package queuecmd is `dawk queue` and `dawk why`: what waits, why, and what is done
+// about it. It asks the relay that runs; verify and compact also work where none does.
+// Begin reading at New.
+package queuecmd
 
 import (
 	"encoding/json"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/explain"
 	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
@@ -27,12 +31,12 @@ const listLimit = 1000
 const pickRecipients = "Only the recipients that the filter picks are concerned, each looked at alone; the\n" +
 	"others of the same message stay. (retry, hold and release are for all of a delivery.)"
 
-func newQueueCommand(a *app) *cobra.Command {
+func New(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "queue",
 		Short: "Look at the queue of the running relay, and act on what is in it",
 		Long:  "Look at the queue of the running relay, and act on what is in it.\n\n" + relay.FilterHelp,
-		Args:  knownCommand,
+		Args:  app.KnownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newQueueListCommand(a), newQueueShowCommand(a), newQueueProvidersCommand(a))
@@ -52,7 +56,7 @@ func newQueueCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func newQueueListCommand(a *app) *cobra.Command {
+func newQueueListCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	var limit int
 	var by string
@@ -71,17 +75,17 @@ func newQueueListCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		c, err := a.client()
+		c, err := a.Client()
 		if err != nil {
 			return err
 		}
 		if by != "" {
-			return c.shape(cmd, a.stdout, by, filter, asJSON)
+			return printShapeOf(c, cmd, a.Stdout, by, filter, asJSON)
 		}
 		if asJSON && !cmd.Flags().Changed("limit") {
 			limit = 0
 		}
-		return c.list(cmd, a, filter, limit, asJSON)
+		return listQueue(c, cmd, a, filter, limit, asJSON)
 	}
 	return cmd
 }
@@ -92,19 +96,19 @@ func parseFilterArgs(args []string) (relay.Filter, error) {
 	return relay.ParseFilter(strings.Join(args, " "))
 }
 
-func (c *client) list(cmd *cobra.Command, a *app, filter relay.Filter, limit int, asJSON bool) error {
+func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, filter relay.Filter, limit int, asJSON bool) error {
 	query := url.Values{"filter": {filter.String()}, "limit": {strconv.Itoa(limit)}}
-	table := newListTable(a.stdout)
-	encoder := json.NewEncoder(a.stdout)
+	table := newListTable(a.Stdout)
+	encoder := json.NewEncoder(a.Stdout)
 	now := time.Now()
 	var budgets map[string]time.Time
 	if asJSON {
-		budgets = c.budgetWaits(cmd.Context(), now)
+		budgets = budgetWaits(c, cmd.Context(), now)
 	}
-	end, err := c.lines(cmd.Context(), http.MethodGet, "/v1/queue", query, nil, func(l admin.Line) error {
+	end, err := c.Lines(cmd.Context(), http.MethodGet, "/v1/queue", query, nil, func(l admin.Line) error {
 		switch {
 		case l.Error != "":
-			fmt.Fprintf(a.stderr, "dawk: %s\n", l.Error)
+			fmt.Fprintf(a.Stderr, "dawk: %s\n", l.Error)
 			return nil
 		case l.Item == nil:
 			return nil // of a newer relay
@@ -120,9 +124,9 @@ func (c *client) list(cmd *cobra.Command, a *app, filter relay.Filter, limit int
 		if err := table.Flush(); err != nil {
 			return err
 		}
-		fmt.Fprintln(a.stdout, listSummary(end, filter.Empty()))
-		c.printBudgets(cmd.Context(), a.stdout)
-		c.printWaiting(cmd.Context(), a.stdout)
+		fmt.Fprintln(a.Stdout, listSummary(end, filter.Empty()))
+		printBudgets(c, cmd.Context(), a.Stdout)
+		printWaiting(c, cmd.Context(), a.Stdout)
 	}
 	if end.Failed > 0 {
 		return fmt.Errorf("%s could not be read; see dawk queue verify", show.Plural(end.Failed, "record"))
@@ -130,13 +134,13 @@ func (c *client) list(cmd *cobra.Command, a *app, filter relay.Filter, limit int
 	return nil
 }
 
-func (c *client) shape(cmd *cobra.Command, w io.Writer, by string, filter relay.Filter, asJSON bool) error {
+func printShapeOf(c *app.Client, cmd *cobra.Command, w io.Writer, by string, filter relay.Filter, asJSON bool) error {
 	var s admin.Shape
 	ask := by
 	if by == "age" {
 		ask = "dest" // its total row is the answer
 	}
-	if err := c.get(cmd.Context(), "/v1/shape", url.Values{"by": {ask}, "filter": {filter.String()}}, &s); err != nil {
+	if err := c.Get(cmd.Context(), "/v1/shape", url.Values{"by": {ask}, "filter": {filter.String()}}, &s); err != nil {
 		return err
 	}
 	switch {
@@ -151,12 +155,12 @@ func (c *client) shape(cmd *cobra.Command, w io.Writer, by string, filter relay.
 	return printShape(w, &s)
 }
 
-func newQueueShowCommand(a *app) *cobra.Command {
+func newQueueShowCommand(a *app.App) *cobra.Command {
 	var asJSON, content, headers bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show one message: envelope, recipients, attempts; or its content",
-		Args:  oneID,
+		Args:  app.OneID,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.Flags().BoolVar(&content, "content", false, "print the whole message as it will be sent")
@@ -167,31 +171,31 @@ func newQueueShowCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		c, err := a.client()
+		c, err := a.Client()
 		if err != nil {
 			return err
 		}
 		if content || headers {
-			return c.content(cmd, a.raw, id, headers)
+			return printContent(c, cmd, a.Raw, id, headers)
 		}
 		var item relay.Item
-		if err := c.get(cmd.Context(), "/v1/queue/"+id.String(), nil, &item); err != nil {
+		if err := c.Get(cmd.Context(), "/v1/queue/"+id.String(), nil, &item); err != nil {
 			return err
 		}
 		if asJSON {
-			return json.NewEncoder(a.stdout).Encode(item)
+			return json.NewEncoder(a.Stdout).Encode(item)
 		}
-		return explain.NewPrinter(a.stdout, time.Now()).Item(&item)
+		return explain.NewPrinter(a.Stdout, time.Now()).Item(&item)
 	}
 	return cmd
 }
 
-func (c *client) content(cmd *cobra.Command, w io.Writer, id relay.QueueID, headers bool) error {
+func printContent(c *app.Client, cmd *cobra.Command, w io.Writer, id relay.QueueID, headers bool) error {
 	query := url.Values{}
 	if headers {
 		query.Set("part", "headers")
 	}
-	resp, err := c.call(cmd.Context(), http.MethodGet, "/v1/queue/"+id.String()+"/content", query, nil)
+	resp, err := c.Call(cmd.Context(), http.MethodGet, "/v1/queue/"+id.String()+"/content", query, nil)
 	if err != nil {
 		return err
 	}
@@ -205,7 +209,7 @@ func (c *client) content(cmd *cobra.Command, w io.Writer, id relay.QueueID, head
 	return nil
 }
 
-func newQueueActCommand(a *app, verb relay.Verb, short, long string) *cobra.Command {
+func newQueueActCommand(a *app.App, verb relay.Verb, short, long string) *cobra.Command {
 	var all, dryRun, asJSON, now bool
 	cmd := &cobra.Command{
 		Use:   string(verb) + " FILTER…",
@@ -226,28 +230,28 @@ func newQueueActCommand(a *app, verb relay.Verb, short, long string) *cobra.Comm
 		if filter.Empty() && !all {
 			return fmt.Errorf("queue %s needs to know which messages: give a queue ID or a filter such as to=@example.com, or --all for the whole queue", verb)
 		}
-		c, err := a.client()
+		c, err := a.Client()
 		if err != nil {
 			return err
 		}
 		req := admin.ActRequest{Verb: verb, Filter: filter.String(), All: all, DryRun: dryRun, Now: now}
-		return c.act(cmd, a, req, asJSON)
+		return runAct(c, cmd, a, req, asJSON)
 	}
 	return cmd
 }
 
-func (c *client) act(cmd *cobra.Command, a *app, req admin.ActRequest, asJSON bool) error {
-	encoder := json.NewEncoder(a.stdout)
-	end, err := c.lines(cmd.Context(), http.MethodPost, "/v1/queue/act", nil, req, func(l admin.Line) error {
+func runAct(c *app.Client, cmd *cobra.Command, a *app.App, req admin.ActRequest, asJSON bool) error {
+	encoder := json.NewEncoder(a.Stdout)
+	end, err := c.Lines(cmd.Context(), http.MethodPost, "/v1/queue/act", nil, req, func(l admin.Line) error {
 		switch {
 		case asJSON && (l.Acted != nil || l.Error != ""):
 			return encoder.Encode(l)
 		case l.Error != "":
-			fmt.Fprintf(a.stderr, "dawk: %s\n", l.Error)
+			fmt.Fprintf(a.Stderr, "dawk: %s\n", l.Error)
 		case l.Acted != nil && l.Acted.Error != "":
-			fmt.Fprintf(a.stderr, "dawk: %s (to %s)\n", relay.Sanitize(l.Acted.Error), relay.Sanitize(l.Acted.Destination))
+			fmt.Fprintf(a.Stderr, "dawk: %s (to %s)\n", relay.Sanitize(l.Acted.Error), relay.Sanitize(l.Acted.Destination))
 		case l.Acted != nil:
-			return printActed(a.stdout, req, l.Acted)
+			return printActed(a.Stdout, req, l.Acted)
 		}
 		return nil
 	})
@@ -259,13 +263,13 @@ func (c *client) act(cmd *cobra.Command, a *app, req admin.ActRequest, asJSON bo
 			return err
 		}
 	} else {
-		fmt.Fprintln(a.stdout, actSummary(req, end))
+		fmt.Fprintln(a.Stdout, actSummary(req, end))
 	}
 	switch {
 	case end.Failed > 0:
-		return errReported
+		return app.ErrReported
 	case end.Skipped > 0 && end.Deliveries == 0 && req.Verb == relay.VerbRetry:
-		return errReported
+		return app.ErrReported
 	case end.Deliveries+end.Gone+end.Skipped == 0 && len(relay.MustParseFilter(req.Filter).IDs()) > 0:
 		return errors.New("the message is not in the queue, or another term of the filter does not hold for it; see dawk why ID")
 	}

@@ -1,4 +1,4 @@
-package cli
+package queuecmd
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/server"
 	"dawk/cmd/dawk/internal/show"
@@ -24,40 +25,40 @@ import (
 	"dawk/relay/durable"
 )
 
-func newQueueStoreCommands(a *app) []*cobra.Command {
+func newQueueStoreCommands(a *app.App) []*cobra.Command {
 	return []*cobra.Command{newQueueVerifyCommand(a), newQueueCompactCommand(a), newQueueBackupCommand(a)}
 }
 
 // newQueueVerifyCommand and newQueueCompactCommand ask the running relay or,
 // where none runs, open the store themselves: the store's own lock keeps a
 // relay from starting meanwhile.
-func newQueueVerifyCommand(a *app) *cobra.Command {
+func newQueueVerifyCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check every invariant of the queue, whether the relay runs or not",
-		Args:  noArguments,
+		Args:  app.NoArguments,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r, err := a.maintain(cmd.Context(), "/v1/store/verify", verifyOffline)
+		r, err := maintain(a, cmd.Context(), "/v1/store/verify", verifyOffline)
 		if err != nil {
 			return err
 		}
 		if asJSON {
-			err = json.NewEncoder(a.stdout).Encode(r)
+			err = json.NewEncoder(a.Stdout).Encode(r)
 		} else {
-			err = printVerified(a.stdout, r)
+			err = printVerified(a.Stdout, r)
 		}
 		if err == nil && len(r.Problems)+r.More > 0 {
-			err = errReported
+			err = app.ErrReported
 		}
 		return err
 	}
 	return cmd
 }
 
-func newQueueCompactCommand(a *app) *cobra.Command {
+func newQueueCompactCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "compact",
@@ -65,38 +66,38 @@ func newQueueCompactCommand(a *app) *cobra.Command {
 		Long: "Give the queue file's free space back to the file system. It needs room for a\n" +
 			"second copy of what is in the queue while it works. The relay does the same by\n" +
 			"itself at start when more than half of a large file is free.",
-		Args: noArguments,
+		Args: app.NoArguments,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r, err := a.maintain(cmd.Context(), "/v1/store/compact", compactOffline)
+		r, err := maintain(a, cmd.Context(), "/v1/store/compact", compactOffline)
 		if err != nil {
 			return err
 		}
 		if asJSON {
-			return json.NewEncoder(a.stdout).Encode(r)
+			return json.NewEncoder(a.Stdout).Encode(r)
 		}
-		_, err = fmt.Fprintf(a.stdout, "The queue file has %s now; it had %s.\n", show.Size(r.After), show.Size(r.Before))
+		_, err = fmt.Fprintf(a.Stdout, "The queue file has %s now; it had %s.\n", show.Size(r.After), show.Size(r.Before))
 		return err
 	}
 	return cmd
 }
 
-func (a *app) maintain(ctx context.Context, path string, offline func(context.Context, *config.Config, *slog.Logger) (*admin.Report, error)) (*admin.Report, error) {
-	c, err := a.client()
+func maintain(a *app.App, ctx context.Context, path string, offline func(context.Context, *config.Config, *slog.Logger) (*admin.Report, error)) (*admin.Report, error) {
+	c, err := a.Client()
 	if err != nil {
 		return nil, err
 	}
 	var r admin.Report
-	err = c.one(ctx, http.MethodPost, path, nil, &r)
-	if !errors.Is(err, errNotRunning) {
+	err = c.One(ctx, http.MethodPost, path, nil, &r)
+	if !errors.Is(err, app.ErrNotRunning) {
 		return &r, err
 	}
-	cfg, err := config.LoadClient(a.configPath)
+	cfg, err := config.LoadClient(a.ConfigPath)
 	if err != nil {
 		return nil, err
 	}
-	return offline(ctx, cfg, NewLogger(cfg.Log, a.stderr))
+	return offline(ctx, cfg, cfg.Log.Logger(a.Stderr))
 }
 
 func printVerified(w io.Writer, r *admin.Report) error {
@@ -124,29 +125,29 @@ func printVerified(w io.Writer, r *admin.Report) error {
 	return p.Err
 }
 
-func newQueueBackupCommand(a *app) *cobra.Command {
+func newQueueBackupCommand(a *app.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write a consistent copy of the running relay's queue",
 		Long: "Write a consistent copy of the running relay's queue to FILE (\"-\": standard\n" +
 			"output), a tar archive. FILE appears only when it is whole. Restored, messages that were\n" +
 			"delivered after the copy are delivered again.",
-		Args: arguments(1, 1, "FILE"),
+		Args: app.Arguments(1, 1, "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
+			c, err := a.Client()
 			if err != nil {
 				return err
 			}
-			return c.backup(cmd.Context(), a, args[0])
+			return backup(c, cmd.Context(), a, args[0])
 		},
 	}
 }
 
-func (c *client) backup(ctx context.Context, a *app, file string) error {
-	if file == "-" && show.IsTerminal(a.stdout) {
+func backup(c *app.Client, ctx context.Context, a *app.App, file string) error {
+	if file == "-" && show.IsTerminal(a.Stdout) {
 		return errors.New("a backup is not text for a terminal: redirect it, or name a file")
 	}
-	resp, err := c.call(ctx, http.MethodGet, "/v1/store/backup", nil, nil)
+	resp, err := c.Call(ctx, http.MethodGet, "/v1/store/backup", nil, nil)
 	if err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func (c *client) backup(ctx context.Context, a *app, file string) error {
 		return nil
 	}
 	if file == "-" {
-		if _, err = io.Copy(a.raw, resp.Body); err == nil {
+		if _, err = io.Copy(a.Raw, resp.Body); err == nil {
 			err = faults()
 		}
 		if err != nil {
@@ -170,7 +171,7 @@ func (c *client) backup(ctx context.Context, a *app, file string) error {
 	if err != nil {
 		return fmt.Errorf("write the backup: %w", err)
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s: %s.\n", file, show.Size(n))
+	_, err = fmt.Fprintf(a.Stdout, "%s: %s.\n", file, show.Size(n))
 	return err
 }
 

@@ -1,44 +1,43 @@
-package cli
+// Package usercmd is `dawk user`: who may log in, and what they may do. Begin reading
+// at New.
+package usercmd
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/identity"
 )
 
-// newUserCommand edits the file of users. It needs no running relay: one that
+// New edits the file of users. It needs no running relay: one that
 // runs reads the file again by itself.
-func newUserCommand(a *app) *cobra.Command {
+func New(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
 		Short: "Add, list and remove those who may log in",
 		Long: "Changes the file of users that [users] file names. A running relay knows of it within a second.\n" +
 			"Passwords come from a prompt or from the first line of standard input, never from the command line,\n" +
 			"where every user of the machine could read them. Only an argon2id hash is kept.",
-		Args: knownCommand,
+		Args: app.KnownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		newUserAddCommand(a),
 		&cobra.Command{
 			Use: "passwd NAME", Short: "Give a user another password", Args: oneName,
-			RunE: func(_ *cobra.Command, args []string) error { return a.userPasswd(args[0]) },
+			RunE: func(_ *cobra.Command, args []string) error { return userPasswd(a, args[0]) },
 		},
 		&cobra.Command{
 			Use: "remove NAME", Short: "Remove a user", Args: oneName,
-			RunE: func(_ *cobra.Command, args []string) error { return a.userRemove(args[0]) },
+			RunE: func(_ *cobra.Command, args []string) error { return userRemove(a, args[0]) },
 		},
 		newUserTokenCommand(a),
 		newUserListCommand(a),
@@ -61,8 +60,8 @@ func oneName(cmd *cobra.Command, args []string) error {
 // usersFile is where the configuration says that the users are. Mistakes
 // elsewhere in the configuration do not matter here: one of them may be that
 // there is no file of users yet.
-func (a *app) usersFile() (identity.Editor, error) {
-	c, err := config.Read(a.configPath)
+func usersFile(a *app.App) (identity.Editor, error) {
+	c, err := config.Read(a.ConfigPath)
 	if err != nil {
 		return identity.Editor{}, err
 	}
@@ -72,8 +71,8 @@ func (a *app) usersFile() (identity.Editor, error) {
 	return identity.Editor{Path: c.Users.File}, nil
 }
 
-func (a *app) userPasswd(name string) error {
-	users, err := a.usersFile()
+func userPasswd(a *app.App, name string) error {
+	users, err := usersFile(a)
 	if err != nil {
 		return err
 	}
@@ -83,19 +82,19 @@ func (a *app) userPasswd(name string) error {
 	case u == nil:
 		return noSuchUser(name, users.Path)
 	}
-	hash, err := a.newPassword(name)
+	hash, err := a.NewPassword(name)
 	if err != nil {
 		return err
 	}
 	if err := users.SetPassword(name, hash); err != nil {
 		return fmt.Errorf("%s: %w", users.Path, err)
 	}
-	fmt.Fprintf(a.stdout, "%s has a new password in %s\n", name, users.Path)
+	fmt.Fprintf(a.Stdout, "%s has a new password in %s\n", name, users.Path)
 	return nil
 }
 
-func (a *app) userRemove(name string) error {
-	users, err := a.usersFile()
+func userRemove(a *app.App, name string) error {
+	users, err := usersFile(a)
 	if err != nil {
 		return err
 	}
@@ -106,7 +105,7 @@ func (a *app) userRemove(name string) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", users.Path, err)
 	}
-	fmt.Fprintf(a.stdout, "%s removed from %s\n", name, users.Path)
+	fmt.Fprintf(a.Stdout, "%s removed from %s\n", name, users.Path)
 	return nil
 }
 
@@ -225,18 +224,18 @@ func (j userJSON) limits() string {
 	return strings.Join(w, ", ")
 }
 
-func newUserListCommand(a *app) *cobra.Command {
+func newUserListCommand(a *app.App) *cobra.Command {
 	asJSON := false
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the users and what they may do", Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return a.userList(asJSON) },
+		Use: "list", Short: "List the users and what they may do", Args: app.NoArguments,
+		RunE: func(*cobra.Command, []string) error { return userList(a, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func (a *app) userList(asJSON bool) error {
-	users, err := a.usersFile()
+func userList(a *app.App, asJSON bool) error {
+	users, err := usersFile(a)
 	if err != nil {
 		return err
 	}
@@ -249,15 +248,15 @@ func (a *app) userList(asJSON bool) error {
 		out = append(out, newUserJSON(u))
 	}
 	if asJSON {
-		enc := json.NewEncoder(a.stdout)
+		enc := json.NewEncoder(a.Stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(out)
 	}
 	if len(out) == 0 {
-		fmt.Fprintf(a.stdout, "no users in %s; add one with `dawk user add NAME`\n", users.Path)
+		fmt.Fprintf(a.Stdout, "no users in %s; add one with `dawk user add NAME`\n", users.Path)
 		return nil
 	}
-	w := show.NewTable(a.stdout, show.Column{Name: "NAME", Weight: 9}, show.Column{Name: "MAY SEND AS", Weight: 7, Least: 16}, show.Column{Name: "FROM NETWORKS", Weight: 2, Least: 8},
+	w := show.NewTable(a.Stdout, show.Column{Name: "NAME", Weight: 9}, show.Column{Name: "MAY SEND AS", Weight: 7, Least: 16}, show.Column{Name: "FROM NETWORKS", Weight: 2, Least: 8},
 		show.Column{Name: "PASSWORD", Weight: 1}, show.Column{Name: "LIMITS", Weight: 6, Least: 20})
 	for _, j := range out {
 		w.Row(j.Name, orAny(j.Senders), orAny(j.Networks), j.Password, j.limits())
@@ -270,70 +269,4 @@ func orAny(list []string) string {
 		return "any"
 	}
 	return strings.Join(list, " ")
-}
-
-// newPassword asks for a password, twice on a terminal, and hashes it.
-func (a *app) newPassword(name string) (hash string, err error) {
-	var password string
-	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		password, err = a.askPassword(int(f.Fd()), name)
-	} else {
-		password, err = firstLine(a.stdin)
-	}
-	if err != nil {
-		return "", err
-	}
-	return identity.HashPassword(password)
-}
-
-// askPassword asks twice.
-func (a *app) askPassword(fd int, name string) (string, error) {
-	typed, err := a.askHidden(fd, "Password for "+name+" (at least 8 characters): ", "The same once more: ")
-	if err != nil {
-		return "", err
-	}
-	if typed[0] != typed[1] {
-		return "", errors.New("the two passwords differ; nothing was changed")
-	}
-	return typed[0], nil
-}
-
-// askHidden asks for secrets at a terminal, a prompt each. The terminal is in
-// raw mode before the first prompt appears, so that nothing typed early is
-// echoed, and whatever ends the prompt, ^C included, the terminal is put back.
-func (a *app) askHidden(fd int, prompts ...string) ([]string, error) {
-	old, err := term.MakeRaw(fd)
-	if err != nil {
-		return nil, fmt.Errorf("prepare the terminal for a secret: %w", err)
-	}
-	defer term.Restore(fd, old)
-	t := term.NewTerminal(struct {
-		io.Reader
-		io.Writer
-	}{a.stdin, a.terminal}, "")
-	typed := make([]string, len(prompts))
-	for i, prompt := range prompts {
-		typed[i], err = t.ReadPassword(prompt)
-		if errors.Is(err, io.EOF) { // ^C or ^D
-			fmt.Fprint(a.terminal, "\r\n")
-			return nil, errors.New("stopped; nothing was changed")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading from the terminal: %w", err)
-		}
-	}
-	return typed, nil
-}
-
-// firstLine reads a password that comes by a pipe.
-func firstLine(r io.Reader) (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, 4096)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("reading the password: %w", err)
-	}
-	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
-	if line == "" {
-		return "", errors.New("there is no password on standard input: its first line is the password")
-	}
-	return line, nil
 }

@@ -1,4 +1,4 @@
-package cli
+package queuecmd
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/show"
 	"dawk/mx"
 	"dawk/mx/shaping"
@@ -16,7 +17,7 @@ import (
 	"dawk/relay/admin"
 )
 
-func newQueueProvidersCommand(a *app) *cobra.Command {
+func newQueueProvidersCommand(a *app.App) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "providers",
@@ -24,22 +25,22 @@ func newQueueProvidersCommand(a *app) *cobra.Command {
 		Long: "List the providers that mail is going to or waiting for: how many connections each\n" +
 			"has, how many it may have now and when all is well, its rates, and what slowed it.\n" +
 			"A provider is all domains whose MX hosts it runs, or one route: docs/shaping.md.",
-		Args: noArguments,
+		Args: app.NoArguments,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
+		c, err := a.Client()
 		if err != nil {
 			return err
 		}
 		var got admin.Providers
-		if err := c.get(cmd.Context(), "/v1/providers", nil, &got); err != nil {
+		if err := c.Get(cmd.Context(), "/v1/providers", nil, &got); err != nil {
 			return err
 		}
 		if asJSON {
-			return json.NewEncoder(a.stdout).Encode(got)
+			return json.NewEncoder(a.Stdout).Encode(got)
 		}
-		return printProviders(a.stdout, got)
+		return printProviders(a.Stdout, got)
 	}
 	return cmd
 }
@@ -49,9 +50,9 @@ const maxWaiting = 5
 
 // printWaiting says below a list of mail which providers it waits for. It is
 // an extra: without an answer nothing is printed.
-func (c *client) printWaiting(ctx context.Context, w io.Writer) {
+func printWaiting(c *app.Client, ctx context.Context, w io.Writer) {
 	var got admin.Providers
-	if c.get(ctx, "/v1/providers", nil, &got) != nil {
+	if c.Get(ctx, "/v1/providers", nil, &got) != nil {
 		return
 	}
 	n := 0
@@ -109,9 +110,9 @@ type listedItem struct {
 
 // budgetWaits is until when destinations wait for their budget. It is an
 // addition: an error here is not reported.
-func (c *client) budgetWaits(ctx context.Context, now time.Time) map[string]time.Time {
+func budgetWaits(c *app.Client, ctx context.Context, now time.Time) map[string]time.Time {
 	var all []shaping.BudgetState
-	if c.get(ctx, "/v1/budgets", nil, &all) != nil {
+	if c.Get(ctx, "/v1/budgets", nil, &all) != nil {
 		return nil
 	}
 	waits := map[string]time.Time{}
@@ -136,9 +137,9 @@ func waitsOf(item *relay.Item, all map[string]time.Time) map[string]time.Time {
 
 // printBudgets says below a list of the queue which routes wait for their
 // budget. It is an addition: an error here is not reported.
-func (c *client) printBudgets(ctx context.Context, w io.Writer) {
+func printBudgets(c *app.Client, ctx context.Context, w io.Writer) {
 	var all []shaping.BudgetState
-	if c.get(ctx, "/v1/budgets", nil, &all) != nil {
+	if c.Get(ctx, "/v1/budgets", nil, &all) != nil {
 		return
 	}
 	for _, b := range all {

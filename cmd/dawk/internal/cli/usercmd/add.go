@@ -1,4 +1,4 @@
-package cli
+package usercmd
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/relay"
 	"dawk/relay/identity"
 )
@@ -19,14 +20,14 @@ type newUser struct {
 	policy      identity.Policy
 }
 
-func newUserAddCommand(a *app) *cobra.Command {
+func newUserAddCommand(a *app.App) *cobra.Command {
 	var n newUser
 	cmd := &cobra.Command{
 		Use: "add NAME", Short: "Add a user", Args: oneName,
 		Long: "Adds a user and asks for a password. Without --senders the user may send as anybody.\n" +
 			"The flags are keys of users.toml, where everything can be changed later.",
 		Example: "  dawk user add printer --senders printer@example.org --per-hour 60\n  dawk user add shop --senders @shop.example.org,orders@example.org",
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.userAdd(cmd, args[0], &n) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return userAdd(a, cmd, args[0], &n) },
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&n.senders, "senders", nil, "whom the user may send as: addresses, or @domain for a whole domain")
@@ -89,14 +90,14 @@ func (n *newUser) complete(cmd *cobra.Command) error {
 	return nil
 }
 
-func (a *app) userAdd(cmd *cobra.Command, name string, n *newUser) error {
+func userAdd(a *app.App, cmd *cobra.Command, name string, n *newUser) error {
 	if err := identity.CheckName(name); err != nil {
 		return err
 	}
 	if err := n.complete(cmd); err != nil {
 		return err
 	}
-	users, err := a.usersFile()
+	users, err := usersFile(a)
 	if err != nil {
 		return err
 	}
@@ -106,13 +107,13 @@ func (a *app) userAdd(cmd *cobra.Command, name string, n *newUser) error {
 	case u != nil:
 		return fmt.Errorf("there is a user %s already in %s; `dawk user passwd %[1]s` gives another password", u.Name, users.Path)
 	}
-	hash, err := a.newPassword(name)
+	hash, err := a.NewPassword(name)
 	if err != nil {
 		return err
 	}
 	if err := users.Add(name, hash, n.policy); err != nil {
 		return fmt.Errorf("%s: %w", users.Path, err)
 	}
-	fmt.Fprintf(a.stdout, "%s added to %s\n", name, users.Path)
+	fmt.Fprintf(a.Stdout, "%s added to %s\n", name, users.Path)
 	return nil
 }

@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"bytes"
@@ -19,56 +19,56 @@ import (
 	"dawk/relay/admin"
 )
 
-// client talks to the relay that runs with the same configuration.
-type client struct {
+// Client talks to the relay that runs with the same configuration.
+type Client struct {
 	socket string
 	http   *http.Client
 }
 
-// errNotRunning: nobody listens on the socket.
-var errNotRunning = errors.New("dawk is not running")
+// ErrNotRunning: nobody listens on the socket.
+var ErrNotRunning = errors.New("dawk is not running")
 
-// settings reads the configuration for its data directory. A fault elsewhere in the
+// Settings reads the configuration for its data directory. A fault elsewhere in the
 // file must not lock the operator out of a relay that runs, or of what it left: it is
 // only told.
-func (a *app) settings() (*config.Config, error) {
-	c, err := config.LoadClient(a.configPath)
+func (a *App) Settings() (*config.Config, error) {
+	c, err := config.LoadClient(a.ConfigPath)
 	if err == nil {
 		return c, nil
 	}
 	if c == nil || c.DataDir == "" {
 		return nil, err
 	}
-	fmt.Fprintf(a.stderr, "dawk: the configuration has faults (see dawk check); using data_dir = %q from it\n", c.DataDir)
+	fmt.Fprintf(a.Stderr, "dawk: the configuration has faults (see dawk check); using data_dir = %q from it\n", c.DataDir)
 	return c, nil
 }
 
-func (a *app) dataDir() (string, error) {
-	c, err := a.settings()
+func (a *App) dataDir() (string, error) {
+	c, err := a.Settings()
 	if err != nil {
 		return "", err
 	}
 	return c.DataDir, nil
 }
 
-func (a *app) client() (*client, error) {
+func (a *App) Client() (*Client, error) {
 	dir, err := a.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	return newClient(filepath.Join(dir, admin.SocketName)), nil
+	return NewClient(filepath.Join(dir, admin.SocketName)), nil
 }
 
-func newClient(socket string) *client {
+func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", socket)
 	}
-	return &client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
 
-// call makes one request; the caller closes the answer's body. A status other
+// Call makes one request; the caller closes the answer's body. A status other
 // than 200 comes back as the relay's own sentence.
-func (c *client) call(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
+func (c *Client) Call(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
 	var r io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -104,13 +104,13 @@ func refusal(resp *http.Response) error {
 	return errors.New(p.Error)
 }
 
-// get asks for one value.
-func (c *client) get(ctx context.Context, path string, query url.Values, into any) error {
-	return c.one(ctx, http.MethodGet, path, query, into)
+// Get asks for one value.
+func (c *Client) Get(ctx context.Context, path string, query url.Values, into any) error {
+	return c.One(ctx, http.MethodGet, path, query, into)
 }
 
-func (c *client) one(ctx context.Context, method, path string, query url.Values, into any) error {
-	resp, err := c.call(ctx, method, path, query, nil)
+func (c *Client) One(ctx context.Context, method, path string, query url.Values, into any) error {
+	resp, err := c.Call(ctx, method, path, query, nil)
 	if err != nil {
 		return err
 	}
@@ -121,10 +121,10 @@ func (c *client) one(ctx context.Context, method, path string, query url.Values,
 	return nil
 }
 
-// lines makes a request whose answer is lines, and gives each but the last to
+// Lines makes a request whose answer is lines, and gives each but the last to
 // each. An answer without its End was cut, and is an error.
-func (c *client) lines(ctx context.Context, method, path string, query url.Values, body any, each func(admin.Line) error) (*admin.End, error) {
-	resp, err := c.call(ctx, method, path, query, body)
+func (c *Client) Lines(ctx context.Context, method, path string, query url.Values, body any, each func(admin.Line) error) (*admin.End, error) {
+	resp, err := c.Call(ctx, method, path, query, body)
 	if err != nil {
 		return nil, err
 	}
@@ -147,12 +147,12 @@ func (c *client) lines(ctx context.Context, method, path string, query url.Value
 }
 
 // Explain turns a failed connection into what the operator can do about it.
-func (c *client) Explain(err error) error {
+func (c *Client) Explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: there is no socket at %s; start it with dawk serve, or name its configuration with -c", errNotRunning, c.socket)
+		return fmt.Errorf("%w: there is no socket at %s; start it with dawk serve, or name its configuration with -c", ErrNotRunning, c.socket)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: nobody answers on %s, which it left behind when it died; start it with dawk serve", errNotRunning, c.socket)
+		return fmt.Errorf("%w: nobody answers on %s, which it left behind when it died; start it with dawk serve", ErrNotRunning, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("permission denied on %s: run this command as the user that dawk runs as, or as root", c.socket)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -167,4 +167,25 @@ func (c *client) Explain(err error) error {
 		err = u.Err // without the invented URL
 	}
 	return fmt.Errorf("ask the relay on %s: %w", c.socket, err)
+}
+
+// Health is the one question whose answer counts with status 503 too.
+func (c *Client) Health(ctx context.Context) (*admin.Health, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://dawk/v1/health", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.Explain(err)
+	}
+	defer resp.Body.Close()
+	var h admin.Health
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusServiceUnavailable {
+		return nil, refusal(resp)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&h); err != nil {
+		return nil, fmt.Errorf("read the relay's answer: %w", err)
+	}
+	return &h, nil
 }

@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"dawk/cmd/dawk/internal/show"
@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// knownCommand refuses what no command is called, with the likeliest meant. It
+// KnownCommand refuses what no command is called, with the likeliest meant. It
 // serves the program itself and the commands that only hold others.
-func knownCommand(cmd *cobra.Command, args []string) error {
+func KnownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -28,17 +28,17 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("there is no command %q; %s", within+relay.Clip(args[0]), hint)
 }
 
-// noArguments is for commands that take flags only.
-func noArguments(cmd *cobra.Command, args []string) error {
+// NoArguments is for commands that take flags only.
+func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	return fmt.Errorf("`%s` takes no arguments, but got %q; `%[1]s --help` says what it takes", cmd.CommandPath(), relay.Clip(args[0]))
 }
 
-// arguments is for commands that take from least to most of them, which usage
+// Arguments is for commands that take from least to most of them, which usage
 // names as their help does.
-func arguments(least, most int, usage string) cobra.PositionalArgs {
+func Arguments(least, most int, usage string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) >= least && len(args) <= most {
 			return nil
@@ -47,8 +47,8 @@ func arguments(least, most int, usage string) cobra.PositionalArgs {
 	}
 }
 
-// wrongFlag says what is wrong with a flag without the words of Go.
-func wrongFlag(cmd *cobra.Command, err error) error {
+// WrongFlag says what is wrong with a flag without the words of Go.
+func WrongFlag(cmd *cobra.Command, err error) error {
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		f := invalid.GetFlag()
 		kind := map[string]string{"int": "a whole number", "duration": "a time such as 90s or 5m", "bool": "true or false"}[f.Value.Type()]
@@ -61,4 +61,12 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("--%s needs a value after it: %s", missing.GetFlag().Name, missing.GetFlag().Usage)
 	}
 	return fmt.Errorf("%s; `%s --help` lists the flags", strings.TrimSuffix(err.Error(), "."), cmd.CommandPath())
+}
+
+// OneID checks the arguments of a command about one message.
+func OneID(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s needs one queue ID, such as 1RK3ZC8Q9D4-7ABC: it is in the client's 250 reply, in the log under qid, and in dawk queue list", cmd.CommandPath())
+	}
+	return nil
 }
