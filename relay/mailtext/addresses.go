@@ -14,10 +14,12 @@ type Address struct {
 	Text string
 
 	parts []string // of Text, until it is joined: octet by octet, many would take quadratic time
+	begin int      // of it in the list, with its angle bracket
 	end   int      // after its last octet in the list
 	close int      // after its angle bracket, if it has one
 	glued bool     // no comma stands between it and the entry before
 	named bool     // it stands in the name of the entry behind
+	inner bool     // it stands in a name behind other words: a comma behind it would make mailboxes of them
 }
 
 // Addresses finds the mailboxes in the value of a To, Cc or Bcc field, or in an
@@ -108,14 +110,17 @@ func (r *listReader) colon() {
 // are addresses behind which a comma is missing. Programs also give a mailbox
 // its own address for a name: that is no second one.
 func (r *listReader) name(own []Address) {
+	dropped := false
 	for _, a := range r.words {
 		a = a.joined()
 		// "Sales @ Example" and "@sales" are names.
 		whole := strings.HasSuffix(r.value[:a.end], a.Text) && a.Text[0] != '@'
 		same := len(own) == 1 && strings.EqualFold(own[0].Text, strings.Trim(a.Text, "'[]"))
 		if whole && !same && hasDomain(a.Text) && !encodedWord.MatchString(a.Text) {
-			a.named = len(own) > 0
+			a.named, a.inner = len(own) > 0, dropped
 			r.add(a)
+		} else {
+			dropped = true
 		}
 	}
 	r.words, r.joins = nil, false
@@ -150,8 +155,7 @@ func (r *listReader) angle(i int) int {
 	}
 	r.name(within.found)
 	for n, a := range within.found {
-		a.end += i + 1
-		a.close = end + 1
+		a.begin, a.end, a.close = i, a.end+i+1, end+1
 		r.comma = r.comma || n > 0
 		r.add(a)
 	}
@@ -190,7 +194,7 @@ func (r *listReader) word(i int) int {
 		r.words[n].parts = append(r.words[n].parts, text)
 		r.words[n].end = end
 	} else {
-		r.words = append(r.words, Address{parts: []string{text}, end: end})
+		r.words = append(r.words, Address{parts: []string{text}, begin: i, end: end})
 	}
 	r.joins = strings.HasSuffix(text, "@") || strings.HasSuffix(text, ".")
 	r.lastEnd, r.apart = end, false

@@ -44,24 +44,31 @@ var addressFields = map[string]bool{
 var authorFields = map[string]bool{"from": true, "sender": true, "resent-from": true, "resent-sender": true}
 
 // HasAuthor says whether the value of a From field has an address, or a mailbox
-// that lacks only its domain. Several words without a comma are a name, and so
-// are a quoted string, encoded words and words outside ASCII.
-func HasAuthor(value string) bool { return anyAuthor(Addresses(value)) }
+// that lacks only its domain. Several words are a name, with a comma between them
+// or without, and so are a quoted string, encoded words and words outside ASCII.
+func HasAuthor(value string) bool { return len(authors(Addresses(value))) > 0 }
 
-func anyAuthor(list []Address) bool {
-	for i, a := range list {
-		if hasDomain(a.Text) {
-			return true
-		}
-		beside := a.glued || i+1 < len(list) && list[i+1].glued
-		if a.close == 0 && (beside || a.Text[0] == '"') || encodedWord.MatchString(a.Text) {
-			continue
-		}
-		if p, err := relay.ParsePath(a.Text + "@a.invalid"); err == nil && p.ASCII() {
-			return true
+// authors are the mailboxes of a list that say whom a message is from. Beside one
+// with a domain, or one in angle brackets, words without are a name: devices write
+// neither brackets nor quotes.
+func authors(list []Address) (found []Address) {
+	for _, a := range list {
+		if hasDomain(a.Text) && !a.named {
+			found = append(found, a)
 		}
 	}
-	return false
+	if len(found) > 0 {
+		return found
+	}
+	for _, a := range list {
+		if p, err := relay.ParsePath(a.Text + "@a.invalid"); err != nil || !p.ASCII() || encodedWord.MatchString(a.Text) {
+			continue
+		}
+		if a.close > 0 || len(list) == 1 && a.Text[0] != '"' {
+			found = append(found, a)
+		}
+	}
+	return found
 }
 
 // IsAddressField says whether a field of this name holds a list of addresses.
@@ -70,16 +77,21 @@ func IsAddressField(name string) bool { return addressFields[strings.ToLower(nam
 // Complete gives each mailbox without a domain in the value of an address field
 // ours, and sets the commas that are missing. Names, comments and everything
 // that cannot be read stay as they are; so does a field of authors that holds
-// only a name, which has no author to invent. It is for what was handed in by
-// programs and devices of our own: what a stranger calls root is not our root.
+// only a name, which has no author to invent. A field with one author keeps one:
+// what else is in it becomes its name. It is for what was handed in by programs
+// and devices of our own: what a stranger calls root is not our root.
 func Complete(name string, value []byte, domain string) []byte {
 	if isComplete(value) {
 		return value
 	}
 	list := Addresses(string(value))
-	author := authorFields[strings.ToLower(name)]
-	if author && !anyAuthor(list) {
-		return value
+	if authorFields[strings.ToLower(name)] {
+		switch from := authors(list); {
+		case len(from) == 0:
+			return value
+		case len(from) == 1 && len(list) > 1:
+			return named(value, from[0], domain)
+		}
 	}
 	out, copied := []byte(nil), 0
 	insert := func(at int, text string) {
@@ -87,19 +99,53 @@ func Complete(name string, value []byte, domain string) []byte {
 		copied = at
 	}
 	for i, a := range list {
-		if i > 0 && a.glued && !(author && list[i-1].named) { // one author with an odd name does not become two
+		if i > 0 && a.glued && !list[i-1].inner {
 			insert(max(list[i-1].end, list[i-1].close, copied), ",")
 		}
-		if !hasDomain(a.Text) && !encodedWord.MatchString(a.Text) {
-			if p, err := relay.ParsePath(a.Text + "@" + domain); err == nil && p.ASCII() {
-				insert(a.end, "@"+domain)
-			}
+		if box := qualified(a, domain); box != a.Text {
+			insert(a.end, box[len(a.Text):])
 		}
 	}
 	if out == nil {
 		return value
 	}
 	return append(out, value[copied:]...)
+}
+
+// qualified is the mailbox with a domain: with ours if it has none and can be read.
+func qualified(a Address, domain string) string {
+	if !hasDomain(a.Text) && !encodedWord.MatchString(a.Text) {
+		if p, err := relay.ParsePath(a.Text + "@" + domain); err == nil && p.ASCII() {
+			return a.Text + "@" + domain
+		}
+	}
+	return a.Text
+}
+
+// named writes a field with one author: its mailbox in angle brackets, and before
+// it, as its name, everything else. Where this cannot be done the value stays.
+func named(value []byte, author Address, domain string) []byte {
+	rest := string(value[:author.begin]) + " " + string(value[max(author.end, author.close):])
+	name := strings.Trim(strings.Join(strings.Fields(rest), " "), " ,;:")
+	box := qualified(author, domain)
+	if _, err := relay.ParsePath(box); err != nil {
+		return value
+	}
+	special, encoded := false, false
+	for word := range strings.FieldsSeq(name) {
+		whole := encodedWord.FindString(word) == word
+		encoded = encoded || whole
+		special = special || !whole && strings.ContainsAny(word, `()<>[]:;@\,."`)
+	}
+	switch quoted := strings.HasPrefix(name, `"`) && quotedEnd(name, 0) == len(name); {
+	case quoted || !special:
+	case encoded: // it would mean nothing in quotes (RFC 2047 §5)
+		return value
+	default:
+		name = `"` + strings.NewReplacer(`"`, "", `\`, "").Replace(name) + `"`
+	}
+	end := value[len(bytes.TrimRight(value, "\r\n")):]
+	return append([]byte(" "+name+" <"+box+">"), end...)
 }
 
 // isComplete says whether a value is one mailbox that has a domain, with a name or

@@ -55,6 +55,7 @@ type Dialogue struct {
 	Replies io.Writer // gets what the relay says
 
 	begun    atomic.Bool // the client has said MAIL
+	reset    atomic.Bool // and RSET after it: it wants no message sent
 	ended    atomic.Bool // the client's side came to its end
 	command  line        // of the client
 	reply    line        // of the relay
@@ -102,9 +103,16 @@ type commandWriter struct {
 
 func (w commandWriter) Write(p []byte) (int, error) {
 	for _, c := range p {
+		if !w.d.command.see(c) {
+			continue
+		}
 		// A line of a message that reads so comes behind the command.
-		if w.d.command.see(c) && strings.EqualFold(w.d.command.text(), "MAIL") {
+		switch strings.ToUpper(w.d.command.text()) {
+		case "MAIL":
 			w.d.begun.Store(true)
+			w.d.reset.Store(false)
+		case "RSET":
+			w.d.reset.Store(true)
 		}
 	}
 	return w.Writer.Write(p)
@@ -143,7 +151,8 @@ func (d *Dialogue) Err() error {
 		return fail(exit, "the dialogue ended with a refusal, %s", d.code)
 	case d.code != "221" && !d.ended.Load():
 		return fail(ExitTemporary, "the relay ended the dialogue before QUIT")
-	case d.begun.Load() && !d.accepted:
+	case d.accepted || d.reset.Load() && d.refusal == "":
+	case d.begun.Load():
 		return fail(exit, "no message was taken")
 	}
 	return nil

@@ -46,6 +46,10 @@ func TestDialogue(t *testing.T) {
 		{hello + "MAIL x\r\nQUIT\r\n", done + "550 no\r\n221 bye\r\n", sendmail.ExitUnavailable},
 		{"EHLO x\nMAIL x\nRCPT y\nQUIT\n", done + "250 x\r\n451 later\r\n221 bye\r\n", sendmail.ExitTemporary},
 		{hello + "MAIL x\r\nRCPT y\r\n", done + "250 x\r\n250 y\r\n", sendmail.ExitTemporary},
+		{hello + "MAIL x\r\nRSET\r\nQUIT\r\n", done + "250 x\r\n250 y\r\n221 bye\r\n", 0},
+		{hello + "MAIL x\r\nRCPT y\r\nRSET\r\nQUIT\r\n", done + "250 x\r\n550 no\r\n250 z\r\n221 bye\r\n", sendmail.ExitUnavailable},
+		{hello + "MAIL x\r\nRSET\r\nMAIL x\r\nQUIT\r\n", done + "250 x\r\n250 y\r\n250 x\r\n221 bye\r\n", sendmail.ExitTemporary},
+		{hello + "MAIL x\r\nDATA\r\nRSET\r\n.\r\nQUIT\r\n", done + "250 x\r\n354 go\r\n554 no\r\n221 bye\r\n", sendmail.ExitUnavailable},
 		{hello, done + "421 down\r\n", sendmail.ExitTemporary},
 	} {
 		var in, out bytes.Buffer
