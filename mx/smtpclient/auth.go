@@ -66,6 +66,7 @@ type mechanism struct {
 	noInitial bool // the server speaks first
 	more      func(challenge string) (string, error)
 	finished  func() error // of a mechanism that checks the server too
+	problem   string       // what the server said of a token, in its 334
 }
 
 // Login is what AUTH is said with.
@@ -97,27 +98,18 @@ func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
 	if err != nil {
 		return no("%v", err)
 	}
-	var m mechanism
-	var problem string // the server's own, in its 334
-	switch name {
-	case AuthPlain:
-		m = mechanism{name: "PLAIN", initial: "\x00" + p.User + "\x00" + p.Password}
-	case AuthLogin:
-		m = loginMechanism(p.User, p.Password)
-	case AuthExternal:
-		m = mechanism{name: "EXTERNAL", initial: p.User} // "": whom the certificate stands for (RFC 4422 appendix A.1)
-	case AuthSCRAM:
-		m = scramMechanism(p.User, p.Password)
-	case AuthXOAuth2:
-		m = mechanism{name: "XOAUTH2", initial: "user=" + p.User + "\x01auth=Bearer " + p.Password + "\x01\x01"}
-		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "", nil }
-	case AuthOAuthBearer:
-		m = mechanism{name: "OAUTHBEARER", initial: "n,a=" + saslName(p.User) + ",\x01host=" + c.Peer.Host + "\x01port=" +
-			strconv.Itoa(int(c.Peer.Addr.Port())) + "\x01auth=Bearer " + p.Password + "\x01\x01"}
-		// RFC 7628 §3.2.3: a lone ^A asks for the verdict.
-		m.more = func(blob string) (string, error) { problem = describeBlob(blob); return "\x01", nil }
-	}
+	m := c.mechanism(name, p)
 	r, err := c.converse(m)
+	// RFC 4954 §4: 504 is about the mechanism, which the host offered all the same.
+	for err == nil && r.Code == 504 && p.Auth == AuthAuto {
+		c.Ext.auth = slices.DeleteFunc(c.Ext.auth, func(auth string) bool { return auth == m.name })
+		next, none := c.chooseMechanism(p)
+		if none != nil {
+			break // the host's words tell more
+		}
+		m = c.mechanism(next, p)
+		r, err = c.converse(m)
+	}
 	if errors.Is(err, errMechanism) {
 		c.Dead = true
 		return no("%v", err)
@@ -129,8 +121,8 @@ func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
 		return relay.Reply{}
 	}
 	reply := c.Named(asFailure(r.Reply(relay.StageAuth)))
-	if problem != "" {
-		reply.Text = relay.Sanitize(reply.Text + " " + problem)
+	if m.problem != "" {
+		reply.Text = relay.Sanitize(reply.Text + " " + m.problem)
 	}
 	reply.Cause = relay.CauseLogin
 	if reply.Code != 0 {
@@ -139,11 +131,38 @@ func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
 	return reply
 }
 
+// mechanism is our side of the login of that name.
+func (c *Conn) mechanism(name string, p Login) *mechanism {
+	switch name {
+	case AuthLogin:
+		return loginMechanism(p.User, p.Password)
+	case AuthExternal:
+		return &mechanism{name: "EXTERNAL", initial: p.User} // "": whom the certificate stands for (RFC 4422 appendix A.1)
+	case AuthSCRAM:
+		return scramMechanism(p.User, p.Password)
+	case AuthXOAuth2:
+		return tokenMechanism("XOAUTH2", "user="+p.User+"\x01auth=Bearer "+p.Password+"\x01\x01", "")
+	case AuthOAuthBearer:
+		// RFC 7628 §3.2.3: a lone ^A asks for the verdict.
+		return tokenMechanism("OAUTHBEARER", "n,a="+saslName(p.User)+",\x01host="+c.Peer.Host+"\x01port="+
+			strconv.Itoa(int(c.Peer.Addr.Port()))+"\x01auth=Bearer "+p.Password+"\x01\x01", "\x01")
+	}
+	return &mechanism{name: "PLAIN", initial: "\x00" + p.User + "\x00" + p.Password}
+}
+
+// tokenMechanism says a token; the server says in its 334 what is wrong with it,
+// and gives its verdict after our answer to that.
+func tokenMechanism(name, initial, answer string) *mechanism {
+	m := &mechanism{name: name, initial: initial}
+	m.more = func(blob string) (string, error) { m.problem = describeBlob(blob); return answer, nil }
+	return m
+}
+
 // errMechanism: the server does not keep to the mechanism.
 var errMechanism = errors.New("the login broke off")
 
 // converse runs a mechanism (RFC 4954 §4). The reply is final.
-func (c *Conn) converse(m mechanism) (WireReply, error) {
+func (c *Conn) converse(m *mechanism) (WireReply, error) {
 	line := "AUTH " + m.name
 	first := !m.noInitial // the next response is the initial one
 	heeded := m.noInitial // there is none that the server could have passed over
@@ -221,9 +240,9 @@ func (c *Conn) chooseMechanism(p Login) (string, error) {
 }
 
 // loginMechanism answers what is asked for, in whichever order.
-func loginMechanism(user, password string) mechanism {
+func loginMechanism(user, password string) *mechanism {
 	asked := 0
-	return mechanism{name: "LOGIN", noInitial: true, more: func(string) (string, error) {
+	return &mechanism{name: "LOGIN", noInitial: true, more: func(string) (string, error) {
 		asked++
 		switch asked {
 		case 1:

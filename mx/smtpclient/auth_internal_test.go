@@ -50,6 +50,9 @@ func TestUntidyChallenges(t *testing.T) {
 		{"XOAUTH2, the initial response not heeded", AuthXOAuth2, []string{"AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHNlY3JldAEB", "334",
 			"dXNlcj11AWF1dGg9QmVhcmVyIHNlY3JldAEB", "235 ok"}, true},
 		{"XOAUTH2 refused", AuthXOAuth2, []string{"AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHNlY3JldAEB", "334 eyJzdGF0dXMiOiI0MDAifQ==", "", "535 5.7.8 no"}, false},
+		{"PLAIN offered and not known", AuthAuto, []string{"AUTH PLAIN " + plain, "504 5.5.4 unrecognized", "AUTH LOGIN", "334 VXNlcm5hbWU6", login, "334 ", "c2VjcmV0", "235 ok"}, true},
+		{"nothing that is offered is known", AuthAuto, []string{"AUTH PLAIN " + plain, "504 5.5.4 unrecognized", "AUTH LOGIN", "504 no"}, false},
+		{"PLAIN is set, and not known", AuthPlain, []string{"AUTH PLAIN " + plain, "504 5.5.4 unrecognized"}, false},
 		{"SCRAM with a challenge that is none", AuthSCRAM, []string{"AUTH SCRAM-SHA-256 *", "334 hello"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -74,7 +77,10 @@ func TestUntidyChallenges(t *testing.T) {
 			conn.Attach(&Claim{Ctx: context.Background(), End: time.Now().Add(time.Minute)})
 			defer conn.Detach()
 			conn.greeted = true
-			conn.Ext.auth = []string{strings.ToUpper(c.auth)}
+			conn.Ext.auth = []string{"LOGIN", "PLAIN"}
+			if c.auth != AuthAuto {
+				conn.Ext.auth = []string{strings.ToUpper(c.auth)}
+			}
 			r := conn.LogIn(Login{User: "u", Password: "secret", Auth: c.auth}, true)
 			ours.Close()
 			<-done

@@ -20,7 +20,7 @@ const (
 
 // scramMechanism is SCRAM-SHA-256 without channel binding (RFC 5802, RFC
 // 7677): the password is not sent, and the server proves that it knows it.
-func scramMechanism(user, password string) mechanism {
+func scramMechanism(user, password string) *mechanism {
 	nonce := rand.Text()
 	bare := "n=" + saslName(user) + ",r=" + nonce
 	var serverSignature []byte
@@ -54,7 +54,7 @@ func scramMechanism(user, password string) mechanism {
 		serverSignature = mac(mac(salted, "Server Key"), signed)
 		return final + ",p=" + base64.StdEncoding.EncodeToString(proof), nil
 	}
-	return mechanism{name: "SCRAM-SHA-256", initial: "n,," + bare, more: more, finished: func() error {
+	return &mechanism{name: "SCRAM-SHA-256", initial: "n,," + bare, more: more, finished: func() error {
 		if !verified {
 			return errors.New("the server did not prove that it knows the password")
 		}
