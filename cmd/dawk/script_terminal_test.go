@@ -15,12 +15,12 @@ import (
 )
 
 // terminalCommand runs a program that asks a person: its standard input,
-// output and errors are a pseudo-terminal.
+// output and errors are a pseudo-terminal. INPUT has a line for each question.
 func terminalCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 3 {
 		ts.Fatalf("usage: [!] terminal INPUT OUTPUT PROG ARG…")
 	}
-	line, _, _ := strings.Cut(ts.ReadFile(args[0]), "\n")
+	answers := strings.SplitAfter(strings.TrimSuffix(ts.ReadFile(args[0]), "\n")+"\n", "\n")
 	master, slave := openTerminal(ts)
 	defer master.Close()
 	cmd := exec.Command(args[2], args[3:]...)
@@ -31,15 +31,16 @@ func terminalCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 	var shown bytes.Buffer
 	buf := make([]byte, 1024)
-	typed := false
+	asked := 0 // where the last question ended
 	for {
 		// The program leaves: reading ends with EIO.
 		n, err := master.Read(buf)
 		shown.Write(buf[:n])
-		if !typed && strings.HasSuffix(shown.String(), ": ") { // it asks
-			typed = true
-			_, werr := io.WriteString(master, line+"\n")
+		if strings.HasSuffix(shown.String()[asked:], ": ") && answers[0] != "" { // it asks
+			asked = shown.Len()
+			_, werr := io.WriteString(master, answers[0])
 			ts.Check(werr)
+			answers = answers[1:]
 		}
 		if err != nil {
 			break

@@ -71,11 +71,12 @@ type Config struct {
 	Compact func(context.Context) (Report, error)  // rewrites the store
 	Backup  func(context.Context, io.Writer) error // a consistent copy
 
-	Explain   func(ctx context.Context, from, to, identity string) (Explanation, error) // its error is about the question
-	Logins    func() []LoginStatus                                                      // routes with a login, by name; makes no request
-	TestLogin func(ctx context.Context, route string) (LoginTest, error)                // its error: there is no such route
-	Reload    func() ([]ConfigChange, error)                                            // its error: the file is refused, and nothing has changed
-	Budgets   func() []shaping.BudgetState                                              // what routes with a budget have used of it
+	Explain       func(ctx context.Context, from, to, identity string) (Explanation, error) // its error is about the question
+	Logins        func() []LoginStatus                                                      // routes with a login, by name; makes no request
+	TestLogin     func(ctx context.Context, route string) (LoginTest, error)                // its error: there is no such route
+	Configuration func() Configuration
+	Reload        func() ([]ConfigChange, error) // its error: the file is refused, and nothing has changed
+	Budgets       func() []shaping.BudgetState   // what routes with a budget have used of it
 
 	Devices     *Devices                            // nil: there is no listener for devices
 	Holds       func() []UserHold                   // users on hold; cheap

@@ -14,6 +14,7 @@
 //	GET  /v1/providers                 what providers take now (Providers)
 //	GET  /v1/explain?from=&to=&identity= what would happen to a message (Explanation)
 //	GET  /v1/oauth                     routes with a login (LoginStatus)
+//	GET  /v1/config                    what is in force, and where it comes from (Configuration)
 //	POST /v1/reload                    read the configuration again (Reloaded)
 //	POST /v1/oauth/test?route=         log in, and send nothing (LoginTest)
 //	GET  /v1/budgets                   what routes with a budget have used of it

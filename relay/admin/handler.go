@@ -51,6 +51,7 @@ func NewHandler(c Config) http.Handler {
 		{"GET /v1/explain", h.Explain != nil, h.explanation},
 		{"GET /v1/oauth", h.Logins != nil, h.logins},
 		{"POST /v1/oauth/test", h.TestLogin != nil, h.testLogin},
+		{"GET /v1/config", h.Configuration != nil, h.configuration},
 		{"POST /v1/reload", h.Reload != nil, h.reload},
 		{"GET /v1/budgets", h.Budgets != nil, h.budgets},
 		{"POST /v1/holds/release", h.ReleaseUser != nil, h.releaseUser},

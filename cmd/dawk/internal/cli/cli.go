@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/cli/app"
+	"dawk/cmd/dawk/internal/cli/configcmd"
 	"dawk/cmd/dawk/internal/cli/queuecmd"
 	"dawk/cmd/dawk/internal/cli/usercmd"
 	"dawk/cmd/dawk/internal/config"
@@ -77,6 +78,8 @@ func newRootCommand(a *app.App) *cobra.Command {
 		newHealthCommand(a),
 		newReloadCommand(a),
 		newDevicesCommand(a),
+		configcmd.New(a),
+		newVersionCommand(a),
 	)
 	return root
 }

@@ -43,11 +43,12 @@ func (s *Server) adminHandler() http.Handler {
 		TestLogin: func(ctx context.Context, route string) (admin.LoginTest, error) {
 			return check.TestLogin(ctx, s.transport, s.logins, route)
 		},
-		Budgets:     s.transport.Budgets,
-		Reload:      s.Reload,
-		Holds:       s.userHolds,
-		ReleaseUser: s.releaseUser,
-		Log:         s.log,
+		Budgets:       s.transport.Budgets,
+		Reload:        s.Reload,
+		Configuration: s.configuration,
+		Holds:         s.userHolds,
+		ReleaseUser:   s.releaseUser,
+		Log:           s.log,
 	})
 }
 

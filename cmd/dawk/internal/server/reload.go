@@ -70,3 +70,19 @@ func (s *Server) Reload() ([]admin.ConfigChange, error) {
 	}
 	return told, nil
 }
+
+// configuration is what is in force, for whoever asks.
+func (s *Server) configuration() admin.Configuration {
+	_, stale := s.running.state()
+	c := s.running.config()
+	return Configuration(c, true, stale)
+}
+
+// Configuration is c for people and programs.
+func Configuration(c *config.Config, live, stale bool) admin.Configuration {
+	out := admin.Configuration{File: c.File(), Live: live, Stale: stale}
+	for _, set := range c.Settings() {
+		out.Settings = append(out.Settings, admin.Setting(set))
+	}
+	return out
+}

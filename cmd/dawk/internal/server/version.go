@@ -1,23 +1,50 @@
 package server
 
 import (
+	"cmp"
 	"runtime/debug"
 )
 
-// Version is what the build knows of itself.
-func Version() string {
+// Build is what the program knows of how it was made.
+type Build struct {
+	Version string `json:"version"` // a tag, as "v1.2.0"; one made of date and commit; or "development"
+	Commit  string `json:"commit"`  // with "+changes" where the work tree had some; "unknown" without a repository
+	Date    string `json:"date"`    // of the commit, RFC 3339
+	Go      string `json:"go"`
+}
+
+// ReadBuild reads what the Go toolchain wrote into the program.
+func ReadBuild() Build {
+	b := Build{Version: "development"}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		return b
 	}
-	v := info.Main.Version
-	if v == "" || v == "(devel)" {
-		v = "development"
+	b.Go = info.GoVersion
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		b.Version = v
 	}
+	changes := ""
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			v += " " + s.Value[:12]
+		switch {
+		case s.Key == "vcs.revision":
+			b.Commit = s.Value
+		case s.Key == "vcs.time":
+			b.Date = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changes = "+changes"
 		}
 	}
-	return v
+	b.Commit = cmp.Or(b.Commit, "unknown") + changes
+	b.Date = cmp.Or(b.Date, "unknown")
+	return b
+}
+
+// Version is the version with the commit, in one word or two.
+func Version() string {
+	b := ReadBuild()
+	if b.Commit == "unknown" {
+		return b.Version
+	}
+	return b.Version + " " + b.Commit[:min(12, len(b.Commit))]
 }
