@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Fault is one thing that is wrong with a setting. The package that owns the
@@ -12,20 +13,12 @@ type Fault struct {
 	// the file: "retry", "timeouts.connect", "trusted_networks[2]" for the third
 	// of a list. "" is the section itself.
 	Key string
-	// Text says what is wrong, with the value, in one sentence without a full
-	// stop.
+	// Text says what is wrong, with the value, and what to write instead, in one
+	// sentence without a full stop.
 	Text string
-	// Fix says what to write instead; "" where Text leaves no doubt.
-	Fix string
 }
 
-// Error is Text and Fix as one sentence.
-func (f Fault) Error() string {
-	if f.Fix == "" {
-		return f.Text
-	}
-	return f.Text + ": " + f.Fix
-}
+func (f Fault) Error() string { return f.Text }
 
 // Faults are all that is wrong with some settings.
 type Faults []Fault
@@ -45,12 +38,9 @@ func (f *Faults) Within(subject string, part Faults) {
 
 // OneOf adds a fault unless value is one of those allowed.
 func (f *Faults) OneOf(key, value string, allowed ...string) {
-	for _, a := range allowed {
-		if value == a {
-			return
-		}
+	if !slices.Contains(allowed, value) {
+		f.Add(key, "%s = %q is not one of %q", key, value, allowed)
 	}
-	f.Add(key, "%s = %q is not one of %q", key, value, allowed)
 }
 
 // Err is nil without faults, else an error of all of them.

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,48 +26,22 @@ type Turn struct {
 
 // DeliveryState is what the scheduler does with a Delivery. The zero value is: it
 // was not asked.
-type DeliveryState uint8
+type DeliveryState string
 
 // The states; of several that hold it is the first.
 const (
-	StateHeld      DeliveryState = iota + 1 // on hold: only an operator moves it
-	StateActive                             // being attempted
-	StateSuspended                          // its destination or its provider is left alone
-	StateDeferred                           // it waits for its time
-	StateReady                              // it waits for its turn
-	deliveryStates
+	StateHeld      DeliveryState = "held"      // only an operator moves it
+	StateActive    DeliveryState = "active"    // being attempted
+	StateSuspended DeliveryState = "suspended" // its destination or its provider is left alone
+	StateDeferred  DeliveryState = "deferred"  // it waits for its time
+	StateReady     DeliveryState = "ready"     // it waits for its turn
 )
 
-var deliveryStateNames = [deliveryStates]string{StateHeld: "held", StateActive: "active", StateSuspended: "suspended",
-	StateDeferred: "deferred", StateReady: "ready"}
+func (s DeliveryState) String() string { return string(s) }
 
 // DeliveryStates are all of them.
-func DeliveryStates() (all []DeliveryState) {
-	for s := StateHeld; s < deliveryStates; s++ {
-		all = append(all, s)
-	}
-	return all
-}
-
-func (s DeliveryState) String() string { return deliveryStateNames[s] }
-
-// MarshalText uses the form of String.
-func (s DeliveryState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// UnmarshalText reads the form of String.
-func (s *DeliveryState) UnmarshalText(b []byte) error {
-	i, err := stateNamed(deliveryStateNames[:], string(b))
-	*s = DeliveryState(i)
-	return err
-}
-
-func stateNamed(names []string, name string) (int, error) {
-	for i, n := range names {
-		if n == name {
-			return i, nil
-		}
-	}
-	return 0, fmt.Errorf("there is no state %q", Clip(name))
+func DeliveryStates() []DeliveryState {
+	return []DeliveryState{StateHeld, StateActive, StateSuspended, StateDeferred, StateReady}
 }
 
 // ProviderLoad is what a provider takes now, and what waits for it: the answer
@@ -103,7 +78,7 @@ type Slots struct{ Used, Most int }
 // LoadState is what keeps mail that is ready for a provider from being attempted.
 type LoadState uint8
 
-// The states of a provider. Each has its words in loadWords.
+// The states of a provider. waits has the words of each.
 const (
 	LoadOpen        LoadState = iota // nothing
 	LoadLookup                       // one attempt of each domain finds out who takes its mail
@@ -119,78 +94,68 @@ const (
 	loadStates
 )
 
+var loadNames = [loadStates]string{LoadOpen: "open", LoadLookup: "lookup", LoadSlots: "slots", LoadConnections: "connections", LoadRate: "rate",
+	LoadProbing: "probing", LoadSuspended: "suspended", LoadThrottled: "throttled", LoadBudget: "budget", LoadDown: "down", LoadHeld: "held"}
+
 // LoadStates are all of them.
 func LoadStates() (all []LoadState) {
-	for s := LoadOpen; s < loadStates; s++ {
+	for s := range loadStates {
 		all = append(all, s)
 	}
 	return all
 }
 
-// loadWords are the name of each state, and what makes mail wait in it.
-var loadWords = [loadStates]struct {
-	name string
-	say  func(p *ProviderLoad, now time.Time) string
-}{
-	LoadOpen: {"open", func(p *ProviderLoad, _ time.Time) string {
-		if p.Ready > 0 {
-			return "its turn comes at once"
-		}
-		return "nothing waits"
-	}},
-	LoadLookup: {"lookup", func(*ProviderLoad, time.Time) string {
-		return "one attempt of each domain finds out who takes its mail"
-	}},
-	LoadSlots: {"slots", func(p *ProviderLoad, _ time.Time) string {
-		if p.Slots.Used >= p.Slots.Most {
-			return fmt.Sprintf("all %d slots are in use (delivery.max_connections)", p.Slots.Most)
-		}
-		return fmt.Sprintf("%d of %d slots are in use, and who sent it holds as many as it may while others wait", p.Slots.Used, p.Slots.Most)
-	}},
-	LoadConnections: {"connections", func(p *ProviderLoad, _ time.Time) string {
-		return fmt.Sprintf("%d of %d connections in use", p.Connections, p.Limit)
-	}},
-	LoadRate: {"rate", func(p *ProviderLoad, now time.Time) string {
-		s := p.rates() + ", the next message " + in(p.Until, now)
-		if p.Ready > 1 && p.Drained.After(now) {
-			s += fmt.Sprintf(", all %d %s", p.Ready, in(p.Drained, now))
-		}
-		return s
-	}},
-	LoadProbing: {"probing", func(p *ProviderLoad, now time.Time) string {
-		return "its servers let nobody in" + p.since(now) + ", and one attempt asks again now" + p.failure()
-	}},
-	LoadSuspended: {"suspended", func(p *ProviderLoad, now time.Time) string {
-		return "suspended: its servers let nobody in" + p.since(now) + ", one attempt asks again " + in(p.Until, now) + p.failure()
-	}},
-	LoadThrottled: {"throttled", func(p *ProviderLoad, now time.Time) string {
-		return "throttled: it asked us to slow down" + p.since(now) + ", the next attempt is " + in(p.Until, now)
-	}},
-	LoadBudget: {"budget", func(p *ProviderLoad, _ time.Time) string {
-		return "its budget is used up until " + clock(p.Until)
-	}},
-	LoadDown: {"down", func(p *ProviderLoad, now time.Time) string {
-		return "its servers let nobody in" + p.since(now) + ", and its mail is tried again at its time" + p.failure()
-	}},
-	LoadHeld: {"held", func(p *ProviderLoad, now time.Time) string {
-		return "held: its login or account is in trouble" + p.since(now) + p.failure()
-	}},
-}
-
-func (s LoadState) String() string { return loadWords[s].name }
+func (s LoadState) String() string { return loadNames[s] }
 
 // MarshalText uses the form of String.
 func (s LoadState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText reads the form of String.
 func (s *LoadState) UnmarshalText(b []byte) error {
-	names := make([]string, 0, loadStates)
-	for _, n := range LoadStates() {
-		names = append(names, n.String())
+	i := slices.Index(loadNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("there is no state %q", Clip(string(b)))
 	}
-	i, err := stateNamed(names, string(b))
 	*s = LoadState(i)
-	return err
+	return nil
+}
+
+// waits says what makes mail wait in the state of p.
+func (p *ProviderLoad) waits(now time.Time) string {
+	silent := "its servers let nobody in" + p.since(now)
+	switch p.State {
+	case LoadLookup:
+		return "one attempt of each domain finds out who takes its mail"
+	case LoadSlots:
+		if p.Slots.Used >= p.Slots.Most {
+			return fmt.Sprintf("all %d slots are in use (delivery.max_connections)", p.Slots.Most)
+		}
+		return fmt.Sprintf("%d of %d slots are in use, and who sent it holds as many as it may while others wait", p.Slots.Used, p.Slots.Most)
+	case LoadConnections:
+		return fmt.Sprintf("%d of %d connections in use", p.Connections, p.Limit)
+	case LoadRate:
+		s := p.rates() + ", the next message " + in(p.Until, now)
+		if p.Ready > 1 && p.Drained.After(now) {
+			s += fmt.Sprintf(", all %d %s", p.Ready, in(p.Drained, now))
+		}
+		return s
+	case LoadProbing:
+		return silent + ", and one attempt asks again now" + p.failure()
+	case LoadSuspended:
+		return "suspended: " + silent + ", one attempt asks again " + in(p.Until, now) + p.failure()
+	case LoadThrottled:
+		return "throttled: it asked us to slow down" + p.since(now) + ", the next attempt is " + in(p.Until, now)
+	case LoadBudget:
+		return "its budget is used up until " + clock(p.Until)
+	case LoadDown:
+		return silent + ", and its mail is tried again at its time" + p.failure()
+	case LoadHeld:
+		return "held: its login or account is in trouble" + p.since(now) + p.failure()
+	}
+	if p.Ready > 0 {
+		return "its turn comes at once"
+	}
+	return "nothing waits"
 }
 
 // Called is the provider in a sentence.
@@ -207,7 +172,7 @@ func (p *ProviderLoad) Called() string {
 // Why says in a few words what makes mail wait for p, the hardest reason first, and
 // what its rates and its pace are.
 func (p *ProviderLoad) Why(now time.Time) string {
-	why := []string{loadWords[p.State].say(p, now)}
+	why := []string{p.waits(now)}
 	if p.State != LoadRate && p.Rate.N+p.RecipientRate.N > 0 {
 		why = append(why, p.rates())
 	}
@@ -218,16 +183,14 @@ func (p *ProviderLoad) Why(now time.Time) string {
 }
 
 func (p *ProviderLoad) rates() string {
-	s := "rate"
-	for _, r := range []struct {
-		rate Rate
-		of   string
-	}{{p.Rate, ""}, {p.RecipientRate, " recipients"}} {
-		if r.rate.N > 0 {
-			s += " " + r.rate.String() + r.of + ","
-		}
+	var list []string
+	if p.Rate.N > 0 {
+		list = append(list, p.Rate.String())
 	}
-	return strings.TrimSuffix(s, ",")
+	if p.RecipientRate.N > 0 {
+		list = append(list, p.RecipientRate.String()+" recipients")
+	}
+	return strings.TrimSpace("rate " + strings.Join(list, ", "))
 }
 
 // Keeps says whether mail that comes for p now has to wait.

@@ -32,26 +32,17 @@ func ParseStatus(s string) (Status, bool) {
 	}
 	subject, detail, _ := strings.Cut(s[2:], ".")
 	st := Status{Class: int(s[0] - '0')}
-	var ok1, ok2 bool
-	st.Subject, ok1 = statusPart(subject)
-	st.Detail, ok2 = statusPart(detail)
-	if !ok1 || !ok2 {
-		return Status{}, false
+	for _, part := range []struct {
+		text string
+		to   *int
+	}{{subject, &st.Subject}, {detail, &st.Detail}} {
+		n, err := strconv.ParseUint(part.text, 10, 16)
+		if err != nil || len(part.text) > 3 {
+			return Status{}, false
+		}
+		*part.to = int(n)
 	}
 	return st, true
-}
-
-func statusPart(s string) (n int, ok bool) {
-	if len(s) < 1 || len(s) > 3 {
-		return 0, false
-	}
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return 0, false
-		}
-		n = 10*n + int(s[i]-'0')
-	}
-	return n, true
 }
 
 // MarshalText and UnmarshalText use the form of String.

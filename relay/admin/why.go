@@ -186,7 +186,7 @@ func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts 
 // store says.
 func stateOf(d *relay.Delivery, where relay.Where, now time.Time) relay.DeliveryState {
 	switch {
-	case where.State != 0:
+	case where.State != "":
 		return where.State
 	case d.Held:
 		return relay.StateHeld
