@@ -132,20 +132,20 @@ func encodeSubject(s string) string {
 
 func textPart(text []byte, l *language) part {
 	p := part{mediaType: "text/plain; charset=us-ascii", encoding: "7bit", body: text, language: l.tag}
-	if !ascii(text) {
+	if !relay.ASCII(text) {
 		p.mediaType, p.encoding, p.body = "text/plain; charset=utf-8", "quoted-printable", toQuotedPrintable(text)
 	}
 	return p
 }
 
 // needsUTF8 says whether an address of a recipient has more than ASCII.
-func needsUTF8(r relay.Recipient) bool { return !r.Path.ASCII() || !isASCII(r.ORcpt.Addr) }
+func needsUTF8(r relay.Recipient) bool { return !r.Path.ASCII() || !relay.ASCII(r.ORcpt.Addr) }
 
 func statusPart(status []byte, global bool) part {
 	p := part{mediaType: "message/delivery-status", encoding: "7bit", body: status}
 	if global {
 		p.mediaType = "message/global-delivery-status" // RFC 6533 §4
-		if !ascii(status) {
+		if !relay.ASCII(status) {
 			p.encoding = "8bit"
 		}
 	}

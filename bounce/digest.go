@@ -104,10 +104,10 @@ func Digest(c Config, r DigestReport) (relay.Notice, error) {
 		status.WriteString(row.Status)
 	}
 	global := !r.To.ASCII()
-	if !global && !ascii(status.Bytes()) {
+	if !global && !relay.ASCII(status.Bytes()) {
 		return relay.Notice{}, fmt.Errorf("%w: rows for another mailbox than %s", ErrReport, r.To)
 	}
-	parts := []part{textPart(digestText(c, lang, r), lang), statusPart(status.Bytes(), global && !ascii(status.Bytes()))}
+	parts := []part{textPart(digestText(c, lang, r), lang), statusPart(status.Bytes(), global && !relay.ASCII(status.Bytes()))}
 	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
 	messageID := "<" + r.ID.String() + ".dsn@" + c.Hostname + ">"
 	var b bytes.Buffer

@@ -69,7 +69,7 @@ func writeField(b *bytes.Buffer, name, value string) {
 // toASCII writes what is not ASCII as \x{HEX}, the form that RFC 6533 §3 has
 // for addresses: readable, and nothing is lost.
 func toASCII(s string) string {
-	if isASCII(s) {
+	if relay.ASCII(s) {
 		return s
 	}
 	var b strings.Builder
@@ -81,15 +81,6 @@ func toASCII(s string) string {
 		}
 	}
 	return b.String()
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }
 
 // messageIDOf gives a Message-ID that may stand in In-Reply-To, or "": the

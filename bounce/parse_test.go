@@ -177,7 +177,7 @@ func checkOctets(n relay.Notice) error {
 			return fmt.Errorf("header line could be folded: %q", line)
 		}
 	}
-	if !m.UTF8Header && !isASCII(header) || !m.EightBit && !isASCII(body) {
+	if !m.UTF8Header && !relay.ASCII(header) || !m.EightBit && !relay.ASCII(body) {
 		return fmt.Errorf("octets above 127 not announced: %+v", m)
 	}
 	if m.EightBit != (m.Body == relay.Body8BitMIME) || m.UTF8Header != m.SMTPUTF8 {
@@ -196,15 +196,6 @@ func onlyOnce(h textproto.MIMEHeader, allowed []string) error {
 		}
 	}
 	return nil
-}
-
-func isASCII(b []byte) bool {
-	for _, c := range b {
-		if c >= 0x80 {
-			return false
-		}
-	}
-	return true
 }
 
 // content is a relay.Content in memory.

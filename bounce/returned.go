@@ -58,7 +58,7 @@ func readOriginal(c Config, r Report) original {
 	}
 	if size <= limit && embeddable(b) && !holdsReport(b) {
 		o.full = b
-		o.fixed = !ascii(b) && c.SevenBit != nil && !c.SevenBit(r.Content)
+		o.fixed = !relay.ASCII(b) && c.SevenBit != nil && !c.SevenBit(r.Content)
 	}
 	return o
 }
@@ -159,11 +159,11 @@ func returnedPart(o original, global bool) (part, bool) {
 
 func wholePart(o original, global bool) part {
 	p := part{mediaType: "message/rfc822", encoding: "7bit", body: o.full, whole: true}
-	if ascii(o.full) {
+	if relay.ASCII(o.full) {
 		return p
 	}
 	p.encoding = "8bit"
-	if !utf8.Valid(o.header) || ascii(o.header) && (global || !o.fixed) {
+	if !utf8.Valid(o.header) || relay.ASCII(o.header) && (global || !o.fixed) {
 		// A header in some 8-bit charset of its own is as wrong as it was;
 		// its body is what 8BITMIME is for (RFC 6152), which every host with
 		// SMTPUTF8 has (RFC 6531 §3.1).
@@ -179,9 +179,9 @@ func wholePart(o original, global bool) part {
 func headerPart(h []byte, global bool) part {
 	p := part{mediaType: "text/rfc822-headers", encoding: "7bit", body: h}
 	switch {
-	case ascii(h) && embeddable(h):
+	case relay.ASCII(h) && embeddable(h):
 		return p
-	case !ascii(h) && utf8.Valid(h):
+	case !relay.ASCII(h) && utf8.Valid(h):
 		p.mediaType = "message/global-headers" // RFC 6533 §6
 		if global && embeddable(h) {
 			p.encoding = "8bit"
@@ -190,10 +190,6 @@ func headerPart(h []byte, global bool) part {
 	}
 	p.encoding, p.body = "quoted-printable", toQuotedPrintable(h)
 	return p
-}
-
-func ascii(b []byte) bool {
-	return bytes.IndexFunc(b, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
 func toBase64(b []byte) []byte {
@@ -222,18 +218,10 @@ func toQuotedPrintable(b []byte) []byte {
 // field finds the first field of that name in a header, unfolded; "" without.
 // It takes any header, however broken: it was written by a stranger.
 func (o original) field(name string) string {
-	var value strings.Builder
-	found := false
-	for line := range bytes.SplitSeq(o.header, []byte("\r\n")) {
-		switch {
-		case found && len(line) > 0 && (line[0] == ' ' || line[0] == '\t'):
-			value.Write(line)
-		case found:
-			return strings.TrimSpace(value.String())
-		case len(line) > len(name) && line[len(name)] == ':' && strings.EqualFold(string(line[:len(name)]), name):
-			found = true
-			value.Write(line[len(name)+1:])
+	for n, field := range relay.Fields(o.header) {
+		if strings.EqualFold(n, name) {
+			return relay.FieldValue(field)
 		}
 	}
-	return strings.TrimSpace(value.String())
+	return ""
 }

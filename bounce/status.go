@@ -2,7 +2,6 @@ package bounce
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -126,13 +125,10 @@ func remoteMTA(r relay.Reply) string {
 	if ap, err2 := netip.ParseAddrPort(r.Addr); err2 == nil {
 		a, err = ap.Addr(), nil
 	}
-	switch a = a.Unmap().WithZone(""); {
-	case err != nil:
+	if err != nil {
 		return ""
-	case a.Is4():
-		return "dns; [" + a.String() + "]"
 	}
-	return "dns; [IPv6:" + a.String() + "]"
+	return "dns; " + relay.Literal(a)
 }
 
 // diagnostic is the reply as type and text: "smtp" only for what a server
@@ -177,5 +173,5 @@ func isAtom(s string) bool {
 
 // date is a date-time of RFC 5322 §3.3.
 func date(t time.Time) string {
-	return fmt.Sprintf("%s, %s", t.Format("Mon"), t.Format("2 Jan 2006 15:04:05 -0700"))
+	return t.Format("Mon, 2 Jan 2006 15:04:05 -0700")
 }

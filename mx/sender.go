@@ -118,7 +118,7 @@ func (a *attempt) dress(r *compiled, denied bool) error {
 	if err != nil {
 		return err
 	}
-	if !mine && !denied && r.maySend(a.msg.From) && h.Known() && r.maySend(h.From()) {
+	if !mine && !denied && r.maySend(a.msg.From) && !h.From().IsNull() && r.maySend(h.From()) {
 		return nil
 	}
 	m := *a.msg

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"mime"
 	"net/mail"
 	"strings"
@@ -36,6 +37,40 @@ func ReadHeader(content Content) ([]byte, error) {
 		}
 	}
 	return head, nil
+}
+
+// Fields are the fields of a header up to the empty line that ends it: the name
+// in lower case, "" for a line that is no field, and the field as it stands,
+// with its continuation lines.
+func Fields(head []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for len(head) > 0 && head[0] != '\n' && !bytes.HasPrefix(head, []byte("\r\n")) {
+			end := 0
+			for first := true; end < len(head) && (first || head[end] == ' ' || head[end] == '\t'); first = false {
+				if i := bytes.IndexByte(head[end:], '\n'); i >= 0 {
+					end += i + 1
+				} else {
+					end = len(head)
+				}
+			}
+			name, _, ok := bytes.Cut(head[:end], []byte(":"))
+			if !ok {
+				name = nil
+			}
+			if !yield(strings.ToLower(string(bytes.TrimRight(name, " \t"))), head[:end:end]) {
+				return
+			}
+			head = head[end:]
+		}
+	}
+}
+
+var folds = strings.NewReplacer("\r", "", "\n", "") // built once: it costs more than its use
+
+// FieldValue is the value of a field, unfolded (RFC 5322 §2.2.3).
+func FieldValue(field []byte) string {
+	_, value, _ := strings.Cut(string(field), ":")
+	return strings.TrimSpace(folds.Replace(value))
 }
 
 func orShort(err error) error {

@@ -92,6 +92,35 @@ type Content interface {
 	Close() error
 }
 
+// Spliced is Body with Head in the place of its first Skip octets. Its Close is
+// that of Body.
+type Spliced struct {
+	Head []byte
+	Body Content
+	Skip int64
+}
+
+// Size implements Content.
+func (s *Spliced) Size() int64 { return int64(len(s.Head)) + s.Body.Size() - s.Skip }
+
+// Close implements Content.
+func (s *Spliced) Close() error { return s.Body.Close() }
+
+// ReadAt implements Content.
+func (s *Spliced) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < int64(len(s.Head)) {
+		if n = copy(p, s.Head[off:]); n == len(p) {
+			return n, nil
+		}
+	}
+	rest := off + int64(n) - int64(len(s.Head)) + s.Skip
+	if rest >= s.Body.Size() {
+		return n, io.EOF
+	}
+	more, err := s.Body.ReadAt(p[n:], rest)
+	return n + more, err
+}
+
 // Draft collects the content of a message that is being accepted. It belongs
 // to one goroutine. It ends in Enqueue or in Discard; after either it may not
 // be used. Large drafts live in a file, small ones in memory.

@@ -155,7 +155,7 @@ func (p Path) UDomain() string {
 func (p Path) WithDomain(domain string) (Path, error) { return NewPath(p.local, domain) }
 
 // ASCII says whether p can be sent to a host without SMTPUTF8 (RFC 6531 §3.2).
-func (p Path) ASCII() bool { return isASCII(p.local) }
+func (p Path) ASCII() bool { return ASCII(p.local) }
 
 // String is the mailbox as it goes on the wire, without angle brackets: the
 // local part is quoted where it needs to be, the domain is in A-labels. "" for
@@ -215,14 +215,11 @@ func NormalizeDomain(d string) (string, error) {
 		if !ok {
 			return "", fmt.Errorf("%w: address literal %q", ErrDomain, Clip(d))
 		}
-		if a.Is4() {
-			return "[" + a.String() + "]", nil
-		}
-		return "[IPv6:" + a.String() + "]", nil
+		return Literal(a), nil
 	}
 	d = strings.TrimSuffix(d, ".")
 	a := d
-	if !isASCII(d) {
+	if !ASCII(d) {
 		var err error
 		if a, err = idna.Lookup.ToASCII(d); err != nil {
 			return "", fmt.Errorf("%w: %q", ErrDomain, Clip(d))
@@ -233,6 +230,14 @@ func NormalizeDomain(d string) (string, error) {
 		return "", fmt.Errorf("%w: %q", ErrDomain, Clip(d))
 	}
 	return a, nil
+}
+
+// Literal is the address literal of a (RFC 5321 §4.1.3).
+func Literal(a netip.Addr) string {
+	if a = a.Unmap().WithZone(""); a.Is4() {
+		return "[" + a.String() + "]"
+	}
+	return "[IPv6:" + a.String() + "]"
 }
 
 // ParseLiteral reads an address literal with its brackets.
@@ -282,13 +287,4 @@ func isAtext(r rune) bool {
 // end a line in any reader's eyes belongs in a mailbox.
 func isControl(r rune) bool {
 	return r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
 }

@@ -7,6 +7,16 @@ import (
 	"unicode/utf8"
 )
 
+// ASCII says whether s has no octet above 127.
+func ASCII[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
 // Hidden says whether a character is not seen, or moves what stands around it:
 // controls, line separators, format characters such as those that turn the
 // direction of text around (U+202E) and those without width, and fillers.

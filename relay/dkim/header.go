@@ -1,7 +1,6 @@
 package dkim
 
 import (
-	"bytes"
 	"strings"
 
 	"dawk/relay"
@@ -26,7 +25,7 @@ const maxSame = 3
 // fields is what is known of a message's header.
 type fields struct {
 	count map[string]int // by lower-case name
-	from  []byte         // value of the first From
+	from  string         // value of the first From
 	ended bool           // an empty line ends it; else the message has no body
 }
 
@@ -37,25 +36,14 @@ func readFields(content relay.Content) (fields, error) {
 	if err != nil {
 		return f, err
 	}
-	inFrom := false
-	for line := range bytes.Lines(head) {
-		if len(bytes.TrimRight(line, "\r\n")) == 0 {
-			f.ended = true
-			return f, nil
-		}
-		if line[0] == ' ' || line[0] == '\t' {
-			if inFrom {
-				f.from = append(f.from, line...)
-			}
-			continue
-		}
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		key := strings.ToLower(strings.TrimSpace(string(name)))
-		f.count[key]++
-		if inFrom = key == "from" && f.count[key] == 1; inFrom {
-			f.from = append(f.from, value...)
+	size := 0
+	for name, field := range relay.Fields(head) {
+		size += len(field)
+		if f.count[name]++; name == "from" && f.from == "" {
+			f.from = relay.FieldValue(field)
 		}
 	}
+	f.ended = size < len(head)
 	return f, nil
 }
 
@@ -65,8 +53,7 @@ func (f fields) domain() string {
 	if f.count["from"] != 1 {
 		return ""
 	}
-	value := lineEnds.Replace(string(f.from))
-	address, ok := relay.OneMailbox(strings.TrimSpace(value))
+	address, ok := relay.OneMailbox(f.from)
 	if !ok {
 		return ""
 	}
@@ -77,8 +64,6 @@ func (f fields) domain() string {
 	}
 	return d
 }
-
-var lineEnds = strings.NewReplacer("\r\n", "", "\n", "") // built once: it costs more than its use
 
 // signed is the list for h=.
 func (f fields) signed() []string {

@@ -164,8 +164,7 @@ func (s *Signer) Sign(m *relay.Message, content relay.Content) ([]byte, error) {
 // Owns says whether a DKIM-Signature field was made in the name of a domain
 // that we have a key of.
 func (s *Signer) Owns(field []byte) bool {
-	_, tags, _ := strings.Cut(lineEnds.Replace(string(field)), ":")
-	for tag := range strings.SplitSeq(tags, ";") {
+	for tag := range strings.SplitSeq(relay.FieldValue(field), ";") {
 		name, value, _ := strings.Cut(tag, "=")
 		if strings.TrimSpace(name) != "d" { // RFC 6376 §3.2: names are case-sensitive
 			continue

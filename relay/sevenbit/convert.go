@@ -2,7 +2,6 @@ package sevenbit
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -61,7 +60,7 @@ func (c Converter) Convert(m *relay.Message, content relay.Content) (relay.Conte
 		out.Close()
 		return nil, err
 	}
-	return &joined{head: head, Content: out}, nil
+	return &relay.Spliced{Head: head, Body: out}, nil
 }
 
 func refused(format string, args ...any) error {
@@ -75,7 +74,7 @@ type survey struct {
 
 func (s *survey) header(p *part, head []byte) error {
 	s.parts = append(s.parts, p)
-	if !has8Bit(head) {
+	if relay.ASCII(head) {
 		return nil
 	}
 	if p.parent != nil && p.parent.kind == multipart {
@@ -156,13 +155,9 @@ func (w *writer) rewrite(head []byte) []byte {
 		return head
 	}
 	out := make([]byte, 0, len(head)+128)
-	rest := head
-	for len(rest) > 0 {
-		f, name := field(rest)
-		if blank(f) {
-			break
-		}
-		rest = rest[len(f):]
+	end := 0
+	for name, f := range relay.Fields(head) {
+		end += len(f)
 		switch {
 		case p.encode != "" && name == "content-transfer-encoding":
 		case root && name == "dkim-signature" && w.owns != nil && w.owns(f):
@@ -184,7 +179,7 @@ func (w *writer) rewrite(head []byte) []byte {
 	if p.encode != "" && (p.encode != "7bit" || p.encoding != "") {
 		out = append(out, "Content-Transfer-Encoding: "+p.encode+"\r\n"...)
 	}
-	return append(out, rest...)
+	return append(out, head[end:]...)
 }
 
 func (w *writer) body(_ *part, b []byte) error {
@@ -204,15 +199,7 @@ func (w *writer) end(*part) error {
 }
 
 func (w *writer) between(b []byte) error {
-	if has8Bit(b) {
-		b = bytes.Clone(b)
-		for i, c := range b {
-			if c > 127 {
-				b[i] = '?'
-			}
-		}
-	}
-	return w.write(b)
+	return w.write(masked(b, '?'))
 }
 
 func (w *writer) write(b []byte) error {

@@ -169,12 +169,3 @@ func (u *utf8Check) add(b []byte) {
 }
 
 func (u *utf8Check) valid() bool { return !u.bad && len(u.rest) == 0 }
-
-func has8Bit(b []byte) bool {
-	for _, c := range b {
-		if c > 127 {
-			return true
-		}
-	}
-	return false
-}

@@ -6,6 +6,8 @@ import (
 	"mime"
 	"strings"
 	"unicode/utf8"
+
+	"dawk/relay"
 )
 
 // File names of parts are written as they are by programs that know 8BITMIME
@@ -16,11 +18,11 @@ import (
 // where they stand in places that have no such form.
 func asciiHeader(head []byte) ([]byte, bool) {
 	out := make([]byte, 0, len(head)+256)
-	for len(head) > 0 {
-		f, name := field(head)
-		head = head[len(f):]
+	end := 0
+	for name, f := range relay.Fields(head) {
+		end += len(f)
 		ok := true
-		if has8Bit(f) {
+		if !relay.ASCII(f) {
 			switch name {
 			case "content-type", "content-disposition":
 				f, ok = asciiParameters(f)
@@ -35,14 +37,14 @@ func asciiHeader(head []byte) ([]byte, bool) {
 		}
 		out = append(out, f...)
 	}
-	return out, true
+	return append(out, head[end:]...), relay.ASCII(head[end:])
 }
 
 // asciiText writes an unstructured field with encoded-words (RFC 2047 §5).
 func asciiText(f []byte) ([]byte, bool) {
 	name, _, _ := bytes.Cut(f, []byte(":"))
-	value := unfolded(f)
-	if !utf8.ValidString(value) || strings.Contains(value, "=?") || has8Bit(name) {
+	value := relay.FieldValue(f)
+	if !utf8.ValidString(value) || strings.Contains(value, "=?") || !relay.ASCII(name) {
 		return nil, false
 	}
 	words := strings.ReplaceAll(mime.QEncoding.Encode("utf-8", value), "?= =?", "?=\r\n =?")
@@ -70,28 +72,32 @@ func asciiParameters(f []byte) ([]byte, bool) {
 		switch {
 		case !ok:
 			return nil, false
-		case !has8Bit([]byte(value)):
+		case relay.ASCII(value):
 			continue
 		case strings.Contains(name, "*"), strings.EqualFold(name, "boundary"), strings.EqualFold(name, "charset"), len(name) > maxName:
 			return nil, false
 		}
 		out = append(out, f[keep:from]...)
 		if extendedToo[strings.ToLower(name)] {
-			out = append(out, underscored(f[from:s.at])...)
+			out = append(out, masked(f[from:s.at], '_')...)
 		} else {
 			out = append(out, extended(name, value)...)
 		}
 		keep = s.at
 	}
 	out = append(out, f[keep:]...)
-	return out, !has8Bit(out)
+	return out, relay.ASCII(out)
 }
 
-func underscored(b []byte) []byte {
+// masked is b with another octet in the place of those above 127.
+func masked(b []byte, with byte) []byte {
+	if relay.ASCII(b) {
+		return b
+	}
 	b = bytes.Clone(b)
 	for i, c := range b {
 		if c > 127 {
-			b[i] = '_'
+			b[i] = with
 		}
 	}
 	return b

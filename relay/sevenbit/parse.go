@@ -244,42 +244,14 @@ func (p *parser) headEnds() error {
 // blank says whether a line is the one that ends a header.
 func blank(line []byte) bool { return len(bytes.TrimRight(line, "\r\n")) == 0 }
 
-// field is the first field of a header with its continuation lines, and its
-// name in lower case; "" for a line that is no field.
-func field(head []byte) (f []byte, name string) {
-	end := 0
-	for {
-		i := bytes.IndexByte(head[end:], '\n')
-		if i < 0 {
-			end = len(head)
-			break
-		}
-		end += i + 1
-		if end == len(head) || head[end] != ' ' && head[end] != '\t' {
-			break
-		}
-	}
-	f = head[:end]
-	n, _, ok := bytes.Cut(f, []byte(":"))
-	if !ok {
-		return f, ""
-	}
-	return f, strings.ToLower(string(bytes.TrimRight(n, " \t")))
-}
-
 // understand reads what a header says of its part (RFC 2045).
 func (p *part) understand(head []byte) {
 	value := map[string]string{}
-	for len(head) > 0 {
-		f, name := field(head)
-		if blank(f) {
-			break
-		}
-		head = head[len(f):]
+	for name, f := range relay.Fields(head) {
 		switch name {
 		case "mime-version", "content-type", "content-transfer-encoding":
 			if _, seen := value[name]; !seen {
-				value[name] = unfolded(f)
+				value[name] = relay.FieldValue(f)
 			}
 		}
 	}
@@ -294,11 +266,6 @@ func (p *part) understand(head []byte) {
 		}
 	}
 	p.classify(typ)
-}
-
-func unfolded(f []byte) string {
-	_, v, _ := strings.Cut(string(f), ":")
-	return strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(v))
 }
 
 func (p *part) classify(typ string) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -89,24 +88,3 @@ func (s *spool) Close() error {
 	}
 	return s.file.Close()
 }
-
-// joined is content with more header fields in front.
-type joined struct {
-	head []byte
-	relay.Content
-}
-
-func (j *joined) ReadAt(p []byte, off int64) (n int, err error) {
-	if off < int64(len(j.head)) {
-		n = copy(p, j.head[off:])
-		if n == len(p) {
-			return n, nil
-		}
-	}
-	m, err := j.Content.ReadAt(p[n:], off+int64(n)-int64(len(j.head)))
-	return n + m, err
-}
-
-func (j *joined) Size() int64 { return int64(len(j.head)) + j.Content.Size() }
-
-var _ io.ReaderAt = (*joined)(nil)

@@ -34,7 +34,7 @@ const (
 // Non-ASCII mailboxes need SMTPUTF8 on MAIL (RFC 6531 §3.4 and §3.5). A
 // mailbox without a domain gets ours, where that is allowed.
 func (c *Config) address(s string, utf8OK bool) (relay.Path, *relay.Reply) {
-	if !utf8OK && !isASCII(s) {
+	if !utf8OK && !relay.ASCII(s) {
 		return relay.Path{}, reply(553, "5.6.7", "an address outside ASCII needs SMTPUTF8 on MAIL")
 	}
 	p, err := relay.ParsePath(s)
@@ -217,7 +217,7 @@ func parseORcpt(s string, utf8OK bool) (o relay.ORcpt, ok bool) {
 	}
 	o.Type = strings.ToLower(kind)
 	if o.Type == "utf-8" {
-		if !utf8OK && !isASCII(value) {
+		if !utf8OK && !relay.ASCII(value) {
 			return o, false
 		}
 		o.Addr, ok = decodeUnitext(value)
@@ -280,15 +280,6 @@ func decodeUnitext(s string) (string, bool) {
 }
 
 func isHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
-}
 
 // isPrintable allows spaces, which decoded xtext may hold.
 func isPrintable(s string) bool {

@@ -206,7 +206,7 @@ func FuzzCommand(f *testing.F) {
 				if p.key == "AUTH" || p.given == (p.value == "") || strings.ContainsAny(p.value, "= \t") {
 					t.Fatalf("%q: %+v", line, p)
 				}
-				if !isASCII(arg) {
+				if !relay.ASCII(arg) {
 					continue
 				}
 				i := strings.Index(strings.ToUpper(arg[at:]), p.key)
