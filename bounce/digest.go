@@ -18,6 +18,7 @@ type Row struct {
 	Lines      []string `json:"lines"`  // what became of each recipient, and which message it was
 	Status     string   `json:"status"` // for programs: the fields of each recipient, a blank line before each
 	Recipients int      `json:"recipients"`
+	Full       bool     `json:"full,omitempty"` // it stands for a notice because the disk was full, and not because of the limit
 }
 
 // Summarize writes the row in the place of a notice. What strangers wrote is
@@ -63,7 +64,7 @@ func briefly(o relay.Outcome) string {
 }
 
 // DigestReport is one message to be written in the place of many notices to
-// the same mailbox, which were more than its limit.
+// the same mailbox, which were more than its limit or came while the disk was full.
 type DigestReport struct {
 	ID    relay.QueueID // of the digest itself
 	To    relay.Path
@@ -119,8 +120,20 @@ func Digest(c Config, r DigestReport) (relay.Notice, error) {
 // digestText is what people read: who did not get what, message by message.
 func digestText(c Config, l *language, r DigestReport) []byte {
 	var b bytes.Buffer
-	wrap(&b, "", sentences(l.say("digest.text", "address", address(r.To), "n", strconv.Itoa(len(r.Rows)), "limit", strconv.Itoa(r.Limit)),
-		l.say("digest.programs")))
+	full := 0
+	for _, row := range r.Rows {
+		if row.Full {
+			full++
+		}
+	}
+	var why []string
+	if n := len(r.Rows) - full; n > 0 {
+		why = append(why, l.say("digest.text", "address", address(r.To), "n", strconv.Itoa(n), "limit", strconv.Itoa(r.Limit)))
+	}
+	if full > 0 {
+		why = append(why, l.say("digest.full", "address", address(r.To), "n", strconv.Itoa(full)))
+	}
+	wrap(&b, "", sentences(append(why, l.say("digest.programs"))...))
 	for i, row := range r.Rows {
 		b.WriteString("\r\n")
 		wrap(&b, "", strconv.Itoa(i+1)+". "+row.Subject)

@@ -69,6 +69,36 @@ func TestGoldenDigest(t *testing.T) {
 	}
 }
 
+// A list says why its notices did not come one by one: there were too many, the disk
+// was full, or both.
+func TestDigestSaysWhy(t *testing.T) {
+	c, all := config(t), cases(t)
+	both := rows(t, c, all["failed"], all["expired"], all["failed"])
+	both[0].Full = true
+	full := rows(t, c, all["failed"], all["failed"])
+	full[0].Full, full[1].Full = true, true
+	for name, say := range map[string]struct {
+		rows     []bounce.Row
+		has, not string
+	}{
+		"limit": {rows(t, c, all["failed"]), "than 100 notices, the most that are sent one by one. The 1 that were held back", "disk"},
+		"full":  {full, "While the disk of this mail system was full, notices to alice@example.org were held back to save room. The 2 that were", "the most that are sent"},
+		"both":  {both, "The 2 that were held back are listed here; each tells of another message. While the disk of this mail system was full, notices to alice@example.org were held back to save room. The 1 that", "The 3"},
+	} {
+		n, err := bounce.Digest(c, bounce.DigestReport{ID: all["failed"].ID, To: path(t, "alice@example.org"), Limit: 100, Now: now, Rows: say.rows})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parse(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(strings.Fields(p.text), " "); !strings.Contains(text, say.has) || strings.Contains(text, say.not) {
+			t.Errorf("%s:\n%s", name, text)
+		}
+	}
+}
+
 // Whatever strangers wrote into the notices, the digest names each recipient
 // once, in fields that we wrote.
 func TestNothingBreaksOutOfADigest(t *testing.T) {

@@ -38,7 +38,7 @@ var vocabulary = func() map[string]string {
 		"footer": "host", "attached.whole": "", "attached.header": "", "attached.none": "",
 		"subject.failed": "subject", "subject.delayed": "subject", "subject.relayed": "subject", "subject.delivered": "subject",
 		"subject.late": "subject", "subject.double_bounce": "subject", "subject.untitled": "day!",
-		"digest.subject": "n!", "digest.text": "address n limit", "digest.programs": "",
+		"digest.subject": "n!", "digest.text": "address n limit", "digest.full": "address n", "digest.programs": "",
 	}
 	for _, c := range replies.Categories() {
 		v["why."+string(c)], v["do."+string(c)] = "", ""

@@ -123,8 +123,12 @@ func TestScantRoomMakesLists(t *testing.T) {
 			}
 		}
 		pass(2 * time.Minute)
-		if got := box.mail(); len(got) != 2 || r.store.waiting() != 0 || r.store.queued() != 0 {
-			t.Errorf("%d notices, %d rows and %d messages left", len(got), r.store.waiting(), r.store.queued())
+		got := box.mail()
+		if len(got) != 2 || r.store.waiting() != 0 || r.store.queued() != 0 {
+			t.Fatalf("%d notices, %d rows and %d messages left", len(got), r.store.waiting(), r.store.queued())
+		}
+		if !strings.Contains(got[1], "While the disk of this mail system was full") {
+			t.Errorf("the list does not say why it came:\n%s", got[1])
 		}
 	})
 }

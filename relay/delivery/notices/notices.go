@@ -117,13 +117,14 @@ func (n *Notices) Tell(now time.Time, c *relay.Claim, cause Cause, s *relay.Sett
 		}
 		e := c.Event(relay.EventNotified, now)
 		e.NoticeKind, e.Recipient, e.Count = string(w.Kind), bounce.To(n.Bounce, w.Kind, c.Message), len(w.Outcomes)
-		if until := n.take(e.Recipient, now, errors.Is(room, relay.ErrScant)); until.IsZero() {
+		scant := errors.Is(room, relay.ErrScant)
+		if until := n.take(e.Recipient, now, scant); until.IsZero() {
 			r.ID = n.NextID()
 			e.NoticeID = r.ID
 			s.Notices = append(s.Notices, n.write(r, e.Recipient))
 		} else {
-			e.Next, e.Rule = until, listRule(room)
-			s.Rows = append(s.Rows, n.rows(r, e.Recipient, until)...)
+			e.Next, e.Rule = until, listRule(scant)
+			s.Rows = append(s.Rows, n.rows(r, e.Recipient, until, scant)...)
 		}
 		events = append(events, e)
 	}
@@ -179,7 +180,7 @@ func complete(n relay.Notice, id relay.QueueID) bool {
 const maxRow = 200
 
 // rows are what a later list is to tell.
-func (n *Notices) rows(r bounce.Report, to relay.Path, until time.Time) (all []relay.DigestRow) {
+func (n *Notices) rows(r bounce.Report, to relay.Path, until time.Time, scant bool) (all []relay.DigestRow) {
 	for some := range slices.Chunk(r.Outcomes, maxRow) {
 		r.Outcomes, r.ID = some, n.NextID()
 		row, err := safely(func() (bounce.Row, error) { return n.summarize(n.Bounce, r) })
@@ -188,14 +189,15 @@ func (n *Notices) rows(r bounce.Report, to relay.Path, until time.Time) (all []r
 				"qid", r.Message.ID, "kind", r.Kind, "error", err)
 			row = plainRow(r)
 		}
+		row.Full = scant
 		all = append(all, relay.DigestRow{ID: r.ID, Data: encode(kept{To: to.String(), Until: until, Row: row})})
 	}
 	return all
 }
 
 // listRule says why a notice waits for the next list.
-func listRule(room error) string {
-	if errors.Is(room, relay.ErrScant) {
+func listRule(scant bool) string {
+	if scant {
 		return "told in a later list: the disk is full"
 	}
 	return "told in a later list: too many notices to this mailbox"
