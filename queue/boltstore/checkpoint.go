@@ -82,7 +82,8 @@ func (w *writer) keep(t *txn) error {
 	case t.grows > 0:
 		kind = space.Tells
 	}
-	atOnce, err := w.file.Assure(w.open.Tx, kind, w.q.counts.deliveries.Load()+t.deliveries, space.GrowBy(w.q.space.State().Total))
+	c := &w.q.counts
+	atOnce, err := w.file.Assure(w.open.Tx, kind, space.ToSettle(c.messages.Load()+t.messages, c.deliveries.Load()+t.deliveries), space.GrowBy(w.q.space.State().Total))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package boltstore_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,91 +14,138 @@ import (
 	"dawk/relay"
 )
 
-// TestDeepQueueOnFullDisk settles thousands of small messages on a disk without a
-// free block, all of them refused, so that each asks for a notice which is larger
-// than the message; and the notices leave only when nothing else can be done. The
-// file keeps far less than a page for each Delivery. So many settlements are under
-// way at once as the relay has, and what cannot be committed yet holds its place.
+// TestDeepQueueOnFullDisk settles thousands of Deliveries on a disk without a free
+// block, all of them refused, so that each asks for a notice: of small messages, whose
+// notices are larger than they, or of messages with very many recipients, which free
+// nothing before the last of them. Notices leave only when nothing else can be done.
+// So many settlements are under way at once as the relay has, and what cannot be
+// committed yet holds its place. DAWK_FULL_DISKS=all has a million messages, and
+// prints how long that took.
 func TestDeepQueueOnFullDisk(t *testing.T) {
-	const depth, inHand = 6000, 756
-	disk := queuetest.Disk(t, "tmpfs", 200)
-	synctest.Test(t, func(t *testing.T) {
-		opt := boltstore.Options{Dir: filepath.Join(disk, "data"), MinFree: 2 << 20, MaxMessageSize: 1 << 20,
-			Fatal: func(err error) { t.Errorf("the disk is not trusted any more: %v", err) }}
-		q := mustOpen(t, opt)
-		var ids []relay.QueueID
-		for range depth {
-			ids = append(ids, mustPut(t, q, body("x", 700), "a@example.org"))
+	messages, disk := 6000, int64(200)
+	if os.Getenv("DAWK_FULL_DISKS") == "all" {
+		messages, disk = 1_000_000, 4000
+	}
+	for _, c := range []struct {
+		name       string
+		messages   int
+		deliveries int   // of each
+		disk, file int64 // size of the disk and, at most, of the file before it is full, in MiB
+	}{
+		{"small mail", messages, 1, disk, 60 + int64(messages)/400},
+		{"many recipients", 24, 1000, 200, 100},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := queuetest.Disk(t, "tmpfs", c.disk)
+			synctest.Test(t, func(t *testing.T) {
+				d := &deepDisk{T: t, foreign: filepath.Join(dir, "foreign"), free: 756, done: make(chan error, 756)}
+				d.q = mustOpen(t, boltstore.Options{Dir: filepath.Join(dir, "data"), MinFree: 2 << 20, MaxMessageSize: 1 << 20,
+					Fatal: func(err error) { t.Errorf("the disk is not trusted any more: %v", err) }})
+				d.run(c.messages, c.deliveries, c.file<<20)
+			})
+		})
+	}
+}
+
+type deepDisk struct {
+	*testing.T
+	q       *boltstore.Store
+	foreign string
+	free    int        // how many more settlements may be under way
+	done    chan error // those that were committed
+	notices []relay.QueueID
+	rows    []relay.QueueID
+}
+
+func (d *deepDisk) run(messages, deliveries int, file int64) {
+	var to []string
+	for i := range deliveries {
+		to = append(to, fmt.Sprintf("a@%d.example.org", i))
+	}
+	var ids []relay.QueueID
+	for range messages {
+		ids = append(ids, mustPut(d.T, d.q, body("x", 700), to...))
+	}
+	d.q.Checkpoint()
+	if size, _ := d.q.FileUse(); size > file {
+		d.Errorf("the file has %d octets for %d messages of 700", size, messages)
+	}
+	fillDisk(d.T, d.foreign)
+	for i, id := range ids {
+		if i%1000 == 999 || deliveries > 1 {
+			d.q.LookAtSpace()
 		}
-		q.Checkpoint()
-		if size, _ := q.FileUse(); size > 60<<20 {
-			t.Errorf("the file has %d octets for %d messages of 700", size, depth)
-		}
-		foreign := filepath.Join(disk, "foreign")
-		fillDisk(t, foreign)
-		var notices, rows []relay.QueueID
-		free, done := inHand, make(chan error, depth)
-		await := func() {
-			select {
-			case err := <-done:
-				if err != nil {
-					t.Error(err)
-				}
-				free++
-			case <-time.After(10 * time.Minute): // of the bubble's clock
-				t.Fatalf("stuck: %d messages and %d notices, %d rows: %+v", len(ids), len(notices), len(rows), q.FileStats())
+		for job := range deliveries {
+			for d.free == 0 {
+				d.await()
 			}
+			d.free--
+			d.fails(id, job)
 		}
-		for i, id := range ids {
-			s := relayed(id, 0, 0)
-			s.Outcomes[0].Action = relay.ActionFailed
-			next := q.NextID()
-			if i%1000 == 999 {
-				q.LookAtSpace()
-			}
-			if errors.Is(q.Room(), relay.ErrScant) {
-				s.Rows, rows = []relay.DigestRow{{ID: next, Data: body("row", 400)}}, append(rows, next)
-			} else {
-				n := relay.Notice{Message: relay.Message{ID: next, Arrival: time.Now()}, Content: body("n", 3<<10)}
-				n.Message.Recipients = []relay.Recipient{{Path: mailbox("sender@example.org")}}
-				s.Notices, notices = []relay.Notice{n}, append(notices, next)
-			}
-			for free == 0 {
-				await()
-			}
-			free--
-			q.Settle(s, func(err error) { done <- err })
+	}
+	for d.free < cap(d.done) {
+		d.await()
+	}
+	if len(d.rows) == 0 || len(d.notices) == 0 {
+		d.Errorf("%d notices, %d rows: the room was not scant", len(d.notices), len(d.rows))
+	}
+	d.Logf("%d notices and %d rows", len(d.notices), len(d.rows))
+	d.tell()
+	os.Remove(d.foreign)
+	time.Sleep(time.Minute) // of the bubble's clock
+	synctest.Wait()
+	mustPut(d.T, d.q, body("x", 200<<10), "a@example.org")
+	sound(d.T, d.q)
+	if st := d.q.Stats(); st.Messages != 1 {
+		d.Errorf("%+v", st)
+	}
+}
+
+// await ends when one settlement is committed.
+func (d *deepDisk) await() {
+	select {
+	case err := <-d.done:
+		if err != nil {
+			d.Error(err)
 		}
-		for free < inHand {
-			await()
+		d.free++
+	case <-time.After(10 * time.Minute): // of the bubble's clock
+		d.Fatalf("stuck with %d notices and %d rows: %+v", len(d.notices), len(d.rows), d.q.FileStats())
+	}
+}
+
+// fails settles a Delivery of one recipient, who is refused.
+func (d *deepDisk) fails(id relay.QueueID, job int) {
+	s := relayed(id, uint16(job), job)
+	s.Outcomes[0] = relay.Outcome{Recipient: job, Action: relay.ActionFailed, Reply: relay.Reply{Code: 550, Text: "there is no such mailbox here"}}
+	next := d.q.NextID()
+	if errors.Is(d.q.Room(), relay.ErrScant) {
+		s.Rows, d.rows = []relay.DigestRow{{ID: next, Data: body("row", 900)}}, append(d.rows, next)
+	} else {
+		n := relay.Notice{Message: relay.Message{ID: next, Arrival: time.Now()}, Content: body("n", 3<<10)}
+		n.Message.Recipients = []relay.Recipient{{Path: mailbox("sender@example.org")}}
+		s.Notices, d.notices = []relay.Notice{n}, append(d.notices, next)
+	}
+	d.q.Settle(s, func(err error) { d.done <- err })
+}
+
+// tell lets the notices go, and then the lists.
+func (d *deepDisk) tell() {
+	for _, id := range d.notices {
+		if err := settle(d.q, relayed(id, 0, 0)); err != nil {
+			d.Fatal(err)
 		}
-		if len(rows) == 0 || len(notices) == 0 {
-			t.Errorf("%d notices, %d rows: the room was not scant", len(notices), len(rows))
+	}
+	for len(d.rows) > 0 { // each list is shorter than its rows
+		n := min(len(d.rows), 100)
+		list := relay.Notice{Message: relay.Message{ID: d.q.NextID(), Arrival: time.Now()}, Content: body("list", 300*n)}
+		list.Message.Recipients = []relay.Recipient{{Path: mailbox("sender@example.org")}}
+		if err := settle(d.q, relay.Settlement{Listed: d.rows[:n], Notices: []relay.Notice{list}}); err != nil {
+			d.Fatal(err)
 		}
-		for _, id := range notices {
-			if err := settle(q, relayed(id, 0, 0)); err != nil {
-				t.Fatal(err)
-			}
+		if err := settle(d.q, relayed(list.Message.ID, 0, 0)); err != nil {
+			d.Fatal(err)
 		}
-		for len(rows) > 0 { // each list is shorter than its rows
-			n := min(len(rows), 100)
-			list := relay.Notice{Message: relay.Message{ID: q.NextID(), Arrival: time.Now()}, Content: body("list", 300*n)}
-			list.Message.Recipients = []relay.Recipient{{Path: mailbox("sender@example.org")}}
-			if err := settle(q, relay.Settlement{Listed: rows[:n], Notices: []relay.Notice{list}}); err != nil {
-				t.Fatal(err)
-			}
-			if err := settle(q, relayed(list.Message.ID, 0, 0)); err != nil {
-				t.Fatal(err)
-			}
-			rows = rows[n:]
-		}
-		os.Remove(foreign)
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		mustPut(t, q, body("x", 200<<10), "a@example.org")
-		sound(t, q)
-		if st := q.Stats(); st.Messages != 1 {
-			t.Errorf("%+v", st)
-		}
-	})
+		d.rows = d.rows[n:]
+	}
 }

@@ -57,7 +57,7 @@ func (q *Store) compact(ctx context.Context) error {
 	}
 	q.w.rollback() // a transaction that is open would keep the old file open
 	u := q.use()
-	if have, need := datadir.DiskFree(q.opt.Dir), u.FileSize-u.Free+space.ToSettle(u.Deliveries); have < need {
+	if have, need := datadir.DiskFree(q.opt.Dir), u.FileSize-u.Free+space.ToSettle(u.Messages, u.Deliveries); have < need {
 		return fmt.Errorf("compaction needs %s of free disk beside the queue, there are %s", queue.SizeText(need), queue.SizeText(have))
 	}
 	old := q.db

@@ -130,7 +130,7 @@ func (q *Store) use() (u space.Use) {
 		u = q.w.file.Use(tx)
 		return nil
 	})
-	u.Deliveries = q.counts.deliveries.Load()
+	u.Messages, u.Deliveries = q.counts.messages.Load(), q.counts.deliveries.Load()
 	return u
 }
 

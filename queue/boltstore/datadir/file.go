@@ -27,7 +27,7 @@ type FileOptions struct {
 
 	// Keep is how many octets behind its pages a new file gets blocks for, as the
 	// old one may have had.
-	Keep func(deliveries int64) int64
+	Keep func(messages, deliveries int64) int64
 	Log  *slog.Logger
 	Hook func(point string) error
 }
@@ -259,17 +259,17 @@ func compactAtStart(opt FileOptions, db *bolt.DB) (*bolt.DB, error) {
 
 // keep allocates Keep.
 func (o FileOptions) keep(db *bolt.DB) error {
-	var high, deliveries int64
+	var high, messages, deliveries int64
 	err := db.View(func(tx *bolt.Tx) error {
 		if high = tx.Size(); tx.Bucket(BucketSys) != nil {
-			deliveries = int64(Uint(tx.Bucket(BucketSys), SysDeliveries))
+			messages, deliveries = int64(Uint(tx.Bucket(BucketSys), sysMessages)), int64(Uint(tx.Bucket(BucketSys), SysDeliveries))
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	octets := o.Keep(deliveries)
+	octets := o.Keep(messages, deliveries)
 	if o.MaxSize > 0 {
 		octets = min(octets, o.MaxSize-high)
 	}

@@ -70,17 +70,15 @@ const (
 )
 
 // Assure sees to it, before a group is made durable by the journal, that the commit
-// of tx will find room, whoever fills the disk meanwhile. Deliveries is how many
-// wait, step by how much the file grows at a time. Where there is no more room to be
-// had, new mail gets the error, of which RolledBack knows; and so do notices, where
-// settling the next Delivery would lack room. Where pages enough are free, but
-// perhaps not side by side, they are to be committed at once, which shows whether
-// they fit. What makes room goes on.
-func (f *File) Assure(tx *bolt.Tx, kind Kind, deliveries, step int64) (atOnce bool, err error) {
+// of tx will find room, whoever fills the disk meanwhile. Keep is what settling all
+// that waits needs (ToSettle), step by how much the file grows at a time. Where there
+// is no more room to be had, new mail gets the error, of which RolledBack knows; and
+// so do notices, where settling the next Delivery would lack room. Where pages enough
+// are free, but perhaps not side by side, they are to be committed at once, which
+// shows whether they fit. What makes room goes on.
+func (f *File) Assure(tx *bolt.Tx, kind Kind, keep, step int64) (atOnce bool, err error) {
 	pages, high, free := written(tx), tx.Size(), freePages(tx.DB(), 0)
-	all := ToSettle(deliveries)
-	half := (all + settleOnce) / 2
-	keep, least := all, all
+	half, least := (keep+settleOnce)/2, keep
 	switch kind {
 	case Settles:
 		keep, least, step = 0, 0, 0

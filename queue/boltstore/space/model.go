@@ -34,7 +34,8 @@ type Use struct {
 	FileSize, Free int64 // of the bbolt file, and of what holds nothing in it
 	Holes          int64 // of Free, what the disk has given no blocks for
 	Owed           int64 // what the file will take for what the journal has
-	Deliveries     int64 // that wait to be settled
+	Messages       int64 // that are in the queue
+	Deliveries     int64 // of these, that wait to be settled
 }
 
 // failure is that a write found no room where a look saw some: in pages that do
@@ -63,7 +64,7 @@ type State struct {
 // much again as the limit, so that acceptance does not flap.
 func (l Limits) After(old State, m Measured, dir string) State {
 	now := State{Measured: m, Limit: l.Needed(m.Total)}
-	settle := ToSettle(m.Deliveries)
+	settle := ToSettle(m.Messages, m.Deliveries)
 	now.Room = m.Disk + m.Free - m.Holes - m.Owed - settle
 	now.Bare, now.Room = now.Room < 0, max(0, now.Room)
 	now.Left, now.Short = max(0, now.Room-now.Limit), now.Room < 2*now.Limit

@@ -11,6 +11,10 @@ const (
 	// writes the page that a row is taken from again, with up to three other
 	// messages in it, and those that lead to it.
 	settleOnce = 5 << 18
+	// settleMore is for each further Delivery of a message: its outcomes and a row of a
+	// list, while the message itself frees nothing before its last Delivery. Their
+	// pages may be half empty.
+	settleMore = 2 << 10
 	// settleMost is for how many Deliveries there is room at the same time: half of
 	// it for those that settle until the room is seen to be scant, half for those
 	// that are attempted then, far fewer, each with a notice. After that a sender is
@@ -19,9 +23,10 @@ const (
 )
 
 // ToSettle is how many octets of queue.db must stay free after new mail, so that
-// the Deliveries that wait can all be settled.
-func ToSettle(deliveries int64) int64 {
-	return settleOnce + settleEach*min(max(deliveries, 0), settleMost)
+// the Deliveries of the messages that wait can all be settled.
+func ToSettle(messages, deliveries int64) int64 {
+	further := min(deliveries-messages, deliveries-settleMost)
+	return settleOnce + settleEach*min(max(deliveries, 0), settleMost) + settleMore*max(further, 0)
 }
 
 // GrowBy is by how much the file grows at a time for new mail, in octets: so much
