@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -203,6 +204,41 @@ func (d *smallDisk) heals() {
 func (d *smallDisk) tail() string {
 	lines := strings.Split(d.relay.log.text(), "\n")
 	return strings.Join(lines[max(0, len(lines)-40):], "\n")
+}
+
+// TestReadOnlyDisk lets the kernel make a real ext4 read-only under a running relay, as
+// it does when it finds a fault (a plain remount is refused while files are open for
+// writing). A sentence says so, of a write that was refused or of a sync that failed;
+// once the file system was mounted anew, all that was acknowledged is delivered.
+func TestReadOnlyDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("mounts disks")
+	}
+	d := newSmallDisk(t, "ext4", 80)
+	d.holdBack()
+	for range 20 {
+		d.submit()
+	}
+	disk := filepath.Dir(d.hog)
+	if err := syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != syscall.EBUSY {
+		t.Errorf("a plain remount: %v", err)
+	}
+	if err := syscall.Mount("", disk, "", syscall.MS_REMOUNT, "abort"); err != nil {
+		t.Skipf("ext4 cannot be aborted here: %v", err)
+	}
+	said := regexp.MustCompile(`the file system of the queue is read-only: new mail is refused|the queue's disk failed: nothing more is accepted`)
+	if !d.relay.log.wait(said, d.relay.exited) {
+		t.Errorf("it does not say why:\n%s", d.tail())
+	}
+	d.relay.end(syscall.SIGKILL) // such an ext4 cannot be written to again while it is mounted
+	if err := syscall.Unmount(disk, 0); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-o", "loop", filepath.Join(filepath.Dir(disk), "image"), disk).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	d.start()
+	d.heals()
 }
 
 func (d *smallDisk) fill() {
