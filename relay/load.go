@@ -234,3 +234,25 @@ func in(t, now time.Time) string {
 	}
 	return "in " + d.Round(time.Second).String()
 }
+
+// Backlog counts Deliveries by state; see [DeliveryState].
+type Backlog struct {
+	Total     int       `json:"total"`
+	Held      int       `json:"held"`
+	Active    int       `json:"active"`
+	Suspended int       `json:"suspended"`
+	Deferred  int       `json:"deferred"`
+	Ready     int       `json:"ready"`
+	Oldest    time.Time `json:"oldest,omitzero"`     // arrival of the oldest message; zero: the queue is empty
+	OldestDue time.Time `json:"oldest_due,omitzero"` // since when what is ready or suspended longest could have been tried; zero: nothing is due
+}
+
+// Underway is an attempt that is being made.
+type Underway struct {
+	ID          QueueID   `json:"id"`
+	Destination string    `json:"destination"` // as in [Delivery]
+	Provider    string    `json:"provider"`    // whose connection it has; "": nobody knows yet
+	Host        string    `json:"host"`        // whom it has turned to; "": nobody yet
+	Stage       Stage     `json:"stage"`
+	Since       time.Time `json:"since"` // of Stage at Host
+}

@@ -161,7 +161,9 @@ func (s *store) Queued(destination string) (n int) {
 	return n
 }
 
-func (s *store) Stats() admin.Stats { return admin.Stats{Deliveries: len(s.items), Held: 1} }
+func (s *store) Backlog() relay.Backlog     { return relay.Backlog{Total: len(s.items)} }
+func (s *store) Underway() []relay.Underway { return nil }
+func (s *store) Stats() admin.Stats         { return admin.Stats{Deliveries: len(s.items), Held: 1} }
 
 // put adds a message that arrived so long ago, with one Delivery a domain.
 func (s *store) put(t testing.TB, n int, old time.Duration, to ...string) *relay.Item {

@@ -48,6 +48,10 @@ type Dispatcher interface {
 	Toward(destination string) relay.ProviderLoad
 	// Queued is how many Deliveries a destination has, whatever their states.
 	Queued(destination string) int
+	// Backlog counts what waits by its state.
+	Backlog() relay.Backlog
+	// Underway are the attempts that are being made.
+	Underway() []relay.Underway
 	// Stats must not read the store.
 	Stats() Stats
 }
@@ -61,6 +65,12 @@ type Config struct {
 
 	MaxAge func() time.Duration                    // lifetime of a message that has none of its own; nil: 0
 	Route  func(*relay.Message, relay.Path) string // where a recipient would go now, as relay.Delivery.Destination
+
+	Began       time.Time          // the relay; zero: not told
+	Traffic     *Traffic           // when mail came and left; nil: nothing is known of it
+	Routes      func() []string    // names of those with a smart host; nil: none
+	ConfigState func() ConfigState // nil: not told
+	Ends        func() []Ending    // certificates; nil: none is known
 
 	Troubles   func() []Trouble   // of files and certificates; cheap; nil: none is known
 	HeldRoutes func() []HeldRoute // whose accounts are in trouble; nil: none is ever held
@@ -161,6 +171,7 @@ type StoreStats struct {
 	FileBytes int64 `json:"file_bytes"`      // of the queue file
 	FreeBytes int64 `json:"free_bytes"`      // within it, to be used again
 	DiskFree  int64 `json:"disk_free_bytes"` // of the file system
+	Room      int64 `json:"room_bytes"`      // for new mail
 	Corrupt   int64 `json:"corrupt"`         // records set aside
 }
 

@@ -18,6 +18,7 @@
 //	POST /v1/reload                    read the configuration again (Reloaded)
 //	POST /v1/oauth/test?route=         log in, and send nothing (LoginTest)
 //	GET  /v1/budgets                   what routes with a budget have used of it
+//	GET  /v1/status                    is mail flowing (Status)
 //	GET  /v1/stats                     counts that cost nothing to ask (Stats)
 //	GET  /v1/health                    is the relay working (Health); 503 if it is not
 //	GET  /v1/devices                   who came to the listeners for devices (Device)

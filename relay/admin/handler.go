@@ -36,6 +36,7 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc("POST /v1/queue/act", h.act)
 	mux.HandleFunc("GET /v1/shape", h.shape)
 	mux.HandleFunc("GET /v1/stats", h.stats)
+	mux.HandleFunc("GET /v1/status", h.status)
 	mux.HandleFunc("GET /v1/health", h.health)
 	mux.HandleFunc("GET /v1/providers", h.providers)
 	mux.HandleFunc("GET /v1/devices", h.devices)
@@ -133,13 +134,8 @@ func (h *handler) stats(w http.ResponseWriter, _ *http.Request) {
 // room, and a restart would only interrupt it.
 func (h *handler) health(w http.ResponseWriter, _ *http.Request) {
 	v := Health{OK: true, Version: h.Version}
-	if h.Ready != nil {
-		if err := h.Ready(); err != nil {
-			v.OK, v.Problems = false, append(v.Problems, err.Error())
-		}
-	}
-	if err := h.Queue.Room(); err != nil && !errors.Is(err, relay.ErrNoSpace) {
-		v.OK, v.Problems = false, append(v.Problems, "new mail is refused: "+err.Error())
+	for _, p := range h.problems() {
+		v.OK, v.Problems = false, append(v.Problems, p.Text)
 	}
 	for _, t := range h.troubles(time.Now()) {
 		v.Warnings = append(v.Warnings, relay.Advised(t.Text, t.Remedy))

@@ -15,7 +15,7 @@ func (h *handler) troubles(now time.Time) (all []Trouble) {
 	add := func(about, remedy, format string, args ...any) {
 		all = append(all, Trouble{About: about, Text: fmt.Sprintf(format, args...), Remedy: remedy})
 	}
-	if err := h.Queue.Room(); errors.Is(err, relay.ErrNoSpace) {
+	if err := h.Queue.Room(); full(err) {
 		add("disk", "make room: delivery goes on meanwhile", "new mail is refused: %v", err)
 	}
 	if h.Store != nil {
@@ -46,6 +46,9 @@ func (h *handler) troubles(now time.Time) (all []Trouble) {
 	}
 	return all
 }
+
+// full says whether new mail is refused for want of room, which a restart would not mend.
+func full(err error) bool { return errors.Is(err, relay.ErrNoSpace) }
 
 // unreachable says whether a state means that nobody is let in.
 func unreachable(s relay.LoadState) bool {

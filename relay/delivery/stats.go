@@ -57,6 +57,30 @@ func (d *Dispatcher) Where(id relay.QueueID) []relay.Where {
 	return all
 }
 
+// Backlog counts what waits by its state.
+func (d *Dispatcher) Backlog() relay.Backlog {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sched.Backlog(d.clock.wallTime)
+}
+
+// Underway are the attempts that are being made, the longest at their stage first.
+func (d *Dispatcher) Underway() []relay.Underway {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]relay.Underway, 0, len(d.flying))
+	for r, a := range d.flying {
+		stand, _ := a.progress.Stand()
+		id, _ := d.sched.Delivery(r)
+		all = append(all, relay.Underway{ID: id, Destination: d.sched.Destination(r), Provider: a.slot.Provider(),
+			Host: stand.Host, Stage: stand.Stage, Since: stand.Since.Round(0)})
+	}
+	slices.SortFunc(all, func(a, b relay.Underway) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID.Key, b.ID.Key))
+	})
+	return all
+}
+
 // Turn is the place of a Delivery among those that wait for its provider; the zero
 // value where it waits for no turn.
 func (d *Dispatcher) Turn(id relay.QueueID, job uint16) relay.Turn {

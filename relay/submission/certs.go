@@ -142,6 +142,9 @@ func (c *Certificates) Trouble() error {
 	return nil
 }
 
+// File is where the certificate is.
+func (c *Certificates) File() string { return c.certFile }
+
 // NotAfter is when the certificate in use expires.
 func (c *Certificates) NotAfter() time.Time {
 	c.mu.Lock()

@@ -26,5 +26,8 @@ func (d *destination) most() int {
 	return math.MaxInt
 }
 
+// rests says whether it, or who takes its mail, is left alone.
+func (d *destination) rests() bool { return d.suspension.rests() || d.provider.suspension.rests() }
+
 // open says whether it may have a turn.
 func (d *destination) open() bool { return d.suspension.until == 0 && d.slots < d.most() }

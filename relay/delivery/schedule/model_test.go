@@ -337,6 +337,17 @@ func TestEveryDeliveryHasOneNextEvent(t *testing.T) {
 				if n != s.n {
 					t.Fatalf("%d entries, it says %d", n, s.n)
 				}
+				states := map[relay.DeliveryState]int{}
+				for id := range known {
+					for _, w := range s.Where(id, time.UnixMicro) {
+						states[w.State]++
+					}
+				}
+				b := s.Backlog(time.UnixMicro)
+				if b.Held+b.Active != states[relay.StateHeld]+states[relay.StateActive] || b.Suspended != states[relay.StateSuspended] ||
+					b.Deferred != states[relay.StateDeferred] || b.Ready != states[relay.StateReady] || b.Total != n {
+					t.Fatalf("backlog %+v, each asked: %v", b, states)
+				}
 				if rescued := s.Rescue(); rescued != 0 {
 					t.Fatalf("%d stranded", rescued)
 				}

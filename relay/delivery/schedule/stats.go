@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -36,6 +37,41 @@ func (s *Schedule) Stats() Stats {
 		st.OldestArrival = time.Unix(int64(s.at(s.arrived.first).arrival), 0)
 	}
 	return st
+}
+
+// Backlog counts what waits by its state, as Where names it. What is suspended is
+// looked for among all entries, if there is any.
+func (s *Schedule) Backlog(wall func(int64) time.Time) relay.Backlog {
+	b := relay.Backlog{Total: s.n, Held: s.held, Active: s.taken, Ready: s.ready, Deferred: s.n - s.held - s.taken - s.ready}
+	if s.arrived.first != 0 {
+		b.Oldest = time.Unix(int64(s.at(s.arrived.first).arrival), 0)
+	}
+	due, rests := int64(math.MaxInt64), false
+	for _, l := range s.lanes {
+		due = min(due, s.at(l.first).due)
+	}
+	for _, d := range s.active {
+		rests = rests || d.rests()
+	}
+	if due != math.MaxInt64 {
+		b.OldestDue = wall(due)
+	}
+	if !rests {
+		return b
+	}
+	for r := range s.All() {
+		e := s.at(r)
+		if d := s.active[e.dest]; d == nil || !d.rests() {
+			continue
+		}
+		switch e.place {
+		case placeReady:
+			b.Ready, b.Suspended = b.Ready-1, b.Suspended+1
+		case placeWaiting:
+			b.Deferred, b.Suspended = b.Deferred-1, b.Suspended+1
+		}
+	}
+	return b
 }
 
 // load is what p takes now, and what keeps the mail of d, one of its destinations;
@@ -162,6 +198,9 @@ func (s *Schedule) Toward(destination string, wall func(int64) time.Time) relay.
 	return l
 }
 
+// Destination is where the Delivery of an entry goes.
+func (s *Schedule) Destination(r Ref) string { return s.dests.names[s.at(r).dest] }
+
 // Queued is how many Deliveries a destination has, whatever their states.
 func (s *Schedule) Queued(destination string) int {
 	num, ok := s.dests.byName[destination]
@@ -192,7 +231,7 @@ func (s *Schedule) Where(id relay.QueueID, wall func(int64) time.Time) []relay.W
 			w.State = relay.StateHeld
 		case e.place == placeTaken:
 			w.State = relay.StateActive
-		case d != nil && (d.suspension.rests() || d.provider.suspension.rests()):
+		case d != nil && d.rests():
 			w.State = relay.StateSuspended
 		case e.place == placeWaiting:
 			w.State = relay.StateDeferred

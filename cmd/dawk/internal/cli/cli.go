@@ -76,6 +76,7 @@ func newRootCommand(a *app.App) *cobra.Command {
 		newProbeCommand(a),
 		newSendmailCommand(a),
 		newHealthCommand(a),
+		newStatusCommand(a),
 		newReloadCommand(a),
 		newDevicesCommand(a),
 		configcmd.New(a),

@@ -62,11 +62,14 @@ func RunSendmail(name string, args []string, stdin io.Reader, stdout, stderr io.
 // exitStatus is the exit status for the error that ended a command.
 func exitStatus(err error) int {
 	var s *sendmail.Error
+	var x *app.Exit
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &s):
 		return s.Exit
+	case errors.As(err, &x):
+		return x.Status
 	}
 	return 1
 }

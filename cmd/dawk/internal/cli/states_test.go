@@ -49,6 +49,8 @@ func (s *stuck) Act(context.Context, relay.QueueID, relay.Verb) error { return n
 func (s *stuck) Queued(string) int                                    { return s.load.Queued }
 func (s *stuck) Toward(string) relay.ProviderLoad                     { return s.load }
 func (s *stuck) Providers() []relay.ProviderLoad                      { return []relay.ProviderLoad{s.load} }
+func (s *stuck) Backlog() relay.Backlog                               { return relay.Backlog{Total: 1} }
+func (s *stuck) Underway() []relay.Underway                           { return nil }
 func (s *stuck) Stats() admin.Stats                                   { return admin.Stats{} }
 func (s *stuck) Turn(relay.QueueID, uint16) relay.Turn                { return relay.Turn{Place: 2, Of: 3} }
 func (s *stuck) ActOn(context.Context, relay.QueueID, uint16, []int, relay.Verb) error {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"dawk/cmd/dawk/internal/check"
@@ -28,8 +30,12 @@ func (s *Server) adminHandler() http.Handler {
 		Route:      s.transport.Destination,
 		HeldRoutes: s.heldRoutes,
 		Troubles:   s.troubles,
-		Ready:      s.dispatching,
-		Store:      s.storeStats,
+
+		Began: s.began, Traffic: s.traffic, ConfigState: s.configState, Ends: s.ends,
+		Routes: func() []string { return slices.Sorted(maps.Keys(s.routesHeld())) },
+
+		Ready: s.dispatching,
+		Store: s.storeStats,
 		Verify: func(ctx context.Context) (admin.Report, error) {
 			report, err := s.queue.Verify(ctx)
 			return AdminReport(report), err
@@ -79,7 +85,7 @@ func (s *Server) troubles() (all []admin.Trouble) {
 
 func (s *Server) storeStats() admin.StoreStats {
 	st, f := s.queue.Stats(), s.queue.FileStats()
-	return admin.StoreStats{Messages: st.Messages, FileBytes: f.FileBytes, FreeBytes: f.FreeBytes, DiskFree: f.DiskFree, Corrupt: st.Quarantined}
+	return admin.StoreStats{Messages: st.Messages, FileBytes: f.FileBytes, FreeBytes: f.FreeBytes, DiskFree: f.DiskFree, Room: f.Room, Corrupt: st.Quarantined}
 }
 
 // Compact rewrites the queue's file and says what that brought.

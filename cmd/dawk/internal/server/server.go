@@ -67,6 +67,7 @@ type Server struct {
 	devices    *admin.Devices // nil: no listener is for devices
 	records    *history.Store // nil: none are kept
 	recent     *admin.History
+	traffic    *admin.Traffic
 	observer   relay.Observers
 	signer     dkim.Mail
 	converter  sevenbit.Converter // of 8-bit content, for hosts that take none
@@ -130,6 +131,7 @@ func (s *Server) open(observers []relay.Observer) (err error) {
 	if s.records = openHistory(s.cfg, s.log); s.records != nil {
 		records = s.records
 	}
+	s.traffic = new(admin.Traffic)
 	s.recent = admin.NewHistory(admin.DefaultHistory, records)
 	s.devices = newDevices(s.cfg.Listeners)
 	s.letters = postmaster.NewHolds(s.postmaster(), time.Duration(s.cfg.Bounce.HeldNotice), s.log)
@@ -235,7 +237,7 @@ func (s *Server) observers(others []relay.Observer) (all relay.Observers) {
 	if s.devices != nil {
 		all = append(all, s.devices)
 	}
-	all = append(all, s.letters, s.metrics, s.recent, delivery.NewLogObserver(s.log))
+	all = append(all, s.letters, s.metrics, s.recent, s.traffic, delivery.NewLogObserver(s.log))
 	return append(all, others...)
 }
 

@@ -25,6 +25,15 @@ type App struct {
 // ErrReported ends a command with exit status 1 when it has said why already.
 var ErrReported = errors.New("already reported")
 
+// Exit ends a command with another exit status than 1.
+type Exit struct {
+	Status int
+	Err    error // what it says before; ErrReported: it has said it
+}
+
+func (e *Exit) Error() string { return e.Err.Error() }
+func (e *Exit) Unwrap() error { return e.Err }
+
 // New is what a command of the program has: its output is escaped, Raw and Terminal are not.
 func New(stdin io.Reader, stdout, stderr io.Writer) *App {
 	return &App{Stdin: stdin, Stdout: show.NewEscaped(stdout), Stderr: show.NewEscaped(stderr), Raw: stdout, Terminal: stderr}

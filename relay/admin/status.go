@@ -1,0 +1,176 @@
+package admin
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"dawk/relay"
+)
+
+// Status is the answer to "is mail flowing?": GET /v1/status and `dawk status`.
+type Status struct {
+	OK       bool      `json:"ok"`      // nothing is in Troubles; the exit status of `dawk status`
+	Running  bool      `json:"running"` // false: only the command says so
+	Version  string    `json:"version"`
+	Now      time.Time `json:"now"` // the relay's clock, to reckon ages from
+	Started  time.Time `json:"started,omitzero"`
+	Flow     Flow      `json:"flow"`
+	Troubles []Trouble `json:"troubles"` // what an administrator should see to, the hardest first
+
+	Backlog     relay.Backlog    `json:"backlog"`
+	Providers   []StatusProvider `json:"providers"`   // every route with a smart host, and the providers that are busy
+	Connections []StatusAttempt  `json:"connections"` // the longest at its stage first
+
+	Disk          StatusDisk  `json:"disk"`
+	Configuration ConfigState `json:"configuration"`
+	Ends          []Ending    `json:"ends"` // certificates, the next to end first
+}
+
+// The states of a Flow.
+const (
+	FlowStopped  = "stopped"  // the relay does not run
+	FlowStarting = "starting" // the queue is being loaded
+	FlowIdle     = "idle"     // nothing is in the queue
+	FlowHeld     = "held"     // all that is in the queue is on hold
+	FlowWaiting  = "waiting"  // no attempt has succeeded since, and what there is waits for its time
+	FlowFlowing  = "flowing"
+)
+
+// Flow says whether mail leaves. Times are zero for what has not happened since the start.
+type Flow struct {
+	State        string    `json:"state"`
+	Since        time.Time `json:"since,omitzero"` // of State
+	LastAccepted time.Time `json:"last_accepted,omitzero"`
+	LastSuccess  time.Time `json:"last_success,omitzero"` // a next hop took a recipient
+}
+
+// StatusProvider is a provider or a route, and when it last took mail.
+type StatusProvider struct {
+	relay.ProviderLoad
+	LastSuccess time.Time `json:"last_success,omitzero"` // since the start of the relay
+}
+
+// StatusAttempt is a delivery attempt that is under way.
+type StatusAttempt = relay.Underway
+
+// StatusDisk is the room for the queue.
+type StatusDisk struct {
+	FreeBytes int64  `json:"free_bytes"`        // of the file system
+	RoomBytes int64  `json:"room_bytes"`        // for new mail
+	FileBytes int64  `json:"file_bytes"`        // of the queue file
+	Refused   string `json:"refused,omitempty"` // why new mail is refused
+	SetAside  int64  `json:"set_aside"`         // records that cannot be read
+}
+
+// The states of a configuration.
+const (
+	ConfigLive    = "live"    // the file is what runs
+	ConfigChanged = "changed" // the file, or one that it names, is another since it was loaded
+	ConfigRefused = "refused" // the file that was read last has faults
+	ConfigRestart = "restart" // keys of the file wait for a restart
+)
+
+// ConfigState says whether the configuration file is what runs.
+type ConfigState struct {
+	File    string    `json:"file"` // "": built-in defaults
+	State   string    `json:"state"`
+	Loaded  time.Time `json:"loaded,omitzero"`   // when what runs was read
+	Why     string    `json:"why,omitempty"`     // refused: its faults
+	Restart []string  `json:"restart,omitempty"` // keys that wait for a restart
+}
+
+// Ending is a certificate or a secret that ends by itself.
+type Ending struct {
+	What string    `json:"what"` // "certificate"
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+}
+
+// EndsSoon is how long before an Ending people are told.
+const EndsSoon = 30 * 24 * time.Hour
+
+// status answers GET /v1/status.
+func (h *handler) status(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, h.statusNow(time.Now()))
+}
+
+func (h *handler) statusNow(now time.Time) Status {
+	s := Status{Running: true, Version: h.Version, Now: now, Started: h.Began, Troubles: h.problems(),
+		Backlog: h.Dispatcher.Backlog(), Connections: append([]StatusAttempt{}, h.Dispatcher.Underway()...), Ends: []Ending{}}
+	s.Troubles = append(s.Troubles, h.troubles(now)...)
+	if h.ConfigState != nil {
+		s.Configuration = h.ConfigState()
+		if t, bad := s.Configuration.trouble(); bad {
+			s.Troubles = append(s.Troubles, t)
+		}
+	}
+	if h.Store != nil {
+		st := h.Store()
+		s.Disk = StatusDisk{FreeBytes: st.DiskFree, RoomBytes: st.Room, FileBytes: st.FileBytes, SetAside: st.Corrupt}
+	}
+	if err := h.Queue.Room(); err != nil {
+		s.Disk.Refused = err.Error()
+	}
+	if h.Ends != nil {
+		s.Ends = append(s.Ends, h.Ends()...)
+		slices.SortFunc(s.Ends, func(a, b Ending) int { return a.At.Compare(b.At) })
+	}
+	s.Providers = h.statusProviders(now)
+	s.Flow = h.Traffic.flow(&s.Backlog, h.Ready != nil && h.Ready() != nil)
+	s.OK = len(s.Troubles) == 0
+	return s
+}
+
+// problems are why the relay does not do its work.
+func (h *handler) problems() []Trouble {
+	all := []Trouble{}
+	if h.Ready != nil {
+		if err := h.Ready(); err != nil {
+			all = append(all, Trouble{About: "queue", Text: err.Error(), Remedy: "wait; the log says how far it is"})
+		}
+	}
+	if err := h.Queue.Room(); err != nil && !full(err) {
+		all = append(all, Trouble{About: "disk", Text: "new mail is refused: " + err.Error(), Remedy: "look at the disk, then restart the relay"})
+	}
+	return all
+}
+
+func (c *ConfigState) trouble() (t Trouble, bad bool) {
+	t.About = "configuration"
+	switch c.State {
+	case ConfigChanged:
+		t.Text, t.Remedy = c.File+" has changed since it was loaded", "dawk reload"
+	case ConfigRefused:
+		t.Text, t.Remedy = c.File+" was read again and is refused; what was loaded before runs", "dawk check, mend the file, then dawk reload"
+	case ConfigRestart:
+		t.Text, t.Remedy = "keys wait for a restart: "+strings.Join(c.Restart, ", "), "restart the relay"
+	default:
+		return t, false
+	}
+	if c.Why != "" {
+		t.Text += ": " + c.Why
+	}
+	return t, true
+}
+
+// statusProviders are all routes with a smart host, then who is busy.
+func (h *handler) statusProviders(now time.Time) []StatusProvider {
+	loads := h.loads(now)
+	if h.Routes != nil {
+		for _, route := range h.Routes() {
+			name := routePrefix + route
+			if !slices.ContainsFunc(loads, func(p relay.ProviderLoad) bool { return p.Name == name }) {
+				p := h.Dispatcher.Toward(name)
+				p.Name, p.Queued = name, h.Dispatcher.Queued(name)
+				loads = append(loads, p)
+			}
+		}
+	}
+	all := make([]StatusProvider, 0, len(loads))
+	for _, p := range loads {
+		all = append(all, StatusProvider{ProviderLoad: p, LastSuccess: h.Traffic.lastSuccess(p.Name)})
+	}
+	return all
+}
