@@ -19,102 +19,97 @@ import (
 // TestDroppedEDNS: a server that drops queries with EDNS0 is asked without, and
 // from then on at once, so that not every question costs a time-out.
 func TestDroppedEDNS(t *testing.T) {
-	for _, trusted := range []bool{false, true} {
-		d := startDNS(t, records)
-		d.Fault("", "", mxtest.DropsEDNS)
-		r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Trusted: &trusted, Timeout: 100 * time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		for _, trusted := range []bool{false, true} {
+			d := newZone(t, records)
+			d.Fault("", "", mxtest.DropsEDNS)
+			r := piped(t, dns.Config{Trusted: &trusted}, d)
+			if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || len(a.Records) != 1 || d.Queries("m.test", "") != 2 {
+				t.Errorf("trusted %v: %d queries, %+v, %v", trusted, d.Queries("m.test", ""), a, err)
+			}
+			if _, err := r.LookupTXT(context.Background(), "texts.test"); err != nil || d.Queries("texts.test", "") != 1 {
+				t.Errorf("trusted %v, the next question: %d queries, %v", trusted, d.Queries("texts.test", ""), err)
+			}
 		}
-		if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || len(a.Records) != 1 || d.Queries("m.test", "") != 2 {
-			t.Errorf("trusted %v: %d queries, %+v, %v", trusted, d.Queries("m.test", ""), a, err)
-		}
-		if _, err := r.LookupTXT(context.Background(), "texts.test"); err != nil || d.Queries("texts.test", "") != 1 {
-			t.Errorf("trusted %v, the next question: %d queries, %v", trusted, d.Queries("texts.test", ""), err)
-		}
-	}
+	})
 }
 
 // TestSpeaksEDNS: a server that takes EDNS0 is not asked without for what it does
 // to single questions.
 func TestSpeaksEDNS(t *testing.T) {
-	trusted := false
-	d := startDNS(t, records)
-	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Trusted: &trusted, Timeout: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range []struct {
-		name  string
-		fault mxtest.Fault
-	}{{"a.test", ""}, {"four.test", mxtest.DropsEDNS}, {"m.test", mxtest.NoEDNS}} {
-		d.Fault(step.name, "", step.fault)
-		r.LookupAddrs(context.Background(), step.name, "4") //nolint:errcheck // m.test has none
-	}
-	d.Fault("texts.test", "", mxtest.NoEDNS)
-	r.LookupTXT(context.Background(), "texts.test") //nolint:errcheck // counted below
-	if n := d.Queries("texts.test", ""); n != 2 {
-		t.Errorf("%d queries: it is taken for a server without EDNS0", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		trusted := false
+		d := newZone(t, records)
+		r := piped(t, dns.Config{Trusted: &trusted}, d)
+		for _, step := range []struct {
+			name  string
+			fault mxtest.Fault
+		}{{"a.test", ""}, {"four.test", mxtest.DropsEDNS}, {"m.test", mxtest.NoEDNS}} {
+			d.Fault(step.name, "", step.fault)
+			r.LookupAddrs(context.Background(), step.name, "4") //nolint:errcheck // m.test has none
+		}
+		d.Fault("texts.test", "", mxtest.NoEDNS)
+		r.LookupTXT(context.Background(), "texts.test") //nolint:errcheck // counted below
+		if n := d.Queries("texts.test", ""); n != 2 {
+			t.Errorf("%d queries: it is taken for a server without EDNS0", n)
+		}
+	})
 }
 
 // TestSlowServerKeepsTheADBit: a resolver that sets AD in answers with EDNS0 only,
 // and is too slow for the first question, must not bring an answer about that is
 // believed to be unsigned.
 func TestSlowServerKeepsTheADBit(t *testing.T) {
-	d := startDNS(t, records)
-	d.Authentic(true)
-	d.Fault("", "", mxtest.BareAD)
-	lost := 0
-	r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Timeout: 100 * time.Millisecond,
-		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newZone(t, records)
+		d.Authentic(true)
+		d.Fault("", "", mxtest.BareAD)
+		lost := 0
+		r := piped(t, dns.Config{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if lost++; lost == 1 {
 				ours, theirs := net.Pipe()
 				t.Cleanup(func() { theirs.Close() })
 				go theirs.Read(make([]byte, 1024)) //nolint:errcheck // the question is lost
 				return ours, nil
 			}
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"a.test", "four.test"} {
-		if a, err := r.LookupAddrs(context.Background(), name, "4"); err != nil || !a.Secure {
-			t.Errorf("%s: %+v, %v", name, a, err)
+			return pipeDNS(d)(ctx, network, addr)
+		}}, d)
+		for _, name := range []string{"a.test", "four.test"} {
+			if a, err := r.LookupAddrs(context.Background(), name, "4"); err != nil || !a.Secure {
+				t.Errorf("%s: %+v, %v", name, a, err)
+			}
 		}
-	}
+	})
 }
 
 // TestAnswersInDoubt: a trusted server that takes EDNS0, and gives one answer only
 // without and without the AD bit, leaves in doubt whether that is signed: DANE
 // would be lost. What it says of other names is not.
 func TestAnswersInDoubt(t *testing.T) {
-	for _, fault := range []mxtest.Fault{mxtest.DropsEDNS, mxtest.FailsEDNS, mxtest.NoEDNS} {
-		d := startDNS(t, records)
-		d.Authentic(true)
-		for _, name := range []string{"m.test", "a.test", "none.test"} {
-			d.Fault(name, "", fault)
-			d.Unsigned(name, "")
+	synctest.Test(t, func(t *testing.T) {
+		for _, fault := range []mxtest.Fault{mxtest.DropsEDNS, mxtest.FailsEDNS, mxtest.NoEDNS} {
+			d := newZone(t, records)
+			d.Authentic(true)
+			for _, name := range []string{"m.test", "a.test", "none.test"} {
+				d.Fault(name, "", fault)
+				d.Unsigned(name, "")
+			}
+			r := piped(t, dns.Config{}, d)
+			if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || a.Secure || !a.Doubt {
+				t.Errorf("%s: %+v, %v", fault, a, err)
+			}
+			if a, err := r.LookupAddrs(context.Background(), "a.test", ""); err != nil || a.Secure || !a.Doubt {
+				t.Errorf("%s: %+v, %v", fault, a, err)
+			}
+			var none *dns.Error
+			if _, err := r.LookupMX(context.Background(), "none.test"); !errors.As(err, &none) || dns.Temporary(err) || !none.Doubt {
+				t.Errorf("%s: %v", fault, err)
+			}
+			if a, err := r.LookupAddrs(context.Background(), "four.test", "4"); err != nil || !a.Secure || a.Doubt {
+				t.Errorf("%s, another name: %+v, %v", fault, a, err)
+			}
 		}
-		r, err := dns.NewResolver(dns.Config{Servers: []string{d.Addr()}, Timeout: 100 * time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || a.Secure || !a.Doubt {
-			t.Errorf("%s: %+v, %v", fault, a, err)
-		}
-		if a, err := r.LookupAddrs(context.Background(), "a.test", ""); err != nil || a.Secure || !a.Doubt {
-			t.Errorf("%s: %+v, %v", fault, a, err)
-		}
-		var none *dns.Error
-		if _, err := r.LookupMX(context.Background(), "none.test"); !errors.As(err, &none) || dns.Temporary(err) || !none.Doubt {
-			t.Errorf("%s: %v", fault, err)
-		}
-		if a, err := r.LookupAddrs(context.Background(), "four.test", "4"); err != nil || !a.Secure || a.Doubt {
-			t.Errorf("%s, another name: %+v, %v", fault, a, err)
-		}
-	}
+	})
 }
 
 // TestALookupIsBounded: aliases that each take the servers as long as they may cost
@@ -169,33 +164,31 @@ func TestFailsEDNS(t *testing.T) {
 // TestCutWithoutTCP: an answer that is cut, and cannot be had whole, is none;
 // another server is asked.
 func TestCutWithoutTCP(t *testing.T) {
-	cut, good := startDNS(t, records), startDNS(t, records)
-	cut.Fault("", "", mxtest.Cut)
-	for _, servers := range [][]string{{cut.Addr()}, {cut.Addr(), good.Addr()}} {
-		r, err := dns.NewResolver(dns.Config{Servers: servers, Timeout: 100 * time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		cut, good := newZone(t, records), newZone(t, records)
+		cut.Fault("", "", mxtest.Cut)
+		for _, servers := range [][]*mxtest.DNS{{cut}, {cut, good}} {
+			r := piped(t, dns.Config{}, servers...)
+			a, err := r.LookupMX(context.Background(), "m.test")
+			if len(servers) == 1 && !dns.Temporary(err) || len(servers) == 2 && len(a.Records) != 1 {
+				t.Errorf("%d servers: %+v, %v", len(servers), a, err)
+			}
 		}
-		a, err := r.LookupMX(context.Background(), "m.test")
-		if len(servers) == 1 && !dns.Temporary(err) || len(servers) == 2 && len(a.Records) != 1 {
-			t.Errorf("%d servers: %+v, %v", len(servers), a, err)
-		}
-	}
+	})
 }
 
 // TestSilentBesideFailing: the server that drops EDNS0 has its second chance
 // also where another one has failed.
 func TestSilentBesideFailing(t *testing.T) {
-	drops, fails := startDNS(t, records), startDNS(t, records)
-	drops.Fault("", "", mxtest.DropsEDNS)
-	fails.Fault("", "", mxtest.ServFail)
-	r, err := dns.NewResolver(dns.Config{Servers: []string{fails.Addr(), drops.Addr()}, Timeout: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || len(a.Records) != 1 {
-		t.Errorf("%+v, %v", a, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		drops, fails := newZone(t, records), newZone(t, records)
+		drops.Fault("", "", mxtest.DropsEDNS)
+		fails.Fault("", "", mxtest.ServFail)
+		r := piped(t, dns.Config{}, fails, drops)
+		if a, err := r.LookupMX(context.Background(), "m.test"); err != nil || len(a.Records) != 1 {
+			t.Errorf("%+v, %v", a, err)
+		}
+	})
 }
 
 // TestChains: aliases are followed as far as resolvers follow them, also where a

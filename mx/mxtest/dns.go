@@ -2,6 +2,7 @@ package mxtest
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -212,11 +213,12 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	}
 }
 
-// ServePipe answers one query on a connection and closes it: with network
-// "tcp" framed as over TCP, else a packet a read and a write. It is for tests
-// under fake time, where sockets have no place.
+// ServePipe answers one query on a connection, or keeps silent, until the client
+// closes it: with network "tcp" framed as over TCP, else a packet a read and a
+// write. It is for tests under fake time, where sockets have no place.
 func (d *DNS) ServePipe(c net.Conn, network string) {
 	defer c.Close()
+	defer io.Copy(io.Discard, c) //nolint:errcheck // ends when the client closes
 	conn := &dns.Conn{Conn: c}
 	if network != "tcp" {
 		conn.Conn = packets{c}
