@@ -94,7 +94,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 		return
 	}
 	pol := a.t.policy(a.task.Message, r)
-	if pol.route != "" {
+	if pol.route != "" && r.gate.Held() {
 		if why, since, shut := r.gate.Shut(time.Now(), a.t.cfg.HoldProbe, a.mail(rest)); shut {
 			a.res.Route = r.Name
 			a.turnBack(rest, why, since)

@@ -213,6 +213,9 @@ func (t *Transport) noteHealth(tg target, p policy, s sessionResult) {
 
 // healthy puts the hosts of a route that failed lately last.
 func (t *Transport) healthy(targets []target) []target {
+	if len(targets) < 2 {
+		return targets
+	}
 	var good, bad []target
 	for _, tg := range targets {
 		if t.health.Later(place{tg.Addr, tg.Socket}) {

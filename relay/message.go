@@ -51,14 +51,18 @@ const NetworkIdentity = "network:"
 // Peer tells the clients of one trusted network apart: the address, or the /64 that
 // an IPv6 client has to itself. It is "" for every other identity.
 func (m *Message) Peer() string {
-	a, err := netip.ParseAddr(m.Client)
-	if err != nil || !strings.HasPrefix(m.Identity, NetworkIdentity) {
+	if !strings.HasPrefix(m.Identity, NetworkIdentity) {
 		return ""
 	}
-	if p, err := a.WithZone("").Prefix(64); err == nil && a.Is6() {
-		return p.String()
+	a, err := netip.ParseAddr(m.Client)
+	if err != nil {
+		return ""
 	}
-	return a.String()
+	if a.Is4() {
+		return m.Client
+	}
+	p, _ := a.WithZone("").Prefix(64)
+	return p.String()
 }
 
 // Lifetime is how long m may stay in a queue whose own lifetime is standard.

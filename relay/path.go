@@ -25,6 +25,7 @@ const (
 type Path struct {
 	local  string // unquoted; its case is kept (RFC 5321 §2.4)
 	domain string // A-labels in lower case, or an address literal "[…]"; "" only for a bare postmaster
+	wire   string // both as they go on the wire: made once, since each message needs it a dozen times
 }
 
 // Errors of ParsePath and NewPath; tested with errors.Is.
@@ -48,11 +49,11 @@ func newPath(local, domain string) (Path, error) {
 	if err != nil {
 		return Path{}, err
 	}
-	p := Path{local: local, domain: d}
-	if len(p.String()) > maxPathOctets {
+	quoted := quoteLocal(local)
+	if len(quoted)+len("@")+len(d) > maxPathOctets {
 		return Path{}, fmt.Errorf("%w: %q", ErrPathTooBig, Clip(local+"@"+domain))
 	}
-	return p, nil
+	return Path{local: local, domain: d, wire: "<" + quoted + "@" + d + ">"}, nil
 }
 
 // ParsePath reads a Mailbox (RFC 5321 §4.1.2, RFC 6531 §3.3) without angle
@@ -83,7 +84,7 @@ func ParsePath(s string) (Path, error) {
 		return Path{}, err
 	}
 	if rest == "" && strings.EqualFold(local, "postmaster") && !routed {
-		return Path{local: local}, nil
+		return Path{local: local, wire: "<" + local + ">"}, nil
 	}
 	if !strings.HasPrefix(rest, "@") {
 		return Path{}, fmt.Errorf("%w: no domain in %q", ErrPathSyntax, Clip(s))
@@ -161,18 +162,16 @@ func (p Path) ASCII() bool { return ASCII(p.local) }
 // local part is quoted where it needs to be, the domain is in A-labels. "" for
 // the null reverse-path.
 func (p Path) String() string {
-	if p.domain == "" {
-		return p.local // of a bare postmaster
-	}
-	return quoteLocal(p.local) + "@" + p.domain
+	w := p.Wire()
+	return w[1 : len(w)-1]
 }
 
 // Wire is String in angle brackets.
 func (p Path) Wire() string {
-	if p.domain == "" {
-		return "<" + p.local + ">"
+	if p.IsNull() {
+		return "<>"
 	}
-	return "<" + quoteLocal(p.local) + "@" + p.domain + ">"
+	return p.wire
 }
 
 // MarshalText and UnmarshalText use the form of String.

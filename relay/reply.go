@@ -286,6 +286,9 @@ func RemedyOf(err error) string {
 // Sanitize makes hostile text fit for one line of a log, a reply or a notice:
 // valid UTF-8, nothing that Hidden says is hidden, at most MaxReplyText octets.
 func Sanitize(s string) string {
+	if len(s) <= MaxReplyText && isPlain(s) && s == strings.TrimSpace(s) {
+		return s // as nearly all are
+	}
 	if len(s) > 4*MaxReplyText {
 		s = s[:4*MaxReplyText]
 	}
@@ -301,4 +304,14 @@ func Sanitize(s string) string {
 		return s
 	}
 	return s[:CutAt(s, MaxReplyText-len("…"))] + "…"
+}
+
+// isPlain says whether s is printable ASCII.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

@@ -133,7 +133,7 @@ const (
 // TLSWords is the TLS of an attempt for people: "TLS1.3 verified (dane)", "in
 // the clear".
 func TLSWords(tls string, level TLSLevel, policy string) string {
-	words := strings.TrimSpace(tls + " " + string(level))
+	var words string
 	switch level {
 	case TLSClear:
 		words = "in the clear"
@@ -141,6 +141,8 @@ func TLSWords(tls string, level TLSLevel, policy string) string {
 		words = "in the clear, since TLS failed"
 	case TLSLocal:
 		return ""
+	default:
+		words = strings.TrimSpace(tls + " " + string(level))
 	}
 	if words != "" && policy != "" {
 		words += " (" + policy + ")"

@@ -8,11 +8,11 @@ import (
 	"dawk/relay"
 )
 
-// mailCommand is MAIL with the parameters that the server offered to
+// mailCommand appends MAIL with the parameters that the server offered to
 // understand. Every value is re-encoded here: no octet of a client's reaches
 // the wire unchecked.
-func mailCommand(m *relay.Message, size int64, ext Extensions, o Options) []byte {
-	b := append(make([]byte, 0, 128), "MAIL FROM:"...)
+func mailCommand(b []byte, m *relay.Message, size int64, ext Extensions, o Options) []byte {
+	b = append(b, "MAIL FROM:"...)
 	b = append(b, m.From.Wire()...)
 	if ext.hasSize && !o.Bare {
 		b = append(b, " SIZE="...)
@@ -57,9 +57,9 @@ func needs8Bit(m *relay.Message) bool {
 	return m.EightBit || m.UTF8Header || m.Body == relay.Body8BitMIME
 }
 
-// rcptCommand is RCPT for one recipient.
-func rcptCommand(r *relay.Recipient, o Options) []byte {
-	b := append(make([]byte, 0, 128), "RCPT TO:"...)
+// rcptCommand appends RCPT for one recipient.
+func rcptCommand(b []byte, r *relay.Recipient, o Options) []byte {
+	b = append(b, "RCPT TO:"...)
 	b = append(b, r.Path.Wire()...)
 	if o.DSN && !o.Bare {
 		if r.Notify != 0 {

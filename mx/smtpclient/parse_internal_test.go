@@ -283,8 +283,8 @@ func FuzzCommands(f *testing.F) {
 			prefix string
 			params int
 		}{
-			{mailCommand(m, 5, Extensions{hasSize: true}, o), "MAIL FROM:" + m.From.Wire(), 3 + len(envid[:min(1, len(envid))])},
-			{rcptCommand(r, o), "RCPT TO:" + r.Path.Wire(), 1 + len((typ + orig)[:min(1, len(typ+orig))])},
+			{mailCommand(nil, m, 5, Extensions{hasSize: true}, o), "MAIL FROM:" + m.From.Wire(), 3 + len(envid[:min(1, len(envid))])},
+			{rcptCommand(nil, r, o), "RCPT TO:" + r.Path.Wire(), 1 + len((typ + orig)[:min(1, len(typ+orig))])},
 		} {
 			line, ok := strings.CutSuffix(string(c.line), "\r\n")
 			if !ok || strings.ContainsAny(line, "\r\n\x00") {

@@ -46,15 +46,13 @@ func (c *Conn) Transact(t *Transaction) {
 		return
 	}
 	t.Opts.Bare = c.Bare
-	steps := t.steps()
-	var batch *batch
+	steps, all := t.steps()
+	var batch batch
 	if t.ahead = c.Ext.pipelining && !c.Lockstep; t.ahead {
-		batch = c.sendBatch(steps)
+		batch = c.sendBatch(all)
 	}
 	data, ok := t.envelope(steps)
-	if batch != nil {
-		batch.wait(c)
-	}
+	batch.wait(c)
 	if !ok {
 		return
 	}
@@ -74,24 +72,37 @@ func (c *Conn) Transact(t *Transaction) {
 	}
 }
 
-// steps are the commands in order. RSET goes first where an earlier
-// transaction was left open: lazily, so that it costs no round trip.
-func (t *Transaction) steps() []step {
-	steps := make([]step, 0, len(t.Rcpts)+3)
+// steps are the commands in order, and all their lines together. RSET goes first
+// where an earlier transaction was left open: lazily, so that it costs no round trip.
+func (t *Transaction) steps() (steps []step, all []byte) {
+	steps = make([]step, 0, len(t.Rcpts)+3)
+	all = make([]byte, 0, 128+64*len(t.Rcpts))
 	if t.c.reset {
-		steps = append(steps, step{[]byte("RSET\r\n"), "", 0})
+		all = append(all, "RSET\r\n"...)
+		steps = append(steps, step{all, "", 0})
 	}
-	steps = append(steps, step{mailCommand(t.M, t.Content.Size(), t.c.Ext, t.Opts), relay.StageMail, 0})
+	all = mailCommand(all, t.M, t.Content.Size(), t.c.Ext, t.Opts)
+	steps = append(steps, step{all, relay.StageMail, 0})
 	for i, r := range t.Rcpts {
-		steps = append(steps, step{rcptCommand(r, t.Opts), relay.StageRcpt, i})
+		all = rcptCommand(all, r, t.Opts)
+		steps = append(steps, step{all, relay.StageRcpt, i})
 	}
-	return append(steps, step{[]byte("DATA\r\n"), relay.StageData, 0})
+	all = append(all, "DATA\r\n"...)
+	steps = append(steps, step{all, relay.StageData, 0})
+	from := 0
+	for i, s := range steps { // each holds what came before it, too
+		steps[i].line, from = all[from:len(s.line)], len(s.line)
+	}
+	return steps, all
 }
 
 // batch writes the whole envelope, a long one beside the goroutine that reads
 // the replies: a server that answers while it is still being written to, and
 // stops reading until it is heard, would else block both sides (RFC 2920 §3.1).
-type batch struct{ done chan error }
+type batch struct {
+	done chan error // of the goroutine that writes; nil: it is written, and err says how
+	err  error
+}
 
 // shortBatch is how many octets any socket takes without its other end reading
 // (Linux gives no send buffer less than 4 KiB), when it holds nothing else. It
@@ -99,37 +110,29 @@ type batch struct{ done chan error }
 // of usual size needs no goroutine of its own then.
 const shortBatch = 2 << 10
 
-func (c *Conn) sendBatch(steps []step) *batch {
-	size := 0
-	for _, s := range steps {
-		size += len(s.line)
-	}
-	all := make([]byte, 0, size)
-	for _, s := range steps {
-		all = append(all, s.line...)
-	}
-	b := &batch{make(chan error, 1)}
+func (c *Conn) sendBatch(all []byte) (b batch) {
 	c.writeBy(c.use.budget(c.Limits.Command))
-	write := func() {
+	if len(all) <= shortBatch {
+		_, b.err = c.Nc.Write(all)
+		return b
+	}
+	b.done = make(chan error, 1)
+	go func() {
 		_, err := c.Nc.Write(all)
 		b.done <- err
-	}
-	if size <= shortBatch {
-		write()
-	} else {
-		go write()
-	}
+	}()
 	return b
 }
 
 // wait joins the writer. A dead connection is not written to any longer.
-func (b *batch) wait(c *Conn) {
-	if c.Dead {
-		c.Nc.SetWriteDeadline(longAgo) //nolint:errcheck // fails only on a closed one
+func (b batch) wait(c *Conn) {
+	if b.done != nil {
+		if c.Dead {
+			c.Nc.SetWriteDeadline(longAgo) //nolint:errcheck // fails only on a closed one
+		}
+		b.err = <-b.done
 	}
-	if err := <-b.done; err != nil {
-		c.Dead = true
-	}
+	c.Dead = c.Dead || b.err != nil
 }
 
 // envelope sends the commands one by one unless they are on their way, and
@@ -229,7 +232,7 @@ func (t *Transaction) mailRefused(r relay.Reply) {
 	switch {
 	case t.ofHistory(r):
 		t.c.Dead = true
-	case t.barely(r, func(o Options) []byte { return mailCommand(t.M, t.Content.Size(), t.c.Ext, o) }), t.misplaced(r), t.converted(r):
+	case t.barely(r, func(o Options) []byte { return mailCommand(nil, t.M, t.Content.Size(), t.c.Ext, o) }), t.misplaced(r), t.converted(r):
 	case t.c.Served > 1 && r.Code != 0 && r.Cause == relay.CauseSession:
 		t.ofEarlier("another message in this session", r)
 		t.c.Dead = true
@@ -263,7 +266,7 @@ func (t *Transaction) rcpt(i int, r WireReply, reply relay.Reply) {
 	case r.Class() == 2:
 		t.Accepted = append(t.Accepted, i)
 	case t.ofHistory(reply):
-	case t.barely(reply, func(o Options) []byte { return rcptCommand(t.Rcpts[i], o) }), t.misplaced(reply):
+	case t.barely(reply, func(o Options) []byte { return rcptCommand(nil, t.Rcpts[i], o) }), t.misplaced(reply):
 	case t.tooMany(reply):
 		// RFC 5321 §4.5.3.1.10: the rest goes in another transaction, at once.
 		t.TooMany = true

@@ -221,6 +221,10 @@ func (s *scanner) body(p []byte) error {
 		end := len(p)
 		if i := bytes.IndexByte(p[at:], '\n'); i >= 0 {
 			end = at + i + 1
+			if s.col == 0 && i < mailtext.MaxLine && p[at] != '-' && s.parts.idle() {
+				at = end // a whole line, as nearly all are, in which there is nothing to see
+				continue
+			}
 		}
 		if end > seen {
 			s.hdr.signed = s.parts.see(p[max(at, seen):end]) || s.hdr.signed
@@ -278,7 +282,8 @@ func (s *scanner) endField() error {
 		return nil
 	}
 	name, value, _ := mailtext.SplitField(raw)
-	lower := strings.ToLower(name)
+	var buf [32]byte // as long as any name that matters: nothing is allocated for those
+	lower := string(appendLower(buf[:0], name))
 	if s.domain != "" && mailtext.IsAddressField(lower) {
 		if done := mailtext.Complete(lower, value, s.domain); len(done) > len(value) {
 			raw = slices.Concat(raw[:len(raw)-len(value)], done)
@@ -378,6 +383,18 @@ func (s *scanner) lookAtFrom(name string, value []byte) (leaves string, err erro
 		return "X-Original-From", nil
 	}
 	return name, nil
+}
+
+// appendLower appends the name of a field, which is ASCII, in lower case.
+func appendLower(b []byte, name string) []byte {
+	for i := range len(name) {
+		c := name[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		b = append(b, c)
+	}
+	return b
 }
 
 // empty says whether a field has no value: nothing, or brackets around nothing.

@@ -151,10 +151,11 @@ func literal(a netip.Addr) string {
 	return "[IPv6:" + a.String() + "]"
 }
 
-// has8Bit says whether p has octets above 127, eight at a time.
+// has8Bit says whether p has octets above 127, 32 at a time.
 func has8Bit(p []byte) bool {
-	for ; len(p) >= 8; p = p[8:] {
-		if binary.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
+	for ; len(p) >= 32; p = p[32:] {
+		one, two := binary.LittleEndian.Uint64(p)|binary.LittleEndian.Uint64(p[8:]), binary.LittleEndian.Uint64(p[16:])|binary.LittleEndian.Uint64(p[24:])
+		if (one|two)&0x8080808080808080 != 0 {
 			return true
 		}
 	}

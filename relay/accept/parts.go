@@ -26,6 +26,10 @@ type parts struct {
 // partLine is how many octets of a line are looked at.
 const partLine = 512
 
+// idle says whether a whole line that comes now and does not begin with a hyphen
+// changes nothing.
+func (p *parts) idle() bool { return !p.header && !p.skip && len(p.line) == 0 }
+
 // see takes the next piece of a body, at most a line, and says whether signed
 // content begins with it.
 func (p *parts) see(piece []byte) (signed bool) {

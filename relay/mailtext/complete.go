@@ -33,13 +33,6 @@ func hasDomain(s string) bool {
 	return strings.Contains(s, "@")
 }
 
-// addressFields are the fields that hold lists of addresses, in lower case.
-var addressFields = map[string]bool{
-	"from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true,
-	"resent-from": true, "resent-sender": true, "resent-reply-to": true, "resent-to": true, "resent-cc": true, "resent-bcc": true,
-	"errors-to": true, "return-receipt-to": true, "disposition-notification-to": true, "mail-followup-to": true, "apparently-to": true,
-}
-
 // authorFields are those that say whom a message is from, in lower case.
 var authorFields = map[string]bool{"from": true, "sender": true, "resent-from": true, "resent-sender": true}
 
@@ -72,7 +65,15 @@ func authors(list []Address) (found []Address) {
 }
 
 // IsAddressField says whether a field of this name holds a list of addresses.
-func IsAddressField(name string) bool { return addressFields[strings.ToLower(name)] }
+func IsAddressField(name string) bool {
+	switch strings.ToLower(name) {
+	case "from", "sender", "reply-to", "to", "cc", "bcc",
+		"resent-from", "resent-sender", "resent-reply-to", "resent-to", "resent-cc", "resent-bcc",
+		"errors-to", "return-receipt-to", "disposition-notification-to", "mail-followup-to", "apparently-to":
+		return true
+	}
+	return false
+}
 
 // Complete gives each mailbox without a domain in the value of an address field
 // ours, and sets the commas that are missing. Names, comments and everything

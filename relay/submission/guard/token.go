@@ -35,13 +35,12 @@ type param struct {
 // colon, the path and the parameters. With untidy it also takes an address
 // with a name before it, and one with only one of its brackets.
 func cutPath(keyword, arg string, untidy bool) (path string, params []param, bad *relay.Reply) {
-	expected := reply(501, "5.5.4", "expected "+keyword+":<address>")
-	if len(arg) < len(keyword) || !strings.EqualFold(arg[:len(keyword)], keyword) {
-		return "", nil, expected
+	rest, ok := "", false
+	if len(arg) >= len(keyword) && strings.EqualFold(arg[:len(keyword)], keyword) {
+		rest, ok = strings.CutPrefix(strings.TrimLeft(arg[len(keyword):], blanks), ":")
 	}
-	rest, ok := strings.CutPrefix(strings.TrimLeft(arg[len(keyword):], blanks), ":")
 	if rest = strings.TrimLeft(rest, blanks); !ok || rest == "" {
-		return "", nil, expected
+		return "", nil, reply(501, "5.5.4", "expected "+keyword+":<address>")
 	}
 	if path, rest, bad = cutAddress(rest, untidy); bad != nil {
 		return "", nil, bad
