@@ -1,15 +1,14 @@
 package mx_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
@@ -95,17 +94,10 @@ func TestRequireTLSIsNeverLeftOut(t *testing.T) {
 // lostInput is a server that offers PIPELINING and forgets what came behind the
 // command that it has just answered, as one with a second buffer does. refuse:
 // it minds that, and says so.
-func lostInput(t *testing.T, refuse string) (addr string, batches func() []string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+func lostInput(refuse string) (serve func(net.Conn), batches func() []string) {
 	var mu sync.Mutex
 	var seen []string
-	var wg sync.WaitGroup
-	t.Cleanup(func() { l.Close(); wg.Wait() })
-	serve := func(nc net.Conn) {
+	serve = func(nc net.Conn) {
 		defer nc.Close()
 		io.WriteString(nc, "220 mx.b.test\r\n")
 		buf := make([]byte, 64<<10)
@@ -138,16 +130,7 @@ func lostInput(t *testing.T, refuse string) (addr string, batches func() []strin
 			io.WriteString(nc, reply+"\r\n")
 		}
 	}
-	wg.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { serve(nc) })
-		}
-	})
-	return l.Addr().String(), func() []string {
+	return serve, func() []string {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(seen)
@@ -160,22 +143,25 @@ func lostInput(t *testing.T, refuse string) (addr string, batches func() []strin
 func TestPipeliningThatLosesCommands(t *testing.T) {
 	for _, refuse := range []string{"", "hang up", "503 5.5.0 improper pipelining", "501 syntax error", "500 line too long"} {
 		t.Run(refuse, func(t *testing.T) {
-			addr, batches := lostInput(t, refuse)
-			_, port, _ := net.SplitHostPort(addr)
-			w := newWorld(t, mxtest.Config{}, func(c *mx.Config) {
-				c.Port, _ = strconv.Atoi(port)
-				c.IdleTimeout, c.Timeouts.Command = -1, 300*time.Millisecond
+			serve, batches := lostInput(refuse)
+			bubble(t, mxtest.Config{}, func(c *mx.Config) {
+				c.IdleTimeout, c.Dial = -1, func(context.Context, string, string) (net.Conn, error) {
+					ours, theirs := net.Pipe()
+					go serve(theirs)
+					return ours, nil
+				}
+			}, func(w *world) {
+				if res := w.tr.Deliver(context.Background(), task(t, letter, "x@b.test", "y@b.test")); !deferred(res) {
+					t.Fatalf("first attempt: %+v", res)
+				}
+				before := len(batches())
+				if res := w.tr.Deliver(context.Background(), task(t, letter, "x@b.test", "y@b.test")); !res.Replies[0].Positive() || !res.Replies[1].Positive() {
+					t.Errorf("second attempt: %+v, %v", res, batches())
+				}
+				if got := batches()[before:]; !slices.Contains(got, "MAIL1") || slices.Contains(got, "MAIL4") {
+					t.Errorf("second attempt: %v", got)
+				}
 			})
-			if res := w.deliver(task(t, letter, "x@b.test", "y@b.test")); !deferred(res) {
-				t.Fatalf("first attempt: %+v", res)
-			}
-			before := len(batches())
-			if res := w.deliver(task(t, letter, "x@b.test", "y@b.test")); !res.Replies[0].Positive() || !res.Replies[1].Positive() {
-				t.Errorf("second attempt: %+v, %v", res, batches())
-			}
-			if got := batches()[before:]; !slices.Contains(got, "MAIL1") || slices.Contains(got, "MAIL4") {
-				t.Errorf("second attempt: %v", got)
-			}
 		})
 	}
 }

@@ -121,7 +121,7 @@ func (w *world) script(match, action string, times int) {
 
 func (w *world) deliver(task relay.Task) relay.Result {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	res := w.tr.Deliver(ctx, task)
 	if len(res.Replies) != len(task.Recipients) {

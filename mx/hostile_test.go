@@ -296,13 +296,14 @@ func TestCommandsOneByOne(t *testing.T) {
 // TestLastWords: a receiver that has enough in the middle of the content says
 // why and stops reading; its words count.
 func TestLastWords(t *testing.T) {
-	w := newWorld(t, mxtest.Config{}, func(c *mx.Config) { c.Timeouts.Block = 300 * time.Millisecond })
-	w.script("body", "552 5.3.4 that is enough", 0)
-	big := strings.Repeat(strings.Repeat("z", 998)+"\r\n", 12_000)
-	res := w.deliver(task(t, big, "x@b.test"))
-	if r := res.Replies[0]; r.Code != 552 || !r.Permanent() || res.Unknown {
-		t.Errorf("%+v", res)
-	}
+	bubble(t, mxtest.Config{}, nil, func(w *world) {
+		w.script("body", "552 5.3.4 that is enough", 0)
+		big := strings.Repeat(strings.Repeat("z", 998)+"\r\n", 12_000)
+		res, _ := w.attempt(big)
+		if r := res.Replies[0]; r.Code != 552 || !r.Permanent() || res.Unknown {
+			t.Errorf("%+v", res)
+		}
+	})
 }
 
 // TestContentThatMustNotGo: damaged content is refused without a final dot,

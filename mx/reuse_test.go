@@ -184,7 +184,7 @@ func TestClose(t *testing.T) {
 	w := newWorld(t, mxtest.Config{}, nil)
 	w.deliver(task(t, letter, "a@b.test"))
 	w.tr.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := w.srv.WaitCommand(ctx, "QUIT", 1); err != nil {
 		t.Error(err)

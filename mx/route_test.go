@@ -428,7 +428,7 @@ func TestPartedRoutes(t *testing.T) {
 func TestStopped(t *testing.T) {
 	w := newWorld(t, mxtest.Config{}, nil)
 	w.script("mail", "stall", 0)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	stop, done := context.WithCancel(ctx)
 	go func() {

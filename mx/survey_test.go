@@ -18,7 +18,7 @@ import (
 
 func look(t *testing.T, tr *mx.Transport, subject string) *survey.Survey {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	s, err := tr.Survey(ctx, subject)
 	if err != nil {

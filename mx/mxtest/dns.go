@@ -2,7 +2,6 @@ package mxtest
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -213,12 +212,12 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	}
 }
 
-// ServePipe answers one query on a connection, or keeps silent, until the client
-// closes it: with network "tcp" framed as over TCP, else a packet a read and a
-// write. It is for tests under fake time, where sockets have no place.
+// ServePipe answers one query on a connection and closes it: with network
+// "tcp" framed as over TCP, else a packet a read and a write. A query without an
+// answer fails at once, or, if c's Close does nothing, when the client gives up.
+// It is for tests under fake time, and where no time-out may be waited for.
 func (d *DNS) ServePipe(c net.Conn, network string) {
 	defer c.Close()
-	defer io.Copy(io.Discard, c) //nolint:errcheck // ends when the client closes
 	conn := &dns.Conn{Conn: c}
 	if network != "tcp" {
 		conn.Conn = packets{c}

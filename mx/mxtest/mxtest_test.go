@@ -41,7 +41,7 @@ func TestServer(t *testing.T) {
 	if err := smtp.SendMail(s.Addr(), nil, "a@example.org", []string{"no@b.test", "yes@b.test"}, body); err != nil {
 		t.Errorf("second: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	m, err := s.Wait(ctx, 1)
 	if err != nil || string(m[0].Data) != string(body) || m[0].From != "a@example.org" || len(m[0].Recipients) != 2 || m[0].Session != 2 {

@@ -62,7 +62,7 @@ func byClient(t *testing.T, e *mxtest.Tokens) (oauth.Config, string) {
 	write(t, secret, "the-secret\r\n")
 	return oauth.Config{Route: "office", User: "scanner@example.org", Provider: oauth.Microsoft, Flow: oauth.ClientCredentials,
 		TokenURL: e.URL(), ClientID: "app", Scope: "https://outlook.office365.com/.default", SecretFile: secret,
-		Dir: filepath.Join(t.TempDir(), "oauth"), Connect: 5 * time.Second, Answer: 5 * time.Second}, secret
+		Dir: filepath.Join(t.TempDir(), "oauth"), Connect: time.Minute, Answer: time.Minute}, secret
 }
 
 func byRefresh(t *testing.T, e *mxtest.Tokens) (oauth.Config, string) {
@@ -258,7 +258,7 @@ func TestRunRenewsWithoutMail(t *testing.T) {
 	e.Lifetime = time.Second
 	cfg, _ := byClient(t, e)
 	s := source(t, cfg)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	done := make(chan struct{})
 	go func() { s.Run(ctx, func() {}); close(done) }()
 	if err := e.Wait(ctx, 3); err != nil {

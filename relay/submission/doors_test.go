@@ -69,7 +69,7 @@ func TestUnixSocket(t *testing.T) {
 	c, err := net.Dial("unix", path)
 	check(t, err)
 	t.Cleanup(func() { c.Close() })
-	check(t, c.SetDeadline(time.Now().Add(30*time.Second)))
+	check(t, c.SetDeadline(time.Now().Add(2*time.Minute)))
 	f.more(&client{t: t, c: c, br: bufio.NewReader(c)}, hello+envel+data+"-> .\n<- 250\n-> QUIT\n<- 221\n<- EOF")
 	if m := f.q.Messages()[0]; m.Client != "127.0.0.1" || m.Identity != "network:127.0.0.0/8" {
 		t.Errorf("%+v", m.Message)

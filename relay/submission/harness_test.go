@@ -120,7 +120,7 @@ func (f *fixture) certify(cfg *submission.Config, bubble bool) {
 // stop shuts the server down, unless the test did, and looks for what is left.
 func (f *fixture) stop() {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if f.ended != nil {
 		if err := f.s.Shutdown(ctx); err != nil {
@@ -231,7 +231,7 @@ func (f *fixture) dialFrom(address string) *client {
 	} else {
 		c, err = net.Dial("tcp", f.addr)
 		check(f.t, err)
-		check(f.t, c.SetDeadline(time.Now().Add(30*time.Second)))
+		check(f.t, c.SetDeadline(time.Now().Add(2*time.Minute)))
 	}
 	f.t.Cleanup(func() { c.Close() })
 	return &client{t: f.t, c: c, br: bufio.NewReader(c)}
