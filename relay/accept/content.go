@@ -385,17 +385,5 @@ func (s *scanner) lookAtFrom(name string, value []byte) (leaves string, err erro
 	return name, nil
 }
 
-// appendLower appends the name of a field, which is ASCII, in lower case.
-func appendLower(b []byte, name string) []byte {
-	for i := range len(name) {
-		c := name[i]
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		b = append(b, c)
-	}
-	return b
-}
-
 // empty says whether a field has no value: nothing, or brackets around nothing.
 func empty(value []byte) bool { return len(bytes.Trim(value, " \t\r\n<>")) == 0 }

@@ -166,3 +166,15 @@ func has8Bit(p []byte) bool {
 	}
 	return false
 }
+
+// appendLower appends the name of a field, which is ASCII, in lower case.
+func appendLower(b []byte, name string) []byte {
+	for i := range len(name) {
+		c := name[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		b = append(b, c)
+	}
+	return b
+}
