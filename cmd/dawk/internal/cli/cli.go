@@ -17,6 +17,7 @@ import (
 	"dawk/cmd/dawk/internal/cli/queuecmd"
 	"dawk/cmd/dawk/internal/cli/usercmd"
 	"dawk/cmd/dawk/internal/config"
+	"dawk/cmd/dawk/internal/migrate"
 	"dawk/cmd/dawk/internal/server"
 )
 
@@ -81,6 +82,7 @@ func newRootCommand(a *app.App) *cobra.Command {
 		newDevicesCommand(a),
 		configcmd.New(a),
 		newVersionCommand(a),
+		migrate.New(a),
 	)
 	return root
 }

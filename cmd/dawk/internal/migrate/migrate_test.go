@@ -1,0 +1,130 @@
+package migrate
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// folder is a folder of Postfix with these files.
+func folder(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func newMigration(dir string) *migration {
+	return &migration{dir: dir, names: map[string]bool{}, logins: map[string]bool{}, files: map[string][]byte{}}
+}
+
+const master = "smtp inet n - y - - smtpd\nsmtp unix - - y - - smtp\n"
+
+func TestExpand(t *testing.T) {
+	main := `
+a = one
+b = $a two
+  # a comment
+  three
+c = ${b}, $(a)$$x
+loop = $loop
+`
+	m := newMigration(folder(t, map[string]string{"main.cf": main}))
+	if err := m.readMain(); err != nil {
+		t.Fatal(err)
+	}
+	for in, want := range map[string]string{
+		"$b": "one two three", "$c": "one two three, one$x", "${a?yes}": "yes", "${none?yes}": "", "${none:no}": "no", "${a:no}": "",
+		"${a?{x $a}:{y}}": "x one", "${none?{x}:{y $a}}": "y one", "$none.": ".", "end$": "end$", "${a": "one", "$loop": "$loop",
+		"$mydestination": "$myhostname, localhost.$mydomain, localhost",
+	} {
+		if in == "$mydestination" { // a default with names in it
+			want = m.expand(want, 0)
+		}
+		if got := m.expand(in, 0); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// Who may relay is never more than what Postfix allows, whatever stands in the lists.
+func TestRelaying(t *testing.T) {
+	for main, want := range map[string]relaying{
+		"":                             {networks: true, maybe: true},
+		"smtpd_sasl_auth_enable = yes": {networks: true, maybe: true, login: true},
+		"smtpd_relay_restrictions = reject_unauth_destination, permit_mynetworks": {},
+		"smtpd_relay_restrictions =": {},
+		"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, reject":                      {networks: true, maybe: true},
+		"smtpd_client_restrictions = permit_sasl_authenticated, reject\nsmtpd_sasl_auth_enable = yes":               {login: true},
+		"smtpd_client_restrictions = permit_mynetworks, reject\nsmtpd_sasl_auth_enable = yes":                       {networks: true, maybe: true},
+		"smtpd_client_restrictions = check_policy_service inet:127.0.0.1:1, permit_mynetworks, reject":              {maybe: true},
+		"smtpd_sender_restrictions = check_sender_access mysql:x":                                                   {maybe: true},
+		"smtpd_sender_restrictions = permit_mynetworks, check_sender_access mysql:x":                                {networks: true, maybe: true},
+		"smtpd_restriction_classes = own\nown = check_policy_service unix:x\nsmtpd_helo_restrictions = own, permit": {maybe: true},
+		"smtpd_restriction_classes = own\nown = permit_mynetworks\nsmtpd_relay_restrictions = own, reject":          {networks: true, maybe: true},
+		"smtpd_recipient_restrictions = reject_rbl_client reject, permit_mynetworks, reject":                        {networks: true, maybe: true},
+		"compatibility_level = 0\nsmtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination":      {networks: true, maybe: true},
+		"compatibility_level = 0": {},
+		"smtpd_client_restrictions = check_client_access inline:{10.0.0=REJECT}\nmynetworks = 10.0.0.0/8":  {networks: true, maybe: true, refused: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}},
+		"smtpd_client_restrictions = check_client_access inline:{bad.example=REJECT}, permit_mynetworks\n": {maybe: true},
+		"smtpd_client_restrictions = check_client_access inline:{a.example=DUNNO}":                         {networks: true, maybe: true},
+	} {
+		m := newMigration(folder(t, map[string]string{"main.cf": main}))
+		if err := m.readMain(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := m.relaying(m.settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(relaying{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			t.Errorf("%s: %s", main, diff)
+		}
+	}
+}
+
+func TestWithout(t *testing.T) {
+	for in, want := range map[string]string{
+		"10.0.0.0/30 10.0.0.2/32":         "10.0.0.0/31 10.0.0.3/32",
+		"10.0.0.0/30 10.0.0.0/30":         "",
+		"10.0.0.0/30 10.0.0.0/8":          "",
+		"10.0.0.0/30 11.0.0.0/8":          "10.0.0.0/30",
+		"2001:db8::/126 2001:db8::1/128":  "2001:db8::/128 2001:db8::2/127",
+		"10.0.0.0/30 2001:db8::1/128":     "10.0.0.0/30",
+		"192.168.0.0/15 192.169.128.0/17": "192.168.0.0/16 192.169.0.0/17",
+	} {
+		n, x, _ := strings.Cut(in, " ")
+		var got []string
+		for _, p := range without(netip.MustParsePrefix(n), netip.MustParsePrefix(x)) {
+			got = append(got, p.String())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// FuzzConvert: no configuration of Postfix makes us panic, or trust an address that
+// mynetworks has not, or write a file that is not valid.
+func FuzzConvert(f *testing.F) {
+	f.Add("mynetworks = 10.0.0.0/8 !10.1.0.0/16\nrelayhost = [a.example]:587\nsmtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = static:u:p", master, "a b\n")
+	f.Add("transport_maps = hash:map, regexp:map\nheader_checks = pcre:map\nsmtp_tls_policy_maps = inline:{a.example=dane-only}", master+"25 inet n - n - - smtpd -o { a = b }\n", "/^a@b$/ x\n.c smtp:[d]:1\n")
+	f.Add("a = ${b?{c}:{$d}}\nalias_maps = hash:map\nsmtpd_sender_login_maps = hash:map\nsmtp_bind_address = ::1", "x pass - - - - - postscreen", "root: |x, a@b\n")
+	f.Fuzz(func(t *testing.T, main, master, text string) {
+		m := newMigration(folder(t, map[string]string{"main.cf": main, "master.cf": master, "map": text}))
+		if err := m.convert(); err != nil {
+			return
+		}
+		if _, err := m.write(t.TempDir()); err != nil && strings.Contains(err.Error(), "syntax") {
+			t.Errorf("%v\n%s", err, m.files["dawk.toml"])
+		}
+	})
+}
