@@ -92,7 +92,7 @@ func readWords(name string, text []byte) (map[string]entry, []error) {
 	case len(text) > MaxWordsFile:
 		return nil, []error{fault(name, 1, "the file has %d octets; more than %d cannot be meant", len(text), MaxWordsFile)}
 	case !utf8.Valid(text):
-		line := 1 + bytes.Count(text[:len(text)-len(bytes.TrimPrefix(text, validPrefix(text)))], []byte("\n"))
+		line := 1 + bytes.Count(text[:relay.FirstInvalid(text)], []byte("\n"))
 		return nil, []error{fault(name, line, "the file is not UTF-8")}
 	}
 	entries, last := map[string]entry{}, ""
@@ -123,18 +123,6 @@ func readWords(name string, text []byte) (map[string]entry, []error) {
 		}
 	}
 	return entries, faults
-}
-
-// validPrefix is b up to its first octet that is no UTF-8.
-func validPrefix(b []byte) []byte {
-	for i := 0; i < len(b); {
-		r, n := utf8.DecodeRune(b[i:])
-		if r == utf8.RuneError && n == 1 {
-			return b[:i]
-		}
-		i += n
-	}
-	return b
 }
 
 // checkWords says what is wrong with the words of a key, "" when nothing is.

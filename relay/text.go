@@ -17,6 +17,18 @@ func ASCII[T string | []byte](s T) bool {
 	return true
 }
 
+// FirstInvalid is where b stops to be UTF-8; its length if it is.
+func FirstInvalid(b []byte) int {
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n <= 1 {
+			return i
+		}
+		i += n
+	}
+	return len(b)
+}
+
 // Hidden says whether a character is not seen, or moves what stands around it:
 // controls, line separators, format characters such as those that turn the
 // direction of text around (U+202E) and those without width, and fillers.

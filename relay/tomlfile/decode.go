@@ -2,6 +2,7 @@ package tomlfile
 
 import (
 	"encoding"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -12,52 +13,32 @@ import (
 
 type defaulter interface{ SetDefaults() }
 
-// decode walks the tree and dst side by side; every fault goes to d.
-func (d *Document) decode(dst any) {
-	d.decodeTable(d.root, reflect.ValueOf(dst).Elem(), "")
-}
-
-// field is a struct field as the file knows it.
-type field struct {
-	index []int
-	later string // why it cannot be used yet; "" when it can
-}
-
-// fieldsOf reads the tags of a struct type; the keys of an embedded struct are
-// its own.
-func fieldsOf(t reflect.Type) (names []string, fields map[string]field) {
-	fields = map[string]field{}
+// fieldsOf gives the fields of a struct type by their tags; the keys of an
+// embedded struct are its own.
+func fieldsOf(t reflect.Type) map[string][]int {
+	fields := map[string][]int{}
 	for _, f := range reflect.VisibleFields(t) {
 		name := f.Tag.Get("toml")
-		if name == "" || name == "-" {
-			continue
+		if name != "" && name != "-" {
+			fields[name] = f.Index
 		}
-		names = append(names, name)
-		fields[name] = field{f.Index, f.Tag.Get("later")}
 	}
-	return names, fields
+	return fields
 }
 
-// decodeTable fills the struct v. section is "" at the top of the file.
+// decodeTable fills the struct v, walking the tree and v side by side; every
+// fault goes to d. section is "" at the top of the file.
 func (d *Document) decodeTable(n *node, v reflect.Value, section string) {
-	names, fields := fieldsOf(v.Type())
+	fields := fieldsOf(v.Type())
 	for _, key := range n.keys {
 		child := n.table[key]
-		f, known := fields[key]
+		index, known := fields[key]
 		if !known {
 			n.stray = true
-			d.unknown(child, key, section, names)
+			d.unknown(child, key, section, slices.Sorted(maps.Keys(fields)))
 			continue
 		}
-		name := key
-		if section != "" {
-			name = section + "." + key
-		}
-		value := v.FieldByIndex(f.index)
-		d.decodeValue(child, value, name)
-		if f.later != "" && !value.IsZero() {
-			d.add(child.pos, "%s is not available yet in this version: %s", name, f.later)
-		}
+		d.decodeValue(child, v.FieldByIndex(index), strings.TrimPrefix(section+"."+key, "."))
 	}
 }
 
@@ -124,7 +105,11 @@ func (d *Document) decodeList(n *node, v reflect.Value, name string) {
 		return
 	case tables && n.kind == kindTables, tables && n.kind == kindArray:
 	case n.kind != kindArray:
-		d.add(n.pos, "%s: expected a list, as in %s = [%s]; found %s", name, lastOf(name), exampleOf(v.Type().Elem()), n.kind)
+		example := `"…"`
+		if v.Type().Elem().Kind() == reflect.Int {
+			example = "1"
+		}
+		d.add(n.pos, "%s: expected a list, as in %s = [%s]; found %s", name, name[strings.LastIndexByte(name, '.')+1:], example, n.kind)
 		return
 	}
 	list := reflect.MakeSlice(v.Type(), len(n.elems), len(n.elems))
@@ -158,15 +143,6 @@ func (k kind) String() string {
 		"a whole number", "a decimal number", "true or false", "a date or time"}[k]
 }
 
-func exampleOf(t reflect.Type) string {
-	if t.Kind() == reflect.Int {
-		return "1"
-	}
-	return `"…"`
-}
-
-func lastOf(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
-
 // unknown reports a key that no field has, with the likeliest thing meant: a
 // neighbour with a similar name, or the same name in another section.
 func (d *Document) unknown(n *node, key, section string, names []string) {
@@ -181,6 +157,5 @@ func (d *Document) unknown(n *node, key, section string, names []string) {
 		d.add(n.pos, "unknown %s %q%s; did you mean %q?", what, relay.Clip(key), section, best)
 		return
 	}
-	slices.Sort(names)
 	d.add(n.pos, "unknown %s %q%s; known are %s", what, relay.Clip(key), section, strings.Join(names, ", "))
 }

@@ -15,6 +15,7 @@ package tomlfile
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,9 +60,6 @@ type Document struct {
 // holds the defaults; elements of an array of tables get theirs from a method
 // SetDefaults, if they have one.
 //
-// A field tagged `later:"…"` belongs to a feature that is not built yet: any
-// value but the zero value is a fault.
-//
 // The error is an [*Error] with the one syntax error; every other fault waits
 // in the Document for [Document.Err].
 func Parse(file string, data []byte, dst any) (*Document, error) {
@@ -70,7 +68,7 @@ func Parse(file string, data []byte, dst any) (*Document, error) {
 		return nil, &Error{File: file, Faults: []Fault{*fault}}
 	}
 	d := &Document{file: file, root: root}
-	d.decode(dst)
+	d.decodeTable(d.root, reflect.ValueOf(dst).Elem(), "")
 	return d, nil
 }
 

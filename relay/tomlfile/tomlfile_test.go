@@ -16,7 +16,6 @@ type settings struct {
 	Name   string           `toml:"name"`
 	Limits limits           `toml:"limits"`
 	Doors  []door           `toml:"door"`
-	Later  bool             `toml:"later" later:"it comes with the doors"`
 	Retry  []relay.Duration `toml:"retry"`
 }
 
@@ -75,7 +74,7 @@ colour = "blue"
 func TestEveryFaultAtOnceWithItsPlace(t *testing.T) {
 	const file = `nam = "x"
 Limits.max_count = 1
-later = true
+# what is known
 retry = ["1m", "x", "-1s"]
 [limits]
 max_size = "5MB"
@@ -101,7 +100,6 @@ x = "é"	; y = 1
 	doc.Fault("door[0].colour", "not in the file: the door is the place")
 	want := `s.toml:1:1: unknown key "nam"; did you mean "name"?
 s.toml:2:1: unknown section "Limits"; did you mean "limits"?
-s.toml:3:1: later is not available yet in this version: it comes with the doors
 s.toml:4:16: retry: "x" is not a duration: write it like "90s", "5m", "1h30m" or "5d"
 s.toml:4:21: retry: the duration "-1s" is negative
 s.toml:6:1: limits.max_size: "5MB" is not a size: write it like "64KiB", "50MiB" or "1GiB"

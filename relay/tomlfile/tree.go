@@ -3,12 +3,15 @@ package tomlfile
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"dawk/relay"
 )
 
 type kind int
@@ -53,22 +56,9 @@ func (n *node) child(key string, k kind, at Pos) *node {
 }
 
 func (n *node) anyFault(faults []Fault) bool {
-	for _, f := range faults {
-		if f.Pos == n.pos {
-			return true
-		}
-	}
-	for _, c := range n.table {
-		if c.anyFault(faults) {
-			return true
-		}
-	}
-	for _, c := range n.elems {
-		if c.anyFault(faults) {
-			return true
-		}
-	}
-	return false
+	within := func(c *node) bool { return c.anyFault(faults) }
+	return slices.ContainsFunc(faults, func(f Fault) bool { return f.Pos == n.pos }) ||
+		slices.ContainsFunc(n.elems, within) || slices.ContainsFunc(slices.Collect(maps.Values(n.table)), within)
 }
 
 // parser builds the tree of nodes from go-toml's expressions.
@@ -86,23 +76,23 @@ const bom = "\uFEFF" // what some editors put before the first line
 // parseTree reads a whole document. Its rules (duplicate keys, tables defined
 // twice, UTF-8) are go-toml's; the one fault is a syntax error.
 func parseTree(data []byte) (*node, *Fault) {
-	whole := len(data)
-	data = bytes.TrimPrefix(data, []byte(bom))
-	skipped := whole - len(data)
+	data, marked := bytes.CutPrefix(data, []byte(bom))
 	p := &parser{data: data, root: &node{pos: Pos{1, 1}}, lines: []int{0}}
+	if marked {
+		p.skipped = len(bom)
+	}
 	for i, c := range data {
 		if c == '\n' {
 			p.lines = append(p.lines, i+1)
 		}
 	}
 	if !utf8.Valid(data) {
-		return nil, &Fault{p.pos(firstInvalid(data)), "not valid UTF-8: save the file as UTF-8"}
+		return nil, &Fault{p.pos(relay.FirstInvalid(data)), "not valid UTF-8: save the file as UTF-8"}
 	}
 	var all map[string]any
 	if err := toml.Unmarshal(data, &all); err != nil {
 		return nil, p.syntaxFault(err)
 	}
-	p.skipped = skipped
 	p.Reset(data)
 	table := p.root
 	for p.NextExpression() {
@@ -121,17 +111,6 @@ func parseTree(data []byte) (*node, *Fault) {
 		return nil, p.syntaxFault(err)
 	}
 	return p.root, nil
-}
-
-func firstInvalid(data []byte) int {
-	for i := 0; i < len(data); {
-		r, n := utf8.DecodeRune(data[i:])
-		if r == utf8.RuneError && n <= 1 {
-			return i
-		}
-		i += n
-	}
-	return len(data)
 }
 
 // header is the table that [a.b] or [[a.b]] opens.
