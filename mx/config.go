@@ -20,6 +20,7 @@ import (
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
 	"dawk/relay/replies"
+	"dawk/relay/tlsrpt"
 )
 
 // What a Config that says nothing has.
@@ -83,7 +84,7 @@ type Config struct {
 	PolicyDir    string // where MTA-STS policies are kept; "": in memory alone
 	// OnTLS is told what each session with an MX host showed about its TLS. It
 	// must not block or call the Transport. nil: nobody.
-	OnTLS func(tlspolicy.Report)
+	OnTLS func(tlsrpt.Session)
 
 	// SevenBit converts the content of a message for hosts without 8BITMIME (RFC
 	// 6152 §3); the Transport closes what it gives. Its error is relay.ErrNotSevenBit, or
@@ -267,7 +268,7 @@ func (c Config) WithDefaults() Config {
 		c.HoldProbe = DefaultHoldProbe
 	}
 	if c.OnTLS == nil {
-		c.OnTLS = func(tlspolicy.Report) {}
+		c.OnTLS = func(tlsrpt.Session) {}
 	}
 	if c.OnHold == nil {
 		c.OnHold = func(string, bool, relay.Reply) {}

@@ -19,7 +19,7 @@ import (
 	"dawk/mx"
 	"dawk/mx/dns"
 	"dawk/mx/mxtest"
-	"dawk/mx/tlspolicy"
+	"dawk/relay/tlsrpt"
 )
 
 // tlsa is a TLSA record for a certificate in DER.
@@ -52,10 +52,10 @@ func der(ca *mxtest.CA) []byte {
 // reports collects TLSReports.
 type reports struct {
 	mu  sync.Mutex
-	all []tlspolicy.Report
+	all []tlsrpt.Session
 }
 
-func (r *reports) add(t tlspolicy.Report) {
+func (r *reports) add(t tlsrpt.Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all = append(r.all, t)

@@ -6,6 +6,7 @@ import (
 	"dawk/mx/connpool"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
+	"dawk/relay/tlsrpt"
 )
 
 // report tells of a session that was opened, or not.
@@ -66,5 +67,5 @@ func (t *Transport) reportRefused(tg target, p policy, bad relay.Reply) {
 
 // reportFetch tells of a policy that could not be had.
 func (t *Transport) reportFetch(domain string, err error) {
-	t.cfg.OnTLS(tlspolicy.Report{Domain: domain, Type: "sts", Result: tlspolicy.FetchResult(err), Detail: tlspolicy.Impersonal(err)})
+	t.cfg.OnTLS(tlsrpt.Session{Domain: domain, Type: "sts", Result: tlspolicy.FetchResult(err), Detail: tlspolicy.Impersonal(err)})
 }

@@ -34,11 +34,11 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/queue/boltstore/space":    {[]string{"dawk/queue", "dawk/queue/boltstore/boltfile", "dawk/queue/journal", "dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
 	"dawk/queue/boltstore/boltfile": {[]string{"dawk/queue"}, nil},
 	"dawk/queue/queuetest":          {[]string{"dawk/queue", "dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support
-	"dawk/mx":                       {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/dns", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/mx/smtpclient", "dawk/mx/shaping", "dawk/mx/letterhead", "dawk/mx/connpool", "dawk/mx/nexthop", "dawk/mx/match", "dawk/mx/survey"}, nil},
+	"dawk/mx":                       {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/dns", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/relay/tlsrpt", "dawk/mx/smtpclient", "dawk/mx/shaping", "dawk/mx/letterhead", "dawk/mx/connpool", "dawk/mx/nexthop", "dawk/mx/match", "dawk/mx/survey"}, nil},
 	"dawk/mx/match":                 {[]string{"dawk/relay"}, nil},
 	"dawk/mx/nexthop":               {[]string{"dawk/relay"}, nil},
 	"dawk/mx/dial":                  {[]string{"dawk/relay", "dawk/mx/dns"}, nil},
-	"dawk/mx/tlspolicy":             {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/relay/durable"}, []string{"golang.org/x/sync/singleflight"}},
+	"dawk/mx/tlspolicy":             {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/relay/durable", "dawk/relay/tlsrpt"}, []string{"golang.org/x/sync/singleflight"}},
 	"dawk/mx/smtpclient":            {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/dial", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/shaping":               {[]string{"dawk/relay", "dawk/mx/tlspolicy", "dawk/relay/durable"}, []string{"golang.org/x/net/publicsuffix"}},
 	"dawk/mx/connpool":              {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/smtpclient", "dawk/mx/tlspolicy"}, nil},

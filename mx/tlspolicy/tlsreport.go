@@ -9,25 +9,12 @@ import (
 	"dawk/mx/dial"
 	"dawk/mx/dns"
 	"dawk/relay"
+	"dawk/relay/tlsrpt"
 )
-
-// Report is what one session showed about TLS, as RFC 8460 counts it.
-type Report struct {
-	Domain   string   // the policy domain: the recipients', or with Type "tlsa" the TLSA base domain
-	Type     string   // "tlsa", "sts" or "no-policy-found"
-	Policy   []string // as published, a line each
-	Patterns []string // of MX hosts, with "sts"
-	Testing  bool     // the policy demands nothing yet
-	Host     string   // "" when no host was involved
-	Addr     string
-	Local    string // ours, as far as strangers may know it; "" without a connection
-	Result   string // one of Results
-	Detail   string // more for people; may be ""
-}
 
 // The results of RFC 8460 §4.3, and the one for success.
 const (
-	ResultGood       = "successful"
+	ResultGood       = tlsrpt.Successful
 	ResultNoSTARTTLS = "starttls-not-supported"
 	tlsWrongName     = "certificate-host-mismatch"
 	tlsExpired       = "certificate-expired"
@@ -40,7 +27,7 @@ const (
 	tlsPolicyWebCA   = "sts-webpki-invalid"
 )
 
-// Results are all values of Report.Result.
+// Results are all values of tlsrpt.Session.Result.
 func Results() []string {
 	return []string{ResultGood, ResultNoSTARTTLS, tlsWrongName, tlsExpired, tlsUntrusted, ResultFailure, tlsaInvalid, ResultNoDNSSEC,
 		tlsFetchError, tlsBadPolicy, tlsPolicyWebCA}
@@ -77,8 +64,8 @@ func Impersonal(err error) string {
 }
 
 // About is the report of a session with tg, without its result.
-func (p Demand) About(host, addr string, tg Published) Report {
-	r := Report{Type: "no-policy-found", Domain: tg.Domain, Host: host, Addr: addr}
+func (p Demand) About(host, addr string, tg Published) tlsrpt.Session {
+	r := tlsrpt.Session{Type: "no-policy-found", Domain: tg.Domain, Host: host, Addr: addr}
 	switch {
 	case tg.DANE != nil && (p.DANE != nil || p.By == ByDANE):
 		r.Type, r.Domain = "tlsa", tg.DANE.Base

@@ -17,11 +17,12 @@ import (
 
 // Session is one session with a host, or the attempt to fetch a policy.
 type Session struct {
-	Domain   string   // the policy domain
+	Domain   string   // the policy domain: the recipients', or with Type "tlsa" the TLSA base domain
 	Type     string   // "tlsa", "sts" or "no-policy-found"
-	Policy   []string // as published
+	Policy   []string // as published, a line each
 	Patterns []string // of MX hosts, with "sts"
-	Host     string
+	Testing  bool     // the policy demands nothing yet
+	Host     string   // "" when no host was involved
 	Addr     string
 	Local    string // ours in that session; "" where none came about, or nobody else knows it
 	Result   string // Successful, or a result-type of RFC 8460 §4.3
@@ -56,22 +57,29 @@ type domain struct {
 	Policies []*policy `json:"policies"`
 }
 
+// policy is what was counted under one policy, as it stands in a report (RFC 8460
+// §4.4).
 type policy struct {
-	Type     string     `json:"type"`
-	Lines    []string   `json:"lines,omitempty"`
-	Patterns []string   `json:"patterns,omitempty"`
-	Good     int64      `json:"good"`
-	Bad      int64      `json:"bad"`
-	Failures []*failure `json:"failures,omitempty"`
+	Policy struct {
+		Type   string   `json:"policy-type"`
+		String []string `json:"policy-string,omitempty"`
+		Domain string   `json:"policy-domain"`
+		MX     []string `json:"mx-host,omitempty"`
+	} `json:"policy"`
+	Summary struct {
+		Good int64 `json:"total-successful-session-count"`
+		Bad  int64 `json:"total-failure-session-count"`
+	} `json:"summary"`
+	Failures []*failure `json:"failure-details,omitempty"`
 }
 
 type failure struct {
-	Result string `json:"result"`
-	Host   string `json:"host,omitempty"`
-	Addr   string `json:"addr,omitempty"`
-	Local  string `json:"local,omitempty"`
-	Detail string `json:"detail,omitempty"` // of the first
-	Count  int64  `json:"count"`
+	Result string `json:"result-type"`
+	Local  string `json:"sending-mta-ip,omitempty"`
+	Host   string `json:"receiving-mx-hostname,omitempty"`
+	Addr   string `json:"receiving-ip,omitempty"`
+	Count  int64  `json:"failed-session-count"`
+	Detail string `json:"additional-information,omitempty"` // of the first
 }
 
 // Counters are the counters of the last days. They are safe for use by many
@@ -121,7 +129,7 @@ func (d *day) sound() bool {
 			return false
 		}
 		for _, p := range dom.Policies {
-			if slices.Contains(p.Failures, nil) {
+			if p.Policy.Type == "" || slices.Contains(p.Failures, nil) {
 				return false
 			}
 		}
@@ -156,24 +164,25 @@ func (c *Counters) Add(now time.Time, s Session) {
 func (d *domain) policy(s Session) *policy {
 	lines, patterns := s.Policy[:min(len(s.Policy), maxLines)], s.Patterns[:min(len(s.Patterns), maxLines)]
 	for _, p := range d.Policies {
-		if p.Type == s.Type && slices.Equal(p.Lines, lines) {
+		if p.Policy.Type == s.Type && slices.Equal(p.Policy.String, lines) {
 			return p
 		}
 	}
 	if len(d.Policies) >= maxPolicies {
 		return nil
 	}
-	p := &policy{Type: s.Type, Lines: slices.Clone(lines), Patterns: slices.Clone(patterns)}
+	p := &policy{}
+	p.Policy.Type, p.Policy.Domain, p.Policy.String, p.Policy.MX = s.Type, s.Domain, slices.Clone(lines), slices.Clone(patterns)
 	d.Policies = append(d.Policies, p)
 	return p
 }
 
 func (p *policy) add(s Session) {
 	if s.Result == Successful {
-		p.Good++
+		p.Summary.Good++
 		return
 	}
-	p.Bad++
+	p.Summary.Bad++
 	for _, f := range p.Failures {
 		if f.Result == s.Result && f.Host == s.Host && f.Addr == s.Addr && f.Local == s.Local {
 			f.Count++
@@ -182,7 +191,7 @@ func (p *policy) add(s Session) {
 	}
 	if len(p.Failures) < maxFailures {
 		detail := strings.ToValidUTF8(s.Detail[:min(len(s.Detail), maxDetail)], "")
-		p.Failures = append(p.Failures, &failure{s.Result, s.Host, s.Addr, s.Local, detail, 1})
+		p.Failures = append(p.Failures, &failure{s.Result, s.Local, s.Host, s.Addr, 1, detail})
 	}
 }
 

@@ -68,32 +68,9 @@ type reportJSON struct {
 		Start string `json:"start-datetime"`
 		End   string `json:"end-datetime"`
 	} `json:"date-range"`
-	Contact  string       `json:"contact-info"`
-	ID       string       `json:"report-id"`
-	Policies []policyJSON `json:"policies"`
-}
-
-type policyJSON struct {
-	Policy struct {
-		Type   string   `json:"policy-type"`
-		String []string `json:"policy-string,omitempty"`
-		Domain string   `json:"policy-domain"`
-		MX     []string `json:"mx-host,omitempty"`
-	} `json:"policy"`
-	Summary struct {
-		Good int64 `json:"total-successful-session-count"`
-		Bad  int64 `json:"total-failure-session-count"`
-	} `json:"summary"`
-	Failures []failureJSON `json:"failure-details,omitempty"`
-}
-
-type failureJSON struct {
-	Result string `json:"result-type"`
-	Local  string `json:"sending-mta-ip,omitempty"`
-	Host   string `json:"receiving-mx-hostname,omitempty"`
-	Addr   string `json:"receiving-ip,omitempty"`
-	Count  int64  `json:"failed-session-count"`
-	Detail string `json:"additional-information,omitempty"`
+	Contact  string    `json:"contact-info"`
+	ID       string    `json:"report-id"`
+	Policies []*policy `json:"policies"`
 }
 
 // Report writes the report of a day to a domain.
@@ -109,18 +86,9 @@ func (c *Counters) Report(date, name string, from Sender) (*Report, error) {
 		return nil, fmt.Errorf("no sessions with %s on %s", name, date)
 	}
 	r := &Report{Domain: name, Start: start, ID: date + "_" + name + "@" + from.Organization}
-	out := reportJSON{Organization: from.Organization, Contact: from.Contact, ID: r.ID}
+	out := reportJSON{Organization: from.Organization, Contact: from.Contact, ID: r.ID, Policies: d.Domains[name].Policies}
 	out.Range.Start = start.Format(time.RFC3339)
 	out.Range.End = start.Add(24*time.Hour - time.Second).Format(time.RFC3339)
-	for _, p := range d.Domains[name].Policies {
-		var one policyJSON
-		one.Policy.Type, one.Policy.String, one.Policy.Domain, one.Policy.MX = p.Type, p.Lines, name, p.Patterns
-		one.Summary.Good, one.Summary.Bad = p.Good, p.Bad
-		for _, f := range p.Failures {
-			one.Failures = append(one.Failures, failureJSON{f.Result, f.Local, f.Host, f.Addr, f.Count, f.Detail})
-		}
-		out.Policies = append(out.Policies, one)
-	}
 	r.json, err = json.MarshalIndent(out, "", " ")
 	return r, err
 }

@@ -85,8 +85,8 @@ func (s *Server) providerMetrics() map[string]metrics.Provider {
 
 // newTLSCount counts each session with an MX host, for the metrics and for the
 // reports to its owner.
-func newTLSCount(m *metrics.Set, counters *tlsrpt.Counters) func(tlspolicy.Report) {
-	return func(t tlspolicy.Report) {
+func newTLSCount(m *metrics.Set, counters *tlsrpt.Counters) func(tlsrpt.Session) {
+	return func(t tlsrpt.Session) {
 		policy := "none"
 		switch {
 		case t.Type == "tlsa":
@@ -98,8 +98,7 @@ func newTLSCount(m *metrics.Set, counters *tlsrpt.Counters) func(tlspolicy.Repor
 		}
 		m.TLSSession(policy, t.Result)
 		if counters != nil {
-			counters.Add(time.Now(), tlsrpt.Session{Domain: t.Domain, Type: t.Type, Policy: t.Policy, Patterns: t.Patterns,
-				Host: t.Host, Addr: t.Addr, Local: t.Local, Result: t.Result, Detail: t.Detail})
+			counters.Add(time.Now(), t)
 		}
 	}
 }
