@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -64,8 +66,9 @@ func TestRouteTroubleInNotices(t *testing.T) {
 			t.Cleanup(endpoint.Close)
 			roots := x509.NewCertPool()
 			roots.AddCert(endpoint.Certificate())
-			cfg := oauth.Config{Route: "office", User: "scanner@example.org", Provider: oauth.Microsoft, Flow: oauth.ClientCredentials,
-				TokenURL: endpoint.URL, ClientID: "client", RootCAs: roots, SecretFile: filepath.Join(t.TempDir(), "client_secret")}
+			cfg := oauth.Config{Route: "office", User: "scanner@example.org", Provider: replies.ProviderMicrosoft, Flow: oauth.ClientCredentials,
+				TokenURL: endpoint.URL, ClientID: "client", RootCAs: roots, SecretFile: filepath.Join(t.TempDir(), "client_secret"),
+				Connect: time.Minute, Answer: time.Minute, Dial: new(net.Dialer).DialContext, Log: slog.New(slog.DiscardHandler)}
 			if err := os.WriteFile(cfg.SecretFile, []byte("swordfish"), 0o600); err != nil {
 				t.Fatal(err)
 			}

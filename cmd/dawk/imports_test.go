@@ -46,7 +46,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/mx/spf":                   {[]string{"dawk/relay", "dawk/mx/dns"}, []string{"blitiri.com.ar/go/spf"}},
 	"dawk/mx/letterhead":            {[]string{"dawk/relay"}, nil},
 	"dawk/mx/dns":                   {nil, []string{"github.com/miekg/dns", "golang.org/x/sync/singleflight"}},
-	"dawk/mx/oauth":                 {[]string{"dawk/relay", "dawk/relay/durable"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
+	"dawk/mx/oauth":                 {[]string{"dawk/relay", "dawk/relay/durable", "dawk/relay/replies"}, []string{"golang.org/x/oauth2", "golang.org/x/sync/singleflight"}},
 	"dawk/mx/mxtest":                {[]string{"dawk/relay"}, []string{"github.com/miekg/dns"}},
 	"dawk/bounce":                   {[]string{"dawk/relay", "dawk/relay/replies"}, []string{"golang.org/x/text/encoding"}},
 	"dawk/relay/history":            {[]string{"dawk/relay", "dawk/relay/durable"}, nil},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // claims is what an access token of Entra says of itself (RFC 7519). It is read
@@ -23,17 +24,17 @@ type claims struct {
 	Person   string   `json:"upn"`
 }
 
-// readClaims is false for a token that is no JWT, as Google's.
-func readClaims(token string) (c claims, ok bool) {
+// readClaims are the claims of a token; none of one that is no JWT, as Google's.
+func readClaims(token string) (c claims) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return claims{}, false
+		return claims{}
 	}
 	body, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
-	if err != nil || json.Unmarshal(body, &c) != nil || c.Audience == "" {
-		return claims{}, false
+	if err != nil || json.Unmarshal(body, &c) != nil {
+		return claims{}
 	}
-	return c, true
+	return c
 }
 
 // exchange are the names of Exchange Online as a token's audience.
@@ -48,7 +49,7 @@ func (s *Source) Missing() []string {
 	s.mu.Lock()
 	c := s.claims
 	s.mu.Unlock()
-	if s.cfg.Provider != Microsoft || c.Audience == "" {
+	if s.cfg.Provider != replies.ProviderMicrosoft || c.Audience == "" {
 		return nil
 	}
 	var say []string

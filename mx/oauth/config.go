@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // Flow is how a token is got.
@@ -25,21 +26,11 @@ const (
 	ServiceAccount    Flow = "service_account"    // RFC 7523 §2.1, as Google does it
 )
 
-// Provider says whose words are explained.
-type Provider string
-
-// The providers.
-const (
-	Microsoft Provider = "microsoft365"
-	Google    Provider = "gmail"
-	Other     Provider = ""
-)
-
 // Config is one route's login. Files are named by absolute paths.
 type Config struct {
-	Route    string // its name, for messages
-	User     string // the mailbox; the subject of a service account
-	Provider Provider
+	Route    string           // its name, for messages
+	User     string           // the mailbox; the subject of a service account
+	Provider replies.Provider // whose words are explained
 	Flow     Flow
 
 	TokenURL  string // "": the service account's own
@@ -55,27 +46,10 @@ type Config struct {
 	// made when the first is stored.
 	Dir     string
 	RootCAs *x509.CertPool // nil: the system's
-	Connect time.Duration  // to the token endpoint; 0: 30 s
-	Answer  time.Duration  // its whole answer; 0: 5 min
-	// Dial connects to "host:port"; nil: a net.Dialer.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	Log  *slog.Logger // nil: none
-}
-
-func (c Config) withDefaults() Config {
-	if c.Connect <= 0 {
-		c.Connect = 30 * time.Second
-	}
-	if c.Answer <= 0 {
-		c.Answer = 5 * time.Minute
-	}
-	if c.Dial == nil {
-		c.Dial = new(net.Dialer).DialContext
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	return c
+	Connect time.Duration  // to the token endpoint
+	Answer  time.Duration  // its whole answer
+	Dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	Log     *slog.Logger
 }
 
 // Validate says everything that is wrong with c.

@@ -57,10 +57,6 @@ func (s *Source) take(tok *oauth2.Token) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.claims, _ = readClaims(tok.AccessToken)
-	s.access, s.failed, s.lastRefresh = access{token: tok.AccessToken, got: time.Now(), until: tok.Expiry}, nil, time.Now()
-	if tok.Expiry.IsZero() {
-		s.access.until = s.access.got.Add(someLifetime)
-	}
+	s.got(accessOf(tok, time.Now()))
 	return nil
 }

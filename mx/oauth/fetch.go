@@ -39,10 +39,7 @@ func (s *Source) fetch(ctx context.Context) (access, error) {
 	if err != nil {
 		return access{}, s.explain(r, err)
 	}
-	a := access{token: tok.AccessToken, got: got, until: tok.Expiry}
-	if a.until.IsZero() {
-		a.until = got.Add(someLifetime)
-	}
+	a := accessOf(tok, got)
 	if strings.ContainsFunc(a.token, func(c rune) bool { return c <= 0x20 || c >= 0x7f }) {
 		return access{}, &Error{Words: "the token endpoint answered with a token that holds spaces or control characters", Fix: "check token_url"}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +25,7 @@ import (
 	"dawk/mx/mxtest"
 	"dawk/mx/oauth"
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -48,6 +50,10 @@ func endpoint(t *testing.T) *mxtest.Tokens {
 
 func source(t *testing.T, cfg oauth.Config) *oauth.Source {
 	t.Helper()
+	cfg.Log = slog.New(slog.DiscardHandler)
+	if cfg.Dial == nil {
+		cfg.Dial = new(net.Dialer).DialContext
+	}
 	s, err := oauth.NewSource(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +66,7 @@ func source(t *testing.T, cfg oauth.Config) *oauth.Source {
 func byClient(t *testing.T, e *mxtest.Tokens) (oauth.Config, string) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	write(t, secret, "the-secret\r\n")
-	return oauth.Config{Route: "office", User: "scanner@example.org", Provider: oauth.Microsoft, Flow: oauth.ClientCredentials,
+	return oauth.Config{Route: "office", User: "scanner@example.org", Provider: replies.ProviderMicrosoft, Flow: oauth.ClientCredentials,
 		TokenURL: e.URL(), ClientID: "app", Scope: "https://outlook.office365.com/.default", SecretFile: secret,
 		Dir: filepath.Join(t.TempDir(), "oauth"), Connect: time.Minute, Answer: time.Minute}, secret
 }

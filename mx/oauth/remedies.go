@@ -3,6 +3,8 @@ package oauth
 import (
 	"encoding/json"
 	"strings"
+
+	"dawk/relay/replies"
 )
 
 // microsoft says in one sentence what Entra's numbers mean and what mends it.
@@ -58,50 +60,59 @@ func (s *Source) remedy(e *Error, code string) string {
 		return fix
 	}
 	words := strings.ToLower(e.Words)
-	if s.cfg.Provider == Google || s.cfg.Flow == ServiceAccount {
-		if fix := googleRemedy(s.cfg.Flow, code, words); fix != "" {
+	if s.cfg.Provider == replies.ProviderGoogle || s.cfg.Flow == ServiceAccount {
+		if fix := find(google, s.cfg.Flow, code, words); fix != "" {
 			return fix
 		}
 	}
-	switch code { // RFC 6749 §5.2, RFC 8628 §3.5
-	case "invalid_client":
-		return "client_id or the secret is wrong"
-	case "invalid_grant":
-		if s.cfg.Flow == DeviceCode {
-			return "the refresh token has expired or was revoked: run dawk oauth login once more"
-		}
-		return "the refresh token has expired or was revoked: get a new one and put it into its file"
-	case "unauthorized_client":
-		return "the application may not use this flow: allow it where the application is registered"
-	case "unsupported_grant_type":
-		return "the provider does not offer this flow: check flow and token_url"
-	case "invalid_scope":
-		return "the scope is wrong, or the application was not granted it"
-	case "invalid_request":
-		return "the provider does not understand the request: check token_url, client_id and scope"
-	case "access_denied":
-		return "somebody pressed Cancel, or a policy forbids it: run dawk oauth login again"
-	case "expired_token":
-		return "the code has expired before somebody entered it: run dawk oauth login again"
-	case "slow_down", "temporarily_unavailable", "server_error":
-		return "the provider is in trouble; dawk asks again"
+	if fix := find(general, s.cfg.Flow, code, words); fix != "" {
+		return fix
 	}
 	if e.Temporary {
-		return "the provider is in trouble; dawk asks again"
+		return inTrouble
 	}
 	return "check token_url, client_id and the permissions of the application"
 }
 
-// google is what the answers of Google's token endpoint mean, in the order in
-// which they are looked for. It has no numbers: what is empty fits any answer,
-// words are part of its description, in lower case.
-// https://developers.google.com/identity/protocols/oauth2/service-account
-var google = []struct {
+// answer is what a token endpoint may say, and what to do then. What is empty fits
+// any answer.
+type answer struct {
 	code  string // the error of RFC 6749 §5.2
-	words string
+	words string // part of its description, in lower case
 	flow  Flow
 	fix   string
-}{
+}
+
+// find is the remedy of the first line that fits; "" for none.
+func find(list []answer, flow Flow, code, words string) string {
+	for _, a := range list {
+		if (a.code == "" || a.code == code) && (a.flow == "" || a.flow == flow) && strings.Contains(words, a.words) {
+			return a.fix
+		}
+	}
+	return ""
+}
+
+// general are the answers of RFC 6749 §5.2 and RFC 8628 §3.5.
+var general = []answer{
+	{code: "invalid_client", fix: "client_id or the secret is wrong"},
+	{code: "invalid_grant", flow: DeviceCode, fix: "the refresh token has expired or was revoked: run dawk oauth login once more"},
+	{code: "invalid_grant", fix: "the refresh token has expired or was revoked: get a new one and put it into its file"},
+	{code: "unauthorized_client", fix: "the application may not use this flow: allow it where the application is registered"},
+	{code: "unsupported_grant_type", fix: "the provider does not offer this flow: check flow and token_url"},
+	{code: "invalid_scope", fix: "the scope is wrong, or the application was not granted it"},
+	{code: "invalid_request", fix: "the provider does not understand the request: check token_url, client_id and scope"},
+	{code: "access_denied", fix: "somebody pressed Cancel, or a policy forbids it: run dawk oauth login again"},
+	{code: "expired_token", fix: "the code has expired before somebody entered it: run dawk oauth login again"},
+	{code: "slow_down", fix: inTrouble},
+	{code: "temporarily_unavailable", fix: inTrouble},
+	{code: "server_error", fix: inTrouble},
+}
+
+// google are the answers of Google, which has no numbers, in the order in which
+// they are looked for.
+// https://developers.google.com/identity/protocols/oauth2/service-account
+var google = []answer{
 	{words: "reasonable timeframe", fix: wrongClock},
 	{words: "short-lived", fix: wrongClock},
 	{words: "invalid jwt signature", fix: "the key of the service account was deleted or belongs to another: make a new JSON key and name it in service_account_file"},
@@ -116,18 +127,9 @@ var google = []struct {
 
 const (
 	wrongClock  = "this machine's clock is wrong: set it (NTP)"
+	inTrouble   = "the provider is in trouble; dawk asks again"
 	wrongClient = "client_id or client_secret_file is wrong, or the OAuth client was deleted in the Google console"
 )
-
-// googleRemedy is that of the first line of google that fits; "" for none.
-func googleRemedy(flow Flow, code, words string) string {
-	for _, g := range google {
-		if (g.code == "" || g.code == code) && (g.flow == "" || g.flow == flow) && strings.Contains(words, g.words) {
-			return g.fix
-		}
-	}
-	return ""
-}
 
 // parseProblem reads the error of RFC 6749 §5.2 from an answer.
 func parseProblem(body []byte) (code, words string) {

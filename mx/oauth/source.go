@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/oauth2"
 	"golang.org/x/sync/singleflight"
 
 	"dawk/relay"
@@ -51,6 +52,15 @@ type access struct {
 	got, until time.Time
 }
 
+// accessOf is the token of an answer to a request that was made at a time.
+func accessOf(tok *oauth2.Token, asked time.Time) access {
+	a := access{token: tok.AccessToken, got: asked, until: tok.Expiry}
+	if a.until.IsZero() {
+		a.until = asked.Add(someLifetime)
+	}
+	return a
+}
+
 // fresh says whether it lasts for another login.
 func (a access) fresh(now time.Time) bool {
 	return a.token != "" && now.Before(a.until.Add(-min(10*time.Second, a.until.Sub(a.got)/10)))
@@ -66,7 +76,7 @@ func NewSource(cfg Config) (*Source, error) {
 	if err := cfg.Validate().Err(); err != nil {
 		return nil, err
 	}
-	s := &Source{cfg: cfg.withDefaults(), news: make(chan struct{}, 1)}
+	s := &Source{cfg: cfg, news: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.Flow == DeviceCode || cfg.Flow == RefreshToken {
 		s.store = newStore(cfg)
@@ -149,7 +159,6 @@ func (s *Source) Refused(token string) (again bool) {
 func (s *Source) refresh() (any, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Connect+s.cfg.Answer)
 	defer cancel()
-	began := time.Now()
 	got, err := s.fetch(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,10 +170,13 @@ func (s *Source) refresh() (any, error) {
 		s.failed = e
 		return nil, e
 	}
-	s.failed, s.lastRefresh = nil, began
-	s.access = got
-	s.claims, _ = readClaims(got.token)
+	s.got(got)
 	return got.token, nil
+}
+
+// got takes a token into use. s.mu is held.
+func (s *Source) got(a access) {
+	s.access, s.failed, s.lastRefresh, s.claims = a, nil, a.got, readClaims(a.token)
 }
 
 // renew refreshes while nobody waits. A refresh that ended since Run looked is

@@ -101,17 +101,6 @@ func (s *store) cipher(make bool) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// makeDir makes the directory of tokens, and whatever is missing above it.
-func (s *store) makeDir() error {
-	if _, err := os.Stat(s.dir); err == nil {
-		return nil
-	}
-	if err := durable.MkdirAll(s.dir, 0o700); err != nil {
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(s.dir))
-}
-
 const keySize = 32
 
 // key reads the key, or makes it if it may. Of two processes that make it at
@@ -120,7 +109,11 @@ func (s *store) key(create bool) ([]byte, error) {
 	path := filepath.Join(s.dir, KeyName)
 	key, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && create {
-		if err := s.makeDir(); err != nil {
+		err := durable.MkdirAll(s.dir, 0o700)
+		if err == nil {
+			err = durable.SyncDir(filepath.Dir(s.dir))
+		}
+		if err != nil {
 			return nil, fmt.Errorf("make the directory of tokens: %w", err)
 		}
 		fresh := make([]byte, keySize)

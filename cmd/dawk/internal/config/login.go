@@ -110,7 +110,7 @@ func (c *Config) login(r *RouteConfig, log *slog.Logger) (cfg oauth.Config, ok b
 		return oauth.Config{}, false
 	}
 	t := c.Delivery.Timeouts
-	cfg = oauth.Config{Route: r.RouteName(), User: r.User, Flow: flow, Provider: oauth.Provider(presets[r.Type].provider),
+	cfg = oauth.Config{Route: r.RouteName(), User: r.User, Flow: flow, Provider: presets[r.Type].provider,
 		TokenURL: r.TokenURL, ClientID: r.ClientID, Scope: r.Scope,
 		SecretFile: secret, RefreshTokenFile: r.RefreshTokenFile, ServiceAccountFile: r.ServiceAccountFile,
 		Dir: filepath.Join(c.DataDir, "oauth"), RootCAs: c.secrets.roots,
