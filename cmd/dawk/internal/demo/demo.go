@@ -17,6 +17,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/server"
+	"dawk/cmd/dawk/internal/show"
 	"dawk/relay/identity"
 )
 
@@ -171,11 +172,12 @@ func (s *stage) strike() error {
 
 // stay keeps the relay running, with a message that cannot leave.
 func (s *stage) stay(ctx context.Context) error {
-	id, err := s.send(ctx, 4, "somebody@stuck.test", "Will this ever arrive?")
-	if err != nil {
+	l := &letter{to: "somebody@stuck.test", subject: "Will this ever arrive?"}
+	if err := s.send(ctx, l); err != nil {
 		return err
 	}
-	s.screen.printf("\n%s\n", s.screen.bold("It keeps running until Ctrl-C. In another terminal:"))
+	id := l.id.String()
+	s.screen.say("\n%s", s.screen.Paint(show.Bold, "It keeps running until Ctrl-C. In another terminal:"))
 	config := filepath.Join(s.dir, "dawk.toml")
 	for _, line := range []string{
 		"dawk -c " + config + " queue list",
@@ -183,21 +185,14 @@ func (s *stage) stay(ctx context.Context) error {
 		"dawk -c " + config + " queue bounce " + id,
 		"curl http://" + s.relay.HTTPAddr() + "/metrics",
 	} {
-		s.screen.printf("  %s\n", line)
+		s.screen.say("  %s", line)
 	}
-	s.screen.printf("SMTP on %s, STARTTLS, user %s, password %s\n\n", s.relay.Addrs()[0], demoUser, s.password)
+	s.screen.say("SMTP on %s, STARTTLS, user %s, password %s\n", s.relay.Addrs()[0], demoUser, s.password)
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-s.ended:
 		s.ended <- nil
 		return err
-	}
-}
-
-// indent sets a text off from the timeline.
-func indent(w io.Writer, text string, margin string) {
-	for line := range strings.Lines(text) {
-		fmt.Fprint(w, margin, strings.TrimRight(line, "\r\n"), "\n")
 	}
 }

@@ -11,40 +11,46 @@ import (
 	"mime/multipart"
 	"net/mail"
 	"net/smtp"
+	"slices"
 	"strings"
+
+	"dawk/cmd/dawk/internal/show"
+	"dawk/relay"
 )
 
-// letter is one of the demo's messages and what must become of it.
+// letter is one of the demo's messages, and what became of it.
 type letter struct {
-	number  int
-	to      string
-	subject string
-	id      string // queue ID, once accepted
+	number      int
+	to, subject string
+	id          relay.QueueID // once accepted
+	notice      relay.QueueID // about it; zero: there is none
+	delays      int
+	ended       bool
 }
 
 // tell sends three messages and waits until the receivers have what they are
 // to have. Each step is checked at the far end, not in our own log.
 func (s *stage) tell(ctx context.Context) error {
-	s.screen.printf("%s\n%s\n\n", s.screen.bold("dawk demo"),
-		"a relay on "+s.relay.Addrs()[0].String()+", receivers on "+s.receivers.addr().String()+", DNS on "+s.dns.addr()+"; nothing leaves this machine")
-	letters := []*letter{
-		{number: 1, to: "reader@good.test", subject: "Minutes of the meeting"},
-		{number: 2, to: "reader@greylist.test", subject: "Quarterly report"},
-		{number: 3, to: "nobody@strict.test", subject: "Are you there?"},
-	}
-	for _, l := range letters {
-		id, err := s.send(ctx, l.number, l.to, l.subject)
-		if err != nil {
-			return fmt.Errorf("send message %d: %w", l.number, err)
+	s.screen.say("%s\na relay on %s, receivers on %s, DNS on %s; nothing leaves this machine\n",
+		s.screen.Paint(show.Bold, "dawk demo"), s.relay.Addrs()[0], s.receivers.addr(), s.dns.addr())
+	for i, l := range []*letter{
+		{to: "reader@good.test", subject: "Minutes of the meeting"},
+		{to: "reader@greylist.test", subject: "Quarterly report"},
+		{to: "nobody@strict.test", subject: "Are you there?"},
+	} {
+		if err := s.send(ctx, l); err != nil {
+			return fmt.Errorf("send message %d: %w", i+1, err)
 		}
-		l.id = id
 	}
 	// Two letters and one bounce.
 	got, err := s.receivers.wait(ctx, 3)
 	if err != nil {
 		return fmt.Errorf("the receivers got %d of 3 messages: %w", len(got), err)
 	}
-	if err := s.screen.waitSettled(ctx, letters); err != nil {
+	letters := s.screen.letters
+	if err := s.screen.until(ctx, func() bool {
+		return !slices.ContainsFunc(letters, func(l *letter) bool { return !l.ended })
+	}); err != nil {
 		return err
 	}
 	for _, l := range letters[:2] {
@@ -52,15 +58,13 @@ func (s *stage) tell(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.screen.delays(letters[1].id) == 0 {
+	if letters[1].delays == 0 {
 		return errors.New("message 2 arrived without being deferred")
 	}
-	notice, err := bounceIn(got)
-	if err != nil {
+	if err := s.showBounce(got); err != nil {
 		return err
 	}
-	s.showBounce(notice)
-	s.screen.printf("\n%s\n", s.screen.green("All three happened: one relayed, one deferred and relayed, one bounced."))
+	s.screen.say("\n%s", s.screen.Paint(show.Green, "All three happened: one relayed, one deferred and relayed, one bounced."))
 	return nil
 }
 
@@ -74,48 +78,50 @@ func (l *letter) message() []byte {
 }
 
 // send submits a message with a client that is not ours (net/smtp), over
-// STARTTLS and with a password. It returns the queue ID.
-func (s *stage) send(ctx context.Context, number int, to, subject string) (id string, err error) {
-	l := &letter{number: number, to: to, subject: subject}
-	s.screen.expect(l)
+// STARTTLS and with a password, and waits for its queue ID.
+func (s *stage) send(ctx context.Context, l *letter) error {
+	s.screen.mu.Lock()
+	s.screen.letters = append(s.screen.letters, l)
+	l.number = len(s.screen.letters)
+	s.screen.mu.Unlock()
 	select {
 	case <-s.relay.Ready():
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return ctx.Err()
 	}
 	addr := s.relay.Addrs()[0]
 	c, err := smtp.Dial(addr.String())
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer c.Close()
 	if err := c.Hello("scanner.office.test"); err != nil {
-		return "", err
+		return err
 	}
 	// The certificate is the self-signed one of a first start.
 	if err := c.StartTLS(&tls.Config{InsecureSkipVerify: true, ServerName: "relay.office.test"}); err != nil {
-		return "", err
+		return err
 	}
 	if err := c.Auth(smtp.PlainAuth("", demoUser, s.password, addr.Addr().String())); err != nil {
-		return "", err
+		return err
 	}
-	if err := errors.Join(c.Mail(demoUser), c.Rcpt(to)); err != nil {
-		return "", err
+	if err := errors.Join(c.Mail(demoUser), c.Rcpt(l.to)); err != nil {
+		return err
 	}
 	w, err := c.Data()
 	if err != nil {
-		return "", err
+		return err
 	}
 	if _, err := w.Write(l.message()); err != nil {
-		return "", err
+		return err
 	}
 	if err := w.Close(); err != nil {
-		return "", err
+		return err
 	}
-	if id = s.screen.accepted(ctx, to); id == "" {
-		return "", errors.New("the relay said 250 but told nobody")
+	if s.screen.until(ctx, func() bool { return !l.id.IsZero() }) != nil {
+		return errors.New("the relay said 250 but told nobody")
 	}
-	return id, c.Quit()
+	return c.Quit()
 }
 
 // arrivedIn looks for l among what the receivers took, and compares the body
@@ -134,62 +140,45 @@ func (l *letter) arrivedIn(got []received) error {
 	return fmt.Errorf("message %d never arrived", l.number)
 }
 
-// notice is a bounce as its reader's program would show it.
-type notice struct {
-	from, to, subject string
-	text, status      string
-}
-
-// bounceIn finds the delivery status notification and takes it apart with a
-// parser that is not ours.
-func bounceIn(got []received) (*notice, error) {
-	for _, m := range got {
-		if m.from != "" || len(m.to) != 1 || m.to[0] != demoUser {
-			continue
-		}
-		msg, err := mail.ReadMessage(bytes.NewReader(m.data))
-		if err != nil {
-			return nil, fmt.Errorf("the bounce cannot be parsed: %w", err)
-		}
-		kind, params, err := mime.ParseMediaType(msg.Header.Get("Content-Type"))
-		if err != nil || kind != "multipart/report" || params["report-type"] != "delivery-status" {
-			return nil, fmt.Errorf("the bounce is a %q, not a delivery status report", kind)
-		}
-		n := &notice{from: msg.Header.Get("From"), to: msg.Header.Get("To"), subject: msg.Header.Get("Subject")}
-		for r := multipart.NewReader(msg.Body, params["boundary"]); ; {
-			part, err := r.NextPart()
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				return nil, fmt.Errorf("the bounce cannot be parsed: %w", err)
-			}
-			text, err := io.ReadAll(part)
-			if err != nil {
-				return nil, err
-			}
-			switch kind, _, _ := mime.ParseMediaType(part.Header.Get("Content-Type")); kind {
-			case "text/plain":
-				n.text = string(text)
-			case "message/delivery-status":
-				n.status = string(text)
-			}
-		}
-		if !strings.Contains(n.status, "Action: failed") || !strings.Contains(n.status, "5.1.1") || !strings.Contains(n.status, "nobody@strict.test") {
-			return nil, fmt.Errorf("the bounce does not say what happened: %q", n.status)
-		}
-		return n, nil
+// showBounce finds the delivery status notification, takes it apart with a parser
+// that is not ours, and shows it as its reader's program would.
+func (s *stage) showBounce(got []received) error {
+	i := slices.IndexFunc(got, func(m received) bool { return m.from == "" && slices.Equal(m.to, []string{demoUser}) })
+	if i < 0 {
+		return errors.New("no bounce came back to the sender")
 	}
-	return nil, errors.New("no bounce came back to the sender")
-}
-
-func (s *stage) showBounce(n *notice) {
-	s.screen.printf("\n%s\n", s.screen.bold("The bounce, as it reached "+demoUser+":"))
-	var b strings.Builder
-	fmt.Fprintf(&b, "From: %s\nTo: %s\nSubject: %s\n\n", n.from, n.to, n.subject)
-	b.WriteString(strings.TrimSpace(n.text) + "\n\n")
-	b.WriteString("and, for programs (RFC 3464):\n\n" + strings.TrimSpace(n.status) + "\n")
-	var out strings.Builder
-	indent(&out, b.String(), s.screen.grey("  │ "))
-	s.screen.printf("%s", out.String())
+	msg, err := mail.ReadMessage(bytes.NewReader(got[i].data))
+	if err != nil {
+		return fmt.Errorf("the bounce cannot be parsed: %w", err)
+	}
+	kind, params, err := mime.ParseMediaType(msg.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/report" || params["report-type"] != "delivery-status" {
+		return fmt.Errorf("the bounce is a %q, not a delivery status report", kind)
+	}
+	texts := map[string]string{} // of the parts, by their types
+	for r := multipart.NewReader(msg.Body, params["boundary"]); ; {
+		part, err := r.NextPart()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("the bounce cannot be parsed: %w", err)
+		}
+		text, err := io.ReadAll(part)
+		if err != nil {
+			return err
+		}
+		kind, _, _ := mime.ParseMediaType(part.Header.Get("Content-Type"))
+		texts[kind] = strings.TrimSpace(string(text))
+	}
+	status := texts["message/delivery-status"]
+	if !strings.Contains(status, "Action: failed") || !strings.Contains(status, "5.1.1") || !strings.Contains(status, "nobody@strict.test") {
+		return fmt.Errorf("the bounce does not say what happened: %q", status)
+	}
+	s.screen.say("\n%s", s.screen.Paint(show.Bold, "The bounce, as it reached "+demoUser+":"))
+	for line := range strings.SplitSeq(fmt.Sprintf("From: %s\nTo: %s\nSubject: %s\n\n%s\n\nand, for programs (RFC 3464):\n\n%s",
+		msg.Header.Get("From"), msg.Header.Get("To"), msg.Header.Get("Subject"), texts["text/plain"], status), "\n") {
+		s.screen.say("  │ %s", strings.TrimRight(line, "\r"))
+	}
+	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 
 	"github.com/emersion/go-smtp"
 	mdns "github.com/miekg/dns"
@@ -20,10 +19,9 @@ type receiver struct {
 	l      net.Listener
 	served chan error // Serve has returned
 
-	mu      sync.Mutex
-	got     []received
-	changed chan struct{}   // closed and replaced when got grows
-	greyed  map[string]bool // recipients that were deferred once
+	news
+	got    []received
+	greyed map[string]bool // recipients that were deferred once
 }
 
 // received is a message that the receiver took.
@@ -38,7 +36,7 @@ func newReceiver(hostname string) (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{l: l, served: make(chan error, 1), changed: make(chan struct{}), greyed: map[string]bool{}}
+	r := &receiver{l: l, served: make(chan error, 1), news: newNews(), greyed: map[string]bool{}}
 	r.server = smtp.NewServer(r)
 	r.server.Domain, r.server.EnableSMTPUTF8, r.server.EnableDSN = hostname, true, true
 	go func() { r.served <- r.server.Serve(l) }()
@@ -74,19 +72,12 @@ func (r *receiver) refusal(to string) error {
 // wait waits until the receiver has n messages, or ctx ends, and gives what it
 // has by then.
 func (r *receiver) wait(ctx context.Context, n int) ([]received, error) {
-	for {
-		r.mu.Lock()
-		got, changed := r.got[:len(r.got):len(r.got)], r.changed
-		r.mu.Unlock()
-		if len(got) >= n {
-			return got, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return got, ctx.Err()
-		}
-	}
+	var got []received
+	err := r.until(ctx, func() bool {
+		got = r.got[:len(r.got):len(r.got)]
+		return len(got) >= n
+	})
+	return got, err
 }
 
 // NewSession implements smtp.Backend.
@@ -118,8 +109,7 @@ func (v *visit) Data(body io.Reader) (err error) {
 	v.r.mu.Lock()
 	defer v.r.mu.Unlock()
 	v.r.got = append(v.r.got, v.now)
-	close(v.r.changed)
-	v.r.changed = make(chan struct{})
+	v.r.tell()
 	return nil
 }
 
@@ -138,15 +128,11 @@ func newZone(text string) (*zone, error) {
 	z := &zone{served: make(chan error, 1)}
 	parser := mdns.NewZoneParser(strings.NewReader(text), ".", "")
 	parser.SetDefaultTTL(0)
-	for {
-		rr, ok := parser.Next()
-		if !ok {
-			if err := parser.Err(); err != nil {
-				return nil, err
-			}
-			break
-		}
+	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
 		z.records = append(z.records, rr)
+	}
+	if err := parser.Err(); err != nil {
+		return nil, err
 	}
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
