@@ -40,12 +40,15 @@ type Activity struct {
 	Host  string        `json:"host,omitempty"`  // active: whom the attempt has turned to
 	Stage Stage         `json:"stage,omitempty"` // active: how far it is there
 	Since time.Time     `json:"since,omitzero"`  // active: of Stage at Host
+
+	Provider string `json:"provider_name,omitempty"` // who takes mail for its destination, as in [ProviderLoad]; "": not known yet
 }
 
 // Open is a recipient that waits for its next attempt.
 type Open struct {
-	Recipient int   `json:"recipient"` // index into Message.Recipients
-	Last      Reply `json:"last"`      // of the last attempt; zero before the first
+	Recipient int    `json:"recipient"`        // index into Message.Recipients
+	Last      Reply  `json:"last"`             // of the last attempt; zero before the first
+	Reason    string `json:"reason,omitempty"` // the category of Last, for operators: no store keeps it
 }
 
 // Recipients are the indexes of the open recipients.

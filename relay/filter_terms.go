@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,11 @@ single quotes, and give values with spaces double quotes as well.
   dest=example.com       its next hop: a domain or, where a smart host takes it,
                          route:NAME; to=@example.com is the recipients' domain
   route=office           the route it goes by; route=mx where there is none
+  domain=example.com     the domain of a recipient that is still open
+  provider=google        who takes its mail, as dawk queue providers has it
+  state=deferred         held, active, suspended, deferred or ready: the first that holds
+  reason=mailbox_full    the category of the last reply, as in the history
+  msgid=<1@example.org>  its Message-ID, with or without the brackets
   age>1h  age<5d         time since it was accepted: s, m, h, d
   due<10m                time until its next try; what is on hold has none
   size>1MiB              KiB, MiB, GiB, or bytes
@@ -71,6 +77,26 @@ var filterFields = []filterField{
 	}))},
 	{"route", nil, textOps, "route=office", texts(func(_ *Message, d *Delivery, f func(string) bool) bool {
 		return f(routeOf(d))
+	})},
+	{"domain", nil, textOps, "domain=example.com", domains(texts(func(m *Message, d *Delivery, f func(string) bool) bool {
+		return eachRecipient(m, d, func(to string) bool { return f(to[strings.LastIndexByte(to, '@')+1:]) })
+	}))},
+	{"provider", nil, textOps, "provider=google", texts(func(_ *Message, d *Delivery, f func(string) bool) bool {
+		return f(d.Provider)
+	})},
+	{"state", nil, truthOps, "state=deferred", states(texts(func(_ *Message, d *Delivery, f func(string) bool) bool {
+		return f(d.Activity.State.String())
+	}))},
+	{"reason", nil, textOps, "reason=mailbox_full", texts(func(_ *Message, d *Delivery, f func(string) bool) bool {
+		for _, o := range d.Open {
+			if o.Reason != "" && f(o.Reason) {
+				return true
+			}
+		}
+		return false
+	})},
+	{"msgid", []string{"message_id", "message-id"}, textOps, "msgid=1@example.org", texts(func(m *Message, _ *Delivery, f func(string) bool) bool {
+		return f(m.MessageID) || f(strings.Trim(m.MessageID, "<>"))
 	})},
 	{"age", nil, rangeOps, "'age>1h'", numbers(ParseDuration, func(m *Message, _ *Delivery, now time.Time, f func(Duration) bool) bool {
 		return f(Duration(now.Sub(m.Arrival)))
@@ -193,6 +219,18 @@ func domains(next termMaker) termMaker {
 			}
 		}
 		return next(op, strings.Join(parts, ","))
+	}
+}
+
+// states refuses what no Delivery is ever in.
+func states(next termMaker) termMaker {
+	return func(op, value string) (func(*Message, *Delivery, time.Time) bool, error) {
+		for p := range strings.SplitSeq(strings.ToLower(value), ",") {
+			if !slices.Contains(DeliveryStates(), DeliveryState(p)) {
+				return nil, fmt.Errorf("%q is no state; the states are held, active, suspended, deferred and ready", Clip(p))
+			}
+		}
+		return next(op, value)
 	}
 }
 

@@ -36,9 +36,10 @@ func filterSample(t testing.TB) (*relay.Message, *relay.Delivery) {
 		Due: filterNow.Add(5 * time.Minute), Attempts: 3}}
 	d.Open = []relay.Open{
 		{Recipient: 1, Last: relay.Reply{Code: 450, Status: relay.Status{Class: 4, Subject: 2, Detail: 2},
-			Text: "Mailbox full, try later", Stage: relay.StageRcpt, MTA: "mx1.example.net"}},
+			Text: "Mailbox full, try later", Stage: relay.StageRcpt, MTA: "mx1.example.net"}, Reason: "mailbox_full"},
 		{Recipient: 2},
 	}
+	d.Activity, m.MessageID = relay.Activity{State: relay.StateDeferred, Provider: "google"}, "<1@example.org>"
 	return m, d
 }
 
@@ -81,6 +82,19 @@ func TestFilterMatches(t *testing.T) {
 		{"dest=*.com", true},
 		{"dest=com", false},
 		{"route=mx", true},
+		{"domain=example.com", true},
+		{"domain=@bücher.example", true},
+		{"domain=example.net", false},
+		{"provider=google", true},
+		{"provider=microsoft*", false},
+		{"state=deferred", true},
+		{"state=held,ready", false},
+		{"state!=held", true},
+		{"reason=mailbox_full", true},
+		{"reason=greylisted", false},
+		{"msgid=1@example.org", true},
+		{"msgid=<1@example.org>", true},
+		{"msgid=2@example.org", false},
 		{"route=office", false},
 		{"age>1h", true},
 		{"age<1h", false},
@@ -151,6 +165,7 @@ func TestFilterErrorsHelp(t *testing.T) {
 		`reply~"mailbox full`:     "the closing quote is missing",
 		`reply~"a"b`:              "goes on after its closing quote",
 		"reply=x":                 "reply does not go with =",
+		"state=stuck":             "the states are held, active, suspended, deferred and ready",
 		"held=perhaps":            "neither true nor false",
 		"code=4x":                 "not a reply code",
 		"code>4xx":                "not a reply code",
@@ -224,6 +239,8 @@ func TestFilterPicksRecipients(t *testing.T) {
 	for filter, want := range map[string][]int{
 		"":                                  {1, 2},
 		"1RK3ZC8Q9D4-7ABC":                  {1, 2},
+		"reason=mailbox_full":               {1},
+		"domain=example.com":                {1},
 		"to=ann@example.com":                {1},
 		"to=@bücher.example":                {2},
 		"to=done@example.com":               nil,

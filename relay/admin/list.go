@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/replies"
 )
 
 // list streams the Deliveries that a filter picks.
@@ -90,10 +91,18 @@ func (h *handler) pick(ctx context.Context, f relay.Filter, each bool, now time.
 // gives: its due time is the true one, also where an operator wants an attempt now.
 func (h *handler) annotate(item *relay.Item) []relay.Where {
 	all := h.Dispatcher.Where(item.Message.ID)
+	for i := range item.Deliveries {
+		for j := range item.Deliveries[i].Open {
+			if o := &item.Deliveries[i].Open[j]; !o.Last.IsZero() {
+				o.Reason = string(replies.Classify(o.Last))
+			}
+		}
+	}
 	for _, w := range all {
 		for i := range item.Deliveries {
 			if d := &item.Deliveries[i]; d.Job == w.Job {
 				d.Activity = w.Activity
+				d.Provider = h.Dispatcher.Toward(d.Destination).Name
 				if d.Held || w.Due.IsZero() {
 					continue
 				}

@@ -24,7 +24,7 @@ const maxShapeRows = 100
 // Shape counts Deliveries by name and age: which destination is stuck, since
 // when, or who fills the queue.
 type Shape struct {
-	By     string          `json:"by"` // "dest" or "identity"
+	By     string          `json:"by"` // see shapeNames
 	Bounds []time.Duration `json:"bounds"`
 	Rows   []ShapeRow      `json:"rows"` // the largest first
 	Others int             `json:"others,omitempty"`
@@ -69,8 +69,9 @@ func (r *ShapeRow) add(s *ShapeRow) {
 
 func (h *handler) shape(w http.ResponseWriter, r *http.Request) {
 	by := r.FormValue("by")
-	if by != "dest" && by != "identity" {
-		fail(w, http.StatusBadRequest, fmt.Errorf("the queue can be counted by dest, identity or age, not by %.20q", by))
+	names := shapeNames[by]
+	if names == nil {
+		fail(w, http.StatusBadRequest, fmt.Errorf("the queue can be counted by provider, domain, reason, identity, route, state, dest or age, not by %.20q", by))
 		return
 	}
 	filter, err := relay.ParseFilter(r.FormValue("filter"))
@@ -79,7 +80,11 @@ func (h *handler) shape(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := time.Now()
-	s, err := newShape(by, h.entries(r, filter, now), now)
+	counted := h.entries(r, filter, names, now)
+	if filter.Empty() && (by == "dest" || by == "identity") { // the messages need not be read
+		counted = briefly(h.Queue.Entries(), by)
+	}
+	s, err := newShape(by, counted, now)
 	if err != nil {
 		fail(w, statusOf(err), fmt.Errorf("read the queue: %w", err))
 		return
@@ -87,22 +92,66 @@ func (h *handler) shape(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, s)
 }
 
-// entries are the Deliveries that f picks, in brief. Without a filter the
-// messages need not be read.
-func (h *handler) entries(r *http.Request, f relay.Filter, now time.Time) iter.Seq2[relay.Entry, error] {
-	if f.Empty() {
-		return h.Queue.Entries()
+// shapeNames are what the rows of a Shape can be, and which of them a Delivery is in.
+var shapeNames = map[string]func(*relay.Message, *relay.Delivery) []string{
+	"dest":     func(_ *relay.Message, d *relay.Delivery) []string { return []string{d.Destination} },
+	"identity": func(m *relay.Message, _ *relay.Delivery) []string { return []string{m.Identity} },
+	"provider": func(_ *relay.Message, d *relay.Delivery) []string { return []string{d.Provider} },
+	"state":    func(_ *relay.Message, d *relay.Delivery) []string { return []string{d.Activity.State.String()} },
+	"route": func(_ *relay.Message, d *relay.Delivery) []string {
+		if name, ok := strings.CutPrefix(d.Destination, routePrefix); ok {
+			return []string{name}
+		}
+		return []string{"mx"}
+	},
+	"domain": func(m *relay.Message, d *relay.Delivery) (names []string) {
+		for _, to := range openPaths(m, d) {
+			names = append(names, to.Domain())
+		}
+		return names
+	},
+	"reason": func(_ *relay.Message, d *relay.Delivery) (names []string) {
+		for _, o := range d.Open {
+			names = append(names, o.Reason)
+		}
+		return names
+	},
+}
+
+// namedEntry is a Delivery in brief, with the rows that it is counted in.
+type namedEntry struct {
+	relay.Entry
+	rows []string
+}
+
+// briefly is for what an Entry says.
+func briefly(entries iter.Seq2[relay.Entry, error], by string) iter.Seq2[namedEntry, error] {
+	return func(yield func(namedEntry, error) bool) {
+		for e, err := range entries {
+			row := e.Destination
+			if by == "identity" {
+				row = e.Identity
+			}
+			if !yield(namedEntry{e, []string{row}}, err) {
+				return
+			}
+		}
 	}
-	return func(yield func(relay.Entry, error) bool) {
+}
+
+// entries are the Deliveries that f picks.
+func (h *handler) entries(r *http.Request, f relay.Filter, names func(*relay.Message, *relay.Delivery) []string, now time.Time) iter.Seq2[namedEntry, error] {
+	return func(yield func(namedEntry, error) bool) {
 		for item, err := range h.pick(r.Context(), f, false, now) {
 			if err != nil {
-				if !yield(relay.Entry{}, err) {
+				if !yield(namedEntry{}, err) {
 					return
 				}
 				continue
 			}
 			for i := range item.Deliveries {
-				if !yield(item.Deliveries[i].Entry, nil) {
+				d := &item.Deliveries[i]
+				if !yield(namedEntry{d.Entry, names(&item.Message, d)}, nil) {
 					return
 				}
 			}
@@ -110,7 +159,7 @@ func (h *handler) entries(r *http.Request, f relay.Filter, now time.Time) iter.S
 	}
 }
 
-func newShape(by string, entries iter.Seq2[relay.Entry, error], now time.Time) (*Shape, error) {
+func newShape(by string, entries iter.Seq2[namedEntry, error], now time.Time) (*Shape, error) {
 	s := &Shape{By: by, Bounds: shapeBounds, Rows: []ShapeRow{}, Total: ShapeRow{Name: "TOTAL", Ages: make([]int, len(shapeBounds)+1)}}
 	rows := make(map[string]*ShapeRow)
 	for e, err := range entries {
@@ -120,17 +169,16 @@ func newShape(by string, entries iter.Seq2[relay.Entry, error], now time.Time) (
 		if err != nil {
 			return nil, err
 		}
-		name := e.Destination
-		if by == "identity" {
-			name = e.Identity
+		slices.Sort(e.rows)
+		for _, name := range slices.Compact(e.rows) {
+			row := rows[name]
+			if row == nil {
+				row = &ShapeRow{Name: name}
+				rows[name] = row
+			}
+			row.count(&e.Entry, now)
 		}
-		row := rows[name]
-		if row == nil {
-			row = &ShapeRow{Name: name}
-			rows[name] = row
-		}
-		row.count(&e, now)
-		s.Total.count(&e, now)
+		s.Total.count(&e.Entry, now)
 	}
 	for _, row := range rows {
 		s.Rows = append(s.Rows, *row)

@@ -17,8 +17,9 @@ import (
 // each is cut down to Least characters, and then left out.
 type Column struct {
 	Name   string
-	Weight int // the higher, the later it gives way; 0 is the first to go
-	Least  int // characters that it may be cut down to; 0: it is never cut
+	Weight int  // the higher, the later it gives way; 0 is the first to go
+	Least  int  // characters that it may be cut down to; 0: it is never cut
+	Right  bool // its cells are aligned at their ends, as numbers are
 }
 
 // Table prints rows under columns that fit into a terminal. A pipe has all of them,
@@ -89,8 +90,12 @@ func (t *Table) Flush() error {
 				continue
 			}
 			cell = cut(cell, widths[i])
+			room := widths[i] - utf8.RuneCountInString(cell)
+			if t.cols[i].Right {
+				pad, room = pad+room, 0
+			}
 			line.WriteString(strings.Repeat(" ", pad) + cell)
-			pad = widths[i] - utf8.RuneCountInString(cell) + gap
+			pad = room + gap
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}

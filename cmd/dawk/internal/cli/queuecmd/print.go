@@ -148,22 +148,22 @@ func printShape(w io.Writer, s *admin.Shape) error {
 		_, err := fmt.Fprintln(w, "Nothing is waiting.")
 		return err
 	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "TOTAL\tHELD\t")
-	for _, b := range s.Bounds {
-		fmt.Fprintf(t, "<%s\t", show.Age(b))
+	cols := []show.Column{{Name: "TOTAL", Weight: 98, Right: true}, {Name: "HELD", Weight: 96, Right: true}}
+	for i, b := range s.Bounds {
+		cols = append(cols, show.Column{Name: "<" + show.Age(b), Weight: i, Right: true})
 	}
-	fmt.Fprintf(t, "older\t  %s\n", strings.ToUpper(s.By))
+	cols = append(cols, show.Column{Name: "older", Weight: 97, Right: true}, show.Column{Name: strings.ToUpper(s.By), Weight: 99, Least: 18})
+	t := show.NewTable(w, cols...)
 	row := func(r *admin.ShapeRow, name string) {
-		fmt.Fprintf(t, "%d\t%d\t", r.Total, r.Held)
+		cells := []any{r.Total, r.Held}
 		for _, n := range r.Ages {
 			if n == 0 {
-				fmt.Fprint(t, ".\t") // the eye finds the numbers
+				cells = append(cells, ".") // the eye finds the numbers
 			} else {
-				fmt.Fprintf(t, "%d\t", n)
+				cells = append(cells, n)
 			}
 		}
-		fmt.Fprintf(t, "  %s\n", relay.Sanitize(name))
+		t.Row(append(cells, relay.Sanitize(name))...)
 	}
 	row(&s.Total, "(all)")
 	for i := range s.Rows {

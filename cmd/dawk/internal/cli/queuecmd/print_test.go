@@ -187,6 +187,14 @@ func TestTablesFitTheTerminal(t *testing.T) {
 		if err := errors.Join(table.add(printItem(t), printNow), table.Flush()); err != nil {
 			t.Fatal(err)
 		}
+		shape := &admin.Shape{By: "domain", Total: admin.ShapeRow{Total: 12345, Ages: make([]int, 9)}, Bounds: make([]time.Duration, 8)}
+		for i := range shape.Bounds {
+			shape.Bounds[i] = time.Duration(i+1) * 12 * time.Hour
+		}
+		shape.Rows = append(shape.Rows, admin.ShapeRow{Name: "a-domain-with-a-long-name.example.com", Total: 12345, Ages: []int{1, 2, 3, 4, 5, 6, 7, 8, 99999}})
+		if err := printShape(&b, shape); err != nil {
+			t.Fatal(err)
+		}
 		load := relay.ProviderLoad{Name: "route:a-smart-host-with-a-long-name", Ready: 120, State: relay.LoadSuspended, Said: strings.Repeat("its servers let nobody in ", 9)}
 		if err := printProviders(&b, admin.Providers{Providers: []relay.ProviderLoad{load}}); err != nil {
 			t.Fatal(err)
@@ -196,7 +204,7 @@ func TestTablesFitTheTerminal(t *testing.T) {
 				t.Errorf("%d columns: a line of %d: %s", columns, n, line)
 			}
 		}
-		for _, want := range []string{"1RK3ZC8Q9D4-7ABC", "in 25m", "held", "carl@example.ne", "suspended", "route:a-smart-host-"} {
+		for _, want := range []string{"1RK3ZC8Q9D4-7ABC", "in 25m", "held", "carl@example.ne", "suspended", "route:a-smart-host-", "12345", "99999", "a-domain-with-a-"} {
 			if !strings.Contains(b.String(), want) {
 				t.Errorf("%d columns: without %q:\n%s", columns, want, b.String())
 			}

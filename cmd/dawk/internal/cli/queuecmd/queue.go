@@ -69,7 +69,7 @@ func newQueueListCommand(a *app.App) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a message and line")
 	cmd.Flags().IntVarP(&limit, "limit", "n", listLimit, "lines at most; 0: all (with --json the default is all)")
-	cmd.Flags().StringVar(&by, "by", "", "count instead of listing, by age: dest, identity or age")
+	cmd.Flags().StringVar(&by, "by", "", "count instead of listing, by age: provider, domain, reason, identity, route, state, dest or age")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		filter, err := parseFilterArgs(args)
 		if err != nil {
