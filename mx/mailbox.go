@@ -17,15 +17,15 @@ func mailboxKey(r *compiled) string {
 	return fmt.Sprintf("%s %s %d/%d", r.Provider, strings.ToLower(r.User), r.Budget.MessagesPerDay, r.Budget.RecipientsPerDay)
 }
 
-// openBudgets has the budgets that count by the day kept.
-func (t *Transport) openBudgets() {
+// mailboxes are the budgets that count by the day, which are kept.
+func (way *Routing) mailboxes() map[string]*shaping.Meter {
 	all := map[string]*shaping.Meter{}
-	for _, r := range t.routes {
+	for _, r := range way.routes {
 		if r.Provider != replies.ProviderOther && (r.Budget.MessagesPerDay > 0 || r.Budget.RecipientsPerDay > 0) {
 			all[mailboxKey(r)] = r.budget
 		}
 	}
-	t.book.Open(t.cfg.BudgetFile, all, t.cfg.Log)
+	return all
 }
 
 // Budgets are those of all routes that have one.

@@ -15,14 +15,14 @@ type compiled struct {
 	to, from    []match.Pattern
 	sendAs      []match.Pattern
 	mailbox     relay.Path // that its user is; null: its user is no address
-	gate        shaping.Gate
+	gate        *shaping.Gate
 	budget      *shaping.Meter // never nil in a Transport
 	first       *compiled      // of all routes to its mailbox; never nil in a Transport
 	takes       shaping.Rule   // of the first one: the limits of all of them
 }
 
 func compileRoute(r Route) (c *compiled, faults relay.Faults) {
-	c = &compiled{Route: r, destination: RoutePrefix + r.Name, mailbox: mailboxOf(r.User)}
+	c = &compiled{Route: r, destination: RoutePrefix + r.Name, mailbox: mailboxOf(r.User), gate: new(shaping.Gate)}
 	for _, set := range []struct {
 		key  string
 		in   []string

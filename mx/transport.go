@@ -20,18 +20,24 @@ const RoutePrefix = "route:"
 // Transport delivers. It is safe for use by many goroutines.
 type Transport struct {
 	*Routing
+	*lasting
 	cfg       Config
 	addresses dial.AddressPolicy
-	pool      *connpool.Pool
-	bg        connpool.Background
-	sessions  tls.ClientSessionCache
-	health    shaping.Health[place]
-	domains   shaping.Memory
-	hosts     shaping.Hosts
-	book      shaping.Book
 	secured   tlspolicy.SecuredLookup // nil: neither DANE nor MTA-STS
 	sts       *tlspolicy.STS          // nil: no MTA-STS
 	web       dial.Web
+}
+
+// lasting is what a Transport and its successors share: connections, what was
+// learned of hosts, and what mailboxes have sent.
+type lasting struct {
+	pool     *connpool.Pool
+	bg       connpool.Background
+	sessions tls.ClientSessionCache
+	health   shaping.Health[place]
+	domains  shaping.Memory
+	hosts    shaping.Hosts
+	book     shaping.Book
 }
 
 // Routing knows where mail goes.
@@ -70,20 +76,25 @@ func NewTransport(cfg Config) (*Transport, error) {
 
 // Transport makes what delivers by way, which was made of the same routes.
 func (way *Routing) Transport(cfg Config) (*Transport, error) {
+	t, err := way.transport(cfg, &lasting{sessions: tls.NewLRUClientSessionCache(256)})
+	if err != nil {
+		return nil, err
+	}
+	t.pool = connpool.New(t.cfg.IdleTimeout, &t.bg)
+	t.book.Open(t.cfg.BudgetFile, t.mailboxes(), t.cfg.Log)
+	return t, nil
+}
+
+func (way *Routing) transport(cfg Config, l *lasting) (*Transport, error) {
 	if cfg.Resolver == nil {
 		return nil, errors.New("mx: no resolver")
 	}
-	t := &Transport{Routing: way, cfg: cfg.WithDefaults(), sessions: tls.NewLRUClientSessionCache(256)}
+	t := &Transport{Routing: way, lasting: l, cfg: cfg.WithDefaults()}
 	t.cfg.Hostname = way.hostname
 	t.addresses = dial.AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
 	t.web = dial.Web{Addrs: cfg.Resolver, Addresses: t.addresses, Dial: t.cfg.Dial, Ip: t.cfg.IP,
 		TLS: &tls.Config{RootCAs: t.cfg.RootCAs, MinVersion: tls.VersionTLS12}}
-	t.pool = connpool.New(t.cfg.IdleTimeout, &t.bg)
-	if err := t.openPolicies(); err != nil {
-		return nil, err
-	}
-	t.openBudgets()
-	return t, nil
+	return t, t.openPolicies()
 }
 
 // Run writes down what mailboxes have sent, until ctx ends.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"dawk/relay/durable"
@@ -33,8 +34,10 @@ type keptBudget struct {
 // Book writes down what mailboxes have sent in the last 24 hours.
 type Book struct {
 	file string
-	all  map[string]*Meter // by mailbox
-	news chan struct{}     // something has changed; holds one
+	news chan struct{} // something has changed; holds one
+
+	mu  sync.Mutex
+	all map[string]*Meter // by mailbox
 }
 
 // Open reads the counts of the last run from a file; "": they are in memory alone.
@@ -42,7 +45,7 @@ type Book struct {
 // send too much. [Book.Run] and [Book.Close] write the file.
 func (b *Book) Open(file string, all map[string]*Meter, log *slog.Logger) {
 	b.all = all
-	if b.file = file; b.file == "" || len(b.all) == 0 {
+	if b.file = file; b.file == "" {
 		return
 	}
 	durable.Sweep(b.file)
@@ -55,6 +58,17 @@ func (b *Book) Open(file string, all map[string]*Meter, log *slog.Logger) {
 	for _, one := range b.all {
 		one.news = b.news
 	}
+}
+
+// Keep gives the budget that is kept of a mailbox; where there is none, it keeps m.
+func (b *Book) Keep(mailbox string, m *Meter) *Meter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if old := b.all[mailbox]; old != nil {
+		return old
+	}
+	b.all[mailbox], m.news = m, b.news
+	return m
 }
 
 // Run writes what changes until ctx ends.
@@ -84,6 +98,8 @@ func (b *Book) Run(ctx context.Context, log *slog.Logger) {
 // note writes the latest counts for whoever starts after this process was
 // killed. What fails here the next save reports.
 func (b *Book) note() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	kept := make(map[string]keptBudget, len(b.all))
 	for key, one := range b.all {
 		kept[key] = one.kept()
@@ -127,6 +143,8 @@ func (b *Book) Read(file string, now time.Time) error {
 
 // save writes all budgets if one has changed.
 func (b *Book) save() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	changed := false
 	kept := make(map[string]keptBudget, len(b.all))
 	for key, one := range b.all {

@@ -42,7 +42,7 @@ const (
 // has no TLS.
 func (s *session) AuthMechanisms() []string {
 	rules := s.listener.rules
-	if rules.Auth == authOff || s.server.auth == nil || s.loggedIn {
+	if rules.Auth == authOff || s.listener.auth == nil || s.loggedIn {
 		return nil
 	}
 	_, overTLS := s.TLS()
@@ -86,7 +86,7 @@ func (s *session) login(name, password string) error {
 	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return s.loginFailed(name)
 	}
-	user, err := s.server.auth.Authenticate(s.server.ctx, name, password, s.client)
+	user, err := s.listener.auth.Authenticate(s.server.ctx, name, password, s.client)
 	return s.checked(name, user, err)
 }
 
@@ -189,7 +189,7 @@ func (x *externalLogin) Next(response []byte) (challenge []byte, done bool, err 
 		return nil, false, nil // an empty challenge asks for it
 	}
 	names := certificateNames(x.certificate())
-	user, err := x.server.auth.Certificate(names, x.client)
+	user, err := x.listener.auth.Certificate(names, x.client)
 	// As in PLAIN, nobody acts for somebody else.
 	if err == nil && len(response) > 0 && !strings.EqualFold(string(response), user.Name) {
 		user, err = nil, identity.ErrCredentials

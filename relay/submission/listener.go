@@ -19,24 +19,22 @@ import (
 	"dawk/relay/submission/guard"
 )
 
-// listener is one open listener. go-smtp accepts from it, and gets only
-// connections that are within the limits and behind a guard.
+// listener is what one configuration says of a port.
 type listener struct {
-	net.Listener // nil until Server.Listen
-	rules        Listener
-	server       *Server
-	tls          *tls.Config                             // nil: off
-	behind       *behind                                 // nil: no proxies
-	local        *Local                                  // nil: a listener of Config
-	recipients   func(relay.Recipient) []relay.Recipient // see Local; nil: each stands for itself
+	*terms
+	rules      Listener
+	tls        *tls.Config                             // nil: off
+	local      *Local                                  // nil: a listener of Config
+	recipients func(relay.Recipient) []relay.Recipient // see Local; nil: each stands for itself
 }
 
 // conn is one client. It is the net.Conn that go-smtp serves.
 type conn struct {
 	*guard.Conn
 	server   *Server
-	listener *listener
-	id       string // names the connection in events and in the transcript
+	port     *port
+	listener *listener // of port; see session.renew
+	id       string    // names the connection in events and in the transcript
 	client   netip.Addr
 	holdings []holding // that it was counted in for
 	stranger bool      // when it was counted in
@@ -66,13 +64,15 @@ type Local struct {
 // it.
 func (s *Server) AddLocal(l Local) {
 	rules := Listener{Address: l.Name, TLS: tlsOff, Auth: authOff, BareNewline: newlineNormalize, LongLines: linesFold}.withDefaults()
-	s.locals = append(s.locals, &listener{Listener: l.Listener, rules: rules, server: s, local: &l, recipients: l.Recipients})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.locals = append(s.locals, newPort(s, l.Listener, &listener{terms: s.terms.Load(), rules: rules, local: &l, recipients: l.Recipients}))
 }
 
-func newListener(s *Server, l Listener) *listener {
-	ln := &listener{rules: l, server: s}
+func newListener(t *terms, l Listener) *listener {
+	ln := &listener{terms: t, rules: l}
 	if l.TLS != tlsOff {
-		ln.tls = &tls.Config{GetCertificate: s.cfg.GetCertificate, MinVersion: tlsVersions[l.MinTLS]}
+		ln.tls = &tls.Config{GetCertificate: t.cfg.GetCertificate, MinVersion: tlsVersions[l.MinTLS]}
 		ln.tls.CipherSuites, _ = suites(l.Ciphers, tlsVersions[l.MinTLS]) // valid, says Validate
 		if l.ClientCAs != nil {
 			// A certificate of another authority is none: its owner may log in by
@@ -108,32 +108,6 @@ func suites(names []string, oldest uint16) (ids []uint16, err error) {
 // name is what logs and events call the listener.
 func (l *listener) name() string { return l.rules.Address }
 
-// Accept waits for the next client that may come in. Those that may not are
-// told so before any work for TLS is done.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		raw, client, err := l.next()
-		if err != nil {
-			return nil, err
-		}
-		if c := l.server.admit(l, raw, client); c != nil {
-			return c, nil
-		}
-	}
-}
-
-// next is the next connection, and the address of its client.
-func (l *listener) next() (net.Conn, netip.Addr, error) {
-	if l.behind != nil {
-		return l.behind.next()
-	}
-	raw, err := l.Listener.Accept()
-	if err != nil {
-		return nil, netip.Addr{}, err
-	}
-	return raw, clientOf(raw), nil
-}
-
 // clientOf is the address at the other end; a program at a unix socket is of
 // this machine.
 func clientOf(raw net.Conn) netip.Addr {
@@ -144,8 +118,13 @@ func clientOf(raw net.Conn) netip.Addr {
 }
 
 // admit counts a client in, or sends it away and gives nil.
-func (s *Server) admit(l *listener, raw net.Conn, client netip.Addr) *conn {
-	c := &conn{server: s, listener: l, id: s.run + "-" + strconv.FormatUint(s.opened.Add(1), 36), client: client}
+func (s *Server) admit(p *port, raw net.Conn, client netip.Addr) *conn {
+	l := p.listener.Load()
+	if l == nil { // it was closed meanwhile
+		turnAway(raw, accept.Refuse(guard.ReasonShutdown, 421, "4.3.2", "mail is not taken at this address any more"))
+		return nil
+	}
+	c := &conn{server: s, port: p, listener: l, id: s.run + "-" + strconv.FormatUint(s.opened.Add(1), 36), client: client}
 	if err := c.identify(raw); err != nil { // the program has gone, as a rule
 		s.log.Warn("it is unknown who runs a program of this machine; its connection is closed", "err", err, "listener", l.name())
 		_ = raw.Close()
@@ -166,22 +145,33 @@ func (s *Server) admit(l *listener, raw net.Conn, client netip.Addr) *conn {
 
 // identify says who the client is before it logs in.
 func (c *conn) identify(raw net.Conn) (err error) {
-	rules := &c.listener.rules
 	if local := c.listener.local; local != nil {
 		if c.identity, err = local.Identify(raw); err != nil {
 			return err
 		}
+	}
+	c.rights()
+	c.untidy = c.listener.rules.Profile == profileDevice || c.identity != ""
+	return nil
+}
+
+// rights are those of a client that has not logged in.
+func (c *conn) rights() {
+	c.user = nil
+	rules := &c.listener.rules
+	if local := c.listener.local; local != nil {
 		if local.User != nil {
 			c.user = local.User(c.identity)
 		}
-	} else if network, ok := rules.trusts(c.client); ok {
+		return
+	}
+	c.identity = ""
+	if network, ok := rules.trusts(c.client); ok {
 		c.identity = "network:" + network.String()
 		if rules.PerClient.Restricts() {
 			c.user = identity.ForClient(c.client, rules.PerClient)
 		}
 	}
-	c.untidy = rules.Profile == profileDevice || c.identity != ""
-	return nil
 }
 
 // turnAway says why and closes. It runs in the accept loop: a fresh socket has
@@ -193,12 +183,12 @@ func turnAway(raw net.Conn, r *accept.Refusal) {
 }
 
 func (s *Server) guardConfig(c *conn) guard.Config {
-	l := c.listener.rules
+	l, terms := c.listener.rules, &c.listener.cfg
 	cfg := guard.Config{
-		Hostname: s.cfg.Hostname, TLS: c.listener.tls, Implicit: l.TLS == tlsImplicit,
-		MaxSize: s.cfg.MaxMessageSize, MaxRecipients: s.cfg.MaxRecipients,
-		RequireTLS: s.cfg.RequireTLS, MaxHold: s.cfg.MaxHold,
-		CommandTimeout: s.cfg.CommandTimeout, DataTimeout: s.cfg.DataTimeout,
+		Hostname: terms.Hostname, TLS: c.listener.tls, Implicit: l.TLS == tlsImplicit,
+		MaxSize: terms.MaxMessageSize, MaxRecipients: terms.MaxRecipients,
+		RequireTLS: terms.RequireTLS, MaxHold: terms.MaxHold,
+		CommandTimeout: terms.CommandTimeout, DataTimeout: terms.DataTimeout,
 		MaxErrors: maxErrors, MaxCommands: maxCommands,
 		Normalize: l.BareNewline == newlineNormalize || l.BareNewline == "" && c.identity != "",
 		Fold:      l.LongLines == linesFold,
@@ -206,7 +196,7 @@ func (s *Server) guardConfig(c *conn) guard.Config {
 		Refused:   s.refusedByGuard(c), Closed: func() { s.remove(c) },
 	}
 	if c.untidy {
-		cfg.Untidy, cfg.Domain = true, s.cfg.Domain
+		cfg.Untidy, cfg.Domain = true, terms.Domain
 	}
 	cfg.AnyLineEnd = l.Profile == profileDevice || c.listener.local != nil
 	if s.log.Enabled(s.ctx, slog.LevelDebug) {

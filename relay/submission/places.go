@@ -30,8 +30,8 @@ func (c *conn) known() bool { return c.identity != "" || c.client.IsLoopback() }
 
 // holdings are whose connections c is one of. Programs of this machine are not
 // counted by address; an eighth of all places is left to others.
-func (s *Server) holdings(c *conn) []holding {
-	most := s.cfg.MaxConnections - s.cfg.MaxConnections/8
+func holdings(c *conn) []holding {
+	most := c.listener.cfg.MaxConnections - c.listener.cfg.MaxConnections/8
 	switch {
 	case c.listener.local != nil:
 		return []holding{{holder{local: c.identity}, most}}
@@ -40,7 +40,7 @@ func (s *Server) holdings(c *conn) []holding {
 	}
 	var all []holding
 	for _, n := range identity.Networks(c.client) {
-		all = append(all, holding{holder{network: n.Prefix}, n.Times * s.cfg.MaxConnectionsPerIP})
+		all = append(all, holding{holder{network: n.Prefix}, n.Times * c.listener.cfg.MaxConnectionsPerIP})
 		if c.known() {
 			break // of a client that is trusted only the address
 		}
@@ -48,20 +48,19 @@ func (s *Server) holdings(c *conn) []holding {
 	return all
 }
 
-// strangersMost is how many connections strangers may have together.
-func (s *Server) strangersMost() int {
-	return max(1, s.cfg.MaxConnections-max(leastReserve, s.cfg.MaxConnections/8))
-}
+// strangersMost is how many connections strangers may have together, of most.
+func strangersMost(most int) int { return max(1, most-max(leastReserve, most/8)) }
 
 // countIn counts a client in, or says why it may not come in.
 func (s *Server) countIn(c *conn) *accept.Refusal {
-	c.holdings = s.holdings(c)
+	c.holdings = holdings(c)
+	most := c.listener.cfg.MaxConnections
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.isDraining():
-		return accept.Refuse(guard.ReasonShutdown, 421, "4.3.2", "%s is shutting down, try again later", s.cfg.Hostname)
-	case s.cfg.MaxConnections > 0 && (len(s.conns) >= s.cfg.MaxConnections || !c.known() && s.strangers >= s.strangersMost()):
+		return accept.Refuse(guard.ReasonShutdown, 421, "4.3.2", "%s is shutting down, try again later", c.listener.cfg.Hostname)
+	case most > 0 && (len(s.conns) >= most || !c.known() && s.strangers >= strangersMost(most)):
 		return accept.Refuse(accept.ReasonConnections, 421, "4.3.2", "too many connections, try again later")
 	}
 	for _, h := range c.holdings {

@@ -7,13 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/pires/go-proxyproto"
-
-	"dawk/relay"
 )
 
 const (
@@ -22,82 +18,6 @@ const (
 	maxProxyV1      = 107             // octets of a header of version 1
 	maxProxyHeader  = 4 << 10         // octets of any header
 )
-
-// behind accepts for a listener that stands behind proxies. A proxy begins
-// each connection with a PROXY header, version 1 or 2, that names the client;
-// from anybody else such a header is a bad command like any other. Waiting for
-// a header holds up nobody else.
-type behind struct {
-	l     *listener
-	ready chan arrival
-	slots chan struct{}
-	ended chan struct{}
-	err   error // of the listener, once ended is closed
-}
-
-// arrival is a connection whose client is known.
-type arrival struct {
-	conn   net.Conn
-	client netip.Addr
-}
-
-func newBehind(l *listener) *behind {
-	return &behind{l: l, ready: make(chan arrival), slots: make(chan struct{}, proxiesWaiting), ended: make(chan struct{})}
-}
-
-func (b *behind) next() (net.Conn, netip.Addr, error) {
-	select {
-	case a := <-b.ready:
-		return a.conn, a.client, nil
-	case <-b.ended:
-		return nil, netip.Addr{}, b.err
-	}
-}
-
-func (b *behind) accept() {
-	defer close(b.ended)
-	for {
-		raw, err := b.l.Listener.Accept()
-		if err != nil {
-			var t interface{ Temporary() bool }
-			if errors.As(err, &t) && t.Temporary() && !errors.Is(err, net.ErrClosed) { // out of files
-				time.Sleep(50 * time.Millisecond)
-				continue
-			}
-			b.err = err
-			return
-		}
-		b.slots <- struct{}{}
-		go func() {
-			defer func() { <-b.slots }()
-			b.identify(raw)
-		}()
-	}
-}
-
-// identify finds out who the client is, and hands the connection on.
-func (b *behind) identify(raw net.Conn) {
-	a := arrival{raw, clientOf(raw)}
-	if b.isProxy(a.client) {
-		var err error
-		if a, err = readProxyHeader(raw); err != nil {
-			b.l.server.log.Warn("a proxy sent no PROXY header that can be read; its connection is closed",
-				"proxy", clientOf(raw), "listener", b.l.name(), "err", relay.Sanitize(err.Error()))
-			_ = raw.Close()
-			return
-		}
-	}
-	select {
-	case b.ready <- a:
-	case <-b.ended:
-		_ = raw.Close()
-	}
-}
-
-func (b *behind) isProxy(a netip.Addr) bool {
-	a = a.Unmap()
-	return slices.ContainsFunc(b.l.rules.Proxies, func(p netip.Prefix) bool { return unmap(p).Contains(a) })
-}
 
 // readProxyHeader takes the header off the connection, in however many pieces
 // it comes. Without a client in it (LOCAL, UNKNOWN: the proxy looks whether we

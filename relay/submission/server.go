@@ -32,15 +32,12 @@ import (
 // Server is the SMTP front door: listeners, limits and shutdown. What is said
 // on a connection is in session.go.
 type Server struct {
-	cfg       Config
-	acceptor  *accept.Acceptor
-	auth      Authenticator // nil: nobody can log in
-	seen      relay.Observer
-	log       *slog.Logger
-	smtp      *smtp.Server
-	listeners []*listener // of Config
-	locals    []*listener // of AddLocal
-	backoff   *identity.Backoff
+	listen  func(network, address string) (net.Listener, error)
+	seen    relay.Observer
+	log     *slog.Logger
+	smtp    *smtp.Server
+	backoff *identity.Backoff
+	terms   atomic.Pointer[terms]
 
 	ctx    context.Context // of everything that connections do
 	cancel context.CancelFunc
@@ -52,24 +49,27 @@ type Server struct {
 	conns     map[*conn]struct{}
 	held      map[holder]int // connections, by whom
 	strangers int            // connections of clients that were not known when they came
+	ports     []*port        // of Config.Listeners, in their order
+	locals    []*port        // of AddLocal
+	serving   int            // ports that are accepted from
+	failed    error          // of ports
 	draining  chan struct{}  // closed when Shutdown begins
 	empty     chan struct{}  // closed when draining and no connection is left
+	over      chan struct{}  // closed when no port is accepted from any more
+}
+
+// terms are what one configuration says; Change.Commit replaces them.
+type terms struct {
+	cfg      Config
+	acceptor *accept.Acceptor
+	auth     Authenticator // nil: nobody can log in
 }
 
 // NewServer makes a server; Listen and Serve start it.
 func NewServer(cfg Config, a *accept.Acceptor, auth Authenticator, seen relay.Observer) (*Server, error) {
-	if err := cfg.Validate().Err(); err != nil {
+	t, err := newTerms(cfg, a, auth)
+	if err != nil {
 		return nil, err
-	}
-	cfg.Hostname, _ = relay.NormalizeDomain(cfg.Hostname) // valid, says Validate; in A-labels, as the wire wants it
-	if cfg.Domain == "" {
-		cfg.Domain = cfg.Hostname
-	}
-	if cfg.CommandTimeout == 0 {
-		cfg.CommandTimeout = defaultCommandTimeout
-	}
-	if cfg.DataTimeout == 0 {
-		cfg.DataTimeout = defaultDataTimeout
 	}
 	if cfg.Listen == nil {
 		cfg.Listen = net.Listen
@@ -83,47 +83,57 @@ func NewServer(cfg Config, a *accept.Acceptor, auth Authenticator, seen relay.Ob
 	if cfg.Backoff == nil {
 		cfg.Backoff = identity.NewBackoff(cfg.AuthFailuresPerIP)
 	}
-	s := &Server{cfg: cfg, acceptor: a, auth: auth, seen: seen, log: cfg.Log,
+	s := &Server{listen: cfg.Listen, seen: seen, log: cfg.Log,
 		backoff: cfg.Backoff, conns: map[*conn]struct{}{}, held: map[holder]int{},
-		draining: make(chan struct{}), empty: make(chan struct{})}
+		draining: make(chan struct{}), empty: make(chan struct{}), over: make(chan struct{})}
+	s.terms.Store(t)
 	s.run = strconv.FormatInt(time.Now().Unix(), 36)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
-	s.smtp.Domain = cfg.Hostname
 	s.smtp.AllowInsecureAuth = true // go-smtp sees no TLS: the session decides
 	s.smtp.MaxLineLength = 0        // the guard decides
 	s.smtp.EnableSMTPUTF8, s.smtp.EnableDSN = true, true
 	s.smtp.ErrorLog = errorLog{s.log}
-	for _, l := range cfg.Listeners {
-		s.listeners = append(s.listeners, newListener(s, l.withDefaults()))
-	}
 	return s, nil
+}
+
+func newTerms(cfg Config, a *accept.Acceptor, auth Authenticator) (*terms, error) {
+	if err := cfg.Validate().Err(); err != nil {
+		return nil, err
+	}
+	cfg.Hostname, _ = relay.NormalizeDomain(cfg.Hostname) // valid, says Validate; in A-labels, as the wire wants it
+	if cfg.Domain == "" {
+		cfg.Domain = cfg.Hostname
+	}
+	if cfg.CommandTimeout == 0 {
+		cfg.CommandTimeout = defaultCommandTimeout
+	}
+	if cfg.DataTimeout == 0 {
+		cfg.DataTimeout = defaultDataTimeout
+	}
+	cfg.Listeners = slices.Clone(cfg.Listeners)
+	for i, l := range cfg.Listeners {
+		cfg.Listeners[i] = l.withDefaults()
+	}
+	return &terms{cfg, a, auth}, nil
 }
 
 // Listen opens all listeners, or none.
 func (s *Server) Listen() error {
-	for i, l := range s.listeners {
-		ln, err := s.open(l.rules)
-		if err != nil {
-			for _, open := range s.listeners[:i] {
-				_ = open.Listener.Close()
-			}
-			return listenError(l.rules.Address, err)
-		}
-		l.Listener = ln
-		if len(l.rules.Proxies) > 0 {
-			l.behind = newBehind(l)
-		}
+	c, err := s.prepare(s.terms.Load())
+	if err != nil {
+		return err
 	}
+	c.Commit()
 	return nil
 }
 
 func (s *Server) open(l Listener) (net.Listener, error) {
 	path, ok := strings.CutPrefix(l.Address, unixPrefix)
 	if !ok {
-		return s.cfg.Listen("tcp", l.Address)
+		return s.listen("tcp", l.Address)
 	}
-	return listenUnix(s.cfg.Listen, path, l.SocketMode)
+	return listenUnix(s.listen, path, l.SocketMode)
 }
 
 func listenError(address string, err error) error {
@@ -140,39 +150,45 @@ func listenError(address string, err error) error {
 
 // Addrs are the addresses listened on, in the order of Config.Listeners.
 func (s *Server) Addrs() []netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var addrs []netip.AddrPort
-	for _, l := range s.listeners {
-		if l.Listener != nil {
-			addrs = append(addrs, addrPort(l.Listener.Addr()))
-		}
+	for _, p := range s.ports {
+		addrs = append(addrs, addrPort(p.Addr()))
 	}
 	return addrs
 }
 
 // Serve accepts connections until Shutdown.
 func (s *Server) Serve() error {
-	all := slices.Concat(s.listeners, s.locals)
-	errs := make(chan error, len(all))
-	for _, l := range all {
-		if l.behind != nil {
-			go l.behind.accept() // until the listener closes
-		}
-		go func() {
-			err := s.smtp.Serve(l)
-			if err != nil && !errors.Is(err, net.ErrClosed) {
-				err = fmt.Errorf("listener %s: %w", l.name(), err)
-				s.log.Error("a listener has stopped", "err", err) // the others go on
-			}
-			errs <- err
-		}()
+	s.mu.Lock()
+	for _, p := range slices.Concat(s.ports, s.locals) {
+		s.accept(p)
 	}
-	var failed error
-	for range all {
-		if err := <-errs; err != nil && !errors.Is(err, net.ErrClosed) {
-			failed = errors.Join(failed, err)
+	s.mu.Unlock()
+	<-s.over
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// accept lets clients in by a port until it is closed. The caller holds s.mu.
+func (s *Server) accept(p *port) {
+	s.serving++
+	go p.accept()
+	go func() {
+		err := s.smtp.Serve(p)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			err = fmt.Errorf("listener %s: %w", p.address(), err)
+			s.log.Error("a listener has stopped", "err", err) // the others go on
+			s.failed = errors.Join(s.failed, err)
 		}
-	}
-	return failed
+		if s.serving--; s.serving == 0 {
+			close(s.over)
+		}
+	}()
 }
 
 // Connections is how many clients are connected.
@@ -184,7 +200,8 @@ func (s *Server) Connections() int {
 
 // stressed says whether four fifths of all connections are in use.
 func (s *Server) stressed() bool {
-	return s.cfg.MaxConnections > 0 && s.Connections() > s.cfg.MaxConnections*4/5
+	most := s.terms.Load().cfg.MaxConnections
+	return most > 0 && s.Connections() > most*4/5
 }
 
 // Shutdown closes the listeners, sends 421 to clients between commands, and
@@ -192,12 +209,10 @@ func (s *Server) stressed() bool {
 // before that, the connections left are cut; their messages were not
 // acknowledged.
 func (s *Server) Shutdown(ctx context.Context) error {
-	for _, l := range slices.Concat(s.listeners, s.locals) {
-		if l.Listener != nil {
-			_ = l.Listener.Close()
-		}
-	}
 	s.mu.Lock()
+	for _, p := range slices.Concat(s.ports, s.locals) {
+		_ = p.Close()
+	}
 	if !s.isDraining() {
 		close(s.draining)
 		if len(s.conns) == 0 {

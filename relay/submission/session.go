@@ -47,6 +47,9 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 }
 
 func (s *session) mail(m guard.Mail) (err error) {
+	if err := s.renew(); err != nil {
+		return err
+	}
 	if err := s.askAgain(); err != nil {
 		return err
 	}
@@ -66,7 +69,7 @@ func (s *session) mail(m guard.Mail) (err error) {
 		}
 		m.From = s.user.RewriteFrom
 	}
-	s.message, err = s.server.acceptor.Begin(s.submission(m), m.Size)
+	s.message, err = s.listener.acceptor.Begin(s.submission(m), m.Size)
 	return err
 }
 
@@ -77,7 +80,7 @@ func (s *session) submission(m guard.Mail) accept.Submission {
 	who.Protocol = protocol(esmtp, m.SMTPUTF8, who.TLS != "", s.loggedIn)
 	who.AddFrom = s.listener.rules.Profile == profileDevice || s.listener.local != nil
 	if complete := s.listener.rules.CompleteHeader; complete == nil && s.untidy || complete != nil && *complete {
-		who.CompleteHeader = s.server.cfg.Domain
+		who.CompleteHeader = s.listener.cfg.Domain
 	}
 	who.HideClient = s.loggedIn && s.listener.rules.ReceivedClient == receivedHidden
 	return accept.Submission{Submitter: who, NotBefore: m.NotBefore, Content: content{s.conn.Conn},
@@ -94,6 +97,24 @@ func (c *conn) submitter() accept.Submitter {
 	return s
 }
 
+// renew puts the rules in force that the configuration has now for the port of a
+// session; its transaction before ended under the old ones. What was said when it
+// began stays: SIZE, TLS, deadlines.
+func (s *session) renew() error {
+	now := s.port.listener.Load()
+	switch {
+	case now == s.listener:
+		return nil
+	case now == nil:
+		return accept.Refuse(guard.ReasonShutdown, 421, "4.3.2", "mail is not taken at this address any more, closing the connection")
+	}
+	s.listener = now
+	if !s.loggedIn {
+		s.rights()
+	}
+	return nil
+}
+
 // askAgain takes the user of a session as the file has it now: its limits and
 // holds count from the next message on. One that could not log in any more
 // hears 421, which ends the session.
@@ -101,9 +122,12 @@ func (s *session) askAgain() error {
 	if !s.loggedIn {
 		return nil
 	}
-	user, err := s.server.auth.Current(s.user, s.client)
+	user, err := s.user, identity.ErrCredentials
+	if s.listener.auth != nil && s.listener.rules.Auth != authOff {
+		user, err = s.listener.auth.Current(s.user, s.client)
+	}
 	if err == nil && s.names != nil {
-		user, err = s.server.auth.Certificate(s.names, s.client)
+		user, err = s.listener.auth.Certificate(s.names, s.client)
 	}
 	switch {
 	case errors.Is(err, identity.ErrCredentials), err == nil && !strings.EqualFold(user.Name, s.identity):
@@ -139,7 +163,7 @@ func (s *session) rcpt(r relay.Recipient) error {
 // Data takes a message. The reader of go-smtp is empty: the content is with
 // the guard.
 func (s *session) Data(io.Reader) error {
-	id, err := s.server.acceptor.Accept(s.server.ctx, s.message)
+	id, err := s.listener.acceptor.Accept(s.server.ctx, s.message)
 	if err != nil {
 		return smtpError(accept.RefusalOf(err))
 	}
@@ -160,7 +184,7 @@ func (s *session) answer(err error) error {
 	case accept.ReasonRelay, accept.ReasonRecipients, accept.ReasonQuota:
 		e.Recipient = s.conn.Rcpt().Path
 	}
-	return smtpError(s.server.acceptor.Refused(e, err))
+	return smtpError(s.listener.acceptor.Refused(e, err))
 }
 
 // protocol is the keyword for "with" in Received (RFC 3848; RFC 6531 §4.3 for

@@ -14,14 +14,26 @@ func (s *Schedule) providerNamed(name string) *provider {
 		return p
 	}
 	p := &provider{name: name, allowed: Allowance{Connections: 1}}
+	p.suspension.provider = p
 	if name != "" {
-		p.allowed = s.limits.Allowance(name)
-		p.messages, p.recipients = newBucket(p.allowed.Rate), newBucket(p.allowed.RecipientRate)
+		s.allow(p)
 		s.providers[name] = p
 	}
-	p.suspension.provider = p
 	p.pace = newPace(p.allowed.Connections)
 	return p
+}
+
+// allow asks what p takes. A rate that is another than before begins anew.
+func (s *Schedule) allow(p *provider) {
+	was := p.allowed
+	p.allowed = s.limits.Allowance(p.name)
+	p.limit = min(p.limit, p.allowed.Connections)
+	if p.allowed.Rate != was.Rate || p.allowed.RecipientRate != was.RecipientRate {
+		p.messages, p.recipients = newBucket(p.allowed.Rate), newBucket(p.allowed.RecipientRate)
+		if p.suspension.until != 0 && p.suspension.why == suspendedRate {
+			s.end(&p.suspension)
+		}
+	}
 }
 
 // letGo forgets a provider that has nothing to do, if it is not worth

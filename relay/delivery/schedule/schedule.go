@@ -66,9 +66,14 @@ func New(cfg Config) *Schedule {
 	return s
 }
 
-// Configure changes how many attempts there are at once, and the steps of retries.
+// Configure changes how many attempts there are at once, and the steps of retries,
+// and asks the Limits again what providers take.
 func (s *Schedule) Configure(attempts int, retry Retry) {
 	s.most, s.retry, s.shortest = attempts, retry, slices.Min(retry.Steps)
+	for _, p := range s.providers {
+		s.allow(p)
+		s.admitFlows(p)
+	}
 }
 
 // State is what an entry that was taken is given back with.
