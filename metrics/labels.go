@@ -67,7 +67,21 @@ const ofRoute = "route"
 
 // providers are the values of the label provider.
 func (m *Set) providers() []string {
-	return append(slices.Clone(m.names.Providers), ofRoute, other)
+	return append(slices.Clone(*m.rules.Load()), ofRoute, other)
+}
+
+// SetProviders changes which providers have a rule of their own.
+func (m *Set) SetProviders(names []string) {
+	m.rules.Store(&names)
+	for _, p := range m.providers() {
+		m.providerSlowed.WithLabelValues(p)
+		if p == ofRoute {
+			continue
+		}
+		for _, action := range byProvider {
+			m.providerOutcomes.WithLabelValues(p, string(action))
+		}
+	}
 }
 
 // ProviderLabel is a provider as a value of the label.
@@ -75,7 +89,7 @@ func (m *Set) ProviderLabel(name string) string {
 	if strings.HasPrefix(name, "route:") {
 		return ofRoute
 	}
-	return within(m.names.Providers, name)
+	return within(*m.rules.Load(), name)
 }
 
 // zero makes every series exist: a counter that appears with its first event
@@ -96,15 +110,7 @@ func (m *Set) zero() {
 			m.tlsSessions.WithLabelValues(policy, result)
 		}
 	}
-	for _, p := range m.providers() {
-		m.providerSlowed.WithLabelValues(p)
-		if p == ofRoute {
-			continue
-		}
-		for _, action := range byProvider {
-			m.providerOutcomes.WithLabelValues(p, string(action))
-		}
-	}
+	m.SetProviders(m.names.Providers)
 	for _, v := range noticeKinds {
 		m.notices.WithLabelValues(v)
 	}

@@ -15,6 +15,7 @@ package metrics
 import (
 	"net/http"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,6 +95,7 @@ type Provider struct {
 
 // Set is all metrics of a relay. It is a relay.Observer.
 type Set struct {
+	rules    atomic.Pointer[[]string] // providers with a rule of their own
 	registry *prometheus.Registry
 	names    Names
 

@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -34,6 +35,32 @@ func (t *Transport) Release(route string) {
 	for _, r := range t.routes {
 		if r.Name == route {
 			t.free(r)
+		}
+	}
+}
+
+// TakeOver hands to t, which nobody uses yet, what its predecessor knows: what mailboxes
+// have sent, and the holds of routes whose hosts and login are what they were. Other holds
+// end. Attempts that the predecessor has begun go on there, and count.
+func (t *Transport) TakeOver(before *Transport) {
+	daily := t.mailboxes()
+	for _, r := range t.routes {
+		old := before.byDestination(r.destination)
+		switch key := mailboxKey(r); {
+		case r.first != r:
+			r.budget = r.first.budget
+		case daily[key] != nil:
+			r.budget = t.book.Keep(key, r.budget)
+		case old != nil && old.Budget == r.Budget:
+			r.budget = old.budget
+		}
+		if old != nil && fmt.Sprint(r.Via, r.User, r.Password, r.Auth, r.TLS) == fmt.Sprint(old.Via, old.User, old.Password, old.Auth, old.TLS) {
+			r.gate = old.gate
+		}
+	}
+	for _, old := range before.routes {
+		if now := t.byDestination(old.destination); (now == nil || now.gate != old.gate) && old.gate.Held() {
+			t.cfg.OnHold(old.Name, false, relay.Reply{})
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // openPolicies prepares DANE and MTA-STS as far as they are on.
-func (t *Transport) openPolicies() error {
+func (t *Transport) openPolicies() (err error) {
 	if !t.cfg.DANE && !t.cfg.MTASTS {
 		return nil
 	}
@@ -18,7 +18,6 @@ func (t *Transport) openPolicies() error {
 	if !t.cfg.MTASTS {
 		return nil
 	}
-	var err error
 	t.sts, err = tlspolicy.NewSTS(t.secured, t.web, t.cfg.PolicyDir, t.cfg.Log)
 	return err
 }

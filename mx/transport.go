@@ -65,6 +65,12 @@ func NewRouting(cfg Config) (*Routing, error) {
 	return &way, way.notices.Open(way.routes, cfg.NoticeRoute, cfg.level(Route{}))
 }
 
+// Successor makes what delivers by way and cfg in the place of t, while t delivers
+// on; TakeOver puts it there. Of cfg, BudgetFile and IdleTimeout stay those of t.
+func (t *Transport) Successor(way *Routing, cfg Config) (*Transport, error) {
+	return way.transport(cfg, t.lasting)
+}
+
 // NewTransport checks cfg and makes a Transport of it.
 func NewTransport(cfg Config) (*Transport, error) {
 	way, err := NewRouting(cfg)
@@ -104,11 +110,16 @@ func (t *Transport) Run(ctx context.Context) { t.book.Run(ctx, t.cfg.Log) }
 // would; their connections are not kept.
 func (t *Transport) Close() error {
 	t.pool.Close()
+	t.Retire()
+	t.bg.Close()
+	return t.book.Close()
+}
+
+// Retire ends what a successor does not share, once nothing is attempted here.
+func (t *Transport) Retire() {
 	if t.sts != nil {
 		t.sts.Close()
 	}
-	t.bg.Close()
-	return t.book.Close()
 }
 
 // PostReport hands a TLS report, packed, to the https address that a domain

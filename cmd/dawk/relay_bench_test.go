@@ -59,7 +59,7 @@ via = [%q]
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if g.instance, err = server.New(cfg, cfg.Log.Logger(log), nil); err != nil {
+	if g.instance, err = server.New(cfg, server.Host{Log: cfg.Log.Logger(log)}); err != nil {
 		tb.Fatal(err)
 	}
 	if err := g.instance.Listen(); err != nil {

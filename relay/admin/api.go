@@ -88,7 +88,7 @@ type Config struct {
 	Reload        func() ([]ConfigChange, error) // its error: the file is refused, and nothing has changed
 	Budgets       func() []shaping.BudgetState   // what routes with a budget have used of it
 
-	Devices     *Devices                            // nil: there is no listener for devices
+	Devices     *Devices                            // nil: there is never a listener for devices
 	Holds       func() []UserHold                   // users on hold; cheap
 	ReleaseUser func(name string) (UserHold, error) // ErrNotHeld
 	Version     string                              // of the program

@@ -33,10 +33,9 @@ const maxDevices = 2048
 // Devices remembers, in memory, who came to the listeners for devices. It is
 // an Observer, and safe for concurrent use.
 type Devices struct {
+	mu        sync.Mutex
 	listeners []string
-
-	mu      sync.Mutex
-	clients map[string]*Device
+	clients   map[string]*Device
 }
 
 // NewDevices watches the listeners of these names (relay.Event.Listener).
@@ -44,13 +43,29 @@ func NewDevices(listeners []string) *Devices {
 	return &Devices{listeners: listeners, clients: map[string]*Device{}}
 }
 
+// Watch changes the listeners; what is known of devices stays.
+func (d *Devices) Watch(listeners []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.listeners = listeners
+}
+
+func (d *Devices) watches() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.listeners) > 0
+}
+
 // Observe notes what e says of a device.
 func (d *Devices) Observe(e relay.Event) {
-	if e.Client == "" || !slices.Contains(d.listeners, e.Listener) {
+	if e.Client == "" {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !slices.Contains(d.listeners, e.Listener) {
+		return
+	}
 	v := d.clients[e.Client]
 	if v == nil {
 		if len(d.clients) >= maxDevices {
@@ -176,7 +191,7 @@ func plainRefusal(e relay.Event) string {
 
 // devices answers GET /v1/devices.
 func (h *handler) devices(w http.ResponseWriter, _ *http.Request) {
-	if h.Devices == nil {
+	if h.Devices == nil || !h.Devices.watches() {
 		fail(w, http.StatusNotImplemented, errNoDevices)
 		return
 	}

@@ -96,6 +96,13 @@ func (d *Door) Accept() (net.Conn, error) {
 	return &tlsConn{c}, nil
 }
 
+// Limit changes how many connections one address may have.
+func (d *Door) Limit(perIP int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.config.PerIP = perIP
+}
+
 func limitKey(c net.Conn) netip.Addr {
 	ap, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 	return identity.LimitKey(ap.Addr())

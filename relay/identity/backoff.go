@@ -18,10 +18,10 @@ import (
 // machine share one address, and blocking it would shut out all of them: there
 // the name that is guessed at is slowed down, and nobody is shut out.
 type Backoff struct {
-	limit int // 0: never blocks
-	seed  maphash.Seed
+	seed maphash.Seed
 
 	mu       sync.Mutex
+	limit    int // 0: never blocks
 	failures limits.Windows[netip.Prefix]
 	names    limits.Windows[uint64] // hashed: a client chooses them
 }
@@ -39,6 +39,13 @@ func NewBackoff(limit int) *Backoff {
 	return &Backoff{limit: limit, seed: maphash.MakeSeed(),
 		failures: limits.Windows[netip.Prefix]{Span: BackoffWindow, Most: backoffTable},
 		names:    limits.Windows[uint64]{Span: BackoffWindow, Most: backoffTable}}
+}
+
+// Limit changes the limit that NewBackoff was given.
+func (b *Backoff) Limit(limit int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = limit
 }
 
 // LimitKey is what limits count by: an IPv4 address, or the /64 that an IPv6
@@ -72,7 +79,7 @@ func Networks(a netip.Addr) []Network {
 // owns one account could guess at the others without end. Addresses of loopback
 // are everybody's, and not counted: see FailedAs.
 func (b *Backoff) Failed(client netip.Addr) {
-	if b.limit == 0 || client.Unmap().IsLoopback() {
+	if client.Unmap().IsLoopback() {
 		return
 	}
 	b.mu.Lock()
@@ -85,13 +92,13 @@ func (b *Backoff) Failed(client netip.Addr) {
 // Blocked says whether this address, or the network around it, has failed too
 // often.
 func (b *Backoff) Blocked(client netip.Addr) bool {
-	if b.limit == 0 || client.Unmap().IsLoopback() {
+	if client.Unmap().IsLoopback() {
 		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, n := range Networks(client) {
-		if b.failures.Count(n.Prefix, time.Now()) >= n.Times*b.limit {
+		if b.limit > 0 && b.failures.Count(n.Prefix, time.Now()) >= n.Times*b.limit {
 			return true
 		}
 	}

@@ -22,16 +22,16 @@ const maxNamed = 50
 // Holds tells the postmaster of routes and users that are held: nobody looks
 // into a log for mail that does not come. It hears of them as a [relay.Observer].
 type Holds struct {
+	log  *slog.Logger
+	wake chan struct{} // something to do for Run, maybe
+
+	mu      sync.Mutex
 	letters Letters
 	after   time.Duration // a route on hold; between letters about users; 0: nobody is told
-	log     *slog.Logger
-	wake    chan struct{} // something to do for Run, maybe
-
-	mu     sync.Mutex
-	routes map[string]*hold
-	users  map[string]*hold
-	quiet  time.Time // until then no letter about users is sent
-	free   []string  // routes that are free again, and of which a letter spoke
+	routes  map[string]*hold
+	users   map[string]*hold
+	quiet   time.Time // until then no letter about users is sent
+	free    []string  // routes that are free again, and of which a letter spoke
 }
 
 type hold struct {
@@ -48,14 +48,21 @@ func NewHolds(letters Letters, after time.Duration, log *slog.Logger) *Holds {
 	return &Holds{letters: letters, after: after, log: log, wake: make(chan struct{}, 1), routes: map[string]*hold{}, users: map[string]*hold{}}
 }
 
+// Configure changes what NewHolds was given, for what is held from now on.
+func (h *Holds) Configure(letters Letters, after time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.letters, h.after = letters, after
+}
+
 // Observe records that a route or a user is held or free again. It does not
 // block.
 func (h *Holds) Observe(e relay.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.after <= 0 || h.letters.To.IsNull() {
 		return
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	now := time.Now()
 	switch e.Kind {
 	case relay.EventRouteHeld:
@@ -95,10 +102,10 @@ func (h *Holds) Run(ctx context.Context, send func(context.Context, relay.Notice
 		case <-h.wake:
 		case <-timer.C:
 		}
-		letters, next := h.due(time.Now())
+		letters, from, next := h.due(time.Now())
 		for _, l := range letters {
-			if err := send(ctx, h.letters.Write(l.subject, l.text)); err != nil {
-				h.log.Warn("the postmaster cannot be told of what is held", "subject", l.subject, "to", h.letters.To.Wire(), "err", err)
+			if err := send(ctx, from.Write(l.subject, l.text)); err != nil {
+				h.log.Warn("the postmaster cannot be told of what is held", "subject", l.subject, "to", from.To.Wire(), "err", err)
 			}
 		}
 		timer.Reset(next)
@@ -107,8 +114,8 @@ func (h *Holds) Run(ctx context.Context, send func(context.Context, relay.Notice
 
 type letter struct{ subject, text string }
 
-// due takes the letters that are due, and says when to ask again.
-func (h *Holds) due(now time.Time) (letters []letter, next time.Duration) {
+// due takes the letters that are due, with whose they are, and says when to ask again.
+func (h *Holds) due(now time.Time) (letters []letter, from Letters, next time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, route := range h.free {
@@ -121,14 +128,14 @@ func (h *Holds) due(now time.Time) (letters []letter, next time.Duration) {
 		letters = append(letters, h.aboutRoute(r))
 	}
 	if now.Before(h.quiet) {
-		return letters, min(next, h.quiet.Sub(now))
+		return letters, h.letters, min(next, h.quiet.Sub(now))
 	}
 	users, then := take(h.users, now)
 	if len(users) > 0 {
 		h.quiet = now.Add(h.after)
 		letters = append(letters, h.aboutUsers(users))
 	}
-	return letters, min(next, then)
+	return letters, h.letters, min(next, then)
 }
 
 // take gives those whose letter is due, by name, and when the next one is.

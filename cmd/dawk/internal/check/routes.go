@@ -68,7 +68,7 @@ func (c *checker) routes(ctx context.Context) []Finding {
 	if cfg.Resolver, err = dns.NewResolver(c.cfg.ResolverConfig()); err != nil {
 		return nil // told by dns
 	}
-	l, err := c.cfg.Logins(&cfg, slog.New(slog.DiscardHandler))
+	l, err := c.cfg.Logins(&cfg, slog.New(slog.DiscardHandler), nil, nil)
 	if err != nil {
 		return []Finding{bad("route", "", "%v", err)}
 	}

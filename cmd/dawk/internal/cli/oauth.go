@@ -304,6 +304,6 @@ func routesOffline(c *config.Config, log *slog.Logger) (mx.Config, config.Logins
 		return mx.Config{}, nil, fmt.Errorf("dns: %w", err)
 	}
 	mc.Resolver = resolver
-	l, err := c.Logins(&mc, log)
+	l, err := c.Logins(&mc, log, nil, nil)
 	return mc, l, err
 }

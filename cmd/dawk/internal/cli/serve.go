@@ -44,12 +44,12 @@ func serve(ctx context.Context, a *app.App) error {
 	}
 	signal.Ignore(syscall.SIGPIPE) // the log's reader may go away, and the relay stays
 	lines := newLogLines(a.Stderr)
-	log := cfg.Log.Logger(lines)
+	log, configure := cfg.Log.Live(lines)
 	go lines.run(log)
 	defer lines.close()
 	ctx, hangups, stop := withSignals(ctx, log, lines.close)
 	defer stop()
-	r, err := server.New(cfg, log, lines.Lost)
+	r, err := server.New(cfg, server.Host{Log: log, Configure: configure, LostLines: lines.Lost})
 	if err != nil {
 		return err
 	}

@@ -21,29 +21,27 @@ type Change struct {
 	Restart bool   `json:"restart,omitempty"`
 }
 
-// live are the keys that a running relay takes over; all others need a restart.
-var live = map[string]func(to, from *Config){
-	"queue.retry":              func(to, from *Config) { to.Queue.Retry = from.Queue.Retry },
-	"queue.max_age":            func(to, from *Config) { to.Queue.MaxAge = from.Queue.MaxAge },
-	"queue.delay_notice":       func(to, from *Config) { to.Queue.DelayNotice = from.Queue.DelayNotice },
-	"delivery.max_connections": func(to, from *Config) { to.Delivery.MaxConnections = from.Delivery.MaxConnections },
-	"bounce.language":          func(to, from *Config) { to.Bounce.Language = from.Bounce.Language },
-	"bounce.templates":         func(to, from *Config) { to.Bounce.Templates = from.Bounce.Templates },
-	"bounce.limit":             func(to, from *Config) { to.Bounce.Limit = from.Bounce.Limit },
-	"bounce.delay_ended":       func(to, from *Config) { to.Bounce.DelayEnded = from.Bounce.DelayEnded },
+// restart are the keys of what is open as long as the relay runs: they need a
+// restart, and all others do not.
+var restart = map[string]func(to, from *Config){
+	"data_dir":         func(to, from *Config) { to.DataDir = from.DataDir },
+	"queue.min_free":   func(to, from *Config) { to.Queue.MinFree = from.Queue.MinFree },
+	"queue.max_size":   func(to, from *Config) { to.Queue.MaxSize = from.Queue.MaxSize },
+	"history.keep":     func(to, from *Config) { to.History.Keep = from.History.Keep },
+	"history.max_size": func(to, from *Config) { to.History.MaxSize = from.History.MaxSize },
+	"sendmail.socket":  func(to, from *Config) { to.Sendmail.Socket = from.Sendmail.Socket },
+	"sendmail.drop":    func(to, from *Config) { to.Sendmail.Drop = from.Sendmail.Drop },
+	"log.format":       func(to, from *Config) { to.Log.Format = from.Log.Format },
 }
 
-// TakeOver is c with those keys of next that need no restart, and all keys that
-// differ, in order. The words of notices are always those that next has read.
+// TakeOver is next with those keys of c that need a restart, and all keys that
+// differ, in order.
 func (c *Config) TakeOver(next *Config) (*Config, []Change) {
 	changes := c.changes(next)
-	out := *c
-	out.doc, out.read, out.languages = next.doc, next.read, next.languages
+	out := *next
 	for i := range changes {
-		key, _, _ := strings.Cut(changes[i].Key, "[")
-		if take, ok := live[key]; ok {
-			take(&out, next)
-		} else {
+		if keep, ok := restart[changes[i].Key]; ok {
+			keep(&out, c)
 			changes[i].Restart = true
 			out.read = [sha256.Size]byte{} // of no file: see Stale
 		}
@@ -105,17 +103,31 @@ func nameOf(section reflect.Value) string {
 	return ""
 }
 
-// Settle waits until the file that c was read from has had the same content for a
-// tenth of a second, and at most two seconds: whoever writes it may not be done, and
-// half a file may be one without a fault.
-func (c *Config) Settle() {
+// Reread reads the file that c was read from again, for a relay that runs. It waits
+// until the file has had the same content for a tenth of a second, and at most two
+// seconds: whoever writes it may not be done, and half a file may be one without a
+// fault. A file that has become empty, or has lost the end of its last line, was cut.
+func (c *Config) Reread() (*Config, error) {
+	if c.file == "" {
+		return Load("")
+	}
 	var last []byte
-	for i := 0; i < 20 && c.file != ""; i++ {
+	for range 20 {
 		data, err := readBounded(c.file, maxConfigSize)
 		if err == nil && last != nil && bytes.Equal(data, last) {
-			return
+			break
 		}
 		last = append([]byte{}, data...)
 		time.Sleep(100 * time.Millisecond)
 	}
+	next, err := Load(c.file)
+	switch {
+	case err != nil:
+		return nil, err
+	case next.empty && !c.empty:
+		return nil, fmt.Errorf("%s is empty: write the configuration again and reload it; a restart would run with the defaults", c.file)
+	case next.cut && !c.cut:
+		return nil, fmt.Errorf("%s: the last line does not end as it did, so the file may have been cut: see whether it is whole, end it with a newline and reload it", c.file)
+	}
+	return next, nil
 }

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -56,6 +57,8 @@ type Config struct {
 	Log       LogConfig        `toml:"log"`
 
 	read      [sha256.Size]byte  // the hash of the file, as it was read
+	empty     bool               // nothing is in the file
+	cut       bool               // its last line has no end
 	file, dir string             // where it was read; "" for the built-in defaults
 	doc       *tomlfile.Document // nil for the built-in defaults
 	secrets   secrets
@@ -160,6 +163,7 @@ func parseConfig(path string, data []byte) (*Config, error) {
 		return nil, err
 	}
 	c.doc, c.file, c.dir, c.read = doc, path, filepath.Dir(path), sha256.Sum256(data)
+	c.empty, c.cut = len(bytes.TrimSpace(data)) == 0, !bytes.HasSuffix(data, []byte("\n"))
 	if len(c.Listeners) == 0 && !doc.Has("listener") {
 		c.Listeners = []ListenerConfig{localListener()}
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -200,19 +201,23 @@ func (c *Config) checkSecrets() {
 type Logins map[string]*oauth.Source
 
 // Logins makes a source for each route that has one, and gives it to its route
-// in cfg. The caller closes them.
-func (c *Config) Logins(cfg *mx.Config, log *slog.Logger) (Logins, error) {
+// in cfg. Of old, those of the configuration before, a source stays where nothing that
+// concerns it is another. The caller closes them. before and old may be nil.
+func (c *Config) Logins(cfg *mx.Config, log *slog.Logger, before *Config, old Logins) (Logins, error) {
 	all := Logins{}
 	for i := range c.Routes {
 		o, ok := c.login(&c.Routes[i], log)
 		if !ok {
 			continue
 		}
-		o.Dial = resolvingDial(cfg.Resolver, c.Delivery.IP)
-		s, err := oauth.NewSource(o)
-		if err != nil {
-			all.Close()
-			return nil, fmt.Errorf("route %q: %w", o.Route, err)
+		s := old[o.Route]
+		if s == nil || !c.sameLogin(before, &c.Routes[i]) {
+			o.Dial = resolvingDial(cfg.Resolver, c.Delivery.IP)
+			var err error
+			if s, err = oauth.NewSource(o); err != nil {
+				all.CloseBut(old)
+				return nil, fmt.Errorf("route %q: %w", o.Route, err)
+			}
 		}
 		all[o.Route] = s
 		cfg.Routes[i].Credential = s
@@ -220,9 +225,22 @@ func (c *Config) Logins(cfg *mx.Config, log *slog.Logger) (Logins, error) {
 	return all, nil
 }
 
-func (l Logins) Close() {
-	for _, s := range l {
-		s.Close()
+// sameLogin says whether r logs in as it did in the configuration before.
+func (c *Config) sameLogin(before *Config, r *RouteConfig) bool {
+	i := slices.IndexFunc(before.Routes, func(o RouteConfig) bool { return o.RouteName() == r.RouteName() })
+	return i >= 0 && reflect.DeepEqual(before.Routes[i], *r) && reflect.DeepEqual(before.DNS, c.DNS) &&
+		reflect.DeepEqual(before.Delivery, c.Delivery) && before.DataDir == c.DataDir
+}
+
+// Close closes all of them.
+func (l Logins) Close() { l.CloseBut(nil) }
+
+// CloseBut closes those that kept has not.
+func (l Logins) CloseBut(kept Logins) {
+	for route, s := range l {
+		if kept[route] != s {
+			s.Close()
+		}
 	}
 }
 

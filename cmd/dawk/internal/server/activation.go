@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +19,10 @@ import (
 // inherited are the sockets that systemd opened for us (sd_listen_fds(3)): it
 // may open ports below 1024 for a process without rights, and keeps them open
 // while we restart, so that no client is ever refused.
-type inherited struct{ open []net.Listener }
+type inherited struct {
+	open []net.Listener // that nobody has asked for yet
+	own  []net.Listener // that we have opened
+}
 
 const firstInherited = 3 // SD_LISTEN_FDS_START
 
@@ -50,7 +55,9 @@ func inheritSockets() (*inherited, error) {
 	return i, nil
 }
 
-// listen gives the inherited socket of that address, or opens one.
+// listen gives the inherited socket of that address, or opens one. A socket of our
+// own may be in its way, that of another address with the same port: no configuration
+// has both, so that one is about to close.
 func (i *inherited) listen(network, address string) (net.Listener, error) {
 	k := slices.IndexFunc(i.open, func(ln net.Listener) bool { return sameAddress(ln.Addr(), network, address) })
 	if k < 0 {
@@ -58,11 +65,45 @@ func (i *inherited) listen(network, address string) (net.Listener, error) {
 		if ap, err := netip.ParseAddrPort(address); network == "tcp" && err == nil && ap.Addr().Is4() {
 			network = "tcp4"
 		}
-		return net.Listen(network, address)
+		ln, err := net.Listen(network, address)
+		if errors.Is(err, unix.EADDRINUSE) && i.share(address) {
+			ln, err = (&net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return reusePort(c) }}).Listen(context.Background(), network, address)
+		}
+		if err == nil {
+			i.own = append(i.own, ln)
+		}
+		return ln, err
 	}
 	ln := i.open[k]
 	i.open = slices.Delete(i.open, k, k+1)
+	i.own = append(i.own, ln)
 	return ln, nil
+}
+
+// share lets another socket of ours have the port of an address, and says whether
+// there is one that has it.
+func (i *inherited) share(address string) (shared bool) {
+	_, port, _ := net.SplitHostPort(address)
+	i.own = slices.DeleteFunc(i.own, func(ln net.Listener) bool {
+		t, ok := ln.(*net.TCPListener)
+		if !ok {
+			return true
+		}
+		c, err := t.SyscallConn()
+		if _, p, _ := net.SplitHostPort(ln.Addr().String()); err == nil && p == port {
+			err = reusePort(c)
+			shared = shared || err == nil
+		}
+		return err != nil // it is closed
+	})
+	return shared
+}
+
+func reusePort(c syscall.RawConn) (err error) {
+	if failed := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); failed != nil {
+		return failed
+	}
+	return err
 }
 
 // rest is an error if a socket is left that nobody wanted: clients would

@@ -11,6 +11,7 @@ import (
 
 	"dawk/cmd/dawk/internal/check"
 	"dawk/cmd/dawk/internal/explain"
+	"dawk/mx/shaping"
 	"dawk/queue"
 	"dawk/queue/boltstore"
 	"dawk/relay"
@@ -26,8 +27,8 @@ func (s *Server) adminHandler() http.Handler {
 		Queue:      s.queue,
 		Dispatcher: operated{s.dispatcher},
 		History:    s.recent,
-		MaxAge:     func() time.Duration { return time.Duration(s.running.config().Queue.MaxAge) },
-		Route:      s.transport.Destination,
+		MaxAge:     func() time.Duration { return time.Duration(s.now().cfg.Queue.MaxAge) },
+		Route:      outward{s}.Destination,
 		HeldRoutes: s.heldRoutes,
 		Troubles:   s.troubles,
 
@@ -45,11 +46,11 @@ func (s *Server) adminHandler() http.Handler {
 		Version: Version(),
 		Devices: s.devices,
 		Explain: s.explain,
-		Logins:  func() []admin.LoginStatus { return check.LoginStatuses(s.logins) },
+		Logins:  func() []admin.LoginStatus { return check.LoginStatuses(s.now().logins) },
 		TestLogin: func(ctx context.Context, route string) (admin.LoginTest, error) {
-			return check.TestLogin(ctx, s.transport, s.logins, route)
+			return check.TestLogin(ctx, s.now().transport, s.now().logins, route)
 		},
-		Budgets:       s.transport.Budgets,
+		Budgets:       func() []shaping.BudgetState { return s.now().transport.Budgets() },
 		Reload:        s.Reload,
 		Configuration: s.configuration,
 		Holds:         s.userHolds,
@@ -70,13 +71,14 @@ func (s *Server) dispatching() error {
 
 // troubles are of files that were read and are read again when they change.
 func (s *Server) troubles() (all []admin.Trouble) {
-	if s.certs != nil {
-		if err := s.certs.Trouble(); err != nil {
+	st := s.now()
+	if st.certs != nil {
+		if err := st.certs.Trouble(); err != nil {
 			all = append(all, admin.Trouble{About: "certificate", Text: err.Error(), Remedy: "put a valid certificate with its key there; it is taken by itself"})
 		}
 	}
-	if s.users != nil {
-		if err := s.users.Trouble(); err != nil {
+	if st.users != nil {
+		if err := st.users.Trouble(); err != nil {
 			all = append(all, admin.Trouble{About: "users", Text: relay.Sanitize(err.Error()), Remedy: "mend the file; it is read again by itself"})
 		}
 	}
@@ -122,7 +124,8 @@ func (s *Server) explain(ctx context.Context, from, to, who string) (admin.Expla
 	if err != nil {
 		return admin.Explanation{}, err
 	}
-	e := explain.Explainer{Config: s.running.config(), Acceptor: s.acceptor, Transport: s.transport, Users: s.users, Ledger: s.ledger,
+	st := s.now()
+	e := explain.Explainer{Config: st.cfg, Acceptor: st.acceptor, Transport: st.transport, Users: st.users, Ledger: s.ledger,
 		Live: true, Toward: s.dispatcher.Toward}
 	return e.Explain(ctx, q)
 }

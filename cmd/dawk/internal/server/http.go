@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/httpapi"
 )
@@ -16,9 +19,54 @@ import (
 // them, over many connections at once. A whole message has its recipients there.
 const maxHTTPHeader = 128 << 10
 
-// newHTTPServer serves metrics for Prometheus and health for whoever restarts
+// httpDoor is an address where HTTP is served.
+type httpDoor struct {
+	*httpapi.Door
+	of     config.HTTPConfig // that it was opened for
+	server *http.Server
+}
+
+// openHTTP opens the address of a setup; nil: it has none, or the one in use.
+func (s *Server) openHTTP(st *setup) (*httpDoor, error) {
+	of := st.cfg.HTTP
+	if of.Address == "" || s.http != nil && s.http.of.Address == of.Address && s.http.of.TLS == of.TLS {
+		return nil, nil
+	}
+	l, err := s.inherited.listen("tcp", of.Address)
+	if err != nil {
+		return nil, fmt.Errorf("http.address %s: %w", of.Address, err)
+	}
+	cfg := httpapi.DoorConfig{PerIP: st.cfg.Limits.MaxConnectionsPerIP, Observer: s.observer}
+	if of.TLS == "implicit" {
+		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if certs := s.now().certs; certs != nil {
+				return certs.Get(hello)
+			}
+			return st.certs.Get(hello) // the door is closing
+		}}
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := s.now().handler; h != nil {
+			h.ServeHTTP(w, r)
+		}
+	})
+	return &httpDoor{httpapi.NewDoor(l, cfg), of, &http.Server{Handler: handler,
+		MaxHeaderBytes: maxHTTPHeader, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}}, nil
+}
+
+// close ends a door; requests under way get a moment for their answers.
+func (d *httpDoor) close(moment time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), moment)
+	defer cancel()
+	if d.server.Shutdown(ctx) != nil {
+		d.server.Close()
+	}
+	d.Door.Close()
+}
+
+// httpHandler serves metrics for Prometheus and health for whoever restarts
 // or routes, without a login, and takes mail from those who have a token.
-func (s *Server) newHTTPServer() *http.Server {
+func (s *Server) httpHandler(st *setup, door *httpapi.Door) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", httpapi.Spare(s.metrics.Handler(s.state)))
 	// Alive: this process can still do its work. A restart would mend what
@@ -27,20 +75,19 @@ func (s *Server) newHTTPServer() *http.Server {
 	// Ready: new mail would be accepted now. A full disk makes it false, and a
 	// restart would not help.
 	mux.Handle("GET /readyz", httpapi.Spare(answer(s.readiness)))
-	mux.Handle("/v1/", s.apiHandler())
-	var handler http.Handler = mux
-	if a, ok := s.httpDoor.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() && s.cfg.HTTP.TLS == "off" {
-		handler = httpapi.OnlyNames(slices.Concat(s.cfg.HTTP.Names, []string{s.cfg.Hostname, "localhost"}), s.log, mux)
+	mux.Handle("/v1/", s.apiHandler(st, door))
+	if a, ok := door.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() && st.cfg.HTTP.TLS == "off" {
+		return httpapi.OnlyNames(slices.Concat(st.cfg.HTTP.Names, []string{st.cfg.Hostname, "localhost"}), s.log, mux)
 	}
-	return &http.Server{Handler: handler, MaxHeaderBytes: maxHTTPHeader, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
+	return mux
 }
 
 // HTTPAddr is where HTTP is served; "": nowhere.
 func (s *Server) HTTPAddr() string {
-	if s.httpDoor == nil {
+	if s.http == nil {
 		return ""
 	}
-	return s.httpDoor.Addr().String()
+	return s.http.Addr().String()
 }
 
 func answer(problem func() error) http.HandlerFunc {

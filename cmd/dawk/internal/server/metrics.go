@@ -3,8 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"log/slog"
-	"path/filepath"
 	"time"
 
 	"dawk/cmd/dawk/internal/config"
@@ -23,24 +21,29 @@ func newMetrics(cfg *config.Config) *metrics.Set {
 	for _, c := range replies.Categories() {
 		categories = append(categories, string(c))
 	}
-	var providers []string
-	if rules, err := cfg.Shaping(); err == nil { // checked
-		providers = rules.Names()
-	}
-	return metrics.New(metrics.Names{Version: Version(), Providers: providers, Categories: categories, TLSResults: tlspolicy.Results(),
+	return metrics.New(metrics.Names{Version: Version(), Providers: providers(cfg), Categories: categories, TLSResults: tlspolicy.Results(),
 		Classify: func(reply relay.Reply) string { return string(replies.Classify(reply)) }})
+}
+
+// providers are those with a rule of their own.
+func providers(cfg *config.Config) []string {
+	rules, err := cfg.Shaping()
+	if err != nil { // it was checked
+		return nil
+	}
+	return rules.Names()
 }
 
 // state is how the relay is at this moment.
 func (s *Server) state() metrics.State {
 	now := metrics.State{Queue: s.queueMetrics(), Delivery: s.deliveryMetrics(), Accepting: s.readiness() == nil, Clients: s.smtp.Connections(),
 		RoutesHeld: s.routesHeld(), Budgets: s.budgetMetrics(), Providers: s.providerMetrics(), IdentitiesHeld: len(s.ledger.Holds())}
-	now.ConfigLoaded, now.ConfigStale = s.running.state()
-	if s.certs != nil {
-		now.CertificateExpiry = s.certs.NotAfter()
+	now.ConfigLoaded, now.ConfigStale = s.running.state(s.now().cfg)
+	if certs := s.now().certs; certs != nil {
+		now.CertificateExpiry = certs.NotAfter()
 	}
-	if s.lostLines != nil {
-		now.LogLinesLost = s.lostLines()
+	if s.host.LostLines != nil {
+		now.LogLinesLost = s.host.LostLines()
 	}
 	if s.records != nil {
 		now.HistoryLost = s.records.Lost()
@@ -103,42 +106,29 @@ func newTLSCount(m *metrics.Set, counters *tlsrpt.Counters) func(tlsrpt.Session)
 	}
 }
 
-// openCounters opens the counters of TLS reports; nil where nothing is counted.
-// Mail goes on without them.
-func openCounters(cfg *config.Config, log *slog.Logger) *tlsrpt.Counters {
-	if !cfg.Delivery.DANE && !cfg.Delivery.MTASTS {
-		return nil
-	}
-	counters, err := tlsrpt.Open(filepath.Join(cfg.DataDir, "tlsrpt"), time.Now())
-	if err != nil {
-		log.Error("TLS reports: counters are missing", "err", err)
-	}
-	return counters
-}
-
 // reportWay is how TLS reports leave.
 type reportWay struct{ s *Server }
 
 func (w reportWay) Record(ctx context.Context, name string) (records []string, temporary bool, err error) {
-	answer, err := w.s.resolver.LookupTXT(ctx, name)
+	answer, err := w.s.now().resolver.LookupTXT(ctx, name)
 	return answer.Records, dns.Temporary(err), err
 }
 
 func (w reportWay) Post(ctx context.Context, to string, packed []byte) error {
-	return w.s.transport.PostReport(ctx, to, packed)
+	return w.s.now().transport.PostReport(ctx, to, packed)
 }
 
 // Mail uses the null reverse-path and NOTIFY=NEVER: nobody hears of a report
 // that cannot be delivered.
 func (w reportWay) Mail(ctx context.Context, to relay.Path, message []byte) error {
-	_, err := w.s.acceptor.Submit(ctx, accept.Submission{Submitter: accept.Submitter{Identity: "dawk", Listener: "tlsrpt", Protocol: "ESMTP"},
+	_, err := w.s.now().acceptor.Submit(ctx, accept.Submission{Submitter: accept.Submitter{Identity: "dawk", Listener: "tlsrpt", Protocol: "ESMTP"},
 		Envelope: relay.Envelope{Recipients: []relay.Recipient{{Path: to, Notify: relay.NotifyNever}}}, Content: bytes.NewReader(message)})
 	return err
 }
 
 func (s *Server) budgetMetrics() map[string]metrics.Budget {
 	all := map[string]metrics.Budget{}
-	for _, b := range s.transport.Budgets() {
+	for _, b := range s.now().transport.Budgets() {
 		all[b.Route] = metrics.Budget{
 			PerMinute: b.Limit.PerMinute, MessagesPerDay: b.Limit.MessagesPerDay, RecipientsPerDay: b.Limit.RecipientsPerDay,
 			UsedPerMinute: b.Used.PerMinute, UsedMessagesPerDay: b.Used.MessagesPerDay, UsedRecipientsPerDay: b.Used.RecipientsPerDay,

@@ -63,7 +63,7 @@ func (s *Server) sendLetter(ctx context.Context, n relay.Notice) error {
 
 // heldRoutes is for the answers of package admin.
 func (s *Server) heldRoutes() (all []admin.HeldRoute) {
-	for _, h := range s.transport.HeldRoutes() {
+	for _, h := range s.now().transport.HeldRoutes() {
 		all = append(all, admin.HeldRoute(h))
 	}
 	return all
@@ -72,12 +72,13 @@ func (s *Server) heldRoutes() (all []admin.HeldRoute) {
 // routesHeld says of every route with a smart host whether it is held.
 func (s *Server) routesHeld() map[string]bool {
 	all := make(map[string]bool)
-	for i := range s.cfg.Routes {
-		if len(s.cfg.Routes[i].Via) > 0 {
-			all[s.cfg.Routes[i].RouteName()] = false
+	routes := s.now().cfg.Routes
+	for i := range routes {
+		if len(routes[i].Via) > 0 {
+			all[routes[i].RouteName()] = false
 		}
 	}
-	for _, h := range s.transport.HeldRoutes() {
+	for _, h := range s.now().transport.HeldRoutes() {
 		all[h.Route] = true
 	}
 	return all

@@ -29,15 +29,13 @@ func (s *Server) Listen() (err error) {
 	if err := s.listenLocal(); err != nil {
 		return err
 	}
-	if s.cfg.HTTP.Address != "" {
-		l, err := s.inherited.listen("tcp", s.cfg.HTTP.Address)
-		if err != nil {
-			return fmt.Errorf("http.address %s: %w", s.cfg.HTTP.Address, err)
-		}
-		s.httpDoor = s.newDoor(l)
-		s.http = s.newHTTPServer()
+	if s.http, err = s.openHTTP(s.now()); err != nil {
+		return err
 	}
-	if s.socketL, err = socket.Listen(filepath.Join(s.cfg.DataDir, admin.SocketName), 0o600, "the command socket", "data_dir"); err != nil {
+	if s.http != nil {
+		s.now().handler = s.httpHandler(s.now(), s.http.Door)
+	}
+	if s.socketL, err = socket.Listen(filepath.Join(s.now().cfg.DataDir, admin.SocketName), 0o600, "the command socket", "data_dir"); err != nil {
 		return err
 	}
 	s.socket = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 10 * time.Second}
@@ -47,10 +45,7 @@ func (s *Server) Listen() (err error) {
 // closeDoors closes every listener and the connections of HTTP.
 func (s *Server) closeDoors() error {
 	if s.http != nil {
-		s.http.Close()
-	}
-	if s.httpDoor != nil {
-		s.httpDoor.Close()
+		s.http.close(0)
 	}
 	if s.socket != nil {
 		s.socket.Close()
@@ -73,25 +68,25 @@ func (s *Server) closeDoors() error {
 // Run serves until ctx ends or the disk cannot be trusted any more, then stops
 // in the order of the mail: clients, attempts, queue.
 func (s *Server) Run(ctx context.Context) error {
-	background, stop := context.WithCancel(context.Background())
-	var running, recording sync.WaitGroup
+	running := &s.running.helpers
+	var recording sync.WaitGroup
 	record, stopRecording := context.WithCancel(context.Background())
 	if s.records != nil {
 		recording.Go(func() { s.record(record) })
 	}
 	dispatched := make(chan error, 1)
 	attempting, stopAttempting := context.WithCancel(context.Background())
-	running.Go(func() { s.transport.Run(attempting) })
+	running.Go(func() { s.now().transport.Run(attempting) })
 	running.Go(func() {
 		defer stopAttempting()
-		dispatched <- s.dispatcher.Run(background)
+		dispatched <- s.dispatcher.Run(s.running.background)
 	})
-	s.startHelpers(background, &running)
+	s.startHelpers(s.running.background, running)
 
 	served := make(chan error, 1)
-	failed := s.serve(ctx, background, &running, served, dispatched)
+	failed := s.serve(ctx, served, dispatched)
 
-	stop() // clients and attempts drain at the same time
+	s.running.end() // clients and attempts drain at the same time
 	drain, cancel := context.WithTimeout(context.Background(), drainClients)
 	defer cancel()
 	if err := s.smtp.Shutdown(drain); err != nil {
@@ -115,30 +110,27 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.keepLedger(ctx) })
 	running.Go(func() { s.holds.run(ctx, s.dispatcher) })
 	running.Go(func() { s.letters.Run(ctx, s.sendLetter) })
-	for route, login := range s.logins {
-		running.Go(func() { login.Run(ctx, func() { s.transport.Release(route) }) })
-	}
 	running.Go(func() { s.socket.Serve(s.socketL) }) //nolint:errcheck // ends with the door
 	if s.local.mailq != nil {
 		running.Go(s.local.mailq.Serve)
 	}
-	if s.http != nil {
-		running.Go(func() { s.httpDoor.Serve(s.http) }) //nolint:errcheck // ends with the door
+	s.serveHTTP(s.http)
+}
+
+func (s *Server) serveHTTP(d *httpDoor) {
+	if d != nil {
+		s.running.helpers.Go(func() { d.Serve(d.server) }) //nolint:errcheck // ends with the door
 	}
 }
 
 // serve lets clients in once the queue is loaded, and waits for the reason to
 // stop; nil: ctx ended. Accepting earlier would let mail wait unscheduled.
-func (s *Server) serve(ctx, background context.Context, running *sync.WaitGroup, served, dispatched chan error) error {
+func (s *Server) serve(ctx context.Context, served, dispatched chan error) error {
 	select {
 	case <-s.dispatcher.Ready():
-		running.Go(func() { served <- s.smtp.Serve() })
-		if s.local.collector != nil {
-			running.Go(func() { s.local.collector.Run(background) })
-		}
-		if s.counters != nil {
-			running.Go(func() { s.reporter().Run(background) })
-		}
+		s.running.helpers.Go(func() { served <- s.smtp.Serve() })
+		s.startSetup(s.running.background, &s.running.helpers, s.now(), nil)
+		close(s.running.started)
 		s.log.Info("ready", "deliveries", s.dispatcher.Stats().Queued, "start_took", time.Since(s.began).Round(time.Millisecond))
 	case err := <-dispatched:
 		dispatched <- nil
@@ -182,13 +174,13 @@ func (s *Server) keepLedger(ctx context.Context) {
 }
 
 // reporter sends TLS reports, where the configuration wants that.
-func (s *Server) reporter() *tlsrpt.Reporter {
-	contact := "postmaster@" + s.cfg.Hostname
-	if p := s.cfg.PostmasterPath(); !p.IsNull() {
+func (s *Server) reporter(st *setup) *tlsrpt.Reporter {
+	contact := "postmaster@" + st.cfg.Hostname
+	if p := st.cfg.PostmasterPath(); !p.IsNull() {
 		contact = p.String()
 	}
-	r := &tlsrpt.Reporter{Counters: s.counters, From: tlsrpt.Sender{Organization: s.cfg.Hostname, Contact: contact}, Log: s.log}
-	if s.cfg.Delivery.TLSReports {
+	r := &tlsrpt.Reporter{Counters: s.counters, From: tlsrpt.Sender{Organization: st.cfg.Hostname, Contact: contact}, Log: s.log}
+	if st.cfg.Delivery.TLSReports {
 		r.Way = reportWay{s}
 	}
 	return r

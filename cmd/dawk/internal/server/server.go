@@ -16,23 +16,21 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/metrics"
-	"dawk/mx"
-	"dawk/mx/dns"
 	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
 	"dawk/relay/delivery"
-	"dawk/relay/dkim"
 	"dawk/relay/history"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
 	"dawk/relay/postmaster"
-	"dawk/relay/sevenbit"
 	"dawk/relay/submission"
 	"dawk/relay/tlsrpt"
 )
@@ -42,7 +40,7 @@ var (
 	_ accept.Queue             = (*boltstore.Store)(nil)
 	_ submission.Authenticator = (*identity.Users)(nil)
 	_ delivery.Queue           = (*boltstore.Store)(nil)
-	_ delivery.Transport       = (*mx.Transport)(nil)
+	_ delivery.Transport       = outward{}
 	_ admin.Queue              = (*boltstore.Store)(nil)
 	_ relay.Observer           = (*metrics.Set)(nil)
 )
@@ -53,113 +51,121 @@ const (
 	drainAttempts = 6 * time.Second // delivery attempts, at the same time
 )
 
+// Host is what the process around a relay gives it.
+type Host struct {
+	Log       *slog.Logger
+	Configure func(config.LogConfig) // makes the log what a reload says; nil: it stays
+	LostLines func() uint64          // that the log could not take; nil: nobody counts
+	Notify    func(state string)     // tells the service manager; nil: nobody
+}
+
 // Server is one relay.
 type Server struct {
-	cfg   *config.Config
+	host  Host
 	log   *slog.Logger
 	began time.Time
 
-	running   running
-	lostLines func() uint64 // that the log could not take; nil: nobody counts
+	setup   atomic.Pointer[setup] // what a reload replaces
+	swap    sync.RWMutex          // held while it is replaced, and while an attempt takes it
+	running *running
 
-	inherited  *inherited // sockets of systemd
+	inherited  *inherited // sockets of systemd, or of the process before
 	metrics    *metrics.Set
-	devices    *admin.Devices // nil: no listener is for devices
+	devices    *admin.Devices
 	records    *history.Store // nil: none are kept
 	recent     *admin.History
 	traffic    *admin.Traffic
 	observer   relay.Observers
-	signer     dkim.Mail
-	converter  sevenbit.Converter // of 8-bit content, for hosts that take none
-	resolver   *dns.Resolver
 	queue      *boltstore.Store
-	distrusted chan error // the queue no longer trusts its disk
-	users      *identity.Users
+	distrusted chan error       // the queue no longer trusts its disk
 	ledger     *identity.Ledger // what users have sent
-	counters   *tlsrpt.Counters // nil: neither DANE nor MTA-STS
-	holds      *holds           // of routes
+	counters   *tlsrpt.Counters
+	holds      *holds // of routes
 	letters    *postmaster.Holds
-	logins     config.Logins // of routes
-	transport  *mx.Transport
 	dispatcher *delivery.Dispatcher
-	acceptor   *accept.Acceptor // the rules for new messages
-	backoff    *identity.Backoff
-	certs      *submission.Certificates // nil: no listener speaks TLS
+	backoff    *identity.Backoff // counts failed logins, at all doors together
+	keys       *httpapi.Keys     // of idempotency; nil: not opened yet
 	smtp       *submission.Server
 
-	local    localDoor // for programs of this machine
-	http     *http.Server
-	httpDoor *httpapi.Door // nil: no HTTP
-	socket   *http.Server
-	socketL  net.Listener
+	local   localDoor // for programs of this machine
+	http    *httpDoor // nil: no HTTP
+	socket  *http.Server
+	socketL net.Listener
 
 	opened []func() error // what closes the parts; the last goes first
 }
 
-// New builds a relay that does nothing yet. lostLines counts the lines that the
-// log could not take, for the metrics; nil: nobody counts. observers see every
-// event, after the log and the metrics.
-func New(cfg *config.Config, log *slog.Logger, lostLines func() uint64, observers ...relay.Observer) (*Server, error) {
-	s := &Server{cfg: cfg, log: log, lostLines: lostLines, began: time.Now(), distrusted: make(chan error, 1)}
-	s.running.cfg, s.running.loaded = cfg, s.began
-	if !strings.Contains(cfg.Hostname, ".") {
-		log.Warn("hostname is not a full name, and receivers refuse mail from such a host: set it to this machine's full name in DNS", "hostname", cfg.Hostname)
+// New builds a relay that does nothing yet. observers see every event, after the
+// log and the metrics.
+func New(cfg *config.Config, host Host, observers ...relay.Observer) (*Server, error) {
+	if host.Configure == nil {
+		host.Configure = func(config.LogConfig) {}
 	}
-	if err := s.open(observers); err != nil {
+	if host.Notify == nil {
+		host.Notify = func(string) {}
+	}
+	s := &Server{host: host, log: host.Log, began: time.Now(), distrusted: make(chan error, 1)}
+	s.running = newRunning(s.began)
+	warnOfHostname(cfg, s.log)
+	if err := s.open(cfg, observers); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
+func warnOfHostname(cfg *config.Config, log *slog.Logger) {
+	if !strings.Contains(cfg.Hostname, ".") {
+		log.Warn("hostname is not a full name, and receivers refuse mail from such a host: set it to this machine's full name in DNS", "hostname", cfg.Hostname)
+	}
+}
+
 // open makes the parts, each out of those before it.
-func (s *Server) open(observers []relay.Observer) (err error) {
+func (s *Server) open(cfg *config.Config, observers []relay.Observer) (err error) {
 	if s.inherited, err = inheritSockets(); err != nil {
 		return err
 	}
 	s.closeLater(func() error { s.inherited.Close(); return nil })
-	s.metrics = newMetrics(s.cfg)
-	way, err := s.openRouting()
+	s.metrics = newMetrics(cfg)
+	st, err := s.newSetup(cfg, nil)
 	if err != nil {
 		return err
 	}
+	s.setup.Store(st)
+	s.closeLater(func() error { s.now().logins.Close(); return nil })
 	// The queue comes before everything else on disk: it locks the directory.
-	if s.queue, err = openQueue(s.cfg, s.log, way.routing, s.metrics, s.distrusted); err != nil {
+	if s.queue, err = s.openQueue(cfg); err != nil {
 		return err
 	}
 	s.closeLater(s.closeQueue)
 	var records admin.Records // nil, and no nil *history.Store, where none are kept
-	if s.records = openHistory(s.cfg, s.log); s.records != nil {
+	if s.records = openHistory(cfg, s.log); s.records != nil {
 		records = s.records
 	}
 	s.traffic = new(admin.Traffic)
 	s.recent = admin.NewHistory(admin.DefaultHistory, records)
-	s.devices = newDevices(s.cfg.Listeners)
-	s.letters = postmaster.NewHolds(s.postmaster(), time.Duration(s.cfg.Bounce.HeldNotice), s.log)
+	s.devices = admin.NewDevices(devices(cfg))
+	s.letters = postmaster.NewHolds(letters(cfg), time.Duration(cfg.Bounce.HeldNotice), s.log)
 	s.observer = s.observers(observers)
-	keys, err := dkim.Open(s.cfg.DKIMKeys(), s.log)
-	if err != nil {
+	if s.ledger, err = identity.OpenLedger(cfg.LedgerFile(), s.log); err != nil {
 		return err
 	}
-	s.signer = dkim.Mail{Keys: keys, Destination: way.routing.Destination, Unsigned: s.cfg.Unsigned}
-	s.converter = sevenbit.Converter{Dir: s.cfg.DataDir, Owns: keys.Owns, Sign: keys.Sign}
-	if s.cfg.WantsUsers() {
-		if s.users, err = identity.Open(s.cfg.Users.File, s.log); err != nil {
-			return err
-		}
+	if s.counters, err = tlsrpt.Open(filepath.Join(cfg.DataDir, "tlsrpt"), time.Now()); err != nil { // mail goes on without them
+		s.log.Error("TLS reports: counters are missing", "err", err)
 	}
-	if s.ledger, err = identity.OpenLedger(s.cfg.LedgerFile(), s.log); err != nil {
-		return err
-	}
-	s.counters = openCounters(s.cfg, s.log)
 	for _, h := range s.ledger.Holds() {
 		s.letters.Observe(relay.Event{Kind: relay.EventIdentityHeld, Time: h.Since, Identity: h.Name, Rule: h.Rule})
 	}
 	s.holds = newHolds(s.observer)
-	if err := s.openTransport(way); err != nil {
+	if err := s.complete(st, nil); err != nil {
 		return err
 	}
-	s.openDispatcher()
-	return s.openSMTP()
+	s.closeLater(func() error { return s.now().transport.Close() })
+	s.closeLater(s.closeKeys)
+	s.dispatcher = delivery.New(s.deliveryConfig(cfg), s.queue, outward{s}, s.observer)
+	s.backoff = identity.NewBackoff(cfg.Limits.AuthFailuresPerIP)
+	smtp, auth := s.submissionConfig(st)
+	s.smtp, err = submission.NewServer(smtp, st.acceptor, auth, s.observer)
+	return err
 }
 
 func (s *Server) closeLater(f func() error) { s.opened = append(s.opened, f) }
@@ -174,37 +180,10 @@ func (s *Server) Close() (err error) {
 	return err
 }
 
-// way is where mail goes, and what is known so far of the transport that will
-// take it there.
-type way struct {
-	routing *mx.Routing
-	cfg     mx.Config
-}
-
-// openRouting makes the resolver, the logins of routes, and of them the routing.
-// None of it opens a file.
-func (s *Server) openRouting() (w way, err error) {
-	rc := s.cfg.ResolverConfig()
-	rc.Log = s.log
-	if s.resolver, err = dns.NewResolver(rc); err != nil {
-		return w, fmt.Errorf("dns: %w", err)
-	}
-	if w.cfg, err = s.cfg.MXConfig(s.log); err != nil {
-		return w, err
-	}
-	w.cfg.Resolver = s.resolver
-	if s.logins, err = s.cfg.Logins(&w.cfg, s.log); err != nil {
-		return w, err
-	}
-	s.closeLater(func() error { s.logins.Close(); return nil })
-	w.routing, err = mx.NewRouting(w.cfg)
-	return w, err
-}
-
-func openQueue(cfg *config.Config, log *slog.Logger, routing *mx.Routing, m *metrics.Set, distrusted chan<- error) (*boltstore.Store, error) {
-	opt := cfg.QueueOptions(log)
-	opt.Destination, opt.CommitSeconds = routing.Destination, m.Commit
-	opt.Fatal = func(err error) { distrusted <- err }
+func (s *Server) openQueue(cfg *config.Config) (*boltstore.Store, error) {
+	opt := cfg.QueueOptions(s.log)
+	opt.Destination, opt.CommitSeconds = outward{s}.Destination, s.metrics.Commit
+	opt.Fatal = func(err error) { s.distrusted <- err }
 	return boltstore.Open(opt)
 }
 
@@ -234,95 +213,44 @@ func (s *Server) observers(others []relay.Observer) (all relay.Observers) {
 	if s.records != nil {
 		all = append(all, s.records)
 	}
-	if s.devices != nil {
-		all = append(all, s.devices)
-	}
-	all = append(all, s.letters, s.metrics, s.recent, s.traffic, delivery.NewLogObserver(s.log))
+	all = append(all, s.devices, s.letters, s.metrics, s.recent, s.traffic, delivery.NewLogObserver(s.log))
 	return append(all, others...)
 }
 
-// signAnew signs a message whose content was changed for a route.
-func (s *Server) signAnew(route string, m *relay.Message, content relay.Content) ([]byte, error) {
-	return s.signer.SignFor(mx.RoutePrefix+route, m, content)
+func letters(cfg *config.Config) postmaster.Letters {
+	return postmaster.Letters{Hostname: cfg.Hostname, To: cfg.PostmasterPath()}
 }
 
-func (s *Server) postmaster() postmaster.Letters {
-	return postmaster.Letters{Hostname: s.cfg.Hostname, To: s.cfg.PostmasterPath()}
-}
-
-// openTransport makes what delivers.
-func (s *Server) openTransport(w way) (err error) {
-	cfg := w.cfg
-	cfg.Own, cfg.OnHold = s.cfg.OwnAddresses(), s.holds.note
-	cfg.BudgetFile, cfg.Sign = filepath.Join(s.cfg.DataDir, "budgets.json"), s.signAnew
-	cfg.SevenBit = s.converter.Convert
-	cfg.PolicyDir, cfg.OnTLS = filepath.Join(s.cfg.DataDir, "mta-sts"), newTLSCount(s.metrics, s.counters)
-	if s.transport, err = w.routing.Transport(cfg); err != nil {
-		return err
+func (s *Server) closeKeys() error {
+	if s.keys != nil {
+		s.keys.Close()
 	}
-	s.closeLater(s.transport.Close)
 	return nil
 }
 
-func (s *Server) openDispatcher() {
-	s.dispatcher = delivery.New(s.deliveryConfig(s.cfg), s.queue, s.transport, s.observer)
-}
+func (s *Server) canConvert(c relay.Content) bool { return s.now().converter.Can(c) }
 
 // deliveryConfig is what c says about deliveries.
 func (s *Server) deliveryConfig(c *config.Config) delivery.Config {
 	cfg := c.DeliveryConfig(s.log)
 	cfg.Grace = drainAttempts
-	cfg.Limits = delivery.Limits{Reserve: s.transport.Reserve, Provider: s.transport.Provider,
+	cfg.Limits = delivery.Limits{
+		Reserve:  func(destination string) time.Time { return s.now().transport.Reserve(destination) },
+		Provider: func(destination string) string { return s.now().transport.Provider(destination) },
 		Allowance: func(provider string) delivery.Allowance {
-			rule := s.transport.Allowance(provider)
+			rule := s.now().transport.Allowance(provider)
 			return delivery.Allowance{Connections: rule.Connections, Rate: rule.Rate, RecipientRate: rule.RecipientRate, Recipients: rule.Recipients}
+		},
+		Priority: func(identity string) relay.Priority {
+			if users := s.now().users; users != nil {
+				return users.Priority(identity)
+			}
+			return relay.PriorityNormal
 		}}
-	if s.users != nil {
-		cfg.Limits.Priority = s.users.Priority
-	}
-	cfg.Notices.Sign, cfg.Notices.Bounce.SevenBit = s.signer.Sign, s.converter.Can
+	cfg.Notices.Sign = func(m *relay.Message, content relay.Content) ([]byte, error) { return s.now().signer.Sign(m, content) }
+	cfg.Notices.Bounce.SevenBit = s.canConvert
 	cfg.Notices.Room = s.queue.Room
 	return cfg
-}
-
-// openSMTP makes the rules of acceptance and the SMTP server.
-func (s *Server) openSMTP() (err error) {
-	rules := s.cfg.AcceptorConfig(s.log)
-	rules.Sign, rules.Ledger, rules.Refuses = s.signer.Sign, s.ledger, s.transport.Refuses
-	if s.acceptor, err = accept.New(rules, s.queue, s.observer); err != nil {
-		return err
-	}
-	cfg := s.cfg.SubmissionConfig(s.log)
-	s.backoff = identity.NewBackoff(cfg.AuthFailuresPerIP) // counts failed logins, at all doors together
-	cfg.Listen, cfg.Backoff = s.inherited.listen, s.backoff
-	if s.cfg.NeedsTLS() {
-		if s.certs, err = certificates(s.cfg, s.log); err != nil {
-			return err
-		}
-		cfg.GetCertificate = s.certs.Get
-	}
-	var auth submission.Authenticator
-	if s.users != nil {
-		auth = s.users
-	}
-	if s.smtp, err = submission.NewServer(cfg, s.acceptor, auth, s.observer); err != nil {
-		return err
-	}
-	return nil
-}
-
-// certificates are the configured pair, or a self-signed one that is made at
-// the first start and kept in the data directory.
-func certificates(cfg *config.Config, log *slog.Logger) (*submission.Certificates, error) {
-	cert, key := cfg.TLS.Certificate, cfg.TLS.Key
-	if cert == "" {
-		var err error
-		if cert, key, _, err = submission.SelfSigned(cfg.DataDir, cfg.Hostname); err != nil {
-			return nil, err
-		}
-		log.Warn("no certificate is configured: TLS uses a self-signed one, which clients will not trust; set [tls] certificate and key", "certificate", cert)
-	}
-	return submission.LoadCertificates(cert, key, log)
 }
 
 // Ready is closed when the queue is loaded.
@@ -337,5 +265,5 @@ func (s *Server) Commits() uint64 { return uint64(s.queue.Stats().Commits) }
 // submit queues a message of the relay itself. A commit that is under way is
 // waited for, whatever becomes of ctx.
 func (s *Server) submit(ctx context.Context, m accept.Submission) (relay.QueueID, error) {
-	return s.acceptor.Submit(context.WithoutCancel(ctx), m)
+	return s.now().acceptor.Submit(context.WithoutCancel(ctx), m)
 }

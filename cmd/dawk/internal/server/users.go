@@ -36,16 +36,12 @@ func (s *Server) releaseUser(name string) (admin.UserHold, error) {
 	return userHold(h), nil
 }
 
-// newDevices is the table for listeners of profile "device"; nil without any.
-func newDevices(listeners []config.ListenerConfig) *admin.Devices {
-	var names []string
-	for _, l := range listeners {
+// devices are the listeners of profile "device".
+func devices(cfg *config.Config) (names []string) {
+	for _, l := range cfg.Listeners {
 		if l.Profile == "device" {
 			names = append(names, l.Address)
 		}
 	}
-	if names == nil {
-		return nil
-	}
-	return admin.NewDevices(names)
+	return names
 }
