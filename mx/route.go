@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"dawk/mx/dns"
+	"dawk/mx/match"
 	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
@@ -321,4 +322,41 @@ func (t *Transport) denied(ctx context.Context, domain, ip string, proven bool) 
 	}
 	return nil, relay.Failure(relay.StageDNS, relay.Status{Class: 5, Subject: 1, Detail: 2},
 		"the domain %s does not exist (NXDOMAIN)", domain)
+}
+
+// compiled is a Route with its patterns in normal form.
+type compiled struct {
+	Route
+	destination string // of its mail, with `via`
+	to, from    []match.Pattern
+	sendAs      []match.Pattern
+	mailbox     relay.Path // that its user is; null: its user is no address
+	gate        *shaping.Gate
+	budget      *shaping.Meter // never nil in a Transport
+	first       *compiled      // of all routes to its mailbox; never nil in a Transport
+	takes       shaping.Rule   // of the first one: the limits of all of them
+}
+
+func compileRoute(r Route) (c *compiled, faults relay.Faults) {
+	c = &compiled{Route: r, destination: RoutePrefix + r.Name, mailbox: mailboxOf(r.User), gate: new(shaping.Gate)}
+	for _, set := range []struct {
+		key  string
+		in   []string
+		into *[]match.Pattern
+	}{{"to", r.To, &c.to}, {"from", r.From, &c.from}, {"send_as", r.SendAs, &c.sendAs}} {
+		for i, s := range set.in {
+			p, err := match.Parse(s)
+			if err != nil {
+				faults.Add(fmt.Sprintf("%s[%d]", set.key, i), "%s: %v", set.key, err)
+			}
+			*set.into = append(*set.into, p)
+		}
+	}
+	return c, faults
+}
+
+// matches says whether a recipient of m takes this route. domain is the
+// recipient's, with our own for a bare postmaster.
+func (c *compiled) matches(m *relay.Message, to relay.Path, domain string) bool {
+	return match.Any(c.to, to, domain) && match.Any(c.from, m.From, m.From.Domain()) && m.SubmittedBy(c.Identity)
 }
