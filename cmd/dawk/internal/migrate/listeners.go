@@ -2,8 +2,10 @@ package migrate
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +15,9 @@ var ports = map[string]string{"smtp": "25", "submission": "587", "submissions": 
 func portOf(name string) string {
 	if p := ports[name]; p != "" {
 		return p
+	}
+	if p, err := net.LookupPort("tcp", name); err == nil {
+		return strconv.Itoa(p)
 	}
 	return name
 }
@@ -41,17 +46,31 @@ func (m *migration) listeners() error {
 			continue
 		}
 		for _, address := range m.addresses(s) {
-			if !taken[address] {
-				taken[address] = true
-				made++
-				m.listener(s, set, address, nets, from, r.login)
+			if other := clash(taken, address); other != "" {
+				m.item(s.where, address, "the listener at "+other+" has this port already; give one of them another")
+				continue
 			}
+			taken[address] = true
+			made++
+			m.listener(s, set, address, nets, from, r.login)
 		}
 	}
 	if made == 0 {
 		m.note("No service of master.cf takes mail that dawk could take: it listens on 127.0.0.1:2525, for this machine alone.")
 	}
 	return nil
+}
+
+// clash is an address in taken that no listener can have beside this one; "": none.
+func clash(taken map[string]bool, address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	for other := range taken {
+		h, p, _ := net.SplitHostPort(other)
+		if p == port && (h == host || h == "::" || host == "::" || h == "0.0.0.0" && !strings.Contains(host, ":") || host == "0.0.0.0" && !strings.Contains(h, ":")) {
+			return other
+		}
+	}
+	return ""
 }
 
 // trusted are the networks that need no login at a service.
@@ -104,10 +123,7 @@ func (m *migration) listener(s service, set settings, address string, nets []net
 		l.set("require_tls", true, where)
 	}
 	if only, where, _ := set.written("smtpd_tls_auth_only"); login && !wrapped && level != "encrypt" && !strings.EqualFold(only, "yes") {
-		if where == ": smtpd_tls_auth_only" {
-			where = "smtpd_tls_auth_only has its default, no"
-		}
-		l.set("auth_without_tls", true, where+"; better false, if all clients speak TLS")
+		l.set("auth_without_tls", true, where+", no; better false, if all clients speak TLS")
 	}
 }
 
@@ -121,6 +137,10 @@ func (m *migration) addresses(s service) (all []string) {
 		host, port = "", s.name
 	}
 	port = portOf(port)
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		m.item(s.where, port, "no port is called so on this machine; write a [[listener]] with its number")
+		return nil
+	}
 	hosts := []string{strings.Trim(host, "[]")}
 	if host == "" {
 		hosts = list(m.get("inet_interfaces"))

@@ -23,7 +23,7 @@ func (m *migration) mailOfThisMachine() error {
 		origin, _, _ = strings.Cut(strings.TrimSpace(string(data)), "\n")
 	}
 	if ok && origin != "" && origin != m.get("myhostname") {
-		l.set("domain", origin, where)
+		m.domain(l, "domain", origin, where)
 	} else {
 		origin = m.get("myhostname")
 	}
@@ -32,7 +32,7 @@ func (m *migration) mailOfThisMachine() error {
 	}
 	if dest, where, written := m.written("mydestination"); dest != "" || !written {
 		if !written {
-			dest, where = m.get("mydestination"), "mydestination has its default"
+			dest = m.get("mydestination")
 		}
 		m.item(where, dest, "dawk has no mailboxes: [sendmail] aliases sends mail of this machine's users elsewhere; a [[route]] leads to the host that has mailboxes")
 	}

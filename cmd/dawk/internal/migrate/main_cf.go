@@ -70,7 +70,7 @@ func (m *migration) readMain() error {
 var defaults = map[string]string{
 	"myorigin": "$myhostname", "mydestination": "$myhostname, localhost.$mydomain, localhost",
 	"inet_interfaces": "all", "inet_protocols": "all", "default_transport": "smtp", "smtp_sasl_auth_enable": "no",
-	"smtpd_tls_security_level": "", "relayhost": "", "mail_version": "3.6.0", "default_database_type": "hash", "config_directory": "/etc/postfix",
+	"smtpd_tls_security_level": "", "relayhost": "", "mail_version": "3.6.0", "maximal_queue_lifetime": "5d", "default_database_type": "hash", "config_directory": "/etc/postfix",
 }
 
 // defaultOf is what a parameter is where main.cf does not have it.
@@ -112,7 +112,10 @@ func (s settings) written(name string) (value, where string, ok bool) {
 	if !ok {
 		p, ok = s.params[name]
 	}
-	return s.expand(p.value, 0), p.where + ": " + name, ok
+	if !ok {
+		return "", name + " has its default", false
+	}
+	return s.expand(p.value, 0), p.where + ": " + name, true
 }
 
 // get is a parameter, or its default.

@@ -177,7 +177,7 @@ func (m *migration) userFile() error {
 		fmt.Fprintf(&b, "# %s: dawk user add %s --senders %s\n", where, relay.Sanitize(name), relay.Sanitize(strings.Join(senders[name], ",")))
 	}
 	if m.users {
-		m.item(m.where("smtpd_sasl_auth_enable", "smtpd_sasl_auth_enable"), m.get("smtpd_sasl_type"), "the users and passwords of logins are not in Postfix's files; add each user with `dawk user add NAME`, with --senders for whom it may send as (users.toml takes bcrypt hashes, too)")
+		m.item(m.where("smtpd_sasl_auth_enable", "master.cf: smtpd_sasl_auth_enable"), m.get("smtpd_sasl_type"), "the users and passwords of logins are not in Postfix's files; add each user with `dawk user add NAME`, with --senders for whom it may send as (users.toml takes bcrypt hashes, too)")
 	}
 	if ok && len(names) > 0 {
 		m.note("users.toml has a `dawk user add` for each login of smtpd_sender_login_maps.")

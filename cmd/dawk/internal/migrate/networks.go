@@ -16,7 +16,7 @@ import (
 func (m *migration) networks(s settings) (found []netip.Prefix, where string, err error) {
 	value, where, written := s.written("mynetworks")
 	if !written {
-		if style := s.get("mynetworks_style"); style != "host" {
+		if style := s.get("mynetworks_style"); style != "host" && !m.onlyThisMachine() {
 			m.item("mynetworks", "mynetworks_style = "+style, "the networks of the machine's interfaces are not known here, so only the machine itself is trusted; write the networks that may send into trusted_networks")
 		}
 		return loopback(), "mynetworks_style", nil
@@ -38,6 +38,14 @@ func excluding(all, except []netip.Prefix) []netip.Prefix {
 		all = rest
 	}
 	return all
+}
+
+// onlyThisMachine says whether nobody else can connect.
+func (m *migration) onlyThisMachine() bool {
+	return !slices.ContainsFunc(list(m.get("inet_interfaces")), func(h string) bool {
+		a, err := netip.ParseAddr(strings.Trim(h, "[]"))
+		return h != "loopback-only" && h != "localhost" && (err != nil || !a.IsLoopback())
+	})
 }
 
 func loopback() []netip.Prefix {

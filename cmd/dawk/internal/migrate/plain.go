@@ -21,7 +21,7 @@ type plainKey struct {
 var plain = []plainKey{
 	{"message_size_limit", "[limits]", "max_message_size", "", 64 << 10},
 	{"smtpd_recipient_limit", "[limits]", "max_recipients", "", 1},
-	{"smtpd_client_connection_count_limit", "[limits]", "max_connections_per_ip", "", 1},
+	{"smtpd_client_connection_count_limit", "[limits]", "max_connections_per_ip", "", 0},
 	{"smtpd_timeout", "[limits]", "command_timeout", "s", 0},
 	{"maximal_queue_lifetime", "[queue]", "max_age", "d", 0},
 	{"queue_minfree", "[queue]", "min_free", "", 1},
@@ -38,7 +38,7 @@ var plain = []plainKey{
 // plainKeys converts the parameters that need no thought, and those of the queue.
 func (m *migration) plainKeys() error {
 	if v, where, ok := m.written("myhostname"); ok {
-		m.section("").set("hostname", v, where)
+		m.domain(m.section(""), "hostname", v, where)
 	}
 	for _, k := range plain {
 		value, where, ok := m.written(k.name)
@@ -66,6 +66,15 @@ func (m *migration) plainKeys() error {
 	return nil
 }
 
+// domain sets a key that must be a name in DNS.
+func (m *migration) domain(l *section, key, value, where string) {
+	if _, err := relay.NormalizeDomain(value); err != nil {
+		m.item(where, value, "this is not the name of a host; write "+key+" by hand")
+		return
+	}
+	l.set(key, value, where)
+}
+
 func (m *migration) queueTimes() {
 	if v, where, ok := m.written("delay_warning_time"); ok {
 		d, known := duration(v, "h")
@@ -89,10 +98,10 @@ func (m *migration) queueTimes() {
 	least, _ := duration(first, "s")
 	most, _ := duration(last, "s")
 	if !ok1 {
-		least, from = 300*time.Second, "minimal_backoff_time has its default, 300s"
+		least, from = 300*time.Second, from+", 300s"
 	}
 	if !ok2 {
-		most, to = 4000*time.Second, "maximal_backoff_time has its default, 4000s"
+		most, to = 4000*time.Second, to+", 4000s"
 	}
 	if least <= 0 || most < least {
 		m.item(from, first, "retry needs times longer than 0; it keeps its default")

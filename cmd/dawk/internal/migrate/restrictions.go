@@ -31,10 +31,8 @@ func (m *migration) relaying(s settings) (r relaying, err error) {
 	r = relaying{networks: true, maybe: true, login: true}
 	var some passes // of the two lists that can let somebody relay
 	for _, name := range restrictionLists {
-		value, where, written := s.written(name)
-		if !written {
-			value, where = s.get(name), name
-		}
+		_, where, _ := s.written(name)
+		value := s.get(name)
 		p := passes{open: true}
 		if err := m.walk(&p, list(value), where, &r); err != nil {
 			return r, err

@@ -83,7 +83,7 @@ func (m *migration) alwaysFrom(address, where string) (done bool) {
 		address = f[1]
 	}
 	for _, s := range m.sections {
-		if s.header != "[[route]]" {
+		if s.header != "[[route]]" || !strings.Contains(address, "@") {
 			continue
 		}
 		for _, k := range s.keys {

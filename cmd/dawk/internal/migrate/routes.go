@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"dawk/mx"
 	"dawk/relay"
 )
 
@@ -66,6 +67,25 @@ type rule struct {
 	where     string
 }
 
+// senders is `from` of the route; nil: any.
+func (r rule) senders() []string {
+	if r.from == "" || r.from == "*" {
+		return nil
+	}
+	return []string{r.from}
+}
+
+// hops are those of a rule that are host and port; others are listed.
+func (m *migration) hops(r rule) []hop {
+	return slices.DeleteFunc(hops(r.nexthop), func(h hop) bool {
+		_, err := mx.ParseHop(h.via(false), false)
+		if err != nil && !strings.HasPrefix(r.nexthop, "unix:") {
+			m.item(r.where, h.dest, err.Error())
+		}
+		return err != nil
+	})
+}
+
 // routes makes the [[route]] sections, in the order in which Postfix asks its maps.
 func (m *migration) routes() error {
 	rules, err := m.transportRules()
@@ -89,11 +109,13 @@ func (m *migration) routes() error {
 	}
 	rules = append(rules, policies...)
 	transport, nexthop := m.defaultTransport()
-	if nexthop == "" {
+	if nexthop == "" && transport == "smtp" {
 		nexthop = relayhost
+	} else {
+		where = m.where("default_transport", where)
 	}
 	if nexthop != "" || transport != "smtp" && transport != "" {
-		rules = append(rules, rule{to: "*", transport: transport, nexthop: nexthop, where: cmp.Or(where, m.where("default_transport", ""))})
+		rules = append(rules, rule{to: "*", transport: transport, nexthop: nexthop, where: where})
 	}
 	for i, r := range rules {
 		if i > 0 && rules[i-1].to == "*" && rules[i-1].from == "" {
@@ -193,7 +215,11 @@ func (m *migration) senderRules() (rules []rule, err error) {
 func (m *migration) route(r rule) error {
 	s, smtp := m.transport(r.transport)
 	set := m.with(s)
-	all := hops(r.nexthop)
+	all := m.hops(r)
+	if faults := (mx.Config{}).ValidateRoute(mx.Route{To: []string{r.to}, From: r.senders()}); len(faults) > 0 {
+		m.item(r.where, cmp.Or(r.from, r.to), faults[0].Error())
+		return nil
+	}
 	switch {
 	case r.transport == "lmtp" && strings.HasPrefix(r.nexthop, "unix:"):
 		return m.lmtpSocket(r)
@@ -203,6 +229,8 @@ func (m *migration) route(r rule) error {
 			m.routeSection(r, "not-sent").set("via", []string{"127.0.0.1:1"}, "nobody listens there: mail waits, and does not leave")
 		}
 		return nil
+	case len(all) == 0 && r.nexthop != "":
+		return nil // they are listed
 	case len(all) == 0:
 		level, where, err := m.tlsLevel(set, hop{dest: strings.TrimPrefix(r.to, "*")})
 		if err != nil {
@@ -286,8 +314,8 @@ func (m *migration) routeSection(r rule, name string) *section {
 	m.names[name] = true
 	l.set("name", name, "")
 	l.set("to", []string{r.to}, r.where)
-	if r.from != "" && r.from != "*" {
-		l.set("from", []string{r.from}, r.where)
+	if from := r.senders(); from != nil {
+		l.set("from", from, r.where)
 	}
 	return l
 }
