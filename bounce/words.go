@@ -3,8 +3,6 @@ package bounce
 import (
 	"strconv"
 	"time"
-
-	"dawk/relay/replies"
 )
 
 // Words are what people are told about a category.
@@ -12,9 +10,6 @@ type Words struct {
 	Why string // completes "... was not delivered, because"
 	Do  string // what the sender can do
 }
-
-// WordsFor gives the words of a category in English.
-func WordsFor(c replies.Category) Words { return Shipped().find(DefaultLanguage).wordsFor(c) }
 
 // span is a duration in the largest unit that keeps it exact enough.
 func (l *language) span(d time.Duration) string {

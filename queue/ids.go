@@ -38,6 +38,3 @@ func (i *IDs) Last() uint64 { return i.last.Load() }
 
 // Set says that keys up to last were given before.
 func (i *IDs) Set(last uint64) { i.last.Store(last) }
-
-// PartitionOf is the partition of a key that NextIn gave.
-func PartitionOf(key uint64) uint8 { return uint8(key % Partitions) }

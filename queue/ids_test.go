@@ -16,8 +16,8 @@ func TestIDs(t *testing.T) {
 	for i := range 3000 {
 		part := uint8(i * 7)
 		key := ids.NextIn(part)
-		if key <= last || queue.PartitionOf(key) != part {
-			t.Fatalf("key %d after %d, of partition %d and not %d", key, last, queue.PartitionOf(key), part)
+		if of := uint8(key % queue.Partitions); key <= last || of != part {
+			t.Fatalf("key %d after %d, of partition %d and not %d", key, last, of, part)
 		}
 		if last = key; i%5 == 0 {
 			if last = ids.Next(); last != key+1 {

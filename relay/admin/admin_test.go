@@ -194,7 +194,7 @@ func serve(t *testing.T, c admin.Config) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := admin.NewServer(c)
+	server := &http.Server{Handler: admin.NewHandler(c)}
 	done := make(chan struct{})
 	go func() { server.Serve(l); close(done) }()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -68,16 +68,6 @@ func NewHandler(c Config) http.Handler {
 	return mux
 }
 
-// NewServer is the HTTP server for the socket. Requests have no time limit as
-// a whole: a backup takes as long as it takes.
-func NewServer(c Config) *http.Server {
-	s := &http.Server{Handler: NewHandler(c), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 20}
-	if c.Log != nil {
-		s.ErrorLog = slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn)
-	}
-	return s
-}
-
 // problem is the body of an answer that is an error.
 type problem struct {
 	Error string `json:"error"`
