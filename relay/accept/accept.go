@@ -106,77 +106,6 @@ func (a *Acceptor) Submit(ctx context.Context, s Submission) (relay.QueueID, err
 	return a.Accept(ctx, d)
 }
 
-// Accept takes the content of a message and puts it into the queue. When it
-// returns nil, the message is on stable storage under the ID given, and ours to
-// deliver or to bounce. Every error is a *Refusal.
-func (a *Acceptor) Accept(ctx context.Context, d *Decision) (relay.QueueID, error) {
-	m, err := a.accept(ctx, d)
-	if err != nil {
-		return relay.QueueID{}, d.refused(a, err)
-	}
-	return m.ID, nil
-}
-
-func (a *Acceptor) accept(ctx context.Context, d *Decision) (_ *relay.Message, err error) {
-	now := time.Now()
-	if err := d.count(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			a.cfg.Ledger.GiveBack(d.User, 1, len(d.Recipients))
-		}
-	}()
-	draft, err := a.queue.NewDraft()
-	if err != nil {
-		return nil, fmt.Errorf("new draft: %w", err)
-	}
-	defer draft.Discard() // does nothing after Enqueue
-	hdr, err := d.read(draft)
-	if err != nil {
-		return nil, err
-	}
-	m := &relay.Message{ID: draft.ID(), Arrival: now}
-	heldBy := d.complete(m, hdr)
-	fields, received := d.fields(m, hdr)
-	draft.Prepend(fields)
-	if err := a.sign(m, draft); err != nil {
-		return nil, err
-	}
-	draft.Prepend(received)
-	m.Size = draft.Size()
-	if err := a.queue.Enqueue(ctx, draft, m); err != nil {
-		return nil, fmt.Errorf("enqueue %s: %w", m.ID, err)
-	}
-	d.accepted(m, heldBy)
-	return m, nil
-}
-
-// sign looks whether the smart host would refuse the sender, so that whoever
-// sends the message learns it now, and puts signatures in front of the content.
-// They are made once, here, and not at each attempt: an RSA signature costs
-// more than all the rest of a delivery.
-func (a *Acceptor) sign(m *relay.Message, draft relay.Draft) error {
-	if a.cfg.Refuses != nil {
-		why, err := a.cfg.Refuses(m, draft.Content())
-		switch {
-		case err != nil:
-			return fmt.Errorf("look at the sender of %s: %w", m.ID, err)
-		case why != "":
-			return Refuse(ReasonSender, 550, "5.7.1", "%s", why) // RFC 6409 §6.1
-		}
-	}
-	if a.cfg.Sign == nil {
-		return nil
-	}
-	fields, err := a.cfg.Sign(m, draft.Content())
-	if err != nil {
-		return fmt.Errorf("sign %s: %w", m.ID, err)
-	}
-	draft.Prepend(fields)
-	return nil
-}
-
 // Event makes an event about the submitter, to be completed.
 func (s *Submitter) Event(kind relay.EventKind) relay.Event {
 	return relay.Event{Kind: kind, Time: time.Now(), Identity: s.Identity, Client: clientText(s.Client),
@@ -206,21 +135,4 @@ func (s *Submission) refused(a *Acceptor, err error) *Refusal {
 	e := s.Event(relay.EventRefused)
 	e.From, e.Count = s.From, len(s.Recipients)
 	return a.Refused(e, err)
-}
-
-// accepted tells of a message that is in the queue, and of its hold: heldBy is the
-// reason of the event.
-func (d *Decision) accepted(m *relay.Message, heldBy string) {
-	e := d.Event(relay.EventAccepted)
-	e.ID, e.From, e.MessageID = m.ID, m.From, m.MessageID
-	e.Size, e.Count, e.Took = m.Size, len(m.Recipients), e.Time.Sub(m.Arrival)
-	d.acceptor.seen.Observe(e)
-	if m.Hold == "" {
-		return
-	}
-	for i := range m.Recipients {
-		e := d.Event(relay.EventHeld)
-		e.ID, e.From, e.Recipient, e.Rule, e.Reason = m.ID, m.From, m.Recipients[i].Path, m.Hold, heldBy
-		d.acceptor.seen.Observe(e)
-	}
 }

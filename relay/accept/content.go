@@ -29,7 +29,7 @@ type header struct {
 	text      identity.Text // of Subject and body, where it is needed
 	eightBit  bool          // in the header as it was passed on
 	body8Bit  bool
-	signed    bool // by its sender, so far: DKIM, multipart/signed, or PGP
+	signed    bool // by its sender, so far: all of it by DKIM, or in the body a part (RFC 1847) or a text by PGP
 }
 
 // scanner is the one reader of headers in acceptance. It reads a message as it
@@ -58,6 +58,7 @@ type scanner struct {
 	seen    int64  // octets of header so far
 	col     int    // octets of the last line of the body that were passed on
 	held    []byte // octets of it that were not, yet
+	kind    []byte // values of Content-Type fields, in lower case, until the body begins
 	parts   parts
 	last    byte // octet that was passed on last
 }
@@ -210,6 +211,10 @@ func (s *scanner) body(p []byte) error {
 	if s.text != nil {
 		s.text.Write(p)
 	}
+	if s.kind != nil {
+		s.hdr.signed = s.parts.atTop(s.kind) || s.hdr.signed
+		s.kind = nil
+	}
 	seen := len(s.held) // what is before it was looked at
 	if seen > 0 {
 		p = append(s.held, p...)
@@ -352,7 +357,7 @@ func (s *scanner) look(name, lower string, value []byte) (leaves string, err err
 	case "dkim-signature":
 		s.hdr.signed = true
 	case "content-type":
-		s.hdr.signed = s.parts.atTop(bytes.ToLower(value)) || s.hdr.signed
+		s.kind = append(s.kind, bytes.ToLower(value)...)
 	case "tls-required":
 		s.hdr.tlsNo = strings.EqualFold(string(bytes.TrimSpace(value)), "No")
 	case "bcc", "resent-bcc", // RFC 5322 §3.6.3

@@ -1,7 +1,8 @@
 package accept
 
 import (
-	"errors"
+	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -121,6 +122,77 @@ func (a *Acceptor) mayHave(n int) error {
 	return nil
 }
 
+// Accept takes the content of a message and puts it into the queue. When it
+// returns nil, the message is on stable storage under the ID given, and ours to
+// deliver or to bounce. Every error is a *Refusal.
+func (a *Acceptor) Accept(ctx context.Context, d *Decision) (relay.QueueID, error) {
+	m, err := a.accept(ctx, d)
+	if err != nil {
+		return relay.QueueID{}, d.refused(a, err)
+	}
+	return m.ID, nil
+}
+
+func (a *Acceptor) accept(ctx context.Context, d *Decision) (_ *relay.Message, err error) {
+	now := time.Now()
+	if err := d.count(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			a.cfg.Ledger.GiveBack(d.User, 1, len(d.Recipients))
+		}
+	}()
+	draft, err := a.queue.NewDraft()
+	if err != nil {
+		return nil, fmt.Errorf("new draft: %w", err)
+	}
+	defer draft.Discard() // does nothing after Enqueue
+	hdr, err := d.read(draft)
+	if err != nil {
+		return nil, err
+	}
+	m := &relay.Message{ID: draft.ID(), Arrival: now}
+	heldBy := d.complete(m, hdr)
+	fields, received := d.fields(m, hdr)
+	draft.Prepend(fields)
+	if err := a.sign(m, draft); err != nil {
+		return nil, err
+	}
+	draft.Prepend(received)
+	m.Size = draft.Size()
+	if err := a.queue.Enqueue(ctx, draft, m); err != nil {
+		return nil, fmt.Errorf("enqueue %s: %w", m.ID, err)
+	}
+	d.accepted(m, heldBy)
+	return m, nil
+}
+
+// sign looks whether the smart host would refuse the sender, so that whoever
+// sends the message learns it now, and puts signatures in front of the content.
+// They are made once, here, and not at each attempt: an RSA signature costs
+// more than all the rest of a delivery.
+func (a *Acceptor) sign(m *relay.Message, draft relay.Draft) error {
+	if a.cfg.Refuses != nil {
+		why, err := a.cfg.Refuses(m, draft.Content())
+		switch {
+		case err != nil:
+			return fmt.Errorf("look at the sender of %s: %w", m.ID, err)
+		case why != "":
+			return Refuse(ReasonSender, 550, "5.7.1", "%s", why) // RFC 6409 §6.1
+		}
+	}
+	if a.cfg.Sign == nil {
+		return nil
+	}
+	fields, err := a.cfg.Sign(m, draft.Content())
+	if err != nil {
+		return fmt.Errorf("sign %s: %w", m.ID, err)
+	}
+	draft.Prepend(fields)
+	return nil
+}
+
 // count counts the message in the quotas of its user.
 func (d *Decision) count() error {
 	u, n := d.User, len(d.Recipients)
@@ -142,37 +214,6 @@ func (d *Decision) count() error {
 		return overQuota(u, err)
 	}
 	return nil
-}
-
-// overQuota turns a QuotaError into its refusal. It is temporary, so that a
-// program that keeps what it could not send sends it later.
-func overQuota(u *identity.User, err error) error {
-	var q *identity.QuotaError
-	if !errors.As(err, &q) {
-		return err
-	}
-	// RFC 5321 §4.5.3.1.10: after 452 the client keeps these recipients for later.
-	wait := roundUp(q.Wait)
-	r := Refuse(ReasonQuota, 452, "4.7.28", "%s may send %d %s per %s; try again in %s", u.Called(), q.Limit, q.What, q.Per, waitText(wait))
-	r.Wait = wait
-	return r
-}
-
-// roundUp is d in whole seconds or minutes: after that time the message fits.
-func roundUp(d time.Duration) time.Duration {
-	step := time.Second
-	if d > time.Minute {
-		step = time.Minute
-	}
-	return (d + step - 1) / step * step
-}
-
-func waitText(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	return text
 }
 
 // Apply gives m its envelope, its schedule and its submitter.
@@ -207,23 +248,6 @@ func (d *Decision) complete(m *relay.Message, h *header) (heldBy string) {
 	m.NoDelayNotes = m.NoDelayNotes || m.Hold != ""
 	return heldBy
 }
-
-// cleanID gives a Message-ID as one word in angle brackets, or "" if it is
-// none that could be quoted in a log or a notice.
-func cleanID(v []byte) string {
-	id := strings.TrimSpace(string(v))
-	if len(id) < 3 || len(id) > maxMessageID || id[0] != '<' || id[len(id)-1] != '>' {
-		return ""
-	}
-	for i := range len(id) {
-		if id[i] <= ' ' || id[i] == 0x7f {
-			return ""
-		}
-	}
-	return strings.ToValidUTF8(id, "?")
-}
-
-const maxMessageID = 998
 
 // redirected is the recipient in place of all. The client hears of it what it
 // wanted to hear of any of them; who a single one was is told in ORCPT.
@@ -293,4 +317,21 @@ func (d *Decision) hold(id relay.QueueID, text identity.Text) (why, reason strin
 		return "on hold since users.toml says hold for " + u.Name, heldByPolicy
 	}
 	return "", ""
+}
+
+// accepted tells of a message that is in the queue, and of its hold: heldBy is the
+// reason of the event.
+func (d *Decision) accepted(m *relay.Message, heldBy string) {
+	e := d.Event(relay.EventAccepted)
+	e.ID, e.From, e.MessageID = m.ID, m.From, m.MessageID
+	e.Size, e.Count, e.Took = m.Size, len(m.Recipients), e.Time.Sub(m.Arrival)
+	d.acceptor.seen.Observe(e)
+	if m.Hold == "" {
+		return
+	}
+	for i := range m.Recipients {
+		e := d.Event(relay.EventHeld)
+		e.ID, e.From, e.Recipient, e.Rule, e.Reason = m.ID, m.From, m.Recipients[i].Path, m.Hold, heldBy
+		d.acceptor.seen.Observe(e)
+	}
 }

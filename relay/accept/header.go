@@ -151,6 +151,23 @@ func literal(a netip.Addr) string {
 	return "[IPv6:" + a.String() + "]"
 }
 
+// cleanID gives a Message-ID as one word in angle brackets, or "" if it is
+// none that could be quoted in a log or a notice.
+func cleanID(v []byte) string {
+	id := strings.TrimSpace(string(v))
+	if len(id) < 3 || len(id) > maxMessageID || id[0] != '<' || id[len(id)-1] != '>' {
+		return ""
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] == 0x7f {
+			return ""
+		}
+	}
+	return strings.ToValidUTF8(id, "?")
+}
+
+const maxMessageID = 998
+
 // has8Bit says whether p has octets above 127, 32 at a time.
 func has8Bit(p []byte) bool {
 	for ; len(p) >= 32; p = p[32:] {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/identity"
 )
 
 // Refusal is a message, or a step towards one, that was not accepted, with the
@@ -90,4 +91,35 @@ func RefusalOf(err error) *Refusal {
 	}
 	r.Err = err
 	return r
+}
+
+// overQuota turns a QuotaError into its refusal. It is temporary, so that a
+// program that keeps what it could not send sends it later.
+func overQuota(u *identity.User, err error) error {
+	var q *identity.QuotaError
+	if !errors.As(err, &q) {
+		return err
+	}
+	// RFC 5321 §4.5.3.1.10: after 452 the client keeps these recipients for later.
+	wait := roundUp(q.Wait)
+	r := Refuse(ReasonQuota, 452, "4.7.28", "%s may send %d %s per %s; try again in %s", u.Called(), q.Limit, q.What, q.Per, waitText(wait))
+	r.Wait = wait
+	return r
+}
+
+// roundUp is d in whole seconds or minutes: after that time the message fits.
+func roundUp(d time.Duration) time.Duration {
+	step := time.Second
+	if d > time.Minute {
+		step = time.Minute
+	}
+	return (d + step - 1) / step * step
+}
+
+func waitText(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	return text
 }
