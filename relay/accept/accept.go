@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"dawk/relay"
@@ -104,19 +103,6 @@ func (a *Acceptor) Submit(ctx context.Context, s Submission) (relay.QueueID, err
 		return relay.QueueID{}, s.refused(a, err)
 	}
 	return a.Accept(ctx, d)
-}
-
-// Event makes an event about the submitter, to be completed.
-func (s *Submitter) Event(kind relay.EventKind) relay.Event {
-	return relay.Event{Kind: kind, Time: time.Now(), Identity: s.Identity, Client: clientText(s.Client),
-		Listener: s.Listener, Session: s.Session, Helo: s.Helo, TLS: s.TLS}
-}
-
-func clientText(a netip.Addr) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.Unmap().String()
 }
 
 // Refused turns an error into a Refusal and tells of it by e, an event that

@@ -319,6 +319,19 @@ func (d *Decision) hold(id relay.QueueID, text identity.Text) (why, reason strin
 	return "", ""
 }
 
+// Event makes an event about the submitter, to be completed.
+func (s *Submitter) Event(kind relay.EventKind) relay.Event {
+	return relay.Event{Kind: kind, Time: time.Now(), Identity: s.Identity, Client: clientText(s.Client),
+		Listener: s.Listener, Session: s.Session, Helo: s.Helo, TLS: s.TLS}
+}
+
+func clientText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.Unmap().String()
+}
+
 // accepted tells of a message that is in the queue, and of its hold: heldBy is the
 // reason of the event.
 func (d *Decision) accepted(m *relay.Message, heldBy string) {
