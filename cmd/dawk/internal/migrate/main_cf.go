@@ -261,9 +261,9 @@ func (m *migration) place(path string) string {
 	case !filepath.IsAbs(path):
 		return filepath.Join(m.dir, path)
 	case below:
-		copies = []string{filepath.Join(m.dir, rest)}
+		copies = []string{filepath.Join(m.dir, rest), filepath.Join(m.dir, path)}
 	case path == "/etc/aliases" || path == "/etc/mailname":
-		copies = []string{filepath.Join(m.dir, filepath.Base(path))}
+		copies = []string{filepath.Join(m.dir, filepath.Base(path)), filepath.Join(m.dir, path)}
 		if filepath.Base(m.dir) == "postfix" { // a copy of /etc
 			copies = append(copies, filepath.Join(filepath.Dir(m.dir), filepath.Base(path)))
 		}

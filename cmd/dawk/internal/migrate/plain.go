@@ -219,7 +219,7 @@ func (m *migration) source(delivery *section) error {
 	switch {
 	case len(addresses) > 0:
 		l := m.section("[[source]]")
-		l.set("name", "postfix", "")
+		l.set("name", "postfix", "what [delivery] source calls it")
 		l.set("addresses", addresses, where)
 		if helo != "" {
 			l.set("ehlo", helo, at)

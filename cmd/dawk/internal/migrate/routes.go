@@ -312,7 +312,7 @@ func (m *migration) routeSection(r rule, name string) *section {
 		name = fmt.Sprintf("%s-%d", base, n)
 	}
 	m.names[name] = true
-	l.set("name", name, "")
+	l.set("name", name, "what commands call it")
 	l.set("to", []string{r.to}, r.where)
 	if from := r.senders(); from != nil {
 		l.set("from", from, r.where)
