@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"dawk/mx/mxtest"
 )
@@ -30,6 +31,7 @@ type lively struct {
 	one, two  *mxtest.Server // smart hosts
 	relay     *process
 	sent      atomic.Int64
+	stops     bool // the relay may say 421 in the middle of a transaction
 	stop      context.CancelFunc
 	clients   sync.WaitGroup
 }
@@ -154,7 +156,10 @@ func (l *lively) client(ctx context.Context, many bool) error {
 			code int
 			line string
 		}{{250, "RCPT TO:<b@example.test>"}, {354, "DATA"}, {250, "Subject: x\r\n\r\ntext\r\n."}} {
-			if err := ask(c, step.code, step.line); err != nil {
+			switch err := ask(c, step.code, step.line); {
+			case err != nil && l.stops && closing(err) == nil:
+				return nil // not answered with 250, and so sent again
+			case err != nil:
 				return fmt.Errorf("%s: %w", step.line, err)
 			}
 		}
@@ -273,19 +278,102 @@ func (l *lively) takenPort(address string) {
 // of ours is in the way of nothing.
 func TestWidenListener(t *testing.T) {
 	l := newLively(t)
-	l.begin()
 	_, port, _ := net.SplitHostPort(l.smtp)
 	l.listens = "0.0.0.0:" + port
 	l.configure(l.one, "")
 	if out, err := l.dawk("reload"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	nc, err := net.Dial("tcp", "127.0.0.2:"+port)
-	if err != nil {
-		t.Fatal(err)
+	for _, address := range []string{"127.0.0.1:", "127.0.0.2:"} {
+		if _, err := submit(address+port, "", "", "", "a@office.test", []string{"b@example.test"}, "Subject: x\r\n\r\n"); err != nil {
+			t.Errorf("at %s: %v", address, err)
+		}
 	}
-	nc.Close()
-	l.end()
 }
 
 func literal(s string) *regexp.Regexp { return regexp.MustCompile(regexp.QuoteMeta(s)) }
+
+// TestHandOver runs the program anew in its process while clients send: the sockets
+// stay open, and nobody is refused. A program that would not start changes nothing.
+func TestHandOver(t *testing.T) {
+	l := newLively(t)
+	l.stops = true
+	l.begin()
+	for i := range 3 {
+		if err := l.relay.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		l.waitTimes("msg=ready", i+2)
+	}
+	good, err := os.ReadFile(l.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(l.conf, []byte("hostname = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.relay.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	l.wait("nothing was handed over")
+	if err := os.WriteFile(l.conf, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.end()
+}
+
+// waitTimes waits until the log has said something so many times.
+func (l *lively) waitTimes(what string, times int) {
+	l.t.Helper()
+	re := regexp.MustCompile("(?s)" + strings.Repeat(regexp.QuoteMeta(what)+".*", times))
+	if !l.relay.log.wait(re, l.relay.exited) {
+		l.t.Fatalf("the log did not say %q %d times", what, times)
+	}
+}
+
+// TestServiceManager plays systemd: the states come in order, and the watchdog is fed.
+func TestServiceManager(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: at, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	t.Setenv("NOTIFY_SOCKET", at)
+	t.Setenv("WATCHDOG_USEC", "200000")
+	l := newLively(t)
+	expect := func(what string) {
+		t.Helper()
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		for b := make([]byte, 4096); ; {
+			n, err := c.Read(b)
+			if err != nil {
+				t.Fatalf("no %s: %v", what, err)
+			}
+			if strings.Contains("\n"+string(b[:n])+"\n", "\n"+what) {
+				return
+			}
+		}
+	}
+	expect("READY=1\n")
+	expect("WATCHDOG=1\n")
+	expect("WATCHDOG=1\nSTATUS=0 deliveries wait")
+	for _, hours := range []string{"1h", "x"} { // taken, then refused
+		l.configure(l.one, "[bounce]\nheld_notice = \""+hours+"\"\n")
+		if _, err := l.dawk("reload"); (err == nil) != (hours == "1h") {
+			t.Errorf("reload with %s: %v", hours, err)
+		}
+		expect("RELOADING=1\nMONOTONIC_USEC=")
+		expect("READY=1\n")
+	}
+	l.configure(l.one, "")
+	if err := l.relay.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	expect("STOPPING=1\n")
+	expect("READY=1\n")
+	if err := l.relay.end(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	expect("STOPPING=1\n")
+}

@@ -37,7 +37,7 @@ import (
 //	mx offer NAME EXTENSION…                              what its EHLO offers from now on
 //	mx commands NAME                                      what it was told, to stdout
 //	mx wait NAME N | count NAME N | message NAME I FILE | envelope NAME I | client NAME I
-//	[!] relay start | stop | kill | hangup | wait REGEXP | log FILE
+//	[!] relay start | stop | ended | kill | hangup | wait REGEXP | log FILE
 //	config                                                sets $CONF, see below
 //	idle open | expect REPLY                              a client that says nothing
 //	cmpcrlf WANT GOT                                      GOT ends with WANT's lines, with CRLF
@@ -249,6 +249,11 @@ func (w *world) relayCommand(neg bool, args []string) {
 	case "stop":
 		if err := w.relay.end(syscall.SIGTERM); err != nil {
 			w.ts.Fatalf("the relay did not stop well: %v\n%s", err, w.relay.log.text())
+		}
+	case "ended": // by itself
+		<-w.relay.exited
+		if w.relay.err != nil {
+			w.ts.Fatalf("the relay ended badly: %v\n%s", w.relay.err, w.relay.log.text())
 		}
 	case "kill":
 		_ = w.relay.end(syscall.SIGKILL)

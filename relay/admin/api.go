@@ -87,6 +87,9 @@ type Config struct {
 	Configuration func() Configuration
 	Reload        func() ([]ConfigChange, error) // its error: the file is refused, and nothing has changed
 	Budgets       func() []shaping.BudgetState   // what routes with a budget have used of it
+	// Drain has the relay take nothing new, deliver what is due, and end; it tells of its progress until
+	// then, or until ctx ends.
+	Drain func(ctx context.Context, each func(Draining))
 
 	Devices     *Devices                            // nil: there is never a listener for devices
 	Holds       func() []UserHold                   // users on hold; cheap

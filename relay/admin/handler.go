@@ -54,6 +54,7 @@ func NewHandler(c Config) http.Handler {
 		{"POST /v1/oauth/test", h.TestLogin != nil, h.testLogin},
 		{"GET /v1/config", h.Configuration != nil, h.configuration},
 		{"POST /v1/reload", h.Reload != nil, h.reload},
+		{"POST /v1/drain", h.Drain != nil, h.drain},
 		{"GET /v1/budgets", h.Budgets != nil, h.budgets},
 		{"POST /v1/holds/release", h.ReleaseUser != nil, h.releaseUser},
 	} {

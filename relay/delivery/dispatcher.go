@@ -122,6 +122,22 @@ func (d *Dispatcher) Reconfigure(cfg Config) {
 	d.pump()
 }
 
+// Drain lets nothing fall due any more. What is due, and what comes of it, is still
+// attempted; Left says how much that is.
+func (d *Dispatcher) Drain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sched.Freeze()
+	d.wake()
+}
+
+// Left is how many Deliveries are due or under way.
+func (d *Dispatcher) Left() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sched.Left(d.clock.now())
+}
+
 // Ready is closed when the whole store is loaded and attempts begin.
 func (d *Dispatcher) Ready() <-chan struct{} { return d.ready }
 

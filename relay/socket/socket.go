@@ -113,6 +113,23 @@ type listener struct {
 	once sync.Once
 }
 
+// Keep leaves the socket where it is when l, which Listen or Adopt has given, is
+// closed: another process has it too.
+func Keep(l net.Listener) {
+	switch l := l.(type) {
+	case *listener:
+		l.once.Do(func() {})
+	case *net.UnixListener:
+		l.SetUnlinkOnClose(false)
+	}
+}
+
+// Adopt is a listener that another process has opened at path.
+func Adopt(l *net.UnixListener, path string) net.Listener {
+	l.SetUnlinkOnClose(false)
+	return &listener{UnixListener: l, path: path}
+}
+
 func (l *listener) Close() error {
 	l.once.Do(func() { os.Remove(l.path) })
 	return l.UnixListener.Close()

@@ -159,6 +159,15 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return addrs
 }
 
+// Sockets tells of each open socket, under its address in the configuration.
+func (s *Server) Sockets(each func(address string, l net.Listener)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.ports {
+		each(strings.TrimPrefix(p.address(), unixPrefix), p.Listener)
+	}
+}
+
 // Serve accepts connections until Shutdown.
 func (s *Server) Serve() error {
 	s.mu.Lock()

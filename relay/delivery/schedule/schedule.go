@@ -40,6 +40,7 @@ type Schedule struct {
 	held        int               // entries in placeHeld
 	deferred    int               // entries in placeWaiting that were attempted before
 	reasonCount [MaxReasons]int
+	frozen      bool
 	givenUp     uint64 // attempts that had to give up their slots
 }
 
@@ -211,7 +212,7 @@ func (s *Schedule) leave(r Ref) {
 
 // Advance moves what has become due.
 func (s *Schedule) Advance(now int64) {
-	for s.due.due(now) {
+	for !s.frozen && s.due.due(now) {
 		r := s.due.first()
 		s.leave(r)
 		s.makeReady(r, false)
@@ -221,10 +222,32 @@ func (s *Schedule) Advance(now int64) {
 	}
 }
 
+// Freeze lets nothing fall due any more: what is ready gets its turns, and what
+// waits for its time stays.
+func (s *Schedule) Freeze() { s.frozen = true }
+
+// soon is how long a Freeze waits for a rate, in µs.
+const soon = 60e6
+
+// Left is how many entries are out, or ready and may have a turn soon: what a Freeze
+// leaves to do.
+func (s *Schedule) Left(now int64) int {
+	n := s.taken
+	for _, l := range s.lanes {
+		if p := &l.dest.provider.suspension; l.dest.suspension.until == 0 && (p.until == 0 || p.why == suspendedRate && p.until < now+soon) {
+			n += l.n
+		}
+	}
+	return n
+}
+
 // NextEvent is when Advance has something to do again or, if the caller has
 // room for one, TakeNotices.
 func (s *Schedule) NextEvent(room bool) int64 {
-	next := s.suspensions.next(s.due.next(math.MaxInt64))
+	next := s.suspensions.next(math.MaxInt64)
+	if !s.frozen {
+		next = s.due.next(next)
+	}
 	if room {
 		next = s.alarms.next(next)
 	}

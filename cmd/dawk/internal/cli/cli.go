@@ -79,6 +79,7 @@ func newRootCommand(a *app.App) *cobra.Command {
 		newHealthCommand(a),
 		newStatusCommand(a),
 		newReloadCommand(a),
+		newDrainCommand(a),
 		newDevicesCommand(a),
 		configcmd.New(a),
 		newVersionCommand(a),

@@ -24,8 +24,9 @@ func newServeCommand(a *app.App) *cobra.Command {
 		Short: "Run the relay",
 		Long: `Run the relay until SIGTERM or SIGINT.
 
-SIGHUP reads the configuration again, as dawk reload does. The first of the
-others stops it gracefully: clients hear 421, messages in transfer
+SIGHUP reads the configuration again, as dawk reload does. SIGUSR2 runs the
+program that is installed now in its place: sockets stay open, and clients wait
+for a moment. The first of the others stops it gracefully: clients hear 421, messages in transfer
 are taken to their end, delivery attempts finish or are put back, and the
 queue is closed. A second signal ends it at once; nothing is lost either way.
 
@@ -47,7 +48,7 @@ func serve(ctx context.Context, a *app.App) error {
 	log, configure := cfg.Log.Live(lines)
 	go lines.run(log)
 	defer lines.close()
-	ctx, hangups, stop := withSignals(ctx, log, lines.close)
+	ctx, others, stop := withSignals(ctx, log, lines.close)
 	defer stop()
 	r, err := server.New(cfg, server.Host{Log: log, Configure: configure, LostLines: lines.Lost})
 	if err != nil {
@@ -57,19 +58,32 @@ func serve(ctx context.Context, a *app.App) error {
 		return errors.Join(err, r.Close())
 	}
 	announce(a, lines, r, cfg, log)
-	var reloading sync.WaitGroup
-	reloading.Go(func() { reloadOn(ctx, hangups, r) })
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	h := handOver{a: a, log: log, end: end}
+	var listening sync.WaitGroup
+	listening.Go(func() { obey(ctx, others, r, &h) })
 	err = r.Run(ctx)
 	stop()
-	reloading.Wait()
+	end()
+	listening.Wait()
+	if err == nil && h.env != "" {
+		lines.close()
+		err = h.exec()
+	}
 	return err
 }
 
-// reloadOn reads the configuration again at each hangup, until ctx ends.
-func reloadOn(ctx context.Context, hangups <-chan struct{}, r *server.Server) {
+// obey reads the configuration again at each SIGHUP, and hands over at a SIGUSR2,
+// until ctx ends.
+func obey(ctx context.Context, signals <-chan os.Signal, r *server.Server, h *handOver) {
 	for {
 		select {
-		case <-hangups:
+		case s := <-signals:
+			if s == syscall.SIGUSR2 {
+				h.begin(ctx, r)
+				continue
+			}
 			_, _ = r.Reload() // it has logged what came of it
 		case <-ctx.Done():
 			return
@@ -79,13 +93,13 @@ func reloadOn(ctx context.Context, hangups <-chan struct{}, r *server.Server) {
 
 // withSignals gives a context that ends with the first SIGTERM or SIGINT. The
 // second ends the process there and then: the queue is as safe as after a
-// power cut, which it is made for. Before that, flush lets the log say so. Each
-// SIGHUP is passed on, several that come at once as one.
-func withSignals(ctx context.Context, log *slog.Logger, flush func()) (_ context.Context, _ <-chan struct{}, stop func()) {
+// power cut, which it is made for. Before that, flush lets the log say so. Other
+// signals are passed on, several that come at once as one.
+func withSignals(ctx context.Context, log *slog.Logger, flush func()) (_ context.Context, _ <-chan os.Signal, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	hangups := make(chan struct{}, 1)
+	others := make(chan os.Signal, 1)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
 	done := make(chan struct{})
 	go func() {
 		for first := true; ; {
@@ -93,9 +107,9 @@ func withSignals(ctx context.Context, log *slog.Logger, flush func()) (_ context
 			case <-done:
 				return
 			case s := <-signals:
-				if s == syscall.SIGHUP {
+				if s == syscall.SIGHUP || s == syscall.SIGUSR2 {
 					select {
-					case hangups <- struct{}{}:
+					case others <- s:
 					default:
 					}
 					continue
@@ -111,7 +125,7 @@ func withSignals(ctx context.Context, log *slog.Logger, flush func()) (_ context
 			}
 		}
 	}()
-	return ctx, hangups, sync.OnceFunc(func() {
+	return ctx, others, sync.OnceFunc(func() {
 		signal.Stop(signals)
 		close(done)
 		cancel()

@@ -52,6 +52,7 @@ func (s *Server) adminHandler() http.Handler {
 		},
 		Budgets:       func() []shaping.BudgetState { return s.now().transport.Budgets() },
 		Reload:        s.Reload,
+		Drain:         s.drain,
 		Configuration: s.configuration,
 		Holds:         s.userHolds,
 		ReleaseUser:   s.releaseUser,
@@ -59,8 +60,13 @@ func (s *Server) adminHandler() http.Handler {
 	})
 }
 
+var errDraining = errors.New("the relay is draining: it takes no mail, and ends when what is due has been attempted")
+
 // dispatching says why nothing is delivered yet.
 func (s *Server) dispatching() error {
+	if s.running.draining() {
+		return errDraining
+	}
 	select {
 	case <-s.dispatcher.Ready():
 		return nil

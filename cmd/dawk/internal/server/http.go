@@ -46,7 +46,11 @@ func (s *Server) openHTTP(st *setup) (*httpDoor, error) {
 		}}
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if h := s.now().handler; h != nil {
+		h := s.now().handler
+		if s.running.draining() && r.Method == http.MethodPost {
+			h = httpapi.Refusal(http.StatusServiceUnavailable, "the relay is about to end, try again later")
+		}
+		if h != nil {
 			h.ServeHTTP(w, r)
 		}
 	})
@@ -113,6 +117,9 @@ func (s *Server) alive() error {
 func (s *Server) readiness() error {
 	if err := s.alive(); err != nil {
 		return err
+	}
+	if s.running.draining() {
+		return errDraining
 	}
 	select {
 	case <-s.dispatcher.Ready():

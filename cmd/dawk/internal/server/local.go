@@ -33,9 +33,11 @@ func (s *Server) listenLocal() (err error) {
 		if err := os.MkdirAll(filepath.Dir(at.Socket), 0o755); err != nil {
 			return fmt.Errorf("sendmail.socket: %w", err)
 		}
-		l, err := socket.Listen(at.Socket, 0o666, "sendmail's socket", "sendmail.socket")
-		if err != nil {
-			return err
+		l := s.inherited.has(at.Socket)
+		if l == nil {
+			if l, err = socket.Listen(at.Socket, 0o666, "sendmail's socket", "sendmail.socket"); err != nil {
+				return err
+			}
 		}
 		s.local.socket = l
 		s.smtp.AddLocal(submission.Local{Listener: l, Name: "sendmail", Identify: sendmail.Peer,
@@ -79,6 +81,9 @@ func localDomain(cfg *config.Config) string { return strings.ToLower(cfg.Sendmai
 // acceptDropped puts a message of the drop folder into the queue.
 func (s *Server) acceptDropped(ctx context.Context, m accept.Submission) (relay.QueueID, error) {
 	// To give a commit up would leave the file for the next start, and send it twice.
+	if s.running.draining() {
+		return relay.QueueID{}, accept.Refuse(accept.ReasonInternal, 451, "4.3.2", "the relay is about to end")
+	}
 	cfg := s.now().cfg
 	m.User = cfg.Program(m.Identity)
 	m.AddFrom, m.CompleteHeader = true, localDomain(cfg)

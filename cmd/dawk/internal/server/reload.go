@@ -17,6 +17,8 @@ type running struct {
 	background context.Context
 	stop       context.CancelFunc
 	started    chan struct{}  // closed when clients are let in
+	drain      chan struct{}  // closed when nothing new is taken any more
+	drained    chan struct{}  // closed when nothing is due any more
 	helpers    sync.WaitGroup // all goroutines
 
 	mu      sync.Mutex // for moments: health and metrics ask
@@ -28,7 +30,7 @@ type running struct {
 }
 
 func newRunning(now time.Time) (r *running) {
-	r = &running{loaded: now, started: make(chan struct{})}
+	r = &running{loaded: now, started: make(chan struct{}), drain: make(chan struct{}), drained: make(chan struct{})}
 	r.background, r.stop = context.WithCancel(context.Background())
 	return r
 }
@@ -86,9 +88,11 @@ func (s *Server) Reload() ([]admin.ConfigChange, error) {
 	default:
 		return nil, errors.New("the relay is starting; try again when it is ready")
 	}
-	if r.background.Err() != nil {
+	if r.background.Err() != nil || r.draining() {
 		return nil, errors.New("the relay is stopping")
 	}
+	notifyReloading()
+	defer s.notifyReady()
 	before := s.now()
 	changes, err := s.reload(before)
 	r.set(err, changes)

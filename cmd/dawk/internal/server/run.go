@@ -48,7 +48,11 @@ func (s *Server) closeDoors() error {
 		s.http.close(0)
 	}
 	if s.socket != nil {
-		s.socket.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // for the end of an answer
+		defer cancel()
+		if s.socket.Shutdown(ctx) != nil {
+			s.socket.Close()
+		}
 	}
 	if s.socketL != nil {
 		s.socketL.Close()
@@ -86,6 +90,7 @@ func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	failed := s.serve(ctx, served, dispatched)
 
+	notify("STOPPING=1\nSTATUS=stopping")
 	s.running.end() // clients and attempts drain at the same time
 	drain, cancel := context.WithTimeout(context.Background(), drainClients)
 	defer cancel()
@@ -131,6 +136,8 @@ func (s *Server) serve(ctx context.Context, served, dispatched chan error) error
 		s.running.helpers.Go(func() { served <- s.smtp.Serve() })
 		s.startSetup(s.running.background, &s.running.helpers, s.now(), nil)
 		close(s.running.started)
+		s.running.helpers.Go(func() { s.keepNotified(s.running.background) })
+		s.notifyReady()
 		s.log.Info("ready", "deliveries", s.dispatcher.Stats().Queued, "start_took", time.Since(s.began).Round(time.Millisecond))
 	case err := <-dispatched:
 		dispatched <- nil
@@ -141,14 +148,33 @@ func (s *Server) serve(ctx context.Context, served, dispatched chan error) error
 	select {
 	case <-ctx.Done():
 		return nil
+	case <-s.running.drained:
+		return nil
 	case err := <-s.distrusted:
 		return err
 	case err := <-served:
+		if s.running.draining() {
+			return s.awaitDrained(ctx, dispatched)
+		}
 		return fmt.Errorf("accepting connections ended: %w", err)
 	case err := <-dispatched:
 		dispatched <- nil
 		return fmt.Errorf("the dispatcher ended: %w", err)
 	}
+}
+
+// awaitDrained is serve for a relay that takes nothing new any more.
+func (s *Server) awaitDrained(ctx context.Context, dispatched chan error) error {
+	select {
+	case <-s.running.drained:
+	case <-ctx.Done():
+	case err := <-s.distrusted:
+		return err
+	case err := <-dispatched:
+		dispatched <- nil
+		return fmt.Errorf("the dispatcher ended: %w", err)
+	}
+	return nil
 }
 
 func (s *Server) record(ctx context.Context) {

@@ -1,9 +1,13 @@
-// Package server builds one relay out of its parts, runs it and stops it.
+// Package server builds one relay out of its parts, runs it, changes its
+// configuration, and stops it.
 //
 // New opens the parts from the bottom up, each with those that it needs as
 // arguments; Listen opens the doors; Run starts every goroutine and waits for
 // all of them before it returns. What was opened is closed in the reverse order,
-// also when a later step fails. The package has no locks. Begin reading at New.
+// also when a later step fails. All that follows from the configuration is a
+// setup, which Reload makes anew and swaps. Server.swap guards the swap,
+// running.reload a whole reload, running.mu what is told of it. Begin reading at
+// New, then setup.
 package server
 
 import (
@@ -14,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -56,7 +61,6 @@ type Host struct {
 	Log       *slog.Logger
 	Configure func(config.LogConfig) // makes the log what a reload says; nil: it stays
 	LostLines func() uint64          // that the log could not take; nil: nobody counts
-	Notify    func(state string)     // tells the service manager; nil: nobody
 }
 
 // Server is one relay.
@@ -92,6 +96,7 @@ type Server struct {
 	socket  *http.Server
 	socketL net.Listener
 
+	kept   []*os.File     // sockets that outlast the relay: see HandOver
 	opened []func() error // what closes the parts; the last goes first
 }
 
@@ -100,9 +105,6 @@ type Server struct {
 func New(cfg *config.Config, host Host, observers ...relay.Observer) (*Server, error) {
 	if host.Configure == nil {
 		host.Configure = func(config.LogConfig) {}
-	}
-	if host.Notify == nil {
-		host.Notify = func(string) {}
 	}
 	s := &Server{host: host, log: host.Log, began: time.Now(), distrusted: make(chan error, 1)}
 	s.running = newRunning(s.began)
