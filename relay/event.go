@@ -33,45 +33,46 @@ const (
 )
 
 // Event is one thing that happened, told after it is on stable storage. Only
-// the fields that belong to its kind are set.
+// the fields that belong to its kind are set. The tags are those of the history,
+// which leaves out what has none.
 type Event struct {
-	Kind      EventKind
-	Time      time.Time
-	ID        QueueID
-	From      Path
-	Recipient Path
-	Identity  string
-	Client    string // address of the client
-	Listener  string // address of the listener it came to
-	Session   string // names the client's connection, to find all that was said on it
-	Helo      string // what the client called itself
-	MessageID string
-	Size      int64
-	Count     int // recipients of an accepted message
+	Kind      EventKind `json:"kind"`
+	Time      time.Time `json:"at"`
+	ID        QueueID   `json:"id"`
+	From      Path      `json:"from"`
+	Recipient Path      `json:"to"`
+	Identity  string    `json:"identity,omitempty"`
+	Client    string    `json:"-"` // address of the client
+	Listener  string    `json:"-"` // address of the listener it came to
+	Session   string    `json:"-"` // names the client's connection, to find all that was said on it
+	Helo      string    `json:"-"` // what the client called itself
+	MessageID string    `json:"message_id,omitempty"`
+	Size      int64     `json:"size,omitempty"`
+	Count     int       `json:"-"` // recipients of an accepted message
 
-	Destination string
-	Route       string
-	Source      string // see Result
-	Provider    string // see Result
-	Host        string
-	Addr        string
-	TLS         string
-	TLSPolicy   string   // see Result
-	TLSLevel    TLSLevel // see Result
-	TLSTry      string   // see Session, as TLSFailed
-	TLSFailed   string
-	SentAs      Path // see Result
-	Attempt     int
-	Took        time.Duration // of the attempt, or of acceptance
-	Age         time.Duration // since arrival
-	Reply       Reply
-	Visits      []Visit // of an attempt; see Result
-	Unknown     bool    // the final dot got no answer: it may be delivered twice
-	Next        time.Time
-	Rule        string
-	Reason      string // closed set a kind; a metric label
-	NoticeID    QueueID
-	NoticeKind  string // "failed", "delayed", "relayed", "late", "double-bounce", "digest"
+	Destination string        `json:"destination,omitempty"`
+	Route       string        `json:"route,omitempty"`
+	Source      string        `json:"source,omitempty"` // see Result
+	Provider    string        `json:"-"`                // see Result
+	Host        string        `json:"host,omitempty"`
+	Addr        string        `json:"addr,omitempty"`
+	TLS         string        `json:"tls,omitempty"`
+	TLSPolicy   string        `json:"-"` // see Result
+	TLSLevel    TLSLevel      `json:"-"` // see Result
+	TLSTry      string        `json:"-"` // see Session, as TLSFailed
+	TLSFailed   string        `json:"-"`
+	SentAs      Path          `json:"sent_as,omitzero"` // see Result
+	Attempt     int           `json:"attempt,omitempty"`
+	Took        time.Duration `json:"took,omitempty"` // of the attempt, or of acceptance
+	Age         time.Duration `json:"-"`              // since arrival
+	Reply       Reply         `json:"reply,omitzero"`
+	Visits      []Visit       `json:"-"`                 // of an attempt; see Result
+	Unknown     bool          `json:"unknown,omitempty"` // the final dot got no answer: it may be delivered twice
+	Next        time.Time     `json:"next,omitzero"`
+	Rule        string        `json:"rule,omitempty"`
+	Reason      string        `json:"reason,omitempty"` // closed set a kind; a metric label
+	NoticeID    QueueID       `json:"notice_id,omitzero"`
+	NoticeKind  string        `json:"notice_kind,omitempty"` // "failed", "delayed", "relayed", "late", "double-bounce", "digest"
 }
 
 // Observer sees events. Observe is called on the path of the mail, possibly

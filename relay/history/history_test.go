@@ -73,7 +73,7 @@ func read(t testing.TB, dir string, terms ...string) (got []string) {
 		t.Fatal(err)
 	}
 	if err := history.Read(dir, q, func(r history.Record) error {
-		got = append(got, string(r.Kind)+" "+r.To.String())
+		got = append(got, string(r.Kind)+" "+r.Recipient.String())
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -287,7 +287,7 @@ func FuzzParseQuery(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r := history.Record{At: began, To: path(t, "bob@example.com")}
+		r := history.Record{Event: relay.Event{Time: began, Recipient: path(t, "bob@example.com")}}
 		q.Match(&r)
 	})
 }

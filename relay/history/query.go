@@ -132,10 +132,10 @@ func moment(s string, now time.Time) (time.Time, error) {
 // Match says whether q picks r.
 func (q *Query) Match(r *Record) bool {
 	return (q.IDs == nil || slices.Contains(q.IDs, r.ID) || slices.Contains(q.IDs, r.NoticeID)) &&
-		matchAddress(q.From, r.From) && matchAddress(q.To, r.To) &&
+		matchAddress(q.From, r.From) && matchAddress(q.To, r.Recipient) &&
 		matchWord(q.Identities, r.Identity) && matchWord(q.Reasons, r.Reason) && matchWord(q.Hosts, r.Host) &&
 		(q.Kinds == nil || slices.Contains(q.Kinds, r.Kind)) &&
-		(q.Since.IsZero() || !r.At.Before(q.Since)) && (q.Until.IsZero() || r.At.Before(q.Until))
+		(q.Since.IsZero() || !r.Time.Before(q.Since)) && (q.Until.IsZero() || r.Time.Before(q.Until))
 }
 
 func matchWord(list []string, v string) bool {
@@ -241,7 +241,10 @@ func (s *Store) Of(id relay.QueueID) (events []relay.Event, err error) {
 	s.Flush()
 	err = Read(s.opt.Dir, Query{IDs: []relay.QueueID{id}}, func(r Record) error {
 		if r.ID == id {
-			events = append(events, r.Event())
+			if !r.Arrival.IsZero() {
+				r.Age = r.Time.Sub(r.Arrival)
+			}
+			events = append(events, r.Event)
 		}
 		return nil
 	})

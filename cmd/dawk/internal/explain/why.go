@@ -311,8 +311,8 @@ func (p Printer) Record(r *history.Record) {
 		if r.NoticeID.IsZero() {
 			what = "is part of a later list"
 		}
-		p.Line("%s  %s  %s  a notice (%s) %s to %s", p.Clock(r.At), r.ID, p.Paint(show.Yellow, "notified"),
-			relay.Sanitize(r.NoticeKind), what, r.To)
+		p.Line("%s  %s  %s  a notice (%s) %s to %s", p.Clock(r.Time), r.ID, p.Paint(show.Yellow, "notified"),
+			relay.Sanitize(r.NoticeKind), what, r.Recipient)
 		return
 	}
 	colour := show.Red
@@ -323,7 +323,7 @@ func (p Printer) Record(r *history.Record) {
 		colour = show.Yellow
 	}
 	where := via(&admin.Ended{Source: r.Source, Host: r.Host, Addr: r.Addr, TLS: r.TLS, Attempt: r.Attempt})
-	p.Line("%s  %s  %s  %s → %s%s", p.Clock(r.At), r.ID, p.Paint(colour, string(r.Kind)), show.Sender(r.From), r.To, where)
+	p.Line("%s  %s  %s  %s → %s%s", p.Clock(r.Time), r.ID, p.Paint(colour, string(r.Kind)), show.Sender(r.From), r.Recipient, where)
 	details := []string{}
 	if !r.Reply.IsZero() {
 		details = append(details, p.reply(r.Reply))
