@@ -56,7 +56,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/tlsrpt":             {[]string{"dawk/relay", "dawk/relay/durable"}, nil},
 	"dawk/relay/identity":           {[]string{"dawk/relay", "dawk/relay/tomlfile", "dawk/relay/durable", "dawk/relay/limits"}, []string{"golang.org/x/crypto", "golang.org/x/sys/unix"}},
 
-	"dawk/relay/sevenbit": {[]string{"dawk/relay"}, nil},
+	"dawk/relay/sevenbit": {[]string{"dawk/relay"}, []string{"golang.org/x/text/encoding", "golang.org/x/text/transform"}},
 	"dawk/relay/mailtext": {[]string{"dawk/relay"}, nil},
 	"dawk/relay/replies":  {[]string{"dawk/relay"}, nil},
 

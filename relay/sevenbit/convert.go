@@ -2,8 +2,10 @@ package sevenbit
 
 import (
 	"bufio"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 
 	"dawk/relay"
 )
@@ -127,9 +129,9 @@ type writer struct {
 	owns  func([]byte) bool
 
 	next     int
-	now      *part   // of the first pass: where we are
-	enc      encoder // of its body; nil: as it is
-	unsigned bool    // a signature of ours was taken out
+	now      *part          // of the first pass: where we are
+	enc      io.WriteCloser // of its body; nil: as it is
+	unsigned bool           // a signature of ours was taken out
 }
 
 func (w *writer) header(_ *part, head []byte) error {
@@ -139,7 +141,7 @@ func (w *writer) header(_ *part, head []byte) error {
 	if w.now.encode == "quoted-printable" {
 		w.enc = &quoted{w: w.out}
 	} else if w.now.encode == "base64" {
-		w.enc = newBase64(w.out)
+		w.enc = base64.NewEncoder(base64.StdEncoding, &folder{w: w.out})
 	}
 	return w.write(w.rewrite(head))
 }
@@ -171,7 +173,7 @@ func (w *writer) rewrite(head []byte) []byte {
 	}
 	if root && p.plain && p.encode != "" {
 		charset := "unknown-8bit"
-		if p.utf8.valid() {
+		if p.notUTF8 == nil && p.utf8.Close() == nil {
 			charset = "utf-8"
 		}
 		out = append(out, "Content-Type: text/plain; charset="+charset+"\r\n"...)
@@ -186,7 +188,8 @@ func (w *writer) body(_ *part, b []byte) error {
 	if w.enc == nil {
 		return w.write(b)
 	}
-	return w.enc.write(b)
+	_, err := w.enc.Write(b)
+	return err
 }
 
 func (w *writer) end(*part) error {
@@ -195,7 +198,7 @@ func (w *writer) end(*part) error {
 	}
 	enc := w.enc
 	w.enc = nil
-	return enc.end()
+	return enc.Close()
 }
 
 func (w *writer) between(b []byte) error {

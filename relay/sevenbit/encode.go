@@ -1,21 +1,12 @@
 package sevenbit
 
-import (
-	"encoding/base64"
-	"io"
-	"unicode/utf8"
-)
-
-// encoder encodes one body. end completes it, without a last line end.
-type encoder interface {
-	write(b []byte) error
-	end() error
-}
+import "io"
 
 // lineLimit is the most octets of an encoded line (RFC 2045 §6.7, §6.8).
 const lineLimit = 76
 
-// quoted is quoted-printable of text whose lines end in CRLF.
+// quoted is quoted-printable of text whose lines end in CRLF. Close completes it,
+// without a last line end.
 type quoted struct {
 	w      io.Writer
 	column int
@@ -25,7 +16,7 @@ type quoted struct {
 	buf    []byte
 }
 
-func (q *quoted) write(b []byte) error {
+func (q *quoted) Write(b []byte) (int, error) {
 	q.buf = q.buf[:0]
 	for _, c := range b {
 		if q.cr {
@@ -51,7 +42,7 @@ func (q *quoted) write(b []byte) error {
 		}
 	}
 	_, err := q.w.Write(q.buf)
-	return err
+	return len(b), err
 }
 
 func (q *quoted) flushBlank(lineEnds bool) {
@@ -87,7 +78,7 @@ func (q *quoted) put(c byte, encode bool) {
 	q.column++
 }
 
-func (q *quoted) end() error {
+func (q *quoted) Close() error {
 	q.buf = q.buf[:0]
 	q.flushBlank(true)
 	if q.cr {
@@ -96,24 +87,6 @@ func (q *quoted) end() error {
 	_, err := q.w.Write(q.buf)
 	return err
 }
-
-// base64Lines is base64 in lines.
-type base64Lines struct {
-	enc  io.WriteCloser
-	fold *folder
-}
-
-func newBase64(w io.Writer) *base64Lines {
-	f := &folder{w: w}
-	return &base64Lines{base64.NewEncoder(base64.StdEncoding, f), f}
-}
-
-func (b *base64Lines) write(p []byte) error {
-	_, err := b.enc.Write(p)
-	return err
-}
-
-func (b *base64Lines) end() error { return b.enc.Close() }
 
 // folder breaks what is written into lines.
 type folder struct {
@@ -139,33 +112,3 @@ func (f *folder) Write(p []byte) (int, error) {
 	}
 	return n, nil
 }
-
-// utf8Check says of text in pieces whether it is UTF-8.
-type utf8Check struct {
-	rest []byte // the beginning of a character
-	bad  bool
-}
-
-func (u *utf8Check) add(b []byte) {
-	if u.bad {
-		return
-	}
-	if len(u.rest) > 0 {
-		b = append(u.rest, b...)
-		u.rest = nil
-	}
-	for len(b) > 0 {
-		r, n := utf8.DecodeRune(b)
-		if r == utf8.RuneError && n <= 1 {
-			if utf8.FullRune(b) {
-				u.bad = true
-				return
-			}
-			u.rest = append([]byte(nil), b...)
-			return
-		}
-		b = b[n:]
-	}
-}
-
-func (u *utf8Check) valid() bool { return !u.bad && len(u.rest) == 0 }

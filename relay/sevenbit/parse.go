@@ -9,6 +9,9 @@ import (
 	"mime"
 	"strings"
 
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/transform"
+
 	"dawk/relay"
 )
 
@@ -35,8 +38,9 @@ type part struct {
 	names    bool // its header has parameters to be written in ASCII
 
 	// Of a leaf's body.
-	size, high, odd int64 // octets; those above 127; those that quoted-printable encodes
-	utf8            utf8Check
+	size, high, odd int64             // octets; those above 127; those that quoted-printable encodes
+	utf8            *transform.Writer // that sees whether it is UTF-8, where nobody says what it is
+	notUTF8         error             // of utf8
 
 	encode string // the new Content-Transfer-Encoding; "": as it is
 }
@@ -64,8 +68,8 @@ func (p *part) count(b []byte) {
 			p.odd++
 		}
 	}
-	if p.plain {
-		p.utf8.add(b)
+	if p.plain && p.notUTF8 == nil {
+		_, p.notUTF8 = p.utf8.Write(b)
 	}
 }
 
@@ -258,8 +262,8 @@ func (p *part) understand(head []byte) {
 	_, p.mime = value["mime-version"]
 	p.encoding = encodingName(value["content-transfer-encoding"])
 	typ, said := value["content-type"]
-	p.plain = !said
-	if !said {
+	if p.plain = !said; p.plain {
+		p.utf8 = transform.NewWriter(io.Discard, encoding.UTF8Validator)
 		typ = "text/plain"
 		if p.parent != nil && p.parent.media == "multipart/digest" { // RFC 2046 §5.1.5
 			typ = "message/rfc822"
