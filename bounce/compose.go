@@ -38,7 +38,7 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	// which §4.4 allows: readers of bounces know that type alone.
 	global := !to.ASCII()
 	orig := readOriginal(c, r)
-	returned, _ := returnedPart(orig, global)
+	returned := returnedPart(orig, global)
 	globalStatus := global && slices.ContainsFunc(r.Outcomes, func(o relay.Outcome) bool { return needsUTF8(r.Message.Recipients[o.Recipient]) })
 
 	var text, status bytes.Buffer

@@ -2,5 +2,11 @@ package bounce
 
 import "dawk/relay/replies"
 
-// WordsFor gives the words of a category in English, as shipped.
-func WordsFor(c replies.Category) Words { return Shipped().find(DefaultLanguage).wordsFor(c) }
+// Words are what people are told about a category.
+type Words struct{ Why, Do string }
+
+// WordsFor are those in English.
+func WordsFor(c replies.Category) Words {
+	why, do := Shipped().find(DefaultLanguage).wordsFor(c)
+	return Words{why, do}
+}

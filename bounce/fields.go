@@ -90,12 +90,7 @@ func messageIDOf(s string) string {
 		return ""
 	}
 	inner := s[1 : len(s)-1]
-	for i := range len(inner) {
-		if c := inner[i]; c <= ' ' || c >= 0x7f || c == '<' || c == '>' {
-			return ""
-		}
-	}
-	if !strings.Contains(inner, "@") {
+	if !strings.Contains(inner, "@") || strings.ContainsFunc(inner, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '<' || c == '>' }) {
 		return ""
 	}
 	return s

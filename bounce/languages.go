@@ -173,12 +173,13 @@ func (l *language) say(key string, pairs ...string) string {
 	return strings.NewReplacer(old...).Replace(words)
 }
 
-// wordsFor are the words of a category.
-func (l *language) wordsFor(c replies.Category) Words {
+// wordsFor are the words of a category: why completes "... was not delivered,
+// because", do is what the sender can do.
+func (l *language) wordsFor(c replies.Category) (why, do string) {
 	if l.words["why."+string(c)] == "" {
 		c = replies.Other
 	}
-	return Words{Why: l.words["why."+string(c)], Do: l.words["do."+string(c)]}
+	return l.words["why."+string(c)], l.words["do."+string(c)]
 }
 
 // wordsFault is an error of a file of words, with its place.

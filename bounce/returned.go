@@ -147,14 +147,14 @@ func embeddable(b []byte) bool {
 
 // returnedPart labels and encodes the third part. global: the notice travels
 // with SMTPUTF8, so that 8-bit header fields may stand as they are.
-func returnedPart(o original, global bool) (part, bool) {
+func returnedPart(o original, global bool) part {
 	switch {
 	case o.full != nil && (global || !o.fixed || utf8.Valid(o.full)):
-		return wholePart(o, global), true
+		return wholePart(o, global)
 	case len(o.header) > 0:
-		return headerPart(o.header, global), true
+		return headerPart(o.header, global)
 	}
-	return part{}, false
+	return part{}
 }
 
 func wholePart(o original, global bool) part {

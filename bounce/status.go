@@ -162,13 +162,7 @@ func encode(s string, global bool) string {
 
 // isAtom says whether s can be an address-type (RFC 3464 §2.1.2).
 func isAtom(s string) bool {
-	for i := range len(s) {
-		c := s[i] | 0x20
-		if !(c >= 'a' && c <= 'z' || s[i] >= '0' && s[i] <= '9' || s[i] == '-') {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 32
+	return s != "" && len(s) <= 32 && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // date is a date-time of RFC 5322 §3.3.

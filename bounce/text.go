@@ -105,8 +105,8 @@ next:
 
 // paragraph is the plain-language sentence or two of a group.
 func paragraph(c Config, l *language, r Report, g group, subject string) string {
-	w := l.wordsFor(g.category)
-	pairs := []string{"message", what(l, r, subject), "recipients", whom(l, r, g), "why", w.Why,
+	why, do := l.wordsFor(g.category)
+	pairs := []string{"message", what(l, r, subject), "recipients", whom(l, r, g), "why", why,
 		"host", hostOf(l, g.outcomes[0].Reply), "span", l.span(r.Now.Sub(r.Message.Arrival))}
 	say := func(key string) string { return l.say(key, pairs...) }
 	switch g.action {
@@ -128,7 +128,7 @@ func paragraph(c Config, l *language, r Report, g group, subject string) string 
 	if r.Kind == KindDoubleBounce {
 		return sentences(s, l.say("postmaster", "host", c.Hostname))
 	}
-	return sentences(s, w.Do)
+	return sentences(s, do)
 }
 
 // sentences joins them as their script does.

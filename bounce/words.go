@@ -5,12 +5,6 @@ import (
 	"time"
 )
 
-// Words are what people are told about a category.
-type Words struct {
-	Why string // completes "... was not delivered, because"
-	Do  string // what the sender can do
-}
-
 // span is a duration in the largest unit that keeps it exact enough.
 func (l *language) span(d time.Duration) string {
 	for _, u := range []struct {

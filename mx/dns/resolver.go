@@ -107,7 +107,6 @@ type Answer[T any] struct {
 	Mixed   bool   // of addresses: those of one family alone are Secure
 	Doubt   bool   // a trusted server could not say whether it is Secure
 	Name    string // of the records, after CNAMEs; lower case, no final dot
-	TTL     time.Duration
 }
 
 // MX is an MX record. The host of a null MX (RFC 7505) is "".
@@ -216,12 +215,12 @@ func (r *Resolver) LookupAddrs(ctx context.Context, host, ip string) (Answer[net
 		}
 		return Answer[netip.Addr]{}, err4
 	case err6 != nil:
-		res6 = result{secure: res4.secure, doubt: res4.doubt, name: res4.name, ttl: res4.ttl}
+		res6 = result{secure: res4.secure, doubt: res4.doubt, name: res4.name}
 	case err4 != nil:
-		res4 = result{secure: res6.secure, doubt: res6.doubt, name: res6.name, ttl: res6.ttl}
+		res4 = result{secure: res6.secure, doubt: res6.doubt, name: res6.name}
 	}
 	all := answerOf(res4, interleave(shuffled(res6.addrs), shuffled(res4.addrs)))
-	all.Secure, all.TTL = res6.secure && res4.secure, min(res6.ttl, res4.ttl)
+	all.Secure = res6.secure && res4.secure
 	all.Mixed, all.Doubt = res6.secure != res4.secure, res6.doubt || res4.doubt
 	return all, nil
 }
@@ -273,7 +272,7 @@ func (r *Resolver) LookupTLSA(ctx context.Context, host string, port uint16) (An
 }
 
 func answerOf[T any](r result, records []T) Answer[T] {
-	return Answer[T]{Records: records, Secure: r.secure, Doubt: r.doubt, Name: r.name, TTL: r.ttl}
+	return Answer[T]{Records: records, Secure: r.secure, Doubt: r.doubt, Name: r.name}
 }
 
 // lookup answers from the cache, or joins or starts a question on the wire.

@@ -122,10 +122,7 @@ func ViewTLS(p tlspolicy.Demand, host string, tg tlspolicy.Published) TLSView {
 	if tg.DANE == nil {
 		return v
 	}
-	for i, r := range tg.DANE.Records {
-		if i == maxTLSAShown {
-			break
-		}
+	for _, r := range tg.DANE.Records[:min(len(tg.DANE.Records), maxTLSAShown)] {
 		v.TLSA = append(v.TLSA, TLSAView{Record: ClipText(r.String()), Use: tg.DANE.Use(r)})
 	}
 	return v
@@ -218,10 +215,8 @@ func (s *Survey) Failure() relay.Reply {
 // Offers are the lines of an EHLO without the server's name.
 func Offers(lines []string) []string {
 	var all []string
-	for i, line := range lines {
-		if i > 0 && len(all) < maxOffers {
-			all = append(all, ClipText(line))
-		}
+	for _, line := range lines[min(1, len(lines)):min(1+maxOffers, len(lines))] {
+		all = append(all, ClipText(line))
 	}
 	return all
 }
@@ -241,10 +236,7 @@ func HoldTLSA(d *tlspolicy.DANE, state *tls.ConnectionState) []Match {
 		return nil
 	}
 	var all []Match
-	for i, r := range d.Records {
-		if i == maxTLSAShown {
-			break
-		}
+	for _, r := range d.Records[:min(len(d.Records), maxTLSAShown)] {
 		m := Match{TLSAView: TLSAView{Record: ClipText(r.String()), Use: d.Use(r)}}
 		if tlspolicy.Usable(r) {
 			alone := &tlspolicy.DANE{Base: d.Base, Names: d.Names, Usable: []dns.TLSA{r}}
@@ -257,10 +249,7 @@ func HoldTLSA(d *tlspolicy.DANE, state *tls.ConnectionState) []Match {
 
 func Chain(chain []*x509.Certificate) []CertView {
 	var all []CertView
-	for i, c := range chain {
-		if i == maxCertsShown {
-			break
-		}
+	for _, c := range chain[:min(len(chain), maxCertsShown)] {
 		v := CertView{Subject: ClipText(c.Subject.String()), Issuer: ClipText(c.Issuer.String()), NotBefore: c.NotBefore, NotAfter: c.NotAfter}
 		names := c.DNSNames
 		for _, ip := range c.IPAddresses {

@@ -3,7 +3,7 @@ package tlspolicy
 import (
 	"context"
 	"fmt"
-	"strconv"
+	"slices"
 
 	"dawk/mx/dns"
 )
@@ -24,19 +24,12 @@ const (
 var levelNames = [...]string{"", "off", "opportunistic", "required", "verified"}
 
 // String is the word of the configuration.
-func (l Level) String() string {
-	if int(l) < len(levelNames) {
-		return levelNames[l]
-	}
-	return "level " + strconv.Itoa(int(l))
-}
+func (l Level) String() string { return levelNames[l] }
 
 // ParseLevel reads a word of the configuration; "" is LevelDefault.
 func ParseLevel(s string) (Level, error) {
-	for i, name := range levelNames {
-		if s == name {
-			return Level(i), nil
-		}
+	if i := slices.Index(levelNames[:], s); i >= 0 {
+		return Level(i), nil
 	}
 	return 0, fmt.Errorf("tls level %q is unknown: it is one of off, opportunistic, required, verified", s)
 }

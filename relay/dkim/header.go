@@ -1,6 +1,7 @@
 package dkim
 
 import (
+	"slices"
 	"strings"
 
 	"dawk/relay"
@@ -68,15 +69,12 @@ func (f fields) domain() string {
 // signed is the list for h=.
 func (f fields) signed() []string {
 	var list []string
-	for _, name := range oversigned {
-		for range min(f.count[strings.ToLower(name)], maxSame) + 1 {
-			list = append(list, name)
+	add := func(names []string, more int) {
+		for _, name := range names {
+			list = append(list, slices.Repeat([]string{name}, min(f.count[strings.ToLower(name)], maxSame)+more)...)
 		}
 	}
-	for _, name := range others {
-		for range min(f.count[strings.ToLower(name)], maxSame) {
-			list = append(list, name)
-		}
-	}
+	add(oversigned, 1)
+	add(others, 0)
 	return list
 }

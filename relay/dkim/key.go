@@ -1,6 +1,7 @@
 package dkim
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -13,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"dawk/relay"
@@ -51,17 +53,8 @@ func (k Key) Normalize() (Key, error) {
 
 // isSelector follows RFC 6376 §3.1: sub-domain *("." sub-domain).
 func isSelector(s string) bool {
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for i := range len(label) {
-			if c := label[i]; c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
-				return false
-			}
-		}
-	}
-	return len(s) <= 200
+	d, err := relay.NormalizeDomain(s)
+	return err == nil && d == s && len(s) <= 200 && !strings.ContainsAny(s, "_[")
 }
 
 // Sizes of RSA keys, in bits (RFC 8301 §3.2). Above the largest, a record does
@@ -86,10 +79,10 @@ func LoadKey(file string) (crypto.Signer, error) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	var key crypto.Signer
+	if err == nil {
+		key, err = parseKey(data)
 	}
-	key, err := parseKey(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -187,10 +180,7 @@ func CheckRecord(record string, key crypto.Signer) error {
 	}
 	published, ok := tags["p"]
 	want := Record(key)
-	kind := tags["k"]
-	if kind == "" {
-		kind = "rsa"
-	}
+	kind, services := cmp.Or(tags["k"], "rsa"), strings.Split(tags["s"], ":")
 	switch {
 	case tags["v"] != "" && tags["v"] != "DKIM1", !ok:
 		return ErrInvalid
@@ -198,22 +188,11 @@ func CheckRecord(record string, key crypto.Signer) error {
 		return ErrRevoked
 	case !strings.HasSuffix(want, "k="+kind+"; p="+published):
 		return ErrOther
-	case tags["s"] != "" && !serves(tags["s"]):
+	case tags["s"] != "" && !slices.Contains(services, "*") && !slices.Contains(services, "email"):
 		return fmt.Errorf("%w for mail: it says s=%s", ErrInvalid, relay.Clip(relay.Sanitize(tags["s"])))
 	}
-	for flag := range strings.SplitSeq(tags["t"], ":") {
-		if flag == "y" {
-			return ErrTesting
-		}
+	if slices.Contains(strings.Split(tags["t"], ":"), "y") {
+		return ErrTesting
 	}
 	return nil
-}
-
-func serves(services string) bool {
-	for s := range strings.SplitSeq(services, ":") {
-		if s == "*" || s == "email" {
-			return true
-		}
-	}
-	return false
 }
