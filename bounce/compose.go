@@ -49,27 +49,23 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	if returned.body != nil {
 		parts = append(parts, returned)
 	}
-	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
-
-	var b bytes.Buffer
-	messageID := "<" + r.ID.String() + ".dsn@" + c.Hostname + ">"
-	writeHeader(&b, c, r, to, noticeSubject(lang, r, orig), messageID)
-	writeParts(&b, "multipart/report; report-type=delivery-status", parts, eightBit)
-	return finish(relay.Notice{Content: b.Bytes(), Message: relay.Message{ID: r.ID, Arrival: r.Now, MessageID: messageID}}, to, eightBit, global), nil
+	return assemble(c, r, to, noticeSubject(lang, r, orig), parts, global), nil
 }
 
-// finish fills in what all messages of our own have in common.
-func finish(n relay.Notice, to relay.Path, eightBit, global bool) relay.Notice {
-	n.Message.Envelope = relay.Envelope{
-		Recipients: []relay.Recipient{{Path: to}},
-		SMTPUTF8:   global, // not REQUIRETLS: see redacted
+// assemble makes one message of the parts: a multipart/report, with what all
+// messages of our own have in common.
+func assemble(c Config, r Report, to relay.Path, subject string, parts []part, global bool) relay.Notice {
+	m := relay.Message{ID: r.ID, Arrival: r.Now, MessageID: "<" + r.ID.String() + ".dsn@" + c.Hostname + ">",
+		Identity: Identity, Notice: true, UTF8Header: global}
+	m.Recipients, m.SMTPUTF8 = []relay.Recipient{{Path: to}}, global // not REQUIRETLS: see redacted
+	if slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" }) {
+		m.EightBit, m.Body = true, relay.Body8BitMIME
 	}
-	n.Message.Size, n.Message.Identity, n.Message.Notice = int64(len(n.Content)), Identity, true
-	n.Message.EightBit, n.Message.UTF8Header = eightBit, global
-	if eightBit {
-		n.Message.Body = relay.Body8BitMIME
-	}
-	return n
+	var b bytes.Buffer
+	writeHeader(&b, c, r, to, subject, m.MessageID)
+	writeParts(&b, parts, m.EightBit)
+	m.Size = int64(b.Len())
+	return relay.Notice{Content: b.Bytes(), Message: m}
 }
 
 // check refuses what cannot be written, and says who is to be told.
@@ -166,13 +162,13 @@ func describe(i int, p part) string {
 // writeParts writes the body with the fields that describe it. The boundary
 // does not occur in any part: what a stranger wrote cannot end one (RFC 2046
 // §5.1.1).
-func writeParts(b *bytes.Buffer, mediaType string, parts []part, eightBit bool) {
+func writeParts(b *bytes.Buffer, parts []part, eightBit bool) {
 	boundary := boundaryFor(parts)
 	encoding := "7bit"
 	if eightBit {
 		encoding = "8bit"
 	}
-	b.WriteString("Content-Type: " + mediaType + ";\r\n\tboundary=\"" + boundary + "\"\r\n")
+	b.WriteString("Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"" + boundary + "\"\r\n")
 	b.WriteString("Content-Transfer-Encoding: " + encoding + "\r\n\r\n")
 	for i, p := range parts {
 		fmt.Fprintf(b, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: %s\r\nContent-Description: %s\r\n",

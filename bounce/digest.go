@@ -3,7 +3,6 @@ package bounce
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -109,12 +108,7 @@ func Digest(c Config, r DigestReport) (relay.Notice, error) {
 		return relay.Notice{}, fmt.Errorf("%w: rows for another mailbox than %s", ErrReport, r.To)
 	}
 	parts := []part{textPart(digestText(c, lang, r), lang), statusPart(status.Bytes(), global && !relay.ASCII(status.Bytes()))}
-	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
-	messageID := "<" + r.ID.String() + ".dsn@" + c.Hostname + ">"
-	var b bytes.Buffer
-	writeHeader(&b, c, Report{Message: &relay.Message{}, Now: r.Now}, r.To, subject, messageID)
-	writeParts(&b, "multipart/report; report-type=delivery-status", parts, eightBit)
-	return finish(relay.Notice{Content: b.Bytes(), Message: relay.Message{ID: r.ID, Arrival: r.Now, MessageID: messageID}}, r.To, eightBit, global), nil
+	return assemble(c, Report{ID: r.ID, Message: &relay.Message{}, Now: r.Now}, r.To, subject, parts, global), nil
 }
 
 // digestText is what people read: who did not get what, message by message.

@@ -63,21 +63,11 @@ var (
 
 var filterFields = []filterField{
 	{"to", []string{"rcpt", "recipient"}, textOps, "to=@example.com", mailboxes(eachRecipient)},
-	{"from", []string{"sender"}, textOps, "from=user@example.org", mailboxes(func(m *Message, _ *Delivery, f func(string) bool) bool {
-		return f(m.From.String())
-	})},
-	{"identity", []string{"user"}, textOps, "identity=printer", texts(func(m *Message, _ *Delivery, f func(string) bool) bool {
-		return f(m.Identity)
-	})},
-	{"client", nil, textOps, "client=192.0.2.7", texts(func(m *Message, _ *Delivery, f func(string) bool) bool {
-		return f(m.Client)
-	})},
-	{"dest", []string{"destination"}, textOps, "dest=example.com", domains(texts(func(_ *Message, d *Delivery, f func(string) bool) bool {
-		return f(d.Destination)
-	}))},
-	{"route", nil, textOps, "route=office", texts(func(_ *Message, d *Delivery, f func(string) bool) bool {
-		return f(routeOf(d))
-	})},
+	{"from", []string{"sender"}, textOps, "from=user@example.org", mailboxes(one(func(m *Message, d *Delivery) string { return m.From.String() }))},
+	{"identity", []string{"user"}, textOps, "identity=printer", texts(one(func(m *Message, d *Delivery) string { return m.Identity }))},
+	{"client", nil, textOps, "client=192.0.2.7", texts(one(func(m *Message, d *Delivery) string { return m.Client }))},
+	{"dest", []string{"destination"}, textOps, "dest=example.com", domains(texts(one(func(m *Message, d *Delivery) string { return d.Destination })))},
+	{"route", nil, textOps, "route=office", texts(one(func(m *Message, d *Delivery) string { return routeOf(d) }))},
 	{"domain", nil, textOps, "domain=example.com", domains(texts(func(m *Message, d *Delivery, f func(string) bool) bool {
 		return eachRecipient(m, d, func(to string) bool { return f(to[strings.LastIndexByte(to, '@')+1:]) })
 	}))},
@@ -124,23 +114,20 @@ var filterFields = []filterField{
 	{"notice", nil, truthOps, "notice=true", truth(func(m *Message, _ *Delivery) bool { return m.Notice })},
 }
 
+// one is for a text that a Delivery has one of.
+func one(of func(*Message, *Delivery) string) func(*Message, *Delivery, func(string) bool) bool {
+	return func(m *Message, d *Delivery, f func(string) bool) bool { return f(of(m, d)) }
+}
+
 // eachRecipient calls f with the open recipients of d until it says true.
 func eachRecipient(m *Message, d *Delivery, f func(string) bool) bool {
-	for _, o := range d.Open {
-		if o.Recipient >= 0 && o.Recipient < len(m.Recipients) && f(m.Recipients[o.Recipient].Path.String()) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.Open, func(o Open) bool {
+		return o.Recipient >= 0 && o.Recipient < len(m.Recipients) && f(m.Recipients[o.Recipient].Path.String())
+	})
 }
 
 func eachReply(d *Delivery, f func(Reply) bool) bool {
-	for _, o := range d.Open {
-		if f(o.Last) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.Open, func(o Open) bool { return f(o.Last) })
 }
 
 // routeOf is the name of d's route, "mx" without one.
@@ -237,12 +224,9 @@ func states(next termMaker) termMaker {
 func textTerm(op string, patterns []string, each func(*Message, *Delivery, func(string) bool) bool) func(*Message, *Delivery, time.Time) bool {
 	accept := func(s string) bool {
 		s = strings.ToLower(s)
-		for _, p := range patterns {
-			if strings.HasSuffix(op, "~") && strings.Contains(s, p) || strings.HasSuffix(op, "=") && glob(p, s) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(patterns, func(p string) bool {
+			return strings.HasSuffix(op, "~") && strings.Contains(s, p) || strings.HasSuffix(op, "=") && glob(p, s)
+		})
 	}
 	not := op[0] == '!'
 	return func(m *Message, d *Delivery, _ time.Time) bool { return each(m, d, accept) != not }

@@ -178,13 +178,7 @@ func (p Path) Wire() string {
 func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText is ParsePath.
-func (p *Path) UnmarshalText(b []byte) error {
-	q, err := ParsePath(string(b))
-	if err == nil {
-		*p = q
-	}
-	return err
-}
+func (p *Path) UnmarshalText(b []byte) error { return unmarshal(p, b, ParsePath) }
 
 // isDotString says whether a local part needs no quotes (RFC 5321 §4.1.2).
 func isDotString(s string) bool {

@@ -45,20 +45,11 @@ func (r Rate) String() string {
 	if r.N == 0 {
 		return ""
 	}
-	unit := r.Per.String()
-	for _, u := range []struct {
-		d    time.Duration
-		name string
-	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
-		if r.Per%u.d != 0 {
-			continue
-		}
-		if unit = u.name; r.Per != u.d {
-			unit = strconv.FormatInt(int64(r.Per/u.d), 10) + u.name
-		}
-		break
+	per := Duration(r.Per).String()
+	if len(per) == len("1h") {
+		per = strings.TrimPrefix(per, "1")
 	}
-	return strconv.Itoa(r.N) + "/" + unit
+	return strconv.Itoa(r.N) + "/" + per
 }
 
 // MarshalText uses the form of String.

@@ -210,10 +210,8 @@ func parseORcpt(s string, utf8OK bool) (o relay.ORcpt, ok bool) {
 	if !ok || kind == "" || value == "" || len(s) > maxORcpt {
 		return o, false
 	}
-	for i := range len(kind) {
-		if !isAlnum(kind[i]) && kind[i] != '-' {
-			return o, false
-		}
+	if strings.ContainsFunc(kind, func(r rune) bool { return r > '~' || !isAlnum(byte(r)) && r != '-' }) {
+		return o, false
 	}
 	o.Type = strings.ToLower(kind)
 	if o.Type == "utf-8" {
@@ -283,10 +281,5 @@ func isHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }
 
 // isPrintable allows spaces, which decoded xtext may hold.
 func isPrintable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }

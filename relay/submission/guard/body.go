@@ -56,26 +56,18 @@ var bodyBuffers = sync.Pool{New: func() any { b := make([]byte, bodyBuffer); ret
 
 // bodyState is the reader of one message.
 type bodyState struct {
-	lf      bool // lines end in LF and hold no CR: see Config.AnyLineEnd
-	started bool // 354 was promised
-	ended   bool // CRLF.CRLF was seen, or with lf LF.LF
-	cr      bool // with lf: a CR was seen
-	lfDot   int  // octets since the client ended a message by LF.LF, which ends none; 0: it did not
-	after   newline
+	lf      bool  // lines end in LF and hold no CR: see Config.AnyLineEnd
+	started bool  // 354 was promised
+	ended   bool  // CRLF.CRLF was seen, or with lf LF.LF
+	cr      bool  // with lf: a CR was seen
+	lfDot   int   // octets since the client ended a message by LF.LF, which ends none; 0: it did not
+	bareLF  bool  // ended the line before; at first DATA's own line end did (RFC 5321 §4.1.1.4)
 	partial bool  // the line began in an earlier buffer
 	col     int   // octets of the current line so far
 	n       int64 // octets read from the wire
 	written int64
 	err     error // first fault, or error of the writer
 }
-
-// newline is what ended the line before.
-type newline uint8
-
-const (
-	crlf newline = iota // as if DATA's own line end stood before the message (RFC 5321 §4.1.1.4)
-	bareLF
-)
 
 // WriteTo asks the client for its message (354) and writes the content to dst,
 // dots unstuffed and every line ended by CRLF. It may be called once for each
@@ -184,7 +176,7 @@ func (b *bodyState) take(g *Conn, dst io.Writer) {
 		// The common line needs nothing: it ends in CRLF, holds no other CR, is
 		// not too long and has no dot in front.
 		if i > 0 && bytes.IndexByte(line, '\r') == i-1 && i <= maxTextLine+1 && line[0] != '.' && !b.partial && !b.lf && bytes.IndexByte(line, 0) < 0 {
-			b.after, b.lfDot = crlf, 0
+			b.bareLF, b.lfDot = false, 0
 			continue
 		}
 		b.put(dst, buf[span:n-i-1])
@@ -211,33 +203,33 @@ func (b *bodyState) isEnd(line []byte) bool {
 	if b.lf {
 		end = ".\n"
 	}
-	return b.after == crlf && !b.partial && string(line) == end
+	return !b.bareLF && !b.partial && string(line) == end
 }
 
 // mend does what the policy says about a line, or a part of one, that is not
 // plain. It may change line.
 func (b *bodyState) mend(g *Conn, dst io.Writer, line []byte) {
 	text, whole := bytes.CutSuffix(line, []byte("\n"))
-	ended := crlf
+	bare := false
 	if b.lf {
 		b.cr = b.cr || bytes.IndexByte(text, '\r') >= 0
 	} else if whole && bytes.HasSuffix(text, []byte("\r")) {
 		text = text[:len(text)-1]
 	} else if whole {
-		ended = bareLF
+		bare = true
 	}
-	b.countLFDot(line, ended == bareLF && !b.partial && string(text) == ".")
+	b.countLFDot(line, bare && !b.partial && string(text) == ".")
 	if !b.partial && len(text) > 0 && text[0] == '.' {
 		// RFC 5321 §4.5.2. Behind a bare LF only a doubled dot is certain to be
 		// stuffing: that client's lines are not SMTP's.
-		if b.after == crlf || len(text) > 1 && text[1] == '.' {
+		if !b.bareLF || len(text) > 1 && text[1] == '.' {
 			text = text[1:]
 		}
 	}
 	if bytes.IndexByte(text, 0) >= 0 {
 		b.fault(ErrNUL)
 	}
-	if ended == bareLF || bytes.IndexByte(text, '\r') >= 0 {
+	if bare || bytes.IndexByte(text, '\r') >= 0 {
 		if !g.cfg.Normalize {
 			b.fault(ErrBareNewline)
 		}
@@ -247,7 +239,7 @@ func (b *bodyState) mend(g *Conn, dst io.Writer, line []byte) {
 	b.partial = !whole
 	if whole {
 		b.put(dst, []byte("\r\n"))
-		b.after, b.col = ended, 0
+		b.bareLF, b.col = bare, 0
 	}
 }
 
@@ -298,9 +290,7 @@ func (b *bodyState) put(dst io.Writer, p []byte) {
 	if b.err != nil || len(p) == 0 {
 		return
 	}
-	n, err := dst.Write(p)
+	var n int
+	n, b.err = dst.Write(p)
 	b.written += int64(n)
-	if err != nil {
-		b.err = err
-	}
 }

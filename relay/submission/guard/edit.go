@@ -81,14 +81,10 @@ func (g *Conn) edit(v verb, code int, answer []byte) string {
 func (g *Conn) finishData(answer []byte) []byte {
 	g.sess.mail, g.sess.rcpts = nil, 0
 	if bytes.HasPrefix(answer, []byte("354")) {
-		if i := bytes.IndexByte(answer, '\n'); i >= 0 {
-			answer = answer[i+1:]
-		}
+		_, answer, _ = bytes.Cut(answer, []byte("\n"))
 	}
-	if g.body.started && g.body.ended {
-		if lastCode(answer) == 250 {
-			g.sess.errors, g.sess.commands, g.sess.taken = 0, 0, true
-		}
+	if g.body.started && g.body.ended && lastCode(answer) == 250 {
+		g.sess.errors, g.sess.commands, g.sess.taken = 0, 0, true
 	}
 	return answer
 }
@@ -117,7 +113,7 @@ func (g *Conn) extensions(answer []byte) string {
 			keep = append(keep, line[4:])
 		}
 	}
-	keep = append(keep, sizeKeyword(g.cfg.MaxSize))
+	keep = append(keep, fmt.Sprintf("SIZE %d", g.cfg.MaxSize)) // RFC 1870 §4: 0 means no fixed limit
 	if g.cfg.TLS != nil && g.tls == nil {
 		keep = append(keep, "STARTTLS")
 	}
@@ -141,8 +137,4 @@ func (g *Conn) extensions(answer []byte) string {
 		b.WriteString("250" + sep + k + "\r\n")
 	}
 	return b.String()
-}
-
-func sizeKeyword(limit int64) string {
-	return "SIZE " + strconv.FormatInt(limit, 10) // RFC 1870 §4: 0 means no fixed limit
 }
