@@ -58,23 +58,15 @@ func Offline(ctx context.Context, cfg *config.Config, q Question) (admin.Explana
 		}
 		e.usersUnread = err != nil
 	}
-	e.Ledger = savedLedger(cfg.LedgerFile())
+	if e.Ledger, err = identity.ReadLedger(cfg.LedgerFile()); err != nil { // nothing is moved or changed here
+		e.Ledger = identity.NewLedger()
+	}
 	rules := cfg.AcceptorConfig(slog.New(slog.DiscardHandler))
 	rules.Ledger = e.Ledger
 	if e.Acceptor, err = accept.New(rules, nil, nil); err != nil {
 		return admin.Explanation{}, err
 	}
 	return e.Explain(ctx, q)
-}
-
-// savedLedger is the ledger as the relay wrote it last; an empty one if it
-// cannot be read, so that nothing is moved or changed here.
-func savedLedger(path string) *identity.Ledger {
-	l, err := identity.ReadLedger(path)
-	if err != nil {
-		return identity.NewLedger()
-	}
-	return l
 }
 
 // Explainer knows what an explanation needs.

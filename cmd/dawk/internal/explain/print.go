@@ -37,11 +37,7 @@ func (p Printer) Explanation(x *admin.Explanation) error {
 		p.fact(only(i == 0, "But"), "%s", stray)
 	}
 	p.Line("")
-	colour, mark := show.Green, "✔"
-	if !x.OK {
-		colour, mark = show.Red, "✘"
-	}
-	p.Line("%s %s", p.Paint(colour, mark), x.Verdict)
+	p.Line("%s", p.Verdict(x.OK, x.Verdict))
 	return p.Err
 }
 

@@ -59,11 +59,7 @@ func (p Printer) Survey(out Probed) error {
 		}
 	}
 	p.Line("")
-	if out.OK {
-		p.Line("%s %s", p.Paint(show.Green, "✔"), out.Verdict)
-	} else {
-		p.Line("%s %s", p.Paint(show.Red, "✘"), out.Verdict)
-	}
+	p.Line("%s", p.Verdict(out.OK, out.Verdict))
 	return p.Err
 }
 

@@ -28,17 +28,11 @@ func (p Printer) Why(y *admin.Why) error {
 	for i := range y.Waiting {
 		p.waiting(&y.Waiting[i], y.To)
 	}
-	if len(y.Delayed) > 0 {
-		p.Line("")
-		p.Line("%s", p.Paint(show.Bold, "Attempts before"))
-	}
+	p.title(len(y.Delayed), "Attempts before")
 	for i := range y.Delayed {
 		p.ended(&y.Delayed[i])
 	}
-	if len(y.Ended) > 0 {
-		p.Line("")
-		p.Line("%s", p.Paint(show.Bold, "Finished"))
-	}
+	p.title(len(y.Ended), "Finished")
 	for i := range y.Ended {
 		p.ended(&y.Ended[i])
 	}
@@ -48,10 +42,7 @@ func (p Printer) Why(y *admin.Why) error {
 	if y.State == "finished" && len(y.Ended) == 0 {
 		p.Line("How it ended is not remembered; the log has its lines, under qid=%s.", y.ID)
 	}
-	if len(y.Notices) > 0 {
-		p.Line("")
-		p.Line("%s", p.Paint(show.Bold, "Notices"))
-	}
+	p.title(len(y.Notices), "Notices")
 	for _, n := range y.Notices {
 		if n.ID.IsZero() {
 			p.Line("  A notice (%s) is part of a later list, since its mailbox gets many, %s.", relay.Sanitize(n.Kind), p.When(n.At))
@@ -60,6 +51,14 @@ func (p Printer) Why(y *admin.Why) error {
 		p.Line("  A notice (%s) was queued as %s, %s.", relay.Sanitize(n.Kind), n.ID, p.When(n.At))
 	}
 	return p.Err
+}
+
+// title stands above a list that is not empty.
+func (p Printer) title(n int, words string) {
+	if n > 0 {
+		p.Line("")
+		p.Line("%s", p.Paint(show.Bold, words))
+	}
 }
 
 // head writes what never changes of a message.
@@ -193,7 +192,10 @@ func (p Printer) attempts(attempts []relay.Attempt, to []relay.Path) {
 	}
 	for _, a := range attempts {
 		p.Line("   %2d  %s  %s", a.N, p.Clock(a.At), p.attemptPlace(a))
-		p.visits(a.Visits)
+		for _, v := range a.Visits { // where it turned to several
+			tls := relay.TLSWords(v.TLS, v.TLSLevel, v.TLSPolicy)
+			p.Line("       tried %s: %s", strings.TrimSpace(fmt.Sprintf("%s [%s] %s", relay.Sanitize(v.Host), relay.Sanitize(v.Addr), relay.Sanitize(tls))), p.reply(v.Reply))
+		}
 		for rest := a.Outcomes; len(rest) > 0; {
 			n := 1
 			for n < len(rest) && rest[n].Action == rest[0].Action && rest[n].Reply == rest[0].Reply {
@@ -202,15 +204,6 @@ func (p Printer) attempts(attempts []relay.Attempt, to []relay.Path) {
 			p.Line("       %s: %s  %s", outcomeOf(rest[:n], to), rest[0].Action, p.reply(rest[0].Reply))
 			rest = rest[n:]
 		}
-	}
-}
-
-// visits writes the hosts that an attempt turned to, where they were several, and
-// what each said.
-func (p Printer) visits(all []relay.Visit) {
-	for _, v := range all {
-		tls := relay.TLSWords(v.TLS, v.TLSLevel, v.TLSPolicy)
-		p.Line("       tried %s: %s", strings.TrimSpace(fmt.Sprintf("%s [%s] %s", relay.Sanitize(v.Host), relay.Sanitize(v.Addr), relay.Sanitize(tls))), p.reply(v.Reply))
 	}
 }
 
@@ -223,20 +216,17 @@ func outcomeOf(alike []relay.Outcome, to []relay.Path) string {
 }
 
 func (p Printer) attemptPlace(a relay.Attempt) string {
-	s := routeWords(a.Route)
-	if a.Host != "" {
-		s += " " + relay.Sanitize(a.Host)
+	return fmt.Sprintf("%s%s, took %s", routeWords(a.Route), place(" ", a.Host, a.Addr, a.TLS, a.Source), a.Took.Round(time.Millisecond))
+}
+
+// place is what is known of a session, with by before the host.
+func place(by, host, addr, tls, source string) (s string) {
+	for _, part := range []struct{ before, words, after string }{{by, host, ""}, {" [", addr, "]"}, {" ", tls, ""}, {" from source ", source, ""}} {
+		if part.words != "" {
+			s += part.before + relay.Sanitize(part.words) + part.after
+		}
 	}
-	if a.Addr != "" {
-		s += " [" + relay.Sanitize(a.Addr) + "]"
-	}
-	if a.TLS != "" {
-		s += " " + relay.Sanitize(a.TLS)
-	}
-	if a.Source != "" {
-		s += " from source " + relay.Sanitize(a.Source)
-	}
-	return s + fmt.Sprintf(", took %s", a.Took.Round(time.Millisecond))
+	return s
 }
 
 func (p Printer) ended(e *admin.Ended) {
@@ -252,26 +242,14 @@ func (p Printer) ended(e *admin.Ended) {
 }
 
 func via(e *admin.Ended) string {
-	var parts []string
-	if e.Host != "" {
-		parts = append(parts, " by "+relay.Sanitize(e.Host))
-	}
-	if e.Addr != "" {
-		parts = append(parts, " ["+relay.Sanitize(e.Addr)+"]")
-	}
-	if e.TLS != "" {
-		parts = append(parts, " "+relay.Sanitize(e.TLS))
-	}
-	if e.Source != "" {
-		parts = append(parts, " from source "+relay.Sanitize(e.Source))
-	}
+	s := place(" by ", e.Host, e.Addr, e.TLS, e.Source)
 	if !e.SentAs.IsNull() {
-		parts = append(parts, " as "+e.SentAs.String())
+		s += " as " + e.SentAs.String()
 	}
 	if e.Attempt > 0 {
-		parts = append(parts, fmt.Sprintf(", attempt %d", e.Attempt))
+		s += fmt.Sprintf(", attempt %d", e.Attempt)
 	}
-	return strings.Join(parts, "")
+	return s
 }
 
 // Item writes a message as the store has it.
