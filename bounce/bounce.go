@@ -87,9 +87,5 @@ func (r Report) lastAttempt() (last time.Time) {
 	return last
 }
 
-// quotes says whether the postmaster is to read what the notice said that
-// reached nobody.
-func (r Report) quotes() bool { return r.Kind == KindDoubleBounce && r.Message.Notice }
-
 // ErrReport is a Report that cannot be written: a fault in the caller.
 var ErrReport = errors.New("impossible report")

@@ -38,7 +38,7 @@ func writeText(b *bytes.Buffer, c Config, l *language, r Report, o original, p p
 		writeNames(b, l, r, g)
 		writeSaid(b, l, g)
 	}
-	if r.quotes() {
+	if r.Kind == KindDoubleBounce && r.Message.Notice { // the postmaster reads what the notice said that reached nobody
 		writeNotice(b, l, r.Content)
 	}
 	b.WriteString("\r\n")

@@ -64,7 +64,7 @@ func wantedFor(c Config, m *relay.Message, o relay.Outcome, s Situation) (kind K
 	switch o.Action {
 	case relay.ActionFailed, relay.ActionExpired:
 		if null {
-			return KindDoubleBounce, !c.Postmaster.IsNull() && !samePath(c, r.Path, c.Postmaster)
+			return KindDoubleBounce, !c.Postmaster.IsNull() && withHost(c, r.Path) != withHost(c, c.Postmaster)
 		}
 		return KindFailed, r.Notify.Failure()
 	case relay.ActionDelayed:
@@ -97,9 +97,7 @@ func To(c Config, kind Kind, m *relay.Message) relay.Path {
 	return withHost(c, c.Postmaster)
 }
 
-// samePath compares with a bare "postmaster" given our own domain.
-func samePath(c Config, a, b relay.Path) bool { return withHost(c, a) == withHost(c, b) }
-
+// withHost gives a bare "postmaster" our own domain.
 func withHost(c Config, p relay.Path) relay.Path {
 	if p.Domain() != "" || p.IsNull() {
 		return p

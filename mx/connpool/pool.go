@@ -194,20 +194,16 @@ func (p *Pool) End(account string) {
 }
 
 // Drop says goodbye on a connection that was in use.
-func (p *Pool) Drop(c *Conn) {
-	c.Detach()
-	p.mu.Lock()
-	p.tally(c.Account, opened{used: -1, leaving: 1})
-	p.mu.Unlock()
-	p.bye(c)
-}
+func (p *Pool) Drop(c *Conn) { p.leave(c, opened{used: -1, leaving: 1}) }
 
 // DropNew is drop for one on which no session came to be: whoever wanted it may
 // try again, and is still counted.
-func (p *Pool) DropNew(c *Conn) {
+func (p *Pool) DropNew(c *Conn) { p.leave(c, opened{leaving: 1}) }
+
+func (p *Pool) leave(c *Conn, change opened) {
 	c.Detach()
 	p.mu.Lock()
-	p.tally(c.Account, opened{leaving: 1})
+	p.tally(c.Account, change)
 	p.mu.Unlock()
 	p.bye(c)
 }

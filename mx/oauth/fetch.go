@@ -53,7 +53,7 @@ func (s *Source) byClient(ctx context.Context, r *request) (*oauth2.Token, error
 	}
 	r.hide(secret)
 	c := clientcredentials.Config{ClientID: s.cfg.ClientID, ClientSecret: secret, TokenURL: s.cfg.TokenURL,
-		Scopes: scopes(s.cfg.Scope), AuthStyle: oauth2.AuthStyleInParams}
+		Scopes: strings.Fields(s.cfg.Scope), AuthStyle: oauth2.AuthStyleInParams}
 	return c.Token(ctx)
 }
 
@@ -84,7 +84,7 @@ func (s *Source) byServiceAccount(ctx context.Context, r *request) (*oauth2.Toke
 	}
 	r.hide(a.Key)
 	c := jwt.Config{Email: a.Email, PrivateKey: []byte(a.Key), PrivateKeyID: a.KeyID, Subject: s.cfg.User,
-		Scopes: scopes(s.cfg.Scope), TokenURL: a.TokenURL}
+		Scopes: strings.Fields(s.cfg.Scope), TokenURL: a.TokenURL}
 	return c.TokenSource(ctx).Token()
 }
 
@@ -155,11 +155,9 @@ func (s *Source) config(r *request) (*oauth2.Config, error) {
 		}
 		r.hide(secret)
 	}
-	return &oauth2.Config{ClientID: s.cfg.ClientID, ClientSecret: secret, Scopes: scopes(s.cfg.Scope),
+	return &oauth2.Config{ClientID: s.cfg.ClientID, ClientSecret: secret, Scopes: strings.Fields(s.cfg.Scope),
 		Endpoint: oauth2.Endpoint{TokenURL: s.cfg.TokenURL, DeviceAuthURL: s.cfg.DeviceURL, AuthStyle: oauth2.AuthStyleInParams}}, nil
 }
-
-func scopes(s string) []string { return strings.Fields(s) }
 
 // request watches one exchange with the token endpoint.
 type request struct {

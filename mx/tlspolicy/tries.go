@@ -96,11 +96,7 @@ func (p Demand) Again(failed Try, why error, version uint16) (Try, bool) {
 // certificate stays the same however it is asked for.
 func worthAgain(err error) bool {
 	var cert *tls.CertificateVerificationError
-	switch {
-	case err == nil, errors.As(err, &cert), errors.Is(err, ErrNoTLSA), errors.Is(err, ErrOwnCertificate), errors.Is(err, ErrInjected):
-		return false
-	}
-	return true
+	return err != nil && !errors.As(err, &cert) && !errors.Is(err, ErrNoTLSA) && !errors.Is(err, ErrOwnCertificate) && !errors.Is(err, ErrInjected)
 }
 
 var (

@@ -3,7 +3,6 @@ package accept
 import (
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"dawk/relay"
@@ -114,7 +113,7 @@ func (d *Decision) received(m *relay.Message) []byte {
 		// and is nobody's (RFC 2606 §2).
 		b.WriteString("hidden.invalid")
 	} else {
-		b.WriteString(heloDomain(d.Helo) + " (" + literal(d.Client) + ")")
+		b.WriteString(heloDomain(d.Helo) + " (" + relay.Literal(d.Client) + ")")
 	}
 	b.WriteString("\r\n\tby " + d.acceptor.cfg.Hostname + " (dawk) with " + d.Protocol)
 	if d.TLS != "" {
@@ -140,15 +139,6 @@ func heloDomain(helo string) string {
 		return "unknown"
 	}
 	return d
-}
-
-// literal is an address literal (RFC 5321 §4.1.3).
-func literal(a netip.Addr) string {
-	a = a.Unmap().WithZone("")
-	if a.Is4() {
-		return "[" + a.String() + "]"
-	}
-	return "[IPv6:" + a.String() + "]"
 }
 
 // cleanID gives a Message-ID as one word in angle brackets, or "" if it is

@@ -55,7 +55,7 @@ func Tokens(name, value string) (string, error) {
 	if err := CheckValue(value); err != nil {
 		return "", fmt.Errorf("%s %w", name, err)
 	}
-	if !ascii(value) {
+	if !relay.ASCII(value) {
 		return "", fmt.Errorf("%s may hold ASCII only", name)
 	}
 	parts := strings.Fields(value)
@@ -116,11 +116,7 @@ func fold(name string, parts []string, sep string) string {
 
 // plain says whether a reader sees s as it is written.
 func plain(s string) bool {
-	return ascii(s) && !strings.Contains(s, "=?") && s == strings.TrimSpace(s) && s != ""
-}
-
-func ascii(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
+	return relay.ASCII(s) && !strings.Contains(s, "=?") && s == strings.TrimSpace(s) && s != ""
 }
 
 // words are the encoded words for s, which no line end and no rune divides.
