@@ -82,6 +82,8 @@ func (m *migration) walk(p *passes, words []string, where string, r *relaying) e
 		case strings.HasPrefix(word, "check_") && i+1 < len(words):
 			i++
 			m.item(where, word+" "+words[i], noAccess)
+		case strings.HasSuffix(word, "_sender_login_mismatch"):
+			m.item(where, word, "whom somebody may send as is `senders`: of each [[user]], and of a [[listener]] for whoever needs no login")
 		case strings.HasPrefix(word, "reject_rbl") || strings.HasPrefix(word, "reject_rhsbl") || strings.HasPrefix(word, "permit_dnswl"):
 			i++ // about strangers, whom dawk does not serve
 		case strings.HasPrefix(word, "reject_") || strings.HasPrefix(word, "permit_") || word == "warn_if_reject" || word == "sleep":
