@@ -135,7 +135,7 @@ func (a *attempt) plan(r *compiled, pol policy, domain string) plan {
 	return p
 }
 
-// policy is what the message and its route ask of a session.
+// policy is what the message and its route demand of a session.
 func (t *Transport) policy(m *relay.Message, r *compiled) policy {
 	p := policy{Demand: tlspolicy.Demand{Level: t.cfg.TLS, Lax: m.TLSOptional && !m.RequireTLS}, mx: true}
 	if r != nil {
@@ -329,10 +329,9 @@ func (a *attempt) needsUTF8(r *relay.Recipient) bool {
 }
 
 // judgeUnfit settles the recipients whose message this server cannot take,
-// and returns the others. A verdict on the mail is final: another MX host of the same
-// domain that could take it would help only by chance, and the sender is told
-// at once. But for want of an extension it is so only where all that the host offers
-// was heard.
+// and returns the others. A verdict on the mail is final, and the sender is told at
+// once: that another MX host of the same domain could take it would be mere chance.
+// The lack of an extension is final only if the host's whole offer was heard.
 func (a *attempt) judgeUnfit(c *connpool.Conn, rest []int) []int {
 	no := func(status relay.Status, format string, args ...any) relay.Reply {
 		return c.Named(relay.Failure(relay.StageMail, status, format, args...))

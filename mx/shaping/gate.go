@@ -23,11 +23,11 @@ const (
 // Gate holds a route whose account at the smart host is in trouble. Mail of the
 // route is then not offered, but for one attempt in a while that probes.
 //
-// A reply to mail may hold a route, too, and it may be about that mail alone.
-// Hence mail that nobody blames probes before other mail. Whoever brought a hold
-// on, an identity or the domain of a recipient, brings on no other while mail is
-// taken: its messages wait alone. And what a message hears twice, while others
-// were taken, is about that message.
+// A reply to mail may hold a route, too, although it may be about that mail alone.
+// Hence mail that has caused no hold probes before other mail. An identity or a
+// recipient's domain whose mail caused a hold causes no other while mail is taken:
+// its messages wait alone. And a reply that a message gets twice, while others were
+// taken, is about that message.
 type Gate struct {
 	mu    sync.Mutex
 	since time.Time   // zero: it is open

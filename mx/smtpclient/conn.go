@@ -76,8 +76,8 @@ func (c *Conn) Attach(u *Claim) {
 	c.stop = context.AfterFunc(u.Ctx, func() { nc.SetDeadline(longAgo) }) //nolint:errcheck // a closed one is as good
 }
 
-// Detach ends that. If the context has ended by now, its deadline may still
-// strike at any moment: such a connection serves nobody else.
+// Detach undoes Attach. If the context has ended by now, the deadline may still be
+// set at any moment: such a connection is not used again.
 func (c *Conn) Detach() {
 	if c.stop != nil && !c.stop() {
 		c.Dead = true
@@ -171,10 +171,10 @@ func (c *Conn) command(line string, d time.Duration) (WireReply, error) {
 	return c.Read(d)
 }
 
-// ahead is not nil if the server has said something that it was not asked: of
-// a server out of step nobody could tell which answer is to what, and a refusal
-// could be taken for another's. What it said comes with it, as far as that is a
-// reply; the connection is dead.
+// ahead gives an error if the server has said something without being asked: nobody
+// could tell which of its answers belongs to what, and one recipient's refusal could
+// be taken for another's. What it said comes along if it is a reply; the connection
+// is dead.
 func (c *Conn) ahead() (WireReply, error) {
 	if strayText(c.Br); c.Br.Buffered() == 0 {
 		return WireReply{}, nil

@@ -12,8 +12,8 @@ import (
 	"dawk/relay/mailtext"
 )
 
-// maxHeader bounds the header, in octets: what more is there is no header but
-// an attack on those who keep headers in memory.
+// maxHeader bounds the header, in octets: a longer one is an attack on programs that
+// keep headers in memory.
 const maxHeader = 256 << 10
 
 // header is what the scanner found. Its zero value is an empty message.
@@ -34,9 +34,9 @@ type header struct {
 
 // scanner is the one reader of headers in acceptance. It reads a message as it
 // goes by, and passes on everything but the fields that must not leave. It
-// holds no more than one field. Lines that are too long are folded here, since
-// here it is known which field they belong to; a door that refuses them has
-// done so before.
+// holds no more than one field. Lines that are too long are folded here, where it is
+// known which field they belong to; an interface that refuses them has done so
+// before.
 type scanner struct {
 	dst      io.Writer
 	maxSize  int64 // octets as they came; 0: no limit
@@ -263,8 +263,8 @@ func (s *scanner) body(p []byte) error {
 	return s.pass(p[from:])
 }
 
-// longSigned refuses what would be folded: the signature would break, and
-// nobody would hear of it.
+// longSigned refuses what would have to be folded: that would break the signature,
+// and nobody would be told.
 func longSigned() error {
 	return Refuse(ReasonLongLine, 554, "5.6.0", "the message is signed and has a line of more than %d octets (RFC 5322 section 2.1.1), and to fold it would break the signature", mailtext.MaxLine)
 }
@@ -314,8 +314,8 @@ func (s *scanner) endField() error {
 }
 
 // look takes from a field what acceptance wants to know, and gives the name
-// under which it leaves; "": it does not. Lower is the name in lower case. A field that every message must have
-// and that is empty counts as missing.
+// under which it leaves; "": it does not leave. Lower is the name in lower case. A
+// field that every message must have and that is empty counts as missing.
 func (s *scanner) look(name, lower string, value []byte) (leaves string, err error) {
 	if s.user != nil && !s.noFrom(name, value) {
 		if author := s.authorField(name); author != "" {

@@ -109,8 +109,8 @@ func (d *Decision) received(m *relay.Message) []byte {
 	var b strings.Builder
 	b.WriteString("Received: from ")
 	if d.HideClient || !d.Client.IsValid() {
-		// The grammar wants a domain here. This one says that none is told,
-		// and is nobody's (RFC 2606 §2).
+		// The grammar wants a domain here. This one says that the client is not
+		// named, and belongs to nobody (RFC 2606 §2).
 		b.WriteString("hidden.invalid")
 	} else {
 		b.WriteString(heloDomain(d.Helo) + " (" + relay.Literal(d.Client) + ")")

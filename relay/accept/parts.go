@@ -9,10 +9,10 @@ import (
 
 // parts looks for signed content inside a body: multipart/signed among its parts,
 // as mailing lists and forwarded messages have it there, and text that PGP has
-// signed. It reads the header of each part and of each enclosed message, and
-// remembers nothing but where it is, however deep they lie in each other. So what
-// follows a line like a boundary and reads like the header of a part is one: at
-// worst a long line is refused that could be folded.
+// signed. It reads the header of each part and of each enclosed message. However deep
+// they are nested, it remembers only its own position: whatever follows a line that
+// looks like a boundary and reads like the header of a part is taken for one. At
+// worst a long line is refused that could have been folded.
 type parts struct {
 	enclosed bool // the body has parts
 

@@ -17,16 +17,17 @@ var ErrHeld = errors.New("the message is on hold: release it to have it attempte
 
 const byAdministrator = "by the administrator of this relay"
 
-// actPatience is how long an operator waits for attempts that are under way. The
-// act is done later then.
+// actPatience is how long an operator waits for attempts in progress. After that
+// the command is answered, and what it asks for is done when they have ended.
 const actPatience = 250 * time.Millisecond
 
-// Act does what the operator asks to every Delivery of a message. A Delivery
-// in progress is settled first; what is left of it is then acted upon.
+// Act applies a verb to every Delivery of a message. A Delivery in progress is
+// settled first; the verb then applies to what is left of it.
 //
-// Errors: relay.ErrPending when some of that is done later; relay.ErrNotFound when the message is not queued, or was delivered
-// meanwhile; ErrHeld; relay.ErrClosed when the relay stops; what the store
-// said, in which case nothing happened to the Delivery at hand.
+// Errors: relay.ErrPending when part of it is done later; relay.ErrNotFound when
+// the message is not queued, or was delivered meanwhile; ErrHeld; relay.ErrClosed
+// when the relay stops; or an error of the store, after which the Delivery that it
+// concerns is unchanged.
 func (d *Dispatcher) Act(ctx context.Context, id relay.QueueID, verb relay.Verb) error {
 	if err := d.admit(ctx, id, verb); err != nil {
 		return err
@@ -44,11 +45,11 @@ type order struct {
 	verb       relay.Verb
 	recipients []int     // nil: all
 	whole      bool      // it is for all Deliveries of the message
-	until      time.Time // then it does not wait for attempts any more; zero: it waits
+	until      time.Time // when it stops waiting for attempts; zero: never
 }
 
-// actOnAll acts on the Deliveries of a message that are not in seen, again as long
-// as others part from those acted upon.
+// actOnAll applies o to the Deliveries of its message that are not in seen, and
+// again as long as attempts split others off.
 func (d *Dispatcher) actOnAll(ctx context.Context, o *order, seen map[uint16]bool) error {
 	acted, pending := 0, false
 	for jobs := d.jobs(o.id, seen); len(jobs) > 0; jobs = d.jobs(o.id, seen) {
@@ -74,8 +75,8 @@ func (d *Dispatcher) actOnAll(ctx context.Context, o *order, seen map[uint16]boo
 }
 
 // ActOn is Act for one Delivery of a message, for filters that pick some of its
-// destinations and not others. What parts from the Delivery in an attempt that
-// is in progress is not acted upon.
+// destinations and not others. Recipients that an attempt in progress splits off
+// from the Delivery are left alone.
 //
 // Recipients, indexes into Message.Recipients, are those that relay.VerbDelete and
 // relay.VerbBounce end, nil for all; the others stay in the Delivery as they are. The
@@ -124,7 +125,7 @@ func (d *Dispatcher) jobs(id relay.QueueID, seen map[uint16]bool) (jobs []uint16
 	return jobs
 }
 
-// actOn does it to one Delivery, or to some of its recipients.
+// actOn applies o to one Delivery, or to some of its recipients.
 func (d *Dispatcher) actOn(ctx context.Context, o *order, job uint16) error {
 	if o.verb == relay.VerbRetryNow {
 		d.cut(o.id, job)
@@ -140,8 +141,8 @@ func (d *Dispatcher) actOn(ctx context.Context, o *order, job uint16) error {
 	return d.do(w, o)
 }
 
-// actLater does it when the attempt under way has ended, to what parted in it as
-// well. A stop before that forgets it.
+// actLater applies o when the attempt in progress has ended, also to what that has
+// split off. If the relay stops before, o is forgotten.
 func (d *Dispatcher) actLater(o *order, job uint16, later *claimant) {
 	defer d.wg.Done()
 	w, err := later.wait(context.Background(), time.Time{})
@@ -160,7 +161,7 @@ func (d *Dispatcher) actLater(o *order, job uint16, later *claimant) {
 	}
 }
 
-// do does it to a Delivery at hand.
+// do applies o to a Delivery that was acquired.
 func (d *Dispatcher) do(w work, o *order) error {
 	id, job, recipients, verb := w.id, w.job, o.recipients, o.verb
 	if verb == relay.VerbRetry || verb == relay.VerbRetryNow {
@@ -329,7 +330,7 @@ func anyOpen(d *relay.Delivery, recipients []int) bool {
 }
 
 // act decides what a verb does to a Delivery, or, where recipients are given, to
-// those of them that are open; changed is false when it is so already.
+// those of them that are open; changed is false when that changes nothing.
 func (s *settler) act(now time.Time, c *relay.Claim, recipients []int, verb relay.Verb) (dec decision, changed bool) {
 	d := c.Delivery
 	next := d.State()

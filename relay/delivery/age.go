@@ -29,8 +29,8 @@ func expired(now time.Time, m *relay.Message, d *relay.Delivery, maxAge time.Dur
 
 const returned = "returned to its sender " + byAdministrator
 
-// returnedNow are the outcomes of relay.VerbBounce: what expiry would tell, with
-// the last reply. Where there was no attempt, nobody but the operator has spoken.
+// returnedNow gives the outcomes of relay.VerbBounce: as expiry gives them, with the
+// last reply or, where there was no attempt, with the operator's decision.
 func returnedNow(d *relay.Delivery) []relay.Outcome {
 	out := outcomesFor(d, relay.ActionFailed, relay.Decision(relay.CauseOperator, relay.Status{Class: 5, Subject: 3, Detail: 0}, returned))
 	for i, o := range d.Open {

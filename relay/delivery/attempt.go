@@ -11,8 +11,8 @@ import (
 	"dawk/relay/delivery/schedule"
 )
 
-// claimAgain is how long a Delivery waits that could not be read for a reason
-// that may pass.
+// claimAgain is the wait after a Delivery could not be read for a reason that may
+// pass.
 const claimAgain = time.Minute
 
 // attempt makes one delivery attempt and settles it. It owns the entry from
@@ -202,11 +202,11 @@ func (d *Dispatcher) clockAt(t time.Time) int64 {
 	return d.clock.at(t)
 }
 
-// errAbandoned: a stop did not wait for a settlement any longer.
+// errAbandoned: the relay stopped before a settlement was written.
 var errAbandoned = errors.New("the relay stops")
 
-// commit has a Settlement written, however long it takes: its result is known
-// and must not be found out again by sending the message twice. Errors:
+// commit has a Settlement written, however long it takes: if the result were lost,
+// the message would be sent twice. Errors:
 // relay.ErrNotFound, relay.ErrCorrupt, relay.ErrClosed, or a stop.
 func (d *Dispatcher) commit(s relay.Settlement) error {
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {

@@ -20,7 +20,7 @@ type lateWork struct {
 
 // tellDelay sends the delay notice of Deliveries of one message that are not in
 // progress: one for all of them, which is committed with the first; then the
-// others are marked as told. A crash in between tells of those once more.
+// others are marked as told. After a crash in between, those are told of once more.
 func (d *Dispatcher) tellDelay(works []work) {
 	defer d.wg.Add(-len(works))
 	defer func() {

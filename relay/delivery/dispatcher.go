@@ -62,7 +62,7 @@ type Dispatcher struct {
 	noticing int                              // messages whose delay notice is being written
 	waiting  map[schedule.Ref][]chan handover // operators' acts on entries that are out
 	flying   map[schedule.Ref]*admission      // attempts, until their slots are given back
-	listing  bool                             // lists of what was not told singly are being written
+	listing  bool                             // lists of notices are being written
 	count    counters
 }
 
@@ -193,7 +193,7 @@ func (d *Dispatcher) tick() time.Duration {
 }
 
 // watchdog looks, once a minute, for destinations whose turn would never come.
-// There is none unless we made a mistake; then mail goes on all the same.
+// Only a defect of ours makes one; their mail then goes out all the same.
 func (d *Dispatcher) watchdog() {
 	now := d.clock.now()
 	if now < d.watched+longestWait.Microseconds() {
@@ -243,7 +243,7 @@ func (d *Dispatcher) pump() {
 	}
 }
 
-// work is an entry that is out, for the goroutine that has it.
+// work is an entry that was taken off the schedule, for the goroutine that has it.
 type work struct {
 	r         schedule.Ref
 	id        relay.QueueID
@@ -257,8 +257,8 @@ func (d *Dispatcher) workOn(r schedule.Ref) work {
 	return work{r: r, id: id, job: job, was: d.sched.StateOf(r)}
 }
 
-// release ends somebody's work on an entry. An operator's act that waits for
-// it gets it next.
+// release ends the work on an entry. If an operator's act waits for the entry, it
+// gets it next.
 func (d *Dispatcher) release(w work, f schedule.State) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -282,7 +282,7 @@ func (d *Dispatcher) release(w work, f schedule.State) {
 	d.pump()
 }
 
-// list has lists written of what was not told singly.
+// list writes the lists of failures that got no notice of their own.
 func (d *Dispatcher) list() {
 	defer d.wg.Done()
 	defer func() {

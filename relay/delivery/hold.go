@@ -6,9 +6,8 @@ import (
 	"dawk/relay"
 )
 
-// Wake makes everything due now that waits for a destination after an attempt,
-// or is about to, and ends its suspension: what kept it from being reached is
-// over.
+// Wake makes due what waits for a destination after an attempt, or is about to, and
+// ends the suspension of the destination: it can be reached again.
 func (d *Dispatcher) Wake(destination string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

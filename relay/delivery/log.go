@@ -25,8 +25,9 @@ type logObserver struct{ log *slog.Logger }
 // of a server's words for the sender (relay.Reply.Enhanced); of a route that is
 // held it is what the server said.
 //
-// Levels: debug for connections and attempts (their recipients follow), warn
-// for mail that failed, users put on hold and providers that slow us down, error for a failure that nobody hears of.
+// Levels: debug for connections and attempts (their recipients follow); warn for
+// mail that failed, users put on hold and providers that slow us down; error for a
+// failure that nobody is told of.
 func NewLogObserver(l *slog.Logger) relay.Observer { return logObserver{l} }
 
 // Observe writes e.

@@ -29,7 +29,7 @@ type attempted struct {
 	recipients []int         // that it was made for
 	result     relay.Result  // a reply for each of them
 	split      []relay.Split // recipients whose route is another one by now
-	cut        bool          // a stop ended it: who has no reply may be no fault of the next hop
+	cut        bool          // the relay stopped it: a missing reply is not the next hop's fault
 	lost       bool          // the content of the message is lost: no attempt can be made any more
 }
 
@@ -42,8 +42,8 @@ type decision struct {
 	events     []relay.Event // to be told after the commit
 	gone       bool          // no recipient remains in this Delivery
 	reason     uint8         // why the rest is delayed
-	noted      bool          // no delay notice is to come any more
-	aside      bool          // it does not touch the next attempt: the entry goes back to its place
+	noted      bool          // no delay notice will follow
+	aside      bool          // the next attempt stays as it is: the entry goes back to its place
 }
 
 // settle decides what an attempt means: for each recipient, for the Delivery,
@@ -125,9 +125,8 @@ func (s *settler) unread(now time.Time, c *relay.Claim, err error) attempted {
 	return a
 }
 
-// stillOpen are the recipients that part, as the delayed ones that they are: a
-// delay notice that is due now speaks for them too, since their new Delivery
-// inherits that it was sent.
+// stillOpen gives the recipients that are split off, as delayed: a delay notice that
+// is due now names them too, since their new Delivery inherits that it was sent.
 func stillOpen(d *relay.Delivery, split []relay.Split) []relay.Outcome {
 	var out []relay.Outcome
 	for _, p := range split {
@@ -167,7 +166,7 @@ func (s *settler) record(now time.Time, n int, out []relay.Outcome, r relay.Resu
 	if a.At.IsZero() {
 		a.At = now
 	}
-	if n := len(r.Visits); n > 1 { // one is what stands there already
+	if n := len(r.Visits); n > 1 { // a single one is recorded above
 		a.Visits = r.Visits[max(0, n-relay.MaxVisits):]
 	}
 	return a

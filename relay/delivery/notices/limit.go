@@ -13,8 +13,8 @@ type mailbox struct {
 	list time.Time     // when the rows that are kept for it are told; zero: there are none
 }
 
-// take counts one notice to a mailbox. The time is when it is told: zero for at
-// once, which none is while room is scant.
+// take counts one notice to a mailbox, and says when it is told: zero is at once.
+// While room is scant none is told at once.
 func (n *Notices) take(to relay.Path, now time.Time, scant bool) time.Time {
 	if n.Limit == 0 && !scant {
 		return time.Time{}

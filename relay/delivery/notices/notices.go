@@ -2,8 +2,9 @@
 // failed, is delayed, or was handed on.
 //
 // Whoever settles a Delivery calls [Notices.Tell] once, which adds to the
-// Settlement the notices that its outcomes call for; package bounce writes them. A notice is therefore committed with what it tells, and nothing waits
-// for it. Recipients that end in one settlement share a notice; those of another
+// Settlement the notices that its outcomes call for; package bounce writes them. A
+// notice is therefore committed with what it tells, and nothing waits for it.
+// Recipients that end in one settlement share a notice; those of another
 // settlement get their own.
 //
 // Too many notices to one mailbox become a list. Beyond Config.Limit in a span

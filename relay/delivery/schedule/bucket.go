@@ -29,10 +29,10 @@ func newBucket(r relay.Rate) bucket {
 
 func (b *bucket) limited() bool { return b.every > 0 }
 
-// next is when there is a token; what is not later than now is now.
+// next is when there is a token: now, if that is not later than now.
 func (b *bucket) next() int64 { return b.full - b.slack }
 
-// Take takes n tokens, which there need not be: what is over is owed.
+// Take takes n tokens. What is not there yet is owed.
 func (b *bucket) take(now int64, n int) {
 	if b.every > 0 {
 		b.full = max(b.full, now) + int64(n)*b.every

@@ -17,8 +17,8 @@ type destination struct {
 	parked     bool // it may have no turn: its lanes are in no ring
 }
 
-// most is how many attempts may run at once, as far as that is its own affair:
-// the provider's limit stands beside it.
+// most is how many attempts the destination itself allows at once; the provider's
+// limit applies as well.
 func (d *destination) most() int {
 	if d.probing {
 		return 1

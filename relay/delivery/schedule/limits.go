@@ -6,8 +6,8 @@ import (
 	"dawk/relay"
 )
 
-// DefaultConnections are how many attempts at once a provider takes for which
-// no Limits speak.
+// DefaultConnections is how many attempts at once a provider takes if Limits do not
+// say.
 const DefaultConnections = 10
 
 // Limits are what next hops allow. Functions that are nil set no limit besides
@@ -77,9 +77,9 @@ func (s *Schedule) waits(d *destination) bool {
 	return true
 }
 
-// WakeAll makes everything due now that waits for a destination after an attempt,
-// or is about to, and ends its suspension. It looks at every entry: it is for
-// what happens seldom.
+// WakeAll makes due what waits for a destination after an attempt, or is about to,
+// and ends the suspension of the destination. It looks at every entry, so it is for
+// rare occasions.
 func (s *Schedule) WakeAll(destination string, now int64) {
 	num, ok := s.dests.byName[destination]
 	if !ok {

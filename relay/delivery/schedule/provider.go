@@ -29,9 +29,9 @@ type provider struct {
 
 // Adaptive concurrency. A provider begins with few connections, gets one more
 // each time that all of them have brought success, and half of them when it
-// says that it is too much. The figures are a matter of manners: two
-// connections are what an ordinary mail server opens; a minute is what most
-// providers count by; half is what TCP does in the same place.
+// says that it is too much. The figures are conventions: an ordinary mail server
+// opens two connections; most providers count by the minute; TCP halves its window
+// in the same situation.
 const (
 	startConnections  = 2
 	growAfter         = time.Minute      // after the first throttling; doubled with each further one
@@ -69,7 +69,7 @@ func (p *provider) width() int {
 // open says whether an attempt may begin, but for rates.
 func (p *provider) open() bool { return p.suspension.until == 0 && p.slots < p.width() }
 
-// next is when the rates allow a message; what is not later than now is now.
+// next is when the rates allow a message: now, if that is not later than now.
 func (p *provider) next() int64 { return max(p.messages.next(), p.recipients.next()) }
 
 // succeeded: an attempt got in, and has given its connection back.

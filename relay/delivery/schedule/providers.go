@@ -55,8 +55,8 @@ func (p *provider) idle() bool {
 	return p.domains == 0 && p.slots == 0 && p.suspension.until == 0
 }
 
-// troubleMemory is how long it is remembered of a provider that its servers let
-// nobody in: the longest of usual retry steps, and some.
+// troubleMemory is how long it is remembered that a provider's servers let nobody
+// in: somewhat longer than the longest of the usual retry steps.
 const troubleMemory = 6 * time.Hour
 
 // Sweep forgets what is old: throttlings after an hour, trouble that nothing came

@@ -42,7 +42,7 @@ func (t *trouble) add(now int64, met relay.Reply) {
 var loadStates = [...]relay.LoadState{suspendedClosed: relay.LoadSuspended, suspendedBudget: relay.LoadBudget, suspendedRate: relay.LoadRate,
 	suspendedThrottled: relay.LoadThrottled}
 
-// rests says whether it is the other side that wants to be left alone.
+// rests says whether the other side wants to be left alone.
 func (r *suspension) rests() bool {
 	return r.until != 0 && (r.why == suspendedClosed || r.why == suspendedThrottled)
 }
