@@ -33,7 +33,7 @@ func (m *Set) Observe(e relay.Event) {
 			m.unknown.Inc()
 		}
 	case relay.EventRelayed, relay.EventDelivered, relay.EventDelayed, relay.EventFailed, relay.EventExpired, relay.EventDeleted:
-		m.outcome(e)
+		m.outcome(&e)
 	case relay.EventNotified:
 		m.notices.WithLabelValues(within(noticeKinds, e.NoticeKind)).Inc()
 	case relay.EventDropped:
@@ -48,7 +48,7 @@ func (m *Set) Observe(e relay.Event) {
 }
 
 // outcome counts what became of one recipient.
-func (m *Set) outcome(e relay.Event) {
+func (m *Set) outcome(e *relay.Event) {
 	reason := none
 	switch e.Kind {
 	case relay.EventDelayed, relay.EventFailed, relay.EventExpired:

@@ -135,7 +135,7 @@ func cutLocal(s string) (local, rest string, err error) {
 }
 
 // IsNull says whether p is the null reverse-path.
-func (p Path) IsNull() bool { return p == Path{} }
+func (p Path) IsNull() bool { return p.wire == "" }
 
 // Local is the local part, unquoted.
 func (p Path) Local() string { return p.local }

@@ -177,8 +177,9 @@ func (s *scanner) headerLine(line []byte) error {
 			return nil
 		}
 	default:
-		if name, _, ok := bytes.Cut(line, []byte(":")); ok && mailtext.FieldName(string(bytes.TrimRight(name, " \t"))) {
-			s.atFront = strings.EqualFold(string(bytes.TrimRight(name, " \t")), "Return-Path") && (!s.any || s.atFront)
+		name, _, ok := bytes.Cut(line, []byte(":"))
+		if name = bytes.TrimRight(name, " \t"); ok && mailtext.FieldName(string(name)) {
+			s.atFront = (!s.any || s.atFront) && strings.EqualFold(string(name), "Return-Path")
 			s.any, s.mbox = true, nil
 			err := s.endField()
 			s.field = append(s.field[:0], line...)

@@ -32,16 +32,16 @@ func NewLogObserver(l *slog.Logger) relay.Observer { return logObserver{l} }
 
 // Observe writes e.
 func (o logObserver) Observe(e relay.Event) {
-	level := levelOf(e)
+	level := levelOf(&e) // events are large: none of these copies it
 	ctx := context.Background()
 	if !o.log.Enabled(ctx, level) {
 		return
 	}
 	a := spareAttrs.Get().(*attrs)
-	a.mail(e)
-	a.attempt(e)
-	a.reply(e)
-	o.log.LogAttrs(ctx, level, words(e), *a...) // which copies them
+	a.mail(&e)
+	a.attempt(&e)
+	a.reply(&e)
+	o.log.LogAttrs(ctx, level, words(&e), *a...) // which copies them
 	clear(*a)
 	*a = (*a)[:0]
 	spareAttrs.Put(a)
@@ -50,7 +50,7 @@ func (o logObserver) Observe(e relay.Event) {
 // spareAttrs are 1 KiB each, of which every message would take two.
 var spareAttrs = sync.Pool{New: func() any { a := make(attrs, 0, 24); return &a }}
 
-func levelOf(e relay.Event) slog.Level {
+func levelOf(e *relay.Event) slog.Level {
 	switch e.Kind {
 	case relay.EventAttempted, relay.EventConnected, relay.EventGone:
 		return slog.LevelDebug
@@ -68,7 +68,7 @@ func levelOf(e relay.Event) slog.Level {
 
 // words is the event's kind, which is what people search for, and for some
 // what it means.
-func words(e relay.Event) string {
+func words(e *relay.Event) string {
 	switch e.Kind {
 	case relay.EventExpired:
 		return "expired: its time in the queue is up"
@@ -112,7 +112,7 @@ func (a *attrs) duration(key string, v time.Duration) {
 	}
 }
 
-func (a *attrs) mail(e relay.Event) {
+func (a *attrs) mail(e *relay.Event) {
 	if !e.ID.IsZero() {
 		a.str("qid", e.ID.String())
 		a.str("from", e.From.Wire())
@@ -134,7 +134,7 @@ func (a *attrs) mail(e relay.Event) {
 	a.num("nrcpt", int64(e.Count))
 }
 
-func (a *attrs) attempt(e relay.Event) {
+func (a *attrs) attempt(e *relay.Event) {
 	a.str("dest", e.Destination)
 	a.str("route", e.Route)
 	a.str("source", e.Source)
@@ -156,7 +156,7 @@ func (a *attrs) attempt(e relay.Event) {
 
 // status is Enhanced for what servers said to us, which decides what we do. To
 // a client we spoke ourselves, and meant it: a 5yz of ours is class 5.
-func status(e relay.Event) relay.Status {
+func status(e *relay.Event) relay.Status {
 	switch e.Kind {
 	case relay.EventRefused, relay.EventLogin, relay.EventRouteHeld: // the last: their words, as they were
 		return e.Reply.Status
@@ -164,7 +164,7 @@ func status(e relay.Event) relay.Status {
 	return e.Reply.Enhanced()
 }
 
-func (a *attrs) reply(e relay.Event) {
+func (a *attrs) reply(e *relay.Event) {
 	if !e.Reply.IsZero() {
 		a.num("code", int64(e.Reply.Code))
 		a.str("status", status(e).String())
