@@ -42,8 +42,9 @@ type Server struct {
 	ctx    context.Context // of everything that connections do
 	cancel context.CancelFunc
 
-	opened atomic.Uint64 // connections so far
-	run    string        // differs with each start
+	opened  atomic.Uint64 // connections so far
+	leaving atomic.Bool   // Leave was called
+	run     string        // differs with each start
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
@@ -211,6 +212,27 @@ func (s *Server) Connections() int {
 func (s *Server) stressed() bool {
 	most := s.terms.Load().cfg.MaxConnections
 	return most > 0 && s.Connections() > most*4/5
+}
+
+// Leave closes the listeners, whose sockets another program goes on with, and waits
+// for clients to end, or for the end of ctx. Each may send one message more if it has
+// sent none yet: it was let in before.
+func (s *Server) Leave(ctx context.Context) {
+	s.mu.Lock()
+	for _, p := range slices.Concat(s.ports, s.locals) {
+		_ = p.Close()
+	}
+	s.mu.Unlock()
+	s.leaving.Store(true)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for s.Connections() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Shutdown closes the listeners, sends 421 to clients between commands, and

@@ -20,6 +20,7 @@ import (
 type session struct {
 	*conn
 	failures int              // logins that failed
+	sent     bool             // a message was taken
 	message  *accept.Decision // of the transaction; nil outside one
 }
 
@@ -103,6 +104,8 @@ func (c *conn) submitter() accept.Submitter {
 func (s *session) renew() error {
 	now := s.port.listener.Load()
 	switch {
+	case s.sent && s.server.leaving.Load():
+		return accept.Refuse(guard.ReasonShutdown, 421, "4.3.2", "the server is started anew, connect again")
 	case now == s.listener:
 		return nil
 	case now == nil:
@@ -167,6 +170,7 @@ func (s *session) Data(io.Reader) error {
 	if err != nil {
 		return smtpError(accept.RefusalOf(err))
 	}
+	s.sent = true
 	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "queued as " + id.String()}
 }
 

@@ -45,7 +45,7 @@ func (s *Server) Listen() (err error) {
 // closeDoors closes every listener and the connections of HTTP.
 func (s *Server) closeDoors() error {
 	if s.http != nil {
-		s.http.close(0)
+		s.http.close(time.Second)
 	}
 	if s.socket != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // for the end of an answer
@@ -91,6 +91,11 @@ func (s *Server) Run(ctx context.Context) error {
 	failed := s.serve(ctx, served, dispatched)
 
 	notify("STOPPING=1\nSTATUS=stopping")
+	if s.kept != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), leaveClients)
+		s.smtp.Leave(ctx)
+		cancel()
+	}
 	s.running.end() // clients and attempts drain at the same time
 	drain, cancel := context.WithTimeout(context.Background(), drainClients)
 	defer cancel()

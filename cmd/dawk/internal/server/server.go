@@ -54,6 +54,7 @@ var (
 const (
 	drainClients  = 6 * time.Second // messages in transfer
 	drainAttempts = 6 * time.Second // delivery attempts, at the same time
+	leaveClients  = 2 * time.Second // before that, sessions that end by themselves in a hand-over
 )
 
 // Host is what the process around a relay gives it.
