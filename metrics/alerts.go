@@ -7,3 +7,8 @@ import _ "embed"
 //
 //go:embed alerts.yml
 var Alerts string
+
+// Dashboard is grafana.json, for Grafana's import.
+//
+//go:embed grafana.json
+var Dashboard string

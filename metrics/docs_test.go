@@ -69,8 +69,9 @@ func TestPageAgreesWithRegistry(t *testing.T) {
 	}
 }
 
-// An alert on a metric that nobody exports never fires.
+// An alert on a metric that nobody exports never fires, and a panel of one is empty.
 func TestAlertsNameOnlyMetricsThatExist(t *testing.T) {
+	all := metrics.Alerts + metrics.Dashboard
 	m := set()
 	series := values(t, m)
 	var exist []string
@@ -79,18 +80,18 @@ func TestAlertsNameOnlyMetricsThatExist(t *testing.T) {
 		exist = append(exist, name)
 	}
 
-	for _, name := range regexp.MustCompile(`\b(dawk|process|go)_[a-z0-9_]+`).FindAllString(metrics.Alerts, -1) {
+	for _, name := range regexp.MustCompile(`\b(dawk|process|go)_[a-z0-9_]+`).FindAllString(all, -1) {
 		if !slices.Contains(exist, name) {
-			t.Errorf("alerts.yml names %s, which does not exist", name)
+			t.Errorf("an alert or a panel names %s, which does not exist", name)
 		}
 	}
 	// The values of labels are closed sets: an alert on another never fires.
-	for _, match := range regexp.MustCompile(`(dawk_[a-z_]+)\{([^}]*)\}`).FindAllStringSubmatch(metrics.Alerts, -1) {
+	for _, match := range regexp.MustCompile(`(dawk_[a-z_]+)\{([^}]*)\}`).FindAllStringSubmatch(all, -1) {
 		for _, l := range regexp.MustCompile(`([a-z]+)=~?\\?"([a-z_|]+)\\?"`).FindAllStringSubmatch(match[2], -1) {
 			for v := range strings.SplitSeq(l[2], "|") {
 				label := fmt.Sprintf("%s=%q", l[1], v)
 				if !slices.ContainsFunc(mapKeys(series), func(s string) bool { return strings.HasPrefix(s, match[1]+"{") && strings.Contains(s, label) }) {
-					t.Errorf("alerts.yml asks for %s{%s}, which does not exist", match[1], label)
+					t.Errorf("an alert or a panel asks for %s{%s}, which does not exist", match[1], label)
 				}
 			}
 		}

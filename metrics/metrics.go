@@ -44,6 +44,8 @@ type State struct {
 	Accepting         bool                // new mail is taken
 	Clients           int                 // connections that are open
 	RoutesHeld        map[string]bool     // the routes with a login, and whether each is held
+	RoutesDown        map[string]bool     // the routes with a smart host, and whether mail waits since it lets nobody in
+	UsersBroken       bool                // the users file cannot be read
 	Budgets           map[string]Budget   // of the routes that have one
 	Providers         map[string]Provider // that have something to do or were slowed lately, by ProviderLabel
 	IdentitiesHeld    int

@@ -43,6 +43,8 @@ var (
 	providerLimitDesc = desc("dawk_provider_connections_limit", "Connections that the provider may have at once now; 0: nothing goes there.", "provider")
 	providerSlowDesc  = desc("dawk_provider_slowed", "Not 0: the provider said within the last hour that we send too much at a time.", "provider")
 	routeHeldDesc     = desc("dawk_route_held", "1: the route is held, since its login or account is in trouble; its mail waits. 0: it is not.", "route")
+	routeDownDesc     = desc("dawk_route_unreachable", "1: mail waits since the smart host of the route lets nobody in. 0: it does, or nothing waits.", "route")
+	usersBrokenDesc   = desc("dawk_users_file_broken", "1: the users file cannot be read, and the users of before are in force. 0: it can, or there is none.")
 	usersHeldDesc     = desc("dawk_identities_held", "Users, and clients without a login, on hold for what looked like spam, until an operator releases them.")
 	historyDesc       = desc("dawk_history_lost_total", "Events that the history could not keep: the disk was too slow or took nothing. Mail is not affected.")
 	logLostDesc       = desc("dawk_log_lines_lost_total", "Log lines that were dropped: the log's reader was too slow or had gone. Mail is not affected.")
@@ -107,6 +109,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for route, held := range now.RoutesHeld {
 		gauge(routeHeldDesc, oneIf(held), route)
 	}
+	for route, down := range now.RoutesDown {
+		gauge(routeDownDesc, oneIf(down), route)
+	}
+	gauge(usersBrokenDesc, oneIf(now.UsersBroken))
 	gauge(usersHeldDesc, float64(now.IdentitiesHeld))
 	budgets(now.Budgets, gauge)
 	counter(historyDesc, now.HistoryLost)

@@ -196,6 +196,11 @@ func (p *ProviderLoad) rates() string {
 // Keeps says whether mail that comes for p now has to wait.
 func (p *ProviderLoad) Keeps() bool { return p.State != LoadOpen }
 
+// Unreachable says whether mail waits since the provider's servers let nobody in.
+func (p *ProviderLoad) Unreachable() bool {
+	return p.Queued > 0 && (p.State == LoadSuspended || p.State == LoadProbing || p.State == LoadDown)
+}
+
 func (p *ProviderLoad) slowed(now time.Time) string {
 	if p.SlowedAt.IsZero() {
 		return ""

@@ -25,6 +25,7 @@ func operateCases() []lab.TestCase {
 			}
 			t.Notef("%d series", strings.Count(body, "\n")-strings.Count(body, "\n#"))
 		}},
+		{Name: "every expression of the dashboard has an answer in Prometheus", Run: dashboard},
 		{Name: "healthz and readyz", Run: func(t *lab.T, w *lab.World) {
 			for _, path := range []string{"/healthz", "/readyz"} {
 				if _, status, err := w.House.Get(path); err != nil || status != http.StatusOK {

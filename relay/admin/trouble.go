@@ -35,7 +35,7 @@ func (h *handler) troubles(now time.Time) (all []Trouble) {
 	}
 	for _, p := range h.Dispatcher.Providers() {
 		route, ok := strings.CutPrefix(p.Name, routePrefix)
-		if ok && p.Queued > 0 && unreachable(p.State) && h.routeHeld(route).Since.IsZero() {
+		if ok && p.Unreachable() && h.routeHeld(route).Since.IsZero() {
 			add("route", "check the host and the way to it: dawk check", "the smart host of route %s cannot be reached since %s: %s", route, p.Since.UTC().Format(time.RFC3339), p.Failure)
 		}
 	}
@@ -49,8 +49,3 @@ func (h *handler) troubles(now time.Time) (all []Trouble) {
 
 // full says whether new mail is refused for want of room, which a restart would not mend.
 func full(err error) bool { return errors.Is(err, relay.ErrNoSpace) }
-
-// unreachable says whether a state means that nobody is let in.
-func unreachable(s relay.LoadState) bool {
-	return s == relay.LoadSuspended || s == relay.LoadProbing || s == relay.LoadDown
-}

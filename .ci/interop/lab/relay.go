@@ -69,6 +69,9 @@ func (w *World) NewRelay(name string, listeners []string, text string) (*Relay, 
 	return r, r.Write(b.String())
 }
 
+// HTTP is the address of metrics and health.
+func (r *Relay) HTTP() string { return "127.0.0.1:" + strconv.Itoa(r.http) }
+
 func (r *Relay) Config() string { return filepath.Join(r.Dir, "dawk.toml") }
 func (r *Relay) Data() string   { return filepath.Join(r.Dir, "data") }
 

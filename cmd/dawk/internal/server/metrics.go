@@ -37,8 +37,11 @@ func providers(cfg *config.Config) []string {
 // state is how the relay is at this moment.
 func (s *Server) state() metrics.State {
 	now := metrics.State{Queue: s.queueMetrics(), Delivery: s.deliveryMetrics(), Accepting: s.readiness() == nil, Clients: s.smtp.Connections(),
-		RoutesHeld: s.routesHeld(), Budgets: s.budgetMetrics(), Providers: s.providerMetrics(), IdentitiesHeld: len(s.ledger.Holds())}
+		RoutesHeld: s.routesHeld(), RoutesDown: s.routesDown(), Budgets: s.budgetMetrics(), Providers: s.providerMetrics(), IdentitiesHeld: len(s.ledger.Holds())}
 	now.ConfigLoaded, now.ConfigStale = s.running.state(s.now().cfg)
+	if users := s.now().users; users != nil {
+		now.UsersBroken = users.Trouble() != nil
+	}
 	if certs := s.now().certs; certs != nil {
 		now.CertificateExpiry = certs.NotAfter()
 	}

@@ -83,3 +83,13 @@ func (s *Server) routesHeld() map[string]bool {
 	}
 	return all
 }
+
+// routesDown says of every route with a smart host whether that lets nobody in.
+func (s *Server) routesDown() map[string]bool {
+	all := s.routesHeld()
+	for route := range all {
+		toward := s.dispatcher.Toward(mx.RoutePrefix + route)
+		all[route] = toward.Unreachable()
+	}
+	return all
+}
