@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"dawk/relay"
@@ -157,8 +156,10 @@ func (d *Dispatcher) conclude(c *relay.Claim, dec decision, commit func(relay.Se
 		d.rules.Load().notices.Kept(dec.now, rows...)
 		d.wake()
 	}
-	for _, e := range slices.Concat(dec.events, told) {
-		d.observer.Observe(e)
+	for _, events := range [][]relay.Event{dec.events, told} {
+		for _, e := range events {
+			d.observer.Observe(e)
+		}
 	}
 	return nil
 }

@@ -6,15 +6,20 @@ import (
 	"dawk/relay"
 )
 
-// attemptEvents tells of the attempt as a whole.
-func (s *settler) attemptEvents(now time.Time, c *relay.Claim, a attempted, n int, next relay.State) []relay.Event {
+// attemptEvents tells of the attempt as a whole, then of each recipient.
+func (s *settler) attemptEvents(now time.Time, c *relay.Claim, a attempted, out []relay.Outcome, n int, next relay.State) []relay.Event {
+	events := make([]relay.Event, 0, 1+len(out))
 	e := resultEvent(relay.EventAttempted, now, c, &a.result.Session, n, a.result.Took)
 	e.Count = len(a.recipients)
 	if len(a.result.Replies) > 0 {
 		e.Reply = worst(a.result.Replies)
 	}
 	e.Unknown, e.Visits = a.result.Unknown, a.result.Visits
-	return []relay.Event{e}
+	events = append(events, e)
+	for i, o := range out {
+		events = append(events, recipientEvent(now, c, a, i, o, n, next))
+	}
+	return events
 }
 
 // worst is the reply that an attempt is remembered for: the first that was not
@@ -47,20 +52,16 @@ var kindOf = map[relay.Action]relay.EventKind{
 	relay.ActionDeleted:   relay.EventDeleted,
 }
 
-// recipientEvents tells what became of each recipient.
-func (s *settler) recipientEvents(now time.Time, c *relay.Claim, a attempted, out []relay.Outcome, n int, next relay.State) []relay.Event {
-	events := make([]relay.Event, len(out))
-	for i, o := range out {
-		e := resultEvent(kindOf[o.Action], now, c, a.result.SessionOf(i), n, a.result.Took)
-		e.Recipient, e.Reply = c.Message.Recipients[o.Recipient].Path, o.Reply
-		e.Unknown = a.result.Unknown && !o.Reply.Positive() && !o.Reply.Permanent()
-		if o.Action == relay.ActionDelayed {
-			e.Next, e.Rule = next.Due, next.Rule
-		}
-		if !o.Reply.Positive() {
-			e.Reason = reasonName(reasonIndex(o.Reply))
-		}
-		events[i] = e
+// recipientEvent tells what became of the i-th recipient of the attempt.
+func recipientEvent(now time.Time, c *relay.Claim, a attempted, i int, o relay.Outcome, n int, next relay.State) relay.Event {
+	e := resultEvent(kindOf[o.Action], now, c, a.result.SessionOf(i), n, a.result.Took)
+	e.Recipient, e.Reply = c.Message.Recipients[o.Recipient].Path, o.Reply
+	e.Unknown = a.result.Unknown && !o.Reply.Positive() && !o.Reply.Permanent()
+	if o.Action == relay.ActionDelayed {
+		e.Next, e.Rule = next.Due, next.Rule
 	}
-	return events
+	if !o.Reply.Positive() {
+		e.Reason = reasonName(reasonIndex(o.Reply))
+	}
+	return e
 }

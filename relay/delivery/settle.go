@@ -71,7 +71,7 @@ func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 	if delayed {
 		dec.settlement.Attempt.Next, dec.settlement.Attempt.Rule = next.Due, next.Rule
 	}
-	dec.events = append(s.attemptEvents(now, c, a, n, next), s.recipientEvents(now, c, a, out, n, next)...)
+	dec.events = s.attemptEvents(now, c, a, out, n, next)
 
 	tell := append(slices.Clone(out), stillOpen(d, a.split)...)
 	situation := bounce.Situation{Passed: a.result.DSN, Delayed: d.DelayNoticed}
