@@ -18,49 +18,71 @@ var errContent = errors.New("the stored content has a line that does not end in 
 // errRead is content that could not be read: the disk's fault.
 var errRead = errors.New("the stored content cannot be read")
 
-// Content is written in blocks: one deadline each.
-const bodyBlock = 16 << 10
+// Content is written in blocks. Small content takes a small buffer: there may be
+// many connections.
+const (
+	bodyBlock  = 256 << 10
+	smallBlock = 16 << 10
+	finalDot   = ".\r\n"
+)
 
-var bodyBuffers = sync.Pool{New: func() any { return new([2][]byte) }}
+var smallBuffers, bodyBuffers sync.Pool // of *blocks
+
+// blocks are what a body goes through: as it was read, and with its dots doubled,
+// which is made only where there are any.
+type blocks struct{ in, stuffed []byte }
+
+func takeBlocks(size int64) (b *blocks, giveBack func()) {
+	pool, octets := &bodyBuffers, bodyBlock
+	if size <= smallBlock {
+		pool, octets = &smallBuffers, smallBlock
+	}
+	b, ok := pool.Get().(*blocks)
+	if !ok {
+		b = &blocks{in: make([]byte, octets, octets+len(finalDot))}
+	}
+	return b, func() { pool.Put(b) }
+}
 
 // writeBody sends content dot-stuffed with the final dot (RFC 5321 §4.5.2),
 // calling send with blocks of it, and leave before the last one. Nothing of a block is sent before it was
 // checked, and the final dot only after everything was; an error means that
 // the receiver saw no end of the message.
 func writeBody(content relay.Content, send func([]byte) error, leave func() error) error {
-	bufs := bodyBuffers.Get().(*[2][]byte)
-	defer bodyBuffers.Put(bufs)
-	if bufs[0] == nil {
-		bufs[0], bufs[1] = make([]byte, bodyBlock), make([]byte, 0, bodyBlock+bodyBlock/8)
-	}
-	in, size := bufs[0], content.Size()
-	var st stuffer
-	out := bufs[1][:0]
-	for off := int64(0); off < size; {
-		n, err := content.ReadAt(in[:min(int64(len(in)), size-off)], off)
-		if n == 0 {
-			return fmt.Errorf("%w at octet %d of %d: %w", errRead, off, size, cmpErr(err))
+	bufs, giveBack := takeBlocks(content.Size())
+	defer giveBack()
+	return bufs.write(content, send, leave)
+}
+
+func (t *blocks) write(content relay.Content, send func([]byte) error, leave func() error) error {
+	var block []byte
+	size := content.Size()
+	for off, inLine := int64(0), false; off < size; {
+		in := t.in[:min(int64(len(t.in)), size-off)]
+		if n, err := content.ReadAt(in, off); n < len(in) {
+			return fmt.Errorf("%w at octet %d of %d: %w", errRead, off+int64(n), size, cmpErr(err))
 		}
-		off += int64(n)
-		if out, err = st.stuff(out, in[:n]); err != nil {
+		if off += int64(len(in)); off < size && in[len(in)-1] == '\r' {
+			in = in[:len(in)-1] // its LF comes with the next block
+			off--
+		}
+		if err := checkLines(in); err != nil {
 			return err
 		}
-		if off < size {
-			if err := send(out); err != nil {
+		block = t.stuff(in, inLine)
+		if inLine = block[len(block)-1] != '\n'; off < size {
+			if err := send(block); err != nil {
 				return err
 			}
-			out = out[:0]
+		} else if inLine {
+			return fmt.Errorf("%w: the last one", errContent)
 		}
 	}
-	if size > 0 && !st.lineStart() {
-		return fmt.Errorf("%w: the last one", errContent)
-	}
-	out = append(out, ".\r\n"...)
-	bufs[1] = out[:0]
+	block = append(block, finalDot...)
 	if err := leave(); err != nil {
 		return err
 	}
-	return send(out)
+	return send(block)
 }
 
 func cmpErr(err error) error {
@@ -70,47 +92,37 @@ func cmpErr(err error) error {
 	return err
 }
 
-// stuffer doubles dots at line starts and insists on CRLF, across blocks.
-type stuffer struct {
-	inLine bool // octets of an unfinished line went before
-	cr     bool // the last of them was a CR
+// checkLines says whether b holds CR and LF only as CRLF: every LF has its CR, and
+// no CR is left over.
+func checkLines(b []byte) error {
+	crs := bytes.Count(b, []byte{'\r'})
+	for at := 0; ; crs-- {
+		i := bytes.IndexByte(b[at:], '\n')
+		if i < 0 && crs == 0 {
+			return nil
+		}
+		if i <= 0 || b[at+i-1] != '\r' || crs == 0 {
+			return fmt.Errorf("%w: %.80q", errContent, b[at:])
+		}
+		at += i + 1
+	}
 }
 
-func (s *stuffer) lineStart() bool { return !s.inLine }
-
-// stuff appends b to out.
-func (s *stuffer) stuff(out, b []byte) ([]byte, error) {
-	for len(b) > 0 {
-		if !s.inLine && b[0] == '.' {
-			out = append(out, '.')
-		}
-		i := bytes.IndexByte(b, '\n')
-		line := b
-		if i >= 0 {
-			line = b[:i+1]
-		}
-		if !s.ok(line, i >= 0) {
-			return out, fmt.Errorf("%w: %.80q", errContent, line)
-		}
-		out = append(out, line...)
-		s.inLine = i < 0
-		s.cr = line[len(line)-1] == '\r'
-		b = b[len(line):]
+// stuff is b with the dots at line starts doubled: b itself where there are none.
+// InLine says that octets of its first line went before.
+func (t *blocks) stuff(b []byte, inLine bool) []byte {
+	i := bytes.Index(b, []byte("\n."))
+	if dot := !inLine && b[0] == '.'; !dot && i < 0 {
+		return b
+	} else if t.stuffed = t.stuffed[:0]; dot {
+		t.stuffed = append(t.stuffed, '.')
 	}
-	return out, nil
-}
-
-// ok says whether a piece of a line, perhaps with its end, holds CR and LF
-// only as CRLF.
-func (s *stuffer) ok(piece []byte, whole bool) bool {
-	if s.cr { // it may only go on with LF
-		return len(piece) == 1 && whole
+	for ; i >= 0; i = bytes.Index(b, []byte("\n.")) {
+		t.stuffed = append(append(t.stuffed, b[:i+2]...), '.')
+		b = b[i+2:]
 	}
-	cr := bytes.IndexByte(piece, '\r')
-	if whole {
-		return cr == len(piece)-2 && cr >= 0
-	}
-	return cr < 0 || cr == len(piece)-1
+	t.stuffed = append(t.stuffed, b...)
+	return t.stuffed
 }
 
 // emptyBody ends a DATA that nobody asked for: some servers answer 354 though
