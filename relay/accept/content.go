@@ -224,6 +224,11 @@ func (s *scanner) body(p []byte) error {
 	const nearEnd = mailtext.MaxLine - 4
 	from := 0 // what is before it was passed on
 	for at := 0; at < len(p); {
+		if s.col == 0 && at >= seen {
+			if at += s.plainLines(p[at:]); at == len(p) {
+				break
+			}
+		}
 		end := len(p)
 		if i := bytes.IndexByte(p[at:], '\n'); i >= 0 {
 			end = at + i + 1
@@ -262,6 +267,24 @@ func (s *scanner) body(p []byte) error {
 		at = end
 	}
 	return s.pass(p[from:])
+}
+
+// plainLines is how many octets at the front of p are whole lines that need no look:
+// short ones, of which none begins as a boundary does.
+func (s *scanner) plainLines(p []byte) (n int) {
+	if s.parts.inside() || bytes.HasPrefix(p, []byte("--")) {
+		return 0
+	}
+	if i := bytes.Index(p, []byte("\n--")); i >= 0 {
+		p = p[:i+1]
+	}
+	for {
+		i := bytes.LastIndexByte(p[n:min(len(p), n+mailtext.MaxLine)], '\n')
+		if i < 0 {
+			return n
+		}
+		n += i + 1
+	}
 }
 
 // longSigned refuses what would have to be folded: that would break the signature,

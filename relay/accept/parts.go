@@ -47,6 +47,10 @@ func (p *parts) see(piece []byte) (signed bool) {
 	return signed
 }
 
+// inside says whether each line matters: in the header of a part, or in a line that
+// has begun.
+func (p *parts) inside() bool { return p.header || p.skip || len(p.line) > 0 }
+
 func (p *parts) look(line []byte) (signed bool) {
 	switch {
 	case bytes.Equal(line, []byte("-----BEGIN PGP SIGNED MESSAGE-----")): // RFC 9580 §7.1

@@ -159,7 +159,8 @@ func (g *Conn) fillBody(began time.Time) error {
 // part of a line only when it fills the buffer.
 func (b *bodyState) take(g *Conn, dst io.Writer) {
 	buf := g.in[g.r:g.w]
-	span, n := 0, 0 // buf[span:n] is to be written as it is
+	span, n := 0, 0                      // buf[span:n] is to be written as it is
+	clean := bytes.IndexByte(buf, 0) < 0 // all of it
 	for {
 		i := bytes.IndexByte(buf[n:], '\n')
 		if i < 0 {
@@ -175,7 +176,7 @@ func (b *bodyState) take(g *Conn, dst io.Writer) {
 		n += i + 1
 		// The common line needs nothing: it ends in CRLF, holds no other CR, is
 		// not too long and has no dot in front.
-		if i > 0 && bytes.IndexByte(line, '\r') == i-1 && i <= maxTextLine+1 && line[0] != '.' && !b.partial && !b.lf && bytes.IndexByte(line, 0) < 0 {
+		if i > 0 && bytes.IndexByte(line, '\r') == i-1 && i <= maxTextLine+1 && line[0] != '.' && !b.partial && !b.lf && (clean || bytes.IndexByte(line, 0) < 0) {
 			b.bareLF, b.lfDot = false, 0
 			continue
 		}
