@@ -76,7 +76,7 @@ its processes whose parent ends before them is not seen.`,
 	f.StringArrayVar(&c.tune, "postfix-set", nil, "a line for Postfix's main.cf")
 	f.BoolVar(&c.work.ByMX, "by-mx", false, "each domain has an MX host of its own, of one sink; dawk only")
 	f.IntVar(&c.work.Depth, "depth", 0, "messages that wait for a dead host all the while; dawk only")
-	f.BoolVar(&c.limits, "limits", false, "also run what does less than a relay: source to sink, and the SMTP library without and with a sync")
+	f.BoolVar(&c.limits, "limits", false, "also run what does less than a relay: source to sink, the SMTP library without and with a sync, and the ceiling: a program of a few lines with a sync")
 	f.IntVar(&c.syncs, "syncs", 0, "also count sync calls under strace, with this many messages each")
 	f.BoolVar(&c.unsynced, "skip-sync-check", false, "don't check; the table says so")
 	f.BoolVar(&c.asJSON, "json", false, "print JSON: every run")
@@ -200,10 +200,13 @@ func (c *comparison) contenders() ([]contender, error) {
 		}
 		all = append(all, dawk(name, path, &c.work))
 	}
-	if c.work.ByMX || c.work.Depth > 0 || c.work.TLS != "" || c.work.user != "" {
-		if len(c.peers) > 0 || c.unpacked != "" || c.postfix != "" && c.postfix != "none" {
-			return nil, errors.New("--by-mx, --depth, --tls and --user are for dawk only: the others are not configured for that")
+	dawkOnly := c.work.ByMX || c.work.Depth > 0
+	if dawkOnly || c.work.TLS != "" || c.work.user != "" {
+		if len(c.peers) > 0 || c.unpacked != "" || c.limits || dawkOnly && c.postfix != "" && c.postfix != "none" {
+			return nil, errors.New("--by-mx and --depth are for dawk only, --tls and --user for dawk and Postfix: the others are not configured for that")
 		}
+	}
+	if dawkOnly {
 		c.postfix = "none"
 	}
 	if c.postfix == "" {
@@ -214,7 +217,7 @@ func (c *comparison) contenders() ([]contender, error) {
 		}
 	}
 	if c.postfix != "" && c.postfix != "none" {
-		all = append(all, postfix(c.postfix, c.tune))
+		all = append(all, postfix(c.postfix, c.tune, &c.work))
 	}
 	if c.unpacked != "" {
 		more, err := unpacked(c.unpacked)

@@ -18,16 +18,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A limit is no relay: it takes mail on the SMTP library that dawk uses, for
-// its --synced form appends it to a file with one sync for all that wait, and
-// hands it on over a few kept connections. It has no recovery, no retries, no
+// A limit is no relay: it takes mail on the SMTP library that dawk uses, or in its
+// --bare form by the few lines of bare.go; with --synced it appends it to a file with
+// one sync for all that wait; and it hands it on over a few kept connections. It has no recovery, no retries, no
 // bounces, no log. What a relay costs beyond it is the price of being one.
 
 // forwarders is how many connections a limit keeps to the sink.
 const forwarders = 8
 
 func newLimitCommand() *cobra.Command {
-	var synced bool
+	var synced, bare bool
 	cmd := &cobra.Command{
 		Use:    "limit",
 		Short:  "Do less than a relay does, to show the limit of the machine",
@@ -36,14 +36,15 @@ func newLimitCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
 			defer stop()
-			return serveLimit(ctx, os.Getenv("DAWKBENCH_DIR"), os.Getenv("DAWKBENCH_LISTEN"), os.Getenv("DAWKBENCH_SINK"), synced)
+			return serveLimit(ctx, os.Getenv("DAWKBENCH_DIR"), os.Getenv("DAWKBENCH_LISTEN"), os.Getenv("DAWKBENCH_SINK"), synced, bare)
 		},
 	}
+	cmd.Flags().BoolVar(&bare, "bare", false, "without the library: content passes as it came")
 	cmd.Flags().BoolVar(&synced, "synced", false, "sync before 250")
 	return cmd
 }
 
-func serveLimit(ctx context.Context, dir, listen, sink string, synced bool) error {
+func serveLimit(ctx context.Context, dir, listen, sink string, synced, bare bool) error {
 	l := &limit{queue: make(chan *parcel, 1<<16)}
 	if synced {
 		file, err := os.Create(filepath.Join(dir, "log"))
@@ -56,6 +57,9 @@ func serveLimit(ctx context.Context, dir, listen, sink string, synced bool) erro
 	failed := make(chan error, forwarders+1)
 	for range forwarders {
 		go func() { failed <- l.forward(sink) }()
+	}
+	if bare {
+		return l.serveBare(ctx, listen, failed)
 	}
 	s := smtp.NewServer(l)
 	s.Addr, s.Domain, s.MaxMessageBytes, s.MaxRecipients = listen, "limit.test", 100<<20, 1000
@@ -73,6 +77,7 @@ type parcel struct {
 	from    string
 	to      []string
 	content []byte
+	wire    bool // the content is as it came, with its final dot
 	done    chan error
 }
 
@@ -118,9 +123,15 @@ func (s *limitSession) Data(r io.Reader) (err error) {
 	return nil
 }
 
+// logSize is where the log begins again at its start, in octets: blocks that were
+// written before cost a third of new ones.
+const logSize = 64 << 20
+
 // appendGroups writes all that waits together and syncs it once.
 func appendGroups(file *os.File, log <-chan *parcel) {
 	var group []*parcel
+	var small []byte // of the group, written at once
+	at := int64(0)
 	for p := range log {
 		group = append(group[:0], p)
 		for more := true; more; {
@@ -131,11 +142,23 @@ func appendGroups(file *os.File, log <-chan *parcel) {
 				more = false
 			}
 		}
-		var content []byte
-		for _, p := range group {
-			content = append(content, p.content...)
+		if at > logSize {
+			at = 0
 		}
-		_, err := file.Write(content)
+		var err error
+		write := func(b []byte) {
+			n, failed := file.WriteAt(b, at)
+			at, err = at+int64(n), errors.Join(err, failed)
+		}
+		small = small[:0]
+		for _, p := range group {
+			if len(p.content) < 16<<10 {
+				small = append(small, p.content...)
+			} else {
+				write(p.content)
+			}
+		}
+		write(small)
 		err = errors.Join(err, syscall.Fdatasync(int(file.Fd())))
 		for _, p := range group {
 			p.done <- err
@@ -172,18 +195,21 @@ func (l *limit) forward(sink string) error {
 		if err := answers(len(p.to) + 2); err != nil {
 			return err
 		}
-		w := textproto.NewWriter(out).DotWriter()
-		if _, err := w.Write(p.content); err != nil {
-			return err
+		if p.wire {
+			_, err = c.Write(p.content)
+		} else {
+			w := textproto.NewWriter(out).DotWriter()
+			_, err = w.Write(p.content)
+			err = errors.Join(err, w.Close())
 		}
-		if err := errors.Join(w.Close(), answers(1)); err != nil {
+		if err = errors.Join(err, answers(1)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// limits are the two programs, as contenders that are shown and not compared.
+// limits are these programs, as contenders that are shown and not compared.
 func limits() ([]contender, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -191,5 +217,5 @@ func limits() ([]contender, error) {
 	}
 	bare := program("go-smtp", self, "limit")
 	synced := program("go-smtp+sync", self, "limit", "--synced")
-	return []contender{bare, synced}, nil
+	return []contender{bare, synced, program("ceiling", self, "limit", "--bare", "--synced")}, nil
 }

@@ -20,7 +20,7 @@ import (
 // The test binary is a relay itself when it is started as a --peer.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("DAWKBENCH_DIR"); dir != "" && len(os.Args) > 1 && os.Args[1] == "limit" {
-		fmt.Fprintln(os.Stderr, serveLimit(context.Background(), dir, os.Getenv("DAWKBENCH_LISTEN"), os.Getenv("DAWKBENCH_SINK"), len(os.Args) > 2))
+		fmt.Fprintln(os.Stderr, serveLimit(context.Background(), dir, os.Getenv("DAWKBENCH_LISTEN"), os.Getenv("DAWKBENCH_SINK"), len(os.Args) > 2, len(os.Args) > 3))
 		os.Exit(1)
 	} else if dir != "" {
 		fmt.Fprintln(os.Stderr, toyRelay(dir, os.Getenv("DAWKBENCH_LISTEN"), os.Getenv("DAWKBENCH_SINK"), os.Getenv("TOY")))

@@ -287,17 +287,22 @@ scache unix - - n - 1 scache
 anvil unix - - n - 1 anvil
 `
 
-func postfix(program string, extra []string) contender {
+func postfix(program string, extra []string, w *work) contender {
 	return contender{name: "postfix", relay: true, start: func(ctx context.Context, dir string, listen int, sink string) (*running, error) {
 		if err := configurePostfix(dir, listen, sink, extra); err != nil {
+			return nil, fmt.Errorf("postfix: %w", err)
+		}
+		endLogins, err := securePostfix(dir, w)
+		if err != nil {
 			return nil, fmt.Errorf("postfix: %w", err)
 		}
 		conf := filepath.Join(dir, "conf")
 		if out, err := exec.CommandContext(ctx, program, "-c", conf, "start").CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("postfix start: %w: %s", err, out)
 		}
-		r := &running{name: "postfix", dir: dir, addr: "127.0.0.1:" + strconv.Itoa(listen)}
+		r := &running{name: "postfix", dir: dir, addr: "127.0.0.1:" + strconv.Itoa(listen), implicit: w.TLS == "implicit"}
 		r.stop = func() error {
+			endLogins()
 			if out, err := exec.Command(program, "-c", conf, "stop").CombinedOutput(); err != nil {
 				return fmt.Errorf("postfix stop: %w: %s", err, out)
 			}
