@@ -225,7 +225,7 @@ func (s *scanner) body(p []byte) error {
 	from := 0 // what is before it was passed on
 	for at := 0; at < len(p); {
 		if s.col == 0 && at >= seen {
-			if at += s.plainLines(p[at:]); at == len(p) {
+			if at += s.parts.plainLines(p[at:]); at == len(p) {
 				break
 			}
 		}
@@ -267,24 +267,6 @@ func (s *scanner) body(p []byte) error {
 		at = end
 	}
 	return s.pass(p[from:])
-}
-
-// plainLines is how many octets at the front of p are whole lines that need no look:
-// short ones, of which none begins as a boundary does.
-func (s *scanner) plainLines(p []byte) (n int) {
-	if s.parts.inside() || bytes.HasPrefix(p, []byte("--")) {
-		return 0
-	}
-	if i := bytes.Index(p, []byte("\n--")); i >= 0 {
-		p = p[:i+1]
-	}
-	for {
-		i := bytes.LastIndexByte(p[n:min(len(p), n+mailtext.MaxLine)], '\n')
-		if i < 0 {
-			return n
-		}
-		n += i + 1
-	}
 }
 
 // longSigned refuses what would have to be folded: that would break the signature,

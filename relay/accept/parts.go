@@ -47,9 +47,23 @@ func (p *parts) see(piece []byte) (signed bool) {
 	return signed
 }
 
-// inside says whether each line matters: in the header of a part, or in a line that
-// has begun.
-func (p *parts) inside() bool { return p.header || p.skip || len(p.line) > 0 }
+// plainLines is how many octets at the front of body are whole lines that need no look:
+// short ones, of which none begins as a boundary does.
+func (p *parts) plainLines(body []byte) (n int) {
+	if p.header || p.skip || len(p.line) > 0 || bytes.HasPrefix(body, []byte("--")) {
+		return 0
+	}
+	if i := bytes.Index(body, []byte("\n--")); i >= 0 {
+		body = body[:i+1]
+	}
+	for {
+		i := bytes.LastIndexByte(body[n:min(len(body), n+mailtext.MaxLine)], '\n')
+		if i < 0 {
+			return n
+		}
+		n += i + 1
+	}
+}
 
 func (p *parts) look(line []byte) (signed bool) {
 	switch {
