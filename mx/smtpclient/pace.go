@@ -10,49 +10,52 @@ import (
 // Timeouts.Session, in octets a second.
 const minRate = 1 << 10
 
-// paceBlock is how much of a block has to go before one deadline, in octets.
-const paceBlock = 16 << 10
+// A body begins with pieces of slowPiece octets, and they double while each goes
+// within fastPiece: fewer system calls, and a slow receiver still has a deadline for
+// each slowPiece.
+const (
+	slowPiece = 16 << 10
+	fastPiece = time.Second
+)
 
-// pace writes a body block by block, with a deadline for every paceBlock of it; and
+// pace writes a body block by block, each piece of it with its own deadline; and
 // each KiB that went buys a second of session.
 type pace struct {
 	c     *Conn
 	start time.Time
+	piece int // octets of the next write
 	sent  int64
 	limit time.Time // of the session, as it was before
 	over  bool      // it was the session's limit that ended a write
 }
 
 func newPace(c *Conn) *pace {
-	return &pace{c: c, start: time.Now(), limit: c.use.End}
+	return &pace{c: c, start: time.Now(), piece: slowPiece, limit: c.use.End}
 }
 
-// send writes a block. It has a deadline for each part of it that a slow receiver
-// takes at a time.
 func (p *pace) send(block []byte) error {
-	for {
-		by := time.Now().Add(p.c.Limits.Block)
+	for len(block) > 0 {
+		piece, began := block[:min(len(block), p.piece)], time.Now()
+		by := began.Add(p.c.Limits.Block)
 		end := p.limit.Add(p.credit())
 		last := end.Before(by)
 		if last {
 			by = end
 		}
 		p.c.writeBy(by)
-		n, err := p.c.Nc.Write(block)
+		n, err := p.c.Nc.Write(piece)
 		p.sent += int64(n)
-		late := errors.Is(err, os.ErrDeadlineExceeded)
-		switch {
-		case err == nil:
-			p.c.use.Progress.Heard()
-			return nil
-		case late && n >= paceBlock && p.limit.Add(p.credit()).After(time.Now()):
-			p.c.use.Progress.Heard()
-			block = block[n:]
-		default:
-			p.over = last && late
+		if err != nil {
+			p.over = last && errors.Is(err, os.ErrDeadlineExceeded)
 			return err
 		}
+		p.c.use.Progress.Heard()
+		block = block[n:]
+		if p.piece *= 2; time.Since(began) > fastPiece {
+			p.piece = slowPiece
+		}
 	}
+	return nil
 }
 
 func (p *pace) credit() time.Duration {
