@@ -64,6 +64,7 @@ func (w *writer) newTxn() *txn {
 	t := &txn{q: w.q, Tables: w.open}
 	if w.j.Mark().Armed && w.j.End() < w.q.opt.Journal+journalLimit { // beyond it only where a checkpoint finds no room
 		t.rec = &w.rec
+		t.rec.Most = int(space.RecordLimit(w.q.opt.Journal))
 		t.rec.Reset()
 	}
 	return t
@@ -113,7 +114,7 @@ func (w *writer) keep(t *txn) error {
 func (w *writer) commitFile(now journal.Totals, armed bool) error {
 	if armed && !w.j.Prepared() && w.q.opt.Journal >= 0 && w.q.space.State().Limit > 0 && w.q.space.State().Refusal == nil {
 		// The disk was full at the start, and now there is room.
-		if err := w.j.Prepare(w.q.opt.Journal + journal.MaxRecord); err != nil && !space.NoRoom(err) {
+		if err := w.j.Prepare(w.q.opt.Journal + space.RecordLimit(w.q.opt.Journal)); err != nil && !space.NoRoom(err) {
 			return err
 		}
 	}

@@ -28,3 +28,6 @@ func (q *Store) Checkpoint() (err error) {
 
 // Handed is how many operations wait for the writer.
 func (q *Store) Handed() int { return len(q.w.in) }
+
+// JournalWritten is what was written to the journal.
+func (q *Store) JournalWritten() int64 { return q.w.j.Written() }

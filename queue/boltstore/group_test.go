@@ -7,42 +7,47 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"dawk/queue/boltstore"
 	"dawk/relay"
 )
 
-// The price of a commit is two syncs. Whoever comes while one is under way
-// shares the next: that is what makes the queue fast, so it is held to the
-// exact number.
+// Whoever comes while a group is made durable shares the next: that is what makes
+// the queue fast, so it is held to the exact number. Large bodies are a record of the
+// journal too, and no commit of queue.db with two syncs and all its pages.
 func TestWhatWaitsTogetherIsOneCommit(t *testing.T) {
-	const n = 100
-	opt := small(t.TempDir())
-	busy, free := make(chan bool), make(chan bool)
-	var once sync.Once
-	opt.Hook = func(point string) error {
-		if point == "commit" {
-			once.Do(func() { busy <- true; <-free })
+	for _, c := range []struct{ n, size int }{{100, 3000}, {20, 250_000}} {
+		opt := boltstore.Options{Dir: t.TempDir(), MinFree: 1, Journal: 32 << 20}
+		busy, free := make(chan bool), make(chan bool)
+		var once sync.Once
+		opt.Hook = func(point string) error {
+			if point == "commit" {
+				once.Do(func() { busy <- true; <-free })
+			}
+			return nil
 		}
-		return nil
-	}
-	q := mustOpen(t, opt)
-	errs := make(chan error, n+1)
-	enqueue := func() { _, err := put(q, body("x", 3000), "a@example.org"); errs <- err }
-	go enqueue()
-	<-busy
-	before := q.Stats().Commits
-	for range n {
+		q := mustOpen(t, opt)
+		errs := make(chan error, c.n+1)
+		enqueue := func() { _, err := put(q, body("x", c.size), "a@example.org"); errs <- err }
 		go enqueue()
-	}
-	for q.Handed() < n {
-		runtime.Gosched()
-	}
-	free <- true
-	var failed error
-	for range n + 1 {
-		failed = errors.Join(failed, <-errs)
-	}
-	if commits := q.Stats().Commits - before; commits != 2 || failed != nil {
-		t.Errorf("%d commits (%v), want that under way and one for the %d others", commits, failed, n)
+		<-busy
+		before := q.Stats().Commits
+		for range c.n {
+			go enqueue()
+		}
+		for q.Handed() < c.n {
+			runtime.Gosched()
+		}
+		free <- true
+		var failed error
+		for range c.n + 1 {
+			failed = errors.Join(failed, <-errs)
+		}
+		if commits := q.Stats().Commits - before; commits != 2 || failed != nil {
+			t.Errorf("%d commits (%v), want that under way and one for the %d others", commits, failed, c.n)
+		}
+		if written := q.JournalWritten(); written < int64(c.n*c.size) {
+			t.Errorf("%d octets went into the journal, of %d bodies of %d", written, c.n, c.size)
+		}
 	}
 }
 

@@ -130,7 +130,7 @@ func TestOnWithoutTheJournal(t *testing.T) {
 		path := filepath.Join(dir, "queue.journal")
 		os.Remove(path)
 		_, err := boltstore.Open(small(dir))
-		wantErr(t, err, queue.ErrDamaged, `"dawk queue journal 1"`)
+		wantErr(t, err, queue.ErrDamaged, `"dawk queue journal 2"`)
 		if err := os.WriteFile(path, []byte("dawk queue journal 1\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -84,7 +84,7 @@ func (w *writer) firstCommit(now journal.Totals, isNew bool) error {
 	w.runID = binary.BigEndian.Uint64(b[:])
 	err := durable.SyncDir(w.q.opt.Dir)
 	if err == nil && w.q.opt.Journal >= 0 {
-		if err = w.j.Prepare(w.q.opt.Journal + journal.MaxRecord); err != nil && space.NoRoom(err) && !isNew {
+		if err = w.j.Prepare(w.q.opt.Journal + space.RecordLimit(w.q.opt.Journal)); err != nil && space.NoRoom(err) && !isNew {
 			w.q.log.Warn("there is no room for the journal: until then everything goes into queue.db at once, which is slower", "error", err)
 			err = nil
 		}

@@ -38,6 +38,9 @@ func Open(opt Options) (*Store, error) {
 	}
 	if q.opt.Journal == 0 {
 		q.opt.Journal = space.JournalLimit(datadir.DiskSize(opt.Dir))
+		if opt.MaxSize > 0 {
+			q.opt.Journal = min(q.opt.Journal, max(opt.MaxSize/4, 1<<20))
+		}
 	}
 	q.w = newWriter(q)
 	q.space = space.New(opt.Dir, space.Limits{MinFree: opt.MinFree, MaxMessageSize: opt.MaxMessageSize, MaxSize: opt.MaxSize}, q.use, q.log)

@@ -27,7 +27,7 @@ type Options struct {
 	MaxSize        int64  // hard limit of the bbolt file; 0: none
 	MinFree        int64  // room below which new mail is refused; 0: the lesser of 1 GiB and a tenth of the file system
 	MaxMessageSize int64  // new mail also needs twice this much room
-	Journal        int64  // records of the journal after which they go into the bbolt file; 0: 16 MiB, less on a small disk; negative: there is no journal
+	Journal        int64  // records of the journal after which they go into the bbolt file; 0: 32 MiB, less on a small disk; negative: there is no journal
 	Cache          int    // memory for mail that was just accepted; 0: 8 MiB, negative: none
 
 	WalkBelow    int64 // size up to which every page of the file is checked before every use; 0: 1 GiB, negative: none

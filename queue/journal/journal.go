@@ -50,20 +50,20 @@ const (
 	recordMagic  = 0x64774A52
 	recordHeader = 72
 
-	// MaxRecord bounds the keys and values of one record, in octets. Larger
-	// groups go into the store at once: two flushes there cost less than to write
-	// twice what is not delivered before its next commit. Measured with 64
-	// bodies of 64 KiB and 16 of 256 KiB, which are a fifth slower in the journal,
-	// and 16 of 64 KiB, which are 1.6 times as fast.
-	MaxRecord = 5 << 18
+	// MaxRecord bounds the keys and values of any record, in octets.
+	MaxRecord = 8 << 20
 
 	// removes marks the table of a change that removes a row.
 	removes = 1 << 7
 )
 
 // title begins the first block of the file; records begin after it. A journal
-// without it is one that was lost.
-const title = "dawk queue journal 1\n"
+// without it is one that was lost. In one with the title of older versions no record
+// is longer than 1.25 MiB, and they take longer ones for torn.
+const (
+	title      = "dawk queue journal 2\n"
+	olderTitle = "dawk queue journal 1\n"
+)
 
 // castagnoli is the polynomial of CRC-32C.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -158,6 +158,8 @@ func (j *Journal) Mark() Mark { return j.mark }
 // Record collects the changes of one group. Large values are not copied: they
 // must not change until it is added.
 type Record struct {
+	Most int // octets of keys and values, at most MaxRecord
+
 	buf    []byte // with room for the header in front
 	large  []largeValue
 	length int // of the changes, in octets
@@ -181,7 +183,7 @@ func (r *Record) Reset() {
 }
 
 // Fits says whether a change of that many octets of key and value may be added.
-func (r *Record) Fits(octets int) bool { return r.length+octets <= MaxRecord } // readHead leaves room for lengths
+func (r *Record) Fits(octets int) bool { return r.length+octets <= r.Most } // readHead leaves room for lengths
 
 // Put adds a row of a table, whose number is 1 to 127.
 func (r *Record) Put(table byte, key, value []byte) {
@@ -385,5 +387,5 @@ func (j *Journal) Remove() error { return os.Remove(Path(j.dir)) }
 func titled(f io.ReaderAt) bool {
 	var b [len(title)]byte
 	n, _ := f.ReadAt(b[:], 0)
-	return n == len(b) && string(b[:]) == title
+	return n == len(b) && (string(b[:]) == title || string(b[:]) == olderTitle)
 }

@@ -1,5 +1,7 @@
 package space
 
+import "dawk/queue/journal"
+
 const (
 	page = 4096 // octets, of bbolt
 
@@ -35,7 +37,11 @@ func GrowBy(total int64) int64 { return min(max(total/64, 256<<10), 16<<20) / pa
 
 // JournalLimit is how many octets the journal may have on a disk of total octets
 // before they go into the file.
-func JournalLimit(total int64) int64 { return min(max(total/32, 1<<20), 16<<20) }
+func JournalLimit(total int64) int64 { return min(max(total/32, 1<<20), 32<<20) }
+
+// RecordLimit is how many octets a record may have in a journal of so many. A larger
+// group goes into the file at once, with all its pages and two flushes.
+func RecordLimit(octets int64) int64 { return min(max(octets/4, 5<<18), journal.MaxRecord) }
 
 // Need is how much room the commit of a transaction takes at most, but for the
 // pages that it takes apart.
