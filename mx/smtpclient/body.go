@@ -79,6 +79,12 @@ func (t *blocks) write(content relay.Content, send func([]byte) error, leave fun
 		}
 	}
 	block = append(block, finalDot...)
+	if n := len(block) - smallBlock; n > 0 { // until the last of it the attempt can be cut
+		if err := send(block[:n]); err != nil {
+			return err
+		}
+		block = block[n:]
+	}
 	if err := leave(); err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (p *pace) send(block []byte) error {
 		}
 		p.c.use.Progress.Heard()
 		block = block[n:]
-		if p.piece *= 2; time.Since(began) > fastPiece {
+		if p.piece = min(2*p.piece, bodyBlock); time.Since(began) > fastPiece {
 			p.piece = slowPiece
 		}
 	}
