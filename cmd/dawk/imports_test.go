@@ -21,7 +21,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/relay/limits": {nil, nil},
 
-	"dawk/relay/socket": {nil, nil},
+	"dawk/relay/socket": {nil, []string{"golang.org/x/sys/unix"}},
 
 	"dawk/relay/durable": {nil, []string{"golang.org/x/sys/unix"}},
 
@@ -73,7 +73,9 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/httpapi/jsonread":  {nil, nil},
 	"dawk/relay/sendmail":          {[]string{"dawk/relay", "dawk/relay/accept", "dawk/relay/mailtext", "dawk/relay/durable", "dawk/bounce", "dawk/relay/limits", "dawk/relay/postmaster", "dawk/relay/socket"}, []string{"golang.org/x/sys/unix"}},
 	"dawk/relay/postmaster":        {[]string{"dawk/relay"}, nil},
-	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/httpapi", "dawk/relay/identity", "dawk/relay/replies", "dawk/mx/oauth", "dawk/mx/shaping", "dawk/mx/survey"}, nil},
+	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/httpapi", "dawk/relay/identity", "dawk/relay/replies", "dawk/mx/oauth", "dawk/mx/shaping", "dawk/mx/survey", "dawk/relay/admin/operator", "dawk/relay/history"}, nil},
+	"dawk/relay/admin/operator":    {[]string{"dawk/relay", "dawk/relay/durable", "dawk/relay/identity", "dawk/relay/tomlfile"}, []string{"golang.org/x/sys/unix"}},
+	"dawk/relay/admin/door":        {[]string{"dawk/relay", "dawk/relay/admin", "dawk/relay/admin/operator", "dawk/relay/httpapi", "dawk/relay/identity", "dawk/relay/socket"}, nil},
 }
 
 // One file each imports these, so that it can be replaced.

@@ -15,14 +15,23 @@ import (
 
 // userTokenCommand and apiCommand are for scripts about submission over HTTP.
 //
-//	usertoken NAME                  makes a token and sets $TOKEN to it
+//	usertoken NAME                  makes a token for mail and sets $TOKEN to it
+//	admintoken NAME [--role …]      makes a token for the API, likewise
 //	api STATUS [-token T] [-type CONTENT-TYPE] [-key K] [-tls] [-host H] METHOD PATH [FILE]
 //	                                a request to $HTTP; the answer goes to standard
 //	                                output, and its id into $ID
 //
 // Without -token no Authorization is sent.
 func userTokenCommand(ts *testscript.TestScript, _ bool, args []string) {
-	out, err := exec.Command("dawk", "-c", ts.Getenv("CONF"), "user", "token", args[0]).Output()
+	makeToken(ts, append([]string{"user", "token"}, args...))
+}
+
+func adminTokenCommand(ts *testscript.TestScript, _ bool, args []string) {
+	makeToken(ts, append([]string{"token", "add"}, args...))
+}
+
+func makeToken(ts *testscript.TestScript, args []string) {
+	out, err := exec.Command("dawk", append([]string{"-c", ts.Getenv("CONF")}, args...)...).Output()
 	ts.Check(err)
 	ts.Setenv("TOKEN", strings.TrimSpace(string(out)))
 }

@@ -71,6 +71,7 @@ func relayCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"sm":         smCommand,
 		"api":        apiCommand,
 		"usertoken":  userTokenCommand,
+		"admintoken": adminTokenCommand,
 	}
 }
 

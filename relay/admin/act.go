@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/admin/operator"
 )
 
 // actors is how many acts are under way at once. Each waits for a commit, and
@@ -30,10 +31,11 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	end := End{Now: time.Now(), DryRun: req.DryRun}
+	who := operator.CallerOf(r.Context()).Name
 	if !req.DryRun {
-		h.Log.Info("operator acts", "verb", string(req.Verb), "filter", filter.String())
+		h.Log.Info("operator acts", "who", who, "verb", string(req.Verb), "filter", filter.String())
 	}
-	out := newLines(w)
+	out := newLines(w, r)
 	for t := range h.perform(r.Context(), req, filter, end.Now) {
 		if t.err != nil {
 			end.Failed++
@@ -50,7 +52,7 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 	}
 	out.finish(end)
 	if !req.DryRun {
-		h.Log.Info("operator acted", "verb", string(req.Verb), "deliveries", end.Deliveries, "gone", end.Gone, "failed", end.Failed)
+		h.Log.Info("operator acted", "who", who, "verb", string(req.Verb), "deliveries", end.Deliveries, "gone", end.Gone, "failed", end.Failed)
 	}
 }
 

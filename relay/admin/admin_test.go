@@ -23,6 +23,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/admin/operator"
 	"dawk/relay/socket"
 )
 
@@ -194,7 +195,7 @@ func serve(t *testing.T, c admin.Config) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: admin.NewHandler(c)}
+	server := &http.Server{Handler: handlerFor(c)}
 	done := make(chan struct{})
 	go func() { server.Serve(l); close(done) }()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -204,13 +205,23 @@ func serve(t *testing.T, c admin.Config) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
+// handlerFor serves everybody as the administrator.
+func handlerFor(c admin.Config) http.Handler {
+	return operator.As(operator.Caller{Name: "uid:0", Role: operator.Admin}, admin.NewHandler(c))
+}
+
 func newStore() *store {
 	return &store{content: map[relay.QueueID]string{}, fail: map[relay.QueueID]error{}}
 }
 
 func get(t *testing.T, c *http.Client, path string, query url.Values) (int, string) {
 	t.Helper()
-	resp, err := c.Get("http://dawk" + path + "?" + query.Encode())
+	req, err := http.NewRequest(http.MethodGet, "http://dawk"+path+"?"+query.Encode(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/x-ndjson")
+	resp, err := c.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +258,12 @@ func act(t *testing.T, c *http.Client, req admin.ActRequest) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := c.Post("http://dawk/v1/queue/act", "application/json", bytes.NewReader(b))
+	post, err := http.NewRequest(http.MethodPost, "http://dawk/v1/queue/act", bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	post.Header.Set("Accept", "application/x-ndjson")
+	resp, err := c.Do(post)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +321,12 @@ func TestListTellsDamageAndFailure(t *testing.T) {
 
 	// A queue that cannot be read to its end gives no End.
 	s.broken = errors.New("the disk is gone")
-	resp, err := c.Get("http://dawk/v1/queue")
+	req, err := http.NewRequest(http.MethodGet, "http://dawk/v1/queue", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/x-ndjson")
+	resp, err := c.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +353,7 @@ func TestShowAndContent(t *testing.T) {
 	if _, body := get(t, c, at+"/content", nil); body != s.content[i.Message.ID] {
 		t.Errorf("content: %q", body)
 	}
-	if _, body := get(t, c, at+"/content", url.Values{"part": {"headers"}}); body != "Subject: x\r\nX-Long: "+long+"\r\n\r\n" {
+	if _, body := get(t, c, at+"/headers", nil); body != "Subject: x\r\nX-Long: "+long+"\r\n\r\n" {
 		t.Errorf("headers: %d octets", len(body))
 	}
 	if status, body := get(t, c, "/v1/queue/1RK3ZC8Q9D4-7ABC", nil); status != 404 || !strings.Contains(body, "is not in the queue") {
@@ -352,7 +373,7 @@ func TestHeadersOfContentWithoutBody(t *testing.T) {
 	c := serve(t, admin.Config{Queue: s, Dispatcher: s})
 	for content, want := range map[string]string{"Subject: x\r\n": "Subject: x\r\n", "": "", "\r\nbody\r\n": "\r\n"} {
 		s.content[i.Message.ID] = content
-		if _, got := get(t, c, "/v1/queue/"+i.Message.ID.String()+"/content", url.Values{"part": {"headers"}}); got != want {
+		if _, got := get(t, c, "/v1/queue/"+i.Message.ID.String()+"/headers", nil); got != want {
 			t.Errorf("%q: %q", content, got)
 		}
 	}
@@ -508,7 +529,7 @@ func TestActStopsWithItsClient(t *testing.T) {
 	gone := make(chan struct{})
 	s.onAct = func() { cancel(); <-gone }
 	served := make(chan struct{})
-	h := admin.NewHandler(admin.Config{Queue: s, Dispatcher: s})
+	h := handlerFor(admin.Config{Queue: s, Dispatcher: s})
 	req, err := http.NewRequestWithContext(ctx, "POST", "/v1/queue/act", strings.NewReader(`{"verb":"delete","all":true}`))
 	if err != nil {
 		t.Fatal(err)

@@ -91,6 +91,10 @@ type Config struct {
 	// then, or until ctx ends.
 	Drain func(ctx context.Context, each func(Draining))
 
+	Past       func(filter string, limit int) (PastRecords, error) // the history; its error is about the filter, or relay.ErrClosed
+	Identities func() []Identity                                   // who may send; cheap
+	Check      func(context.Context) []Finding                     // what dawk check finds
+
 	Devices     *Devices                            // nil: there is never a listener for devices
 	Holds       func() []UserHold                   // users on hold; cheap
 	ReleaseUser func(name string) (UserHold, error) // ErrNotHeld
@@ -118,6 +122,15 @@ type Line struct {
 	Acted *Acted      `json:"acted,omitempty"`
 	Error string      `json:"error,omitempty"` // a record that cannot be read; the others follow
 	End   *End        `json:"end,omitempty"`   // the last line
+}
+
+// List is all lines of an answer together, for clients that read one JSON value. It
+// holds at most maxListed items or acts; End counts all.
+type List struct {
+	Items  []*relay.Item `json:"items,omitempty"`
+	Acted  []Acted       `json:"acted,omitempty"`
+	Errors []string      `json:"errors,omitempty"`
+	End    End           `json:"end"`
 }
 
 // End sums up a streamed answer.

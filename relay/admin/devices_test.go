@@ -49,7 +49,7 @@ func TestDevicesAreKnownByTheirLastContact(t *testing.T) {
 
 func TestHoldsOfUsers(t *testing.T) {
 	s := newStore()
-	h := admin.NewHandler(admin.Config{Queue: s, Dispatcher: s,
+	h := handlerFor(admin.Config{Queue: s, Dispatcher: s,
 		Holds: func() []admin.UserHold { return []admin.UserHold{{Name: "alice", Rule: "a flood"}} },
 		ReleaseUser: func(name string) (admin.UserHold, error) {
 			if name != "alice@x/y" {

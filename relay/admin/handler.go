@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/admin/operator"
 )
 
 // handler serves the paths that the package comment lists.
@@ -29,39 +30,8 @@ func NewHandler(c Config) http.Handler {
 	}
 	h := &handler{Config: c}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/queue", h.list)
-	mux.HandleFunc("GET /v1/queue/{id}", h.show)
-	mux.HandleFunc("GET /v1/queue/{id}/why", h.why)
-	mux.HandleFunc("GET /v1/queue/{id}/content", h.content)
-	mux.HandleFunc("POST /v1/queue/act", h.act)
-	mux.HandleFunc("GET /v1/shape", h.shape)
-	mux.HandleFunc("GET /v1/stats", h.stats)
-	mux.HandleFunc("GET /v1/status", h.status)
-	mux.HandleFunc("GET /v1/health", h.health)
-	mux.HandleFunc("GET /v1/providers", h.providers)
-	mux.HandleFunc("GET /v1/devices", h.devices)
-	mux.HandleFunc("GET /v1/holds", h.holds)
-	mux.HandleFunc("POST /v1/store/verify", h.verify)
-	mux.HandleFunc("POST /v1/store/compact", h.compact)
-	mux.HandleFunc("GET /v1/store/backup", h.backup)
-	for _, path := range []struct {
-		pattern string
-		offered bool
-		serve   http.HandlerFunc
-	}{
-		{"GET /v1/explain", h.Explain != nil, h.explanation},
-		{"GET /v1/oauth", h.Logins != nil, h.logins},
-		{"POST /v1/oauth/test", h.TestLogin != nil, h.testLogin},
-		{"GET /v1/config", h.Configuration != nil, h.configuration},
-		{"POST /v1/reload", h.Reload != nil, h.reload},
-		{"POST /v1/drain", h.Drain != nil, h.drain},
-		{"GET /v1/budgets", h.Budgets != nil, h.budgets},
-		{"POST /v1/holds/release", h.ReleaseUser != nil, h.releaseUser},
-	} {
-		if !path.offered {
-			path.serve = func(w http.ResponseWriter, _ *http.Request) { fail(w, http.StatusNotImplemented, errNotOffered) }
-		}
-		mux.HandleFunc(path.pattern, path.serve)
+	for _, e := range h.endpoints() {
+		mux.HandleFunc(e.pattern, enter(&e))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("this dawk does not know %s %s: command and relay may be of different versions", r.Method, r.URL.Path))
@@ -69,16 +39,47 @@ func NewHandler(c Config) http.Handler {
 	return mux
 }
 
-// problem is the body of an answer that is an error.
-type problem struct {
-	Error string `json:"error"`
+// enter is the one place that decides who may ask for what.
+func enter(e *endpoint) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		switch caller := operator.CallerOf(r.Context()); {
+		case caller.Role == operator.Nobody:
+			w.Header().Set("WWW-Authenticate", `Bearer realm="dawk"`)
+			fail(w, http.StatusUnauthorized, errors.New("this needs a token, as in Authorization: Bearer dawk_…; the administrator makes one with dawk token add NAME"))
+		case caller.Role < e.role:
+			fail(w, http.StatusForbidden, fmt.Errorf("this needs the role %s, and %s has the role %s", e.role, caller.Name, caller.Role))
+		case e.without:
+			fail(w, http.StatusNotImplemented, errNotOffered)
+		default:
+			e.serve(w, r)
+		}
+	}
 }
 
-func fail(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(problem{err.Error()}) // the client has gone if this fails
+// Problem is the body of an answer that is an error (RFC 9457).
+type Problem struct {
+	Type           string `json:"type"`                      // "about:blank": the status says it all
+	Title          string `json:"title"`                     // of the status
+	Status         int    `json:"status"`                    // of HTTP
+	Detail         string `json:"detail"`                    // one sentence: what is wrong, and what to do
+	EnhancedStatus string `json:"enhanced_status,omitempty"` // RFC 3463, where mail would meet the same
 }
+
+const problemMedia = "application/problem+json"
+
+func fail(w http.ResponseWriter, status int, err error) {
+	p := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: err.Error()}
+	if errors.Is(err, relay.ErrNoSpace) {
+		p.EnhancedStatus = "4.3.1"
+	}
+	w.Header().Set("Content-Type", problemMedia)
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(p) // the client has gone if this fails
+}
+
+// Refuse answers a request with a [Problem].
+func Refuse(w http.ResponseWriter, status int, err error) { fail(w, status, err) }
 
 func answer(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)

@@ -12,9 +12,11 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/admin/operator"
 	"dawk/relay/replies"
 )
 
@@ -25,15 +27,16 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	limit := 0
-	if s := r.FormValue("limit"); s != "" {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 0 {
-			fail(w, http.StatusBadRequest, fmt.Errorf("limit %.20q is not a number of lines", s))
-			return
-		}
+	limit, err := limitOf(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
 	}
 	end := End{Now: time.Now()}
-	out := newLines(w)
+	out := newLines(w, r)
+	if out.list != nil && (limit == 0 || limit > maxListed) {
+		limit = maxListed
+	}
 	for item, err := range h.pick(r.Context(), filter, false, end.Now) {
 		switch {
 		case err != nil && !errors.Is(err, relay.ErrCorrupt):
@@ -201,7 +204,27 @@ func (h *handler) missing(id relay.QueueID, err error) error {
 	return fmt.Errorf("%s is not in the queue", id)
 }
 
+// limitOf reads the parameter limit; 0: none.
+func limitOf(r *http.Request) (limit int, err error) {
+	if s := r.FormValue("limit"); s != "" {
+		if limit, err = strconv.Atoi(s); err != nil || limit < 0 {
+			return 0, fmt.Errorf("limit %.20q is not a number of lines", s)
+		}
+	}
+	return limit, nil
+}
+
+func (h *handler) headers(w http.ResponseWriter, r *http.Request) {
+	h.octets(w, r, headerSize)
+}
+
 func (h *handler) content(w http.ResponseWriter, r *http.Request) {
+	h.Log.Info("operator reads a message", "who", operator.CallerOf(r.Context()).Name, "qid", relay.Clip(r.PathValue("id")))
+	h.octets(w, r, func(c relay.Content) (int64, error) { return c.Size(), nil })
+}
+
+// octets answers with the beginning of a message, as long as size says.
+func (h *handler) octets(w http.ResponseWriter, r *http.Request, size func(relay.Content) (int64, error)) {
 	id, ok := pathID(w, r)
 	if !ok {
 		return
@@ -212,16 +235,14 @@ func (h *handler) content(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer content.Close()
-	size := content.Size()
-	if r.FormValue("part") == "headers" {
-		if size, err = headerSize(content); err != nil {
-			fail(w, http.StatusInternalServerError, fmt.Errorf("read %s: %w", id, err))
-			return
-		}
+	n, err := size(content)
+	if err != nil {
+		fail(w, http.StatusInternalServerError, fmt.Errorf("read %s: %w", id, err))
+		return
 	}
 	w.Header().Set("Content-Type", "message/rfc822")
-	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-	if _, err := io.Copy(w, io.NewSectionReader(content, 0, size)); err != nil {
+	w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+	if _, err := io.Copy(w, io.NewSectionReader(content, 0, n)); err != nil {
 		panic(http.ErrAbortHandler) // the client must not take a part for the whole
 	}
 }
@@ -245,37 +266,64 @@ func headerSize(c relay.Content) (int64, error) {
 	}
 }
 
-// lines writes an answer of many lines.
+// linesMedia is the type of an answer of one Line of JSON each, and the End as the
+// last: what clients get who ask for it with Accept. A million Deliveries are never
+// in memory at once.
+const linesMedia = "application/x-ndjson"
+
+// maxListed bounds what a List holds of items and of acts.
+const maxListed = 1000
+
+// lines writes an answer of many lines, or a List.
 type lines struct {
 	w    http.ResponseWriter
+	list *List // nil: lines
 	buf  *bufio.Writer
 	json *json.Encoder
 	any  bool
 	err  error // the client went away
 }
 
-func newLines(w http.ResponseWriter) *lines {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	buf := bufio.NewWriterSize(w, 32<<10)
-	return &lines{w: w, buf: buf, json: json.NewEncoder(buf)}
+func newLines(w http.ResponseWriter, r *http.Request) *lines {
+	l := &lines{w: w}
+	if !strings.Contains(r.Header.Get("Accept"), linesMedia) {
+		l.list = &List{}
+		return l
+	}
+	w.Header().Set("Content-Type", linesMedia)
+	l.buf = bufio.NewWriterSize(w, 32<<10)
+	l.json = json.NewEncoder(l.buf)
+	return l
 }
 
 func (l *lines) write(line Line) {
+	if l.list != nil {
+		l.list.add(line)
+		return
+	}
 	l.any = true
 	if l.err == nil {
 		l.err = l.json.Encode(line)
 	}
 }
 
-// flush sends what is there, for a client that watches.
-func (l *lines) flush() {
-	if l.err == nil {
-		l.err = l.buf.Flush()
-		http.NewResponseController(l.w).Flush()
+func (l *List) add(line Line) {
+	switch {
+	case line.Item != nil && len(l.Items) < maxListed:
+		l.Items = append(l.Items, line.Item)
+	case line.Acted != nil && len(l.Acted) < maxListed:
+		l.Acted = append(l.Acted, *line.Acted)
+	case line.Error != "" && len(l.Errors) < maxListed:
+		l.Errors = append(l.Errors, line.Error)
 	}
 }
 
 func (l *lines) finish(end End) {
+	if l.list != nil {
+		l.list.End = end
+		answer(l.w, http.StatusOK, l.list)
+		return
+	}
 	l.write(Line{End: &end})
 	if l.err == nil {
 		l.err = l.buf.Flush()
@@ -290,6 +338,8 @@ func (l *lines) abort(err error) {
 		return
 	}
 	l.write(Line{Error: err.Error()})
-	l.flush()
+	if l.buf.Flush() == nil {
+		http.NewResponseController(l.w).Flush()
+	}
 	panic(http.ErrAbortHandler)
 }

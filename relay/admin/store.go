@@ -7,9 +7,10 @@ import (
 	"net/http"
 
 	"dawk/relay"
+	"dawk/relay/admin/operator"
 )
 
-var errNotOffered = errors.New("this relay's store does not offer it")
+var errNotOffered = errors.New("this relay does not offer it: its configuration has nothing to ask about")
 
 func (h *handler) verify(w http.ResponseWriter, r *http.Request) {
 	h.maintain(w, r, "verify the queue", h.Verify)
@@ -20,11 +21,7 @@ func (h *handler) compact(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) maintain(w http.ResponseWriter, r *http.Request, what string, do func(context.Context) (Report, error)) {
-	if do == nil {
-		fail(w, http.StatusNotImplemented, fmt.Errorf("%s: %w", what, errNotOffered))
-		return
-	}
-	h.Log.Info("operator's request", "what", what)
+	h.Log.Info("operator's request", "who", operator.CallerOf(r.Context()).Name, "what", what)
 	report, err := do(r.Context())
 	if err != nil {
 		fail(w, statusOf(err), fmt.Errorf("%s: %w", what, err))
@@ -39,11 +36,7 @@ const BackupFault = "Dawk-Backup-Fault"
 // backup streams a copy. What goes wrong once the answer has begun comes in the
 // trailer, so that no client takes a part for the whole.
 func (h *handler) backup(w http.ResponseWriter, r *http.Request) {
-	if h.Backup == nil {
-		fail(w, http.StatusNotImplemented, fmt.Errorf("back up the queue: %w", errNotOffered))
-		return
-	}
-	h.Log.Info("operator's request", "what", "back up the queue")
+	h.Log.Info("operator's request", "who", operator.CallerOf(r.Context()).Name, "what", "back up the queue")
 	w.Header().Set("Trailer", BackupFault)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	out := &counted{w: w}

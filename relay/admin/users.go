@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"dawk/relay/identity"
 )
 
 var errNoDevices = errors.New(`no listener has profile = "device", so there is no table of devices`)
@@ -39,4 +41,19 @@ func (h *handler) releaseUser(w http.ResponseWriter, r *http.Request) {
 	default:
 		answer(w, http.StatusOK, hold)
 	}
+}
+
+// Identity is somebody who may send.
+type Identity struct {
+	Name     string          `json:"name"`
+	Senders  []string        `json:"senders,omitempty"` // whom it may send as; empty: anybody
+	Hold     *UserHold       `json:"hold,omitempty"`
+	Quotas   []identity.Left `json:"quotas,omitempty"`
+	Messages int             `json:"messages"`      // accepted since the relay started
+	Last     time.Time       `json:"last,omitzero"` // when the last one was accepted
+}
+
+// identities answers GET /v1/identities.
+func (h *handler) identities(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, append([]Identity{}, h.Identities()...))
 }

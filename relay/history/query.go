@@ -203,6 +203,24 @@ func Read(dir string, q Query, each func(Record) error) error {
 	return nil
 }
 
+// Newest is the newest records that q picks, at most limit of them and oldest first,
+// and how many it picks in all.
+func Newest(dir string, q Query, limit int) (list []Record, found int, err error) {
+	var ring []Record // the oldest come first: it keeps the last
+	err = Read(dir, q, func(r Record) error {
+		if found++; len(ring) < limit {
+			ring = append(ring, r)
+		} else {
+			ring[(found-1)%limit] = r
+		}
+		return nil
+	})
+	if found > limit {
+		ring = slices.Concat(ring[found%limit:], ring[:found%limit])
+	}
+	return ring, found, err
+}
+
 func readFile(path string, q Query, each func(Record) error) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -134,7 +134,7 @@ func NewHandler(c Config) http.Handler {
 		}
 		fail(w, http.StatusNotFound, "there is nothing here; messages go to POST /v1/messages")
 	})
-	return notSpare(mux)
+	return NotSpare(mux)
 }
 
 // problem is the body of an answer that is an error.

@@ -183,8 +183,22 @@ func Spare(next http.Handler) http.Handler {
 	})
 }
 
-// notSpare refuses what comes by a spare connection.
-func notSpare(next http.Handler) http.Handler {
+// Known says that a request is from somebody who has shown who it is: the time of a
+// stranger is over for its connection, which counts as name's. The error is for the
+// client: its connection is a spare one, or name has too many.
+func Known(r *http.Request, name string) error {
+	c := connOf(r)
+	switch {
+	case c == nil:
+		return nil
+	case c.over != "":
+		return errors.New(c.over)
+	}
+	return c.known(name)
+}
+
+// NotSpare refuses what comes by a spare connection.
+func NotSpare(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c := connOf(r); c != nil && c.over != "" {
 			w.Header().Set("Connection", "close")

@@ -4,12 +4,12 @@ import "runtime"
 
 // Occupy takes every turn at checking a password, until release is called.
 func (u *Users) Occupy() (turns int, release func()) {
-	for range cap(u.slots) {
-		u.slots <- struct{}{}
+	for range cap(u.passwords.slots) {
+		u.passwords.slots <- struct{}{}
 	}
-	return cap(u.slots), func() {
-		for range cap(u.slots) {
-			<-u.slots
+	return cap(u.passwords.slots), func() {
+		for range cap(u.passwords.slots) {
+			<-u.passwords.slots
 		}
 	}
 }

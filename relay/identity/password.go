@@ -61,6 +61,12 @@ func parseHash(s string) (*passwordHash, error) {
 	return nil, errHash
 }
 
+// CheckHash says what is wrong with a stored hash, without repeating it.
+func CheckHash(s string) error {
+	_, err := parseHash(s)
+	return err
+}
+
 // parseArgon reads $argon2id$v=19$m=19456,t=2,p=1$salt$digest.
 func parseArgon(s string) (*passwordHash, error) {
 	parts := strings.Split(s, "$")

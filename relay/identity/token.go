@@ -29,10 +29,11 @@ const (
 // NewToken makes a token, to be shown once, and what the file keeps of it.
 func NewToken() (token, hash string) {
 	token = tokenPrefix + rand.Text()
-	return token, hashToken(token)
+	return token, HashToken(token)
 }
 
-func hashToken(token string) string {
+// HashToken is what a file keeps of a token.
+func HashToken(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return tokenHash + hex.EncodeToString(sum[:])
 }
@@ -54,7 +55,7 @@ func (u *Users) AuthenticateToken(token string, client netip.Addr) (*User, error
 	if len(token) > maxToken || !strings.HasPrefix(token, tokenPrefix) {
 		return nil, fmt.Errorf("%w: not a token", ErrCredentials)
 	}
-	user := u.table.Load().byToken[hashToken(token)] // of hashes, so its time tells nothing of tokens
+	user := u.table.Load().byToken[HashToken(token)] // of hashes, so its time tells nothing of tokens
 	switch {
 	case user == nil:
 		return nil, fmt.Errorf("%w: no such token", ErrCredentials)

@@ -9,7 +9,6 @@ package identity
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,11 +44,10 @@ const (
 // Users is users.toml in memory. It reads the file again when it has changed;
 // while the new one is broken, the old users stay.
 type Users struct {
-	path  string
-	log   *slog.Logger
-	slots chan struct{} // a password check takes 19 MiB and a core: one a CPU at a time
-	cache *verified
-	table atomic.Pointer[table]
+	path      string
+	log       *slog.Logger
+	passwords *Passwords
+	table     atomic.Pointer[table]
 
 	reload  sync.Mutex // held by the one who looks at the file
 	checked time.Time  // when it was last looked at
@@ -92,7 +89,7 @@ func Open(path string, log *slog.Logger) (*Users, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Users{path: path, log: log, slots: make(chan struct{}, runtime.NumCPU()), cache: newVerified(), seen: state, checked: time.Now()}
+	u := &Users{path: path, log: log, passwords: NewPasswords(), seen: state, checked: time.Now()}
 	u.table.Store(t)
 	return u, nil
 }
@@ -196,31 +193,12 @@ func (u *Users) Certificate(names []string, client netip.Addr) (*User, error) {
 	return nil, fmt.Errorf("%w: no user has a certificate of these names", ErrCredentials)
 }
 
-// verify is the costly part, behind the cache and the semaphore. A nil user
-// costs as much and is never right.
+// verify checks a password. A nil user costs as much as any, and is never right.
 func (u *Users) verify(ctx context.Context, user *User, name, password string) (bool, error) {
-	hash := u.decoy(name)
-	if user != nil {
-		hash = user.password
+	if user == nil {
+		return u.passwords.match(ctx, name, u.decoy(name), false, password)
 	}
-	key := u.cache.key(strings.ToLower(name), hash.text, password)
-	if u.cache.has(key) {
-		return true, nil
-	}
-	select {
-	case u.slots <- struct{}{}:
-		defer func() { <-u.slots }()
-	case <-ctx.Done():
-		return false, fmt.Errorf("%w: too many at once: %w", ErrTemporary, context.Cause(ctx))
-	}
-	if u.cache.has(key) { // two hundred connections of one program: one check
-		return true, nil
-	}
-	if !hash.matches(password) || user == nil {
-		return false, nil
-	}
-	u.cache.add(key)
-	return true, nil
+	return u.passwords.match(ctx, name, user.password, true, password)
 }
 
 // decoy is the hash against which an unknown name is checked: that of some
@@ -231,16 +209,9 @@ func (u *Users) decoy(name string) *passwordHash {
 	if len(list) == 0 {
 		return emptyDecoy()
 	}
-	k := u.cache.key(strings.ToLower(name))
+	k := u.passwords.cache.key(strings.ToLower(name))
 	n := int(k[0])<<16 | int(k[1])<<8 | int(k[2])
 	return list[n%len(list)].password
-}
-
-// emptyDecoy serves a file without users. Its digest is random: nothing matches.
-func emptyDecoy() *passwordHash {
-	h := &passwordHash{argon: &argonParams{defaultMemory, defaultTime, defaultThreads}, salt: make([]byte, saltLen), digest: make([]byte, digestLen)}
-	_, _ = rand.Read(h.digest) // never fails (crypto/rand)
-	return h
 }
 
 // refresh reads the file again if it has changed, at most once a second.

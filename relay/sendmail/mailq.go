@@ -101,7 +101,7 @@ func ownQueue(all http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, _ := r.Context().Value(peerKey{}).(string)
 		if r.Method != http.MethodGet || r.URL.Path != "/v1/queue" || !localName.MatchString(who) {
-			http.Error(w, `{"error":"this socket shows users of this machine the mail that they have handed in"}`, http.StatusForbidden)
+			http.Error(w, `{"title":"Forbidden","status":403,"detail":"this socket shows users of this machine the mail that they have handed in"}`, http.StatusForbidden)
 			return
 		}
 		own := r.Clone(r.Context())

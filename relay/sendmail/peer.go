@@ -1,19 +1,15 @@
 package sendmail
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"dawk/relay"
 	"dawk/relay/mailtext"
+	"dawk/relay/socket"
 )
 
 // Identity names a user of this machine as relay.Message wants it: "local:"
@@ -43,21 +39,9 @@ func QueueSocket(submit string) string { return filepath.Join(filepath.Dir(submi
 // Peer is the identity of the process at the other end of a unix socket, as
 // the kernel knows it (SO_PEERCRED).
 func Peer(c net.Conn) (string, error) {
-	s, ok := c.(syscall.Conn)
-	if !ok {
-		return "", errors.New("not a socket")
-	}
-	raw, err := s.SyscallConn()
+	uid, err := socket.PeerUID(c)
 	if err != nil {
 		return "", err
 	}
-	var cred *unix.Ucred
-	var cerr error
-	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return "", err
-	}
-	if cerr != nil {
-		return "", fmt.Errorf("SO_PEERCRED: %w", cerr)
-	}
-	return Identity(cred.Uid), nil
+	return Identity(uid), nil
 }

@@ -25,15 +25,22 @@ const maxSocketPath = 107
 // listener removes the socket. what is its name in errors, key the setting that
 // says where it is.
 func Listen(path string, mode fs.FileMode, what, key string) (net.Listener, error) {
+	return ListenGroup(path, mode, -1, what, key)
+}
+
+// ListenGroup is Listen for a socket that belongs to a group, by its number; -1: to
+// ours.
+func ListenGroup(path string, mode fs.FileMode, group int, what, key string) (net.Listener, error) {
+	rights := rights{mode, group}
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("the path of %s, %s, has %d octets, and a unix socket can have %d: choose a shorter %s", what, path, len(path), maxSocketPath, key)
 	}
 	if err := clear(path, what, key); err != nil {
 		return nil, err
 	}
-	l, err := listenPrivate(path, mode)
+	l, err := listenPrivate(path, rights)
 	if full(err) {
-		return newLate(path, mode), nil
+		return newLate(path, rights), nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", what, path, reason(err))
@@ -74,10 +81,25 @@ func keyWords(key string) string {
 	return key
 }
 
+// rights are those of a socket.
+type rights struct {
+	mode  fs.FileMode
+	group int // -1: our own
+}
+
+func (r rights) give(path string) error {
+	if r.group >= 0 { // before the mode: the group would have it otherwise for an instant
+		if err := os.Chown(path, -1, r.group); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(path, r.mode)
+}
+
 // listenPrivate makes the socket in a directory of its own that nobody else
 // can enter, and moves it into place once its mode is right: between bind and
 // chmod the mode is whatever the umask left.
-func listenPrivate(path string, mode fs.FileMode) (net.Listener, error) {
+func listenPrivate(path string, rights rights) (net.Listener, error) {
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".s") // mode 0700
 	if err != nil && !full(err) {
 		return nil, err
@@ -94,7 +116,7 @@ func listenPrivate(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	err = os.Chmod(temp, mode)
+	err = rights.give(temp)
 	if err == nil && temp != path {
 		err = os.Rename(temp, path)
 	}
@@ -137,16 +159,16 @@ func (l *listener) Close() error {
 
 // late is a listener whose socket found no room: Accept makes it when there is.
 type late struct {
-	path string
-	mode fs.FileMode
+	path   string
+	rights rights
 
 	mu     sync.Mutex
 	l      net.Listener // nil: not yet
 	closed chan struct{}
 }
 
-func newLate(path string, mode fs.FileMode) *late {
-	return &late{path: path, mode: mode, closed: make(chan struct{})}
+func newLate(path string, rights rights) *late {
+	return &late{path: path, rights: rights, closed: make(chan struct{})}
 }
 
 func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
@@ -178,7 +200,7 @@ func (l *late) open() (net.Listener, error) {
 	default:
 	}
 	if l.l == nil {
-		made, err := listenPrivate(l.path, l.mode)
+		made, err := listenPrivate(l.path, l.rights)
 		if err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/cli/configcmd"
+	"dawk/cmd/dawk/internal/cli/operatorcmd"
 	"dawk/cmd/dawk/internal/cli/queuecmd"
 	"dawk/cmd/dawk/internal/cli/usercmd"
 	"dawk/cmd/dawk/internal/config"
@@ -67,6 +68,8 @@ func newRootCommand(a *app.App) *cobra.Command {
 		newServeCommand(a),
 		newDemoCommand(a),
 		usercmd.New(a),
+		operatorcmd.New(a),
+		operatorcmd.NewToken(a),
 		newCheckCommand(a),
 		newDKIMCommand(a),
 		queuecmd.New(a),

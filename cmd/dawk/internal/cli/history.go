@@ -39,9 +39,6 @@ func runHistory(a *app.App, terms []string, limit int, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	// The newest are wanted and the oldest come first: a ring keeps the last.
-	var ring []history.Record
-	seen := 0
 	out := bufio.NewWriter(a.Stdout)
 	p := explain.NewPrinter(out, time.Now())
 	put := func(r history.Record) error {
@@ -51,23 +48,18 @@ func runHistory(a *app.App, terms []string, limit int, asJSON bool) error {
 		p.Record(&r)
 		return p.Err
 	}
-	err = history.Read(cfg.HistoryDir(), q, func(r history.Record) error {
-		seen++
-		switch {
-		case limit <= 0:
-			return put(r)
-		case len(ring) < limit:
-			ring = append(ring, r)
-		default:
-			ring[(seen-1)%limit] = r
-		}
-		return nil
-	})
+	var newest []history.Record
+	seen := 0
+	if limit > 0 {
+		newest, seen, err = history.Newest(cfg.HistoryDir(), q, limit)
+	} else {
+		err = history.Read(cfg.HistoryDir(), q, func(r history.Record) error { seen++; return put(r) })
+	}
 	if err != nil {
 		return err
 	}
-	for i := range ring {
-		if err := put(ring[(seen+i)%len(ring)]); err != nil {
+	for _, r := range newest {
+		if err := put(r); err != nil {
 			return err
 		}
 	}

@@ -59,11 +59,11 @@ func queueOf(a *app.App, path, submit string) (*app.Client, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission) && submit != "":
-		return app.NewClient(sendmail.QueueSocket(submit)), nil
+		return app.NewClient(sendmail.QueueSocket(submit), ""), nil
 	case socket == "":
 		return nil, err
 	}
-	return app.NewClient(socket), nil
+	return app.NewClient(socket, ""), nil
 }
 
 // mailqList is a listing that is being printed.

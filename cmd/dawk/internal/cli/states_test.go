@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
+	"dawk/relay/admin/operator"
 	"dawk/relay/identity"
 )
 
@@ -107,7 +109,7 @@ func TestEveryStateInEveryView(t *testing.T) {
 		if state == relay.LoadHeld {
 			c.HeldRoutes = func() []admin.HeldRoute { return []admin.HeldRoute{{Route: "office", Since: since, Reply: refused}} }
 		}
-		dir := serveAnswers(t, admin.NewHandler(c).ServeHTTP)
+		dir := serveAnswers(t, asAdmin(c))
 		for _, view := range [][]string{
 			{"queue", "providers"}, {"queue", "list"}, {"why", item.Message.ID.String()}, {"explain", "a@example.org", "b@example.com"},
 			{"queue", "providers", "--json"}, {"why", "--json", item.Message.ID.String()}, {"explain", "--json", "a@example.org", "b@example.com"},
@@ -125,7 +127,7 @@ func TestEveryStateInEveryView(t *testing.T) {
 	}
 	for _, state := range relay.DeliveryStates() {
 		s := &stuck{item: item, state: state}
-		dir := serveAnswers(t, admin.NewHandler(admin.Config{Queue: s, Dispatcher: s}).ServeHTTP)
+		dir := serveAnswers(t, asAdmin(admin.Config{Queue: s, Dispatcher: s}))
 		words := map[relay.DeliveryState]string{relay.StateHeld: "on hold", relay.StateActive: "being attempted", relay.StateSuspended: "suspended",
 			relay.StateDeferred: "deferred", relay.StateReady: "waiting for its turn"}[state]
 		if _, out, errs := command(t, dir, "why", item.Message.ID.String()); words == "" || !strings.Contains(out, words) || !strings.Contains(out, "→") {
@@ -140,4 +142,9 @@ func TestEveryStateInEveryView(t *testing.T) {
 			t.Errorf("%s: dawk queue list: %s%s", state, out, errs)
 		}
 	}
+}
+
+// asAdmin is what the command socket serves.
+func asAdmin(c admin.Config) http.HandlerFunc {
+	return operator.As(operator.Caller{Role: operator.Admin}, admin.NewHandler(c)).ServeHTTP
 }

@@ -51,7 +51,7 @@ func TestChanges(t *testing.T) {
 // difference in it.
 func TestRestartKeys(t *testing.T) {
 	from := newConfig()
-	from.Queue.MinFree, from.Queue.MaxSize = 1, 1
+	from.Queue.MinFree, from.Queue.MaxSize, from.Admin.Socket, from.Admin.Group = 1, 1, "s", "g"
 	all := map[string]string{}
 	valuesOf(reflect.ValueOf(*from), "", all)
 	for key, keep := range restart {

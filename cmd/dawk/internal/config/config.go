@@ -53,6 +53,7 @@ type Config struct {
 	Bounce    BounceConfig     `toml:"bounce"`
 	History   HistoryConfig    `toml:"history"`
 	HTTP      HTTPConfig       `toml:"http"`
+	Admin     AdminConfig      `toml:"admin"`
 	Sendmail  SendmailConfig   `toml:"sendmail"`
 	Log       LogConfig        `toml:"log"`
 
@@ -77,6 +78,7 @@ func newConfig() *Config {
 		History:  newHistoryConfig(),
 		Sendmail: defaultSendmail(),
 		HTTP:     newHTTPConfig(),
+		Admin:    newAdminConfig(),
 		Log:      newLogConfig(),
 	}
 }
@@ -176,7 +178,7 @@ func (c *Config) complete() {
 	if h, err := relay.NormalizeDomain(c.Hostname); err == nil {
 		c.Hostname = h // A-labels
 	}
-	paths := []*string{&c.Sendmail.Socket, &c.Sendmail.Drop, &c.Sendmail.Aliases, &c.DataDir, &c.TLS.Certificate, &c.TLS.Key, &c.Users.File, &c.Delivery.CAFile, &c.Bounce.Templates}
+	paths := []*string{&c.Admin.Operators, &c.Admin.Socket, &c.Sendmail.Socket, &c.Sendmail.Drop, &c.Sendmail.Aliases, &c.DataDir, &c.TLS.Certificate, &c.TLS.Key, &c.Users.File, &c.Delivery.CAFile, &c.Bounce.Templates}
 	for i := range c.Routes {
 		r := &c.Routes[i]
 		r.complete()
@@ -214,6 +216,7 @@ func (c *Config) check() {
 	c.checkBounce()
 	c.checkHistory()
 	c.checkHTTP()
+	c.checkAdmin()
 	c.checkSendmail()
 	c.checkLog()
 }

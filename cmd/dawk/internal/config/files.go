@@ -33,6 +33,7 @@ func (c *Config) checkFiles() {
 			c.doc.Fault(place, "users log in here, but the file of users %s does not exist: make it with `dawk user add NAME`", c.Users.File)
 		}
 	}
+	c.checkAdminGroup()
 	c.checkCertificate()
 	c.checkWords()
 	c.checkSecrets()

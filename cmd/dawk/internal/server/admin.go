@@ -23,7 +23,7 @@ var _ admin.Dispatcher = operated{}
 
 // adminHandler is what the command socket serves.
 func (s *Server) adminHandler() http.Handler {
-	return admin.NewHandler(admin.Config{
+	cfg := admin.Config{
 		Queue:      s.queue,
 		Dispatcher: operated{s.dispatcher},
 		History:    s.recent,
@@ -56,8 +56,14 @@ func (s *Server) adminHandler() http.Handler {
 		Configuration: s.configuration,
 		Holds:         s.userHolds,
 		ReleaseUser:   s.releaseUser,
+		Identities:    s.identities,
+		Check:         s.check,
 		Log:           s.log,
-	})
+	}
+	if s.records != nil {
+		cfg.Past = s.past
+	}
+	return admin.NewHandler(cfg)
 }
 
 var errDraining = errors.New("the relay is draining: it takes no mail, and ends when what is due has been attempted")

@@ -79,7 +79,10 @@ func (s *Server) httpHandler(st *setup, door *httpapi.Door) http.Handler {
 	// Ready: new mail would be accepted now. A full disk makes it false, and a
 	// restart would not help.
 	mux.Handle("GET /readyz", httpapi.Spare(answer(s.readiness)))
-	mux.Handle("/v1/", s.apiHandler(st, door))
+	api := s.apiHandler(st, door)
+	mux.Handle("/v1/messages", api)
+	mux.Handle("/v1/messages/", api)
+	mux.Handle("/v1/", s.operatorPaths(st, door))
 	if a, ok := door.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() && st.cfg.HTTP.TLS == "off" {
 		return httpapi.OnlyNames(slices.Concat(st.cfg.HTTP.Names, []string{st.cfg.Hostname, "localhost"}), s.log, mux)
 	}

@@ -11,6 +11,7 @@ import (
 	"dawk/cmd/dawk/internal/config"
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/admin/operator"
 	"dawk/relay/identity"
 	"dawk/relay/sendmail"
 	"dawk/relay/socket"
@@ -44,7 +45,7 @@ func (s *Server) listenLocal() (err error) {
 			User:       func(identity string) *identity.User { return s.now().cfg.Program(identity) },
 			Recipients: func(r relay.Recipient) []relay.Recipient { return s.now().aliases.Recipients(r) }})
 		s.log.Info("listening", "socket", at.Socket, "for", "dawk sendmail")
-		if s.local.mailq, err = sendmail.ListenMailq(at.Socket, s.adminHandler()); err != nil {
+		if s.local.mailq, err = sendmail.ListenMailq(at.Socket, operator.As(operator.Caller{Name: "mailq", Role: operator.Read}, s.adminHandler())); err != nil {
 			return err
 		}
 	}

@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"dawk/relay/admin"
-	"dawk/relay/socket"
 	"dawk/relay/tlsrpt"
 )
 
@@ -35,11 +31,7 @@ func (s *Server) Listen() (err error) {
 	if s.http != nil {
 		s.now().handler = s.httpHandler(s.now(), s.http.Door)
 	}
-	if s.socketL, err = socket.Listen(filepath.Join(s.now().cfg.DataDir, admin.SocketName), 0o600, "the command socket", "data_dir"); err != nil {
-		return err
-	}
-	s.socket = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 10 * time.Second}
-	return nil
+	return s.listenAdmin()
 }
 
 // closeDoors closes every listener and the connections of HTTP.
@@ -47,15 +39,13 @@ func (s *Server) closeDoors() error {
 	if s.http != nil {
 		s.http.close(time.Second)
 	}
-	if s.socket != nil {
+	for _, c := range s.sockets {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // for the end of an answer
-		defer cancel()
-		if s.socket.Shutdown(ctx) != nil {
-			s.socket.Close()
+		if c.server.Shutdown(ctx) != nil {
+			c.server.Close()
 		}
-	}
-	if s.socketL != nil {
-		s.socketL.Close()
+		cancel()
+		c.Close()
 	}
 	if s.local.socket != nil {
 		s.local.socket.Close()
@@ -120,7 +110,9 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.keepLedger(ctx) })
 	running.Go(func() { s.holds.run(ctx, s.dispatcher) })
 	running.Go(func() { s.letters.Run(ctx, s.sendLetter) })
-	running.Go(func() { s.socket.Serve(s.socketL) }) //nolint:errcheck // ends with the door
+	for _, c := range s.sockets {
+		running.Go(func() { c.server.Serve(c.Listener) }) //nolint:errcheck // ends with the door
+	}
 	if s.local.mailq != nil {
 		running.Go(s.local.mailq.Serve)
 	}

@@ -15,8 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -31,6 +29,7 @@ import (
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
+	"dawk/relay/admin/door"
 	"dawk/relay/delivery"
 	"dawk/relay/history"
 	"dawk/relay/httpapi"
@@ -92,10 +91,10 @@ type Server struct {
 	keys       *httpapi.Keys     // of idempotency; nil: not opened yet
 	smtp       *submission.Server
 
-	local   localDoor // for programs of this machine
-	http    *httpDoor // nil: no HTTP
-	socket  *http.Server
-	socketL net.Listener
+	local    localDoor // for programs of this machine
+	http     *httpDoor // nil: no HTTP
+	sockets  []commandSocket
+	sessions *door.Sessions // of people who have logged in over HTTP
 
 	kept   []*os.File     // sockets that outlast the relay: see HandOver
 	opened []func() error // what closes the parts; the last goes first
@@ -107,7 +106,7 @@ func New(cfg *config.Config, host Host, observers ...relay.Observer) (*Server, e
 	if host.Configure == nil {
 		host.Configure = func(config.LogConfig) {}
 	}
-	s := &Server{host: host, log: host.Log, began: time.Now(), distrusted: make(chan error, 1)}
+	s := &Server{host: host, log: host.Log, began: time.Now(), distrusted: make(chan error, 1), sessions: door.NewSessions()}
 	s.running = newRunning(s.began)
 	warnOfHostname(cfg, s.log)
 	if err := s.open(cfg, observers); err != nil {

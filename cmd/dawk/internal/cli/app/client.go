@@ -43,25 +43,25 @@ func (a *App) Settings() (*config.Config, error) {
 	return c, nil
 }
 
-func (a *App) dataDir() (string, error) {
-	c, err := a.Settings()
-	if err != nil {
-		return "", err
-	}
-	return c.DataDir, nil
-}
-
+// Client asks on the command socket or, if that one is not for this user, on the one
+// for the group of [admin].
 func (a *App) Client() (*Client, error) {
-	dir, err := a.dataDir()
+	c, err := a.Settings()
 	if err != nil {
 		return nil, err
 	}
-	return NewClient(filepath.Join(dir, admin.SocketName)), nil
+	return NewClient(filepath.Join(c.DataDir, admin.SocketName), c.Admin.Socket), nil
 }
 
-func NewClient(socket string) *Client {
+// NewClient asks on socket or, if that one may not be used, on group; "": there is none.
+func NewClient(socket, group string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", socket)
+		d := &net.Dialer{Timeout: 5 * time.Second}
+		c, err := d.DialContext(ctx, "unix", socket)
+		if errors.Is(err, fs.ErrPermission) && group != "" {
+			return d.DialContext(ctx, "unix", group)
+		}
+		return c, err
 	}
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
@@ -82,6 +82,7 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("Accept", "application/x-ndjson, application/json")
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.Explain(err)
@@ -95,13 +96,11 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 
 // refusal is the relay's sentence in an answer that is an error.
 func refusal(resp *http.Response) error {
-	var p struct {
-		Error string `json:"error"`
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&p); err != nil || p.Error == "" {
+	var p admin.Problem
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&p); err != nil || p.Detail == "" {
 		return fmt.Errorf("the relay answered %s without a reason", resp.Status)
 	}
-	return errors.New(p.Error)
+	return errors.New(p.Detail)
 }
 
 // Get asks for one value.

@@ -191,11 +191,11 @@ func newQueueShowCommand(a *app.App) *cobra.Command {
 }
 
 func printContent(c *app.Client, cmd *cobra.Command, w io.Writer, id relay.QueueID, headers bool) error {
-	query := url.Values{}
+	part := "/content"
 	if headers {
-		query.Set("part", "headers")
+		part = "/headers"
 	}
-	resp, err := c.Call(cmd.Context(), http.MethodGet, "/v1/queue/"+id.String()+"/content", query, nil)
+	resp, err := c.Call(cmd.Context(), http.MethodGet, "/v1/queue/"+id.String()+part, nil, nil)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,109 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"dawk/cmd/dawk/internal/check"
+	"dawk/relay/admin"
+	"dawk/relay/admin/door"
+	"dawk/relay/admin/operator"
+	"dawk/relay/history"
+	"dawk/relay/httpapi"
+	"dawk/relay/socket"
+)
+
+// commandSocket is a unix socket on which commands ask the relay.
+type commandSocket struct {
+	net.Listener
+	server *http.Server
+}
+
+// listenAdmin opens the sockets for commands: the relay's own, and one for a group.
+func (s *Server) listenAdmin() error {
+	handler := s.adminHandler()
+	open := func(l net.Listener, role operator.Role) {
+		s.sockets = append(s.sockets, commandSocket{l, &http.Server{Handler: door.Local(role, handler), ConnContext: door.Peer,
+			ReadHeaderTimeout: 10 * time.Second}})
+	}
+	l, err := socket.Listen(filepath.Join(s.now().cfg.DataDir, admin.SocketName), 0o600, "the command socket", "data_dir")
+	if err != nil {
+		return err
+	}
+	open(l, operator.Admin)
+	at := s.now().cfg.Admin
+	if at.Socket == "" {
+		return nil
+	}
+	group, err := s.now().cfg.AdminGroup()
+	if err != nil {
+		return fmt.Errorf("admin.group: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(at.Socket), 0o755); err != nil {
+		return fmt.Errorf("admin.socket: %w", err)
+	}
+	if l, err = socket.ListenGroup(at.Socket, 0o660, group, "the socket of [admin]", "admin.socket"); err != nil {
+		return fmt.Errorf("admin.socket: %w; the relay must run as root or be a member of the group", err)
+	}
+	open(l, at.GroupRole)
+	s.log.Info("listening", "socket", at.Socket, "for", "commands", "role", at.GroupRole)
+	return nil
+}
+
+// operatorPaths are the API over HTTP; without operators there is none.
+func (s *Server) operatorPaths(st *setup, at *httpapi.Door) http.Handler {
+	if st.cfg.Admin.Operators == "" {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			admin.Refuse(w, http.StatusNotFound, errors.New("there is nothing here: [admin] operators is not set"))
+		})
+	}
+	d := &door.Door{Operators: operator.Open(st.cfg.Admin.Operators), Sessions: s.sessions, Backoff: s.backoff,
+		Observer: s.observer, Listener: at.Addr().String(), Log: s.log}
+	return httpapi.NotSpare(d.Programs(s.adminHandler()))
+}
+
+// past answers GET /v1/history.
+func (s *Server) past(filter string, limit int) (admin.PastRecords, error) {
+	q, err := history.ParseQuery(strings.Fields(filter), time.Now())
+	if err != nil {
+		return admin.PastRecords{}, err
+	}
+	s.records.Flush()
+	list, found, err := history.Newest(s.now().cfg.HistoryDir(), q, limit)
+	return admin.PastRecords{Records: list, Found: found}, err
+}
+
+// identities are the users, with what they have used of their quotas.
+func (s *Server) identities() (all []admin.Identity) {
+	holds := map[string]admin.UserHold{}
+	for _, h := range s.userHolds() {
+		holds[h.Name] = h
+	}
+	users := s.now().users
+	if users == nil {
+		return nil
+	}
+	for _, u := range users.List() {
+		i := admin.Identity{Name: u.Name, Senders: u.SenderNames(), Quotas: s.ledger.Left(u)}
+		if h, held := holds[u.Name]; held {
+			i.Hold = &h
+		}
+		all = append(all, i)
+	}
+	return all
+}
+
+// check is what `dawk check` finds.
+func (s *Server) check(ctx context.Context) (all []admin.Finding) {
+	for _, f := range check.All(ctx, s.now().cfg.File()) {
+		all = append(all, admin.Finding{Check: f.Check, Level: string(f.Level), Message: f.Message, Advice: f.Advice})
+	}
+	return all
+}
