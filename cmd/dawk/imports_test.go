@@ -75,6 +75,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/postmaster":        {[]string{"dawk/relay"}, nil},
 	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/bounce", "dawk/relay/httpapi", "dawk/relay/identity", "dawk/relay/replies", "dawk/mx/oauth", "dawk/mx/shaping", "dawk/mx/survey", "dawk/relay/admin/operator", "dawk/relay/history"}, nil},
 	"dawk/relay/admin/operator":    {[]string{"dawk/relay", "dawk/relay/durable", "dawk/relay/identity", "dawk/relay/tomlfile"}, []string{"golang.org/x/sys/unix"}},
+	"dawk/relay/admin/pages":       {[]string{"dawk/relay", "dawk/relay/admin", "dawk/relay/admin/door", "dawk/relay/admin/operator", "dawk/relay/httpapi"}, nil},
 	"dawk/relay/admin/door":        {[]string{"dawk/relay", "dawk/relay/admin", "dawk/relay/admin/operator", "dawk/relay/httpapi", "dawk/relay/identity", "dawk/relay/socket"}, nil},
 }
 

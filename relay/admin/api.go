@@ -92,6 +92,7 @@ type Config struct {
 	Drain func(ctx context.Context, each func(Draining))
 
 	Past       func(filter string, limit int) (PastRecords, error) // the history; its error is about the filter, or relay.ErrClosed
+	Rates      *RateCounter                                        // nil: nobody counts
 	Identities func() []Identity                                   // who may send; cheap
 	Check      func(context.Context) []Finding                     // what dawk check finds
 

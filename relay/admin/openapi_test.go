@@ -66,7 +66,7 @@ func everything(t *testing.T) (admin.Config, *store) {
 	s.loads = []relay.ProviderLoad{{Name: "route:office", State: relay.LoadDown, Since: time.Now(), Queued: 3}}
 	report := func(context.Context) (admin.Report, error) { return admin.Report{Messages: 1}, nil }
 	return admin.Config{Queue: s, Dispatcher: s, History: admin.NewHistory(3, nil), Version: "1",
-		Began: time.Now(), Traffic: &admin.Traffic{}, Routes: func() []string { return []string{"office"} },
+		Began: time.Now(), Traffic: &admin.Traffic{}, Rates: &admin.RateCounter{}, Routes: func() []string { return []string{"office"} },
 		ConfigState: func() admin.ConfigState { return admin.ConfigState{State: admin.ConfigChanged} },
 		Ends:        func() []admin.Ending { return []admin.Ending{{What: "certificate"}} },
 		Store:       func() admin.StoreStats { return admin.StoreStats{Messages: 1} }, Verify: report, Compact: report,
@@ -84,7 +84,7 @@ func everything(t *testing.T) (admin.Config, *store) {
 		Budgets: func() []shaping.BudgetState { return []shaping.BudgetState{{}} },
 		Past: func(filter string, limit int) (admin.PastRecords, error) {
 			_, err := history.ParseQuery(strings.Fields(filter), time.Now())
-			return admin.PastRecords{Records: []history.Record{{Kind: relay.EventFailed, Reply: relay.Reply{Code: 550}}}, Found: 1}, err
+			return admin.PastRecords{Records: []history.Record{{Event: relay.Event{Kind: relay.EventFailed, Reply: relay.Reply{Code: 550}}}}, Found: 1}, err
 		},
 		Identities:  func() []admin.Identity { return []admin.Identity{{Name: "shop", Hold: &admin.UserHold{Name: "shop"}}} },
 		Check:       func(context.Context) []admin.Finding { return []admin.Finding{{Check: "dns", Level: "error"}} },

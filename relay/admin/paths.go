@@ -86,6 +86,7 @@ func (h *handler) aboutMail() []endpoint {
 func (h *handler) aboutRelay() []endpoint {
 	return []endpoint{
 		{pattern: "GET /v1/status", role: operator.Read, serve: h.status, answer: Status{}, does: "Is mail flowing: what dawk status --json prints"},
+		{pattern: "GET /v1/rates", role: operator.Read, serve: h.rates, answer: Rates{}, without: h.Rates == nil, does: "What happened in the last quarter of an hour"},
 		{pattern: "GET /v1/stats", role: operator.Read, serve: h.stats, answer: Stats{}, does: "Counts that cost nothing to ask"},
 		{pattern: "GET /v1/health", role: operator.Read, serve: h.health, answer: Health{}, does: "Does the relay work; 503 if it does not"},
 		{pattern: "GET /v1/providers", role: operator.Read, serve: h.providers, answer: Providers{}, does: "What providers and routes take now"},

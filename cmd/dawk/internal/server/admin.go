@@ -56,6 +56,7 @@ func (s *Server) adminHandler() http.Handler {
 		Configuration: s.configuration,
 		Holds:         s.userHolds,
 		ReleaseUser:   s.releaseUser,
+		Rates:         &s.rates,
 		Identities:    s.identities,
 		Check:         s.check,
 		Log:           s.log,

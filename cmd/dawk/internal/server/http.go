@@ -82,7 +82,7 @@ func (s *Server) httpHandler(st *setup, door *httpapi.Door) http.Handler {
 	api := s.apiHandler(st, door)
 	mux.Handle("/v1/messages", api)
 	mux.Handle("/v1/messages/", api)
-	mux.Handle("/v1/", s.operatorPaths(st, door))
+	s.operatorPaths(mux, st, door)
 	if a, ok := door.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() && st.cfg.HTTP.TLS == "off" {
 		return httpapi.OnlyNames(slices.Concat(st.cfg.HTTP.Names, []string{st.cfg.Hostname, "localhost"}), s.log, mux)
 	}

@@ -15,6 +15,7 @@ import (
 	"dawk/relay/admin"
 	"dawk/relay/admin/door"
 	"dawk/relay/admin/operator"
+	"dawk/relay/admin/pages"
 	"dawk/relay/history"
 	"dawk/relay/httpapi"
 	"dawk/relay/socket"
@@ -57,16 +58,19 @@ func (s *Server) listenAdmin() error {
 	return nil
 }
 
-// operatorPaths are the API over HTTP; without operators there is none.
-func (s *Server) operatorPaths(st *setup, at *httpapi.Door) http.Handler {
+// operatorPaths adds the API and the pages; without operators there are none.
+func (s *Server) operatorPaths(mux *http.ServeMux, st *setup, at *httpapi.Door) {
 	if st.cfg.Admin.Operators == "" {
-		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		mux.HandleFunc("/v1/", func(w http.ResponseWriter, _ *http.Request) {
 			admin.Refuse(w, http.StatusNotFound, errors.New("there is nothing here: [admin] operators is not set"))
 		})
+		return
 	}
 	d := &door.Door{Operators: operator.Open(st.cfg.Admin.Operators), Sessions: s.sessions, Backoff: s.backoff,
 		Observer: s.observer, Listener: at.Addr().String(), Log: s.log}
-	return httpapi.NotSpare(d.Programs(s.adminHandler()))
+	api := s.adminHandler()
+	mux.Handle("/v1/", httpapi.NotSpare(d.Programs(api)))
+	mux.Handle("/", pages.New(d, api, st.cfg.Hostname))
 }
 
 // past answers GET /v1/history.

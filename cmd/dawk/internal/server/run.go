@@ -108,6 +108,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.boundHeap(ctx) })
 	running.Go(func() { s.keepLedger(ctx) })
+	running.Go(func() { s.rates.Run(ctx, func() int { return s.dispatcher.Backlog().Total }) })
 	running.Go(func() { s.holds.run(ctx, s.dispatcher) })
 	running.Go(func() { s.letters.Run(ctx, s.sendLetter) })
 	for _, c := range s.sockets {

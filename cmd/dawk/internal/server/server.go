@@ -79,6 +79,7 @@ type Server struct {
 	records    *history.Store // nil: none are kept
 	recent     *admin.History
 	traffic    *admin.Traffic
+	rates      admin.RateCounter
 	observer   relay.Observers
 	queue      *boltstore.Store
 	distrusted chan error       // the queue no longer trusts its disk
@@ -215,7 +216,7 @@ func (s *Server) observers(others []relay.Observer) (all relay.Observers) {
 	if s.records != nil {
 		all = append(all, s.records)
 	}
-	all = append(all, s.devices, s.letters, s.metrics, s.recent, s.traffic, delivery.NewLogObserver(s.log))
+	all = append(all, s.devices, s.letters, s.metrics, s.recent, s.traffic, &s.rates, delivery.NewLogObserver(s.log))
 	return append(all, others...)
 }
 
