@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,10 +98,17 @@ func parse(path string, data []byte) (*File, error) {
 		}
 	}
 	for i, t := range f.Tokens {
-		check(fmt.Sprintf("token[%d]", i), t.Name, t.Role)
+		at := fmt.Sprintf("token[%d]", i)
+		check(at, t.Name, t.Role)
+		if !hashForm.MatchString(t.Hash) {
+			doc.Fault(at+".hash", "the hash of %s is none: make a token with `dawk token add NAME`, which keeps only its hash", strconv.Quote(t.Name))
+		}
 	}
 	return &f, doc.Err()
 }
+
+// hashForm is what identity.HashToken makes.
+var hashForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 const fileHead = "# Who may use the pages and the API of dawk. `dawk operator` and `dawk token` write this file anew, without\n" +
 	"# comments of yours. The relay looks at it at each request.\n"
