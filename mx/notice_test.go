@@ -1,6 +1,8 @@
 package mx_test
 
 import (
+	"context"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -141,6 +143,37 @@ func TestANoticeIsOfferedByEachRoute(t *testing.T) {
 	n.Message.From, n.Message.Notice = relay.Path{}, true
 	if r := w.deliver(n); !r.Replies[0].Positive() || len(second.Messages()) != 1 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A host that is silent takes no time from the others: the first route's host does
+// not speak before the second's has been asked.
+func TestASilentHostIsNoTroubleOfTheOthers(t *testing.T) {
+	second := newServer(t, mxtest.Config{})
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		nc, err := first.Accept()
+		if err != nil {
+			return
+		}
+		_ = second.WaitCommand(ctx, "QUIT", 1)
+		nc.Close()
+	}()
+	defer cancel()
+	at := func(name string, port int) mx.Route {
+		return mx.Route{Name: name, To: []string{"*"}, Via: []mx.Hop{{Host: "127.0.0.1", Port: uint16(port)}}}
+	}
+	w := newWorld(t, mxtest.Config{}, func(cfg *mx.Config) {
+		cfg.Routes = []mx.Route{at("silent", first.Addr().(*net.TCPAddr).Port), at("well", second.Port())}
+	})
+	told := w.tr.Probe(ctx)
+	if len(told) != 2 || told[0].Route != "silent" || told[0].Reply.IsZero() || told[1].Route != "well" || !told[1].Reply.IsZero() {
+		t.Errorf("%+v", told)
 	}
 }
 

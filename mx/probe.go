@@ -2,6 +2,8 @@ package mx
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"dawk/mx/smtpclient"
@@ -18,34 +20,34 @@ type Probed struct {
 	Null  relay.Reply // why mail of ours without a sender could not; zero when it could, or needs a sender of the route anyway
 }
 
-// Probe opens a session to the hosts of each route with `via`, as a delivery
-// would: address, greeting, TLS and certificate, login, and the envelope of a
-// notice to Config.OwnAddress. It sends no mail and says QUIT. Only the first address of a route that works is told, or every
-// one that failed. It uses fresh connections, and ends with ctx.
+// Probe opens a session to the hosts of each route with `via`, as a delivery would, up to the
+// envelope of a notice to Config.OwnAddress. It sends no mail and says QUIT. Only the first address
+// of a route that works is told, or every one that failed. Routes are probed at the same time, and
+// the hosts of a route share what is left of ctx: a silent host takes no time from the others.
 func (t *Transport) Probe(ctx context.Context) []Probed {
-	var all []Probed
-	for _, r := range t.routes {
+	told := make([][]Probed, len(t.routes))
+	var wg sync.WaitGroup
+	for i, r := range t.routes {
 		if len(r.Via) > 0 {
-			all = append(all, t.probeRoute(ctx, r)...)
+			wg.Go(func() { told[i] = t.probeRoute(ctx, r) })
 		}
 	}
-	return all
+	wg.Wait()
+	return slices.Concat(told...)
 }
 
 // ProbeRoute is Probe for one route; ok is false when there is none of that
 // name with `via`. Success frees a route that is held.
 func (t *Transport) ProbeRoute(ctx context.Context, name string) (told []Probed, ok bool) {
-	for _, r := range t.routes {
-		if r.Name == name && len(r.Via) > 0 {
-			return t.probeRoute(ctx, r), true
-		}
+	i := slices.IndexFunc(t.routes, func(r *compiled) bool { return r.Name == name && len(r.Via) > 0 })
+	if i < 0 {
+		return nil, false
 	}
-	return nil, false
+	return t.probeRoute(ctx, t.routes[i]), true
 }
 
 func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 	pol := t.policy(new(relay.Message), r)
-	u := &use{Claim: smtpclient.Claim{Ctx: ctx, End: time.Now().Add(t.cfg.Timeouts.Session)}}
 	p := t.planVia(ctx, r)
 	if sources := t.sources(new(relay.Message), r, p.targets); len(sources) > 0 {
 		pol.source = sources[0]
@@ -54,14 +56,20 @@ func (t *Transport) probeRoute(ctx context.Context, r *compiled) []Probed {
 	for _, f := range p.failures {
 		failed = append(failed, Probed{Route: r.Name, Reply: f})
 	}
-	for _, tg := range p.targets {
-		c, bad := t.open(u, tg, pol)
+	for i, tg := range p.targets {
+		part := ctx
+		if end, ok := ctx.Deadline(); ok {
+			var cancel context.CancelFunc
+			part, cancel = context.WithTimeout(ctx, time.Until(end)/time.Duration(len(p.targets)-i))
+			defer cancel()
+		}
+		c, bad := t.open(&use{Claim: smtpclient.Claim{Ctx: part, End: time.Now().Add(t.cfg.Timeouts.Session)}}, tg, pol)
 		if c == nil {
-			at := tg.String()
-			if bad.Stage == relay.StageAuth && bad.MTA == "" {
-				at = "" // no token: the host was not even asked
+			told := Probed{Route: r.Name, Reply: bad}
+			if bad.Stage != relay.StageAuth || bad.MTA != "" { // else no token: the host was not even asked
+				told.Host = tg.String()
 			}
-			failed = append(failed, Probed{Route: r.Name, Host: at, Reply: bad})
+			failed = append(failed, told)
 			if hopeless(bad) {
 				break // as in a delivery: accounts get locked for less
 			}

@@ -11,8 +11,7 @@ import (
 	"dawk/relay"
 )
 
-// attemptDelay is how long a connection attempt is left alone before the next
-// address is tried beside it (RFC 8305 §5, "Connection Attempt Delay").
+// attemptDelay is how long an attempt is left alone before the next begins beside it (RFC 8305 §5).
 const attemptDelay = 250 * time.Millisecond
 
 // dialed is what came of one address.
@@ -22,10 +21,9 @@ type dialed struct {
 	bad relay.Reply
 }
 
-// race connects to the first of several addresses that answers: the next one
-// is tried when one has failed, or has not answered for attemptDelay (RFC 8305
-// §5). won is -1 when all failed. A connection that comes too late is closed
-// before a word was said on it; nobody waits for it.
+// race connects to the first of several addresses that answers: the next one is tried when one
+// has failed, or has not answered for attemptDelay. won is -1 when all failed. A connection that
+// comes too late is closed before a word was said on it; nobody waits for it.
 func (t *Transport) race(ctx context.Context, list []target, p policy) (won int, nc net.Conn, failed []dialed) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // those that come too late; it does not reach a connection that stands
@@ -82,6 +80,7 @@ func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn,
 	if !ok && tg.Socket == "" {
 		return nil, p.source.NoFamily(tg.Addr.Addr(), tg.String())
 	}
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeouts.Connect)
 	defer cancel()
 	var nc net.Conn
@@ -102,7 +101,7 @@ func (t *Transport) connect(ctx context.Context, tg target, p policy) (net.Conn,
 	}
 	why, silent := dial.Cause(err), false
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		why, silent = fmt.Sprintf("no answer within %v", t.cfg.Timeouts.Connect), true
+		why, silent = fmt.Sprintf("no answer within %v", min(t.cfg.Timeouts.Connect, time.Since(begun).Round(time.Second))), true
 	}
 	bad := relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "cannot connect to %s: %s", tg, why)
 	bad.Refused = !silent

@@ -123,6 +123,9 @@ func (s *LoadState) UnmarshalText(b []byte) error {
 // waits says what makes mail wait in the state of p.
 func (p *ProviderLoad) waits(now time.Time) string {
 	silent := "its servers let nobody in" + p.since(now)
+	if p.Failure.Stage == StageDNS {
+		silent = "DNS gives no usable answer about its servers" + p.since(now)
+	}
 	switch p.State {
 	case LoadLookup:
 		return "one attempt of each domain finds out who takes its mail"

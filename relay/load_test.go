@@ -34,6 +34,10 @@ func TestStatesHaveWords(t *testing.T) {
 			t.Errorf("%s: %s, %v", s, b, err)
 		}
 	}
+	unknown := relay.ProviderLoad{State: relay.LoadSuspended, Failure: relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3}, "timeout")}
+	if why := unknown.Why(now); strings.Contains(why, "let nobody in") || !strings.Contains(why, "DNS gives no usable answer") {
+		t.Errorf("servers that nobody asked are blamed: %q", why)
+	}
 	var s relay.LoadState
 	if err := json.Unmarshal([]byte(`"asleep"`), &s); err == nil {
 		t.Error("a state that does not exist is taken")

@@ -33,6 +33,8 @@ func (p Pattern) match(m relay.Path, domain string) bool {
 	return domain != "" && p.domain == domain
 }
 
+const written = "pattern %q: %w (write example.com, *.example.com, user@example.com or *)"
+
 // Parse reads a pattern: example.com, *.example.com, user@example.com, <> or *.
 func Parse(s string) (Pattern, error) {
 	switch {
@@ -48,14 +50,14 @@ func Parse(s string) (Pattern, error) {
 		return Pattern{parent: "." + d}, nil
 	case strings.Contains(s, "@"):
 		p, err := relay.ParsePath(s)
-		if err != nil || p.IsNull() {
-			return Pattern{}, fmt.Errorf("pattern %q: %w", s, err)
+		if err != nil {
+			return Pattern{}, fmt.Errorf(written, s, err)
 		}
 		return Pattern{path: p}, nil
 	}
 	d, err := relay.NormalizeDomain(s)
 	if err != nil {
-		return Pattern{}, fmt.Errorf(`pattern %q: %w (write example.com, *.example.com, user@example.com or *)`, s, err)
+		return Pattern{}, fmt.Errorf(written, s, err)
 	}
 	return Pattern{domain: d}, nil
 }

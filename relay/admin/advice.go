@@ -21,7 +21,7 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, y *WhyDelivery, now tim
 	}
 	if !y.RouteHeldSince.IsZero() {
 		add(fmt.Sprintf("Route %q is held since %s for trouble with its login or account: %s. Its mail waits and does not bounce meanwhile. After correcting it: dawk oauth test %s",
-			y.Route, y.RouteHeldSince.UTC().Format(time.RFC3339), strings.TrimRight(y.RouteHeldBy.String(), ". "), y.Route))
+			y.Route, y.RouteHeldSince.UTC().Format(moment), strings.TrimRight(y.RouteHeldBy.String(), ". "), y.Route))
 		add(y.RouteHeldBy.Remedy)
 	}
 	add(adviseState[y.State](m, d, y, now))
@@ -29,7 +29,7 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, y *WhyDelivery, now tim
 		add(fmt.Sprintf("Waiting for %s: %s.", p.Called(), p.Said))
 		if p.State == relay.LoadBudget {
 			add(fmt.Sprintf("It waits for the budget of route %q until %s: the smart host takes only so many messages in that time. Nothing to do; it is sent by itself.",
-				y.Route, p.Until.UTC().Format(time.RFC3339)))
+				y.Route, p.Until.UTC().Format(moment)))
 		}
 	}
 	if d.Unknown {
@@ -90,8 +90,12 @@ func attempted(y *WhyDelivery, now time.Time) string {
 	case y.Host == "":
 		return fmt.Sprintf("It is being attempted at this moment: dawk looks for a host, since %s.", ago(y.Since, now))
 	}
-	return fmt.Sprintf("It is being attempted at this moment: with %s, at the stage %q since %s. dawk queue retry --now cuts the attempt and begins another.",
-		y.Host, string(y.Stage), ago(y.Since, now))
+	cut := "dawk queue retry --now cuts the attempt and begins another."
+	if y.Stage == relay.StageBody {
+		cut = "Once the final dot is on its way the attempt cannot be cut; before that, dawk queue retry --now cuts it."
+	}
+	return fmt.Sprintf("It is being attempted at this moment: with %s, at the stage %q since %s. %s",
+		y.Host, string(y.Stage), ago(y.Since, now), cut)
 }
 
 func ago(t, now time.Time) string {

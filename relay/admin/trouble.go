@@ -9,6 +9,9 @@ import (
 	"dawk/relay"
 )
 
+// moment is how sentences write a time.
+const moment = "2006-01-02 15:04:05 UTC"
+
 // troubles are what an administrator should see to, and what a restart would not
 // mend.
 func (h *handler) troubles(now time.Time) (all []Trouble) {
@@ -31,12 +34,12 @@ func (h *handler) troubles(now time.Time) (all []Trouble) {
 		if remedy == "" {
 			remedy = "mend its login or account, then dawk oauth test " + r.Route
 		}
-		add("route", remedy, "route %s is held since %s: %s", r.Route, r.Since.UTC().Format(time.RFC3339), r.Reply)
+		add("route", remedy, "route %s is held since %s: %s", r.Route, r.Since.UTC().Format(moment), r.Reply)
 	}
 	for _, p := range h.Dispatcher.Providers() {
 		route, ok := strings.CutPrefix(p.Name, routePrefix)
 		if ok && p.Unreachable() && h.routeHeld(route).Since.IsZero() {
-			add("route", "check the host and the way to it: dawk check", "the smart host of route %s cannot be reached since %s: %s", route, p.Since.UTC().Format(time.RFC3339), p.Failure)
+			add("route", "check the host and the way to it: dawk check", "the smart host of route %s cannot be reached since %s: %s", route, p.Since.UTC().Format(moment), p.Failure)
 		}
 	}
 	if h.Holds != nil {

@@ -83,7 +83,9 @@ func TestWhyKnowsTheSchedule(t *testing.T) {
 	}{
 		{relay.Where{Activity: relay.Activity{State: relay.StateActive}}, relay.Turn{}, []string{"at this moment"}},
 		{relay.Where{Activity: relay.Activity{State: relay.StateActive, Host: "mx.one.test", Stage: relay.StageRcpt, Since: now.Add(-time.Minute)}}, relay.Turn{},
-			[]string{"with mx.one.test", `"rcpt"`, "(1m0s)"}},
+			[]string{"with mx.one.test", `"rcpt"`, "(1m0s)", "retry --now cuts the attempt"}},
+		{relay.Where{Activity: relay.Activity{State: relay.StateActive, Host: "mx.one.test", Stage: relay.StageBody, Since: now.Add(-time.Minute)}}, relay.Turn{},
+			[]string{`"body"`, "Once the final dot is on its way the attempt cannot be cut"}},
 		{relay.Where{Activity: relay.Activity{State: relay.StateReady}}, relay.Turn{Place: 12, Of: 30}, []string{"number 12 of the 30"}},
 		{relay.Where{Activity: relay.Activity{State: relay.StateReady}, Load: &relay.ProviderLoad{Name: "one", State: relay.LoadRate, Until: now.Add(9 * time.Second), Ready: 30}},
 			relay.Turn{Place: 12, Of: 30, At: now.Add(90 * time.Second)}, []string{"number 12 of the 30", "at the earliest", "rate, the next message in 9s"}},

@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 
+	"dawk/cmd/dawk/internal/show"
 	"dawk/mx"
 	"dawk/mx/shaping"
 	"dawk/relay"
@@ -38,7 +39,7 @@ func (e *Explainer) limits(x *admin.Explanation) {
 // sayRule says what a provider or a smart host takes, besides connections that
 // all share.
 func sayRule(rule shaping.Rule, of string, say func(string, ...any)) {
-	say("%d connections at once to %s, as long as it shows no trouble", rule.Connections, of)
+	say("%s at once to %s, as long as it shows no trouble", show.Plural(rule.Connections, "connection"), of)
 	if rule.MessagesPerConnection > 0 {
 		say("%d messages a connection (%s)", rule.MessagesPerConnection, of)
 	}

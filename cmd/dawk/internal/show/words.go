@@ -86,6 +86,9 @@ func Cause(r relay.Reply) string {
 	text, _, _ := strings.Cut(r.Text, "; also ")
 	if i := strings.LastIndex(text, ": "); i >= 0 {
 		r.Text = text[i+2:]
+		if !strings.Contains(r.Text, "(") {
+			r.Text = strings.TrimSuffix(r.Text, ")") // of a parenthesis that begins before it
+		}
 	}
 	return relay.Sanitize(r.String())
 }

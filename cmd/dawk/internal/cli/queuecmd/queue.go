@@ -101,6 +101,7 @@ func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, filter relay.Filte
 	table := newListTable(a.Stdout)
 	encoder := json.NewEncoder(a.Stdout)
 	now := time.Now()
+	listed := map[string]bool{} // the providers that what is listed goes to
 	var budgets map[string]time.Time
 	if asJSON {
 		budgets = budgetWaits(c, cmd.Context(), now)
@@ -115,6 +116,9 @@ func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, filter relay.Filte
 		case asJSON:
 			return encoder.Encode(listedItem{Item: l.Item, Budget: waitsOf(l.Item, budgets)})
 		}
+		for _, d := range l.Item.Deliveries {
+			listed[d.Provider] = true
+		}
 		return table.add(l.Item, now)
 	})
 	if err != nil {
@@ -125,8 +129,9 @@ func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, filter relay.Filte
 			return err
 		}
 		fmt.Fprintln(a.Stdout, listSummary(end, filter.Empty()))
-		printBudgets(c, cmd.Context(), a.Stdout)
-		printWaiting(c, cmd.Context(), a.Stdout)
+		concerns := func(provider string) bool { return filter.Empty() || listed[provider] }
+		printBudgets(c, cmd.Context(), a.Stdout, concerns)
+		printWaiting(c, cmd.Context(), a.Stdout, concerns)
 	}
 	if end.Failed > 0 {
 		return fmt.Errorf("%s could not be read; see dawk queue verify", show.Plural(end.Failed, "record"))

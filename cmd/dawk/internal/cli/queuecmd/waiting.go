@@ -49,8 +49,9 @@ func newQueueProvidersCommand(a *app.App) *cobra.Command {
 const maxWaiting = 5
 
 // printWaiting says below a list of mail which providers it waits for. It is
-// an extra: without an answer nothing is printed.
-func printWaiting(c *app.Client, ctx context.Context, w io.Writer) {
+// an extra: without an answer nothing is printed. A list of some mail names only
+// the providers that it concerns.
+func printWaiting(c *app.Client, ctx context.Context, w io.Writer, concerns func(provider string) bool) {
 	var got admin.Providers
 	if c.Get(ctx, "/v1/providers", nil, &got) != nil {
 		return
@@ -61,7 +62,7 @@ func printWaiting(c *app.Client, ctx context.Context, w io.Writer) {
 		if p.State == relay.LoadHeld || p.State == relay.LoadSuspended {
 			waiting = p.Queued // those too that wait for their time
 		}
-		if waiting == 0 {
+		if waiting == 0 || !concerns(p.Name) {
 			continue
 		}
 		if n++; n > maxWaiting {
@@ -137,13 +138,13 @@ func waitsOf(item *relay.Item, all map[string]time.Time) map[string]time.Time {
 
 // printBudgets says below a list of the queue which routes wait for their
 // budget. It is an addition: an error here is not reported.
-func printBudgets(c *app.Client, ctx context.Context, w io.Writer) {
+func printBudgets(c *app.Client, ctx context.Context, w io.Writer, concerns func(provider string) bool) {
 	var all []shaping.BudgetState
 	if c.Get(ctx, "/v1/budgets", nil, &all) != nil {
 		return
 	}
 	for _, b := range all {
-		if b.Until.After(time.Now()) {
+		if b.Until.After(time.Now()) && concerns(mx.RoutePrefix+b.Route) {
 			fmt.Fprintf(w, "Route %s is waiting for its budget until %s (%s).\n", b.Route, b.Until.Local().Format("2006-01-02 15:04:05 MST"), budgetUsed(b))
 		}
 	}
