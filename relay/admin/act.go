@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/admin/kept"
 	"dawk/relay/admin/operator"
 )
 
@@ -21,8 +21,16 @@ const actors = 256
 // act does a verb to every Delivery that a filter picks.
 func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 	var req ActRequest
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&req); err != nil {
-		fail(w, http.StatusBadRequest, fmt.Errorf("read the request: %w", err))
+	if err := h.read(w, r, &req); err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	switch req.Verb {
+	case verbUndo:
+		h.undo(w, r, req)
+		return
+	case verbConfirm:
+		h.confirm(w, r, req)
 		return
 	}
 	filter, err := req.check()
@@ -33,10 +41,11 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 	end := End{Now: time.Now(), DryRun: req.DryRun}
 	who := operator.CallerOf(r.Context()).Name
 	if !req.DryRun {
-		h.Log.Info("operator acts", "who", who, "verb", string(req.Verb), "filter", filter.String())
+		end.Act = h.nextAct()
+		h.Log.Info("operator acts", "who", who, "verb", string(req.Verb), "filter", filter.String(), "act", end.Act)
 	}
-	out := newLines(w, r)
-	for t := range h.perform(r.Context(), req, filter, end.Now) {
+	out, back := newLines(w, r), h.keep(req, end.Act, end.Now)
+	for t := range h.perform(r.Context(), req, filter, end.Now, back) {
 		if t.err != nil {
 			end.Failed++
 			out.write(Line{Error: t.err.Error()})
@@ -48,6 +57,30 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 			if !t.gone[i] {
 				out.write(Line{Acted: &t.acted[i]})
 			}
+			if back != nil && !t.gone[i] && t.acted[i].Error == "" && !t.unkept {
+				_ = back.Note(kept.Done{ID: t.acted[i].ID, Job: t.acted[i].Job, Pending: t.acted[i].Pending}) // Close tells
+			}
+		}
+		if t.unkept && len(t.acted) > 0 {
+			end.Unkept++
+		}
+	}
+	if back != nil {
+		if err := back.Close(); err != nil {
+			h.Log.Warn("this act cannot be undone", "act", end.Act, "error", err)
+			end.Unkept = end.Messages
+		}
+	}
+	if !req.DryRun {
+		count := end.Deliveries
+		if ends(req.Verb) {
+			count = end.Recipients
+		}
+		if count+end.Failed > 0 {
+			h.record(r, end.Act, req.Verb, filter.String(), count)
+		} else {
+			h.forget(end.Act)
+			end.Act = ""
 		}
 	}
 	out.finish(end)
@@ -66,6 +99,8 @@ func (req ActRequest) check() (relay.Filter, error) {
 		return filter, fmt.Errorf("there is no verb %.20q", string(req.Verb))
 	case err != nil:
 		return filter, err
+	case req.Purge && req.Verb != relay.VerbDelete:
+		return filter, fmt.Errorf("purge is for delete, not for %s", req.Verb)
 	case req.Now && req.Verb != relay.VerbRetry:
 		return filter, fmt.Errorf("now is for retry, not for %s", req.Verb)
 	case filter.Empty() && !req.All:
@@ -81,6 +116,7 @@ type task struct {
 	item    *pickedItem
 	acted   []Acted // one for each of item.Deliveries
 	gone    []bool  // likewise: it had ended by itself
+	unkept  bool    // it could not be kept for undo
 	skipped int     // Deliveries that were taken out of item
 	err     error   // instead of an item: the store could not be read
 }
@@ -109,8 +145,9 @@ func (e *End) addActed(t *task) {
 // perform walks through the queue and acts on what f picks, several messages
 // at a time; the channel closes when all is done. When ctx ends no further act
 // begins. Notices written after now are left alone: a bounce makes them, and
-// they must not be bounced in their turn.
-func (h *handler) perform(ctx context.Context, req ActRequest, f relay.Filter, now time.Time) <-chan *task {
+// they must not be bounced in their turn. What goes is kept in back before, a batch at
+// a time: that many share a sync.
+func (h *handler) perform(ctx context.Context, req ActRequest, f relay.Filter, now time.Time, back *kept.Act) <-chan *task {
 	work, done := make(chan *task), make(chan *task)
 	var group sync.WaitGroup
 	for range actors {
@@ -123,16 +160,29 @@ func (h *handler) perform(ctx context.Context, req ActRequest, f relay.Filter, n
 			}
 		})
 	}
+	var batch []*task
+	hand := func() {
+		if back != nil && ends(req.Verb) {
+			h.keepMail(back, batch)
+		}
+		for _, t := range batch {
+			work <- t
+		}
+		batch = batch[:0]
+	}
 	go func() {
 		for item, err := range h.pick(ctx, f, ends(req.Verb), now) {
 			if err == nil && item.Message.Notice && item.Message.Arrival.After(now) {
 				continue
 			}
-			work <- &task{item: item, err: err}
+			if batch = append(batch, &task{item: item, err: err}); len(batch) == actors {
+				hand()
+			}
 			if ctx.Err() != nil {
 				break
 			}
 		}
+		hand()
 		close(work)
 		group.Wait()
 		close(done)

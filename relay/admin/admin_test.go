@@ -162,9 +162,11 @@ func (s *store) Queued(destination string) (n int) {
 	return n
 }
 
-func (s *store) Backlog() relay.Backlog     { return relay.Backlog{Total: len(s.items)} }
-func (s *store) Underway() []relay.Underway { return nil }
-func (s *store) Stats() admin.Stats         { return admin.Stats{Deliveries: len(s.items), Held: 1} }
+func (s *store) NewDraft() (relay.Draft, error)                             { return nil, relay.ErrClosed }
+func (s *store) Enqueue(context.Context, relay.Draft, *relay.Message) error { return relay.ErrClosed }
+func (s *store) Backlog() relay.Backlog                                     { return relay.Backlog{Total: len(s.items)} }
+func (s *store) Underway() []relay.Underway                                 { return nil }
+func (s *store) Stats() admin.Stats                                         { return admin.Stats{Deliveries: len(s.items), Held: 1} }
 
 // put adds a message that arrived so long ago, with one Delivery a domain.
 func (s *store) put(t testing.TB, n int, old time.Duration, to ...string) *relay.Item {

@@ -9,6 +9,8 @@ import (
 
 	"dawk/mx/shaping"
 	"dawk/relay"
+	"dawk/relay/admin/audit"
+	"dawk/relay/admin/kept"
 )
 
 // SocketName is the socket's name in the data directory.
@@ -25,6 +27,9 @@ type Queue interface {
 	Entries() iter.Seq2[relay.Entry, error]
 	// Content is the message itself, which the caller closes.
 	Content(relay.QueueID) (relay.Content, error)
+	// NewDraft and Enqueue take in mail that comes back; see queue.Acceptance.
+	NewDraft() (relay.Draft, error)
+	Enqueue(context.Context, relay.Draft, *relay.Message) error
 	// Room is nil, or why new mail is refused at the moment.
 	Room() error
 }
@@ -71,6 +76,9 @@ type Config struct {
 	Routes      func() []string    // names of those with a smart host; nil: none
 	ConfigState func() ConfigState // nil: not told
 	Ends        func() []Ending    // certificates; nil: none is known
+
+	Audit *audit.Log  // who did what; nil: nobody keeps it, and nothing can be undone
+	Kept  *kept.Store // what acts leave behind; nil with Audit
 
 	Troubles   func() []Trouble   // of files and certificates; cheap; nil: none is known
 	HeldRoutes func() []HeldRoute // whose accounts are in trouble; nil: none is ever held
@@ -149,6 +157,9 @@ type End struct {
 	Pending    int       `json:"pending,omitempty"` // of Deliveries: done when the attempts under way end
 	Failed     int       `json:"failed,omitempty"`  // acts that failed, and records that cannot be read
 	DryRun     bool      `json:"dry_run,omitempty"`
+	Act        string    `json:"act,omitempty"`    // the number of the act
+	Undone     string    `json:"undone,omitempty"` // of undo: the number of the act that was taken back
+	Unkept     int       `json:"unkept,omitempty"` // messages that cannot be brought back
 }
 
 // ActRequest is the body of POST /v1/queue/act.
@@ -157,7 +168,10 @@ type ActRequest struct {
 	Filter string     `json:"filter"`
 	All    bool       `json:"all"` // an empty filter is meant
 	DryRun bool       `json:"dry_run"`
-	Now    bool       `json:"now,omitempty"` // of retry: attempts under way are cut, before their final dot
+	Purge  bool       `json:"purge,omitempty"`  // of delete: nothing is kept for undo
+	Bundle string     `json:"bundle,omitempty"` // of confirm: the name in the file of the export
+	Act    string     `json:"act,omitempty"`    // of undo, whose Filter is empty: which; "": the last that can be undone
+	Now    bool       `json:"now,omitempty"`    // of retry: attempts under way are cut, before their final dot
 }
 
 // Acted is what became of one Delivery, or of some recipients in it.
@@ -168,6 +182,7 @@ type Acted struct {
 	From        relay.Path    `json:"from"`
 	To          []relay.Path  `json:"to"`                // the recipients acted upon
 	Pending     bool          `json:"pending,omitempty"` // it is being attempted: done when the attempt ends
+	Was         relay.QueueID `json:"was,omitzero"`      // the ID that it had before it came back
 	Error       string        `json:"error,omitempty"`
 }
 

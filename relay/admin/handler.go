@@ -78,6 +78,14 @@ func fail(w http.ResponseWriter, status int, err error) {
 	json.NewEncoder(w).Encode(p) // the client has gone if this fails
 }
 
+// read reads the body of a request.
+func (h *handler) read(w http.ResponseWriter, r *http.Request, into any) error {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(into); err != nil {
+		return fmt.Errorf("read the request: %w", err)
+	}
+	return nil
+}
+
 // Refuse answers a request with a [Problem].
 func Refuse(w http.ResponseWriter, status int, err error) { fail(w, status, err) }
 

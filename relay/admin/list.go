@@ -146,6 +146,27 @@ func pickFrom(item *relay.Item, f relay.Filter, each bool, now time.Time) *picke
 	return p
 }
 
+// item is a message by its ID, or by one that it had before it came back.
+func (h *handler) item(id relay.QueueID) (*relay.Item, error) {
+	item, err := h.Queue.Item(id)
+	if errors.Is(err, relay.ErrNotFound) {
+		for _, now := range slices.Backward(h.Kept.Now(id)) {
+			if back, err := h.Queue.Item(now); err == nil {
+				return back, nil
+			}
+		}
+	}
+	return item, err
+}
+
+// current is the ID that a message has now.
+func (h *handler) current(id relay.QueueID) relay.QueueID {
+	if item, err := h.item(id); err == nil {
+		return item.Message.ID
+	}
+	return id
+}
+
 // byID looks messages up; those that are gone are left out.
 func (h *handler) byID(ids []relay.QueueID) iter.Seq2[*relay.Item, error] {
 	return func(yield func(*relay.Item, error) bool) {
@@ -184,7 +205,7 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	item, err := h.Queue.Item(id)
+	item, err := h.item(id)
 	if err != nil {
 		fail(w, statusOf(err), h.missing(id, err))
 		return
@@ -229,7 +250,7 @@ func (h *handler) octets(w http.ResponseWriter, r *http.Request, size func(relay
 	if !ok {
 		return
 	}
-	content, err := h.Queue.Content(id)
+	content, err := h.Queue.Content(h.current(id))
 	if err != nil {
 		fail(w, statusOf(err), h.missing(id, err))
 		return

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,8 @@ import (
 	"dawk/mx/shaping"
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/admin/audit"
+	"dawk/relay/admin/kept"
 	"dawk/relay/admin/operator"
 	"dawk/relay/history"
 )
@@ -64,8 +67,17 @@ func everything(t *testing.T) (admin.Config, *store) {
 	i.Deliveries[0].Attempts = 1
 	s.content[id] = "Subject: x\r\n\r\nbody\r\n"
 	s.loads = []relay.ProviderLoad{{Name: "route:office", State: relay.LoadDown, Since: time.Now(), Queued: 3}}
+	acts, err := audit.Open(filepath.Join(t.TempDir(), "audit"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := kept.Open(filepath.Join(t.TempDir(), "acts"), "relay.example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
 	report := func(context.Context) (admin.Report, error) { return admin.Report{Messages: 1}, nil }
 	return admin.Config{Queue: s, Dispatcher: s, History: admin.NewHistory(3, nil), Version: "1",
+		Audit: acts, Kept: back,
 		Began: time.Now(), Traffic: &admin.Traffic{}, Rates: &admin.RateCounter{}, Routes: func() []string { return []string{"office"} },
 		ConfigState: func() admin.ConfigState { return admin.ConfigState{State: admin.ConfigChanged} },
 		Ends:        func() []admin.Ending { return []admin.Ending{{What: "certificate"}} },

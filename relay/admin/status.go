@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/admin/traffic"
 )
 
 // Status is the answer to "is mail flowing?": GET /v1/status and `dawk status`.
@@ -28,23 +29,11 @@ type Status struct {
 	Ends          []Ending    `json:"ends"` // certificates, the next to end first
 }
 
-// The states of a Flow.
-const (
-	FlowStopped  = "stopped"  // the relay does not run
-	FlowStarting = "starting" // the queue is being loaded
-	FlowIdle     = "idle"     // nothing is in the queue
-	FlowHeld     = "held"     // all that is in the queue is on hold
-	FlowWaiting  = "waiting"  // no attempt has succeeded since, and what there is waits for its time
-	FlowFlowing  = "flowing"
+// Flow says whether mail leaves, and Traffic remembers it.
+type (
+	Flow    = traffic.Flow
+	Traffic = traffic.Traffic
 )
-
-// Flow says whether mail leaves. Times are zero for what has not happened since the start.
-type Flow struct {
-	State        string    `json:"state"`
-	Since        time.Time `json:"since,omitzero"` // of State
-	LastAccepted time.Time `json:"last_accepted,omitzero"`
-	LastSuccess  time.Time `json:"last_success,omitzero"` // a next hop took a recipient
-}
 
 // StatusProvider is a provider or a route, and when it last took mail.
 type StatusProvider struct {
@@ -118,7 +107,7 @@ func (h *handler) statusNow(now time.Time) Status {
 		slices.SortFunc(s.Ends, func(a, b Ending) int { return a.At.Compare(b.At) })
 	}
 	s.Providers = h.statusProviders(now)
-	s.Flow = h.Traffic.flow(&s.Backlog, h.Ready != nil && h.Ready() != nil)
+	s.Flow = h.Traffic.Flow(&s.Backlog, h.Ready != nil && h.Ready() != nil)
 	s.OK = len(s.Troubles) == 0
 	return s
 }
@@ -170,7 +159,7 @@ func (h *handler) statusProviders(now time.Time) []StatusProvider {
 	}
 	all := make([]StatusProvider, 0, len(loads))
 	for _, p := range loads {
-		all = append(all, StatusProvider{ProviderLoad: p, LastSuccess: h.Traffic.lastSuccess(p.Name)})
+		all = append(all, StatusProvider{ProviderLoad: p, LastSuccess: h.Traffic.LastSuccess(p.Name)})
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"dawk/relay/admin/devices"
 	"dawk/relay/identity"
 )
 
@@ -56,4 +57,22 @@ type Identity struct {
 // identities answers GET /v1/identities.
 func (h *handler) identities(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, append([]Identity{}, h.Identities()...))
+}
+
+// What is known of devices.
+type (
+	Device  = devices.Device
+	Devices = devices.Devices
+)
+
+// NewDevices watches the listeners of these names.
+func NewDevices(listeners []string) *Devices { return devices.New(listeners) }
+
+// devices answers GET /v1/devices.
+func (h *handler) devices(w http.ResponseWriter, _ *http.Request) {
+	if h.Devices == nil || !h.Devices.Watches() {
+		fail(w, http.StatusNotImplemented, errNoDevices)
+		return
+	}
+	answer(w, http.StatusOK, h.Devices.List())
 }

@@ -17,6 +17,8 @@ type Why struct {
 	Now   time.Time     `json:"now"`   // the server's clock, to reckon ages from
 	State string        `json:"state"` // "queued", "held" (all of what is left) or "finished"
 
+	Was relay.QueueID `json:"was,omitzero"` // the ID that was asked for, which it had before it came back
+
 	From      relay.Path    `json:"from"`
 	Identity  string        `json:"identity,omitempty"`
 	Client    string        `json:"client,omitempty"`
@@ -70,8 +72,13 @@ func (h *handler) why(w http.ResponseWriter, r *http.Request) {
 	}
 	now := time.Now()
 	past, remembered := h.History.Get(id)
-	item, err := h.Queue.Item(id)
+	item, err := h.item(id)
 	switch {
+	case err == nil && item.Message.ID != id: // it has come back
+		past, _ = h.History.Get(item.Message.ID)
+		y := h.explain(item, past, now)
+		y.Was = id
+		answer(w, http.StatusOK, y)
 	case err == nil:
 		answer(w, http.StatusOK, h.explain(item, past, now))
 	case !errors.Is(err, relay.ErrNotFound):

@@ -81,6 +81,7 @@ func newRootCommand(a *app.App) *cobra.Command {
 		newSendmailCommand(a),
 		newHealthCommand(a),
 		newStatusCommand(a),
+		newAuditCommand(a),
 		newReloadCommand(a),
 		newDrainCommand(a),
 		newDevicesCommand(a),

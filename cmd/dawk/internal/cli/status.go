@@ -18,6 +18,7 @@ import (
 	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/admin/traffic"
 )
 
 // Exit statuses of `dawk status`, besides 0 for a relay that is well.
@@ -63,7 +64,7 @@ func showStatus(ctx context.Context, w io.Writer, c *app.Client, asJSON bool) er
 	result := err
 	switch {
 	case errors.Is(err, app.ErrNotRunning):
-		s.Now, s.Flow.State = time.Now(), admin.FlowStopped
+		s.Now, s.Flow.State = time.Now(), traffic.Stopped
 		s.Troubles = append(s.Troubles, admin.Trouble{About: "relay", Text: err.Error()})
 		result = &app.Exit{Status: statusNotRunning, Err: app.ErrReported}
 	case err != nil:
@@ -145,15 +146,15 @@ func flowWords(p *show.Printer, s *admin.Status) string {
 	f := &s.Flow
 	words := "dawk does not run"
 	switch f.State {
-	case admin.FlowStarting:
+	case traffic.Starting:
 		words = "the relay starts: its queue is being loaded"
-	case admin.FlowIdle:
+	case traffic.Idle:
 		words = "nothing waits"
-	case admin.FlowHeld:
+	case traffic.Held:
 		words = fmt.Sprintf("nothing goes out: all %s on hold", show.Plural(s.Backlog.Held, "delivery"))
-	case admin.FlowWaiting:
+	case traffic.Waiting:
 		words = "no delivery has succeeded since " + p.When(f.Since)
-	case admin.FlowFlowing:
+	case traffic.Flowing:
 		words = "mail flows"
 		if !f.Since.IsZero() {
 			words += " since " + p.When(f.Since)

@@ -30,6 +30,9 @@ func (c *Config) checkHistory() {
 	}
 }
 
+// AuditDir is where it is kept who did what.
+func (c *Config) AuditDir() string { return filepath.Join(c.DataDir, "audit") }
+
 // HistoryDir is where the history is, whether one is kept or not.
 func (c *Config) HistoryDir() string { return filepath.Join(c.DataDir, "history") }
 

@@ -32,6 +32,8 @@ func (s *Server) adminHandler() http.Handler {
 		HeldRoutes: s.heldRoutes,
 		Troubles:   s.troubles,
 
+		Audit: s.audit, Kept: s.acts,
+
 		Began: s.began, Traffic: s.traffic, ConfigState: s.configState, Ends: s.ends,
 		Routes: func() []string { return slices.Sorted(maps.Keys(s.routesHeld())) },
 

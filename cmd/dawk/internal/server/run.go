@@ -109,6 +109,7 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.boundHeap(ctx) })
 	running.Go(func() { s.keepLedger(ctx) })
 	running.Go(func() { s.rates.Run(ctx, func() int { return s.dispatcher.Backlog().Total }) })
+	running.Go(func() { s.acts.Run(ctx, s.queue.Room, s.log) })
 	running.Go(func() { s.holds.run(ctx, s.dispatcher) })
 	running.Go(func() { s.letters.Run(ctx, s.sendLetter) })
 	for _, c := range s.sockets {

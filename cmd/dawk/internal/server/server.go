@@ -29,7 +29,9 @@ import (
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
+	"dawk/relay/admin/audit"
 	"dawk/relay/admin/door"
+	"dawk/relay/admin/kept"
 	"dawk/relay/delivery"
 	"dawk/relay/history"
 	"dawk/relay/httpapi"
@@ -80,6 +82,8 @@ type Server struct {
 	recent     *admin.History
 	traffic    *admin.Traffic
 	rates      admin.RateCounter
+	audit      *audit.Log  // who did what
+	acts       *kept.Store // what acts leave behind
 	observer   relay.Observers
 	queue      *boltstore.Store
 	distrusted chan error       // the queue no longer trusts its disk
@@ -145,6 +149,12 @@ func (s *Server) open(cfg *config.Config, observers []relay.Observer) (err error
 		records = s.records
 	}
 	s.traffic = new(admin.Traffic)
+	if s.audit, err = audit.Open(cfg.AuditDir(), s.began); err != nil {
+		return err
+	}
+	if s.acts, err = kept.Open(filepath.Join(cfg.DataDir, "acts"), cfg.Hostname); err != nil {
+		return err
+	}
 	s.recent = admin.NewHistory(admin.DefaultHistory, records)
 	s.devices = admin.NewDevices(devices(cfg))
 	s.letters = postmaster.NewHolds(letters(cfg), time.Duration(cfg.Bounce.HeldNotice), s.log)

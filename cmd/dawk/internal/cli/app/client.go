@@ -67,10 +67,11 @@ func NewClient(socket, group string) *Client {
 }
 
 // Call makes one request; the caller closes the answer's body. A status other
-// than 200 comes back as the relay's own sentence.
+// than 200 comes back as the relay's own sentence. A body that is an io.Reader is sent as
+// it is, any other as JSON.
 func (c *Client) Call(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
-	var r io.Reader
-	if body != nil {
+	r, whole := body.(io.Reader)
+	if body != nil && !whole {
 		b, err := json.Marshal(body)
 		if err != nil {
 			return nil, fmt.Errorf("encode the request: %w", err)

@@ -91,6 +91,9 @@ func printActed(w io.Writer, req admin.ActRequest, a *admin.Acted) error {
 	for i, p := range a.To {
 		to[i] = p.String()
 	}
+	if !a.Was.IsZero() && a.Was != a.ID {
+		verb += ", was " + a.Was.String()
+	}
 	if a.Pending {
 		verb += " when the attempt under way ends"
 	}
@@ -99,7 +102,7 @@ func printActed(w io.Writer, req admin.ActRequest, a *admin.Acted) error {
 }
 
 var doneWords = map[relay.Verb]string{relay.VerbRetry: "due now", relay.VerbHold: "held", relay.VerbRelease: "released",
-	relay.VerbDelete: "deleted", relay.VerbBounce: "bounced"}
+	relay.VerbDelete: "deleted", relay.VerbBounce: "bounced", verbUndo: "undone", verbConfirm: "let go", verbImport: "imported"}
 
 func actSummary(req admin.ActRequest, e *admin.End) string {
 	switch {
@@ -128,7 +131,18 @@ func actSummary(req admin.ActRequest, e *admin.End) string {
 	if e.Failed > 0 {
 		s += fmt.Sprintf("; %d failed", e.Failed)
 	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	s = strings.ToUpper(s[:1]) + s[1:] + "."
+	if e.Act == "" || req.Verb == relay.VerbRetry || req.Verb == verbImport {
+		return s
+	}
+	s += " Act " + e.Act
+	switch {
+	case e.Unkept > 0:
+		return s + fmt.Sprintf("; %s could not be kept for undo: the log says why.", show.Plural(e.Unkept, "message"))
+	case req.Verb == verbUndo || req.Verb == verbConfirm || req.Purge:
+		return s + "."
+	}
+	return s + ": dawk queue undo " + e.Act + " takes it back."
 }
 
 // skipped says why a verb passed over Deliveries.
@@ -138,6 +152,10 @@ func skipped(verb relay.Verb, n int) string {
 		return fmt.Sprintf("%d on hold (dawk queue release ends a hold)", n)
 	case relay.VerbHold:
 		return fmt.Sprintf("%d on hold already", n)
+	case verbUndo:
+		return fmt.Sprintf("%d have changed since", n)
+	case verbImport:
+		return fmt.Sprintf("%d came from this file before", n)
 	}
 	return fmt.Sprintf("%d not on hold", n)
 }

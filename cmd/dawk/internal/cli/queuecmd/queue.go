@@ -47,11 +47,12 @@ func New(a *app.App) *cobra.Command {
 		{relay.VerbRetry, "Try messages now instead of at their time", "What is on hold stays there: release it instead."},
 		{relay.VerbHold, "Keep messages in the queue without trying them", "Time on hold does not count towards the age at which a message is returned."},
 		{relay.VerbRelease, "End a hold, and try the messages now", ""},
-		{relay.VerbDelete, "Delete messages; nobody is told", pickRecipients + "\nWhat is deleted cannot be brought back. Look first with --dry-run."},
+		{relay.VerbDelete, "Delete messages; nobody is told", pickRecipients + "\nFor 24 hours dawk queue undo brings them back, unless --purge is given. Look first with --dry-run."},
 		{relay.VerbBounce, "Give up on messages, and tell their senders", "The senders get the notice that they would get at the end of the message's lifetime.\n" + pickRecipients},
 	} {
 		cmd.AddCommand(newQueueActCommand(a, v.verb, v.short, v.long))
 	}
+	cmd.AddCommand(newUndoCommand(a), newExportCommand(a), newImportCommand(a))
 	cmd.AddCommand(newQueueStoreCommands(a)...)
 	return cmd
 }
@@ -215,7 +216,7 @@ func printContent(c *app.Client, cmd *cobra.Command, w io.Writer, id relay.Queue
 }
 
 func newQueueActCommand(a *app.App, verb relay.Verb, short, long string) *cobra.Command {
-	var all, dryRun, asJSON, now bool
+	var all, dryRun, asJSON, now, purge bool
 	cmd := &cobra.Command{
 		Use:   string(verb) + " FILTER…",
 		Short: short,
@@ -224,6 +225,9 @@ func newQueueActCommand(a *app.App, verb relay.Verb, short, long string) *cobra.
 	cmd.Flags().BoolVar(&all, "all", false, "the whole queue, instead of a filter")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	if verb == relay.VerbDelete {
+		cmd.Flags().BoolVar(&purge, "purge", false, "keep nothing for undo")
+	}
 	if verb == relay.VerbRetry {
 		cmd.Flags().BoolVar(&now, "now", false, "cut an attempt that is under way, unless it has sent the whole message, and begin another")
 	}
@@ -239,15 +243,20 @@ func newQueueActCommand(a *app.App, verb relay.Verb, short, long string) *cobra.
 		if err != nil {
 			return err
 		}
-		req := admin.ActRequest{Verb: verb, Filter: filter.String(), All: all, DryRun: dryRun, Now: now}
+		req := admin.ActRequest{Verb: verb, Filter: filter.String(), All: all, DryRun: dryRun, Now: now, Purge: purge}
 		return runAct(c, cmd, a, req, asJSON)
 	}
 	return cmd
 }
 
 func runAct(c *app.Client, cmd *cobra.Command, a *app.App, req admin.ActRequest, asJSON bool) error {
+	return runLines(c, cmd, a, "/v1/queue/act", req, req, asJSON)
+}
+
+// runLines sends body and prints what comes back; req says what it is.
+func runLines(c *app.Client, cmd *cobra.Command, a *app.App, path string, body any, req admin.ActRequest, asJSON bool) error {
 	encoder := json.NewEncoder(a.Stdout)
-	end, err := c.Lines(cmd.Context(), http.MethodPost, "/v1/queue/act", nil, req, func(l admin.Line) error {
+	end, err := c.Lines(cmd.Context(), http.MethodPost, path, nil, body, func(l admin.Line) error {
 		switch {
 		case asJSON && (l.Acted != nil || l.Error != ""):
 			return encoder.Encode(l)

@@ -1,4 +1,6 @@
-package admin
+// Package traffic remembers when mail was taken and when it left: is mail flowing, and since
+// when? Traffic.mu guards it; there are no goroutines. Begin reading at Traffic.Observe.
+package traffic
 
 import (
 	"sync"
@@ -7,7 +9,25 @@ import (
 	"dawk/relay"
 )
 
-// Traffic remembers when mail was taken and when it left, for [Status]. It is an
+// The states of a Flow.
+const (
+	Stopped  = "stopped"  // the relay does not run
+	Starting = "starting" // the queue is being loaded
+	Idle     = "idle"     // nothing is in the queue
+	Held     = "held"     // all that is in the queue is on hold
+	Waiting  = "waiting"  // no attempt has succeeded since, and what there is waits for its time
+	Flowing  = "flowing"
+)
+
+// Flow says whether mail leaves. Times are zero for what has not happened since the start.
+type Flow struct {
+	State        string    `json:"state"`
+	Since        time.Time `json:"since,omitzero"` // of State
+	LastAccepted time.Time `json:"last_accepted,omitzero"`
+	LastSuccess  time.Time `json:"last_success,omitzero"` // a next hop took a recipient
+}
+
+// Traffic remembers when mail was taken and when it left, for `dawk status`. It is an
 // Observer, safe for use by several goroutines.
 type Traffic struct {
 	mu       sync.Mutex
@@ -51,7 +71,7 @@ func (t *Traffic) succeed(e relay.Event) {
 	t.success, t.failing = e.Time, time.Time{}
 	name := e.Provider
 	if e.Route != "" && e.Route != "mx" {
-		name = routePrefix + e.Route
+		name = "route:" + e.Route
 	}
 	if name == "" {
 		name = e.Destination
@@ -71,8 +91,8 @@ func (t *Traffic) succeed(e relay.Event) {
 	t.by[name] = e.Time
 }
 
-// lastSuccess is when a provider or route last took a recipient.
-func (t *Traffic) lastSuccess(name string) time.Time {
+// LastSuccess is when a provider or route last took a recipient.
+func (t *Traffic) LastSuccess(name string) time.Time {
 	if t == nil {
 		return time.Time{}
 	}
@@ -81,23 +101,23 @@ func (t *Traffic) lastSuccess(name string) time.Time {
 	return t.by[name]
 }
 
-// flow says whether mail leaves.
-func (t *Traffic) flow(b *relay.Backlog, loading bool) Flow {
+// Flow says whether mail leaves.
+func (t *Traffic) Flow(b *relay.Backlog, loading bool) Flow {
 	if t == nil {
 		t = &Traffic{}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f := Flow{State: FlowFlowing, Since: t.flows, LastAccepted: t.accepted, LastSuccess: t.success}
+	f := Flow{State: Flowing, Since: t.flows, LastAccepted: t.accepted, LastSuccess: t.success}
 	switch {
 	case loading:
-		f.State, f.Since = FlowStarting, time.Time{}
+		f.State, f.Since = Starting, time.Time{}
 	case b.Total == 0:
-		f.State, f.Since = FlowIdle, t.success
+		f.State, f.Since = Idle, t.success
 	case b.Total == b.Held:
-		f.State, f.Since = FlowHeld, t.success
+		f.State, f.Since = Held, t.success
 	case !t.failing.IsZero():
-		f.State, f.Since = FlowWaiting, t.failing
+		f.State, f.Since = Waiting, t.failing
 	}
 	return f
 }

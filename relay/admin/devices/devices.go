@@ -1,7 +1,8 @@
-package admin
+// Package devices remembers who came to the listeners for devices, and what troubles
+// them. Devices.mu guards it; there are no goroutines. Begin reading at Devices.Observe.
+package devices
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -38,8 +39,8 @@ type Devices struct {
 	clients   map[string]*Device
 }
 
-// NewDevices watches the listeners of these names (relay.Event.Listener).
-func NewDevices(listeners []string) *Devices {
+// New watches the listeners of these names (relay.Event.Listener).
+func New(listeners []string) *Devices {
 	return &Devices{listeners: listeners, clients: map[string]*Device{}}
 }
 
@@ -50,7 +51,8 @@ func (d *Devices) Watch(listeners []string) {
 	d.listeners = listeners
 }
 
-func (d *Devices) watches() bool {
+// Watches says whether there is any listener for devices.
+func (d *Devices) Watches() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.listeners) > 0
@@ -187,13 +189,4 @@ func plainRefusal(e relay.Event) string {
 		return "The connection broke in the middle of a message. If it repeats, look at the network, and at a limit on size or time on the device."
 	}
 	return text
-}
-
-// devices answers GET /v1/devices.
-func (h *handler) devices(w http.ResponseWriter, _ *http.Request) {
-	if h.Devices == nil || !h.Devices.watches() {
-		fail(w, http.StatusNotImplemented, errNoDevices)
-		return
-	}
-	answer(w, http.StatusOK, h.Devices.List())
 }

@@ -1,0 +1,226 @@
+// Package audit keeps who did what to the relay: one line of JSON for each act of an
+// administrator, in files of a month, for a year. Log.mu guards the file that is open;
+// there are no goroutines. Begin reading at Log.Append.
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/durable"
+)
+
+// Record is one act.
+type Record struct {
+	Time   time.Time `json:"time"`
+	Who    string    `json:"who"` // the name of an operator, or "uid:0"
+	Verb   string    `json:"verb"`
+	Filter string    `json:"filter"` // what it was done to; "": all
+	Count  int       `json:"count"`  // deliveries, or recipients where the verb picks these
+	Act    string    `json:"act"`    // a number, which `dawk queue undo` takes
+}
+
+// Keep is how long a record is kept at least.
+const Keep = 366 * 24 * time.Hour
+
+// month names a file.
+const month = "2006-01"
+
+// Log is the folder of records.
+type Log struct {
+	dir string
+
+	mu   sync.Mutex
+	last uint64 // number of the last act
+}
+
+// Open makes the folder, forgets what is older than Keep, and finds the number of the
+// last act.
+func Open(dir string, now time.Time) (*Log, error) {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the audit log: %w", err)
+	}
+	files, err := files(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{dir: dir}
+	for len(files) > 0 {
+		begin, err := time.Parse(month, strings.TrimSuffix(filepath.Base(files[0]), ".jsonl"))
+		if err != nil || now.Sub(begin.AddDate(0, 1, 0)) < Keep {
+			break
+		}
+		if err := os.Remove(files[0]); err != nil {
+			return nil, fmt.Errorf("the audit log: %w", err)
+		}
+		files = files[1:]
+	}
+	for _, f := range slices.Backward(files) {
+		if err := readFile(f, func(r Record) {
+			if n, err := strconv.ParseUint(r.Act, 10, 64); err == nil {
+				l.last = max(l.last, n)
+			}
+		}); err != nil {
+			return nil, err
+		}
+		if l.last > 0 {
+			break
+		}
+	}
+	return l, nil
+}
+
+// Next is the number of a new act.
+func (l *Log) Next() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	return strconv.FormatUint(l.last, 10)
+}
+
+// Append writes r and waits until it is on stable storage.
+func (l *Log) Append(r Record) (err error) {
+	r.Time = r.Time.UTC().Truncate(time.Millisecond)
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f, err := os.OpenFile(filepath.Join(l.dir, r.Time.Format(month)+".jsonl"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("the audit log: %w", err)
+	}
+	_, err = f.Write(append(line, '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("the audit log: %w", err)
+	}
+	return nil
+}
+
+func files(dir string) ([]string, error) {
+	all, err := filepath.Glob(filepath.Join(dir, "????-??.jsonl"))
+	if err != nil {
+		return nil, fmt.Errorf("the audit log: %w", err)
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// readFile leaves out lines that cannot be read: a crash may have cut one.
+func readFile(name string, each func(Record)) error {
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the audit log: %w", err)
+	}
+	s := bufio.NewScanner(bytes.NewReader(data))
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		var r Record
+		if json.Unmarshal(s.Bytes(), &r) == nil && !r.Time.IsZero() {
+			each(r)
+		}
+	}
+	return nil
+}
+
+// Read are the records that q picks, oldest first.
+func (l *Log) Read(q Query) ([]Record, error) { return Read(l.dir, q) }
+
+// Read are the records in dir that q picks, oldest first. It needs no Log that is open.
+func Read(dir string, q Query) ([]Record, error) {
+	names, err := files(dir)
+	if err != nil {
+		return nil, err
+	}
+	all := []Record{}
+	for _, name := range names {
+		if err := readFile(name, func(r Record) {
+			if q.match(&r) {
+				all = append(all, r)
+			}
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// Query picks records; the zero value picks all.
+type Query struct {
+	who, verb, act []string
+	filter         string
+	since, until   time.Time
+}
+
+// QueryHelp describes what ParseQuery reads.
+const QueryHelp = `who=anna                the name of an operator, or uid:0 for a process of this machine
+verb=delete             what was done; verb=delete,bounce: either
+act=17                  the number of an act
+filter~example.com      a part of the filter that picked the mail
+since=2d until=1h       an age, or a time: 2026-03-02, 2026-03-02T09:00:00Z`
+
+// ParseQuery reads terms as QueryHelp describes them; now is what ages count from.
+func ParseQuery(terms []string, now time.Time) (q Query, err error) {
+	for _, t := range terms {
+		i := strings.IndexAny(t, "=~")
+		if i < 0 || i == len(t)-1 {
+			return q, fmt.Errorf("%q: it is not of the form name=value", relay.Clip(t))
+		}
+		name, value := t[:i], t[i+1:]
+		values := strings.Split(strings.ToLower(value), ",")
+		switch name + t[i:i+1] {
+		case "who=":
+			q.who = values
+		case "verb=":
+			q.verb = values
+		case "act=":
+			q.act = values
+		case "filter~", "filter=":
+			q.filter = strings.ToLower(value)
+		case "since=":
+			q.since, err = moment(value, now)
+		case "until=":
+			q.until, err = moment(value, now)
+		default:
+			err = errors.New("there is no such term: use who=, verb=, act=, filter~, since= or until=")
+		}
+		if err != nil {
+			return q, fmt.Errorf("%q: %w", relay.Clip(t), err)
+		}
+	}
+	return q, nil
+}
+
+func moment(s string, now time.Time) (time.Time, error) {
+	if age, err := relay.ParseDuration(s); err == nil {
+		return now.Add(-time.Duration(age)), nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339, "2006-01-02 15:04", time.DateTime} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, errors.New(`it is neither an age as "2d" nor a time as "2026-03-02" or "2026-03-02T09:00:00Z"`)
+}
+
+func (q *Query) match(r *Record) bool {
+	word := func(list []string, s string) bool { return list == nil || slices.Contains(list, strings.ToLower(s)) }
+	return word(q.who, r.Who) && word(q.verb, r.Verb) && word(q.act, r.Act) && strings.Contains(strings.ToLower(r.Filter), q.filter) &&
+		(q.since.IsZero() || !r.Time.Before(q.since)) && (q.until.IsZero() || r.Time.Before(q.until))
+}
