@@ -14,6 +14,7 @@ import (
 
 	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/cli/configcmd"
+	"dawk/cmd/dawk/internal/cli/mancmd"
 	"dawk/cmd/dawk/internal/cli/operatorcmd"
 	"dawk/cmd/dawk/internal/cli/queuecmd"
 	"dawk/cmd/dawk/internal/cli/usercmd"
@@ -88,6 +89,7 @@ func newRootCommand(a *app.App) *cobra.Command {
 		configcmd.New(a),
 		newVersionCommand(a),
 		migrate.New(a),
+		mancmd.New(a),
 	)
 	return root
 }
