@@ -49,6 +49,7 @@ type State struct {
 	Budgets           map[string]Budget   // of the routes that have one
 	Providers         map[string]Provider // that have something to do or were slowed lately, by ProviderLabel
 	IdentitiesHeld    int
+	CertificateFails  int       // tries to get a certificate from its authority, since the last success
 	CertificateExpiry time.Time // of the first of our listeners' certificates that ends; zero: there is none
 	ConfigLoaded      time.Time // since when the configuration is in force
 	ConfigStale       bool      // the file holds another

@@ -50,6 +50,7 @@ var (
 	logLostDesc       = desc("dawk_log_lines_lost_total", "Log lines that were dropped: the log's reader was too slow or had gone. Mail is not affected.")
 	configLoadedDesc  = desc("dawk_config_loaded_timestamp_seconds", "Since when the configuration that runs is in force: the start, or the last reload.")
 	configStaleDesc   = desc("dawk_config_stale", "1: the configuration file is not what runs: it has changed since it was read, was refused, or needs a restart. 0: it is.")
+	authorityDesc     = desc("dawk_certificate_failures", "Tries to get a certificate from its authority (ACME) since the last success.")
 	certificateDesc   = desc("dawk_certificate_expiry_timestamp_seconds", "When the first of the listeners' certificates ends; 0: there is none.")
 )
 
@@ -120,6 +121,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(configLoadedDesc, timestamp(now.ConfigLoaded))
 	gauge(configStaleDesc, oneIf(now.ConfigStale))
 	gauge(certificateDesc, timestamp(now.CertificateExpiry))
+	gauge(authorityDesc, float64(now.CertificateFails))
 }
 
 func oneIf(yes bool) float64 {

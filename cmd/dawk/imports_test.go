@@ -23,6 +23,8 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/relay/socket": {nil, []string{"golang.org/x/sys/unix"}},
 
+	"dawk/relay/acme": {[]string{"dawk/relay", "dawk/relay/durable"}, []string{"golang.org/x/crypto/acme", "golang.org/x/net/publicsuffix", "github.com/libdns/libdns", "github.com/libdns/cloudflare", "github.com/libdns/rfc2136"}},
+
 	"dawk/relay/durable": {nil, []string{"golang.org/x/sys/unix"}},
 
 	"dawk/queue":                    {[]string{"dawk/relay"}, nil},

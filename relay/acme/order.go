@@ -45,9 +45,11 @@ func (m *Manager) obtain(ctx context.Context) error {
 			return err
 		}
 	}
-	if order, err = client.WaitOrder(ctx, order.URI); err != nil {
+	place := order.URI // which later answers need not repeat (RFC 8555 §7.4)
+	if order, err = client.WaitOrder(ctx, place); err != nil {
 		return fmt.Errorf("wait for the order: %w", err)
 	}
+	order.URI = place
 	// RSA, since printers and scanners that know nothing else are clients of a relay.
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -57,7 +59,7 @@ func (m *Manager) obtain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	chain, _, err := client.CreateOrderCert(ctx, order.FinalizeURL, csr, true)
+	chain, _, err := client.CreateCertFromOrder(ctx, order, csr, true)
 	if err != nil {
 		return fmt.Errorf("take the certificate: %w", err)
 	}

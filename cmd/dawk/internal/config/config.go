@@ -178,7 +178,7 @@ func (c *Config) complete() {
 	if h, err := relay.NormalizeDomain(c.Hostname); err == nil {
 		c.Hostname = h // A-labels
 	}
-	paths := []*string{&c.Admin.Operators, &c.Admin.Socket, &c.Sendmail.Socket, &c.Sendmail.Drop, &c.Sendmail.Aliases, &c.DataDir, &c.TLS.Certificate, &c.TLS.Key, &c.Users.File, &c.Delivery.CAFile, &c.Bounce.Templates}
+	paths := []*string{&c.Admin.Operators, &c.Admin.Socket, &c.Sendmail.Socket, &c.Sendmail.Drop, &c.Sendmail.Aliases, &c.DataDir, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ACMEDNSSecretFile, &c.Users.File, &c.Delivery.CAFile, &c.Bounce.Templates}
 	for i := range c.Routes {
 		r := &c.Routes[i]
 		r.complete()

@@ -171,7 +171,7 @@ func (c *Config) checkListenerTLS(at string, l *ListenerConfig) {
 		c.doc.Fault(at+".client_ca", `client_ca has no effect with auth = "off": a certificate is a login`)
 	}
 	byRSA := func(s string) bool { return strings.HasPrefix(s, "TLS_RSA_") }
-	if slices.ContainsFunc(l.Ciphers, byRSA) && c.TLS.Certificate == "" {
+	if slices.ContainsFunc(l.Ciphers, byRSA) && c.TLS.Certificate == "" && c.TLS.ACME == "" {
 		c.doc.Fault(at+".ciphers", "suites with RSA key exchange need an RSA certificate: name one in [tls]; the self-signed one is not")
 	}
 	if l.SocketMode != "" && !strings.HasPrefix(l.Address, "unix:") {

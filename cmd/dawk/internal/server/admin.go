@@ -92,6 +92,12 @@ func (s *Server) troubles() (all []admin.Trouble) {
 			all = append(all, admin.Trouble{About: "certificate", Text: err.Error(), Remedy: "put a valid certificate with its key there; it is taken by itself"})
 		}
 	}
+	if st.authority != nil {
+		if a := st.authority.Status(); a.Err != "" {
+			all = append(all, admin.Trouble{About: "certificate", Text: "no certificate from the authority: " + a.Err,
+				Remedy: "the one in use stays; it is asked again at " + a.Next.Format(time.RFC3339)})
+		}
+	}
 	if st.users != nil {
 		if err := st.users.Trouble(); err != nil {
 			all = append(all, admin.Trouble{About: "users", Text: relay.Sanitize(err.Error()), Remedy: "mend the file; it is read again by itself"})

@@ -45,6 +45,9 @@ func (s *Server) state() metrics.State {
 	if certs := s.now().certs; certs != nil {
 		now.CertificateExpiry = certs.NotAfter()
 	}
+	if a := s.now().authority; a != nil {
+		now.CertificateFails = a.Status().Failures
+	}
 	if s.host.LostLines != nil {
 		now.LogLinesLost = s.host.LostLines()
 	}

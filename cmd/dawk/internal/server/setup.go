@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"path/filepath"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"dawk/mx/dns"
 	"dawk/relay"
 	"dawk/relay/accept"
+	"dawk/relay/acme"
 	"dawk/relay/dkim"
 	"dawk/relay/identity"
 	"dawk/relay/sendmail"
@@ -32,6 +32,7 @@ type setup struct {
 	converter sevenbit.Converter       // of 8-bit content, for hosts that take none
 	users     *identity.Users          // nil: nobody can log in
 	certs     *submission.Certificates // nil: nothing speaks TLS
+	authority *acme.Manager            // who renews them; nil: nobody is asked
 	aliases   *sendmail.Aliases        // nil: none
 	transport *mx.Transport
 	acceptor  *accept.Acceptor // the rules for new messages
@@ -88,7 +89,7 @@ func (s *Server) complete(st, before *setup) (err error) {
 		}
 	}
 	if cfg.NeedsTLS() {
-		if st.certs, err = certificates(cfg, s.log); err != nil {
+		if st.certs, st.authority, err = certificates(cfg, s.log); err != nil {
 			return err
 		}
 	}
@@ -139,20 +140,6 @@ func (s *Server) submissionConfig(st *setup) (submission.Config, submission.Auth
 	return cfg, st.users
 }
 
-// certificates are the configured pair, or a self-signed one that is made at
-// the first start and kept in the data directory.
-func certificates(cfg *config.Config, log *slog.Logger) (*submission.Certificates, error) {
-	cert, key := cfg.TLS.Certificate, cfg.TLS.Key
-	if cert == "" {
-		var err error
-		if cert, key, _, err = submission.SelfSigned(cfg.DataDir, cfg.Hostname); err != nil {
-			return nil, err
-		}
-		log.Warn("no certificate is configured: TLS uses a self-signed one, which clients will not trust; set [tls] certificate and key", "certificate", cert)
-	}
-	return submission.LoadCertificates(cert, key, log)
-}
-
 // startSetup starts what runs for a setup, once that of the setup before has
 // ended. It lasts until the next reload, or until ctx ends.
 func (s *Server) startSetup(ctx context.Context, running *sync.WaitGroup, st, before *setup) {
@@ -164,6 +151,9 @@ func (s *Server) startSetup(ctx context.Context, running *sync.WaitGroup, st, be
 			<-before.stopped
 		}
 		var helpers sync.WaitGroup
+		if st.authority != nil {
+			helpers.Go(func() { st.authority.Run(ctx) })
+		}
 		for route, login := range st.logins {
 			helpers.Go(func() { login.Run(ctx, func() { st.transport.Release(route) }) })
 		}

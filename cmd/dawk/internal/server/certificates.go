@@ -1,0 +1,60 @@
+package server
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"os"
+
+	"dawk/cmd/dawk/internal/config"
+	"dawk/relay/acme"
+	"dawk/relay/durable"
+	"dawk/relay/submission"
+)
+
+// certificates are the configured pair, that of an authority, or a self-signed one
+// that is made at the first start and kept in the data directory.
+func certificates(cfg *config.Config, log *slog.Logger) (*submission.Certificates, *acme.Manager, error) {
+	cert, key := cfg.TLS.Certificate, cfg.TLS.Key
+	var authority *acme.Manager
+	ask, asked, err := cfg.ACME(log)
+	if asked && err == nil {
+		authority, err = acme.New(ask)
+	}
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case asked:
+		cert, key = authority.File(), authority.File()
+		if err := placeholder(cfg, cert); err != nil {
+			return nil, nil, err
+		}
+	case cert == "":
+		if cert, key, _, err = submission.SelfSigned(cfg.DataDir, cfg.Hostname); err != nil {
+			return nil, nil, err
+		}
+		log.Warn("no certificate is configured: TLS uses a self-signed one, which clients will not trust; set [tls] acme, or certificate and key", "certificate", cert)
+	}
+	certs, err := submission.LoadCertificates(cert, key, log)
+	return certs, authority, err
+}
+
+// placeholder makes a file for the certificate of an authority that has not given one
+// yet: mail is taken meanwhile. What is in the file already is kept.
+func placeholder(cfg *config.Config, file string) error {
+	if _, err := tls.LoadX509KeyPair(file, file); err == nil {
+		return nil
+	}
+	cert, key, _, err := submission.SelfSigned(cfg.DataDir, cfg.Hostname)
+	if err != nil {
+		return err
+	}
+	var both []byte
+	for _, name := range []string{cert, key} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		both = append(both, data...)
+	}
+	return durable.Write(file, both, 0o600)
+}
