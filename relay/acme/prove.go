@@ -54,7 +54,7 @@ func (m *Manager) prover(client *acme.Client) (*prover, error) {
 		p.serveTLS(secure)
 	}
 	if len(p.kinds) == 0 {
-		return nil, fmt.Errorf("the authority asks back on port 80 or 443, and neither can be opened: %w; stop what has them, or set [tls] acme_dns", errors.Join(err1, err2))
+		return nil, fmt.Errorf("the authority asks back on port 80 or 443, and neither can be opened: %w; %w; stop what has them, or set [tls] acme_dns", err1, err2)
 	}
 	m.mu.Lock()
 	if m.state.Failures%2 == 1 {
