@@ -147,9 +147,7 @@ func (m *migration) transportRules() (rules []rule, err error) {
 			m.item(e.where, e.key+" "+e.value, "a [[route]] has no regular expressions; write its domains into `to`")
 			continue
 		}
-		if strings.HasPrefix(key, "@") {
-			key = key[1:]
-		}
+		key = strings.TrimPrefix(key, "@")
 		if strings.HasPrefix(key, ".") {
 			key = "*" + key
 		}
