@@ -55,6 +55,7 @@ type Config struct {
 	HTTP      HTTPConfig       `toml:"http"`
 	Admin     AdminConfig      `toml:"admin"`
 	Sendmail  SendmailConfig   `toml:"sendmail"`
+	Check     CheckConfig      `toml:"check"`
 	Log       LogConfig        `toml:"log"`
 
 	read      [sha256.Size]byte  // the hash of the file, as it was read
@@ -79,6 +80,7 @@ func newConfig() *Config {
 		Sendmail: defaultSendmail(),
 		HTTP:     newHTTPConfig(),
 		Admin:    newAdminConfig(),
+		Check:    newCheckConfig(),
 		Log:      newLogConfig(),
 	}
 }
@@ -219,6 +221,7 @@ func (c *Config) check() {
 	c.checkAdmin()
 	c.checkSendmail()
 	c.checkLog()
+	c.checkCheck()
 }
 
 func (c *Config) checkNames() {

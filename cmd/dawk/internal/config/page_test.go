@@ -95,7 +95,7 @@ func defaultsOf() map[string]reflect.Value {
 	source.SetDefaults()
 	values := map[string]reflect.Value{}
 	for _, v := range []any{*c, listener, c.TLS, c.Users, c.Limits, c.Queue, c.DNS, c.Delivery, c.Delivery.Timeouts, source, route,
-		ProviderConfig{}, DKIMConfig{}, c.Bounce, c.History, c.HTTP, c.Admin, c.Sendmail, c.Log} {
+		ProviderConfig{}, DKIMConfig{}, c.Bounce, c.History, c.HTTP, c.Admin, c.Sendmail, c.Check, c.Log} {
 		values[reflect.TypeOf(v).Name()] = reflect.ValueOf(v)
 	}
 	return values
