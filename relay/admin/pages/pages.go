@@ -248,10 +248,17 @@ func (p *pages) login(w http.ResponseWriter, r *http.Request) {
 		p.showLogin(w, r, status, loginData{Name: name, To: to, Fault: strings.ToUpper(text[:1]) + text[1:] + "."})
 		return
 	}
-	if !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.Contains(to, `\`) { // of our own alone
+	if !ours(to) {
 		to = "/"
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// ours says whether a browser that is sent to this place stays here. Browsers take
+// a backslash for a slash, and pass over tabs and line ends: url.Parse takes none.
+func ours(to string) bool {
+	_, err := url.Parse(to)
+	return err == nil && strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//") && !strings.Contains(to, `\`)
 }
 
 func (p *page) logout() error {

@@ -111,3 +111,18 @@ func TestHeaders(t *testing.T) {
 		t.Errorf("%d to %q", r.Code, r.Header().Get("Location"))
 	}
 }
+
+// A login leads to pages of ours alone, whatever a link to it says.
+func TestLoginLeadsNowhereElse(t *testing.T) {
+	w := newWorld(t, operator.Read)
+	w.cookie = nil
+	for to, want := range map[string]string{
+		"/queue?filter=to%3D%40example.com": "/queue?filter=to%3D%40example.com", "/message/x": "/message/x",
+		"": "/", "https://evil.example/": "/", "//evil.example": "/", `/\evil.example`: "/", "/\t/evil.example": "/", "/\n/evil.example": "/",
+	} {
+		r := w.ask("POST", "/login", url.Values{"name": {"alice"}, "password": {"correct horse"}, "to": {to}}, nil)
+		if got := r.Header().Get("Location"); got != want {
+			t.Errorf("%q: %q, want %q", to, got, want)
+		}
+	}
+}
