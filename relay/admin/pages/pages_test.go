@@ -1,6 +1,8 @@
 package pages_test
 
 import (
+	"html"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +26,7 @@ import (
 type world struct {
 	http.Handler
 	asked  []string
+	api    string // what the API answers
 	cookie *http.Cookie
 	token  string
 }
@@ -38,10 +41,10 @@ func newWorld(t *testing.T, role operator.Role) *world {
 	if err := e.Add(operator.Operator{Name: "alice", Role: role, Password: hash}); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{}
+	w := &world{api: "{}"}
 	api := http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		w.asked = append(w.asked, operator.CallerOf(r.Context()).Name+" "+r.Method+" "+r.URL.Path)
-		out.Write([]byte("{}"))
+		io.WriteString(out, w.api)
 	})
 	w.Handler = pages.New(&door.Door{Operators: operator.Open(e.Path), Sessions: door.NewSessions(), Backoff: identity.NewBackoff(0),
 		Observer: relay.Observers{}, Log: slog.New(slog.DiscardHandler)}, api, "relay.test")
@@ -124,5 +127,19 @@ func TestLoginLeadsNowhereElse(t *testing.T) {
 		if got := r.Header().Get("Location"); got != want {
 			t.Errorf("%q: %q, want %q", to, got, want)
 		}
+	}
+}
+
+// Whoever has acted is back at the same filter, whatever it says.
+func TestBackAtTheFilter(t *testing.T) {
+	w := newWorld(t, operator.Operate)
+	w.api = `{"items": [{"message": {"id": "1RK3ZC8Q9D4-7ABC", "from": "a@b.test", "recipients": []}, "deliveries": []}]}`
+	const filter = "from=a+b@example.org to=50%@example.com reason=a&b"
+	page := w.ask("GET", "/queue?"+url.Values{"filter": {filter}}.Encode(), nil, nil).Body.String()
+	back := html.UnescapeString(regexp.MustCompile(`name="back" value="([^"]+)"`).FindStringSubmatch(page)[1])
+	r := w.ask("POST", "/queue/act", url.Values{"verb": {"retry"}, "id": {"1RK3ZC8Q9D4-7ABC"}, "token": {w.token}, "back": {back}}, nil)
+	at, err := url.Parse(r.Header().Get("Location"))
+	if err != nil || at.Path != "/queue" || at.Query().Get("filter") != filter {
+		t.Errorf("%s, %v", r.Header().Get("Location"), err)
 	}
 }

@@ -122,6 +122,7 @@ func (p *page) live() error {
 
 type queueData struct {
 	Filter, Fault, Done string
+	Back                string // this page
 	List                admin.List
 	Verbs               []relay.Verb
 	Help                string
@@ -132,6 +133,7 @@ const listed = "200"
 
 func (p *page) queue() error {
 	d := queueData{Filter: strings.TrimSpace(p.r.FormValue("filter")), Done: p.r.FormValue("done"), Verbs: relay.Verbs(), Help: relay.FilterHelp}
+	d.Back = "/queue?" + url.Values{"filter": {d.Filter}}.Encode()
 	err := p.get("/v1/queue", url.Values{"filter": {d.Filter}, "limit": {listed}}, &d.List)
 	if bad, ok := err.(*problem); ok && bad.Status == http.StatusBadRequest {
 		d.Fault, err = bad.Detail, nil
