@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -80,8 +81,13 @@ func fail(w http.ResponseWriter, status int, err error) {
 
 // read reads the body of a request.
 func (h *handler) read(w http.ResponseWriter, r *http.Request, into any) error {
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(into); err != nil {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	d.DisallowUnknownFields() // a dry_run that is misspelt must not act
+	if err := d.Decode(into); err != nil {
 		return fmt.Errorf("read the request: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("read the request: something follows the JSON object")
 	}
 	return nil
 }
