@@ -119,9 +119,10 @@ func (d *Door) Say(err error) (int, error) {
 	return http.StatusServiceUnavailable, errors.New("logins cannot be checked now; the log of the relay says why")
 }
 
-// event tells of a login; see relay.EventLogin for reason.
+// event tells of a login; see relay.EventLogin for reason. A stranger chooses the
+// name, which a form lets be long.
 func (d *Door) event(r *http.Request, name, reason string) {
-	d.Observer.Observe(relay.Event{Kind: relay.EventLogin, Time: time.Now(), Client: clientOf(r).String(), Identity: name,
+	d.Observer.Observe(relay.Event{Kind: relay.EventLogin, Time: time.Now(), Client: clientOf(r).String(), Identity: relay.Sanitize(relay.Clip(name)),
 		Listener: d.Listener, TLS: relay.TLSText(r.TLS), Reason: reason})
 }
 
