@@ -47,6 +47,9 @@ var errBlocked = errors.New("too many wrong passwords or tokens came from your a
 // A stranger's connection ends with the answer.
 func (d *Door) Programs(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A browser that somebody looks with must not make a page of what a stranger wrote.
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
 		caller, err := d.caller(r)
 		if err == nil {
 			err = d.admit(w, r, caller)
@@ -75,6 +78,10 @@ func (d *Door) caller(r *http.Request) (operator.Caller, error) {
 	if scheme == "" {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			return operator.Caller{}, nil // a session alone changes nothing here: another site may have sent the request
+		}
+		// A link of another site must not make somebody read a message, which is logged, or copy the queue.
+		if from := r.Header.Get("Sec-Fetch-Site"); from == "cross-site" || from == "same-site" {
+			return operator.Caller{}, nil
 		}
 		if s := d.Session(r); s != nil {
 			return s.Caller, nil
