@@ -101,8 +101,9 @@ func (s *Sessions) End(w http.ResponseWriter, r *http.Request) {
 	setCookie(w, r, "", -1)
 }
 
-// find is the session of a cookie, which it keeps from being idle.
-func (s *Sessions) find(cookie string) *session {
+// find is the session of a cookie. used: its person did something, so that it is
+// not idle.
+func (s *Sessions) find(cookie string, used bool) *session {
 	key, now := sha256.Sum256([]byte(cookie)), time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,18 +115,26 @@ func (s *Sessions) find(cookie string) *session {
 		delete(s.all, key)
 		return nil
 	}
-	found.used = now
+	if used {
+		found.used = now
+	}
 	return found
 }
 
 // Session is that of a request; nil: none, or it has ended, or the person may not
 // log in any more.
-func (d *Door) Session(r *http.Request) *Session {
+func (d *Door) Session(r *http.Request) *Session { return d.session(r, true) }
+
+// Lasts says whether the session of a request goes on, and is no use of it: a page
+// that stays open asks this by itself.
+func (d *Door) Lasts(r *http.Request) bool { return d.session(r, false) != nil }
+
+func (d *Door) session(r *http.Request, used bool) *Session {
 	c, err := r.Cookie(cookieName(r))
 	if err != nil {
 		return nil
 	}
-	s := d.Sessions.find(c.Value)
+	s := d.Sessions.find(c.Value, used)
 	if s == nil {
 		return nil
 	}

@@ -88,14 +88,15 @@ func (p *page) overview() error {
 const livePause = 2 * time.Second
 
 // live sends the middle of the overview again and again, as server-sent events: the
-// script of the page puts it in its place. It ends with the session.
+// script of the page puts it in its place. It ends with the session,
+// which it does not keep from being idle.
 func (p *page) live() error {
 	control := http.NewResponseController(p.w)
 	_ = control.SetWriteDeadline(time.Time{})
 	p.w.Header().Set("Content-Type", "text/event-stream")
 	tick := time.NewTicker(livePause)
 	defer tick.Stop()
-	for p.door.Session(p.r) != nil {
+	for p.door.Lasts(p.r) {
 		d, err := p.overviewData()
 		if err != nil {
 			return nil // the browser asks again
