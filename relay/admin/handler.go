@@ -117,6 +117,11 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
+// note tells the log who asked for what. about are more keys and values.
+func (h *handler) note(r *http.Request, what string, about ...any) {
+	h.Log.Info("operator's request", append([]any{"who", operator.CallerOf(r.Context()).Name, "what", what}, about...)...)
+}
+
 // pathID reads {id}; it has answered when ok is false.
 func pathID(w http.ResponseWriter, r *http.Request) (id relay.QueueID, ok bool) {
 	id, err := relay.ParseQueueID(r.PathValue("id"))

@@ -39,7 +39,9 @@ func (h *handler) logins(w http.ResponseWriter, _ *http.Request) {
 
 // testLogin answers POST /v1/oauth/test?route=.
 func (h *handler) testLogin(w http.ResponseWriter, r *http.Request) {
-	out, err := h.TestLogin(r.Context(), r.URL.Query().Get("route"))
+	route := r.URL.Query().Get("route")
+	h.note(r, "log in at a smart host", "route", relay.Sanitize(relay.Clip(route)))
+	out, err := h.TestLogin(r.Context(), route)
 	if err != nil {
 		fail(w, http.StatusNotFound, err)
 		return

@@ -7,7 +7,6 @@ import (
 	"net/http"
 
 	"dawk/relay"
-	"dawk/relay/admin/operator"
 )
 
 var errNotOffered = errors.New("this relay does not offer it: its configuration has nothing to ask about")
@@ -21,7 +20,7 @@ func (h *handler) compact(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) maintain(w http.ResponseWriter, r *http.Request, what string, do func(context.Context) (Report, error)) {
-	h.Log.Info("operator's request", "who", operator.CallerOf(r.Context()).Name, "what", what)
+	h.note(r, what)
 	report, err := do(r.Context())
 	if err != nil {
 		fail(w, statusOf(err), fmt.Errorf("%s: %w", what, err))
@@ -36,7 +35,7 @@ const BackupFault = "Dawk-Backup-Fault"
 // backup streams a copy. What goes wrong once the answer has begun comes in the
 // trailer, so that no client takes a part for the whole.
 func (h *handler) backup(w http.ResponseWriter, r *http.Request) {
-	h.Log.Info("operator's request", "who", operator.CallerOf(r.Context()).Name, "what", "back up the queue")
+	h.note(r, "back up the queue")
 	w.Header().Set("Trailer", BackupFault)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	out := &counted{w: w}
