@@ -173,8 +173,18 @@ func (p *pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 // answer is what the API says, in memory.
 type answer struct {
 	bytes.Buffer
+	most   int // octets that are kept; 0: all
 	header http.Header
 	status int
+}
+
+// Write passes over what is beyond most.
+func (a *answer) Write(b []byte) (int, error) {
+	if room := a.most - a.Len(); a.most > 0 && a.status < 400 && len(b) > room {
+		a.Buffer.Write(b[:max(0, room)])
+		return len(b), nil
+	}
+	return a.Buffer.Write(b)
 }
 
 // Header, WriteHeader: see http.ResponseWriter.
@@ -187,7 +197,8 @@ func (a *answer) WriteHeader(status int) {
 	}
 }
 
-// ask asks the API as the person; into is nil for octets. Its error is a problem.
+// ask asks the API as the person; into is nil for octets, of which there are at most
+// one more than a page shows. Its error is a problem.
 func (p *page) ask(method, path string, query url.Values, body, into any) ([]byte, error) {
 	sent, err := json.Marshal(body)
 	if err != nil {
@@ -198,6 +209,9 @@ func (p *page) ask(method, path string, query url.Values, body, into any) ([]byt
 		return nil, err
 	}
 	a := &answer{header: http.Header{}}
+	if into == nil {
+		a.most = shownBody + 1
+	}
 	p.api.ServeHTTP(a, r)
 	if a.status >= 400 {
 		bad := &problem{}

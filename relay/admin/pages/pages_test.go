@@ -27,6 +27,7 @@ type world struct {
 	http.Handler
 	asked  []string
 	api    string // what the API answers
+	body   string // what it has for a message
 	cookie *http.Cookie
 	token  string
 }
@@ -44,6 +45,10 @@ func newWorld(t *testing.T, role operator.Role) *world {
 	w := &world{api: "{}"}
 	api := http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		w.asked = append(w.asked, operator.CallerOf(r.Context()).Name+" "+r.Method+" "+r.URL.Path)
+		if strings.HasSuffix(r.URL.Path, "/content") {
+			io.WriteString(out, w.body)
+			return
+		}
 		io.WriteString(out, w.api)
 	})
 	w.Handler = pages.New(&door.Door{Operators: operator.Open(e.Path), Sessions: door.NewSessions(), Backoff: identity.NewBackoff(0),

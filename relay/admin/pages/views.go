@@ -246,7 +246,11 @@ func (p *page) content() error {
 }
 
 func text(b []byte) string {
-	return strings.ToValidUTF8(string(b[:min(len(b), shownBody)]), "�")
+	shown := strings.ToValidUTF8(string(b[:min(len(b), shownBody)]), "�")
+	if len(b) > shownBody {
+		shown += "\n\n[Only the beginning is shown: " + size(shownBody) + ".]"
+	}
+	return shown
 }
 
 type providersData struct {
