@@ -109,6 +109,10 @@ func (p *pages) enter(serve func(*page) error) http.HandlerFunc {
 		s := p.door.Session(r)
 		if s == nil {
 			w.Header().Set("Connection", "close")
+			if r.Method == http.MethodPost && r.URL.Path != "/logout" {
+				p.showLogin(w, r, http.StatusUnauthorized, loginData{Fault: "Your session has ended, and nothing was done. Log in and do it again."})
+				return
+			}
 			to := "/login"
 			if r.Method == http.MethodGet && r.URL.Path != "/" && r.URL.Path != "/live" {
 				to += "?" + url.Values{"to": {r.URL.RequestURI()}}.Encode()
