@@ -59,7 +59,7 @@ func All(ctx context.Context, path string) []Finding {
 	}
 	c := &checker{cfg: cfg, running: dawkRuns(cfg), outbound6: outbound6}
 	checks := []func(context.Context) []Finding{
-		c.configuration, c.tls, c.users, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.name, c.sources, c.shaping, c.dkim, c.identities, c.spf, c.dmarc, c.keyStrength, c.unsubscribe, c.lists, c.clock, c.port25, c.routes,
+		c.configuration, c.tls, c.users, c.operators, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.name, c.sources, c.shaping, c.dkim, c.identities, c.spf, c.dmarc, c.keyStrength, c.unsubscribe, c.lists, c.clock, c.port25, c.routes,
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
