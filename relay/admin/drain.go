@@ -15,7 +15,6 @@ type Draining struct {
 // drain answers with a line each time that something has changed, until the relay
 // ends. It goes on when whoever asked has gone.
 func (h *handler) drain(w http.ResponseWriter, r *http.Request) {
-	h.note(r, "drain")
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(w)
 	h.Drain(r.Context(), func(d Draining) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -32,7 +31,7 @@ func NewHandler(c Config) http.Handler {
 	h := &handler{Config: c}
 	mux := http.NewServeMux()
 	for _, e := range h.endpoints() {
-		mux.HandleFunc(e.pattern, enter(&e))
+		mux.HandleFunc(e.pattern, h.enter(&e))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("this dawk does not know %s %s: command and relay may be of different versions", r.Method, r.URL.Path))
@@ -40,8 +39,8 @@ func NewHandler(c Config) http.Handler {
 	return mux
 }
 
-// enter is the one place that decides who may ask for what.
-func enter(e *endpoint) http.HandlerFunc {
+// enter is the one place that decides who may ask for what, and tells the log.
+func (h *handler) enter(e *endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		switch caller := operator.CallerOf(r.Context()); {
@@ -53,6 +52,9 @@ func enter(e *endpoint) http.HandlerFunc {
 		case e.without:
 			fail(w, http.StatusNotImplemented, errNotOffered)
 		default:
+			if e.role > operator.Read && !e.lines { // acts on mail have words of their own
+				h.Log.Info("operator's request", "who", caller.Name, "what", relay.Sanitize(relay.Clip(r.Method+" "+r.URL.RequestURI())))
+			}
 			e.serve(w, r)
 		}
 	}
@@ -86,9 +88,6 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, into any) error {
 	if err := d.Decode(into); err != nil {
 		return fmt.Errorf("read the request: %w", err)
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("read the request: something follows the JSON object")
-	}
 	return nil
 }
 
@@ -115,11 +114,6 @@ func statusOf(err error) int {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
-}
-
-// note tells the log who asked for what. about are more keys and values.
-func (h *handler) note(r *http.Request, what string, about ...any) {
-	h.Log.Info("operator's request", append([]any{"who", operator.CallerOf(r.Context()).Name, "what", what}, about...)...)
 }
 
 // pathID reads {id}; it has answered when ok is false.

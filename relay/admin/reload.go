@@ -37,8 +37,7 @@ func (h *handler) configuration(w http.ResponseWriter, _ *http.Request) {
 }
 
 // reload answers 422 for a file that is refused: then nothing has changed.
-func (h *handler) reload(w http.ResponseWriter, r *http.Request) {
-	h.note(r, "reload the configuration")
+func (h *handler) reload(w http.ResponseWriter, _ *http.Request) {
 	changes, err := h.Reload()
 	if err != nil {
 		fail(w, http.StatusUnprocessableEntity, err)

@@ -20,7 +20,6 @@ func (h *handler) compact(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) maintain(w http.ResponseWriter, r *http.Request, what string, do func(context.Context) (Report, error)) {
-	h.note(r, what)
 	report, err := do(r.Context())
 	if err != nil {
 		fail(w, statusOf(err), fmt.Errorf("%s: %w", what, err))
@@ -35,7 +34,6 @@ const BackupFault = "Dawk-Backup-Fault"
 // backup streams a copy. What goes wrong once the answer has begun comes in the
 // trailer, so that no client takes a part for the whole.
 func (h *handler) backup(w http.ResponseWriter, r *http.Request) {
-	h.note(r, "back up the queue")
 	w.Header().Set("Trailer", BackupFault)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	out := &counted{w: w}

