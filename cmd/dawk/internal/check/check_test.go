@@ -107,6 +107,10 @@ func TestCheckCertificate(t *testing.T) {
 	if len(got) != 1 || got[0].Level != LevelError || !strings.Contains(got[0].Message, "private key does not match") {
 		t.Errorf("certificate and key of two pairs: %q", lines(got))
 	}
+	cfg.TLS.Certificate, cfg.TLS.Key, cfg.TLS.ACME = "", "", "letsencrypt"
+	if got := (&checker{cfg: cfg}).tls(context.Background()); len(got) != 1 || got[0].Level != levelOK {
+		t.Errorf("an authority gives the certificate: %q", lines(got))
+	}
 }
 
 // The smart host's login is tried as a delivery would.

@@ -69,8 +69,10 @@ func (c *checker) tls(context.Context) []Finding {
 	switch {
 	case !c.cfg.NeedsTLS():
 		return []Finding{good("certificate", `not needed: every listener has tls = "off"`)}
+	case t.ACME != "":
+		return []Finding{good("certificate", "%s is asked for it; dawk health tells whether it has given one", t.ACME)}
 	case t.Certificate == "":
-		return []Finding{warn("certificate", "set [tls] certificate and key to files from a certificate authority",
+		return []Finding{warn("certificate", "set [tls] acme, or certificate and key to files from a certificate authority",
 			"none is configured: a self-signed one is made, which clients will not trust")}
 	}
 	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
