@@ -19,26 +19,27 @@ import (
 // notices are larger than they, or of messages with very many recipients, which free
 // nothing before the last of them. Notices leave only when nothing else can be done.
 // So many settlements are under way at once as the relay has, and what cannot be
-// committed yet holds its place. DAWK_FULL_DISKS=all has a million messages, and
-// prints how long that took.
+// committed yet holds its place. DAWK_FULL_DISKS=all has a hundred thousand
+// messages.
 func TestDeepQueueOnFullDisk(t *testing.T) {
 	messages, disk := 6000, int64(200)
 	if os.Getenv("DAWK_FULL_DISKS") == "all" {
-		messages, disk = 1_000_000, 4000
+		messages, disk = 100_000, 600
 	}
 	for _, c := range []struct {
 		name       string
 		messages   int
 		deliveries int   // of each
+		row        int   // octets; of small mail they are fewer than those of the message
 		disk, file int64 // size of the disk and, at most, of the file before it is full, in MiB
 	}{
-		{"small mail", messages, 1, disk, 60 + int64(messages)/400},
-		{"many recipients", 24, 1000, 200, 100},
+		{"small mail", messages, 1, 400, disk, 60 + int64(messages)/400},
+		{"many recipients", 24, 1000, 900, 200, 100},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := queuetest.Disk(t, "tmpfs", c.disk)
 			synctest.Test(t, func(t *testing.T) {
-				d := &deepDisk{T: t, foreign: filepath.Join(dir, "foreign"), free: 756, done: make(chan error, 756)}
+				d := &deepDisk{T: t, row: c.row, foreign: filepath.Join(dir, "foreign"), free: 756, done: make(chan error, 756)}
 				d.q = mustOpen(t, boltstore.Options{Dir: filepath.Join(dir, "data"), MinFree: 2 << 20, MaxMessageSize: 1 << 20,
 					Fatal: func(err error) { t.Errorf("the disk is not trusted any more: %v", err) }})
 				d.run(c.messages, c.deliveries, c.file<<20)
@@ -51,6 +52,7 @@ type deepDisk struct {
 	*testing.T
 	q       *boltstore.Store
 	foreign string
+	row     int        // octets of a row
 	free    int        // how many more settlements may be under way
 	done    chan error // those that were committed
 	notices []relay.QueueID
@@ -120,7 +122,7 @@ func (d *deepDisk) fails(id relay.QueueID, job int) {
 	s.Outcomes[0] = relay.Outcome{Recipient: job, Action: relay.ActionFailed, Reply: relay.Reply{Code: 550, Text: "there is no such mailbox here"}}
 	next := d.q.NextID()
 	if errors.Is(d.q.Room(), relay.ErrScant) {
-		s.Rows, d.rows = []relay.DigestRow{{ID: next, Data: body("row", 900)}}, append(d.rows, next)
+		s.Rows, d.rows = []relay.DigestRow{{ID: next, Data: body("row", d.row)}}, append(d.rows, next)
 	} else {
 		n := relay.Notice{Message: relay.Message{ID: next, Arrival: time.Now()}, Content: body("n", 3<<10)}
 		n.Message.Recipients = []relay.Recipient{{Path: mailbox("sender@example.org")}}
