@@ -15,6 +15,10 @@ import (
 // does not ask for more.
 const statusEvery = 30 * time.Second
 
+// notifyLimit is how long a service manager that reads nothing may keep the relay
+// waiting: what it cannot take by then it is not told.
+const notifyLimit = time.Second
+
 // notify tells the service manager, if there is one (sd_notify(3)).
 func notify(state string) {
 	at := os.Getenv("NOTIFY_SOCKET")
@@ -26,6 +30,7 @@ func notify(state string) {
 		return // it has gone
 	}
 	defer c.Close()
+	_ = c.SetWriteDeadline(time.Now().Add(notifyLimit))
 	c.Write([]byte(state)) //nolint:errcheck // likewise
 }
 
