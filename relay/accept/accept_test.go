@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -293,13 +294,16 @@ func FuzzContent(f *testing.F) {
 				t.Fatalf("a line of %d octets", len(line))
 			}
 		}
-		if _, body, ok := strings.Cut(in, "\r\n\r\n"); ok && !longLine.MatchString(body) && !strings.HasSuffix(strings.TrimSuffix(whole.Content, "\r\n"), strings.TrimSuffix(body, "\r\n")) {
+		if _, body, ok := strings.Cut(in, "\r\n\r\n"); ok && !longLine(body) && !strings.HasSuffix(strings.TrimSuffix(whole.Content, "\r\n"), strings.TrimSuffix(body, "\r\n")) {
 			t.Fatalf("body changed: %q", whole.Content)
 		}
 	})
 }
 
-var longLine = regexp.MustCompile(`[^\n]{999}[^\r]`)
+// longLine says whether a line has more octets than RFC 5321 §4.5.3.1.6 allows.
+func longLine(body string) bool {
+	return slices.ContainsFunc(strings.Split(body, "\n"), func(line string) bool { return len(strings.TrimSuffix(line, "\r")) > 998 })
+}
 
 var times = regexp.MustCompile(`(; |Date: )\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}`)
 
