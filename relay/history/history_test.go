@@ -179,7 +179,8 @@ func TestBounds(t *testing.T) {
 		size += st.Size()
 	}
 	got := read(t, dir)
-	if size > limit || size < limit/2 || len(got) < 50 || got[len(got)-1] != "relayed user999@example.com" {
+	// The file that is being written may exceed its share by what came at once.
+	if size > limit+limit/8 || size < limit/2 || len(got) < 50 || got[len(got)-1] != "relayed user999@example.com" {
 		t.Errorf("%d octets in %d files, %d records", size, len(files), len(got))
 	}
 	if err := s.Close(); err != nil {
