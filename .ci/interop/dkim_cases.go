@@ -123,12 +123,12 @@ func testKeys(t *lab.T, w *lab.World) {
 	text := fmt.Sprintf("hostname = %q\ndata_dir = \"data\"\n[dns]\nservers = [%q]\n[[dkim]]\ndomain = %q\nselector = \"theirs\"\nkey = \"theirs.private\"\n",
 		lab.Hostname, w.Dns.Addr(), lab.SenderDomain)
 	for _, c := range []struct{ key, want string }{
-		{"theirs.private", "✔ dkim           theirs._domainkey." + lab.SenderDomain + " publishes the key"},
+		{"theirs.private", "✔ dkim theirs._domainkey." + lab.SenderDomain + " publishes the key"},
 		{filepath.Join(w.Laboratory(t).Relay.Dir, "dkim", lab.SenderDomain+".r1.pem"), "theirs._domainkey." + lab.SenderDomain + ": the record holds another key"},
 	} {
 		t.Must("write", os.WriteFile(conf, []byte(strings.Replace(text, "theirs.private", c.key, 1)), 0o644))
 		// Its exit status is about more than the key.
-		if out, _ := lab.RunTool(w.Ctx, time.Minute, nil, nil, w.Binary, "-c", conf, "check"); !strings.Contains(out, c.want) {
+		if out, _ := lab.RunTool(w.Ctx, time.Minute, nil, nil, w.Binary, "-c", conf, "check"); !strings.Contains(strings.Join(strings.Fields(out), " "), c.want) {
 			t.Errorf("dawk check does not say %q:\n%s", c.want, out)
 		}
 	}
