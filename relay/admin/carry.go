@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"dawk/relay"
@@ -44,7 +43,7 @@ func (c *carrier) take(ctx context.Context, m bundle.Message, content io.Reader)
 	}
 	parts := []relay.Message{}
 	for _, held := range []bool{false, true} { // what was on hold stays so, as a message of its own
-		if p := part(m, held); len(p.Recipients) > 0 {
+		if p := m.Part(held); len(p.Recipients) > 0 {
 			parts = append(parts, p)
 		}
 	}
@@ -55,6 +54,7 @@ func (c *carrier) take(ctx context.Context, m bundle.Message, content io.Reader)
 			return fmt.Errorf("read the content of %s: %w", m.Message.ID, err)
 		}
 	}
+	var ids []relay.QueueID
 	for _, p := range parts {
 		if whole != nil {
 			content = bytes.NewReader(whole)
@@ -68,30 +68,19 @@ func (c *carrier) take(ctx context.Context, m bundle.Message, content io.Reader)
 			return nil
 		}
 		c.tell(p, id)
-		if !c.dry {
-			if err := c.h.Kept.Moved(c.name, m.Message.ID, id); err != nil {
-				return fmt.Errorf("note that %s is now %s: %w", m.Message.ID, id, err)
-			}
+		ids = append(ids, id)
+	}
+	if c.dry {
+		return nil
+	}
+	// Only a message that is here whole counts as come: after a failure in between
+	// the part that came may come twice, and none is passed over.
+	for _, id := range ids {
+		if err := c.h.Kept.Moved(c.name, m.Message.ID, id); err != nil {
+			return fmt.Errorf("note that %s is now %s: %w", m.Message.ID, id, err)
 		}
 	}
 	return nil
-}
-
-// part is the message for those recipients that were on hold, or for the others.
-func part(m bundle.Message, held bool) relay.Message {
-	msg := m.Message
-	var open []int
-	for _, d := range m.Deliveries {
-		if (d.Rule != "") == held {
-			open, msg.Hold = append(open, d.Open...), d.Rule
-		}
-	}
-	slices.Sort(open)
-	msg.Recipients = nil
-	for _, i := range slices.Compact(open) {
-		msg.Recipients = append(msg.Recipients, m.Message.Recipients[i])
-	}
-	return msg
 }
 
 func (c *carrier) tell(m relay.Message, id relay.QueueID) {
@@ -226,21 +215,20 @@ func (h *handler) confirm(w http.ResponseWriter, r *http.Request, req ActRequest
 	}
 	end, out := End{Now: time.Now(), DryRun: req.DryRun}, newLines(w, r)
 	for _, d := range list {
-		item, err := h.Queue.Item(d.ID)
-		if err != nil {
-			end.Gone++
-			continue
-		}
-		i := slices.IndexFunc(item.Deliveries, func(have relay.Delivery) bool { return have.Job == d.Job })
+		one, err := h.one(d)
 		switch {
-		case i < 0:
+		case errors.Is(err, relay.ErrNotFound):
 			end.Gone++
 			continue
-		case !item.Deliveries[i].Held:
+		case err != nil:
+			end.Failed++
+			out.write(Line{Error: d.ID.String() + ": " + err.Error()})
+			continue
+		case !one.Deliveries[0].Held:
 			end.Skipped++
 			continue
 		}
-		acted := describe(&item.Message, &item.Deliveries[i])
+		acted := describe(&one.Message, &one.Deliveries[0])
 		if !req.DryRun {
 			if err := h.Dispatcher.ActOn(r.Context(), d.ID, d.Job, nil, relay.VerbDelete); err != nil {
 				acted.Error = err.Error()
@@ -248,7 +236,7 @@ func (h *handler) confirm(w http.ResponseWriter, r *http.Request, req ActRequest
 			}
 		}
 		if acted.Error == "" {
-			end.add(&relay.Item{Message: item.Message, Deliveries: item.Deliveries[i : i+1]})
+			end.add(one)
 		}
 		out.write(Line{Acted: &acted})
 	}

@@ -149,6 +149,19 @@ func (h *handler) undo(w http.ResponseWriter, r *http.Request, req ActRequest) {
 	out.finish(end)
 }
 
+// one is what an act was done to; relay.ErrNotFound: it is in the queue no more.
+func (h *handler) one(d kept.Done) (*relay.Item, error) {
+	item, err := h.Queue.Item(d.ID)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(item.Deliveries, func(have relay.Delivery) bool { return have.Job == d.Job })
+	if i < 0 {
+		return nil, relay.ErrNotFound
+	}
+	return &relay.Item{Message: item.Message, Deliveries: item.Deliveries[i : i+1]}, nil
+}
+
 // reverse does the opposite to what is still in the queue.
 func (h *handler) reverse(ctx context.Context, rec audit.Record, dry bool, out *lines, end *End) error {
 	verb := relay.VerbRelease
@@ -160,21 +173,14 @@ func (h *handler) reverse(ctx context.Context, rec audit.Record, dry bool, out *
 		return err
 	}
 	for _, d := range list {
-		item, err := h.Queue.Item(d.ID)
-		if errors.Is(err, relay.ErrNotFound) {
+		one, err := h.one(d)
+		switch {
+		case errors.Is(err, relay.ErrNotFound):
 			end.Gone++
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return err
-		}
-		one := &relay.Item{Message: item.Message}
-		for i := range item.Deliveries {
-			if item.Deliveries[i].Job == d.Job && item.Deliveries[i].Held == (verb == relay.VerbRelease) {
-				one.Deliveries = item.Deliveries[i : i+1]
-			}
-		}
-		if len(one.Deliveries) == 0 {
+		case one.Deliveries[0].Held != (verb == relay.VerbRelease):
 			end.Skipped++
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"dawk/relay"
@@ -210,4 +211,21 @@ func decode(r io.Reader, into any) error {
 		return fmt.Errorf("it is larger than %d MiB", maxMeta>>20)
 	}
 	return json.NewDecoder(bytes.NewReader(b)).Decode(into)
+}
+
+// Part is the message for those recipients that were on hold, or for the others.
+func (m *Message) Part(held bool) relay.Message {
+	msg := m.Message
+	var open []int
+	for _, d := range m.Deliveries {
+		if (d.Rule != "") == held {
+			open, msg.Hold = append(open, d.Open...), d.Rule
+		}
+	}
+	slices.Sort(open)
+	msg.Recipients = nil
+	for _, i := range slices.Compact(open) {
+		msg.Recipients = append(msg.Recipients, m.Message.Recipients[i])
+	}
+	return msg
 }
