@@ -13,6 +13,8 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/dawk ./cmd/dawk
+# The licences of all that is linked into it.
+RUN mkdir -p /out/doc && sh .ci/packaging/copyright.sh >/out/doc/copyright
 # What a scratch image lacks: our user's name, a place for temporary files, and
 # a data directory of its own. COPY keeps modes of what is in a directory, not
 # of the directory itself.
@@ -27,6 +29,7 @@ COPY --from=build /out/etc/ /etc/
 # The roots that TLS to smart hosts and verified receivers needs.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/dawk /usr/local/bin/dawk
+COPY --from=build /out/doc/ /usr/share/doc/dawk/
 COPY --from=build --chown=65532:65532 /out/state/ /var/lib/
 ENV PATH=/usr/local/bin
 USER 65532:65532

@@ -1,12 +1,11 @@
 // Package bounce writes delivery status notifications: what a sender is told
 // about mail that failed, is delayed, or was handed on (RFC 3464).
 //
-// It owns two things: who is told ([Wanted]), and the whole notice as a message
-// ready for the queue ([Compose]). What a reply means is known by package
-// relay/replies. It is pure: no clock, no network, no files; the same
-// input gives the same octets. It does not send, sign or store; package
-// relay/delivery puts the notice into the Settlement that caused it, so that
-// a notice is neither lost nor written twice.
+// It owns two things: who is told ([Wanted]), and the whole notice as a message ready for the queue
+// ([Compose]). Package relay/replies knows what a reply means. It is pure: no clock, no network, no
+// files; the same input gives the same octets. It does not send, sign or store; package
+// relay/delivery puts the notice into the Settlement that caused it, so that a notice is neither
+// lost nor written twice.
 //
 // Everything that goes into a notice was written by strangers: the sender's
 // header, the receiver's words, the addresses, ENVID. Whatever they contain,
@@ -29,7 +28,7 @@ const (
 	KindFailed       Kind = "failed"        // some recipients will not get the message
 	KindDelayed      Kind = "delayed"       // not delivered yet; attempts go on
 	KindRelayed      Kind = "relayed"       // success that was asked for: relayed, delivered or expanded
-	KindLate         Kind = "late"          // handed on after a delay that the sender was told of
+	KindLate         Kind = "late"          // passed on after a delay that the sender was told of
 	KindDoubleBounce Kind = "double-bounce" // mail with the null reverse-path failed: told to the postmaster
 )
 
@@ -42,12 +41,12 @@ type Config struct {
 	Postmaster relay.Path // hears of double bounces, and gets the replies of people; null: nobody
 
 	Languages *Languages // the words; nil: Shipped
-	Language  string     // of notices about mail that shows none; "": DefaultLanguage
-	TellLate  bool       // after a delay notice, tell that the mail went on its way (KindLate)
+	Language  string     // of notices about mail that shows no language; "": DefaultLanguage
+	TellLate  bool       // after a delay notice, report that the mail was passed on (KindLate)
 
-	// SevenBit says whether 8-bit content can be made fit for a host that takes
-	// none (RFC 6152 §3). What cannot does not come back in a notice that such a
-	// host would have to refuse. Nil: all can.
+	// SevenBit says whether 8-bit content can be made fit for a host that takes none (RFC 6152 §3).
+	// Content that cannot is not returned, since such a host would have to refuse the notice. Nil: all
+	// content can.
 	SevenBit func(relay.Content) bool
 }
 
@@ -68,8 +67,8 @@ type Report struct {
 	Kind      Kind
 	ID        relay.QueueID     // of the notice itself (Queue.NextID)
 	Message   *relay.Message    // the message that it is about
-	Outcomes  []relay.Outcome   // what became of these recipients, at least one
-	Attempted map[int]time.Time // when the last attempt for a recipient ended; not there: none was made
+	Outcomes  []relay.Outcome   // the outcomes of these recipients, at least one
+	Attempted map[int]time.Time // when the last attempt for a recipient ended; no entry: there was none
 	Until     time.Time         // KindDelayed: we give up then; zero: not said
 	Now       time.Time         // Date of the notice
 	Content   relay.Content     // of the message, for the returned part; nil: nothing is returned
@@ -87,5 +86,5 @@ func (r Report) lastAttempt() (last time.Time) {
 	return last
 }
 
-// ErrReport is a Report that cannot be written: a fault in the caller.
+// ErrReport means that a Report cannot be written: a fault in the caller.
 var ErrReport = errors.New("impossible report")

@@ -20,9 +20,8 @@ const Identity = "dawk"
 // header. It is to be sent with the null reverse-path (RFC 3464 §2), and may
 // be signed before it is queued.
 //
-// An error means a fault in the caller (ErrReport) or in c, never in what
-// strangers wrote; when the content cannot be read, the notice goes without
-// its third part.
+// An error means a fault in the caller (ErrReport) or in c, never in what strangers wrote; when the
+// content cannot be read, the notice has no third part.
 func Compose(c Config, r Report) (relay.Notice, error) {
 	to, err := check(c, r)
 	if err != nil {
@@ -32,10 +31,9 @@ func Compose(c Config, r Report) (relay.Notice, error) {
 	if r.Kind != KindDoubleBounce { // that one is the postmaster's
 		r.Outcomes = outcomesForSender(r.Outcomes)
 	}
-	// A sender whose address needs SMTPUTF8 gets the internationalised forms
-	// of RFC 6533; everybody else gets ASCII, which every host passes on. Its
-	// status stays message/delivery-status where every address in it is ASCII,
-	// which §4.4 allows: readers of bounces know that type alone.
+	// A sender whose address needs SMTPUTF8 gets the internationalised forms of RFC 6533; everybody
+	// else gets ASCII, which every host passes on. Its status stays message/delivery-status where
+	// every address in it is ASCII, which §4.4 allows: programs that read bounces know only that type.
 	global := !to.ASCII()
 	orig := readOriginal(c, r)
 	returned := returnedPart(orig, global)
@@ -183,9 +181,9 @@ func writeParts(b *bytes.Buffer, parts []part, eightBit bool) {
 	b.WriteString("--" + boundary + "--\r\n")
 }
 
-// boundaryFor makes a boundary that no part contains: text that holds its own
-// hash cannot be written, and a counter is there for whoever tries. "=_" never
-// stands in quoted-printable or base64.
+// boundaryFor makes a boundary that no part contains: nobody can write text that holds its own
+// hash, and a counter changes the boundary if somebody does. "=_" never stands in quoted-printable
+// or base64.
 func boundaryFor(parts []part) string {
 	h := sha256.New()
 	for _, p := range parts {

@@ -9,8 +9,8 @@ import (
 	"dawk/relay"
 )
 
-// Row is what a digest tells of one message: the notice that Compose would
-// have written about it, in short.
+// Row is what a digest says about one message: the notice that Compose would have written, in
+// short.
 type Row struct {
 	Language   string   `json:"language"`
 	Subject    string   `json:"subject"`
@@ -20,8 +20,8 @@ type Row struct {
 	Full       bool     `json:"full,omitempty"` // it stands for a notice because the disk was full, and not because of the limit
 }
 
-// Summarize writes the row in the place of a notice. What strangers wrote is
-// bounded and stays inside its line or its field.
+// Summarize writes the row that replaces a notice. Text of strangers is bounded and stays inside
+// its line or its field.
 func Summarize(c Config, r Report) (Row, error) {
 	if _, err := check(c, r); err != nil {
 		return Row{}, err
@@ -62,8 +62,8 @@ func briefly(o relay.Outcome) string {
 	return status.String()
 }
 
-// DigestReport is one message to be written in the place of many notices to
-// the same mailbox, which were more than its limit or came while the disk was full.
+// DigestReport is one message that replaces many notices to the same mailbox: those beyond its
+// limit, or those that came while the disk was full.
 type DigestReport struct {
 	ID    relay.QueueID // of the digest itself
 	To    relay.Path
@@ -75,11 +75,10 @@ type DigestReport struct {
 // Digest writes it: a multipart/report whose text lists every message, and
 // whose one delivery status has every recipient of all of them.
 //
-// RFC 3464 has no report about several messages. This one keeps its syntax, so
-// that programs that strike off dead addresses find each with its status: what
-// belongs to a message stands, as an extension field (§2.3.10), with each of
-// its recipients. (As separate status parts in a multipart/mixed, readers that
-// fall back on guessing took the mailbox of the notice for a dead one.)
+// RFC 3464 has no report about several messages. This one keeps its syntax, so that programs that
+// strike off dead addresses find each address with its status: fields of a message are repeated, as
+// extension fields (§2.3.10), with each of its recipients. (With separate status parts in a
+// multipart/mixed, programs that guess took the mailbox of the notice for a dead one.)
 func Digest(c Config, r DigestReport) (relay.Notice, error) {
 	if err := c.Validate().Err(); err != nil {
 		return relay.Notice{}, err

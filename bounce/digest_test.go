@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,6 +64,9 @@ func TestGoldenDigest(t *testing.T) {
 		if !strings.Contains(text, says) {
 			t.Errorf("it does not say %q:\n%s", says, text)
 		}
+	}
+	if order := regexp.MustCompile(`(?m)^\d+\. `).FindAllString(p.text, -1); !slices.Equal(order, []string{"1. ", "2. ", "3. ", "4. "}) {
+		t.Errorf("the notices stand in the order %q", order)
 	}
 	m := n.Message
 	if !m.From.IsNull() || !m.Notice || m.Recipients[0].Path.String() != "alice@example.org" || !m.NotBefore.IsZero() || m.Size != int64(len(n.Content)) {

@@ -7,11 +7,11 @@ import (
 	"dawk/relay"
 )
 
-// ForSender is what whoever sent a message may hear of a reply: in notices,
-// and in answers over HTTP. The words of servers it hears whole, and what we
-// found out about its recipients' hosts. What concerns this relay alone is said
-// in words for its cause: the text names files, keys, accounts and tenants. The
-// remedy is never said. The log, `dawk why` and `dawk oauth status` have both.
+// ForSender is the part of a reply that the sender of a message may see, in notices and in answers
+// over HTTP. The sender gets the full text of servers, and our findings about the recipients'
+// hosts. A fault of this relay is described by its cause only, since its text names files, keys,
+// accounts and tenants. The remedy is left out. The log, `dawk why` and `dawk oauth status` show
+// both.
 func ForSender(r relay.Reply) relay.Reply {
 	r.Remedy = ""
 	if r.Code != 0 {

@@ -38,8 +38,8 @@ func (l *Languages) Tags() []string { return slices.Sorted(maps.Keys(l.byTag)) }
 // Has says whether notices can be written in a language.
 func (l *Languages) Has(tag string) bool { return l.find(tag) != nil }
 
-// shipped are the languages that come with dawk. That they are whole is proved
-// by a test, not at run time.
+// shipped are the languages that come with dawk. A test proves that they are
+// complete; nothing checks it at run time.
 var shipped = sync.OnceValue(func() *Languages {
 	l := &Languages{byTag: map[string]*language{}}
 	files, err := shippedFiles.ReadDir("words")
@@ -58,9 +58,9 @@ var shipped = sync.OnceValue(func() *Languages {
 // Shipped are the languages that come with dawk.
 func Shipped() *Languages { return shipped() }
 
-// With is l with the words of files, by their names: "de.txt" changes those
-// words of German that it holds; "ja.txt", a language that l lacks, must hold
-// every one. Its errors tell file and line, all of them at once.
+// With is l with the words of files, by their names: "de.txt" changes those German words that it
+// holds; "ja.txt", a language that l lacks, must hold every word. The error names every fault with
+// file and line.
 func (l *Languages) With(files map[string][]byte) (*Languages, []error) {
 	out := &Languages{byTag: maps.Clone(l.byTag)}
 	var faults []error
@@ -88,9 +88,9 @@ func (l *Languages) find(tag string) *language {
 	return nil
 }
 
-// languageOf chooses the language of a notice: what the original says that it
-// is written in, else what the script of its Subject shows, else the
-// configured one. The postmaster reads the configured one.
+// languageOf chooses the language of a notice: the language that the original declares, else the
+// one that the script of its Subject shows, else the configured one. The postmaster gets the
+// configured one.
 func languageOf(c Config, r Report, o original) *language {
 	all := c.languages()
 	if r.Kind != KindDoubleBounce {
@@ -114,7 +114,7 @@ func (c Config) languages() *Languages {
 	return Shipped()
 }
 
-// house is the configured language.
+// house is the configured language, that of the relay itself.
 func (c Config) house() *language {
 	all := c.languages()
 	if lang := all.find(c.Language); lang != nil {
@@ -129,9 +129,8 @@ func (c Config) house() *language {
 // chineseCharsets are charsets that nothing else is written in.
 var chineseCharsets = []string{"=?gb2312?", "=?gbk?", "=?gb18030?", "=?big5?", "=?hz-gb-2312?"}
 
-// scriptLanguage is the language that the script of a Subject alone proves; ""
-// when it does not. Latin letters prove nothing: a German name stands in many
-// English subjects.
+// scriptLanguage is the language that follows from the script of a Subject alone; "" when none
+// does. Latin letters show nothing: English subjects contain German names.
 func scriptLanguage(subject string) string {
 	lower := strings.ToLower(subject)
 	for _, c := range chineseCharsets {
@@ -159,8 +158,8 @@ func scriptLanguage(subject string) string {
 	return ""
 }
 
-// say is the words of a key with its placeholders filled in: pairs of name and
-// value. What is filled in is not looked at again, whoever wrote it.
+// say is the words of a key with its placeholders filled in: pairs of name and value. Values are
+// not searched for placeholders: strangers may have written them.
 func (l *language) say(key string, pairs ...string) string {
 	words := l.words[key]
 	if len(pairs) == 0 {

@@ -17,10 +17,9 @@ import (
 // octets: a digest of a thousand messages has about 300 KiB.
 const maxQuoted = 1 << 20
 
-// writeNotice quotes the text of a notice of ours, so that the postmaster knows
-// what nobody was told. The notice itself does not come back: its delivery
-// status would be taken for that of the double bounce (see holdsReport), and
-// that of a digest is large.
+// writeNotice quotes the text of one of our notices, so that the postmaster knows what could not be
+// reported. The notice itself is not returned: its delivery status would be taken for that of the
+// double bounce (see holdsReport), and that of a digest is large.
 func writeNotice(b *bytes.Buffer, l *language, c relay.Content) {
 	text := noticeText(c)
 	if text == nil {
@@ -53,8 +52,7 @@ func writeNotice(b *bytes.Buffer, l *language, c relay.Content) {
 	}
 }
 
-// noticeText reads the part for people of a notice that we wrote; nil when it
-// cannot be read.
+// noticeText reads, from a notice that we wrote, the part for people; nil when it cannot be read.
 func noticeText(c relay.Content) *bufio.Reader {
 	if c == nil {
 		return nil
@@ -67,7 +65,7 @@ func noticeText(c relay.Content) *bufio.Reader {
 	switch {
 	case err != nil:
 		return nil
-	case mediaType == "text/plain": // a plain one, in the place of one that could not be composed
+	case mediaType == "text/plain": // a plain notice, written when the full one could not be composed
 		return bufio.NewReader(msg.Body)
 	}
 	people, err := multipart.NewReader(msg.Body, params["boundary"]).NextPart() // undoes quoted-printable

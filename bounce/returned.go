@@ -14,8 +14,8 @@ import (
 // How much of the original comes back, in octets. RFC 3461 §6.2 leaves the
 // limit to us; most senders keep their mail, and large notices fill mailboxes.
 const (
-	maxReturned    = 50 << 10 // whole, when RET does not say
-	maxReturnedRet = 1 << 20  // whole, when RET=FULL asks for it
+	maxReturned    = 50 << 10 // of the whole message, without RET
+	maxReturnedRet = 1 << 20  // of the whole message, with RET=FULL
 	maxHeader      = 50 << 10 // of a header
 	maxShort       = 1 << 10  // of a header, where room is short
 )
@@ -29,16 +29,15 @@ type part struct {
 	language  string // of the part for people
 }
 
-// original is what is read of the message that the notice is about.
+// original holds the parts of the message that the notice needs.
 type original struct {
 	header []byte // with the CRLF of its last line, at most what headerLimit says
 	full   []byte // the whole message, where it is to be returned
-	fixed  bool   // full has 8-bit content that cannot be encoded anew
+	fixed  bool   // full has 8-bit content that cannot be re-encoded
 }
 
-// readOriginal reads what the notice needs. When the content cannot be read
-// there is nothing to return, which RFC 6522 §3 allows; the notice goes
-// nevertheless.
+// readOriginal reads what the notice needs. When the content cannot be read there is nothing to
+// return, which RFC 6522 §3 allows; the notice is sent nevertheless.
 func readOriginal(c Config, r Report) original {
 	if r.Content == nil {
 		return original{}
@@ -63,10 +62,9 @@ func readOriginal(c Config, r Report) original {
 	return o
 }
 
-// redacted is what a notice about a REQUIRETLS message says of its header:
-// enough to know which it was. RFC 8689 §5 wants the notice not to be
-// discarded where no host on its way offers REQUIRETLS, so it goes like other
-// mail, and what the sender wanted protected stays out of it.
+// redacted is what a notice about a REQUIRETLS message says of its header: enough to recognise the
+// message. RFC 8689 §5 asks that the notice is not discarded where no host on its way offers
+// REQUIRETLS. So it is sent like other mail, without the parts that the sender wanted protected.
 func (o original) redacted() []byte {
 	var b bytes.Buffer
 	for _, name := range []string{"Date", "From", "Message-ID"} {
@@ -104,19 +102,17 @@ func headerLimit(r Report) int64 {
 	return maxHeader
 }
 
-// holdsReport says whether b is, holds or quotes a delivery status report.
-// Readers of bounces look into every part, however deep, and would take the
-// recipients of that report for those of ours: somebody's address would be
-// struck off whom we never tried to reach. It is enough that the name of the
-// type occurs anywhere: at worst the header alone comes back where the whole
-// message could have.
+// holdsReport says whether b is, holds or quotes a delivery status report. Programs that read
+// bounces look into every part, however deep, and would take the recipients of that report for
+// ours: they would strike off an address to which we sent nothing. It is enough that the name of
+// the type occurs anywhere: at worst only the header is returned although the whole message could
+// be.
 func holdsReport(b []byte) bool {
 	b = bytes.ToLower(b)
 	return bytes.Contains(b, []byte("delivery-status")) || bytes.Contains(b, []byte("multipart/report"))
 }
 
-// headerOf is the header section at the beginning of b, at most limit octets and
-// whole lines.
+// headerOf is the header section at the beginning of b, at most limit octets, in whole lines.
 func headerOf(b []byte, limit int64) []byte {
 	switch i := bytes.Index(b, []byte("\r\n\r\n")); {
 	case bytes.HasPrefix(b, []byte("\r\n")):
@@ -164,9 +160,8 @@ func wholePart(o original, global bool) part {
 	}
 	p.encoding = "8bit"
 	if !utf8.Valid(o.header) || relay.ASCII(o.header) && (global || !o.fixed) {
-		// A header in some 8-bit charset of its own is as wrong as it was;
-		// its body is what 8BITMIME is for (RFC 6152), which every host with
-		// SMTPUTF8 has (RFC 6531 §3.1).
+		// A header in an undeclared 8-bit charset was wrong already and stays as it is; for the body
+		// 8BITMIME is enough (RFC 6152), which every host with SMTPUTF8 has (RFC 6531 §3.1).
 		return p
 	}
 	p.mediaType = "message/global" // RFC 6532 §3.7: any encoding is allowed
@@ -215,8 +210,8 @@ func toQuotedPrintable(b []byte) []byte {
 	return out.Bytes()
 }
 
-// field finds the first field of that name in a header, unfolded; "" without.
-// It takes any header, however broken: it was written by a stranger.
+// field returns the first field of that name in a header, unfolded; "" if there is none. It accepts
+// any header, however broken: it was written by a stranger.
 func (o original) field(name string) string {
 	for n, field := range relay.Fields(o.header) {
 		if strings.EqualFold(n, name) {

@@ -25,8 +25,8 @@ const (
 	textWidth  = 72
 )
 
-// writeText writes what people read: first who did not get what, why, and
-// what to do; then the receiver's words; then the details.
+// writeText writes the part for people: first who did not get what, why, and what to do; then the
+// receiver's words; then the details.
 func writeText(b *bytes.Buffer, c Config, l *language, r Report, o original, p part) {
 	subject := subjectOf(o)
 	groups := groupOutcomes(r)
@@ -38,7 +38,7 @@ func writeText(b *bytes.Buffer, c Config, l *language, r Report, o original, p p
 		writeNames(b, l, r, g)
 		writeSaid(b, l, g)
 	}
-	if r.Kind == KindDoubleBounce && r.Message.Notice { // the postmaster reads what the notice said that reached nobody
+	if r.Kind == KindDoubleBounce && r.Message.Notice { // the postmaster gets the text of the notice that reached nobody
 		writeNotice(b, l, r.Content)
 	}
 	b.WriteString("\r\n")
@@ -76,14 +76,14 @@ func attached(p part) string {
 	return "attached.header"
 }
 
-// group is outcomes that one paragraph can tell.
+// group is outcomes that one paragraph can report.
 type group struct {
 	action   relay.Action
 	category replies.Category
 	outcomes []relay.Outcome
 }
 
-// groupOutcomes puts together what happened alike, in the order of the first.
+// groupOutcomes puts equal outcomes together, in the order of the first of each.
 func groupOutcomes(r Report) []group {
 	var groups []group
 next:
@@ -131,7 +131,7 @@ func paragraph(c Config, l *language, r Report, g group, subject string) string 
 	return sentences(s, do)
 }
 
-// sentences joins them as their script does.
+// sentences joins sentences in the way of their script.
 func sentences(list ...string) string {
 	var b strings.Builder
 	for i, s := range list {
@@ -156,7 +156,7 @@ func what(l *language, r Report, subject string) string {
 	return l.say("message", "subject", subject)
 }
 
-// outlook is what a delay notice says of the time to come.
+// outlook is what a delay notice says about the next attempts.
 func outlook(c Config, l *language, r Report) []string {
 	s := []string{l.say("delayed.calm")}
 	if !r.Until.IsZero() {
@@ -207,8 +207,8 @@ func writeNames(b *bytes.Buffer, l *language, r Report, g group) {
 	}
 }
 
-// writeSaid quotes the replies of a group, each once and indented, so that no
-// line of a stranger begins at the margin.
+// writeSaid quotes the replies of a group, each once. They are indented, so a stranger's text
+// cannot look like ours.
 func writeSaid(b *bytes.Buffer, l *language, g group) {
 	seen := map[string]bool{}
 	for _, o := range g.outcomes {
@@ -239,7 +239,7 @@ func subjectOf(o original) string {
 	if !ok {
 		return ""
 	}
-	s = strings.ReplaceAll(clean(s), "=?", "= ?") // or it would be decoded once more
+	s = strings.ReplaceAll(clean(s), "=?", "= ?") // or it would be decoded again
 	if len(s) > maxSubject {
 		s = strings.TrimSpace(s[:relay.CutAt(s, maxSubject)]) + "..."
 	}
@@ -256,7 +256,7 @@ func decodeWords(s string) (string, bool) {
 	return v, true
 }
 
-// readCharset knows what package mime does not.
+// readCharset reads the charsets that package mime does not know.
 func readCharset(charset string, in io.Reader) (io.Reader, error) {
 	e, err := htmlindex.Get(charset)
 	if err != nil || e == encoding.Replacement {

@@ -2,14 +2,14 @@ package bounce
 
 import "dawk/relay"
 
-// Situation is what Wanted cannot see in the outcomes.
+// Situation is what Wanted needs to know besides the outcomes.
 type Situation struct {
 	DelayDue bool // the time of the delay notice has come and none was sent yet (State.DelayNoticed)
 	Delayed  bool // the sender was told of the delay before (State.DelayNoticed)
-	Passed   bool // the next hop offers DSN and was given the parameters (Result.DSN): success is for it to report
+	Passed   bool // the next hop offers DSN and was given the parameters (Result.DSN): reporting success is its task
 }
 
-// Verdict is who must be told what.
+// Verdict says who must be told what.
 type Verdict struct {
 	Notices []Want          // at most one of each kind, none empty
 	Dropped []relay.Outcome // failures that nobody can be told of (EventDropped)
@@ -56,8 +56,8 @@ func Wanted(c Config, m *relay.Message, outcomes []relay.Outcome, s Situation) V
 	return v
 }
 
-// wantedFor decides for one recipient. A KindDoubleBounce that is not told is a
-// failure that nobody hears of.
+// wantedFor decides for one recipient. A KindDoubleBounce that is not sent is a failure that nobody
+// is told of.
 func wantedFor(c Config, m *relay.Message, o relay.Outcome, s Situation) (kind Kind, told bool) {
 	r := m.Recipients[o.Recipient]
 	null := m.From.IsNull() || m.Notice

@@ -47,7 +47,7 @@ var vocabulary = func() map[string]string {
 }()
 
 var (
-	languageTag = regexp.MustCompile(`^[a-z]{2,3}(-[a-z0-9]{2,8})*$`) // RFC 5646 §2.1, the part that names need
+	languageTag = regexp.MustCompile(`^[a-z]{2,3}(-[a-z0-9]{2,8})*$`) // RFC 5646 §2.1, as far as file names need it
 	placeholder = regexp.MustCompile(`\{[^{}]*\}?|\}`)
 )
 
@@ -85,8 +85,8 @@ func parseLanguage(name string, text []byte, base *language) (*language, []error
 	return lang, faults
 }
 
-// readWords takes a file apart: "key = words", with the words that go on in
-// lines that begin with a space.
+// readWords parses a file: "key = words", where a line that begins with a space continues the words
+// above it.
 func readWords(name string, text []byte) (map[string]entry, []error) {
 	switch {
 	case len(text) > MaxWordsFile:
@@ -164,7 +164,7 @@ func placeholders(names []string) string {
 	return strings.Join(list, " ")
 }
 
-// nearest helps with a key that is not there.
+// nearest suggests a key for one that does not exist.
 func nearest(key string) string {
 	best := relay.Nearest(key, slices.Sorted(maps.Keys(vocabulary)))
 	if best == "" {
@@ -175,5 +175,5 @@ func nearest(key string) string {
 
 func quoted(s string) string { return `"` + shown(s) + `"` }
 
-// shown is s as a message about a file may show it.
+// shown is s in a form that is safe in a message about a file.
 func shown(s string) string { return relay.ClipTo(oneLine(s), 60) }

@@ -15,6 +15,8 @@ import (
 	"dawk/metrics"
 )
 
+//go:generate go test -run TestPageAgreesWithRegistry -update .
+
 var update = flag.Bool("update", false, "write the table of docs/metrics.md anew")
 
 const page = "../docs/metrics.md"
@@ -60,7 +62,7 @@ func TestPageAgreesWithRegistry(t *testing.T) {
 		return
 	}
 	if got != want {
-		t.Errorf("%s is not what the registry says (go test ./metrics -update writes it anew); want:\n%s", page, want)
+		t.Errorf("%s is not what the registry says (go generate ./... writes it anew); want:\n%s", page, want)
 	}
 	for _, alert := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(metrics.Alerts, -1) {
 		if !strings.Contains(head+tail, "`"+alert[1]+"`") {

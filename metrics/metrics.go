@@ -55,6 +55,16 @@ type State struct {
 	ConfigStale       bool      // the file holds another
 	LogLinesLost      uint64    // lines that the reader of the log did not take in time
 	HistoryLost       uint64    // events that the history could not keep
+	OutboxLost        uint64    // events that the outbox could not keep
+	Webhooks          []Webhook
+}
+
+// Webhook is what became of the events of one webhook.
+type Webhook struct {
+	Name              string
+	Delivered, Failed int64 // since it was made
+	Pending           int
+	Ended             bool
 }
 
 // Queue is the state of the store. Sizes in octets.
@@ -103,7 +113,7 @@ type Set struct {
 	names    Names
 
 	accepted, acceptedBytes, acceptedRecipients prometheus.Counter
-	connections, unknown, dropped               prometheus.Counter
+	connections, unknown, dropped, suppressed   prometheus.Counter
 	refused, logins, attempts, visits, outcomes *prometheus.CounterVec
 	notices, holds, identityHolds               *prometheus.CounterVec
 	tlsSessions                                 *prometheus.CounterVec
@@ -148,6 +158,7 @@ func (m *Set) makeCounters() {
 	m.providerSlowed = m.counters("dawk_provider_slowdowns_total", "Times that a provider said that we send too much at a time, and got fewer connections.", "provider")
 	m.providerOutcomes = m.counters("dawk_provider_outcomes_total", "What became of recipients by MX, once a recipient and attempt, by who runs the MX hosts.", "provider", "action")
 	m.notices = m.counters("dawk_notices_total", "Notices put into the queue, by kind.", "kind")
+	m.suppressed = m.counter("dawk_suppressed_total", "Recipients that nothing was sent to, since they are on the suppression list.")
 	m.dropped = m.counter("dawk_double_bounces_dropped_total", "Failures that nobody was told: no postmaster, or not reachable.")
 	m.holds = m.counters("dawk_holds_total", "Deliveries put on hold and released.", "action")
 	m.identityHolds = m.counters("dawk_identity_holds_total", "Users put on hold because their mail looked like that of a thief, by reason.", "reason")

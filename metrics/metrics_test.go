@@ -51,6 +51,7 @@ func set() scraped {
 			Delivery:          metrics.Delivery{Delayed: map[string]int{"greylisted": 18, "odd": 1}, Ready: 1, Deferred: 2, Future: 3, Held: 4, InFlight: 5, Connections: 6, Waiting: 20, GivenUp: 21, Resting: 7, Adrift: 8, Corrupt: 9, Unsaved: 10, Stranded: 11},
 			Accepting:         true,
 			Clients:           12,
+			Webhooks:          []metrics.Webhook{{Name: "crm", Ended: true}},
 			RoutesHeld:        map[string]bool{"office": true},
 			RoutesDown:        map[string]bool{"office": true},
 			UsersBroken:       true,
@@ -98,12 +99,12 @@ func TestEventsAreCounted(t *testing.T) {
 	m := set()
 	for _, e := range []relay.Event{
 		{Kind: relay.EventConnected}, {Kind: relay.EventGone},
-		{Kind: relay.EventAccepted, Size: 100, Count: 3, Took: 3 * time.Millisecond},
+		{Kind: relay.EventAccepted, Size: 100, Count: 3, Took: relay.Millis(3 * time.Millisecond)},
 		{Kind: relay.EventRefused, Reason: "relay_denied"},
 		{Kind: relay.EventRefused, Reason: "whatever\nhostile=\"1\""},
 		{Kind: relay.EventLogin, Reason: "ok", Identity: "printer"},
 		{Kind: relay.EventLogin, Reason: "credentials"},
-		{Kind: relay.EventAttempted, Host: "mx.example.com", TLS: "TLS1.3", TLSLevel: relay.TLSVerified, Took: time.Second},
+		{Kind: relay.EventAttempted, Host: "mx.example.com", TLS: "TLS1.3", TLSLevel: relay.TLSVerified, Took: relay.Millis(time.Second)},
 		{Kind: relay.EventAttempted, Host: "mx.example.com", TLSLevel: relay.TLSFallback, Unknown: true, Visits: []relay.Visit{
 			{Host: "mx1.example.com"}, {Host: "mx2.example.com", Reply: relay.Reply{Code: 554, MTA: "mx2.example.com"}},
 			{Host: "mx3.example.com", TLS: "TLS1.2", TLSLevel: relay.TLSVerified}, {Host: "mx.example.com", TLSLevel: relay.TLSFallback}}},

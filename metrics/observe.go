@@ -14,7 +14,7 @@ func (m *Set) Observe(e relay.Event) {
 		m.accepted.Inc()
 		m.acceptedBytes.Add(float64(max(e.Size, 0)))
 		m.acceptedRecipients.Add(float64(max(e.Count, 0)))
-		m.acceptSeconds.Observe(e.Took.Seconds())
+		m.acceptSeconds.Observe(e.Took.Duration().Seconds())
 	case relay.EventRefused:
 		m.refused.WithLabelValues(within(refusalReasons, e.Reason)).Inc()
 	case relay.EventLogin:
@@ -28,7 +28,7 @@ func (m *Set) Observe(e relay.Event) {
 			s := sessionOf(v.Spoke(), v.TLS, v.TLSLevel)
 			m.visits.WithLabelValues(s.tls, s.level).Inc()
 		}
-		m.attemptSeconds.Observe(e.Took.Seconds())
+		m.attemptSeconds.Observe(e.Took.Duration().Seconds())
 		if e.Unknown {
 			m.unknown.Inc()
 		}
@@ -38,6 +38,8 @@ func (m *Set) Observe(e relay.Event) {
 		m.notices.WithLabelValues(within(noticeKinds, e.NoticeKind)).Inc()
 	case relay.EventDropped:
 		m.dropped.Inc()
+	case relay.EventSuppressed:
+		m.suppressed.Inc()
 	case relay.EventHeld, relay.EventReleased:
 		m.holds.WithLabelValues(string(e.Kind)).Inc()
 	case relay.EventProviderSlowed:

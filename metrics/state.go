@@ -47,6 +47,11 @@ var (
 	usersBrokenDesc   = desc("dawk_users_file_broken", "1: the users file cannot be read, and the users of before are in force. 0: it can, or there is none.")
 	usersHeldDesc     = desc("dawk_identities_held", "Users, and clients without a login, on hold for what looked like spam, until an operator releases them.")
 	historyDesc       = desc("dawk_history_lost_total", "Events that the history could not keep: the disk was too slow or took nothing. Mail is not affected.")
+	outboxLostDesc    = desc("dawk_outbox_lost_total", "Events for webhooks that the outbox had no room for. Mail is not affected.")
+	hookDoneDesc      = desc("dawk_webhook_delivered_total", "Events that the webhook took.", "webhook")
+	hookFailedDesc    = desc("dawk_webhook_failed_total", "Events that were given up for the webhook, after 3 days.", "webhook")
+	hookPendingDesc   = desc("dawk_webhook_pending", "Events that the webhook is still to be told.", "webhook")
+	hookEndedDesc     = desc("dawk_webhook_ended", "1: the webhook's receiver wants no more (410), and nothing is sent until dawk webhook enable. 0: it does.", "webhook")
 	logLostDesc       = desc("dawk_log_lines_lost_total", "Log lines that were dropped: the log's reader was too slow or had gone. Mail is not affected.")
 	configLoadedDesc  = desc("dawk_config_loaded_timestamp_seconds", "Since when the configuration that runs is in force: the start, or the last reload.")
 	configStaleDesc   = desc("dawk_config_stale", "1: the configuration file is not what runs: it has changed since it was read, was refused, or needs a restart. 0: it is.")
@@ -117,6 +122,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(usersHeldDesc, float64(now.IdentitiesHeld))
 	budgets(now.Budgets, gauge)
 	counter(historyDesc, now.HistoryLost)
+	counter(outboxLostDesc, now.OutboxLost)
+	webhooks(now.Webhooks, ch)
 	counter(logLostDesc, now.LogLinesLost)
 	gauge(configLoadedDesc, timestamp(now.ConfigLoaded))
 	gauge(configStaleDesc, oneIf(now.ConfigStale))
@@ -144,4 +151,17 @@ func timestamp(t time.Time) float64 {
 		return 0
 	}
 	return float64(t.Unix())
+}
+
+func webhooks(all []Webhook, ch chan<- prometheus.Metric) {
+	for _, h := range all {
+		ended := 0.0
+		if h.Ended {
+			ended = 1
+		}
+		ch <- prometheus.MustNewConstMetric(hookDoneDesc, prometheus.CounterValue, float64(h.Delivered), h.Name)
+		ch <- prometheus.MustNewConstMetric(hookFailedDesc, prometheus.CounterValue, float64(h.Failed), h.Name)
+		ch <- prometheus.MustNewConstMetric(hookPendingDesc, prometheus.GaugeValue, float64(h.Pending), h.Name)
+		ch <- prometheus.MustNewConstMetric(hookEndedDesc, prometheus.GaugeValue, ended, h.Name)
+	}
 }

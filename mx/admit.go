@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"dawk/mx/hosts"
 	"dawk/mx/shaping"
 	"dawk/relay"
 )
@@ -15,65 +16,66 @@ var statusBusy = relay.Status{Class: 4, Subject: 3, Detail: 2}
 // share finds out who runs the MX hosts of a domain. Hosts of the provider
 // whose connection the task has come first among those that are equally good:
 // the others would need another.
-func (a *attempt) share(targets []target) {
+func (a *attempt) share(targets []hosts.Target) {
 	for i := range targets {
 		tg := &targets[i]
 		if i > 0 && tg.Host == targets[i-1].Host {
-			tg.provider, tg.rule = targets[i-1].provider, targets[i-1].rule
-			tg.account, tg.most = targets[i-1].account, targets[i-1].most
+			tg.Provider, tg.Rule = targets[i-1].Provider, targets[i-1].Rule
+			tg.Account = targets[i-1].Account
 			continue
 		}
-		tg.provider = a.t.cfg.Shaping.Provider(tg.Host)
-		tg.rule = a.t.cfg.Shaping.Rule(tg.provider)
-		tg.account, tg.most = tg.provider, tg.rule.Connections
+		tg.Provider = a.t.cfg.Shaping.Provider(tg.Host)
+		tg.Rule = a.t.cfg.Shaping.Rule(tg.Provider)
+		tg.Account = tg.Provider
 	}
 	if a.task.Admission == nil || len(targets) == 0 {
 		return
 	}
 	best := 1
-	for best < len(targets) && targets[best].rank == targets[0].rank {
+	for best < len(targets) && targets[best].Rank == targets[0].Rank {
 		best++
 	}
 	has := a.task.Admission.Provider()
-	slices.SortStableFunc(targets[:best], func(x, y target) int {
+	slices.SortStableFunc(targets[:best], func(x, y hosts.Target) int {
 		switch {
-		case (x.provider == has) == (y.provider == has):
+		case (x.Provider == has) == (y.Provider == has):
 			return 0
-		case x.provider == has:
+		case x.Provider == has:
 			return -1
 		}
 		return 1
 	})
-	a.t.domains.Put(a.task.Destination, targets[0].provider)
+	a.t.domains.Put(a.task.Destination, targets[0].Provider)
 }
 
 // admitted asks for a connection to the provider of a host, unless the attempt
 // has one.
-func (a *attempt) admitted(tg target) bool {
-	if a.task.Admission == nil || tg.provider == "" || tg.provider == a.res.Provider {
+func (a *attempt) admitted(tg hosts.Target) bool {
+	if a.task.Admission == nil || tg.Provider == "" || tg.Provider == a.res.Provider {
 		return true
 	}
-	if !a.task.Admission.Admit(tg.provider) {
+	if !a.task.Admission.Admit(tg.Provider) {
 		return false
 	}
-	a.res.Provider = tg.provider
+	a.res.Provider = tg.Provider
 	return true
 }
 
-// passBy leaves the hosts of a provider alone to which the attempt may not
-// connect. If nothing was connected to before, it ends: it is no attempt.
+// passBy skips the hosts of a provider to which the attempt may not connect. If it
+// has not connected to any host before, it ends and does not count as an attempt.
 func (a *attempt) passBy(w *walk) {
 	tg := w.queue[0]
 	busy := relay.Decision(relay.CauseBudget, statusBusy,
-		"%s was not tried: all connections to provider %s are in use", tg.Host, tg.provider)
+		"%s was not tried: all connections to provider %s are in use", tg.Host, tg.Provider)
 	w.failures = slices.Insert(w.failures, 0, busy) // the last one is what people are told first
-	w.queue, w.fresh = slices.DeleteFunc(w.queue, func(o target) bool { return o.provider == tg.provider }), false
+	w.queue, w.fresh = slices.DeleteFunc(w.queue, func(o hosts.Target) bool { return o.Provider == tg.Provider }), false
 	w.over = a.res.Provider == ""
 }
 
-// Provider names who takes the mail of a destination: the destination itself
-// where that is a route, or that of the first route to the same mailbox, what the last attempt found where it is a domain, ""
-// when nobody has looked lately. It is cheap and does not block.
+// Provider names who takes the mail of a destination. For a route it is the
+// destination of the first route to the same mailbox; for a domain it is what the
+// last attempt found, "" when nobody has looked lately. It is cheap and does not
+// block.
 func (t *Transport) Provider(destination string) string {
 	if r := t.byDestination(destination); r != nil {
 		return r.first.destination

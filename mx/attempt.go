@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"dawk/mx/connpool"
+	"dawk/mx/hosts"
+	"dawk/mx/session"
 	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
@@ -17,7 +19,7 @@ import (
 type attempt struct {
 	t    *Transport
 	task relay.Task
-	use  *use
+	use  *session.Use
 	res  relay.Result
 
 	msg     *relay.Message // as it goes out now: see dress
@@ -55,9 +57,9 @@ func (a *attempt) recipient(i int) *relay.Recipient {
 // sameDestination splits off the recipients that go where the first goes.
 func (a *attempt) sameDestination(rest []int) (same, other []int) {
 	a.msg = a.task.Message
-	want := a.t.Destination(a.msg, a.recipient(rest[0]).Path)
+	want := a.destination(rest[0])
 	for _, i := range rest {
-		if a.t.Destination(a.msg, a.recipient(i).Path) == want {
+		if a.destination(i) == want {
 			same = append(same, i)
 		} else {
 			other = append(other, i)
@@ -66,9 +68,28 @@ func (a *attempt) sameDestination(rest []int) (same, other []int) {
 	return same, other
 }
 
+// destination is that of a recipient, by the route that an operator chose as long as
+// there is one of that name.
+func (a *attempt) destination(i int) string {
+	if d := a.t.Along(a.task.Route, a.msg, a.recipient(i).Path); a.task.Route != "" && d != "" {
+		return d
+	}
+	return a.t.Destination(a.msg, a.recipient(i).Path)
+}
+
+// ways is like [Routing.ways], for a recipient.
+func (a *attempt) ways(i int) (first *compiled, others []*compiled) {
+	if a.task.Route != "" {
+		if r, ok := a.t.along(a.task.Route, a.task.Message, a.recipient(i).Path); ok {
+			return r, nil
+		}
+	}
+	return a.t.ways(a.task.Message, a.recipient(i).Path)
+}
+
 // deliver tries the hosts of one destination until all recipients are judged.
 func (a *attempt) deliver(rest []int) {
-	r, others := a.t.ways(a.task.Message, a.recipient(rest[0]).Path)
+	r, others := a.ways(rest[0])
 	a.brief, a.own = len(others) > 0, nil
 	a.by(r, rest)
 	for r != nil && a.use.Ctx.Err() == nil {
@@ -94,7 +115,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 		return
 	}
 	pol := a.t.policy(a.task.Message, r)
-	if pol.route != "" && r.gate.Held() {
+	if pol.Route != "" && r.gate.Held() {
 		if why, since, shut := r.gate.Shut(time.Now(), a.t.cfg.HoldProbe, a.mail(rest)); shut {
 			a.res.Route = r.Name
 			a.turnBack(rest, why, since)
@@ -110,7 +131,7 @@ func (a *attempt) by(r *compiled, rest []int) {
 	}
 	if len(rest) > 0 {
 		verdict := relay.Summary(w.failures)
-		if pol.route != "" && loginTrouble(verdict) && a.use.Ctx.Err() == nil {
+		if pol.Route != "" && loginTrouble(verdict) && a.use.Ctx.Err() == nil {
 			a.res.HeldSince = a.t.hold(r, shaping.Mail{}, false, verdict).Since
 		}
 		for _, i := range rest {
@@ -120,32 +141,32 @@ func (a *attempt) by(r *compiled, rest []int) {
 }
 
 // plan is where mail for a domain may go by r.
-func (a *attempt) plan(r *compiled, pol policy, domain string) plan {
+func (a *attempt) plan(r *compiled, pol session.Policy, domain string) hosts.Plan {
 	if r != nil && len(r.Via) > 0 {
 		a.res.Route = r.Name
 		if a.task.Admission != nil {
 			a.task.Admission.Admit(r.first.destination) // it has that connection: this counts recipients
 		}
 		p := a.t.planVia(a.use.Ctx, r)
-		p.targets = a.t.healthy(p.targets)
+		p.Targets = a.t.healthy(p.Targets)
 		return p
 	}
-	p := a.t.planMX(a.use.Ctx, domain, a.t.family(r))
+	p := a.t.finder.PlanMX(a.use.Ctx, domain, a.t.family(r))
 	a.t.addSTS(a.use.Ctx, &p, pol, domain)
 	return p
 }
 
 // policy is what the message and its route demand of a session.
-func (t *Transport) policy(m *relay.Message, r *compiled) policy {
-	p := policy{Demand: tlspolicy.Demand{Level: t.cfg.TLS, Lax: m.TLSOptional && !m.RequireTLS}, mx: true}
+func (t *Transport) policy(m *relay.Message, r *compiled) session.Policy {
+	p := session.Policy{Demand: tlspolicy.Demand{Level: t.cfg.TLS, Lax: m.TLSOptional && !m.RequireTLS}, MX: true}
 	if r != nil {
 		p.Level = r.TLS
-		if p.mx = len(r.Via) == 0; !p.mx {
-			p.route, p.account = r.Name, r.first.Name
+		if p.MX = len(r.Via) == 0; !p.MX {
+			p.Route, p.Account = r.Name, r.first.Name
 		}
 		if r.Known() {
-			p.User, p.Password, p.certificate = r.User, r.Password, r.Certificate
-			p.Auth, p.credential, p.Token, p.Provider = r.Auth, r.Credential, r.Token, r.Provider
+			p.User, p.Password, p.Certificate = r.User, r.Password, r.Certificate
+			p.Auth, p.Credential, p.Token, p.Provider = r.Auth, r.Credential, r.Token, r.Provider
 		}
 	}
 	switch {
@@ -171,34 +192,33 @@ type sessionResult struct {
 
 // session takes or makes a connection to a target and runs transactions on
 // it until every recipient is judged or it can do no more.
-func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionResult {
-	p, bad := a.t.raise(p, tg)
+func (a *attempt) session(tg hosts.Target, p session.Policy, rest []int, fresh bool) sessionResult {
+	p, bad := p.Raise(tg)
 	a.res.TLSPolicy = p.By
 	if !bad.IsZero() {
 		if p.By != tlspolicy.ByRequireTLS { // what one message wants is no failure of theirs
-			a.t.reportRefused(tg, p, bad)
+			a.t.opener.ReportRefused(tg, p, bad)
 		}
 		return sessionResult{rest: rest, failure: bad}
 	}
-	a.res.Source = p.source.Label()
-	key := keyOf(tg, p)
+	a.res.Source = p.Source.Label()
+	key := p.Key(tg)
 	var c *connpool.Conn
-	if !fresh && a.use.ready == nil {
-		c = a.t.pool.Get(key)
+	if !fresh && a.use.Ready == nil {
+		c = a.t.shared.Pool.Get(key)
 	}
 	reused := c != nil
 	if reused {
 		c.Attach(&a.use.Claim)
 	} else {
-		a.use.tlsErr = nil
-		if a.use.ready == nil { // else it was counted before the race
-			a.t.pool.Begin(tg.account)
+		if a.use.Ready == nil { // else it was counted before the race
+			a.t.shared.Pool.Begin(tg.Account)
 		}
-		c, bad = a.t.open(a.use, tg, p)
-		a.t.report(a.use, tg, p, c, bad)
+		c, bad = a.t.opener.Open(a.use, tg, p)
+		a.t.opener.Report(a.use, tg, p, c, bad)
 		if c == nil {
-			a.use.leave()
-			a.t.pool.End(tg.account)
+			a.use.Leave()
+			a.t.shared.Pool.End(tg.Account)
 			if bad.MTA != "" {
 				a.res.FailedAt(bad)
 			}
@@ -207,15 +227,15 @@ func (a *attempt) session(tg target, p policy, rest []int, fresh bool) sessionRe
 		c.Key = key
 	}
 	a.res.Host, a.res.Addr, a.res.Reused = c.Peer.Host, c.Addr, reused
-	a.res.TLS, a.res.TLSLevel, a.res.TLSTry, a.res.TLSFailed = c.TLS, reached(c, p), c.TLSTry, c.TLSFailed
+	a.res.TLS, a.res.TLSLevel, a.res.TLSTry, a.res.TLSFailed = c.TLS, p.Reached(c), c.TLSTry, c.TLSFailed
 	s := sessionResult{rest: rest, spoke: true}
 	for len(s.rest) > 0 && !c.Dead && s.failure.IsZero() && a.Room(c) && a.afford(p, &s) {
 		a.transaction(c, &s, reused && !s.progress)
 	}
 	if a.Room(c) {
-		a.t.pool.Put(c)
+		a.t.shared.Pool.Put(c)
 	} else {
-		a.t.pool.Drop(c)
+		a.t.shared.Pool.Drop(c)
 	}
 	return s
 }
@@ -242,7 +262,12 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 	}
 	batch := s.rest[:a.batchSize(c, s.rest)]
 	content, _ := a.contentFor(c) // judgeUnfit has seen it
-	tx := &smtpclient.Transaction{M: a.msg, Content: content, Split: a.split, Rcpts: make([]*relay.Recipient, len(batch))}
+	m := a.msg
+	if from := a.returnPath(batch[0]); !from.IsNull() {
+		own := *m
+		own.From, m, batch = from, &own, batch[:1]
+	}
+	tx := &smtpclient.Transaction{M: m, Content: content, Split: a.split, Rcpts: make([]*relay.Recipient, len(batch))}
 	// An LMTP server delivers: it is we who tell the sender (RFC 3461 §5.2.3).
 	c.Bare, c.Lockstep = c.Bare || a.bare, c.Lockstep || a.lockstep
 	tx.Opts.DSN = c.Ext.DSN && !c.Bare && !c.Peer.LMTP
@@ -262,7 +287,7 @@ func (a *attempt) transaction(c *connpool.Conn, s *sessionResult, maybeStale boo
 	a.enough = a.enough || tx.Trouble.Code == 421 && tx.Trouble.Status.Subject == 7 // nor more of ours now
 	a.split = a.split || tx.TooMany && tx.Fewer > 0
 	if tx.Confused || tx.Fewer > 0 {
-		a.t.hosts.Learn(c.Peer.String(), shaping.Habits{Lockstep: tx.Confused, Recipients: tx.Fewer})
+		a.t.shared.Learned.Learn(c.Peer.String(), shaping.Habits{Lockstep: tx.Confused, Recipients: tx.Fewer})
 	}
 	a.sentAs(tx)
 	rest := make([]int, 0, len(s.rest))

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"dawk/mx/dial"
-	"dawk/mx/dns"
+	"dawk/mx/hosts"
 	"dawk/mx/nexthop"
 	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
@@ -56,6 +56,11 @@ type Config struct {
 	MessagesPerConnection int           // 0: 50
 	RecipientsPerMessage  int           // in one transaction; 0: 100 (RFC 5321 §4.5.3.1.8)
 
+	// ReturnPath is the reverse-path of a message for one of its recipients, an
+	// index into its list, which then gets a transaction of its own; null: that of
+	// the message. nil: every message keeps its own.
+	ReturnPath func(m *relay.Message, recipient int) relay.Path
+
 	Shaping *shaping.Shaping // nil: the shipped rules
 
 	// HoldProbe is the least time between logins of a route that is held; it
@@ -91,18 +96,11 @@ type Config struct {
 	// temporary trouble. nil: such mail is returned.
 	SevenBit func(*relay.Message, relay.Content) (relay.Content, error)
 
-	Resolver Lookup
+	Resolver hosts.Lookup
 	// Dial connects to an address "ip:port", or to the path of a "unix" socket,
 	// where no Source demands a local address; nil: a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	Log  *slog.Logger // debugging only; nil: none
-}
-
-// Lookup is what the router asks of DNS; *Resolver is the one in use. Errors
-// are *DNSError.
-type Lookup interface {
-	LookupMX(ctx context.Context, domain string) (dns.Answer[dns.MX], error)
-	LookupAddrs(ctx context.Context, host, ip string) (dns.Answer[netip.Addr], error)
 }
 
 // Route sends what matches all its conditions another way than by MX at the

@@ -99,8 +99,8 @@ func loginTrouble(r relay.Reply) bool {
 	return r.Stage == relay.StageAuth && (r.Code/100 == 5 || r.Code == 0 && r.Status == smtpclient.StatusNoLogin)
 }
 
-// hopeless says whether other hosts of the route are spared the same login:
-// it is wrong there, too, and accounts get locked for less.
+// hopeless says whether the other hosts of the route are not tried with the same
+// login: it is wrong there too, and repeated failures can lock the account.
 func hopeless(r relay.Reply) bool {
 	return loginTrouble(r) && (r.Code != 0 || r.MTA == "") // without a server: there is no token
 }
@@ -158,9 +158,9 @@ type heard struct {
 	verdict *shaping.Verdict // on all of its replies to mail; nil: none was about the account
 }
 
-// heed reads a reply anew: some are about our account, or about how much we
-// send. One to mail that is about that message alone stands as it is. to are the
-// recipients that were refused for our account.
+// heed reads a reply again, since some are about our account, or about how much we
+// send. A reply about one message alone stays as it is. to are the recipients that
+// were refused for our account.
 func (a *attempt) heed(h *heard, reply relay.Reply, to []int) (relay.Reply, relay.Cause) {
 	read, rule := replies.Reread(h.r.Provider, reply)
 	switch rule.Cause {

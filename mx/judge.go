@@ -3,12 +3,13 @@ package mx
 import (
 	"slices"
 
+	"dawk/mx/hosts"
 	"dawk/mx/smtpclient"
 	"dawk/relay"
 	"dawk/relay/replies"
 )
 
-// judge settles a recipient, by what was found out in the session of now.
+// judge settles a recipient by what the current session has found out.
 func (a *attempt) judge(i int, r relay.Reply) {
 	a.turn()
 	a.as, a.judged = a.res.Session, true
@@ -18,9 +19,9 @@ func (a *attempt) judge(i int, r relay.Reply) {
 	}
 }
 
-// turn puts the session that recipients were judged in with the earlier ones,
-// once it is no more that of now: each of them is told what holds for it.
-// Nearly always there is one session, and nothing to keep.
+// turn keeps the session that recipients were judged in once another has begun, so
+// that each recipient is told of its own. Nearly always there is one session, and
+// nothing to keep.
 func (a *attempt) turn() {
 	if !a.judged || a.as == a.res.Session {
 		return
@@ -33,7 +34,7 @@ func (a *attempt) turn() {
 }
 
 // visited notes a host that the attempt turned to.
-func (a *attempt) visited(tg target, s sessionResult) {
+func (a *attempt) visited(tg hosts.Target, s sessionResult) {
 	v := relay.Visit{Host: tg.Host, Reply: s.failure}
 	if v.Reply.IsZero() {
 		v.Reply = s.said

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"dawk/mx/session"
 	"dawk/mx/shaping"
 	"dawk/relay"
 	"dawk/relay/replies"
@@ -70,8 +71,8 @@ func budgets(routes []*compiled) {
 // afford takes room for a transaction of this attempt. The first was reserved
 // by whoever scheduled the attempt; for a message with very many recipients
 // there are others, which find out here.
-func (a *attempt) afford(p policy, s *sessionResult) bool {
-	r := a.t.byDestination(RoutePrefix + p.route)
+func (a *attempt) afford(p session.Policy, s *sessionResult) bool {
+	r := a.t.byDestination(RoutePrefix + p.Route)
 	if first := !a.charged; first || r == nil {
 		a.charged = true
 		return true
@@ -89,12 +90,12 @@ func (a *attempt) afford(p policy, s *sessionResult) bool {
 }
 
 // byDestination is the route of a destination, or nil.
-func (t *Transport) byDestination(destination string) *compiled {
+func (way *Routing) byDestination(destination string) *compiled {
 	name, ok := strings.CutPrefix(destination, RoutePrefix)
 	if !ok {
 		return nil
 	}
-	for _, r := range t.routes {
+	for _, r := range way.routes {
 		if r.Name == name {
 			return r
 		}

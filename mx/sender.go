@@ -125,7 +125,7 @@ func (a *attempt) dress(r *compiled, denied bool) error {
 	content := h.As(as, a.content, m.From.IsNull())
 	m.From, m.UTF8Header = as, m.UTF8Header || !as.ASCII()
 	if a.msg.From.IsNull() {
-		// It must not bring anything back: the mailbox is somebody's (RFC 3461 §4.1).
+		// No notice about it may come back: the mailbox is a person's (RFC 3461 §4.1).
 		m.Recipients = make([]relay.Recipient, len(a.msg.Recipients))
 		copy(m.Recipients, a.msg.Recipients)
 		for i := range m.Recipients {
@@ -156,4 +156,13 @@ func (a *attempt) again(r *compiled, denied []int) bool {
 		a.res.Replies[i] = relay.Reply{}
 	}
 	return true
+}
+
+// returnPath is the reverse-path for a recipient alone; null: that of the message. Mail
+// that leaves as a mailbox has that mailbox's.
+func (a *attempt) returnPath(pos int) relay.Path {
+	if a.t.cfg.ReturnPath == nil || a.dressed || a.msg.From.IsNull() {
+		return relay.Path{}
+	}
+	return a.t.cfg.ReturnPath(a.msg, a.task.Recipients[pos])
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"dawk/mx/dial"
+	"dawk/mx/hosts"
 	"dawk/relay"
 )
 
@@ -58,7 +59,7 @@ func (t *Transport) source(name string) *dial.Source {
 
 // sources are those that a message may go out with, the best first; none: what
 // the system chooses.
-func (t *Transport) sources(m *relay.Message, r *compiled, targets []target) []*dial.Source {
+func (t *Transport) sources(m *relay.Message, r *compiled, targets []hosts.Target) []*dial.Source {
 	pool := t.cfg.Pool
 	if r != nil && len(r.Sources) > 0 {
 		pool = r.Sources

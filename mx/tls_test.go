@@ -1,9 +1,11 @@
 package mx_test
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -253,6 +255,45 @@ func TestLevelsDoNotShareConnections(t *testing.T) {
 	}
 	if n := len(srv.Messages()); n != 4 {
 		t.Errorf("%d messages", n)
+	}
+}
+
+// TestSessionsAreResumed: a new connection to a host goes on with the TLS session of
+// the one before, by TLS 1.2 and 1.3, with a certificate that is checked and one that
+// is not. A connection that is kept needs one handshake for all of its messages.
+func TestSessionsAreResumed(t *testing.T) {
+	for _, level := range []tlspolicy.Level{tlspolicy.LevelRequired, tlspolicy.LevelVerified} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			for idle, want := range map[time.Duration][]bool{-1: {false, true, true}, time.Minute: {false}} {
+				cfg, ca := certified(t, "hub.test")
+				var mu sync.Mutex
+				var resumed []bool
+				cfg.TLS = func(c *tls.Config) {
+					c.MaxVersion = version
+					c.SetSessionTicketKeys([][32]byte{{1}}) // those of all its connections
+					c.VerifyConnection = func(s tls.ConnectionState) error {
+						mu.Lock()
+						defer mu.Unlock()
+						resumed = append(resumed, s.DidResume)
+						return nil
+					}
+				}
+				srv := newServer(t, cfg)
+				w := &world{t: t, srv: srv, tr: newTransport(t, mx.Config{Hostname: "relay.example.org", IdleTimeout: idle, RootCAs: ca.Pool(),
+					Resolver: newResolver(t, newDNS(t, "hub.test. A 127.0.0.1")), Routes: []mx.Route{
+						{To: []string{"*"}, TLS: level, Via: []mx.Hop{{Host: "hub.test", Port: uint16(srv.Port())}}}}})}
+				for range 3 {
+					if r := w.deliver(task(t, letter, "x@dest.test")).Replies[0]; !r.Positive() {
+						t.Fatalf("%+v", r)
+					}
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if !slices.Equal(resumed, want) {
+					t.Errorf("%v, %s, idle for %v: resumed %v, want %v", level, tls.VersionName(version), idle, resumed, want)
+				}
+			}
+		}
 	}
 }
 

@@ -6,8 +6,9 @@ import (
 	"errors"
 	"time"
 
-	"dawk/mx/connpool"
 	"dawk/mx/dial"
+	"dawk/mx/hosts"
+	"dawk/mx/session"
 	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
@@ -21,23 +22,20 @@ const RoutePrefix = "route:"
 type Transport struct {
 	*Routing
 	*lasting
-	cfg       Config
-	addresses dial.AddressPolicy
-	secured   tlspolicy.SecuredLookup // nil: neither DANE nor MTA-STS
-	sts       *tlspolicy.STS          // nil: no MTA-STS
-	web       dial.Web
+	cfg    Config
+	finder hosts.Finder
+	opener session.Opener
+	sts    *tlspolicy.STS // nil: no MTA-STS
+	web    dial.Web
 }
 
 // lasting is what a Transport and its successors share: connections, what was
 // learned of hosts, and what mailboxes have sent.
 type lasting struct {
-	pool     *connpool.Pool
-	bg       connpool.Background
-	sessions tls.ClientSessionCache
-	health   shaping.Health[place]
-	domains  shaping.Memory
-	hosts    shaping.Hosts
-	book     shaping.Book
+	shared  *session.Shared
+	health  shaping.Health[place]
+	domains shaping.Memory
+	book    shaping.Book
 }
 
 // Routing knows where mail goes.
@@ -65,8 +63,8 @@ func NewRouting(cfg Config) (*Routing, error) {
 	return &way, way.notices.Open(way.routes, cfg.NoticeRoute, cfg.level(Route{}))
 }
 
-// Successor makes what delivers by way and cfg in the place of t, while t delivers
-// on; TakeOver puts it there. Of cfg, BudgetFile and IdleTimeout stay those of t.
+// Successor makes the Transport that replaces t, of way and cfg. t goes on until
+// TakeOver. BudgetFile and IdleTimeout stay those of t.
 func (t *Transport) Successor(way *Routing, cfg Config) (*Transport, error) {
 	return way.transport(cfg, t.lasting)
 }
@@ -80,13 +78,13 @@ func NewTransport(cfg Config) (*Transport, error) {
 	return way.Transport(cfg)
 }
 
-// Transport makes what delivers by way, which was made of the same routes.
+// Transport makes a Transport that delivers by way, which was made of the same routes.
 func (way *Routing) Transport(cfg Config) (*Transport, error) {
-	t, err := way.transport(cfg, &lasting{sessions: tls.NewLRUClientSessionCache(256)})
+	cfg = cfg.WithDefaults()
+	t, err := way.transport(cfg, &lasting{shared: session.NewShared(cfg.IdleTimeout)})
 	if err != nil {
 		return nil, err
 	}
-	t.pool = connpool.New(t.cfg.IdleTimeout, &t.bg)
 	t.book.Open(t.cfg.BudgetFile, t.mailboxes(), t.cfg.Log)
 	return t, nil
 }
@@ -97,8 +95,11 @@ func (way *Routing) transport(cfg Config, l *lasting) (*Transport, error) {
 	}
 	t := &Transport{Routing: way, lasting: l, cfg: cfg.WithDefaults()}
 	t.cfg.Hostname = way.hostname
-	t.addresses = dial.AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
-	t.web = dial.Web{Addrs: cfg.Resolver, Addresses: t.addresses, Dial: t.cfg.Dial, Ip: t.cfg.IP,
+	addresses := dial.AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
+	t.finder = hosts.Finder{Resolver: cfg.Resolver, Hostname: way.hostname, Port: uint16(t.cfg.Port), IP: t.cfg.IP, Addresses: addresses}
+	t.opener = session.Opener{Hostname: way.hostname, Timeouts: t.cfg.Timeouts, RootCAs: cfg.RootCAs, Addresses: addresses,
+		Dial: t.cfg.Dial, OnTLS: t.cfg.OnTLS, Log: t.cfg.Log, Shared: l.shared}
+	t.web = dial.Web{Addrs: cfg.Resolver, Addresses: addresses, Dial: t.cfg.Dial, Ip: t.cfg.IP,
 		TLS: &tls.Config{RootCAs: t.cfg.RootCAs, MinVersion: tls.VersionTLS12}}
 	return t, t.openPolicies()
 }
@@ -109,9 +110,9 @@ func (t *Transport) Run(ctx context.Context) { t.book.Run(ctx, t.cfg.Log) }
 // Close, which comes after Run, says goodbye on idle connections. Deliveries under way end as they
 // would; their connections are not kept.
 func (t *Transport) Close() error {
-	t.pool.Close()
+	t.shared.Pool.Close()
 	t.Retire()
-	t.bg.Close()
+	t.shared.Bg.Close()
 	return t.book.Close()
 }
 
@@ -135,6 +136,28 @@ func (way *Routing) Destination(m *relay.Message, to relay.Path) string {
 		return r.destination
 	}
 	return way.domain(to)
+}
+
+// Along is the destination of mail that an operator sends by the named route: "" where
+// none of that name has `via`. With relay.RouteMX it is the recipient's domain.
+func (way *Routing) Along(route string, m *relay.Message, to relay.Path) string {
+	switch r, ok := way.along(route, m, to); {
+	case !ok:
+		return ""
+	case r == nil || len(r.Via) == 0:
+		return way.domain(to)
+	default:
+		return r.destination
+	}
+}
+
+// along is the route that an operator has named; nil for MX where no route says more.
+func (way *Routing) along(route string, m *relay.Message, to relay.Path) (r *compiled, ok bool) {
+	if route == relay.RouteMX {
+		return way.match(m, to, func(r *compiled) bool { return len(r.Via) == 0 }), true
+	}
+	r = way.byDestination(RoutePrefix + route)
+	return r, r != nil && len(r.Via) > 0
 }
 
 // domain is the recipient's; a bare postmaster is ours (RFC 5321 §4.5.1).
@@ -167,7 +190,7 @@ func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 	began := time.Now()
 	a := &attempt{
 		t: t, task: task, msg: task.Message, content: task.Content,
-		use: &use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session), Progress: task.Progress}},
+		use: &session.Use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session), Progress: task.Progress}},
 		res: relay.Result{Replies: make([]relay.Reply, len(task.Recipients)), Began: began},
 		dsn: true,
 	}

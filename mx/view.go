@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"dawk/mx/dial"
+	"dawk/mx/hosts"
+	"dawk/mx/session"
 	"dawk/mx/smtpclient"
 	"dawk/mx/survey"
 	"dawk/mx/tlspolicy"
@@ -15,8 +17,8 @@ import (
 )
 
 // What a delivery would see, for people: [Transport.Explain] and
-// [Transport.Survey] look with the same eyes as [Transport.Deliver], and
-// change nothing by it.
+// [Transport.Survey] look up what [Transport.Deliver] would, and change
+// nothing.
 
 // sourceViews are the pool of a route, or the default one.
 func (t *Transport) sourceViews(r *compiled) []survey.SourceView {
@@ -30,14 +32,14 @@ func (t *Transport) sourceViews(r *compiled) []survey.SourceView {
 	var all []survey.SourceView
 	for _, name := range pool {
 		s := t.source(name)
-		all = append(all, survey.SourceView{Name: s.Name, Addr4: s.Addr4, Addr6: s.Addr6, EHLO: t.ehlo(policy{source: s}), Share: 100 * max(s.Weight, 1) / sum})
+		all = append(all, survey.SourceView{Name: s.Name, Addr4: s.Addr4, Addr6: s.Addr6, EHLO: t.opener.EHLO(session.Policy{Source: s}), Share: 100 * max(s.Weight, 1) / sum})
 	}
 	return all
 }
 
 // destination looks a recipient's domain, or the hosts of a route, up as a
 // delivery under pol does.
-func (t *Transport) destination(ctx context.Context, r *compiled, pol policy, domain string) survey.Destination {
+func (t *Transport) destination(ctx context.Context, r *compiled, pol session.Policy, domain string) survey.Destination {
 	d := survey.Destination{Domain: domain, Route: -1, ByMX: r == nil || len(r.Via) == 0, Recipients: t.cfg.RecipientsPerMessage, Sources: t.sourceViews(r)}
 	if d.Route = slices.Index(t.routes, r); d.Route >= 0 {
 		d.RouteName = r.Name
@@ -45,20 +47,20 @@ func (t *Transport) destination(ctx context.Context, r *compiled, pol policy, do
 			d.Recipients = r.RecipientsPerMessage
 		}
 	}
-	var hosts []*host
+	var found []*hosts.Host
 	switch a, isLiteral := relay.ParseLiteral(domain); {
 	case !d.ByMX:
-		hosts = t.viaHosts(r)
+		found = t.finder.Via(r.Via, t.family(r))
 	case isLiteral:
-		hosts = []*host{t.literalHost(a, t.family(r))}
+		found = []*hosts.Host{t.finder.Literal(a, t.family(r))}
 	default:
 		var bad relay.Reply
-		if hosts, bad = t.mxHosts(ctx, domain, t.family(r)); !bad.IsZero() {
+		if found, bad = t.finder.MX(ctx, domain, t.family(r)); !bad.IsZero() {
 			d.Trouble = append(d.Trouble, bad)
 			return d
 		}
-		d.ImplicitMX = len(hosts) == 1 && hosts[0].name == domain
-		d.Secure = hosts[0].domain != ""
+		d.ImplicitMX = len(found) == 1 && found[0].Name == domain
+		d.Secure = found[0].Domain != ""
 	}
 	var policy *tlspolicy.STSPolicy
 	if d.ByMX && t.sts != nil && !literal(domain) {
@@ -67,19 +69,19 @@ func (t *Transport) destination(ctx context.Context, r *compiled, pol policy, do
 			policy = nil
 		}
 	}
-	t.viewHosts(ctx, &d, hosts, pol, policy)
+	t.viewHosts(ctx, &d, found, pol, policy)
 	return d
 }
 
 func literal(domain string) bool { return strings.HasPrefix(domain, "[") }
 
 // viewHosts resolves the hosts and judges each.
-func (t *Transport) viewHosts(ctx context.Context, d *survey.Destination, hosts []*host, pol policy, sts *tlspolicy.STSPolicy) {
-	t.resolve(ctx, hosts)
-	kept := hosts
+func (t *Transport) viewHosts(ctx context.Context, d *survey.Destination, found []*hosts.Host, pol session.Policy, sts *tlspolicy.STSPolicy) {
+	t.finder.Resolve(ctx, found)
+	kept := found
 	if d.ByMX {
 		var bad relay.Reply
-		if kept, bad = t.dropSelf(d.Domain, hosts); !bad.IsZero() {
+		if kept, bad = t.finder.DropSelf(d.Domain, found); !bad.IsZero() {
 			d.Trouble = append(d.Trouble, bad)
 		}
 	}
@@ -87,50 +89,50 @@ func (t *Transport) viewHosts(ctx context.Context, d *survey.Destination, hosts 
 	if !d.ByMX {
 		of = fmt.Sprintf("route %q", d.RouteName)
 	}
-	for _, h := range hosts {
-		v := survey.HostView{Host: h.name, Port: h.port, Socket: h.socket, ImplicitTLS: h.implicit, LMTP: h.lmtp, Preference: h.rank, Alias: h.alias, Secure: h.secure}
+	for _, h := range found {
+		v := survey.HostView{Host: h.Name, Port: h.Port, Socket: h.Socket, ImplicitTLS: h.Implicit, LMTP: h.LMTP, Preference: h.Rank, Alias: h.Alias, Secure: h.Secure}
 		if d.ByMX {
-			v.Provider = t.cfg.Shaping.Provider(h.name)
+			v.Provider = t.cfg.Shaping.Provider(h.Name)
 		}
 		switch {
-		case h.err != nil:
-			v.Trouble = hostFailure(h, of, d.ByMX)
+		case h.Err != nil:
+			v.Trouble = h.Failure(of, d.ByMX)
 		case !slices.Contains(kept, h):
 			v.Trouble = relay.Decision(relay.CausePolicy, relay.Status{Class: 5, Subject: 4, Detail: 6},
-				"%s is this relay itself, or no better than it: mail that went there could only come back", h.name)
+				"%s is this relay itself, or no better than it: mail that went there could only come back", h.Name)
 		}
-		tg := target{Peer: smtpclient.Peer{Host: h.name, Implicit: h.implicit}, Published: tlspolicy.Published{DANE: h.dane, Domain: d.Domain, Vouched: h.vouched(d.Domain)}}
+		tg := hosts.Target{Peer: smtpclient.Peer{Host: h.Name, Implicit: h.Implicit}, Published: tlspolicy.Published{DANE: h.DANE, Domain: d.Domain, Vouched: h.Vouched(d.Domain)}}
 		if sts != nil && sts.Mode != tlspolicy.ModeNone {
 			tg.STS = sts
 		}
-		raised, bad := t.raise(pol, tg)
+		raised, bad := pol.Raise(tg)
 		if v.Trouble.IsZero() {
 			v.Trouble = bad
 		}
 		v.TLS, v.Known = survey.ViewTLS(raised.Demand, tg.Host, tg.Published), tg.Published
-		t.viewAddrs(&v, h, pol.mx)
+		t.viewAddrs(&v, h, pol.MX)
 		d.Hosts = append(d.Hosts, v)
 	}
 }
 
 // viewAddrs lists the addresses, with the ones that are refused and why.
-func (t *Transport) viewAddrs(v *survey.HostView, h *host, guarded bool) {
+func (t *Transport) viewAddrs(v *survey.HostView, h *hosts.Host, guarded bool) {
 	var refused error
-	for i, a := range h.addrs {
+	for i, a := range h.Addrs {
 		one := survey.AddrView{Addr: a.Unmap()}
-		switch err := t.addresses.Check(netip.AddrPortFrom(one.Addr, h.port)); {
+		switch err := t.opener.Addresses.Check(netip.AddrPortFrom(one.Addr, h.Port)); {
 		case guarded && err != nil:
-			one.Refused, refused = relay.Advised(err.Error(), relay.RemedyOf(err)), err
-		case i >= maxAddrsPerHost:
-			one.Refused = fmt.Sprintf("not tried: of a host's addresses the first %d are", maxAddrsPerHost)
+			one.Refused, one.Remedy, refused = err.Error(), relay.RemedyOf(err), err
+		case i >= hosts.MaxAddrsPerHost:
+			one.Refused = fmt.Sprintf("not tried: of a host's addresses the first %d are", hosts.MaxAddrsPerHost)
 		}
-		if len(v.Addrs) < 2*maxAddrsPerHost {
+		if len(v.Addrs) < 2*hosts.MaxAddrsPerHost {
 			v.Addrs = append(v.Addrs, one)
 		}
 	}
 	good := func(a survey.AddrView) bool { return a.Refused == "" }
 	if refused != nil && v.Trouble.IsZero() && !slices.ContainsFunc(v.Addrs, good) {
-		v.Trouble = dial.Refusal(h.name, refused)
+		v.Trouble = dial.Refusal(h.Name, refused)
 	}
 }
 

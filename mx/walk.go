@@ -5,14 +5,16 @@ import (
 	"slices"
 
 	"dawk/mx/dial"
+	"dawk/mx/hosts"
+	"dawk/mx/session"
 	"dawk/relay"
 )
 
 // walk is an attempt's way along the hosts of one destination.
 type walk struct {
-	pol      policy
-	sources  []*dial.Source // that may stand in for pol.source
-	queue    []target       // still to try, best first
+	pol      session.Policy
+	sources  []*dial.Source // that may stand in for pol.Source
+	queue    []hosts.Target // still to try, best first
 	failures []relay.Reply
 
 	most            int  // dials: maxDials, or fewer
@@ -22,15 +24,15 @@ type walk struct {
 	over            bool // no other host will do better
 }
 
-func (a *attempt) walk(r *compiled, pol policy, p plan) *walk {
-	w := &walk{pol: pol, failures: p.failures, most: maxDials}
-	if w.sources = a.t.sources(a.task.Message, r, p.targets); len(w.sources) > 0 {
-		w.pol.source, w.sources = w.sources[0], w.sources[1:]
+func (a *attempt) walk(r *compiled, pol session.Policy, p hosts.Plan) *walk {
+	w := &walk{pol: pol, failures: p.Failures, most: maxDials}
+	if w.sources = a.t.sources(a.task.Message, r, p.Targets); len(w.sources) > 0 {
+		w.pol.Source, w.sources = w.sources[0], w.sources[1:]
 	}
-	if w.pol.mx {
-		a.share(p.targets)
+	if w.pol.MX {
+		a.share(p.Targets)
 	}
-	w.queue = a.t.idleFirst(p.targets, w.pol)
+	w.queue = a.t.idleFirst(p.Targets, w.pol)
 	return w
 }
 
@@ -51,15 +53,15 @@ func (a *attempt) step(r *compiled, w *walk, rest []int) []int {
 			return rest
 		}
 	}
-	tg, from := w.queue[0], w.pol.source
+	tg, from := w.queue[0], w.pol.Source
 	s := a.session(tg, w.pol, rest, w.fresh)
-	if a.use.leave() {
-		a.t.pool.End(tg.account)
+	if a.use.Leave() {
+		a.t.shared.Pool.End(tg.Account)
 	}
 	if !s.stale {
 		a.visited(tg, s)
 	}
-	if w.pol.route != "" {
+	if w.pol.Route != "" {
 		a.learn(r, &s, rest)
 	}
 	if a.use.Ctx.Err() == nil { // else it is we who failed
@@ -101,12 +103,12 @@ func (w *walk) again(s sessionResult) {
 // given notes why a target is given up; false: it may do from another source.
 func (a *attempt) given(w *walk, why relay.Reply, from *dial.Source) bool {
 	if dial.OfSource(why) {
-		if from == w.pol.source && len(w.sources) > 0 {
+		if from == w.pol.Source && len(w.sources) > 0 {
 			a.t.cfg.Log.Warn("a source address cannot be used; another of the pool stands in",
 				"source", from.Name, "instead", w.sources[0].Name, "reply", why.String())
-			w.pol.source, w.sources = w.sources[0], w.sources[1:]
+			w.pol.Source, w.sources = w.sources[0], w.sources[1:]
 		}
-		if from != w.pol.source {
+		if from != w.pol.Source {
 			return false
 		}
 	}
@@ -134,27 +136,27 @@ func (a *attempt) connect(w *walk) {
 	if n < 2 {
 		return
 	}
-	group, from := w.queue[:n], w.pol.source
+	group, from := w.queue[:n], w.pol.Source
 	a.use.Progress.At(group[0].Host, relay.StageConnect)
-	a.t.pool.Begin(group[0].account) // all are of one account
-	a.t.pool.Room(a.use.Ctx, group[0].account, group[0].most)
-	won, nc, failed := a.t.race(a.use.Ctx, group, w.pol)
-	if a.use.ready = nc; nc == nil {
-		a.t.pool.End(group[0].account)
+	a.t.shared.Pool.Begin(group[0].Account) // all are of one account
+	a.t.shared.Pool.Room(a.use.Ctx, group[0].Account, group[0].Rule.Connections)
+	won, nc, failed := a.t.opener.Race(a.use.Ctx, group, w.pol)
+	if a.use.Ready = nc; nc == nil {
+		a.t.shared.Pool.End(group[0].Account)
 	}
 	gone := make([]bool, n)
 	for _, d := range failed {
-		if gone[d.i] = won >= 0; gone[d.i] { // the source does, for the target that won
-			w.failed(d.bad)
+		if gone[d.I] = won >= 0; gone[d.I] { // the source does, for the target that won
+			w.failed(d.Bad)
 		} else {
-			gone[d.i] = a.given(w, d.bad, from)
+			gone[d.I] = a.given(w, d.Bad, from)
 		}
-		a.visited(group[d.i], sessionResult{failure: d.bad})
+		a.visited(group[d.I], sessionResult{failure: d.Bad})
 		if a.use.Ctx.Err() == nil {
-			a.t.noteHealth(group[d.i], w.pol, sessionResult{failure: d.bad})
+			a.t.noteHealth(group[d.I], w.pol, sessionResult{failure: d.Bad})
 		}
 	}
-	queue := make([]target, 0, len(w.queue))
+	queue := make([]hosts.Target, 0, len(w.queue))
 	if won >= 0 {
 		gone[won] = true
 		queue = append(queue, group[won])
@@ -170,11 +172,11 @@ func (a *attempt) connect(w *walk) {
 // equals is how many of the best targets may be raced against each other.
 func (a *attempt) equals(w *walk) int {
 	for i, tg := range w.queue {
-		pol, bad := a.t.raise(w.pol, tg)
+		pol, bad := w.pol.Raise(tg)
 		switch {
-		case i == w.most-w.dials, tg.rank != w.queue[0].rank, tg.provider != w.queue[0].provider, tg.Socket != "", !bad.IsZero():
+		case i == w.most-w.dials, tg.Rank != w.queue[0].Rank, tg.Provider != w.queue[0].Provider, tg.Socket != "", !bad.IsZero():
 			return i
-		case i == 0 && a.t.pool.Has(keyOf(tg, pol)):
+		case i == 0 && a.t.shared.Pool.Has(pol.Key(tg)):
 			return 0
 		}
 	}
@@ -183,14 +185,14 @@ func (a *attempt) equals(w *walk) int {
 
 // idleFirst puts a target with an idle connection before the others of the
 // best rank: any of those would do, and this one is there already.
-func (t *Transport) idleFirst(targets []target, p policy) []target {
+func (t *Transport) idleFirst(targets []hosts.Target, p session.Policy) []hosts.Target {
 	for i, tg := range targets {
-		if tg.rank != targets[0].rank || tg.provider != targets[0].provider {
+		if tg.Rank != targets[0].Rank || tg.Provider != targets[0].Provider {
 			break
 		}
-		raised, _ := t.raise(p, tg)
-		if i > 0 && t.pool.Has(keyOf(tg, raised)) {
-			first := append([]target{tg}, slices.Clone(targets[:i])...)
+		raised, _ := p.Raise(tg)
+		if i > 0 && t.shared.Pool.Has(raised.Key(tg)) {
+			first := append([]hosts.Target{tg}, slices.Clone(targets[:i])...)
 			return append(first, targets[i+1:]...)
 		}
 	}
@@ -204,19 +206,19 @@ type place struct {
 }
 
 // noteHealth learns from a session with a host of a route. A verdict on the
-// mail, or on us, is none on the host.
-func (t *Transport) noteHealth(tg target, p policy, s sessionResult) {
-	if !p.mx && !s.stale && !s.failure.Permanent() && s.failure.Stage != relay.StageRoute {
+// mail, or on us, says nothing of the host.
+func (t *Transport) noteHealth(tg hosts.Target, p session.Policy, s sessionResult) {
+	if !p.MX && !s.stale && !s.failure.Permanent() && s.failure.Stage != relay.StageRoute {
 		t.health.Note(place{tg.Addr, tg.Socket}, !s.failure.IsZero())
 	}
 }
 
 // healthy puts the hosts of a route that failed lately last.
-func (t *Transport) healthy(targets []target) []target {
+func (t *Transport) healthy(targets []hosts.Target) []hosts.Target {
 	if len(targets) < 2 {
 		return targets
 	}
-	var good, bad []target
+	var good, bad []hosts.Target
 	for _, tg := range targets {
 		if t.health.Later(place{tg.Addr, tg.Socket}) {
 			bad = append(bad, tg)

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"time"
 
 	"dawk/relay"
 )
@@ -25,10 +26,12 @@ type Store interface {
 	Acceptance
 	Scheduling
 	Inspection
+	// Outbox is the outbox of the store; it exists even if it keeps nothing.
+	Outbox() Outbox
 	// Stats scans nothing.
 	Stats() Stats
-	// Close makes durable what was handed over, and ends the store. Drafts that
-	// are still open are lost: their clients were told nothing yet.
+	// Close makes all pending operations durable, and ends the store. Drafts that are still open are
+	// lost: their clients have got no answer yet.
 	Close() error
 }
 
@@ -37,14 +40,13 @@ type Acceptance interface {
 	// NewDraft begins a message. Its error wraps relay.ErrNoSpace or
 	// relay.ErrClosed.
 	NewDraft() (relay.Draft, error)
-	// Enqueue returns nil once the message is on stable storage, with one
-	// Delivery for each destination of its recipients, numbered from 0. What
-	// recipients share is the store's to ask: a function of message and recipient
-	// that it was opened with names it, by default the domain. The message has the
-	// ID of its draft; Enqueue sets its Size. A message with a Hold has Deliveries
-	// that are held by that rule, one with NotBefore becomes due then. Times are
-	// kept to the microsecond. The draft ends either way. After relay.ErrClosed, or
-	// when the context ends, the outcome is unknown.
+	// Enqueue returns nil once the message is on stable storage, with one Delivery for each
+	// destination of its recipients, numbered from 0. The store decides which recipients share a
+	// Delivery, by a function of message and recipient that it was opened with; by default that is the
+	// domain. The message has the ID of its draft; Enqueue sets its Size. A message with a Hold has
+	// Deliveries that are held by that rule, one with NotBefore becomes due then. Times are kept to
+	// the microsecond. The draft ends either way. After relay.ErrClosed, or when the context ends, the
+	// outcome is unknown.
 	Enqueue(context.Context, relay.Draft, *relay.Message) error
 	// Room says, cheaply, why new mail would be refused; nil: it would not.
 	Room() error
@@ -53,20 +55,19 @@ type Acceptance interface {
 // Scheduling is what delivers: a dispatcher holds the schedule in memory, and
 // the store is what it is loaded from and settles in.
 type Scheduling interface {
-	// Watch names the function that is told of every Delivery that has become
-	// ours: those of new mail, after the commit and before whoever caused it is
-	// answered; and those that a store shared by several relays takes over from
-	// another one, at any time later. It is set once, before the first Enqueue,
+	// Watch sets the function that is told of every Delivery that has become ours: those of new mail,
+	// after the commit and before its caller is answered; and those that a store shared by several
+	// relays takes over from another one, at any time later. It is set once, before the first Enqueue,
 	// and must not block.
 	Watch(func([]relay.Entry))
 	// Entries are all Deliveries that are ours, oldest message first. One that
 	// is made meanwhile may come here and to Watch both. A record that cannot be
 	// read comes as relay.ErrCorrupt; any other error ends the sequence.
 	Entries() iter.Seq2[relay.Entry, error]
-	// Claim reads a Delivery with its message and its content, which the caller
-	// closes. Errors: relay.ErrNotFound, relay.ErrCorrupt, relay.ErrClosed, or
-	// what the disk said. Where only the content cannot be had, there are a Claim
-	// without it and an error, relay.ErrContentLost when it never can.
+	// Claim reads a Delivery with its message and its content, which the caller closes. Errors:
+	// relay.ErrNotFound, relay.ErrCorrupt, relay.ErrClosed, or what the disk said. If only the content
+	// cannot be read, it returns a Claim without it and an error, relay.ErrContentLost if it is lost
+	// for good.
 	Claim(relay.QueueID, uint16) (*relay.Claim, error)
 	// Settle commits a Settlement, all or nothing, and calls the function once
 	// afterwards, nil allowed; it does not wait for the commit. A failed Settlement
@@ -91,7 +92,7 @@ type Inspection interface {
 	Content(relay.QueueID) (relay.Content, error)
 }
 
-// Files is what a store in files of its own can do besides.
+// Files is what a store in files of its own offers in addition.
 type Files interface {
 	FileStats() FileStats
 	// Verify checks every invariant while the store runs and reads all content.
@@ -103,12 +104,47 @@ type Files interface {
 	Compact(context.Context) error
 }
 
+// Outbox keeps events of a store for consumers that are told of them later. An event is put there
+// by the commit that makes it true: see relay.Message.Events and relay.Settlement.Events. So a
+// crash loses none that was acknowledged.
+//
+// Mail never waits for it. Where MaxBytes are used up, or the disk has no room, the oldest
+// of those that everybody was told of go first, then new events are lost, and counted.
+type Outbox interface {
+	// SetLimits sets what is kept from now on; the zero value: nothing.
+	SetLimits(relay.OutboxLimits)
+	// Events are those with a higher number, oldest first, that are on stable
+	// storage by now. An error ends the sequence.
+	Events(after uint64) iter.Seq2[relay.OutboxEvent, error]
+	// Last is the highest number that was given to an event, or 0.
+	Last() uint64
+	// Told says that all consumers have got the events up to a number: they may be removed when they
+	// are old, or when there is no room.
+	Told(number uint64)
+	// Watch sets the function that is called after each commit with events. It must not block.
+	Watch(func())
+	// OutboxStats scans nothing.
+	OutboxStats() OutboxStats
+}
+
+// OutboxStats is a snapshot of an outbox. Sizes are in octets.
+type OutboxStats struct {
+	Bytes  int64     // that it takes
+	Lost   uint64    // events that it had no room for, since the store was opened
+	LostAt time.Time // when the last of them was
+}
+
 // Errors of opening a store, for errors.Is. Their texts are for the operator.
 var (
 	ErrHeld    = errors.New("held by another dawk")
 	ErrNewer   = errors.New("written by a newer version of dawk")
 	ErrDamaged = errors.New("the queue file is damaged")
 )
+
+// ErrReplaced ends a relay that shares a store with others and was not seen for too
+// long: they have its work, and nothing that it holds in memory may be written any more.
+// Started again it is a new one.
+var ErrReplaced = errors.New("another relay has taken the work of this one")
 
 // Stats is a snapshot of any store, for metrics.
 type Stats struct {
@@ -130,9 +166,8 @@ type FileStats struct {
 	CacheBytes   int64 // memory for mail that was just accepted
 }
 
-// Report is what a verification found. The queue is sound when Problems is
-// empty; rows in quarantine are no problem of the store, but mail that somebody
-// should look after.
+// Report is what a verification found. The queue is sound when Problems is empty; rows in
+// quarantine are no fault of the store, but mail that the operator should look at.
 type Report struct {
 	Messages, Deliveries, Attempts int64
 	Files                          int64 // files that hold content of messages

@@ -27,9 +27,10 @@ type Delivery struct {
 	Open    []Open `json:"open"`              // recipients that have no final outcome yet
 	Unknown bool   `json:"unknown,omitempty"` // the last attempt got no answer to the final dot (RFC 1047)
 
-	HeldFor time.Duration `json:"held_for,omitempty"` // time on hold in all, which does not count towards its age
-	HeldAt  time.Time     `json:"held_at,omitzero"`   // since when it is on hold now, itself (Held) or with its route
-	Rule    string        `json:"rule,omitempty"`     // what set Due, for people: "retry step 3: 15m ±10 %"
+	HeldFor Millis    `json:"held_for_ms,omitempty"` // time on hold in all, which does not count towards its age
+	HeldAt  time.Time `json:"held_since,omitzero"`   // since when it is on hold now, itself (Held) or with its route
+	Rule    string    `json:"rule,omitempty"`        // what set Due, for people: "retry step 3: 15m ±10 %"
+	Route   string    `json:"route,omitempty"`       // that an operator chose for it: the name of one with a smart host, or [RouteMX]; "": the one that matches
 
 	Activity // for operators: no store keeps it
 }
@@ -44,10 +45,13 @@ type Activity struct {
 	Provider string `json:"provider_name,omitempty"` // who takes mail for its destination, as in [ProviderLoad]; "": not known yet
 }
 
+// RouteMX is what stands for the MX hosts of a recipient's domain where a route is named.
+const RouteMX = "mx"
+
 // Open is a recipient that waits for its next attempt.
 type Open struct {
-	Recipient int    `json:"recipient"`        // index into Message.Recipients
-	Last      Reply  `json:"last"`             // of the last attempt; zero before the first
+	Recipient int    `json:"recipient_index"`  // index into Message.Recipients
+	Last      Reply  `json:"last,omitzero"`    // of the last attempt; zero before the first
 	Reason    string `json:"reason,omitempty"` // the category of Last, for operators: no store keeps it
 }
 
@@ -80,25 +84,25 @@ func (a Action) Final() bool { return a != ActionDelayed && a != "" }
 
 // Outcome is what one attempt, or the operator, decided for one recipient.
 type Outcome struct {
-	Recipient int    `json:"recipient"` // index into Message.Recipients
+	Recipient int    `json:"recipient_index"` // index into Message.Recipients
 	Action    Action `json:"action"`
 	Reply     Reply  `json:"reply"`
 }
 
 // Attempt records one attempt for the history that `dawk why` shows.
 type Attempt struct {
-	N        int           `json:"n"` // 1 for the first
-	At       time.Time     `json:"at"`
-	Took     time.Duration `json:"took"`
-	Route    string        `json:"route"`            // "mx" or the route's name
-	Source   string        `json:"source,omitempty"` // see Result
-	Host     string        `json:"host,omitempty"`   // name of the server that spoke last; "" when none did
-	Addr     string        `json:"addr,omitempty"`   // its address
-	TLS      string        `json:"tls,omitempty"`    // see TLSWords; "" when no session came about
-	Visits   []Visit       `json:"visits,omitempty"` // where it turned to several hosts, the last MaxVisits of them, in order
-	Outcomes []Outcome     `json:"outcomes"`         // one for each recipient tried
-	Next     time.Time     `json:"next,omitzero"`    // when the open ones are tried again
-	Rule     string        `json:"rule,omitempty"`   // what set Next
+	N        int       `json:"n"` // 1 for the first
+	At       time.Time `json:"at"`
+	Took     Millis    `json:"took_ms"`
+	Route    string    `json:"route"`            // "mx" or the route's name
+	Source   string    `json:"source,omitempty"` // see Result
+	Host     string    `json:"host,omitempty"`   // name of the server that spoke last; "" when none did
+	Addr     string    `json:"addr,omitempty"`   // its address
+	TLS      string    `json:"tls,omitempty"`    // see TLSWords; "" when no session came about
+	Visits   []Visit   `json:"visits,omitempty"` // where it turned to several hosts, the last MaxVisits of them, in order
+	Outcomes []Outcome `json:"outcomes"`         // one for each recipient tried
+	Next     time.Time `json:"next,omitzero"`    // when the open ones are tried again
+	Rule     string    `json:"rule,omitempty"`   // what set Next
 }
 
 // Settlement is the atomic result of one attempt or of one act of the
@@ -117,11 +121,14 @@ type Settlement struct {
 	// and its content go.
 	Next State
 	// Split moves open recipients to new Deliveries, because their routes
-	// have parted. They inherit Next, but for the destination, and are told
-	// to the scheduler as new entries.
+	// have parted. They inherit Next, but for the destination, unless they have a
+	// State of their own, and are told to the scheduler as new entries.
 	Split []Split
 	// Notices are enqueued in the same commit. Their ID is set (Queue.NextID).
 	Notices []Notice
+	// Events are put into the outbox in the same commit, if one is kept: those of
+	// OutboxKinds. A Settlement may have nothing but events; its ID is zero then.
+	Events []Event
 	// Rows are kept in the same commit, to be told of in a later list.
 	Rows []DigestRow
 	// Listed names the rows that Notices tell of: they go in the same commit,
@@ -140,24 +147,33 @@ type State struct {
 	DelayNoticed bool
 	Unknown      bool
 	Rule         string
+	Route        string
+}
+
+// Beginning is how a recipient comes into the queue: the State of its Delivery, but for Due, and
+// what was said of it last.
+type Beginning struct {
+	State
+	Last Reply
 }
 
 // State is d's mutable state, to change and to put into a Settlement.
 func (d *Delivery) State() State {
-	return State{Due: d.Due, Attempts: d.Attempts, Held: d.Held, HeldAt: d.HeldAt, HeldFor: d.HeldFor,
-		DelayNoticed: d.DelayNoticed, Unknown: d.Unknown, Rule: d.Rule}
+	return State{Due: d.Due, Attempts: d.Attempts, Held: d.Held, HeldAt: d.HeldAt, HeldFor: d.HeldFor.Duration(),
+		DelayNoticed: d.DelayNoticed, Unknown: d.Unknown, Rule: d.Rule, Route: d.Route}
 }
 
 // Set replaces d's mutable state.
 func (d *Delivery) Set(s State) {
-	d.Due, d.Attempts, d.Held, d.HeldAt, d.HeldFor = s.Due, s.Attempts, s.Held, s.HeldAt, s.HeldFor
-	d.DelayNoticed, d.Unknown, d.Rule = s.DelayNoticed, s.Unknown, s.Rule
+	d.Due, d.Attempts, d.Held, d.HeldAt, d.HeldFor = s.Due, s.Attempts, s.Held, s.HeldAt, Millis(s.HeldFor)
+	d.DelayNoticed, d.Unknown, d.Rule, d.Route = s.DelayNoticed, s.Unknown, s.Rule, s.Route
 }
 
 // Split is a set of open recipients that gets a Delivery of its own.
 type Split struct {
 	Destination string
 	Recipients  []int
+	Next        *State // nil: that of the Settlement
 }
 
 // Notice is a message of our own, to be enqueued by a Settlement.

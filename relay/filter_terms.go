@@ -72,7 +72,8 @@ var filterFields = []filterField{
 		return eachRecipient(m, d, func(to string) bool { return f(to[strings.LastIndexByte(to, '@')+1:]) })
 	}))},
 	{"provider", nil, textOps, "provider=google", texts(func(_ *Message, d *Delivery, f func(string) bool) bool {
-		return f(d.Provider)
+		route, ok := strings.CutPrefix(d.Provider, "route:") // a smart host is found by its name, too
+		return f(d.Provider) || ok && f(route)
 	})},
 	{"state", nil, truthOps, "state=deferred", states(texts(func(_ *Message, d *Delivery, f func(string) bool) bool {
 		return f(d.Activity.State.String())

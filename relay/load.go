@@ -91,19 +91,11 @@ const (
 	LoadBudget                       // the budget of a mailbox is used up
 	LoadDown                         // the last attempts did not get in; what waits is tried at its time
 	LoadHeld                         // the account of its route is in trouble
-	loadStates
+	LoadStates                       // how many there are
 )
 
-var loadNames = [loadStates]string{LoadOpen: "open", LoadLookup: "lookup", LoadSlots: "slots", LoadConnections: "connections", LoadRate: "rate",
+var loadNames = [LoadStates]string{LoadOpen: "open", LoadLookup: "lookup", LoadSlots: "slots", LoadConnections: "connections", LoadRate: "rate",
 	LoadProbing: "probing", LoadSuspended: "suspended", LoadThrottled: "throttled", LoadBudget: "budget", LoadDown: "down", LoadHeld: "held"}
-
-// LoadStates are all of them.
-func LoadStates() (all []LoadState) {
-	for s := range loadStates {
-		all = append(all, s)
-	}
-	return all
-}
 
 func (s LoadState) String() string { return loadNames[s] }
 
@@ -157,6 +149,9 @@ func (p *ProviderLoad) waits(now time.Time) string {
 	}
 	if p.Ready > 0 {
 		return "its turn comes at once"
+	}
+	if p.Queued > 0 {
+		return "nothing keeps its mail, which is under way or waits for its time"
 	}
 	return "nothing waits"
 }
@@ -258,9 +253,9 @@ type Backlog struct {
 // Underway is an attempt that is being made.
 type Underway struct {
 	ID          QueueID   `json:"id"`
-	Destination string    `json:"destination"` // as in [Delivery]
-	Provider    string    `json:"provider"`    // whose connection it has; "": nobody knows yet
-	Host        string    `json:"host"`        // whom it has turned to; "": nobody yet
+	Destination string    `json:"destination"`   // as in [Delivery]
+	Provider    string    `json:"provider_name"` // whose connection it has; "": nobody knows yet
+	Host        string    `json:"host"`          // whom it has turned to; "": nobody yet
 	Stage       Stage     `json:"stage"`
 	Since       time.Time `json:"since"` // of Stage at Host
 }

@@ -13,7 +13,7 @@ import (
 func TestStatesHaveWords(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	said := map[string]bool{}
-	for _, s := range relay.LoadStates() {
+	for s := range relay.LoadStates {
 		p := relay.ProviderLoad{Name: "big.example", Ready: 2, State: s, Since: now.Add(-time.Hour), Until: now.Add(time.Minute), Drained: now.Add(time.Hour),
 			Failure: relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "no answer within 30s")}
 		why := p.Why(now)

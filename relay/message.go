@@ -25,15 +25,32 @@ type Message struct {
 	EightBit   bool   `json:"eight_bit,omitempty"`   // the body has octets above 127: needs 8BITMIME
 	UTF8Header bool   `json:"utf8_header,omitempty"` // the header has: needs SMTPUTF8 (RFC 6532)
 
-	Notice       bool          `json:"notice,omitempty"`         // a DSN or other notice that we wrote: never bounced (RFC 3464 §2)
-	MaxAge       time.Duration `json:"max_age,omitempty"`        // lifetime; 0: the queue's
-	NotBefore    time.Time     `json:"not_before,omitzero"`      // RFC 4865 FUTURERELEASE
-	NoDelayNotes bool          `json:"no_delay_notes,omitempty"` // the identity wants no delay notices
-	TLSOptional  bool          `json:"tls_optional,omitempty"`   // RFC 8689 §5 "TLS-Required: No"
+	Notice       bool      `json:"notice,omitempty"`         // a DSN or other notice that we wrote: never bounced (RFC 3464 §2)
+	MaxAge       Millis    `json:"max_age_ms,omitempty"`     // lifetime; 0: the queue's
+	NotBefore    time.Time `json:"not_before,omitzero"`      // RFC 4865 FUTURERELEASE
+	NoDelayNotes bool      `json:"no_delay_notes,omitempty"` // the identity wants no delay notices
+	TLSOptional  bool      `json:"tls_optional,omitempty"`   // RFC 8689 §5 "TLS-Required: No"
 
 	// Hold says why the Deliveries begin on hold, as a Delivery's Rule; "": they
 	// do not. It speaks of their beginning only and is not kept with the message.
 	Hold string `json:"-"`
+
+	// Begin is how the Delivery of each recipient begins, of mail that was in a queue before; nil:
+	// as new mail does, with Hold. Like Hold it is not kept with the message.
+	Begin []Beginning `json:"-"`
+
+	// Events are what is told of its acceptance. The commit that takes the message
+	// puts them into the outbox, if one is kept; they are not kept with the message.
+	Events []Event `json:"-"`
+}
+
+// Accepted is the event of the acceptance of m, as far as m says it.
+func (m *Message) Accepted(now time.Time) Event {
+	e := Event{Kind: EventAccepted, Time: now, ID: m.ID, From: m.From, Identity: m.Identity, MessageID: m.MessageID, Size: m.Size, Count: len(m.Recipients)}
+	for _, r := range m.Recipients {
+		e.To = append(e.To, r.Path)
+	}
+	return e
 }
 
 // Released is when the relay was first free to deliver m: at its arrival, or
@@ -68,7 +85,7 @@ func (m *Message) Peer() string {
 // Lifetime is how long m may stay in a queue whose own lifetime is standard.
 func (m *Message) Lifetime(standard time.Duration) time.Duration {
 	if m.MaxAge > 0 {
-		return m.MaxAge
+		return m.MaxAge.Duration()
 	}
 	return standard
 }

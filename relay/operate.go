@@ -20,6 +20,9 @@ const (
 	VerbDelete  Verb = "delete"  // forget it and tell nobody
 	VerbBounce  Verb = "bounce"  // give up now and tell the sender
 
+	// VerbReroute sends it by another route: it names one, and so it has a way of its own.
+	VerbReroute Verb = "reroute"
+
 	// VerbRetryNow is retry that cuts an attempt under way, before its final dot.
 	VerbRetryNow Verb = "retry now"
 )

@@ -95,6 +95,8 @@ const (
 	CauseLocal    Cause = "local"    // trouble of this relay: its configuration, machine or disk
 	CauseDamage   Cause = "damage"   // our disk lost or spoilt the message, or cannot give it
 	CauseOperator Cause = "operator" // a person decided it
+	// CauseSuppressed: the recipient is on the suppression list.
+	CauseSuppressed Cause = "suppressed"
 )
 
 // Own says whether a reply without a server's word tells of this relay's own

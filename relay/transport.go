@@ -36,6 +36,7 @@ type Task struct {
 	Recipients  []int // indexes into Message.Recipients, in the order of Result.Replies
 	Content     Content
 	Destination string    // as Delivery.Destination
+	Route       string    // as Delivery.Route
 	Attempt     int       // 1 for the first
 	Admission   Admission // nil: every host may be connected to
 	Progress    *Progress // nil: nobody looks

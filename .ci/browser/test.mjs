@@ -101,12 +101,72 @@ try {
 	await go("/message/" + ids.gone);
 	assert.match(await text(), /there is no such user here/);
 
-	for (const [path, says] of [["/providers", /office/], ["/senders", /printer/], ["/history?filter=is=failed", /gone@example.com/], ["/checks?run=yes", /configuration/]]) {
+	for (const [path, says] of [["/providers", /office/], ["/senders", /printer/], ["/history?filter=is=failed", /gone@example.com/], ["/checks?run=yes", /configuration/], ["/audit", /alice/]]) {
 		await click(`nav a[href="${path.split("?")[0]}"]`);
 		await go(path);
 		assert.match(await text(), says, path);
 		await fine(path.slice(1).split("?")[0]);
 	}
+	// Who gets no mail: put on the list, taken off, and each taken back.
+	await click('nav a[href="/suppression"]');
+	await page.type("#addresses", "one@example.com two@example.com two@example.net");
+	await page.type("#reason", "asked <b>by</b> telephone");
+	await click('button[value="add"]');
+	assert.match(await text(), /On the list: 3/);
+	assert.match(await text(), /3 of 3 recipients/);
+	assert.match(await text(), /asked <b>by<\/b> telephone/);
+	await fine("suppression");
+	await click('.done button');
+	assert.match(await text(), /Taken off the list: 3[^]*0 of 0 recipients/);
+	await click('.done button');
+	assert.match(await text(), /Put back: 3[^]*3 of 3 recipients/);
+	await page.click('input[value="one@example.com"]');
+	await click('fieldset button[value="remove"]');
+	assert.match(await text(), /Taken off the list: 1[^]*2 of 2 recipients/);
+	await page.type("#filter", "to=@example.net");
+	await click(".filter button");
+	assert.match(await text(), /1 of 1 recipients/);
+	await page.click('input[value="filter"]');
+	await click('fieldset button[value="remove"]');
+	assert.match(await text(), /Take 1 entries off the list/);
+	await fine("suppression-ask");
+	await click("button.danger");
+	assert.match(await text(), /Taken off the list: 1/);
+	await page.type("#addresses", "nobody");
+	await click('button[value="add"]');
+	assert.match(await text(), /no domain in "nobody"/);
+	await page.$eval("#addresses", e => { e.value = "printer@example.org"; });
+	await page.type("#expires", "a while");
+	await click('button[value="add"]');
+	assert.match(await text(), /a while/);
+	assert.match(await page.$eval("#addresses", e => e.value), /printer/, "what was typed stays");
+	faults.length = 0;
+
+	// Programs that are told: tested, told again, and taken up again after 410.
+	await click('nav a[href="/webhooks"]');
+	assert.match(await text(), /crm[^]*active/);
+	await click('button[value="test"]');
+	assert.match(await text(), /crm took the test event: HTTP status 204/);
+	await page.type('input[name="terms"]', "is=failed");
+	await click('button[value="replay"]');
+	assert.match(await text(), /told again: 1 events/);
+	await page.type('input[name="terms"]', "colour=red");
+	await click('button[value="replay"]');
+	assert.match(await text(), /no such term/);
+	world.receiver.answer = 500;
+	await click('button[value="test"]');
+	assert.match(await text(), /did not take the test event: HTTP status 500/);
+	world.receiver.answer = 410;
+	await send(world.smtp, "reader@example.com", "the last");
+	while (!/ended/.test(await text())) await go("/webhooks");
+	await fine("webhooks");
+	await go("/");
+	assert.match(await text(), /webhook crm is told nothing/);
+	await click('main a[href="/webhooks"]');
+	world.receiver.answer = 204;
+	await click('button[value="enable"]');
+	assert.match(await text(), /crm is active/);
+	assert.ok(world.receiver.events.some(e => e.type === "failed" && e.data.to === "gone@example.com"));
 	assert.deepEqual(faults, []);
 
 	// Another site's form, a form without the token of the session, and a page that is not there.
@@ -125,8 +185,10 @@ try {
 	await login("rita", "correct horse");
 	assert.match(page.url(), new RegExp(ids.later2 + "$"), "a login leads to where it began");
 	assert.equal((await page.$$("main button")).length, 0);
-	await click('nav a[href="/queue"]');
-	assert.equal((await page.$$("input[type=checkbox]")).length, 0);
+	for (const path of ["/queue", "/suppression", "/webhooks"]) {
+		await click(`nav a[href="${path}"]`);
+		assert.equal((await page.$$("input[type=checkbox], main form[method=post] button")).length, 0, path);
+	}
 	await click("header button");
 	await go("/queue");
 	assert.match(page.url(), /login/);

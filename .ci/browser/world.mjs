@@ -2,6 +2,7 @@
 import {spawn, spawnSync} from "node:child_process";
 import {mkdtempSync, writeFileSync, createWriteStream} from "node:fs";
 import {createServer, connect} from "node:net";
+import {createServer as createReceiver} from "node:http";
 import {join} from "node:path";
 import {tmpdir} from "node:os";
 
@@ -53,7 +54,14 @@ export function send(at, to, subject) {
 // start makes the world. Its people are alice (operate) and rita (read).
 export async function start(dawk) {
 	const dir = mkdtempSync(join(tmpdir(), "dawk-browser-"));
-	const [smtp, http, hop] = [await port(), await port(), await port()];
+	const [smtp, http, hop, hook] = [await port(), await port(), await port(), await port()];
+	const receiver = {answer: 204, events: []}; // of webhooks
+	const listens = createReceiver((req, res) => {
+		let body = "";
+		req.on("data", d => { body += d; });
+		req.on("end", () => { receiver.events.push(JSON.parse(body)); res.statusCode = receiver.answer; res.end(); });
+	}).listen(hook, "127.0.0.1");
+	writeFileSync(join(dir, "hook.secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", {mode: 0o600});
 	const conf = join(dir, "dawk.toml");
 	writeFileSync(conf, `hostname = "relay.example.org"
 data_dir = "data"
@@ -68,6 +76,13 @@ name = "office"
 to = ["*"]
 via = ["127.0.0.1:${hop}"]
 tls = "off"
+[suppression]
+[[webhook]]
+name = "crm"
+url = "http://127.0.0.1:${hook}/mail"
+secret_file = "hook.secret"
+allow_networks = ["127.0.0.0/8"]
+retry = ["1s"]
 [http]
 address = "127.0.0.1:${http}"
 [admin]
@@ -88,5 +103,5 @@ operators = "operators.toml"
 		relay.stderr.on("data", d => { log.write(d); if (d.includes("msg=ready")) done(); });
 		relay.on("exit", status => bad(new Error(`dawk serve ended with ${status}: see ${dir}/log`)));
 	});
-	return {http: `http://127.0.0.1:${http}`, smtp, dir, run, stop: () => { relay.removeAllListeners("exit"); relay.kill(); server.close(); }};
+	return {http: `http://127.0.0.1:${http}`, smtp, dir, run, receiver, stop: () => { relay.removeAllListeners("exit"); relay.kill(); server.close(); listens.close(); listens.closeAllConnections(); }};
 }

@@ -24,6 +24,11 @@ func crashCases() []lab.TestCase {
 // when the relay died.
 func killNine(t *lab.T, w *lab.World, name string, rounds int, sizes ...int) {
 	r, s := w.NewCrasher(t, name)
+	killRelay(t, w, r, s, name, rounds, sizes...)
+}
+
+// killRelay does it with a relay that is there.
+func killRelay(t *lab.T, w *lab.World, r *lab.Relay, s *lab.Sink, name string, rounds int, sizes ...int) *lab.Load {
 	random := rand.New(rand.NewPCG(w.Set.Seed, 0))
 	var starts []time.Time
 	begin := func() {
@@ -58,6 +63,7 @@ func killNine(t *lab.T, w *lab.World, name string, rounds int, sizes ...int) {
 	duplicates := w.JudgeCopies(t, l, copies, starts)
 	t.Notef("%d rounds: %d sent, %d acknowledged, %d arrived, %d lost, %d twice (each across a kill)",
 		rounds, l.Attempts, len(l.Acked), len(copies), len(lost), duplicates)
+	return l
 }
 
 // sigterm: an orderly end under load tells code 0, and nothing is lost or

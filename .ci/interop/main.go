@@ -82,6 +82,7 @@ func run(ctx context.Context, re *regexp.Regexp, set lab.Settings) (failed int, 
 		{"oldtls", oldTLSCases()},
 		{"operate", operateCases()},
 		{"crash", crashCases()},
+		{"webhook", webhookCases()},
 		{"disk", diskCases()},
 		{"after", afterCases()},
 	} {

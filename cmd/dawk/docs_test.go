@@ -48,6 +48,23 @@ func TestLinksInPages(t *testing.T) {
 	}
 }
 
+// TestStaticBinary: who builds as a page or an image says gets the static binary that is
+// spoken of.
+func TestStaticBinary(t *testing.T) {
+	build := regexp.MustCompile(`(?m)^.*\bgo build .*-o \S*dawk"? .*$`)
+	found := 0
+	for _, file := range []string{"../../docs/install.md", "../../Dockerfile", "../../.ci/package"} {
+		for _, line := range build.FindAllString(read(t, file), -1) {
+			if found++; !strings.Contains(line, "CGO_ENABLED=0 ") {
+				t.Errorf("%s: this makes a binary that needs the system's libraries: %s", file, line)
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("%d commands build the binary", found)
+	}
+}
+
 // TestPagesNamedInCode holds that comments and messages name only pages that are
 // in the repository.
 func TestPagesNamedInCode(t *testing.T) {
@@ -115,6 +132,63 @@ func TestPagesAreShort(t *testing.T) {
 		}
 		if words > maxWords {
 			t.Errorf("%s has %d words beside tables and examples, more than %d: shorten it, or make it two pages", page, words, maxWords)
+		}
+	}
+}
+
+// TestRecipesHaveOneForm: the situation, the whole configuration, three commands that show
+// that it works, and what goes wrong most often.
+func TestRecipesHaveOneForm(t *testing.T) {
+	index := read(t, "../../docs/README.md")
+	_, list, _ := strings.Cut(index, "\n## Recipes\n")
+	list, _, _ = strings.Cut(list, "\n## ")
+	recipes := regexp.MustCompile(`\]\(([\w-]+\.md)\) \|`).FindAllStringSubmatch(list, -1)
+	if len(recipes) < 10 {
+		t.Errorf("docs/README.md lists %d recipes", len(recipes))
+	}
+	form := regexp.MustCompile("(?s)\\A# Recipe: [^\n]+\n\n## Situation\n\n.+\n## Configuration\n\n.*```(?:toml|sh)\n.+" +
+		"\n## Three commands that show it works\n\n```sh\n(?:[^\n#][^\n]*\n){3}```\n.*\n## What goes wrong\n\n.*\\|---\\|")
+	for _, r := range recipes {
+		if !form.MatchString(read(t, "../../docs/"+r[1])) {
+			t.Errorf("docs/%s has not the form of a recipe", r[1])
+		}
+	}
+}
+
+// TestClaims: whatever README.md says that dawk does, a test of the name beside it holds.
+func TestClaims(t *testing.T) {
+	_, list, _ := strings.Cut(read(t, "../../README.md"), "\n## What it does")
+	list, _, _ = strings.Cut(list, "\n## ")
+	tests := map[string]bool{}
+	err := filepath.WalkDir("../..", func(file string, _ fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+		case filepath.Ext(file) == ".txtar":
+			tests[filepath.Base(file)] = true
+		case strings.HasSuffix(file, "_test.go"):
+			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t `).FindAllStringSubmatch(read(t, file), -1) {
+				tests[m[1]] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := strings.Split(list, "\n- ")[1:]
+	if len(claims) < 5 {
+		t.Errorf("README.md has %d claims", len(claims))
+	}
+	for _, claim := range claims {
+		names := regexp.MustCompile(`<!-- (.+) -->`).FindStringSubmatch(claim)
+		if names == nil {
+			t.Errorf("no test is named beside: %s", claim)
+			continue
+		}
+		for _, name := range strings.Fields(names[1]) {
+			if !tests[name] {
+				t.Errorf("there is no %s, which is to hold: %s", name, claim)
+			}
 		}
 	}
 }

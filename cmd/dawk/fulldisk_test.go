@@ -24,9 +24,9 @@ import (
 // TestFullDiskHeals runs the program on small file systems until they are full,
 // of mail or of somebody's file, and again from a start on a full one. Once there
 // is room, or the receiver takes its mail, all that was acknowledged is delivered,
-// and mail is taken again, without a restart. It prints how long that takes, which
-// on an idle machine is below 60 and 30 seconds. DAWK_FULL_DISKS=all also fills the
-// larger ones, which takes minutes.
+// and mail is taken again, without a restart. It prints how long that takes. On a machine
+// that does nothing else, which DAWK_TIMED says, it is at most 60 and 30 seconds.
+// DAWK_FULL_DISKS=all also fills the larger ones, which takes minutes.
 func TestFullDiskHeals(t *testing.T) {
 	if testing.Short() {
 		t.Skip("fills disks")
@@ -34,12 +34,15 @@ func TestFullDiskHeals(t *testing.T) {
 	for _, fs := range []struct {
 		kind string
 		size int64 // MiB
-	}{{"tmpfs", 40}, {"tmpfs", 200}, {"ext4", 300}, {"xfs", 300}} {
+	}{{"tmpfs", 40}, {"tmpfs", 200}, {"ext4", 300}, {"xfs", 300}, {"btrfs", 300}} {
 		for name, scenario := range map[string]func(*smallDisk){
 			"mail": (*smallDisk).fullOfMail, "others": (*smallDisk).fullOfOthers, "start": (*smallDisk).startWhenFull,
-			"quota": (*smallDisk).overQuota,
+			"file size": (*smallDisk).overFileSize, "quota": (*smallDisk).overQuota,
 		} {
-			if fs.size > 40 && (name == "mail" || name == "quota") && os.Getenv("DAWK_FULL_DISKS") != "all" {
+			if (name == "quota") != (fs.kind == "btrfs") { // the one whose quota kernels have, and binds root
+				continue
+			}
+			if fs.size > 40 && (name == "mail" || name == "file size") && os.Getenv("DAWK_FULL_DISKS") != "all" {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s of %d MiB/%s", fs.kind, fs.size, name), func(t *testing.T) {
@@ -187,18 +190,20 @@ func (d *smallDisk) heals() {
 		}
 	}
 	delivered := time.Now()
-	for {
-		seen := strings.Count(d.relay.log.text(), roomAgain)
-		if d.submit() {
-			break
-		}
-		again := regexp.MustCompile(fmt.Sprintf("(?s)(%s.*){%d}", roomAgain, seen+1))
-		if !d.relay.log.waitFor(again, d.relay.exited, healing) {
+	for !d.submit() {
+		if ctx.Err() != nil {
 			d.Fatalf("no mail is taken again\n%s", d.tail())
 		}
+		// The log says when, unless the room had only been too short for this sender.
+		seen := strings.Count(d.relay.log.text(), roomAgain)
+		d.relay.log.waitFor(regexp.MustCompile(fmt.Sprintf("(?s)(%s.*){%d}", roomAgain, seen+1)), d.relay.exited, time.Second)
+	}
+	took, again := delivered.Sub(began), time.Since(delivered)
+	if timed() && (took > time.Minute || again > 30*time.Second) {
+		d.Errorf("all were delivered after %v, want 1m; mail was taken again %v later, want 30s\n%s", took, again, d.tail())
 	}
 	d.Logf("%d messages were taken; all were delivered after %v, and mail was taken again %v later", len(d.taken),
-		delivered.Sub(began).Round(100*time.Millisecond), time.Since(delivered).Round(100*time.Millisecond))
+		took.Round(100*time.Millisecond), again.Round(100*time.Millisecond))
 }
 
 func (d *smallDisk) tail() string {
@@ -265,9 +270,24 @@ func (d *smallDisk) fullOfOthers() {
 	d.heals()
 }
 
-// overQuota lets no file of the relay grow for a while, as a quota does: there is
-// room on the disk, and no write finds it.
+// overQuota gives the relay no more blocks for a while: there is room on the disk, and no
+// write finds it.
 func (d *smallDisk) overQuota() {
+	d.holdBack()
+	for range 20 {
+		d.submit()
+	}
+	lift := queuetest.Quota(d.T, filepath.Dir(d.hog))
+	d.untilRefused()
+	if !strings.Contains(d.relay.log.text(), syscall.EDQUOT.Error()) {
+		d.Errorf("the log does not tell of the quota:\n%s", d.tail())
+	}
+	lift()
+	d.heals()
+}
+
+// overFileSize lets no file of the relay grow for a while.
+func (d *smallDisk) overFileSize() {
 	d.holdBack()
 	for range 20 {
 		d.submit()

@@ -59,7 +59,7 @@ via = [%q]
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if g.instance, err = server.New(cfg, server.Host{Log: cfg.Log.Logger(log)}); err != nil {
+	if g.instance, err = server.New(context.Background(), cfg, server.Host{Log: cfg.Log.Logger(log)}); err != nil {
 		tb.Fatal(err)
 	}
 	if err := g.instance.Listen(); err != nil {

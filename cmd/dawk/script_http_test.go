@@ -69,7 +69,7 @@ func apiCommand(ts *testscript.TestScript, neg bool, args []string) {
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	ts.Check(err)
-	for _, h := range []string{"Idempotent-Replayed", "Location"} {
+	for _, h := range []string{"Idempotent-Replayed", "Location", "Retry-After"} {
 		if v := resp.Header.Get(h); v != "" {
 			fmt.Fprintf(ts.Stdout(), "%s: %s\n", h, v)
 		}

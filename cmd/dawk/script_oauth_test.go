@@ -33,7 +33,9 @@ import (
 //	smarthost start NAME unlimited              Microsoft's, without its limits
 //	smarthost start NAME workspace              Google's relay, which wants no login
 //	smarthost start NAME certificates           lets in who shows a certificate of the script's CA
-//	smarthost certificate NAME CERT KEY         writes such a pair for NAME
+//	smarthost start NAME HOST    wants a name and a password, with a certificate for HOST; sets $MXPORT too
+//	smarthost certificate NAME CERT KEY [expired]
+//	                                     writes such a pair for NAME
 //	smarthost exceeded NAME N    how often a limit was exceeded
 //	smarthost disconnect NAME now
 //	many N FROM TO FILE          submits the message N times; $ID is the last
@@ -174,10 +176,16 @@ func smarthostCommand(ts *testscript.TestScript, args []string) {
 	w.need(args, 3, "smarthost start NAME KIND | exceeded NAME N")
 	switch args[0] {
 	case "start":
-		cert, err := o.ca.Certificate(time.Hour, "127.0.0.1")
+		host := "127.0.0.1"
+		if strings.Contains(args[2], ".") {
+			host = args[2]
+		}
+		cert, err := o.ca.Certificate(time.Hour, host)
 		ts.Check(err)
 		var cfg mxtest.Config
 		switch args[2] {
+		case host:
+			cfg = mxtest.Config{Hostname: host, Users: map[string]string{"office@example.net": "correct horse battery"}}
 		case "gmail":
 			cfg = mxtest.Gmail(o.tokens.Good)
 		case "workspace":
@@ -196,9 +204,16 @@ func smarthostCommand(ts *testscript.TestScript, args []string) {
 		ts.Check(err)
 		w.mx[args[1]] = s
 		ts.Setenv("VIA", s.Addr())
+		if args[2] == host {
+			ts.Setenv("MXPORT", strconv.Itoa(s.Port()))
+		}
 	case "certificate":
 		w.need(args, 4, "smarthost certificate NAME CERT KEY")
-		pair, err := o.ca.Certificate(time.Hour, args[1])
+		validity := time.Hour
+		if len(args) > 4 {
+			validity = -time.Hour
+		}
+		pair, err := o.ca.Certificate(validity, args[1])
 		ts.Check(err)
 		key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 		ts.Check(err)

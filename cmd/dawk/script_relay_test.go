@@ -42,9 +42,11 @@ import (
 //	idle open | expect REPLY                              a client that says nothing
 //	cmpcrlf WANT GOT                                      GOT ends with WANT's lines, with CRLF
 //	fetch URL FILE
+//	json COMMAND | all but COMMAND                                    see script_json_test.go
 //	[!] dkimverify FILE                                   see script_dkim_test.go
 //	tls ca|mx|tlsa|policy …                               see script_tls_test.go
 //	smtp FILE [ADDR]                                      a dialogue, see script_smtp_test.go
+//	postgres start                                        writes dsn; skip without [postgres]
 //	hidden                                                sets $TURN, $STEER and $HIDDEN
 //	send [flags] FROM TO FILE [ADDR]                      sets $ID; see script_smtp_test.go
 //
@@ -62,12 +64,15 @@ func relayCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"idle":    func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).idleCommand(args) },
 		"cmpcrlf": cmpcrlfCommand,
 		"fetch":   fetchCommand,
+		"json":    jsonCommand,
 
 		"dkimverify": dkimVerifyCommand,
 		"tls":        tlsCommand,
 		"smtp":       smtpCommand,
 		"hidden":     hiddenCommand,
+		"postgres":   postgresCommand,
 		"send":       sendCommand,
+		"hook":       hookCommand,
 		"sm":         smCommand,
 		"api":        apiCommand,
 		"usertoken":  userTokenCommand,
@@ -81,12 +86,14 @@ const patience = 2 * time.Minute
 
 // world is what one script has running.
 type world struct {
+	hook  *hookWorld // nil: no receiver of webhooks
 	ts    *testscript.TestScript
 	dns   *mxtest.DNS
 	mx    map[string]*mxtest.Server
 	port  int
 	relay *process
 	idle  net.Conn
+	page  *jsonPage
 }
 
 var worlds sync.Map // *testscript.TestScript → *world
@@ -362,22 +369,41 @@ type process struct {
 	err    error
 }
 
-// startProgram runs dawk outside of a script: TestMain takes the name for it.
+// startProgram runs dawk outside of a script.
 func startProgram(dir string, args ...string) (*process, error) {
-	self, err := os.Executable()
+	link, err := program(dir)
 	if err != nil {
-		return nil, err
-	}
-	link := filepath.Join(dir, "dawk")
-	if err := os.Symlink(self, link); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	return startProcess(dir, link, args...)
 }
 
+// program is dawk, in dir: TestMain takes the name for it.
+func program(dir string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	link := filepath.Join(dir, "dawk")
+	if err := os.Symlink(self, link); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return link, nil
+}
+
 func startProcess(dir, name string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(name, args...), log: &logBuffer{changed: make(chan struct{})}, exited: make(chan struct{})}
-	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdout = dir, p.log, p.log
+	log := &logBuffer{changed: make(chan struct{})}
+	p, err := startWriting(log, dir, name, args...)
+	if err == nil {
+		p.log = log
+	}
+	return p, err
+}
+
+// startWriting starts a process that writes to out; it has no log.
+func startWriting(out io.Writer, dir, name string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})}
+	p.cmd.Dir, p.cmd.Stderr, p.cmd.Stdout = dir, out, out
 	p.cmd.Cancel = nil
 	if err := p.cmd.Start(); err != nil {
 		return nil, err

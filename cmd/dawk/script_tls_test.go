@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"dawk/mx/mxtest"
+	"dawk/queue/postgres/postgrestest"
 	"dawk/relay/tlsrpt"
 )
 
@@ -210,8 +211,11 @@ func (t *tlsWorld) posted(ip, n, file string) {
 
 // condition knows what a machine must have for a script.
 func condition(name string) (bool, error) {
-	if name == "root" {
+	switch name {
+	case "root":
 		return os.Geteuid() == 0, nil
+	case "postgres":
+		return postgrestest.Binaries() != "", nil
 	}
 	if name != "port443" {
 		return false, fmt.Errorf("unknown condition %q", name)

@@ -7,10 +7,10 @@ import (
 	"dawk/relay"
 )
 
-// docs/changelog.md names every state that JSON may hold.
+// docs/states.md names every state that JSON may hold.
 func TestStatesAreDocumented(t *testing.T) {
-	page := read(t, "../../docs/changelog.md")
-	for _, s := range relay.LoadStates() {
+	page := read(t, "../../docs/states.md")
+	for s := range relay.LoadStates {
 		if !strings.Contains(page, "\n| `"+s.String()+"` | ") {
 			t.Errorf("no row for the state %s of a provider", s)
 		}

@@ -201,9 +201,9 @@ func (c *comparison) contenders() ([]contender, error) {
 		all = append(all, dawk(name, path, &c.work))
 	}
 	dawkOnly := c.work.ByMX || c.work.Depth > 0
-	if dawkOnly || c.work.TLS != "" || c.work.user != "" {
+	if dawkOnly || c.work.TLS != "" || c.work.SinkTLS || c.work.user != "" {
 		if len(c.peers) > 0 || c.unpacked != "" || c.limits || dawkOnly && c.postfix != "" && c.postfix != "none" {
-			return nil, errors.New("--by-mx and --depth are for dawk only, --tls and --user for dawk and Postfix: the others are not configured for that")
+			return nil, errors.New("--by-mx and --depth are for dawk only, --tls, --sink-tls and --user for dawk and Postfix: the others are not configured for that")
 		}
 	}
 	if dawkOnly {

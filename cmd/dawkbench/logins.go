@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// securePostfix adds what --tls and --user ask for to Postfix's configuration: an
+// securePostfix adds what --tls, --sink-tls and --user ask for to Postfix's configuration: an
 // ECDSA certificate, and a server of Dovecot's authentication protocol that takes any
 // password, so that a login costs Postfix less than it does in practice.
 func securePostfix(dir string, w *work) (end func(), err error) {
@@ -25,13 +25,20 @@ func securePostfix(dir string, w *work) (end func(), err error) {
 	var more []string
 	if w.TLS != "" {
 		chain := filepath.Join(dir, "conf/tls.pem")
-		if err := writeChain(chain); err != nil {
+		text, err := newChain("postfix.bench.test")
+		if err == nil {
+			err = os.WriteFile(chain, text, 0o600)
+		}
+		if err != nil {
 			return end, err
 		}
 		more = append(more, "smtpd_tls_chain_files = "+chain, "smtpd_tls_security_level = may")
 	}
 	if w.TLS == "implicit" {
 		more = append(more, "smtpd_tls_wrappermode = yes")
+	}
+	if w.SinkTLS {
+		more = append(more, "smtp_tls_security_level = may", "smtp_tls_session_cache_database = btree:${data_directory}/smtp_scache")
 	}
 	if w.user != "" {
 		socket := filepath.Join(dir, "auth")
@@ -50,24 +57,23 @@ func securePostfix(dir string, w *work) (end func(), err error) {
 	return end, err
 }
 
-// writeChain makes a key and a certificate for it.
-func writeChain(path string) error {
+// newChain is a new key and a certificate for it, in PEM.
+func newChain(name string) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	of := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "postfix.bench.test"},
-		DNSNames: []string{"postfix.bench.test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	of := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
 	cert, err := x509.CreateCertificate(rand.Reader, of, of, key.Public(), key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	text := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})...)
-	return os.WriteFile(path, text, 0o600)
+	return append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})...), nil
 }
 
 // serveLogins answers each AUTH on a socket with OK until end is called.

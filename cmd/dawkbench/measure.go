@@ -31,6 +31,7 @@ type result struct {
 	Flushes    float64 `json:"disk_flushes_per_msg"`   // of the whole machine; -1: not known
 	Syncs      float64 `json:"sync_calls_per_message"` // under strace, in a run of its own; -1: not counted
 	Outgoing   int64   `json:"connections_to_sink"`
+	Resumed    int64   `json:"resumed_to_sink"` // of these, with a TLS session of an earlier one
 	Harness    float64 `json:"harness_cpu_seconds_per_1000"`
 	Others     float64 `json:"cpu_share_of_others"` // of the machine, neither relay nor harness
 
@@ -58,9 +59,11 @@ type trial struct {
 // begin starts a relay for at most messages messages.
 func begin(ctx context.Context, c contender, w *work, dir string, messages int) (*trial, error) {
 	t := &trial{w: w, ledger: load.NewLedger(messages, max(1, w.Recipients))}
-	cfg := w.sink("127.0.0.1:0")
+	cfg, err := w.sink("127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
 	cfg.Observe = t.ledger.Observe
-	var err error
 	if t.sink, err = load.NewSink(cfg); err != nil {
 		return nil, err
 	}
@@ -156,7 +159,7 @@ func (t *trial) run(ctx context.Context, c contender, p plan) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	outgoing := t.sink.Connections.Load()
+	outgoing, resumed := t.sink.Connections.Load(), t.sink.Resumed.Load()
 	before, err := t.cpu()
 	if err != nil {
 		return nil, err
@@ -189,7 +192,7 @@ func (t *trial) run(ctx context.Context, c contender, p plan) (*result, error) {
 	if canFlush {
 		res.Flushes = float64(flushedAfter-flushed) / float64(n)
 	}
-	res.Outgoing = t.sink.Connections.Load() - outgoing
+	res.Outgoing, res.Resumed = t.sink.Connections.Load()-outgoing, t.sink.Resumed.Load()-resumed
 	busy, total := wholeAfter.busy-whole.busy, wholeAfter.total-whole.total
 	if total > 0 {
 		res.Others = max(0, busy-(after-before)-(ownAfter-own)) / total

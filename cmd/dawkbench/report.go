@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
@@ -48,7 +49,7 @@ func newReport(c *comparison, contenders []contender, runs []*result) *report {
 			r.Medians = append(r.Medians, m)
 			if i == 0 {
 				first = m
-			} else if first != nil && who.relay {
+			} else if first != nil && (who.relay || who.name == ceiling) {
 				r.Ratios = append(r.Ratios, ratios{first.Name, m.Name, clients,
 					over(first.AcceptRate, m.AcceptRate), over(first.EndRate, m.EndRate), over(first.CPU, m.CPU),
 					over(float64(first.PSS), float64(m.PSS)), over(first.P50, m.P50), over(first.P99, m.P99)})
@@ -113,8 +114,12 @@ func (r *report) print(out io.Writer) error {
 		if m.Others > noisy {
 			mark = "~"
 		}
-		fmt.Fprintf(t, "%s\t%d\t%.0f%s\t%.0f%s\t%.3f\t%s\t%s\t%s\t%d\t%.1f\t%.1f\t%s\t%.2f\t%d\t%.0f %%\t\n", m.Name, m.Clients, m.AcceptRate, mark,
-			m.EndRate, mark, m.CPU, mb(m.RSS), mb(m.PSS), mb(m.Anonymous), m.Processes, m.P50, m.P99, optional(m.Syncs), m.Flushes, m.Outgoing, 100*m.Others)
+		out := strconv.FormatInt(m.Outgoing, 10)
+		if r.Work.SinkTLS {
+			out += fmt.Sprintf(", %d resumed", m.Resumed)
+		}
+		fmt.Fprintf(t, "%s\t%d\t%.0f%s\t%.0f%s\t%.3f\t%s\t%s\t%s\t%d\t%.1f\t%.1f\t%s\t%.2f\t%s\t%.0f %%\t\n", m.Name, m.Clients, m.AcceptRate, mark,
+			m.EndRate, mark, m.CPU, mb(m.RSS), mb(m.PSS), mb(m.Anonymous), m.Processes, m.P50, m.P99, optional(m.Syncs), m.Flushes, out, 100*m.Others)
 	}
 	if err := t.Flush(); err != nil || len(r.Ratios) == 0 {
 		return err

@@ -91,7 +91,10 @@ makes it fail.`,
 				return fmt.Errorf("up to %d messages, and %d copies in all", load.MaxMessages, load.MaxDeliveries)
 			}
 			t := soleCount{seen: map[[2]int]bool{}}
-			cfg := w.sink(addr)
+			cfg, err := w.sink(addr)
+			if err != nil {
+				return err
+			}
 			cfg.Observe = t.observe
 			s, err := load.NewSink(cfg)
 			if err != nil {

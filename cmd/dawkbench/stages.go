@@ -27,7 +27,7 @@ var stages = []stage{
 	{"dial: connect, greet, keep", []string{"net.(*Dialer)", "dawk/mx.(*Transport).dial", "dawk/mx.(*Transport).connect", "dawk/mx.(*attempt).connect", "dawk/mx.(*pool)", "dawk/mx.(*conn).hello"}},
 	{"transact with the next host", []string{"dawk/mx"}},
 	{"settle", []string{"dawk/relay/delivery.(*settler)", "dawk/relay/delivery.(*Dispatcher).settle", "dawk/relay/delivery.(*Dispatcher).commit",
-		"dawk/queue/boltstore.(*Store).Settle", "dawk/queue/boltstore.(*txn).settle", "dawk/queue/boltstore.(*txn).remove", "dawk/queue/boltstore.checkSettlement"}},
+		"dawk/queue/boltstore.(*Store).Settle", "dawk/queue/boltstore.(*txn).settle", "dawk/queue/boltstore.(*txn).remove", "dawk/queue/change.Check", "dawk/queue/change.Advance"}},
 	{"log", []string{"log/slog", "dawk/relay/delivery.logObserver", "dawk/relay/delivery.(*logObserver)"}},
 	{"metrics, history", []string{"dawk/metrics", "github.com/prometheus", "dawk/relay/history", "dawk/relay/admin"}},
 	{"addresses, statuses, telling observers", []string{"dawk/relay.", "dawk/bounce"}},

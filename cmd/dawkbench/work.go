@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strconv"
@@ -21,6 +22,7 @@ type work struct {
 	Size          string        `json:"size"`
 	Pipelining    bool          `json:"pipelining"`
 	TLS           string        `json:"tls,omitempty"`
+	SinkTLS       bool          `json:"sink_tls,omitempty"`
 	Temporary     int           `json:"temporary_percent"`
 	Permanent     int           `json:"permanent_percent"`
 	Delay         time.Duration `json:"delay_ns"`
@@ -50,6 +52,7 @@ func (w *work) sinkFlags(f *pflag.FlagSet) {
 	f.IntVar(&w.Temporary, "temporary", 0, "percent of recipients that hear 450 at their first attempt")
 	f.IntVar(&w.Permanent, "permanent", 0, "percent of recipients that hear 550")
 	f.DurationVar(&w.Delay, "delay", 0, "how long the sink waits before each reply")
+	f.BoolVar(&w.SinkTLS, "sink-tls", false, "the sink offers STARTTLS; relays don't check its certificate")
 }
 
 // parse reads the sizes, and refuses what is out of bounds before anything is
@@ -76,8 +79,18 @@ func (w *work) source(addr string, first, messages, clients int) load.SourceConf
 		User: w.user, Password: w.password}
 }
 
-func (w *work) sink(addr string) load.SinkConfig {
-	return load.SinkConfig{Addr: addr, Temporary: w.Temporary, Permanent: w.Permanent, Delay: w.Delay}
+func (w *work) sink(addr string) (load.SinkConfig, error) {
+	cfg := load.SinkConfig{Addr: addr, Temporary: w.Temporary, Permanent: w.Permanent, Delay: w.Delay}
+	if !w.SinkTLS {
+		return cfg, nil
+	}
+	chain, err := newChain("sink.bench.test")
+	if err != nil {
+		return cfg, err
+	}
+	cert, err := tls.X509KeyPair(chain, chain)
+	cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	return cfg, err
 }
 
 // parseSizes reads "4KiB" or "4KiB:8,64KiB:2".

@@ -196,7 +196,7 @@ func (p *Pool) End(account string) {
 // Drop says goodbye on a connection that was in use.
 func (p *Pool) Drop(c *Conn) { p.leave(c, opened{used: -1, leaving: 1}) }
 
-// DropNew is drop for one on which no session came to be: whoever wanted it may
+// DropNew is Drop for one on which no session came about: whoever wanted it may
 // try again, and is still counted.
 func (p *Pool) DropNew(c *Conn) { p.leave(c, opened{leaving: 1}) }
 

@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// AddressPolicy decides which addresses may be dialled for names that
-// strangers control: MX hosts, address literals, policy hosts. It looks at the
-// address being dialled, never at a name, so that DNS cannot play tricks.
+// AddressPolicy decides which addresses may be dialled for names that strangers control: MX hosts,
+// address literals, policy hosts. It looks at the address being dialled, never at a name, so DNS
+// cannot get around it.
 type AddressPolicy struct {
 	Allow []netip.Prefix   // exceptions; not for our own listeners
 	Own   []netip.AddrPort // our listeners; an unspecified address stands for all interfaces
@@ -29,7 +29,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("%s is %s, to which mail by MX is refused", e.Addr, e.Kind)
 }
 
-// Remedy is what lets mail go there.
+// Remedy says how to allow mail to that address.
 func (e *RefusedError) Remedy() string {
 	if e.Self {
 		return ""
@@ -37,8 +37,8 @@ func (e *RefusedError) Remedy() string {
 	return "if mail is to go there, put its network into delivery.allow_networks"
 }
 
-// refused are the networks of this machine and of the site it stands in.
-// Documentation ranges are not among them: they lead nowhere.
+// refused are the networks of this machine and of its site. Documentation ranges are not among
+// them: nothing can be reached there.
 var refused = []struct {
 	prefix netip.Prefix
 	kind   string
@@ -62,7 +62,7 @@ var refused = []struct {
 	{netip.MustParsePrefix("198.18.0.0/15"), "an address for benchmarks"},          // RFC 2544: some sites use it as a private one
 	{netip.MustParsePrefix("2002::/16"), "a 6to4 address"},                         // RFC 3056: a router here would unwrap it
 	{netip.MustParsePrefix("2001::/32"), "a Teredo address"},                       // RFC 4380
-	{netip.MustParsePrefix("64:ff9b:1::/48"), "an address of a local translator"},  // RFC 8215: where IPv4 stands in it is the site's choice
+	{netip.MustParsePrefix("64:ff9b:1::/48"), "an address of a local translator"},  // RFC 8215: the site chooses where the IPv4 address is in it
 	{netip.MustParsePrefix("::ffff:0:0:0/96"), "an address of a local translator"}, // RFC 2765
 }
 
@@ -111,8 +111,8 @@ func (p AddressPolicy) IsOwn(a netip.AddrPort) bool {
 	if a.Addr().IsLoopback() || a.Addr().IsUnspecified() {
 		return true
 	}
-	// Asked each time: addresses come and go while we run, and it is only
-	// asked where our listeners share the port of MX hosts.
+	// The addresses are read each time, since they may change while we run; this is only needed if our
+	// listeners use the port of MX hosts.
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return false

@@ -9,8 +9,8 @@ import (
 	"dawk/relay"
 )
 
-// Cause is the innermost reason of a network error: addresses and operations
-// around it are said elsewhere.
+// Cause is the innermost reason of a network error, without the addresses and operations, which are
+// reported elsewhere.
 func Cause(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -35,8 +35,8 @@ func Refusal(host string, err error) relay.Reply {
 	return r
 }
 
-// Local is our address on a connection, for strangers: "" without one, or where
-// the address is private, so that theirs tells them more.
+// Local is our address on a connection, for strangers: "" if there is none or if it is private,
+// which would tell them nothing.
 func Local(nc net.Conn) string {
 	if nc == nil {
 		return ""

@@ -14,14 +14,14 @@ import (
 	"dawk/relay"
 )
 
-// Source is a face that mail goes out with: local addresses, and the name that
-// is said in EHLO from there. An address family that it lacks is not spoken.
+// Source is how mail leaves this machine: local addresses, and the name for EHLO. An address family
+// that it lacks is not used.
 type Source struct {
 	Name   string
-	Addr4  netip.Addr // zero: it has none
+	Addr4  netip.Addr // zero: none
 	Addr6  netip.Addr
 	EHLO   string // A-labels; "": Config.Hostname
-	Weight int    // its share of a pool, against the others'; 0: 1
+	Weight int    // its share of a pool, relative to the others; 0: 1
 }
 
 // Label is the name; "" for none.
@@ -46,11 +46,10 @@ func (s *Source) Local(to netip.Addr) (from netip.Addr, ok bool) {
 	return from, from.IsValid()
 }
 
-// Rank sorts the sources that a message may leave from, the best first. A
-// message keeps its source from attempt to attempt, as greylisting wants it, and
-// messages spread over the sources by weight: weighted rendezvous hashing, by
-// which a change of the pool moves as few as can be. Sources that reach none of
-// the addresses come last.
+// Rank sorts the sources that a message may leave from, the best first. A message keeps its source
+// from attempt to attempt, as greylisting requires, and messages are distributed over the sources
+// by weight. The method is weighted rendezvous hashing: a change of the pool moves as few messages
+// as possible. Sources that reach none of the addresses come last.
 func Rank(list []*Source, id relay.QueueID, to []netip.Addr) []*Source {
 	useless := func(s *Source) int {
 		if slices.ContainsFunc(to, func(a netip.Addr) bool { _, ok := s.Local(a); return ok }) {
@@ -63,21 +62,20 @@ func Rank(list []*Source, id relay.QueueID, to []netip.Addr) []*Source {
 	})
 }
 
-// draw is the waiting time of an exponential distribution whose rate is the
-// weight, drawn by the message's ID: of several sources the least one wins
-// with a probability that is its share of the weights.
+// draw is a value of an exponential distribution whose rate is the weight, derived from the
+// message's ID: each source has the least value of all with a probability equal to its share of the
+// weights.
 func (s *Source) draw(id relay.QueueID) float64 {
 	sum := sha256.Sum256([]byte(id.String() + "\x00" + s.Name))
 	uniform := (float64(binary.BigEndian.Uint64(sum[:8])>>11) + 0.5) / (1 << 53) // in (0, 1)
 	return -math.Log(uniform) / float64(max(s.Weight, 1))
 }
 
-// statusSource is of a Reply about a source that this machine does not have:
-// nothing else at StageRoute has it. RFC 3463: system incorrectly configured.
+// statusSource is the status of a Reply about a source that this machine does not have: no other
+// Reply at StageRoute has it. RFC 3463: system incorrectly configured.
 var statusSource = relay.Status{Class: 4, Subject: 3, Detail: 5}
 
-// OfSource says whether a session failed for its source, so that another one
-// may do.
+// OfSource says whether a session failed because of its source, so that another source may succeed.
 func OfSource(r relay.Reply) bool {
 	return r.Stage == relay.StageRoute && r.Code == 0 && r.Status == statusSource
 }
@@ -91,8 +89,8 @@ func (s *Source) NoFamily(to netip.Addr, name string) relay.Reply {
 	return relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 4, Detail: 4}, "source %q has no %s address to reach %s from", s.Name, family, name)
 }
 
-// Unbound is the verdict on a source whose address this machine does not have;
-// zero for every other error. It is never the fault of the mail.
+// Unbound is the verdict on a source whose address this machine does not have; zero for every other
+// error. The verdict is never permanent for the mail.
 func (s *Source) Unbound(from netip.Addr, err error) relay.Reply {
 	var sys *os.SyscallError
 	if !errors.As(err, &sys) || sys.Syscall != "bind" {

@@ -34,11 +34,11 @@ type addrLookup interface {
 // webAddrs is how many addresses of a host are tried.
 const webAddrs = 4
 
-// webDialTime is what one address gets, so that a dead one does not use up all
-// the time of a request.
+// webDialTime is the limit for one address, so a dead one does not use up all the time of a
+// request.
 const webDialTime = 2500 * time.Millisecond
 
-// Client makes one request: it follows no redirect and keeps no connection.
+// Client is for one request: it follows no redirect and keeps no connection.
 func (w *Web) Client(maxHeader int64) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -60,14 +60,11 @@ func (w *Web) dialHost(ctx context.Context, network, hostport string) (net.Conn,
 	if err != nil {
 		return nil, err
 	}
-	if _, err := relay.NormalizeDomain(host); err != nil {
-		return nil, err
-	}
-	answer, err := w.Addrs.LookupAddrs(ctx, host, w.Ip)
+	addrs, err := w.lookup(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	for i, a := range answer.Records {
+	for i, a := range addrs {
 		if i == webAddrs {
 			break
 		}
@@ -90,14 +87,29 @@ func (w *Web) dialHost(ctx context.Context, network, hostport string) (net.Conn,
 	return nil, err
 }
 
+// lookup is the addresses of a host, which may be an address itself.
+func (w *Web) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil && a.Zone() == "" {
+		return []netip.Addr{a}, nil
+	}
+	if host == "localhost" { // RFC 6761 §6.3: never asked of DNS
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
+	}
+	if _, err := relay.NormalizeDomain(host); err != nil {
+		return nil, err
+	}
+	answer, err := w.Addrs.LookupAddrs(ctx, host, w.Ip)
+	return answer.Records, err
+}
+
 const (
 	postTime      = 30 * time.Second // a report as a whole
 	maxPostAnswer = 64 << 10         // octets
 )
 
-// Post hands a TLS report, packed, to the https address that a domain
-// asks for it at (RFC 8460 §3). Only port 443 is dialled, only addresses that
-// mail by MX could go to, and the certificate must stand for the host.
+// Post sends a compressed TLS report to the https address that a domain publishes for it (RFC 8460
+// §3). Only port 443 is used, only addresses to which mail by MX is allowed, and the certificate
+// must be valid for the host.
 func (w *Web) Post(ctx context.Context, to string, packed []byte) error {
 	u, err := url.Parse(to)
 	if err != nil || u.Scheme != "https" || u.Port() != "" && u.Port() != "443" {

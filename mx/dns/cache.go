@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// cache keeps DNS results until their time is up, at most size of them; the
-// longest unused goes first.
+// cache keeps DNS results until their time is up, at most size of them; the least recently used is
+// dropped first.
 type cache struct {
 	mu    sync.Mutex
 	size  int
-	order *list.List // of *cached, the latest used in front
+	order *list.List // of *cached, the most recently used first
 	items map[question]*list.Element
 }
 

@@ -6,17 +6,16 @@ import (
 )
 
 const (
-	// speaksFor is how long a server that has answered a question with EDNS0
-	// counts as one that speaks it, whatever it does to single questions.
+	// speaksFor is how long a server that has answered a question with EDNS0 counts as supporting it,
+	// even if it drops single questions.
 	speaksFor = time.Hour
-	// plainFor is how long a server that does not speak it is asked without.
+	// plainFor is how long a server that does not support it is asked without it.
 	plainFor = 10 * time.Minute
 	// maxManners is how many servers are remembered: resolv.conf names three.
 	maxManners = 100
 )
 
-// manners remembers which server takes questions with EDNS0. The zero value is
-// empty.
+// manners remembers which servers accept questions with EDNS0. The zero value is empty.
 type manners struct {
 	mu    sync.Mutex
 	known map[string]manner
@@ -35,7 +34,7 @@ func (m *manners) plain(server string) bool {
 	return ok && !k.edns && time.Now().Before(k.until)
 }
 
-// learn notes whether a server took a question with EDNS0.
+// learn notes whether a server accepted a question with EDNS0.
 func (m *manners) learn(server string, edns bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

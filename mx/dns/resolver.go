@@ -26,7 +26,7 @@ type Config struct {
 	Timeout time.Duration // of one try at one server; 0: 3 s
 	Rounds  int           // how often each server is asked; 0: 2
 	Size    int           // answers kept; 0: 10,000
-	Log     *slog.Logger  // what of File is skipped; nil: nobody is told
+	Log     *slog.Logger  // lines of File that are skipped, and outages; nil: not logged
 	// Dial connects to a server; nil: a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -40,11 +40,12 @@ type Resolver struct {
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	manners manners
+	outages outages
 
-	first  atomic.Uint32 // index of the server that answered last: a dead one costs its time-out once
+	first  atomic.Uint32 // index of the server that answered last, which is asked first: the time-out of a dead one is spent once
 	cache  *cache
 	flight singleflight.Group
-	slots  chan struct{} // bounds questions on the wire
+	slots  chan struct{} // bounds the questions under way
 }
 
 const (
@@ -65,7 +66,8 @@ const (
 func NewResolver(cfg Config) (*Resolver, error) {
 	r := &Resolver{trusted: cfg.Trusted, timeout: cfg.Timeout, rounds: cfg.Rounds, dial: cfg.Dial, slots: make(chan struct{}, maxInFlight)}
 	var err error
-	if r.servers, err = newServers(cfg.Servers, cmp.Or(cfg.File, resolvConf), cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))); err != nil {
+	r.outages.log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	if r.servers, err = newServers(cfg.Servers, cmp.Or(cfg.File, resolvConf), r.outages.log); err != nil {
 		return nil, err
 	}
 	if r.timeout <= 0 {
@@ -161,8 +163,8 @@ func Temporary(err error) bool {
 	return err != nil && (!errors.As(err, &e) || e.Trouble == ServFail || e.Trouble == Timeout)
 }
 
-// question and result are a lookup as wire.go sees it. A result has records of
-// the type that was asked for only.
+// question and result are a lookup in the terms of wire.go. A result has records of the type that
+// was asked for only.
 type question struct {
 	name string // lower case, no final dot
 	typ  uint16
@@ -176,7 +178,7 @@ type result struct {
 	tlsa   []TLSA
 	secure bool
 	doubt  bool // see Answer
-	open   bool // err is NoData, and the answer ends with an alias without a word about its target
+	open   bool // err is NoData, and the answer ends with an alias and says nothing about its target
 	ttl    time.Duration
 	err    *Error
 }
@@ -188,9 +190,9 @@ func (r *Resolver) LookupMX(ctx context.Context, domain string) (Answer[MX], err
 	return answerOf(res, res.mx), err
 }
 
-// LookupAddrs asks for the addresses of host: ip "4" for A, "6" for AAAA,
-// "both" or "" for both; IPv6 and IPv4 take turns. An error of one
-// family is told only if the other has none either.
+// LookupAddrs asks for the addresses of host: ip "4" for A, "6" for AAAA, "both" or "" for both;
+// IPv6 and IPv4 take turns. An error of one family is returned only if the other has no addresses
+// either.
 func (r *Resolver) LookupAddrs(ctx context.Context, host, ip string) (Answer[netip.Addr], error) {
 	var res6, res4 result
 	var err6, err4 error
@@ -225,8 +227,7 @@ func (r *Resolver) LookupAddrs(ctx context.Context, host, ip string) (Answer[net
 	return all, nil
 }
 
-// leftOut is the error of a lookup of one family, which tells whether host has
-// addresses of the other.
+// leftOut is the error of a lookup of one family; it says whether host has addresses of the other.
 func (r *Resolver) leftOut(ctx context.Context, host, ip string, other uint16, err error) error {
 	var e *Error
 	if !errors.As(err, &e) || e.Trouble != NoData {
@@ -235,7 +236,7 @@ func (r *Resolver) leftOut(ctx context.Context, host, ip string, other uint16, e
 	switch _, wrong := r.lookup(ctx, host, other); {
 	case wrong == nil:
 		return LeftOut(e.Name, ip)
-	case Temporary(wrong): // nobody knows yet what to tell
+	case Temporary(wrong): // it is not known yet which error to return
 		return wrong
 	}
 	return err
@@ -253,7 +254,7 @@ func (r *Resolver) LookupPTR(ctx context.Context, addr netip.Addr) (Answer[strin
 	return answerOf(res, res.texts), err
 }
 
-// LookupCNAME asks for the alias itself, which it does not follow.
+// LookupCNAME asks for the alias itself, and does not follow it.
 func (r *Resolver) LookupCNAME(ctx context.Context, name string) (Answer[string], error) {
 	res, err := r.lookup(ctx, name, typeCNAME)
 	return answerOf(res, res.texts), err
@@ -275,8 +276,8 @@ func answerOf[T any](r result, records []T) Answer[T] {
 	return Answer[T]{Records: records, Secure: r.secure, Doubt: r.doubt, Name: r.name}
 }
 
-// lookup answers from the cache, or joins or starts a question on the wire.
-// That outlives a caller who gives up: others may wait for the same answer.
+// lookup answers from the cache, or joins or starts a question. The question continues when a
+// caller gives up: others may wait for the same answer.
 func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (result, error) {
 	q := question{strings.ToLower(strings.TrimSuffix(name, ".")), typ}
 	if res, ok := r.cache.get(q); ok {
@@ -307,9 +308,8 @@ func (r result) answer() (result, error) {
 	return r, nil
 }
 
-// resolve is ask that follows aliases further where the servers did not: an
-// answer that ends with an alias, and does not say that there is nothing at its
-// target, is no answer yet.
+// resolve calls ask, and follows aliases that the servers did not: an answer that ends with an
+// alias, and does not deny that its target has records, is not complete.
 func (r *Resolver) resolve(ctx context.Context, q question) result {
 	res := r.ask(ctx, q)
 	for chased := 0; res.open; chased++ {
@@ -328,9 +328,12 @@ func (r *Resolver) resolve(ctx context.Context, q question) result {
 	return res
 }
 
-// ask asks the servers in turn until one gives a usable answer. SERVFAIL and
-// REFUSED of one are another's chance.
+// ask asks the servers in turn until one gives a usable answer. After SERVFAIL or REFUSED the next
+// server is asked.
 func (r *Resolver) ask(ctx context.Context, q question) result {
+	if !isName(q.name) {
+		return result{err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: NXDomain, Detail: "not a domain name"}}
+	}
 	var worst result
 	servers := r.Servers()
 	first := int(r.first.Load())
@@ -341,10 +344,11 @@ func (r *Resolver) ask(ctx context.Context, q question) result {
 			res := r.try(ctx, q, servers[n], round > 0)
 			if res.err == nil || res.err.Trouble == NXDomain || res.err.Trouble == NoData {
 				r.first.Store(uint32(n))
+				r.outages.answered()
 				return res
 			}
 			silent = silent || res.err.Trouble == Timeout
-			if worst.err == nil || worst.err.Trouble == Timeout { // what a server said tells more than silence
+			if worst.err == nil || worst.err.Trouble == Timeout { // an answer says more than a time-out
 				worst = res
 			}
 		}
@@ -353,6 +357,7 @@ func (r *Resolver) ask(ctx context.Context, q question) result {
 		}
 	}
 	worst.ttl = failureTTL
+	r.failed(ctx, q, worst.err)
 	return worst
 }
 
@@ -369,7 +374,7 @@ func interleave[T any](a, b []T) []T {
 	return out
 }
 
-// shuffled copies: what the cache holds is shared.
+// shuffled returns a shuffled copy, since the cached slice is shared.
 func shuffled[T any](s []T) []T {
 	c := append([]T(nil), s...)
 	rand.Shuffle(len(c), func(i, j int) { c[i], c[j] = c[j], c[i] })

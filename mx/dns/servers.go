@@ -45,8 +45,8 @@ func newServers(fixed []string, file string, log *slog.Logger) (*servers, error)
 	return s, s.set(list)
 }
 
-// system are the servers of the file. A line that names none is skipped and
-// told: the resolver of the system passes over it, too.
+// system are the servers of the file. A line without a valid address is skipped and logged: the
+// resolver of the system ignores it, too.
 func (s *servers) system() (good []string, err error) {
 	list, err := systemServers(s.file)
 	for _, each := range list {
@@ -78,7 +78,7 @@ func (s *servers) set(list []string) error {
 	return nil
 }
 
-// get is the list as of now. A resolv.conf that cannot be read keeps the old.
+// get is the current list. If resolv.conf cannot be read, the old list stays.
 func (s *servers) get() (list []string, trusted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

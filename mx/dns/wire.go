@@ -1,7 +1,7 @@
 package dns
 
-// This is the only file that knows the DNS library. Its first version gets fixes
-// only and its second has another import path, so a move costs one file.
+// This is the only file that uses the DNS library. The library's first version gets only fixes and
+// its second has another import path; a move to it changes this file alone.
 
 import (
 	"context"
@@ -34,7 +34,7 @@ const (
 
 func typeName(t uint16) string { return dns.TypeToString[t] }
 
-// systemServers reads the name servers of a resolv.conf, as they stand there.
+// systemServers reads the name servers of a resolv.conf, as written there.
 func systemServers(file string) ([]string, error) {
 	c, err := dns.ClientConfigFromFile(file)
 	switch {
@@ -46,6 +46,14 @@ func systemServers(file string) ([]string, error) {
 	return c.Servers, nil
 }
 
+// root is a question that every resolver can answer.
+var root = question{"", dns.TypeNS}
+
+func isName(s string) bool {
+	_, ok := dns.IsDomainName(s)
+	return ok && s != ""
+}
+
 func reverseName(a netip.Addr) string {
 	name, err := dns.ReverseAddr(a.String())
 	if err != nil {
@@ -54,14 +62,11 @@ func reverseName(a netip.Addr) string {
 	return strings.TrimSuffix(name, ".")
 }
 
-// try asks one server once: with EDNS0 as far as the server takes it, by TCP when
-// the answer was cut. again: the server has not answered in the round before.
+// try asks one server once: with EDNS0 as far as the server takes it, by TCP when the answer was
+// truncated. again: the server did not answer in the previous round.
 func (r *Resolver) try(ctx context.Context, q question, server string, again bool) result {
 	fail := func(t Trouble, format string, args ...any) result {
 		return result{err: &Error{Name: q.name, Type: typeName(q.typ), Trouble: t, Detail: fmt.Sprintf(format, args...)}}
-	}
-	if _, ok := dns.IsDomainName(q.name); !ok || q.name == "" {
-		return fail(NXDomain, "not a domain name")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*r.timeout) // twice UDP, then TCP
 	defer cancel()
@@ -74,7 +79,7 @@ func (r *Resolver) try(ctx context.Context, q question, server string, again boo
 	case lame(reply):
 		return fail(ServFail, "%s does not resolve for us (no recursion)", server)
 	case referral(reply):
-		// Read as NODATA it would bounce mail for a mistake of the resolver.
+		// If this counted as NODATA, mail would bounce because of a fault of the resolver.
 		return fail(ServFail, "%s does not resolve, it only refers to other servers", server)
 	case reply.Rcode == dns.RcodeNameError || reply.Rcode == dns.RcodeSuccess:
 		res := r.read(q, reply)
@@ -89,13 +94,12 @@ func (r *Resolver) try(ctx context.Context, q question, server string, again boo
 // converse asks with EDNS0, or without where the server has kept silent or is
 // known to want that.
 //
-// A resolver may set the AD bit in answers with EDNS0 only, and whoever slows it
-// down can make it look as if it dropped such questions: DANE would be lost. So a
-// trusted server that answers without EDNS0 and without the AD bit is asked for
-// the root, which each resolver knows, with EDNS0. If it keeps silent it takes no
-// EDNS0, and can know nothing of DNSSEC. Else it is asked the question with EDNS0
-// once more: by now it knows the answer. One that keeps silent to that is in
-// doubt: nobody knows whether its answer is signed.
+// Some resolvers set the AD bit only in answers with EDNS0, and an attacker who delays packets can
+// make it look as if the server dropped such questions: DANE would be lost. So a trusted server
+// that answers without EDNS0 and without the AD bit is asked with EDNS0 for the root, which every
+// resolver knows. If it does not answer, it does not support EDNS0, nor DNSSEC. Otherwise it is
+// asked the question with EDNS0 once more: by now it knows the answer. If it does not answer that,
+// it is in doubt whether the answer is signed.
 func (r *Resolver) converse(ctx context.Context, q question, server string, again bool) (reply *dns.Msg, doubt bool, err error) {
 	plain := r.manners.plain(server)
 	if !plain && !again {
@@ -109,7 +113,7 @@ func (r *Resolver) converse(ctx context.Context, q question, server string, agai
 		return reply, false, err
 	}
 	if doubt = r.Trusted() && !reply.AuthenticatedData; doubt {
-		_, err := r.withEDNS(ctx, question{"", dns.TypeNS}, server)
+		_, err := r.withEDNS(ctx, root, server)
 		doubt = err == nil
 	}
 	switch {
@@ -119,16 +123,16 @@ func (r *Resolver) converse(ctx context.Context, q question, server string, agai
 		if full, err := r.withEDNS(ctx, q, server); err == nil {
 			return full, false, nil
 		}
-	case !doubt && (again || !r.Trusted()): // a trusted one may have refused this question alone
+	case !doubt && (again || !r.Trusted()): // a trusted server may have refused only this question
 		r.manners.learn(server, false)
 	}
 	return reply, doubt, nil
 }
 
-// knownAnswer is how long a resolver may take that has just given the answer.
+// knownAnswer is how long a resolver may take for an answer that it has just given.
 const knownAnswer = time.Second
 
-// withEDNS asks with EDNS0; errEDNS: the server did not take it.
+// withEDNS asks with EDNS0; errEDNS: the server did not accept it.
 func (r *Resolver) withEDNS(ctx context.Context, q question, server string) (*dns.Msg, error) {
 	reply, err := r.exchange(ctx, server, q, true)
 	switch {
@@ -148,15 +152,15 @@ func noEDNS(m *dns.Msg) bool {
 	return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented || m.Rcode == dns.RcodeBadVers
 }
 
-// failsWithEDNS says whether a server may have failed a query for its EDNS0, or
-// left out for it what it knows: one that speaks it says so in its answer (RFC
-// 6891 §6.1.1).
+// failsWithEDNS says whether a server may have failed a query because of its EDNS0, or left records
+// out because of it: a server that supports EDNS0 shows that in its answer (RFC 6891 §6.1.1).
 func failsWithEDNS(m *dns.Msg) bool {
 	fails := m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused
 	return (fails || len(m.Answer)+len(m.Ns) == 0) && m.IsEdns0() == nil
 }
 
-// referral says whether a server that is no resolver named others to ask.
+// referral says whether the answer is from a server that does not resolve and names other servers
+// to ask.
 func referral(m *dns.Msg) bool {
 	return m.Rcode == dns.RcodeSuccess && !m.Authoritative && len(m.Answer) == 0 &&
 		slices.ContainsFunc(m.Ns, isType(dns.TypeNS)) && !slices.ContainsFunc(m.Ns, isType(dns.TypeSOA))
@@ -172,14 +176,14 @@ func strayOPT(m *dns.Msg) bool {
 	return slices.ContainsFunc(m.Answer, isType(dns.TypeOPT))
 }
 
-// lame says whether an answer without records is from a server that neither
-// resolves nor knows the zone: it would return mail for a mistake of theirs.
+// lame says whether an answer without records is from a server that neither resolves nor knows the
+// zone: taken for NODATA, it would bounce mail because of a fault of the server.
 func lame(m *dns.Msg) bool {
 	return len(m.Answer) == 0 && !m.Authoritative && !m.RecursionAvailable &&
 		(m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError)
 }
 
-// exchange asks a question over UDP, and over TCP where the answer was cut.
+// exchange asks a question over UDP, and over TCP if the answer was truncated.
 func (r *Resolver) exchange(ctx context.Context, server string, q question, edns bool) (*dns.Msg, error) {
 	reply, err := r.send(ctx, "udp", server, q, edns)
 	if err == nil && reply.Truncated {
@@ -220,8 +224,8 @@ func (r *Resolver) send(ctx context.Context, network, server string, q question,
 	return overUDP(conn, query, packet)
 }
 
-// overUDP ignores packets that are no answer to query until the deadline: an
-// error at the first forged one would let a stranger stop our mail.
+// overUDP ignores packets that are no answer to query until the deadline: if the first forged
+// packet were an error, an attacker could stop our mail.
 func overUDP(conn net.Conn, query *dns.Msg, packet []byte) (*dns.Msg, error) {
 	if _, err := conn.Write(packet); err != nil {
 		return nil, err
@@ -281,8 +285,8 @@ func answers(query, reply *dns.Msg) bool {
 	return strings.EqualFold(got.Name, want.Name) && got.Qtype == want.Qtype && got.Qclass == want.Qclass
 }
 
-// read follows the CNAMEs of an answer and takes the records at their end;
-// records of other names count for nothing.
+// read follows the CNAMEs of an answer and takes the records at their end; records of other names
+// are ignored.
 func (r *Resolver) read(q question, m *dns.Msg) result {
 	res := result{name: q.name, secure: r.Trusted() && m.AuthenticatedData, ttl: maxTTL}
 	bad := func(t Trouble, detail string) result {
@@ -317,10 +321,10 @@ func (r *Resolver) read(q question, m *dns.Msg) result {
 	return bad(ServFail, "a chain of CNAMEs without end")
 }
 
-// unfit says whether an answer without the records that were asked for has others
-// than aliases from name to name of chain, and what vouches for them: it is not
-// whole, or is about something else, and so no word that there is nothing. Read as
-// that it would return mail, or lose DANE.
+// unfit says whether an answer without the records that were asked for has records other than the
+// aliases of chain and their signatures. Such an answer is incomplete or about something else, so
+// it does not prove that there are no records. Taken for such a proof, it would bounce mail or
+// disable DANE.
 func unfit(answer []dns.RR, chain []string) bool {
 	aliases := chain[:len(chain)-1]
 	return slices.ContainsFunc(answer, func(rr dns.RR) bool {

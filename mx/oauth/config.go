@@ -14,10 +14,10 @@ import (
 	"dawk/relay/replies"
 )
 
-// Flow is how a token is got.
+// Flow is how a token is obtained.
 type Flow string
 
-// The flows. Password is none: the secret is the first line of a file.
+// The flows. Password fetches no token: the secret is the first line of a file.
 const (
 	Password          Flow = "password"
 	ClientCredentials Flow = "client_credentials" // RFC 6749 §4.4
@@ -30,7 +30,7 @@ const (
 type Config struct {
 	Route    string           // its name, for messages
 	User     string           // the mailbox; the subject of a service account
-	Provider replies.Provider // whose words are explained
+	Provider replies.Provider // the provider whose answers are explained
 	Flow     Flow
 
 	TokenURL  string // "": the service account's own
@@ -52,14 +52,14 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Validate says everything that is wrong with c.
+// Validate reports every fault of c.
 func (c Config) Validate() (faults relay.Faults) {
 	need := func(key, value, what string) {
 		if value == "" {
 			faults.Add(key, "flow = %q needs %s: %s", c.Flow, key, what)
 		}
 	}
-	endpoint := func() { need("token_url", c.TokenURL, "where tokens are asked for") }
+	endpoint := func() { need("token_url", c.TokenURL, "the URL of the token endpoint") }
 	switch c.Flow {
 	case Password:
 		return nil

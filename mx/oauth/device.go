@@ -8,7 +8,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Prompt is what a person has to do elsewhere.
+// Prompt says what a person has to do in a browser.
 type Prompt struct {
 	URI     string    // to open in any browser
 	Code    string    // to enter there
@@ -47,7 +47,7 @@ func (s *Source) Login(ctx context.Context, show func(Prompt)) error {
 	return s.take(tok)
 }
 
-// take keeps what a login brought.
+// take stores the token of a login.
 func (s *Source) take(tok *oauth2.Token) error {
 	if tok.RefreshToken == "" {
 		return &Error{Words: "the provider gave no refresh token", Fix: "the scope must hold offline_access"}

@@ -18,12 +18,12 @@ import (
 	"dawk/relay"
 )
 
-// Error is why there is no token: the provider's words, and what to do about
-// it. It holds no secret.
+// Error says why there is no token: the provider's text, and what to do about it. It holds no
+// secret.
 type Error struct {
 	Code      string // "AADSTS7000222", "invalid_grant" …; "" without an answer
 	Words     string // what was said or what happened
-	Fix       string // cause and remedy in one sentence; "" when the words are all there is
+	Fix       string // cause and remedy in one sentence; "" if nothing is known but the text
 	Temporary bool   // it may pass by itself
 }
 
@@ -49,7 +49,7 @@ var (
 	codeWords = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 )
 
-// explain turns what went wrong with a request into an Error.
+// explain turns a failed request into an Error.
 func (s *Source) explain(r *request, err error) error {
 	var own *Error
 	if errors.As(err, &own) {
@@ -77,7 +77,7 @@ func (s *Source) explain(r *request, err error) error {
 // explainAnswer is for what the endpoint said (RFC 6749 §5.2).
 func (s *Source) explainAnswer(r *request, a *oauth2.RetrieveError) error {
 	words, code := a.ErrorDescription, a.ErrorCode
-	if code == "" { // the JWT flow leaves the body to us
+	if code == "" { // the JWT flow leaves the parsing of the body to us
 		code, words = parseProblem(a.Body)
 	}
 	for _, secret := range r.secrets {
@@ -106,7 +106,7 @@ func (s *Source) explainAnswer(r *request, a *oauth2.RetrieveError) error {
 	return e
 }
 
-// explainSilence is for requests that got no answer.
+// explainSilence explains a request that got no answer.
 func explainSilence(host string, limit time.Duration, err error) error {
 	e := &Error{Temporary: true}
 	var cert *tls.CertificateVerificationError

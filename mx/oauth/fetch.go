@@ -18,7 +18,7 @@ import (
 	"golang.org/x/oauth2/jwt"
 )
 
-// maxAnswer bounds what a token endpoint may say, in octets.
+// maxAnswer bounds the answer of a token endpoint, in octets.
 const maxAnswer = 64 << 10
 
 // fetch makes one token request by the flow.
@@ -88,8 +88,8 @@ func (s *Source) byServiceAccount(ctx context.Context, r *request) (*oauth2.Toke
 	return c.TokenSource(ctx).Token()
 }
 
-// byRefreshToken uses the stored token, or the one of the file if that is
-// newer, and stores what the provider replaces it with.
+// byRefreshToken uses the stored token, or the one in the file if that is newer, and stores the
+// token with which the provider replaces it.
 func (s *Source) byRefreshToken(ctx context.Context, r *request) (*oauth2.Token, error) {
 	k, err := s.refreshToken()
 	if err != nil {
@@ -104,8 +104,8 @@ func (s *Source) byRefreshToken(ctx context.Context, r *request) (*oauth2.Token,
 	if err != nil {
 		return nil, err
 	}
-	// Only a rotated token is written, and at times the one in use, so that
-	// `oauth status` knows of its last use.
+	// A rotated token is written at once, and the one in use from time to time, so that `oauth status`
+	// can show its last use.
 	if tok.RefreshToken == "" || tok.RefreshToken == k.Refresh && time.Since(k.At) < 24*time.Hour {
 		return tok, nil
 	}
@@ -165,7 +165,7 @@ type request struct {
 	limit    time.Duration // of one exchange; a login of a person is several
 	secrets  []string      // never shown
 	status   int
-	location string    // where it wanted to redirect us
+	location string    // the target of a redirect
 	date     time.Time // the server's clock; zero: unknown
 	tooLong  bool
 	broken   error // what ended the answer before its end
@@ -184,7 +184,7 @@ func (s *Source) newRequest() *request {
 // in makes the flows of x/oauth2 use r.
 func (r *request) in(ctx context.Context) context.Context {
 	return context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: r, Timeout: r.limit, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // a secret goes where it was meant to go
+		return http.ErrUseLastResponse // a secret is sent only to the configured address
 	}})
 }
 

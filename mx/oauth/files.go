@@ -3,15 +3,15 @@ package oauth
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"dawk/relay/durable"
 )
 
 // maxFile is the largest file of a secret, in octets.
@@ -53,11 +53,7 @@ func readFile(path string) ([]byte, error) {
 			return data, nil
 		}
 	}
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		err = pe.Err
-	}
-	return nil, fmt.Errorf("%s cannot be read: %w", path, err)
+	return nil, durable.Unreadable(path, err)
 }
 
 // firstLine is the secret in a file; its error never holds the content.
@@ -77,8 +73,8 @@ func firstLine(path string) (string, error) {
 	return secret, nil
 }
 
-// files notices that one of several has changed: its stamp is looked at often,
-// its content only when the stamp is another one.
+// files notices that one of several files has changed: the stamp is read often, the content only
+// when the stamp has changed.
 type files struct {
 	mu  *sync.Mutex
 	all []*watched
@@ -105,7 +101,7 @@ func (s *Source) watchedFiles() files {
 	return f
 }
 
-// changed says whether a content differs from what it was at the last call.
+// changed says whether a content differs from that at the last call.
 func (f files) changed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -126,7 +122,7 @@ func (w *watched) look() bool {
 		return false
 	}
 	w.mod, w.size = mod, size
-	data, _ := readFile(w.path) // missing is empty: whoever needs it says so
+	data, _ := readFile(w.path) // a missing file counts as empty: its user reports that
 	sum := sha256.Sum256(data)
 	if sum == w.sum {
 		return false
@@ -135,8 +131,8 @@ func (w *watched) look() bool {
 	return true
 }
 
-// ours changes the file at path by write, and takes its content for known:
-// nobody sees a change that we made ourselves.
+// ours changes the file at path by write, and marks its content as known: our own change is not
+// reported.
 func (f files) ours(path string, write func() error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -296,10 +296,14 @@ func TestTrickledAnswerIsATimeout(t *testing.T) {
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, `{"access_token":"`)
-		http.NewResponseController(w).Flush()
-		select {
-		case <-r.Context().Done():
-		case <-stop:
+		for r.Context().Err() == nil {
+			select {
+			case <-time.After(time.Millisecond):
+				io.WriteString(w, "x")
+				http.NewResponseController(w).Flush() //nolint:errcheck // who asked may have gone
+			case <-stop:
+				return
+			}
 		}
 	}))
 	defer slow.Close()

@@ -7,7 +7,7 @@ import (
 	"dawk/relay/replies"
 )
 
-// microsoft says in one sentence what Entra's numbers mean and what mends it.
+// microsoft says in one sentence what Entra's numbers mean and what to do.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 var microsoft = map[string]string{
 	"AADSTS7000215": "the secret is wrong: client_secret_file must hold the secret's Value, not its Secret ID (Entra, App registrations, Certificates & secrets)",
@@ -74,8 +74,8 @@ func (s *Source) remedy(e *Error, code string) string {
 	return "check token_url, client_id and the permissions of the application"
 }
 
-// answer is what a token endpoint may say, and what to do then. What is empty fits
-// any answer.
+// answer is a possible answer of a token endpoint, and what to do about it. An empty field fits any
+// answer.
 type answer struct {
 	code  string // the error of RFC 6749 §5.2
 	words string // part of its description, in lower case
@@ -109,8 +109,7 @@ var general = []answer{
 	{code: "server_error", fix: inTrouble},
 }
 
-// google are the answers of Google, which has no numbers, in the order in which
-// they are looked for.
+// google are the answers of Google, which have no numbers, in the order in which they are tried.
 // https://developers.google.com/identity/protocols/oauth2/service-account
 var google = []answer{
 	{words: "reasonable timeframe", fix: wrongClock},

@@ -16,15 +16,15 @@ import (
 const (
 	// lookEvery is how often Run looks whether files have changed.
 	lookEvery = time.Second
-	// early is how long before its end a token is replaced while nobody waits
-	// for it; less for tokens that live less than 50 minutes.
+	// early is how long before its end a token is replaced in the background; less for tokens that
+	// live less than 50 minutes.
 	early = 5 * time.Minute
-	// someLifetime is what a token gets whose answer gave none (RFC 6749
-	// §5.1 leaves it to the server's documents).
+	// someLifetime is the lifetime of a token whose answer gave none (RFC 6749 §5.1 leaves it to the
+	// server's documentation).
 	someLifetime = 30 * time.Minute
 )
 
-// Source is one route's credential. It is safe for use by many goroutines.
+// Source is the credential of one route. It is safe for use by many goroutines.
 type Source struct {
 	cfg   Config
 	files files
@@ -36,17 +36,17 @@ type Source struct {
 
 	mu          sync.Mutex
 	access      access
-	claims      claims // of the token that was fetched last
+	claims      claims // the token that was fetched last
 	given       string // the token that was handed out last
 	refused     string // the token that was refused last
-	again       bool   // what Refused said of it
+	again       bool   // what Refused returned for it
 	failed      *Error // of the last request; nil: it succeeded, or none was made
 	lastRefresh time.Time
 	lastUse     time.Time
 	news        chan struct{} // a login that failed may succeed now; holds one
 }
 
-// access is a token at hand.
+// access is a token with its lifetime.
 type access struct {
 	token      string
 	got, until time.Time
@@ -61,7 +61,7 @@ func accessOf(tok *oauth2.Token, asked time.Time) access {
 	return a
 }
 
-// fresh says whether it lasts for another login.
+// fresh says whether it is valid long enough for another login.
 func (a access) fresh(now time.Time) bool {
 	return a.token != "" && now.Before(a.until.Add(-min(10*time.Second, a.until.Sub(a.got)/10)))
 }
@@ -82,22 +82,22 @@ func NewSource(cfg Config) (*Source, error) {
 		s.store = newStore(cfg)
 	}
 	s.files = s.watchedFiles()
-	s.files.changed() // what is there now is no change
+	s.files.changed() // the present content is not a change
 	return s, nil
 }
 
 // Close ends requests under way.
 func (s *Source) Close() { s.cancel() }
 
-// tell has Run say that a login that failed may succeed now.
+// tell has Run report that a login that failed may succeed now.
 func (s *Source) tell() {
 	select {
 	case s.news <- struct{}{}:
-	default: // it is to be said already
+	default: // a report is waiting already
 	}
 }
 
-// Token is the secret to log in with now. Errors are *Error.
+// Token returns the secret to log in with now. Errors are *Error.
 func (s *Source) Token(ctx context.Context) (string, error) {
 	s.look()
 	if s.cfg.Flow == Password {
@@ -135,9 +135,9 @@ func (s *Source) password() (string, error) {
 	return line, nil
 }
 
-// Refused tells that the server refused a token. again: it had been accepted
-// before, so that a new one may do (it was revoked, or keys were changed);
-// else the login itself is wrong, and asking again would only be noise.
+// Refused reports that the server refused a token. again: it had been accepted before, so a new one
+// may work (it was revoked, or keys were changed); otherwise the login itself is wrong, and asking
+// again would not help.
 func (s *Source) Refused(token string) (again bool) {
 	if s.cfg.Flow == Password {
 		now, err := s.password()
@@ -149,7 +149,7 @@ func (s *Source) Refused(token string) (again bool) {
 	case token == s.refused: // on several connections at once
 		return s.again
 	case s.access.token != token:
-		return s.access.token != "" // somebody has got another by now
+		return s.access.token != "" // another token has been fetched by now
 	}
 	s.access, s.refused, s.again = access{}, token, s.given == token
 	return s.again
@@ -174,13 +174,13 @@ func (s *Source) refresh() (any, error) {
 	return got.token, nil
 }
 
-// got takes a token into use. s.mu is held.
+// got puts a token into use. s.mu is held.
 func (s *Source) got(a access) {
 	s.access, s.failed, s.lastRefresh, s.claims = a, nil, a.got, readClaims(a.token)
 }
 
-// renew refreshes while nobody waits. A refresh that ended since Run looked is
-// enough, and a token just fetched for mail stays the one in use.
+// renew refreshes in the background. If a refresh has ended since Run looked, that is enough, and a
+// token just fetched for mail stays in use.
 func (s *Source) renew() (any, error) {
 	s.mu.Lock()
 	got, due := s.access.token, s.access.token == "" || !time.Now().Before(s.access.renewAt())
@@ -191,7 +191,7 @@ func (s *Source) renew() (any, error) {
 	return s.refresh()
 }
 
-// look notices changed files: what is at hand was got with the old ones.
+// look notices changed files: the present token was fetched with the old ones.
 func (s *Source) look() {
 	if !s.files.changed() {
 		return
@@ -203,9 +203,9 @@ func (s *Source) look() {
 	s.tell()
 }
 
-// Run fetches tokens before they expire, mail or no mail, and notices changed
-// files within a second. It calls changed when a login that failed may succeed now:
-// a file has changed, or tokens are back. It ends with ctx.
+// Run fetches tokens before they expire, even if there is no mail, and notices changed files within
+// a second. It calls changed when a login that failed may succeed now: a file has changed, or
+// tokens are back. It ends with ctx.
 func (s *Source) Run(ctx context.Context, changed func()) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -241,12 +241,12 @@ func (s *Source) Run(ctx context.Context, changed func()) {
 	}
 }
 
-// Status is what is known of a login, without any secret.
+// Status is what is known about a login, without any secret.
 type Status struct {
 	Route       string    `json:"route"`
 	User        string    `json:"user"`
 	Flow        Flow      `json:"flow"`
-	Expiry      time.Time `json:"expiry,omitzero"` // of the token at hand; zero: there is none
+	Expiry      time.Time `json:"expiry,omitzero"` // of the present token; zero: there is none
 	LastRefresh time.Time `json:"last_refresh,omitzero"`
 	LastUse     time.Time `json:"last_use,omitzero"`
 	Stored      bool      `json:"stored,omitempty"` // a refresh token is in the data directory
@@ -254,7 +254,7 @@ type Status struct {
 	Remedy      string    `json:"remedy,omitempty"` // what to do about it
 }
 
-// Status tells how things are; it makes no request.
+// Status returns the state of the login; it makes no request.
 func (s *Source) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,9 +28,9 @@ type kept struct {
 	At      time.Time `json:"at"`
 }
 
-// store is one login's file in the data directory: AES-256-GCM under a key
-// that lies beside it. That keeps tokens out of backups of single files, of
-// support bundles and of logs; whoever reads the whole directory has both.
+// store is one login's file in the data directory: AES-256-GCM with a key in the same directory.
+// That keeps tokens out of backups of single files, support bundles and logs; whoever can read the
+// whole directory has both.
 type store struct {
 	dir, path string
 	bound     []byte // authenticated: a file that was moved to another login does not open
@@ -103,8 +103,8 @@ func (s *store) cipher(make bool) (cipher.AEAD, error) {
 
 const keySize = 32
 
-// key reads the key, or makes it if it may. Of two processes that make it at
-// once one wins, and both use its.
+// key reads the key, or makes it if it may. If two processes make it at the same time, both use the
+// key of one of them.
 func (s *store) key(create bool) ([]byte, error) {
 	path := filepath.Join(s.dir, KeyName)
 	key, err := os.ReadFile(path)
@@ -132,11 +132,10 @@ func (s *store) key(create bool) ([]byte, error) {
 	return key, nil
 }
 
-// WriteSecret replaces a file of a secret: all of it or nothing, on stable
-// storage, with the mode and the owner of the file that was there. A token that
-// root wrote must be readable for the relay, so root gives a new file to the
-// owner of its directory. Anybody else may not keep another owner, and writes
-// it nonetheless: a rotated token that is not stored is lost.
+// WriteSecret replaces a file with a secret, atomically and on stable storage, and keeps mode and
+// owner of the file that was there. A token that root wrote must be readable for the relay, so root
+// gives a new file to the owner of its directory. Other users cannot keep a foreign owner, and
+// write the file all the same: a rotated token that is not stored is lost.
 func WriteSecret(path string, data []byte) error {
 	f, err := durable.Create(path)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Budget is what a smart host lets one mailbox send. Zero: no limit.
+// Budget is how much a smart host allows one mailbox to send. Zero: no limit.
 type Budget struct {
 	Connections      int // at once
 	PerMinute        int // messages in any 60 s
@@ -13,9 +13,9 @@ type Budget struct {
 	RecipientsPerDay int // in any 24 h
 }
 
-const longestPause = time.Hour // after "enough for today"
+const longestPause = time.Hour // after a reply that the day's limit is used up
 
-// Meter counts what a mailbox has sent, in memory and on disk: see Book.
+// Meter counts what a mailbox has sent, in memory and, by a Book, on disk.
 type Meter struct {
 	Budget
 	mu     sync.Mutex
@@ -23,7 +23,7 @@ type Meter struct {
 	next   int         // the oldest of them
 	until  time.Time   // a pause
 	day    [24 * 60]dayMinute
-	sum    dayMinute       // of all in day that count
+	sum    dayMinute       // of all entries of day that count
 	dirty  bool            // it differs from what is on disk
 	news   chan<- struct{} // told of every change; nil: nobody listens
 }
@@ -38,7 +38,7 @@ func NewMeter(b Budget) *Meter {
 	return &Meter{Budget: b, minute: make([]time.Time, b.PerMinute)}
 }
 
-// Reserve takes room for one message, or says when there may be some.
+// Reserve takes room for one message, or says when there may be room.
 func (b *Meter) Reserve(now time.Time) (wait time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -114,7 +114,7 @@ func (b *Meter) forget(now time.Time) {
 	}
 }
 
-// firstLeaves is when the oldest that counts is a day old.
+// firstLeaves is when the oldest entry that counts will be a day old.
 func (b *Meter) firstLeaves(now time.Time) time.Time {
 	first := now.Unix() / 60
 	for i := range b.day {
@@ -125,7 +125,7 @@ func (b *Meter) firstLeaves(now time.Time) time.Time {
 	return time.Unix((first+int64(len(b.day))+1)*60, 0)
 }
 
-// Pause leaves the mailbox alone for a while.
+// Pause stops the use of the mailbox for a while.
 func (b *Meter) Pause(now time.Time, d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -135,7 +135,7 @@ func (b *Meter) Pause(now time.Time, d time.Duration) {
 	}
 }
 
-// changed has the change written, soon; nobody waits for a disk here.
+// changed has the change written soon; it does not wait for the disk.
 func (b *Meter) changed() {
 	b.dirty = true
 	select {

@@ -15,16 +15,15 @@ import (
 	"dawk/relay/durable"
 )
 
-// saveBudgets is how often counts of the day are synced, if they have changed:
-// after a power cut a mailbox may have what it sent since then once more. A
-// process that is killed forgets nothing: each change is written at once, without
-// a sync, to a second file beside the first.
+// saveBudgets is how often counts of the day are synced, if they have changed: after a power
+// failure what was sent since then is not counted. A process that is killed forgets nothing: each
+// change is written at once, without a sync, to a second file next to the first.
 const saveBudgets = 10 * time.Second
 
-// latest is what the name of the second file has behind that of the first.
+// latest is appended to the name of the first file to name the second.
 const latest = ".latest"
 
-// keptBudget is what outlives a restart of one mailbox's budget.
+// keptBudget is the part of a mailbox's budget that is kept over a restart.
 type keptBudget struct {
 	Until  time.Time   `json:"until,omitzero"`  // a pause
 	Minute []time.Time `json:"minute,omitzero"` // of the messages of the last one, the oldest first
@@ -40,9 +39,9 @@ type Book struct {
 	all map[string]*Meter // by mailbox
 }
 
-// Open reads the counts of the last run from a file; "": they are in memory alone.
-// What cannot be read is begun anew: the provider's own count ends what we then
-// send too much. [Book.Run] and [Book.Close] write the file.
+// Open reads the counts of the last run from a file; "": they are in memory alone. If the file
+// cannot be read, counting begins again from zero; the provider's own limit then still applies.
+// [Book.Run] and [Book.Close] write the file.
 func (b *Book) Open(file string, all map[string]*Meter, log *slog.Logger) {
 	b.all = all
 	if b.file = file; b.file == "" {
@@ -60,7 +59,7 @@ func (b *Book) Open(file string, all map[string]*Meter, log *slog.Logger) {
 	}
 }
 
-// Keep gives the budget that is kept of a mailbox; where there is none, it keeps m.
+// Keep returns the budget that is kept for a mailbox; if there is none, it keeps m.
 func (b *Book) Keep(mailbox string, m *Meter) *Meter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,8 +94,8 @@ func (b *Book) Run(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// note writes the latest counts for whoever starts after this process was
-// killed. What fails here the next save reports.
+// note writes the latest counts, in case this process is killed. The next save reports what fails
+// here.
 func (b *Book) note() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,7 +147,7 @@ func (b *Book) save() error {
 	changed := false
 	kept := make(map[string]keptBudget, len(b.all))
 	for key, one := range b.all {
-		changed = one.saved() || changed // before it is read: what changes from now on is saved next time
+		changed = one.saved() || changed // before b is read: later changes are saved next time
 		kept[key] = one.kept()
 	}
 	if !changed {
@@ -198,9 +197,8 @@ func (b *Meter) unsaved() {
 	b.dirty = true
 }
 
-// restore takes back what was kept, unless it is older than a day or from the
-// future: a clock that was wrong must not stop the mail for longer. Of two files
-// the one that has counted further is right.
+// restore loads what was kept, unless it is older than a day or from the future: a clock that was
+// wrong must not stop the mail any longer. Of two files the one with the higher count is right.
 func (b *Meter) restore(now time.Time, k keptBudget) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -230,7 +228,7 @@ type BudgetState struct {
 	Route string
 	Limit Budget
 	Used  Budget    // Connections: not counted here
-	Until time.Time // until when its mail waits for it; zero: it need not
+	Until time.Time // until when mail waits for the budget; zero: it does not wait
 }
 
 func (b *Meter) State(now time.Time) BudgetState {

@@ -8,38 +8,37 @@ import (
 )
 
 const (
-	// yield is how long mail that may have brought a hold on lets other mail probe,
-	// from when that was last turned back.
+	// yield is how long mail that may have caused a hold leaves probing to other mail, counted from
+	// when that was last turned back.
 	yield = time.Hour
-	// passing is how long mail that was taken shows that the account is in order.
+	// passing is how long accepted mail shows that the account is in order.
 	passing = time.Hour
-	// blamedFor is how long it is remembered who brought a hold on.
+	// blamedFor is how long it is remembered who caused a hold.
 	blamedFor = 24 * time.Hour
 	// maxBlamed is how many messages, and how many identities and domains, a route
 	// remembers in either generation.
 	maxBlamed = 1000
 )
 
-// Gate holds a route whose account at the smart host is in trouble. Mail of the
-// route is then not offered, but for one attempt in a while that probes.
+// Gate holds a route whose account at the smart host is refused. Mail of the route is then not
+// offered, except for one attempt from time to time that probes.
 //
-// A reply to mail may hold a route, too, although it may be about that mail alone.
-// Hence mail that has caused no hold probes before other mail. An identity or a
-// recipient's domain whose mail caused a hold causes no other while mail is taken:
-// its messages wait alone. And a reply that a message gets twice, while others were
-// taken, is about that message.
+// A reply to mail may hold a route, too, although it may be about that mail alone. Hence mail that
+// has caused no hold probes before other mail. If the mail of an identity or to a domain caused a
+// hold, it causes no other while mail is accepted: its messages wait alone. And a reply that a
+// message gets twice, while other mail was accepted, is about that message.
 type Gate struct {
 	mu    sync.Mutex
 	since time.Time   // zero: it is open
 	why   relay.Reply // what held it last
 	last  time.Time   // when that was
-	mail  bool        // it was the reply to mail; else to a login
+	mail  bool        // it was a reply to mail; else to a login
 	knock time.Time   // when the next attempt may try
 
 	turned   [ranks]time.Time                 // when mail of each rank was turned back last
-	taken    time.Time                        // when the newest attempt began whose mail was taken
-	messages recent[relay.QueueID, time.Time] // those that heard of trouble, and when
-	sources  recent[string, time.Time]        // those of the Mail that brought a hold on, and when
+	taken    time.Time                        // when the newest attempt whose mail was accepted began
+	messages recent[relay.QueueID, time.Time] // those that got such a reply, and when
+	sources  recent[string, time.Time]        // those of the Mail that caused a hold, and when
 }
 
 // Mail is what an attempt brings.
@@ -48,8 +47,8 @@ type Mail struct {
 	Sources []string // the identity and the domains that its trouble may come from
 }
 
-// The ranks of mail, from the one that tells most of the account: how many of its
-// sources brought a hold on, then what has heard of trouble itself.
+// The ranks of mail, from the one that says most about the account: by how many of its sources
+// caused a hold; last, mail that got such a reply itself.
 const (
 	maxSources = 2
 	blamed     = maxSources + 1
@@ -68,8 +67,8 @@ func (g *Gate) rank(m Mail) (rank int) {
 	return min(rank, maxSources)
 }
 
-// Shut says whether an attempt for m has to turn back, and why. One that may
-// probe keeps others from it for a while.
+// Shut says whether an attempt for m has to turn back, and why. While one attempt probes, others
+// may not for a while.
 func (g *Gate) Shut(now time.Time, every time.Duration, m Mail) (why relay.Reply, since time.Time, shut bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -90,16 +89,16 @@ func (g *Gate) Shut(now time.Time, every time.Duration, m Mail) (why relay.Reply
 	return relay.Reply{}, time.Time{}, false
 }
 
-// Verdict is what a reply about the account comes to.
+// Verdict is what follows from a reply about the account.
 type Verdict struct {
 	Since time.Time // the route is held since then; zero: it is not held for this reply
 	First bool      // it was not held before
 	Final bool      // the reply is about that message, and stands; else the mail waits
 }
 
-// Hold judges a reply about the account that m heard, or a login where m is
-// zero, and shuts the gate for it unless it seems to be about m alone. taken:
-// other recipients of m were accepted in the same session.
+// Hold judges a reply about the account that m got, or a login if m is zero, and shuts the gate for
+// it unless it seems to be about m alone. taken: other recipients of m were accepted in the same
+// session.
 func (g *Gate) Hold(now time.Time, every time.Duration, m Mail, taken bool, why relay.Reply) Verdict {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -126,8 +125,8 @@ func (g *Gate) Hold(now time.Time, every time.Duration, m Mail, taken bool, why 
 	return v
 }
 
-// excused says whether m comes from where a hold came from that was no trouble
-// of the account: mail was taken since, and lately.
+// excused says whether m comes from a source of an earlier hold that was not about the account:
+// mail has been accepted since, and recently.
 func (g *Gate) excused(now time.Time, m Mail) bool {
 	for _, s := range m.Sources {
 		if at, known := g.sources.get(s); known && g.taken.After(at) && now.Sub(g.taken) < passing {
@@ -137,10 +136,9 @@ func (g *Gate) excused(now time.Time, m Mail) bool {
 	return false
 }
 
-// Passed notes an attempt, begun at a time, whose mail the host gave verdicts
-// on, and took if taken. It says whether the gate may open: only an attempt that
-// began after the hold tells, and where mail brought it on, only mail that was
-// taken.
+// Passed notes an attempt, begun at a time, whose mail the host judged, and accepted if taken. It
+// says whether the gate may open: only an attempt that began after the hold counts, and if mail
+// caused the hold, only accepted mail.
 func (g *Gate) Passed(began time.Time, taken bool) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Habits is what was learned of one host, at one address: how it has to be
-// spoken to. Nothing here says whether TLS is used.
+// Habits is what was learned about one host at one address: how to speak to it. Nothing here
+// decides whether TLS is used.
 type Habits struct {
 	Classical  bool // TLS begins without hybrid key shares
-	Lockstep   bool // it offers PIPELINING, and loses or refuses commands that come ahead of their time
+	Lockstep   bool // it offers PIPELINING, and loses or refuses pipelined commands
 	Recipients int  // in one transaction; 0: no limit known
 }
 
 const (
-	// habitsFor is how long Habits are remembered, from the first one on: whatever
-	// made the host need them may be mended, and an attacker may have feigned it.
+	// habitsFor is how long Habits are remembered, from the first one on: the fault of the host may
+	// have been repaired, and an attacker may have pretended it.
 	habitsFor = 24 * time.Hour
 	// maxHosts is how many hosts are remembered in either generation.
 	maxHosts = 10_000
@@ -25,14 +25,14 @@ const (
 // value is empty. It is safe for use by many goroutines.
 type Hosts struct{ known recent[string, Habits] }
 
-// Get is what is known of a host.
+// Get is what is known about a host.
 func (h *Hosts) Get(host string) Habits {
 	habits, _ := h.known.get(host)
 	return habits
 }
 
-// Learn adds to what is known of how a host takes commands and recipients. A
-// lower number of recipients counts.
+// Learn adds to what is known about how a host takes commands and recipients. The lower number of
+// recipients counts.
 func (h *Hosts) Learn(host string, more Habits) {
 	h.known.update(host, maxHosts, habitsFor, func(old Habits) Habits {
 		old.Lockstep = old.Lockstep || more.Lockstep
@@ -85,15 +85,14 @@ func (r *recent[K, V]) find(k K) (dated[V], bool) {
 	return d, true
 }
 
-// put remembers a value from now on.
+// put stores a value, to be remembered from now on.
 func (r *recent[K, V]) put(k K, v V, most int, span time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.set(k, dated[V]{v, time.Now().Add(span)}, most)
 }
 
-// update replaces a value by what change makes of it. One that is known keeps
-// its time.
+// update replaces a value by what change makes of it. A known value keeps its time.
 func (r *recent[K, V]) update(k K, most int, span time.Duration, change func(V) V) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,8 +104,7 @@ func (r *recent[K, V]) update(k K, most int, span time.Duration, change func(V) 
 	r.set(k, d, most)
 }
 
-// set is put with r.mu held. A value that is in the younger generation needs no
-// room.
+// set is put with r.mu held. A value in the younger generation is replaced in place.
 func (r *recent[K, V]) set(k K, d dated[V], most int) {
 	if _, there := r.young[k]; !there && len(r.young) >= most || r.young == nil {
 		r.old, r.young = r.young, make(map[K]dated[V])

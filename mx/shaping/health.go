@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// restTime is how long a host of `via` that failed comes after the others.
+// restTime is how long a host of `via` that failed is tried after the others.
 const restTime = time.Minute
 
-// Health remembers which hosts of routes failed lately, so that a dead first one
-// does not cost every message its time-out. It holds only hosts that the
-// configuration leads to, and forgets those that answer. The zero value is empty.
+// Health remembers which hosts of routes failed lately, so that a dead first one does not cost
+// every message its time-out. It holds only hosts of the configuration, and forgets those that
+// answer. The zero value is empty.
 type Health[K comparable] struct {
 	mu     sync.Mutex
 	failed map[K]time.Time // when it may be tried first again
 }
 
-// Note learns whether a host failed or answered.
+// Note records whether a host failed or answered.
 func (h *Health[K]) Note(host K, failed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -30,8 +30,8 @@ func (h *Health[K]) Note(host K, failed bool) {
 	h.failed[host] = time.Now().Add(restTime)
 }
 
-// Later says whether a host comes after the others. When its rest is over the
-// first that asks probes it; others still pass it by meanwhile.
+// Later says whether a host is tried after the others. When its rest is over the first attempt that
+// asks probes it; others still try it last meanwhile.
 func (h *Health[K]) Later(host K) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

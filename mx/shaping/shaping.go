@@ -14,16 +14,16 @@ import (
 	"dawk/relay"
 )
 
-// Rule is what a provider takes. Zero values are those of the rule that
-// it overrides, else the defaults.
+// Rule says what a provider accepts. Zero values mean those of the rule that it overrides, else the
+// defaults.
 type Rule struct {
 	Name string
-	// MX are the hosts it runs: "mx.example.net", or "*.example.net" for all
-	// below that. The longest match decides.
+	// MX are the hosts that it runs: "mx.example.net", or "*.example.net" for all names below that.
+	// The longest match decides.
 	MX                    []string
 	Connections           int        // at once
 	MessagesPerConnection int        //
-	Rate                  relay.Rate // messages; N below 0: none, whatever the rule that it overrides says
+	Rate                  relay.Rate // messages; N below 0: no limit, whatever the rule that it overrides says
 	RecipientRate         relay.Rate // recipients, likewise
 	Recipients            int        // in one transaction
 
@@ -32,9 +32,8 @@ type Rule struct {
 	Source     string // the page that says so
 }
 
-// Shaping tells providers by their MX hosts and knows what they take. It never
-// changes, and all its methods are pure: dawk explain asks the same one that
-// mail is sent by.
+// Shaping recognises providers by their MX hosts and knows what they accept. It never changes, and
+// all its methods are pure: dawk explain asks the same Shaping that delivery uses.
 type Shaping struct {
 	Connections int
 	rules       map[string]*Rule
@@ -45,9 +44,9 @@ type Shaping struct {
 // DefaultConnections is how many connections a provider gets that no rule knows.
 const DefaultConnections = 10
 
-// New puts own rules over the shipped ones. Connections is what a
-// provider gets at once by default; 0: DefaultConnections. What a provider
-// documents lowers that and never raises it; only an own rule does.
+// New applies own rules on top of the shipped ones. Connections is the default for a provider's
+// connections at once; 0: DefaultConnections. A documented figure lowers the default and never
+// raises it; only an own rule raises it.
 func New(connections int, own []Rule) (*Shaping, error) {
 	s := &Shaping{Connections: connections, rules: map[string]*Rule{}, hosts: map[string]*Rule{}, below: map[string]*Rule{}}
 	if s.Connections <= 0 {
@@ -166,18 +165,17 @@ func (s *Shaping) index(r *Rule) error {
 	return nil
 }
 
-// Provider is who runs an MX host: the rule that knows it best, or else the
-// name under which it is registered, by the public suffix list. An address stands
-// for its /24, or /64 of IPv6: whoever has one has many.
+// Provider is who runs an MX host: the rule that knows it best, or else the name under which it is
+// registered, by the public suffix list. An address counts as its /24, or its /64 for IPv6: whoever
+// has one address there has many.
 //
-// The registered name is what a provider and its many customers share: the
-// hosts mx1 and mx2.example.net are one provider's, whatever domains they serve,
-// and ours is one to them as well. The last two labels would be too much: all
-// of co.uk is nobody's. The whole name of the host would be too little: ten
-// hosts behind one load balancer would get ten times the connections. Where
-// strangers keep hosts of their own below one name, as the customers of an
-// access provider do, they share its connections for no good reason; but only
-// those: a host that is dead is left alone by itself, see docs/shaping.md.
+// The registered name is what a provider and its many customers share: the hosts mx1 and
+// mx2.example.net are one provider's, whatever domains they serve, and ours is one to them as well.
+// The last two labels would join too much: co.uk is no provider. The whole name of the host would
+// join too little: ten hosts behind one load balancer would get ten times the connections.
+// Independent hosts below one name, as those of an access provider's customers, share its
+// connections without need. They share nothing else: a dead host is suspended by itself, see
+// docs/shaping.md.
 func (s *Shaping) Provider(host string) string {
 	if r := s.rule(host); r != nil {
 		return r.Name
@@ -187,7 +185,7 @@ func (s *Shaping) Provider(host string) string {
 		if a = a.Unmap(); a.Is6() {
 			bits = 64
 		}
-		p, _ := a.WithZone("").Prefix(bits) // no error: the bits are right
+		p, _ := a.WithZone("").Prefix(bits) // cannot fail: the number of bits is valid
 		return p.String()
 	}
 	if name, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
@@ -196,7 +194,7 @@ func (s *Shaping) Provider(host string) string {
 	return host
 }
 
-// rule is the one that knows a host best, or nil.
+// rule is the rule with the longest match for a host, or nil.
 func (s *Shaping) rule(host string) *Rule {
 	if r := s.hosts[host]; r != nil {
 		return r
@@ -213,8 +211,8 @@ func (s *Shaping) rule(host string) *Rule {
 	}
 }
 
-// Rule is what a provider takes, as it is applied: all defaults are filled in
-// but MessagesPerConnection, where 0 stands for that of the Transport.
+// Rule is the rule of a provider as it is applied: all defaults are filled in except
+// MessagesPerConnection, where 0 means the value of the Transport.
 func (s *Shaping) Rule(provider string) Rule {
 	if r := s.rules[provider]; r != nil {
 		return *r
@@ -231,12 +229,11 @@ func (s *Shaping) Names() []string { return slices.Sorted(maps.Keys(s.rules)) }
 // maxKnown is how many domains are remembered in either generation.
 const maxKnown = 20_000
 
-// knownFor is how long a domain's provider is remembered. It is no more than a
-// guess where its mail will have to wait: each attempt asks DNS, whose answers
-// last as long as they say, before it connects.
+// knownFor is how long a domain's provider is remembered. It only predicts where mail will have to
+// wait: before it connects, each attempt asks DNS, whose answers have their own lifetimes.
 const knownFor = 10 * time.Minute
 
-// Memory remembers who takes the mail of which domain.
+// Memory remembers which provider takes the mail of which domain.
 type Memory struct{ known recent[string, string] }
 
 // Get is the provider of a domain; "" where it is not known.
@@ -245,7 +242,7 @@ func (m *Memory) Get(domain string) string {
 	return provider
 }
 
-// Put is for an answer of DNS: it counts from now.
+// Put stores an answer of DNS, to be remembered from now on.
 func (m *Memory) Put(domain, provider string) {
 	m.known.put(domain, provider, maxKnown, knownFor)
 }

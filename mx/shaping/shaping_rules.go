@@ -4,9 +4,9 @@ package shaping
 // whose, and what they ask of senders. docs/shaping.md has the same table, and
 // what the pages say; a test keeps the two in agreement.
 //
-// Documented figures lower the default and never raise it: what a provider puts
-// up with is not what a stranger begins with. Most publish none, and their rule
-// only says which hosts are theirs.
+// Documented figures lower the default and never raise it: what a provider accepts from known
+// senders is too much for a new one. Most providers publish none, and their rule only says which
+// hosts are theirs.
 func ShippedRules() []Rule {
 	const november = "2026-11"
 	return []Rule{

@@ -14,14 +14,14 @@ import (
 	"dawk/relay/replies"
 )
 
-// Credential is the secret of a route's login that is not always the same: a
-// password in a file, or an OAuth2 access token.
+// Credential is a secret of a route's login that may change: a password in a file, or an OAuth2
+// access token.
 type Credential interface {
-	// Token is the secret of the moment. Its error is a sentence for people,
-	// without any secret.
+	// Token returns the secret that is valid now. Its error is a sentence for people, without any
+	// secret.
 	Token(ctx context.Context) (string, error)
-	// Refused tells that the server refused it; again says that a new one may
-	// be accepted, and is worth one more login.
+	// Refused reports that the server refused it; again says that a new one may be accepted, so one
+	// more login is worth a try.
 	Refused(token string) (again bool)
 }
 
@@ -30,7 +30,7 @@ type Credential interface {
 const (
 	AuthAuto        = ""
 	AuthPlain       = "plain"         // RFC 4616
-	AuthLogin       = "login"         // never a standard, spoken by everybody
+	AuthLogin       = "login"         // never a standard, but widely supported
 	AuthSCRAM       = "scram-sha-256" // RFC 7677
 	AuthExternal    = "external"      // RFC 4422 appendix A
 	AuthXOAuth2     = "xoauth2"       // https://developers.google.com/workspace/gmail/imap/xoauth2-protocol
@@ -66,10 +66,10 @@ type mechanism struct {
 	noInitial bool // the server speaks first
 	more      func(challenge string) (string, error)
 	finished  func() error // of a mechanism that checks the server too
-	problem   string       // what the server said of a token, in its 334
+	problem   string       // what the server said about a token, in its 334
 }
 
-// Login is what AUTH is said with.
+// Login is what AUTH needs.
 type Login struct {
 	User     string
 	Password string // or token
@@ -78,11 +78,11 @@ type Login struct {
 	Provider replies.Provider
 }
 
-// LogsIn says whether the session says AUTH; EXTERNAL needs no name for that.
+// LogsIn says whether the session sends AUTH; EXTERNAL needs no name for that.
 func (p Login) LogsIn() bool { return p.User != "" || p.Auth == AuthExternal }
 
-// LogIn says AUTH, if there is a login. checked: the certificate was, and the
-// host is whom the secret is for.
+// LogIn sends AUTH, if there is a login. checked: the certificate was verified, so the host is the
+// one that the secret is for.
 func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
 	if !p.LogsIn() {
 		return relay.Reply{}
@@ -105,7 +105,7 @@ func (c *Conn) LogIn(p Login, checked bool) relay.Reply {
 		c.Ext.auth = slices.DeleteFunc(c.Ext.auth, func(auth string) bool { return auth == m.name })
 		next, none := c.chooseMechanism(p)
 		if none != nil {
-			break // the host's words tell more
+			break // the host's own text tells more
 		}
 		m = c.mechanism(next, p)
 		r, err = c.converse(m)
@@ -137,7 +137,7 @@ func (c *Conn) mechanism(name string, p Login) *mechanism {
 	case AuthLogin:
 		return loginMechanism(p.User, p.Password)
 	case AuthExternal:
-		return &mechanism{name: "EXTERNAL", initial: p.User} // "": whom the certificate stands for (RFC 4422 appendix A.1)
+		return &mechanism{name: "EXTERNAL", initial: p.User} // "": the owner of the certificate (RFC 4422 appendix A.1)
 	case AuthSCRAM:
 		return scramMechanism(p.User, p.Password)
 	case AuthXOAuth2:
@@ -150,8 +150,8 @@ func (c *Conn) mechanism(name string, p Login) *mechanism {
 	return &mechanism{name: "PLAIN", initial: "\x00" + p.User + "\x00" + p.Password}
 }
 
-// tokenMechanism says a token; the server says in its 334 what is wrong with it,
-// and gives its verdict after our answer to that.
+// tokenMechanism sends a token; the server says in a 334 what is wrong with it, and gives its
+// verdict after our answer to that.
 func tokenMechanism(name, initial, answer string) *mechanism {
 	m := &mechanism{name: name, initial: initial}
 	m.more = func(blob string) (string, error) { m.problem = describeBlob(blob); return answer, nil }
@@ -165,7 +165,7 @@ var errMechanism = errors.New("the login broke off")
 func (c *Conn) converse(m *mechanism) (WireReply, error) {
 	line := "AUTH " + m.name
 	first := !m.noInitial // the next response is the initial one
-	heeded := m.noInitial // there is none that the server could have passed over
+	heeded := m.noInitial // there is none that the server could have ignored
 	if !m.noInitial {
 		initial := encode64(m.initial)
 		if initial == "" {
@@ -183,13 +183,13 @@ func (c *Conn) converse(m *mechanism) (WireReply, error) {
 		prompt := strings.TrimSpace(strings.Join(r.Lines, ""))
 		challenge, bad := base64.StdEncoding.DecodeString(prompt)
 		if bad != nil {
-			challenge = []byte(prompt) // most mechanisms do not care what it says
+			challenge = []byte(prompt) // most mechanisms ignore its text
 		}
 		switch {
 		case rounds == 4:
 			return WireReply{}, fmt.Errorf("%w: the server asks without end", errMechanism)
 		case first, !heeded && (m.more == nil || prompt == ""):
-			// Asked for, or asked for although it was sent with AUTH.
+			// The first response is asked for, perhaps again although it was sent with AUTH.
 			first, heeded = false, true
 		case m.more == nil:
 			return WireReply{}, fmt.Errorf("%w: the server wants more than %s has", errMechanism, m.name)
@@ -239,7 +239,7 @@ func (c *Conn) chooseMechanism(p Login) (string, error) {
 	return "", fmt.Errorf("the server offers only logins that do not fit: %s", theirs)
 }
 
-// loginMechanism answers what is asked for, in whichever order.
+// loginMechanism answers each question, in whichever order they come.
 func loginMechanism(user, password string) *mechanism {
 	asked := 0
 	return &mechanism{name: "LOGIN", noInitial: true, more: func(string) (string, error) {

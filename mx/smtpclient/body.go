@@ -5,71 +5,70 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"dawk/relay"
 )
 
-// errContent is content that must not go out as it is: a bare CR or LF would
-// end a line, perhaps the message, at one receiver and not at another (RFC
-// 5321 §2.3.8). Acceptance let none through, so the stored content is damaged.
+// errContent means that the content must not be sent as it is: a bare CR or LF would end a line,
+// perhaps the message, at one receiver and not at another (RFC 5321 §2.3.8). Acceptance lets none
+// through, so the stored content is damaged.
 var errContent = errors.New("the stored content has a line that does not end in CRLF")
 
-// errRead is content that could not be read: the disk's fault.
+// errRead means that the content could not be read: a fault of the disk.
 var errRead = errors.New("the stored content cannot be read")
 
-// Content is written in blocks. Small content takes a small buffer: there may be
-// many connections.
+// Content is written in blocks of so many octets.
 const (
-	bodyBlock  = 256 << 10
-	smallBlock = 16 << 10
-	finalDot   = ".\r\n"
+	bodyBlock = 256 << 10
+	finalDot  = ".\r\n"
 )
 
-var smallBuffers, bodyBuffers sync.Pool // of *blocks
+var bodyBuffers sync.Pool // of *blocks
 
-// blocks are what a body goes through: as it was read, and with its dots doubled,
-// which is made only where there are any.
-type blocks struct{ in, stuffed []byte }
+// blocks are the buffers for sending a body.
+type blocks struct {
+	size    int    // octets of a block
+	in      []byte // content as read; not used for content that is in memory
+	stuffed []byte // content with its dots doubled, if it has any
+	last    []byte // the last octets, with the final dot
+}
 
-func takeBlocks(size int64) (b *blocks, giveBack func()) {
-	pool, octets := &bodyBuffers, bodyBlock
-	if size <= smallBlock {
-		pool, octets = &smallBuffers, smallBlock
-	}
-	b, ok := pool.Get().(*blocks)
+// inMemory is content that may be in memory. Memory is nil if it has to be read.
+type inMemory interface{ Memory() []byte }
+
+// writeBody sends content dot-stuffed with the final dot (RFC 5321 §4.5.2), calling send for each
+// block, and leave before the last one, which has at most so many octets. Nothing of a block is
+// sent before it was checked, and the final dot only after everything was; an error means that the
+// receiver saw no end of the message.
+func writeBody(content relay.Content, last int, send func([]byte) error, leave func() error) error {
+	bufs, ok := bodyBuffers.Get().(*blocks)
 	if !ok {
-		b = &blocks{in: make([]byte, octets, octets+len(finalDot))}
+		bufs = &blocks{size: bodyBlock}
 	}
-	return b, func() { pool.Put(b) }
+	defer bodyBuffers.Put(bufs)
+	return bufs.write(content, last, send, leave)
 }
 
-// writeBody sends content dot-stuffed with the final dot (RFC 5321 §4.5.2),
-// calling send with blocks of it, and leave before the last one. Nothing of a block is sent before it was
-// checked, and the final dot only after everything was; an error means that
-// the receiver saw no end of the message.
-func writeBody(content relay.Content, send func([]byte) error, leave func() error) error {
-	bufs, giveBack := takeBlocks(content.Size())
-	defer giveBack()
-	return bufs.write(content, send, leave)
-}
-
-func (t *blocks) write(content relay.Content, send func([]byte) error, leave func() error) error {
-	var block []byte
+func (t *blocks) write(content relay.Content, last int, send func([]byte) error, leave func() error) error {
+	var block, memory []byte
+	if c, ok := content.(inMemory); ok {
+		memory = c.Memory()
+	}
 	size := content.Size()
 	for off, inLine := int64(0), false; off < size; {
-		in := t.in[:min(int64(len(t.in)), size-off)]
-		if n, err := content.ReadAt(in, off); n < len(in) {
-			return fmt.Errorf("%w at octet %d of %d: %w", errRead, off+int64(n), size, cmpErr(err))
+		in, err := t.read(content, memory, off, min(int64(t.size), size-off))
+		if err != nil {
+			return err
 		}
 		if off += int64(len(in)); off < size && in[len(in)-1] == '\r' {
 			in = in[:len(in)-1] // its LF comes with the next block
 			off--
 		}
-		if err := checkLines(in); err != nil {
+		if block, err = t.stuff(in, inLine); err != nil {
 			return err
 		}
-		block = t.stuff(in, inLine)
 		if inLine = block[len(block)-1] != '\n'; off < size {
 			if err := send(block); err != nil {
 				return err
@@ -78,17 +77,29 @@ func (t *blocks) write(content relay.Content, send func([]byte) error, leave fun
 			return fmt.Errorf("%w: the last one", errContent)
 		}
 	}
-	block = append(block, finalDot...)
-	if n := len(block) - smallBlock; n > 0 { // until the last of it the attempt can be cut
+	if n := len(block) - last; n > 0 { // the attempt can be cut until the last block
 		if err := send(block[:n]); err != nil {
 			return err
 		}
 		block = block[n:]
 	}
+	t.last = append(append(t.last[:0], block...), finalDot...)
 	if err := leave(); err != nil {
 		return err
 	}
-	return send(block)
+	return send(t.last)
+}
+
+// read is n octets of content.
+func (t *blocks) read(content relay.Content, memory []byte, off, n int64) ([]byte, error) {
+	if memory != nil {
+		return memory[off : off+n], nil
+	}
+	t.in = slices.Grow(t.in[:0], int(n))[:n]
+	if got, err := content.ReadAt(t.in, off); int64(got) < n {
+		return nil, fmt.Errorf("%w at octet %d of %d: %w", errRead, off+int64(got), content.Size(), cmpErr(err))
+	}
+	return t.in, nil
 }
 
 func cmpErr(err error) error {
@@ -98,41 +109,38 @@ func cmpErr(err error) error {
 	return err
 }
 
-// checkLines says whether b holds CR and LF only as CRLF: every LF has its CR, and
-// no CR is left over.
-func checkLines(b []byte) error {
-	crs := bytes.Count(b, []byte{'\r'})
-	for at := 0; ; crs-- {
-		i := bytes.IndexByte(b[at:], '\n')
-		if i < 0 && crs == 0 {
-			return nil
+// stuff is b with the dots at line starts doubled: b itself where there are none. InLine says that
+// octets of its first line went before. Its error says that b has a CR or an LF that is not part of
+// a CRLF.
+func (t *blocks) stuff(b []byte, inLine bool) ([]byte, error) {
+	t.stuffed = t.stuffed[:0]
+	lines, from := 0, 0 // the octets of b before from are in t.stuffed
+	for at := 0; at < len(b); lines++ {
+		if b[at] == '.' && (at > 0 || !inLine) {
+			t.stuffed = append(append(t.stuffed, b[from:at]...), '.')
+			from = at
 		}
-		if i <= 0 || b[at+i-1] != '\r' || crs == 0 {
-			return fmt.Errorf("%w: %.80q", errContent, b[at:])
+		i := bytes.IndexByte(b[at:], '\n')
+		if i < 0 {
+			break
+		}
+		if i == 0 || b[at+i-1] != '\r' {
+			return nil, fmt.Errorf("%w: %.80q", errContent, b[at:])
 		}
 		at += i + 1
 	}
+	if bytes.Count(b, []byte{'\r'}) != lines { // one of them ends no line
+		return nil, fmt.Errorf("%w: %.80q", errContent, b)
+	}
+	if len(t.stuffed) == 0 {
+		return b, nil
+	}
+	t.stuffed = append(t.stuffed, b[from:]...)
+	return t.stuffed, nil
 }
 
-// stuff is b with the dots at line starts doubled: b itself where there are none.
-// InLine says that octets of its first line went before.
-func (t *blocks) stuff(b []byte, inLine bool) []byte {
-	i := bytes.Index(b, []byte("\n."))
-	if dot := !inLine && b[0] == '.'; !dot && i < 0 {
-		return b
-	} else if t.stuffed = t.stuffed[:0]; dot {
-		t.stuffed = append(t.stuffed, '.')
-	}
-	for ; i >= 0; i = bytes.Index(b, []byte("\n.")) {
-		t.stuffed = append(append(t.stuffed, b[:i+2]...), '.')
-		b = b[i+2:]
-	}
-	t.stuffed = append(t.stuffed, b...)
-	return t.stuffed
-}
-
-// emptyBody ends a DATA that nobody asked for: some servers answer 354 though
-// they accepted no recipient (RFC 2920 §3.1).
+// emptyBody ends an unwanted DATA: some servers answer 354 although they accepted no recipient (RFC
+// 2920 §3.1).
 func (t *Transaction) emptyBody() {
 	if t.c.Peer.LMTP { // it answers for no recipient, and nothing follows (RFC 2033 §4.2)
 		t.c.Dead = true
@@ -149,7 +157,7 @@ func (t *Transaction) body() {
 	c := t.c
 	c.at(relay.StageBody)
 	start := newPace(c)
-	err := writeBody(t.Content, start.send, c.use.Progress.Final)
+	err := writeBody(t.Content, min(start.piece, lastPiece), start.send, c.use.Progress.Final)
 	start.end()
 	if err != nil {
 		c.Dead = true
@@ -180,9 +188,8 @@ func (t *Transaction) body() {
 	}
 }
 
-// finalReply reads a reply to the final dot. Without one, or one that says
-// neither yes nor no, the server may have the message, or not (RFC 1047): it
-// is never "failed".
+// finalReply reads a reply to the final dot. If none comes, or one that neither accepts nor
+// refuses, the server may have the message or not (RFC 1047): the result is never "failed".
 func (t *Transaction) finalReply() (reply relay.Reply, ok bool) {
 	c := t.c
 	var r WireReply
@@ -205,7 +212,7 @@ func (t *Transaction) finalReply() (reply relay.Reply, ok bool) {
 	return c.Named(asRefusal(r, relay.StageBody)), true
 }
 
-// bodyFailure is why the content did not go out whole: no final dot was sent.
+// bodyFailure says why the content was not sent completely: no final dot was sent.
 func (t *Transaction) bodyFailure(err error) relay.Reply {
 	c := t.c
 	switch {
@@ -214,8 +221,8 @@ func (t *Transaction) bodyFailure(err error) relay.Reply {
 	case errors.Is(err, errRead):
 		return relay.Failure(relay.StageRoute, relay.Status{Class: 4, Subject: 3, Detail: 0}, "%v", err)
 	}
-	// Servers that have enough say why and hang up; those words count, unless
-	// they claim success for a message that was never finished.
+	// A server that does not want more says why and hangs up; its reply counts, unless it claims
+	// success for a message that was not finished.
 	if r, rerr := c.lastWords(); rerr == nil && r.Class() >= 4 {
 		return c.Named(r.Reply(relay.StageBody))
 	}

@@ -28,20 +28,21 @@ type Conn struct {
 	Ext    Extensions
 	Offers []string // lines of the last reply to EHLO
 	TLS    string   // "TLS1.3"; "" in the clear
-	TLSErr error    // why the handshake failed, or what came in place of the first reply behind it
+	TLSErr error    // why the handshake failed, or what came in place of the first reply after it
 
-	TLSVersion uint16 // as agreed on in the handshake, also in one that failed; 0: none
+	TLSVersion uint16 // as agreed in the handshake, even if it failed; 0: none
 	unheard    bool   // no reply was read since the handshake
 
 	Served   int  // transactions begun
-	reset    bool // a transaction was left open: RSET goes before the next MAIL
-	Bare     bool // it refused parameters: those that the mail can do without are left out
-	Lockstep bool // commands go one by one, whatever it offers
+	reset    bool // a transaction was left open: RSET is sent before the next MAIL
+	Bare     bool // it refused parameters: the optional ones are left out
+	Lockstep bool // commands are sent one by one, whatever it offers
 	greeted  bool // a reply was read
-	Last     bool // the host is in trouble: no further message on it
+	piece    int  // octets of the next write of a body; 0: there was none
+	Last     bool // the host has a fault: no further message on this connection
 	Dead     bool // nothing more can be said on it
 
-	use  *Claim      // the attempt it serves now
+	use  *Claim      // the attempt that uses it now
 	stop func() bool // ends the watch on use's context
 }
 
@@ -68,16 +69,16 @@ func NewConn(nc net.Conn, p Peer, limits Timeouts) *Conn {
 	return &Conn{Nc: nc, Br: bufio.NewReaderSize(nc, 2*maxReplyLine), Peer: p, Addr: p.Where(), Limits: limits}
 }
 
-// Attach binds the connection to an attempt: when its context ends, whatever
-// the connection waits for ends.
+// Attach binds the connection to an attempt: when the context ends, every wait on the connection
+// ends.
 func (c *Conn) Attach(u *Claim) {
 	c.use = u
 	nc := c.Nc
 	c.stop = context.AfterFunc(u.Ctx, func() { nc.SetDeadline(longAgo) }) //nolint:errcheck // a closed one is as good
 }
 
-// Detach undoes Attach. If the context has ended by now, the deadline may still be
-// set at any moment: such a connection is not used again.
+// Detach undoes Attach. If the context has ended already, the deadline may still be set at any
+// moment: the connection is not used again.
 func (c *Conn) Detach() {
 	if c.stop != nil && !c.stop() {
 		c.Dead = true
@@ -85,8 +86,8 @@ func (c *Conn) Detach() {
 	c.use, c.stop = nil, nil
 }
 
-// readBy and writeBy set deadlines, looking at the context afterwards: else
-// one could overwrite the deadline that the end of the context has set.
+// readBy and writeBy set deadlines, and check the context afterwards: otherwise they could
+// overwrite the deadline that the end of the context has set.
 func (c *Conn) readBy(t time.Time) { c.by(t, c.Nc.SetReadDeadline) }
 
 func (c *Conn) writeBy(t time.Time) { c.by(t, c.Nc.SetWriteDeadline) }
@@ -97,11 +98,11 @@ func (c *Conn) by(t time.Time, set func(time.Time) error) {
 	}
 }
 
-// Read waits at most d for a whole reply to the one command that has none yet.
-// Replies with a code 1yz announce another (RFC 959 §4.2), and text without a code
-// belongs to the reply before it: SMTP has neither, some servers do. Where more
-// replies are outstanding, or none was heard yet, either may stand for a reply:
-// then each verdict that follows would go to the wrong recipient.
+// Read waits at most d for a whole reply to the one command that has none yet. SMTP has neither
+// replies with a code 1yz, which announce another (RFC 959 §4.2), nor text without a code, which
+// belongs to the reply before it; but some servers send them. If more replies are outstanding, or
+// none has come yet, either of them may be the reply itself: then each following verdict would be
+// given to the wrong recipient.
 func (c *Conn) Read(d time.Duration) (WireReply, error) {
 	end := time.Now().Add(d)
 	c.readBy(c.use.budget(d))
@@ -122,8 +123,8 @@ func (c *Conn) Read(d time.Duration) (WireReply, error) {
 	return r, err
 }
 
-// strayWait is how long a reply may take behind text without a code, which may
-// have been meant as the reply.
+// strayWait is how long a reply may take after text without a code, which may have been meant as
+// the reply.
 const strayWait = time.Minute
 
 // next reads the next reply. After an error the connection is dead; after a 421,
@@ -140,7 +141,7 @@ func (c *Conn) next() (WireReply, error) {
 	return r, err
 }
 
-// at notes the stage that comes.
+// at notes the stage that begins.
 func (c *Conn) at(stage relay.Stage) { c.use.Progress.At(c.Peer.Host, stage) }
 
 // write sends a command or a batch of them.
@@ -162,7 +163,7 @@ func (c *Conn) command(line string, d time.Duration) (WireReply, error) {
 		return WireReply{}, bad
 	}
 	if err := c.write([]byte(line + "\r\n")); err != nil {
-		// What it said before it hung up tells more than how it did.
+		// Its last reply tells more than the way in which it hung up.
 		if r, rerr := c.lastWords(); rerr == nil {
 			return r, nil
 		}
@@ -171,10 +172,9 @@ func (c *Conn) command(line string, d time.Duration) (WireReply, error) {
 	return c.Read(d)
 }
 
-// ahead gives an error if the server has said something without being asked: nobody
-// could tell which of its answers belongs to what, and one recipient's refusal could
-// be taken for another's. What it said comes along if it is a reply; the connection
-// is dead.
+// ahead returns an error if the server has sent something without being asked: its answers could
+// then not be matched to commands, and one recipient's refusal could be taken for another's. If it
+// sent a reply, that is returned too; the connection is dead.
 func (c *Conn) ahead() (WireReply, error) {
 	if strayText(c.Br); c.Br.Buffered() == 0 {
 		return WireReply{}, nil
@@ -186,7 +186,7 @@ func (c *Conn) ahead() (WireReply, error) {
 	return r, err
 }
 
-// outOfStep is the failure of a step for what ahead found.
+// outOfStep is the failure of a step because of what ahead found.
 func (c *Conn) outOfStep(stage relay.Stage, early WireReply, bad error) relay.Reply {
 	if early.Code == 421 {
 		return c.Named(early.Reply(stage))
@@ -201,8 +201,8 @@ func (c *Conn) lastWords() (WireReply, error) {
 	return readReply(c.Br)
 }
 
-// maxHandshake bounds a TLS handshake: one that fails is tried once more, and
-// holds its slot meanwhile.
+// maxHandshake bounds a TLS handshake: a failed one is tried once more, and keeps its slot
+// meanwhile.
 const maxHandshake = time.Minute
 
 // startTLS wraps the connection (RFC 3207). What the server sent in the clear
@@ -229,12 +229,11 @@ func (c *Conn) startTLS(cfg *tls.Config) error {
 	return nil
 }
 
-// Failure makes a Reply of an error at a stage; waiting says for what.
+// Failure turns an error at a stage into a Reply; waiting says what it waited for.
 func (c *Conn) Failure(stage relay.Stage, waiting string, err error) relay.Reply {
 	if c.unheard && c.use.Ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, errGarbled) {
-		// With TLS 1.3 a server may refuse after our side of the handshake: its
-		// verdict on our certificate, or on none, comes in place of its first reply
-		// (RFC 8446 §4.6.2).
+		// With TLS 1.3 a server may refuse after our side of the handshake: its verdict on our
+		// certificate, or on the lack of one, comes in place of its first reply (RFC 8446 §4.6.2).
 		return c.tlsFailure(err, "TLS failed right after the handshake: "+dial.Cause(err))
 	}
 	status, text := relay.Status{Class: 4, Subject: 4, Detail: 2}, ""
@@ -258,9 +257,9 @@ func (c *Conn) Failure(stage relay.Stage, waiting string, err error) relay.Reply
 	return r
 }
 
-// hint is what to do about an alert by which a server asks for another
-// certificate of ours (RFC 8446 §6.2); with TLS 1.3 it comes after the
-// handshake. The words are those of crypto/tls, which exports no type for them.
+// hint says what to do about an alert by which a server asks us for another certificate (RFC 8446
+// §6.2); with TLS 1.3 it comes after the handshake. Its text is that of crypto/tls, which exports
+// no type for it.
 func hint(err error) string {
 	says := dial.Cause(err)
 	if strings.HasPrefix(says, "tls: ") && strings.HasSuffix(says, "certificate") || says == "tls: certificate required" || says == "tls: unknown certificate authority" {
@@ -269,7 +268,7 @@ func hint(err error) string {
 	return ""
 }
 
-// Named adds who said it.
+// Named adds the server that said it.
 func (c *Conn) Named(r relay.Reply) relay.Reply {
 	r.MTA, r.Addr = c.Peer.Host, c.Addr
 	return r
@@ -278,7 +277,7 @@ func (c *Conn) Named(r relay.Reply) relay.Reply {
 // QuitTimeout bounds the farewell: the reply to QUIT matters to nobody.
 const QuitTimeout = 2 * time.Second
 
-// Quit says goodbye and closes (RFC 5321 §4.1.1.10).
+// Quit sends QUIT and closes (RFC 5321 §4.1.1.10).
 func (c *Conn) Quit() {
 	defer c.Nc.Close()
 	if c.Dead || c.Nc.SetDeadline(time.Now().Add(QuitTimeout)) != nil {

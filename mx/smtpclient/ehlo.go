@@ -19,8 +19,8 @@ type Extensions struct {
 	MailMax int      // transactions in a session (RFC 9422); 0: no limit known
 }
 
-// parseEHLO reads the lines of a positive reply to EHLO (RFC 5321 §4.1.1.1).
-// Keywords are case-insensitive; what cannot be understood is not offered.
+// parseEHLO reads the lines of a positive reply to EHLO (RFC 5321 §4.1.1.1). Keywords are
+// case-insensitive; what cannot be parsed counts as not offered.
 func parseEHLO(lines []string) Extensions {
 	var e Extensions
 	for i, line := range lines {
@@ -33,7 +33,7 @@ func parseEHLO(lines []string) Extensions {
 			continue
 		}
 		key := strings.ToUpper(words[0])
-		if mechs, ok := strings.CutPrefix(key, "AUTH="); ok { // servers for clients before RFC 2554
+		if mechs, ok := strings.CutPrefix(key, "AUTH="); ok { // the form for clients before RFC 2554
 			e.auth = append(e.auth, mechs)
 			key = "AUTH"
 		}

@@ -10,11 +10,10 @@ import (
 	"dawk/relay/replies"
 )
 
-// aboutSession says whether a refusal speaks of the dialogue, and never of the
-// mail: the server does not know a command that every server has to know (RFC
-// 5321 §4.5.1), or minds the order of the commands (503), or misses EHLO. A
-// status about something else, or words that tell of a mailbox or a rule, say
-// that it means something else by that code.
+// aboutSession says whether a refusal is about the dialogue and not about the mail: the server does
+// not know a command that every server has to know (RFC 5321 §4.5.1), objects to the order of the
+// commands (503), or wants EHLO first. If the status is about something else, or the text is about
+// a mailbox or a rule, the server means something else by that code.
 func aboutSession(r relay.Reply) bool {
 	protocol := r.Status.IsZero() || r.Status.Subject == 5 || r.Status.Subject == 0
 	switch {
@@ -30,8 +29,8 @@ func aboutSession(r relay.Reply) bool {
 	return false
 }
 
-// missesHello says whether a server wants EHLO or HELO before it goes on. One that
-// minds the name in it has something else to say.
+// missesHello says whether a server wants EHLO or HELO first. A server that objects to the name in
+// it means something else.
 func missesHello(r relay.Reply) bool {
 	text := strings.ToLower(r.Text)
 	for _, hello := range []string{"ehlo", "helo"} {
@@ -43,17 +42,16 @@ func missesHello(r relay.Reply) bool {
 	return false
 }
 
-// ofEarlier notes an answer that is about earlier commands of the session: it is
-// no verdict on whoever has none yet, whatever its code.
+// ofEarlier notes an answer that is about earlier commands of the session: whatever its code, it is
+// no verdict on the recipients that have none yet.
 func (t *Transaction) ofEarlier(what string, r relay.Reply) {
 	t.c.Last, t.Earlier = true, true
 	t.Trouble = t.c.Named(relay.Failure(relay.StageMail, relay.Status{Class: 4, Subject: 5, Detail: 0},
 		"the server refused %s: %s", what, r.String()))
 }
 
-// ofHistory says whether a server has had enough of this session: too many errors,
-// unknown recipients or messages. Where there were none yet it must mean something
-// else.
+// ofHistory says whether a server refuses to continue this session: too many errors, unknown
+// recipients or messages. If there were none yet, it must mean something else.
 func (t *Transaction) ofHistory(r relay.Reply) bool {
 	if t.c.Served < 2 && !t.judged() || !replies.Reconnect(r) {
 		return false
@@ -67,8 +65,8 @@ func (t *Transaction) judged() bool {
 	return slices.ContainsFunc(t.Replies, func(r relay.Reply) bool { return !r.IsZero() })
 }
 
-// ended is the end of a transaction by a 421. One that says nothing of policy
-// tells by its moment how many recipients the server takes.
+// ended is the end of a transaction by a 421. If it says nothing about policy, the moment at which
+// it comes shows how many recipients the server takes.
 func (t *Transaction) ended(stage relay.Stage, r relay.Reply) {
 	if t.ofHistory(r) {
 		return
@@ -83,8 +81,8 @@ func (t *Transaction) ended(stage relay.Stage, r relay.Reply) {
 	t.lost(r)
 }
 
-// cutOff learns from a connection that a server closed without a word: it may be
-// for the number of recipients. Where all were accepted half of them may do.
+// cutOff learns from a connection that a server closed without a reply: the reason may be the
+// number of recipients. If all were accepted, half of them may be few enough.
 func (t *Transaction) cutOff(stage relay.Stage, err error) {
 	if t.c.use.Ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errGarbled) {
 		return
@@ -97,12 +95,12 @@ func (t *Transaction) cutOff(stage relay.Stage, err error) {
 	}
 }
 
-// lost ends the transaction before the content went: whoever was accepted got
-// nothing. If no recipient has been judged yet another host may be tried; and
-// nobody is offered to this host again in this attempt.
+// lost ends the transaction before the content was sent: the accepted recipients got nothing. If no
+// recipient has a verdict yet, another host may be tried; this host is not offered any recipient
+// again in this attempt.
 func (t *Transaction) lost(r relay.Reply) {
 	t.c.Dead = true
-	if t.Earlier { // it closed for what it said then
+	if t.Earlier { // it closed for the reason that it gave then
 		return
 	}
 	t.Trouble = r

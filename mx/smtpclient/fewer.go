@@ -5,9 +5,9 @@ import (
 	"dawk/relay/replies"
 )
 
-// tooMany says whether RCPT was refused for the number of recipients, as a 452
-// or 552 is read that has no status which says otherwise. Where a full mailbox
-// was meant, the server says so once more when it is asked for that one first.
+// tooMany says whether RCPT was refused for the number of recipients: this is how a 452 or 552 is
+// read unless its status says otherwise. If a full mailbox was meant, the server refuses that
+// recipient again when it comes first.
 func (t *Transaction) tooMany(r relay.Reply) bool {
 	if len(t.Accepted) == 0 {
 		return false
@@ -20,11 +20,10 @@ func (t *Transaction) tooMany(r relay.Reply) bool {
 	return says
 }
 
-// fewer says whether a server minds the number of recipients only after it has
-// accepted them, at DATA or behind the final dot. They have no verdict then, and
-// go again in smaller transactions: once in an attempt, since each time costs
-// the whole content. Where the number was still too large they wait, and the next
-// attempt begins with a smaller one.
+// fewer says whether a server objects to the number of recipients only after it has accepted them,
+// at DATA or after the final dot. Then they have no verdict, and are sent again in smaller
+// transactions: once in an attempt, since each time the whole content is sent. If the number is
+// still too large they wait, and the next attempt begins with a smaller one.
 func (t *Transaction) fewer(r relay.Reply) bool {
 	most, minds := replies.Recipients(r, len(t.Accepted))
 	if !minds {

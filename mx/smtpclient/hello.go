@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"time"
 
 	"dawk/mx/dial"
 	"dawk/mx/tlspolicy"
@@ -49,25 +50,31 @@ func (c *Conn) Hello(name string) relay.Reply {
 	return relay.Reply{}
 }
 
+// maxTrial is how long TryNull waits for a reply: somebody looks on.
+const maxTrial = 8 * time.Second
+
 // TryNull begins a transaction without a sender, and a recipient if there is
-// one, and leaves it. It gives what the server refused for want of a sender.
-func (c *Conn) TryNull(to relay.Path) relay.Reply {
+// one, and leaves it. It gives what the server refused for want of a sender, and why
+// no reply came.
+func (c *Conn) TryNull(to relay.Path) (refused, silent relay.Reply) {
 	defer func() { c.reset = true }()
-	r, err := c.command("MAIL FROM:<>", c.Limits.Command)
-	if err != nil || r.Class() == 5 {
-		return c.refusedNull(r, relay.StageMail, err)
+	patience := min(c.Limits.Command, maxTrial)
+	r, err := c.command("MAIL FROM:<>", patience)
+	if err != nil {
+		return refused, c.Failure(relay.StageMail, "waiting for the reply to MAIL", err)
 	}
 	if r.Class() == 2 && !to.IsNull() && to.ASCII() {
-		if r, err = c.command("RCPT TO:"+to.Wire(), c.Limits.Command); err != nil || r.Class() == 5 {
-			return c.refusedNull(r, relay.StageRcpt, err)
+		if r, err = c.command("RCPT TO:"+to.Wire(), patience); err != nil {
+			return refused, c.Failure(relay.StageRcpt, "waiting for the reply to RCPT", err)
 		}
+		return c.refusedNull(r, relay.StageRcpt), silent
 	}
-	return relay.Reply{}
+	return c.refusedNull(r, relay.StageMail), silent
 }
 
-// refusedNull is the refusal, where it is for want of a sender; silence is none.
-func (c *Conn) refusedNull(r WireReply, stage relay.Stage, err error) relay.Reply {
-	if err != nil {
+// refusedNull is the refusal, where it is for want of a sender.
+func (c *Conn) refusedNull(r WireReply, stage relay.Stage) relay.Reply {
+	if r.Class() != 5 {
 		return relay.Reply{}
 	}
 	reply := c.Named(r.Reply(stage))
@@ -96,8 +103,8 @@ func (c *Conn) AskTLS() relay.Reply {
 	return relay.Reply{}
 }
 
-// asFailure keeps a reply that is no answer to its command, such as 250 to
-// STARTTLS or to DATA, from being read as success.
+// asFailure makes a failure of a reply that does not fit its command, such as 250 to STARTTLS or to
+// DATA: it must not count as success.
 func asFailure(r relay.Reply) relay.Reply {
 	if r.Code >= 400 {
 		return r

@@ -10,27 +10,29 @@ import (
 // Timeouts.Session, in octets a second.
 const minRate = 1 << 10
 
-// A body begins with pieces of slowPiece octets, and they double while each goes
-// within fastPiece: fewer system calls, and a slow receiver still has a deadline for
-// each slowPiece.
+// The first body on a connection begins with pieces of slowPiece octets. They double while each is
+// written within fastPiece: that saves system calls, and a slow receiver still has a deadline for
+// each slowPiece. The last piece, after which the attempt cannot be cut any more, has at most
+// lastPiece.
 const (
 	slowPiece = 16 << 10
+	lastPiece = 64 << 10
 	fastPiece = time.Second
 )
 
-// pace writes a body block by block, each piece of it with its own deadline; and
-// each KiB that went buys a second of session.
+// pace writes a body block by block, each piece with its own deadline; each KiB written extends the
+// session by a second.
 type pace struct {
 	c     *Conn
 	start time.Time
 	piece int // octets of the next write
 	sent  int64
 	limit time.Time // of the session, as it was before
-	over  bool      // it was the session's limit that ended a write
+	over  bool      // a write ended because of the session's limit
 }
 
 func newPace(c *Conn) *pace {
-	return &pace{c: c, start: time.Now(), piece: slowPiece, limit: c.use.End}
+	return &pace{c: c, start: time.Now(), piece: max(slowPiece, c.piece), limit: c.use.End}
 }
 
 func (p *pace) send(block []byte) error {
@@ -54,6 +56,7 @@ func (p *pace) send(block []byte) error {
 		if p.piece = min(2*p.piece, bodyBlock); time.Since(began) > fastPiece {
 			p.piece = slowPiece
 		}
+		p.c.piece = p.piece
 	}
 	return nil
 }
@@ -62,7 +65,7 @@ func (p *pace) credit() time.Duration {
 	return time.Duration(p.sent/minRate) * time.Second
 }
 
-// end gives the session the time back that the body took, as far as it moved.
+// end gives back to the session the time that the body took while it moved.
 func (p *pace) end() {
 	if p.over {
 		p.c.use.End = time.Now()

@@ -8,9 +8,8 @@ import (
 	"dawk/relay"
 )
 
-// mailCommand appends MAIL with the parameters that the server offered to
-// understand. Every value is re-encoded here: no octet of a client's reaches
-// the wire unchecked.
+// mailCommand appends MAIL with the parameters that the server offered. Every value is re-encoded
+// here: no octet of a client is sent unchecked.
 func mailCommand(b []byte, m *relay.Message, size int64, ext Extensions, o Options) []byte {
 	b = append(b, "MAIL FROM:"...)
 	b = append(b, m.From.Wire()...)
@@ -45,14 +44,14 @@ func mailCommand(b []byte, m *relay.Message, size int64, ext Extensions, o Optio
 	return append(b, "\r\n"...)
 }
 
-// Options are what of the optional is used in one transaction.
+// Options says which optional parts are used in one transaction.
 type Options struct {
 	DSN      bool
 	SMTPUTF8 bool
 	Bare     bool // without the parameters that the mail can do without
 }
 
-// needs8Bit says whether the content may only go out as BODY=8BITMIME.
+// needs8Bit says whether the content may only be sent as BODY=8BITMIME.
 func needs8Bit(m *relay.Message) bool {
 	return m.EightBit || m.UTF8Header || m.Body == relay.Body8BitMIME
 }
@@ -88,14 +87,13 @@ func badParameter(r relay.Reply) bool {
 	return false
 }
 
-// barely says whether mail that was refused with r goes once more without the
-// parameters that it can do without. SMTPUTF8 and REQUIRETLS are never left out:
-// what they say of the mail still holds. In BODY=8BITMIME it is the content that
-// has to change first.
+// barely says whether mail that was refused with r is sent once more without the optional
+// parameters. SMTPUTF8 and REQUIRETLS are never left out: what they say of the mail still holds. In
+// BODY=8BITMIME it is the content that has to change first.
 func (t *Transaction) barely(r relay.Reply, line func(Options) []byte) bool {
 	bare := t.Opts
 	bare.Bare = true
-	parsed := r.Code == 501 && r.Stage == relay.StageMail // with the parameters, perhaps, as part of the address
+	parsed := r.Code == 501 && r.Stage == relay.StageMail // it may have read the parameters as part of the address
 	if !badParameter(r) && !parsed || bytes.Equal(line(t.Opts), line(bare)) {
 		return false
 	}
@@ -103,8 +101,8 @@ func (t *Transaction) barely(r relay.Reply, line func(Options) []byte) bool {
 	return true
 }
 
-// converted says whether mail whose BODY=8BITMIME was refused goes once more, with
-// its content converted: to this server it is one without 8BITMIME.
+// converted says whether mail whose BODY=8BITMIME was refused is sent once more with its content
+// converted: the server is then treated as one without 8BITMIME.
 func (t *Transaction) converted(r relay.Reply) bool {
 	if !badParameter(r) || !t.c.Ext.EightBitMIME || !needs8Bit(t.M) || t.M.UTF8Header {
 		return false
@@ -113,8 +111,8 @@ func (t *Transaction) converted(r relay.Reply) bool {
 	return true
 }
 
-// orcpt is "rfc822;" with xtext or, for other than ASCII, "utf-8;" with
-// utf-8-addr-xtext, which any server may be given (RFC 6533 §3).
+// orcpt is "rfc822;" with xtext or, outside ASCII, "utf-8;" with utf-8-addr-xtext, which may be
+// sent to any server (RFC 6533 §3).
 func orcpt(o relay.ORcpt) string {
 	if strings.EqualFold(o.Type, "utf-8") {
 		return relay.XText(o.Type) + ";" + relay.UTF8XText(o.Addr)

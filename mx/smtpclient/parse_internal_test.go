@@ -150,10 +150,18 @@ func content(s string) text { return text{strings.NewReader(s)} }
 // wire is what leaves of c, sent in blocks of so many octets, two at least.
 func wire(c relay.Content, block int) (string, error) {
 	var b bytes.Buffer
-	bufs := blocks{in: make([]byte, block)}
-	err := bufs.write(c, func(p []byte) error { b.Write(p); return nil }, func() error { return nil })
+	bufs := blocks{size: block}
+	err := bufs.write(c, block, func(p []byte) error { b.Write(p); return nil }, func() error { return nil })
 	return b.String(), err
 }
+
+// memory is a text that is handed over as it is, with more behind it.
+type memory struct {
+	text
+	octets []byte
+}
+
+func (m memory) Memory() []byte { return m.octets }
 
 func TestWriteBody(t *testing.T) {
 	for in, want := range map[string]string{
@@ -164,8 +172,14 @@ func TestWriteBody(t *testing.T) {
 		"a.\r\nb\r\n":            "a.\r\nb\r\n.\r\n",
 	} {
 		for piece := 2; piece < 7; piece++ {
-			if got, err := wire(content(in), piece); got != want || err != nil {
-				t.Errorf("%q in pieces of %d: %q, %v", in, piece, got, err)
+			behind := []byte(in + "others")
+			for _, c := range []relay.Content{content(in), memory{content(in), behind[:len(in)]}} {
+				if got, err := wire(c, piece); got != want || err != nil {
+					t.Errorf("%q in pieces of %d: %q, %v", in, piece, got, err)
+				}
+			}
+			if string(behind) != in+"others" {
+				t.Errorf("%q: what stood in memory was changed to %q", in, behind)
 			}
 		}
 	}

@@ -24,7 +24,7 @@ func (p Peer) Where() string {
 	return p.Addr.Addr().String()
 }
 
-// local says whether what goes there stays on this machine.
+// local says whether the connection stays on this machine.
 func (p Peer) local() bool { return p.Socket != "" || p.Addr.Addr().Unmap().IsLoopback() }
 
 // String is "mx.example.org [192.0.2.1]:25".

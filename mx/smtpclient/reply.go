@@ -16,14 +16,14 @@ const (
 	maxReplyLine  = 2048 // octets, with CRLF
 	maxReplyLines = 100
 	maxReplySize  = 64 << 10
-	maxBlankLines = 20 // or lines without a code, or replies 1yz, before a reply: some servers write one after each
+	maxBlankLines = 20 // lines without a code, or replies 1yz, before a reply: some servers write one after each
 )
 
-// errGarbled is what a server says that is not SMTP: nothing that follows on
-// the same connection can be trusted.
+// errGarbled means that the server sent something that is not SMTP: nothing that follows on the
+// same connection can be trusted.
 var errGarbled = errors.New("the server's reply is not SMTP")
 
-// errCodeless is text where a reply should begin.
+// errCodeless means that there is text where a reply should begin.
 var errCodeless = fmt.Errorf("%w: text without a code", errGarbled)
 
 // WireReply is one reply as read: the code and the text of each line.
@@ -81,10 +81,10 @@ func readReply(br *bufio.Reader) (WireReply, error) {
 	}
 }
 
-// blankLine says whether a line says nothing.
+// blankLine says whether a line is empty.
 func blankLine(line []byte) bool { return len(bytes.TrimRight(line, " \t\r\n")) == 0 }
 
-// codeless says whether a line is text where a code should stand.
+// codeless says whether a line has text in the place of a code.
 func codeless(line []byte) bool {
 	line = bytes.TrimRight(line, "\r\n")
 	digits := 0
@@ -94,8 +94,8 @@ func codeless(line []byte) bool {
 	return digits < 3 && !bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
-// strayText takes the lines that have arrived behind a reply and have no code:
-// the rest of what it says.
+// strayText reads the lines that have arrived after a reply and have no code: they are the rest of
+// its text.
 func strayText(br *bufio.Reader) (text []string) {
 	for len(text) < maxBlankLines {
 		ahead, _ := br.Peek(br.Buffered())
@@ -139,8 +139,8 @@ func parseReplyLine(line []byte) (code int, text string, more bool, err error) {
 	return code, string(line[4:]), line[3] == '-', nil
 }
 
-// Reply is r in the common vocabulary: the enhanced status (RFC 2034) is
-// split off, the lines are joined, the text is made harmless.
+// Reply is r in the common vocabulary: the enhanced status (RFC 2034) is split off, the lines are
+// joined, the text is escaped.
 func (r WireReply) Reply(stage relay.Stage) relay.Reply {
 	out := relay.Reply{Code: r.Code, Stage: stage}
 	parts := make([]string, 0, len(r.Lines))

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Bounds of the iteration count: RFC 7677 §4 asks for 4096 at least; beyond a
-// million a server only wants to keep us busy.
+// Bounds of the iteration count: RFC 7677 §4 asks for 4096 at least; more than a million would only
+// waste our CPU time.
 const (
 	minIterations = 4096
 	maxIterations = 1_000_000

@@ -12,7 +12,7 @@ type Timeouts struct {
 	Data     time.Duration // the reply to DATA; 2 min
 	Block    time.Duration // one write of content; 3 min
 	FinalDot time.Duration // the reply to the final dot; 10 min
-	Session  time.Duration // one attempt in all, less the time of a body that moves at 1 KiB/s or more; 30 min
+	Session  time.Duration // one attempt in all, without the time of a body that moves at 1 KiB/s or more; 30 min
 }
 
 func (t Timeouts) WithDefaults() Timeouts {
@@ -31,7 +31,7 @@ func (t Timeouts) WithDefaults() Timeouts {
 	return t
 }
 
-// AtMost is t with no single step longer than d.
+// AtMost is t with every single step limited to d.
 func (t Timeouts) AtMost(d time.Duration) Timeouts {
 	for _, step := range []*time.Duration{&t.Connect, &t.Greeting, &t.Command, &t.Data, &t.Block, &t.FinalDot} {
 		*step = min(*step, d)

@@ -6,8 +6,8 @@ import (
 	"dawk/relay"
 )
 
-// Transaction is one MAIL, its RCPTs, DATA and the content, with what came
-// of them. Recipients are positions in all that follows.
+// Transaction is one MAIL, its RCPTs, DATA and the content, with their results. A recipient is
+// named by its index in all that follows.
 type Transaction struct {
 	c       *Conn
 	M       *relay.Message
@@ -22,11 +22,11 @@ type Transaction struct {
 	TooMany  bool          // some have no verdict because the server takes fewer at a time
 	Fewer    int           // recipients that the server takes at a time, as its refusal or the end of the session shows; 0: not known
 	NoParams bool          // some have no verdict because the server refused parameters
-	Confused bool          // the server lost or refused commands that came ahead of their time
+	Confused bool          // the server lost or refused pipelined commands
 	ahead    bool          // they did
-	Earlier  bool          // what the server minds came earlier in this session: whoever has no verdict may go on a new connection
-	Unknown  bool          // content and final dot were sent, no answer came (RFC 1047)
-	Trouble  relay.Reply   // the host failed, or ended the session, before it had the content: another may do better
+	Earlier  bool          // the server objects to something earlier in this session: recipients without a verdict may be sent on a new connection
+	Unknown  bool          // content and final dot were sent, but no answer came (RFC 1047)
+	Trouble  relay.Reply   // the host failed, or ended the session, before it had the content: another host may accept the mail
 }
 
 // step is a command of the envelope.
@@ -60,7 +60,7 @@ func (c *Conn) Transact(t *Transaction) {
 	case len(t.Accepted) > 0 && data.Code == 354:
 		if early, bad := c.ahead(); bad == nil {
 			t.body()
-		} else if early.Class() >= 4 { // it has changed its mind
+		} else if early.Class() >= 4 { // the server refused after all
 			t.settle(c.Named(asRefusal(early, relay.StageBody)))
 		} else {
 			t.settle(c.Failure(relay.StageData, "about to send the content", bad))
@@ -72,8 +72,8 @@ func (c *Conn) Transact(t *Transaction) {
 	}
 }
 
-// steps are the commands in order, and all their lines together. RSET goes first
-// where an earlier transaction was left open: lazily, so that it costs no round trip.
+// steps are the commands in order, and all their lines together. RSET goes first if an earlier
+// transaction was left open: sent late, it costs no round trip.
 func (t *Transaction) steps() (steps []step, all []byte) {
 	steps = make([]step, 0, len(t.Rcpts)+3)
 	all = make([]byte, 0, 128+64*len(t.Rcpts))
@@ -96,18 +96,17 @@ func (t *Transaction) steps() (steps []step, all []byte) {
 	return steps, all
 }
 
-// batch writes the whole envelope, a long one beside the goroutine that reads
-// the replies: a server that answers while it is still being written to, and
-// stops reading until it is heard, would else block both sides (RFC 2920 §3.1).
+// batch writes the whole envelope. A long one is written in a second goroutine while this one reads
+// the replies: otherwise a server that stops reading until its answers are read would block both
+// sides (RFC 2920 §3.1).
 type batch struct {
 	done chan error // of the goroutine that writes; nil: it is written, and err says how
 	err  error
 }
 
-// shortBatch is how many octets any socket takes without its other end reading
-// (Linux gives no send buffer less than 4 KiB), when it holds nothing else. It
-// holds nothing: the server has answered all that was sent before. An envelope
-// of usual size needs no goroutine of its own then.
+// shortBatch is how many octets a socket with an empty buffer takes while the other end does not
+// read (Linux gives every send buffer at least 4 KiB). The buffer is empty: the server has answered
+// all that was sent before. So an envelope of usual size needs no goroutine of its own.
 const shortBatch = 2 << 10
 
 func (c *Conn) sendBatch(all []byte) (b batch) {
@@ -124,7 +123,7 @@ func (c *Conn) sendBatch(all []byte) (b batch) {
 	return b
 }
 
-// wait joins the writer. A dead connection is not written to any longer.
+// wait waits for the writer to end. On a dead connection the write is cut off.
 func (b batch) wait(c *Conn) {
 	if b.done != nil {
 		if c.Dead {
@@ -140,7 +139,7 @@ func (b batch) wait(c *Conn) {
 // transaction is over.
 func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 	c, lockstep := t.c, !t.ahead
-	var refused relay.Reply // the reply to MAIL, if it was no
+	var refused relay.Reply // the reply to MAIL, if it was a refusal
 	for _, s := range steps {
 		if s.stage == relay.StageData && len(t.Accepted) == 0 && lockstep {
 			c.reset = true
@@ -148,15 +147,15 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 		}
 		r, err := t.exchange(s)
 		if err != nil {
-			// A server that hangs up on the first of all commands, or after it, may
-			// mind those that came with it.
+			// A server that hangs up at the first command, or after it, may object to the commands that came
+			// with it.
 			t.Confused = t.ahead && c.use.Ctx.Err() == nil && (t.Began || c.Served == 1)
 			t.cutOff(s.stage, err)
 			t.lost(c.Failure(s.stage, "waiting for the reply to "+command(s.line), err))
 			return WireReply{}, false
 		}
-		// A reply that announces another leaves all that follow off by one. No error
-		// tells of that: only one command at a time shows what belongs together.
+		// A reply that announces another shifts all that follow by one. No error shows that: only with
+		// one command at a time is it clear which reply belongs to which.
 		t.Confused = t.Confused || t.ahead && r.Class() == 1
 		reply := c.Named(asRefusal(r, s.stage))
 		if r.Code == 421 { // RFC 5321 §3.8: it closes, whatever else was asked
@@ -190,7 +189,7 @@ func (t *Transaction) envelope(steps []step) (data WireReply, ok bool) {
 			}
 		case relay.StageData:
 			data = r
-			asked := refused.IsZero() && len(t.Accepted) > 0 // else a refusal follows from those before
+			asked := refused.IsZero() && len(t.Accepted) > 0 // otherwise it is refused because of the replies before it
 			if r.Code != 354 && !(asked && (t.ofHistory(reply) || t.misplaced(reply) || t.fewer(reply))) {
 				t.settle(c.Named(asFailure(reply)))
 				c.Dead = c.Dead || r.Code < 400 // out of step
@@ -214,8 +213,8 @@ func (t *Transaction) exchange(s step) (WireReply, error) {
 	return t.c.next()
 }
 
-// asRefusal is the reply; one that is neither yes nor no becomes a failure, and
-// one that speaks of the session no verdict on the mail.
+// asRefusal is the reply. One that neither accepts nor refuses becomes a failure; one about the
+// session becomes no verdict on the mail.
 func asRefusal(r WireReply, stage relay.Stage) relay.Reply {
 	reply := r.Reply(stage)
 	if aboutSession(reply) {
@@ -244,15 +243,15 @@ func (t *Transaction) mailRefused(r relay.Reply) {
 		}
 	}
 	t.c.reset = true
-	if r.Code == 0 { // neither yes nor no: out of step
+	if r.Code == 0 { // neither accepted nor refused: out of step
 		t.c.Dead = true
 	}
 }
 
-// hostTrouble says whether a reply to MAIL speaks of the state of that host
-// ("mail system", "network" of RFC 3463 §3), so that another host may do
-// better. A temporary refusal of the sender or by policy ("too much mail from
-// you") is the same at each host, and asking all of them makes it worse.
+// hostTrouble says whether a reply to MAIL is about the state of that host ("mail system",
+// "network" of RFC 3463 §3), so that another host may accept the mail. A temporary refusal of the
+// sender or by policy ("too much mail from you") would come from each host, and asking all of them
+// makes it worse.
 func hostTrouble(r relay.Reply) bool {
 	if r.Code == 0 || r.Cause == relay.CauseSession {
 		return true
@@ -279,12 +278,12 @@ func (t *Transaction) rcpt(i int, r WireReply, reply relay.Reply) {
 	}
 }
 
-// misplaced says whether a server that was sent all commands at once, as it
-// offered, may have refused one for that. It gets them one by one from now on,
-// those that it has no verdict on at once.
+// misplaced says whether a server that was sent all commands at once, as it offered, may have
+// refused one for that reason. From now on it gets commands one by one; those without a verdict are
+// sent again at once.
 func (t *Transaction) misplaced(r relay.Reply) bool {
 	session := r.Code != 0 && r.Cause == relay.CauseSession
-	syntax := r.Code == 500 || r.Code == 502 || r.Code == 501 && r.Status.IsZero() // of commands that ran together
+	syntax := r.Code == 500 || r.Code == 502 || r.Code == 501 && r.Status.IsZero() // for commands that were read as one
 	if !t.ahead || !session && !syntax {
 		return false
 	}

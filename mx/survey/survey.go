@@ -39,8 +39,8 @@ type HostView struct {
 	Port        uint16      `json:"port"`
 	ImplicitTLS bool        `json:"implicit_tls,omitempty"`
 	LMTP        bool        `json:"lmtp,omitempty"`
-	Socket      string      `json:"socket,omitempty"`   // path of a unix socket, then there is no host
-	Provider    string      `json:"provider,omitempty"` // who runs it, whose limits it shares; "" with `via`
+	Socket      string      `json:"socket,omitempty"`        // path of a unix socket, then there is no host
+	Provider    string      `json:"provider_name,omitempty"` // who runs it, whose limits it shares; "" with `via`
 	Preference  int         `json:"preference"`
 	Alias       string      `json:"alias,omitempty"` // the name that its addresses stand at, if another
 	Secure      bool        `json:"dnssec"`          // its addresses are authentic
@@ -65,13 +65,14 @@ type SourceView struct {
 	Addr4 netip.Addr `json:"ipv4,omitzero"`
 	Addr6 netip.Addr `json:"ipv6,omitzero"`
 	EHLO  string     `json:"ehlo"`
-	Share int        `json:"share"` // of the mail, in percent
+	Share int        `json:"share_percent"` // of the mail
 }
 
 // AddrView is one address of a host.
 type AddrView struct {
-	Addr    netip.Addr `json:"address"`
+	Addr    netip.Addr `json:"addr"`
 	Refused string     `json:"refused,omitempty"` // why it is not dialled; "": it is
+	Remedy  string     `json:"remedy,omitempty"`  // what an administrator can do about it
 }
 
 // TLSView is what a session with a host must fulfil.
@@ -147,7 +148,7 @@ type Survey struct {
 	DNSTrusted bool          `json:"dns_trusted"` // their AD bit is believed
 	At         Destination   `json:"destination"`
 	Sessions   []SessionView `json:"sessions,omitempty"` // one for each address dialled, in the order of the hosts
-	Took       time.Duration `json:"took"`               // in ns, like all times here
+	Took       relay.Millis  `json:"took_ms"`
 }
 
 // SessionView is what one address showed.
@@ -168,11 +169,11 @@ type SessionView struct {
 	Trouble relay.Reply `json:"trouble,omitzero"`  // why mail would not be given to it; zero: it would
 	Reached string      `json:"reached,omitempty"` // how private that mail would be
 
-	Connect   time.Duration `json:"connect"`
-	Greeting  time.Duration `json:"greeting"`
-	EHLO      time.Duration `json:"ehlo"`
-	Handshake time.Duration `json:"handshake"`
-	Took      time.Duration `json:"took"`
+	Connect   relay.Millis `json:"connect_ms"`
+	Greeting  relay.Millis `json:"greeting_ms"`
+	EHLO      relay.Millis `json:"ehlo_ms"`
+	Handshake relay.Millis `json:"handshake_ms"`
+	Took      relay.Millis `json:"took_ms"`
 }
 
 // CertView is one certificate of a chain, the host's own first.

@@ -16,8 +16,8 @@ import (
 	"dawk/relay"
 )
 
-// The usages that count for SMTP. The PKIX ones are unusable: nobody knows
-// which authorities a stranger trusts (RFC 7672 §3.1.3).
+// The usages that count for SMTP. The PKIX usages are unusable: it is not known which authorities
+// the other side trusts (RFC 7672 §3.1.3).
 const (
 	usageTA = 2 // DANE-TA: the authority
 	usageEE = 3 // DANE-EE: the host's own key
@@ -45,10 +45,9 @@ func Usable(r dns.TLSA) bool {
 	return false
 }
 
-// usableOf are the records that count. RFC 7671 §9, digest agility: of the
-// digests of one usage and selector only the strongest kind does, so that
-// whoever breaks the weaker one gains nothing while both are published. What
-// stands whole in a record is no digest, and always counts.
+// usableOf are the records that count. RFC 7671 §9, digest agility: of the digests of one usage and
+// selector only the strongest kind counts, so breaking the weaker one gains nothing while both are
+// published. A record with a whole certificate or key has no digest, and always counts.
 func usableOf(records []dns.TLSA) []dns.TLSA {
 	type key struct{ usage, selector uint8 }
 	strongest := map[key]uint8{} // SHA2-512 has the higher number of the two
@@ -64,7 +63,7 @@ func usableOf(records []dns.TLSA) []dns.TLSA {
 	})
 }
 
-// Use is whether a record counts, or why it does not, for people.
+// Use says, for people, whether a record counts or why it does not.
 func (d *DANE) Use(r dns.TLSA) string {
 	same := func(o dns.TLSA) bool { return o.String() == r.String() }
 	switch {
@@ -102,11 +101,11 @@ type DANE struct {
 	Base    string     // the TLSA base domain: SNI, and a name that the certificate may have
 	Names   []string   // other names it may have (RFC 7672 §3.2.2)
 	Records []dns.TLSA // as published
-	Usable  []dns.TLSA // none: TLS is a must, authentication impossible (RFC 7672 §2.2)
-	Err     error      // the records could not be had: the host is not used now (RFC 7672 §2.1)
+	Usable  []dns.TLSA // none: TLS is required, authentication is impossible (RFC 7672 §2.2)
+	Err     error      // the records could not be looked up: the host is not used now (RFC 7672 §2.1)
 }
 
-// Fingerprint tells sets of records apart.
+// Fingerprint distinguishes sets of records.
 func (d *DANE) Fingerprint() string {
 	if d == nil || len(d.Usable) == 0 {
 		return ""
@@ -119,10 +118,9 @@ func (d *DANE) Fingerprint() string {
 	return d.Base + " " + strings.Join(all, ",")
 }
 
-// LookupDANE looks the records of an MX host up, on a port; nil: there are none
-// that count. domain is the one whose MX it is, by DNSSEC; addrs is the answer
-// that the host's addresses came from. Where a name server was in doubt the records
-// are looked up all the same.
+// LookupDANE looks the records of an MX host up, on a port; nil: there are none that count. domain
+// is the one whose MX it is, by DNSSEC; addrs is the answer that the host's addresses came from. If
+// it is in doubt whether the answer is signed, the records are looked up all the same.
 func LookupDANE(ctx context.Context, from SecuredLookup, host string, port uint16, domain string, addrs dns.Answer[netip.Addr]) *DANE {
 	names, err := daneBases(ctx, from, host, addrs)
 	if err != nil {
@@ -136,7 +134,7 @@ func LookupDANE(ctx context.Context, from SecuredLookup, host string, port uint1
 			continue
 		case err != nil:
 			return &DANE{Base: base, Err: err}
-		case answer.Doubt: // they count, or they do not: whoever slows DNS down must not win by it
+		case answer.Doubt: // a time-out is no answer: an attacker who delays DNS must not gain by it
 			return &DANE{Base: base, Err: errDoubt}
 		case !answer.Secure: // an unsigned delegation below: as good as no record
 			continue
@@ -148,9 +146,9 @@ func LookupDANE(ctx context.Context, from SecuredLookup, host string, port uint1
 	return nil
 }
 
-// daneBases are the names whose TLSA records count, the best first (RFC 7672
-// §2.2.2). Where the addresses of one family alone are secure the records count
-// for both: they vouch for the host, whichever address leads there.
+// daneBases are the names whose TLSA records count, the best first (RFC 7672 §2.2.2). If the
+// addresses of only one family are secure, the records count for both: they authenticate the host,
+// whichever address is used.
 func daneBases(ctx context.Context, from SecuredLookup, host string, addrs dns.Answer[netip.Addr]) ([]string, error) {
 	alias := addrs.Name != "" && addrs.Name != host
 	switch {
@@ -162,8 +160,8 @@ func daneBases(ctx context.Context, from SecuredLookup, host string, addrs dns.A
 	case !alias: // without DNSSEC nobody knows whose records these are (RFC 7672 §2.2)
 		return nil, nil
 	}
-	// The security of the whole chain says nothing of its first link: a signed
-	// alias may lead into an unsigned zone.
+	// The security of the whole chain says nothing about its first link: a signed alias may lead into
+	// an unsigned zone.
 	link, err := from.LookupCNAME(ctx, host)
 	switch {
 	case dns.Temporary(err):
@@ -174,8 +172,8 @@ func daneBases(ctx context.Context, from SecuredLookup, host string, addrs dns.A
 	return []string{host}, nil
 }
 
-// errDoubt: nobody knows whether the records are signed.
-var errDoubt = errors.New("the name server does not answer with EDNS0, and without nobody knows whether the records are signed")
+// errDoubt: it is unknown whether the records are signed.
+var errDoubt = errors.New("the name server does not answer with EDNS0, without which it is unknown whether the records are signed")
 
 // ErrNoTLSA: the certificate is none of those that DNS names.
 var ErrNoTLSA = errors.New("no TLSA record matches the certificate")
@@ -210,8 +208,8 @@ func (d *DANE) Verify(cs tls.ConnectionState) error {
 	return ErrNoTLSA
 }
 
-// authorities are the certificates that r makes trust anchors: one of the
-// chain, or one that stands whole in the record.
+// authorities are the certificates that r makes trust anchors: one of the chain, or one that the
+// record itself contains.
 func (d *DANE) authorities(r dns.TLSA, chain []*x509.Certificate) []*x509.Certificate {
 	var list []*x509.Certificate
 	for _, c := range chain[1:] {
@@ -245,8 +243,8 @@ func (d *DANE) verifyChain(chain []*x509.Certificate, ta *x509.Certificate) erro
 	return err
 }
 
-// lookupFailed is the verdict on a host whose records could not be had. An
-// attacker who may only suppress them must not win by it.
+// lookupFailed is the verdict on a host whose records could not be looked up. An attacker who can
+// only suppress them must not gain by it.
 func (d *DANE) lookupFailed(host string) relay.Reply {
 	return relay.Failure(relay.StageDNS, relay.Status{Class: 4, Subject: 4, Detail: 3},
 		"cannot look up the TLSA records of %s, without which the host is not used (DANE): %v", host, d.Err)

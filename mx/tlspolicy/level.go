@@ -14,7 +14,7 @@ type Level uint8
 
 // The levels.
 const (
-	LevelDefault       Level = iota // what the configuration around it says
+	LevelDefault       Level = iota // the level of the enclosing configuration
 	LevelOff                        // never TLS
 	LevelOpportunistic              // TLS with any certificate where offered, else in the clear
 	LevelRequired                   // TLS, the certificate unchecked
@@ -34,7 +34,7 @@ func ParseLevel(s string) (Level, error) {
 	return 0, fmt.Errorf("tls level %q is unknown: it is one of off, opportunistic, required, verified", s)
 }
 
-// SecuredLookup is what DANE and MTA-STS ask of DNS.
+// SecuredLookup is what DANE and MTA-STS need from DNS.
 type SecuredLookup interface {
 	LookupCNAME(ctx context.Context, name string) (dns.Answer[string], error)
 	LookupTXT(ctx context.Context, name string) (dns.Answer[string], error)

@@ -40,7 +40,7 @@ type STS struct {
 	failed map[stsKey]stsFailure
 }
 
-// NewSTS keeps policies in a directory; "": in memory alone.
+// NewSTS keeps policies in a directory; "": only in memory.
 func NewSTS(lookup SecuredLookup, web dial.Web, dir string, log *slog.Logger) (*STS, error) {
 	store, err := newSTSStore(dir)
 	if err != nil {
@@ -58,20 +58,20 @@ type stsFailure struct {
 	err error
 }
 
-// stsVerdict is what MTA-STS says of a domain: a policy, or why there is none
-// although there should be one (for reports only: mail goes as without).
+// stsVerdict is what MTA-STS says about a domain: a policy, or why there is none although there
+// should be one (only for reports: mail is sent as without a policy).
 type stsVerdict struct {
 	Policy *STSPolicy // nil: none
 	Err    error
 }
 
-// Policy is what counts for an attempt now. blocked: there is one that cannot
-// be read, nor fetched again, and the mail has to wait.
+// Policy is the policy for an attempt now. blocked: there is one that can be neither read nor
+// fetched again, so the mail has to wait.
 func (s *STS) Policy(ctx context.Context, domain string) (v stsVerdict, blocked error) {
 	cached, blocked := s.store.Get(domain, time.Now())
 	id, published := s.record(ctx, domain)
 	switch {
-	case !published: // RFC 8461 §3.1: whoever suppresses the record does not end a policy
+	case !published: // RFC 8461 §3.1: suppressing the record does not end a policy
 		return stsVerdict{Policy: cached}, blocked
 	case cached != nil && cached.ID == id:
 		if time.Since(cached.Fetched) > min(stsRefresh, cached.MaxAge/2) {
@@ -87,8 +87,8 @@ func (s *STS) Policy(ctx context.Context, domain string) (v stsVerdict, blocked 
 	return stsVerdict{Policy: fresh}, nil
 }
 
-// record looks at the TXT record. Trouble of DNS is no record: the policy, if
-// there is one, stands in the store.
+// record reads the TXT record. A failure of DNS counts as no record: a policy that was fetched
+// before stays in force.
 func (s *STS) record(ctx context.Context, domain string) (id string, ok bool) {
 	answer, err := s.lookup.LookupTXT(ctx, "_mta-sts."+domain)
 	if err != nil {
@@ -110,8 +110,8 @@ func (s *STS) Close() {
 	s.wg.Wait()
 }
 
-// fetch gets a policy and puts it on disk. Those who want the same one share
-// a fetch; it outlives a caller who gives up.
+// fetch gets a policy and puts it on disk. Callers that want the same policy share a fetch; it
+// continues when a caller gives up.
 func (s *STS) fetch(ctx context.Context, domain, id string) (*STSPolicy, error) {
 	key := stsKey{domain, id}
 	if err := s.failedLately(key); err != nil {
@@ -127,7 +127,7 @@ func (s *STS) fetch(ctx context.Context, domain, id string) (*STSPolicy, error) 
 		}
 		p.Domain, p.ID, p.Fetched = domain, id, time.Now().Round(0)
 		if err := s.store.Put(p); err != nil {
-			s.log.Error("an MTA-STS policy cannot be written; it counts until the relay stops", "domain", domain, "err", err)
+			s.log.Error("an MTA-STS policy cannot be written to disk; it is used until the relay stops", "domain", domain, "err", err)
 		}
 		return p, nil
 	})
@@ -163,8 +163,7 @@ func (s *STS) fail(k stsKey, err error) {
 	s.failed[k] = stsFailure{time.Now(), err}
 }
 
-// errFetch is why a policy could not be had (RFC 8460 §4.3.2:
-// sts-policy-fetch-error).
+// errFetch means that a policy could not be fetched (RFC 8460 §4.3.2: sts-policy-fetch-error).
 var errFetch = errors.New("the policy cannot be fetched")
 
 // Get makes the request (RFC 8461 §3.3).
@@ -183,7 +182,7 @@ func (s *STS) Get(ctx context.Context, domain string) (*STSPolicy, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%w: the policy host answers %d", errFetch, resp.StatusCode)
 	}
-	// RFC 8461 §3.2: else a place where users put files could hold a policy.
+	// RFC 8461 §3.2: otherwise a user who can upload files to the host could publish a policy.
 	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || kind != "text/plain" {
 		return nil, fmt.Errorf("%w: it is %.80q, not text/plain", errFetch, resp.Header.Get("Content-Type"))
 	}
@@ -194,14 +193,14 @@ func (s *STS) Get(ctx context.Context, domain string) (*STSPolicy, error) {
 	return parseSTSPolicy(body)
 }
 
-// STSView is what a domain publishes by MTA-STS.
+// STSView is what a domain publishes for MTA-STS.
 type STSView struct {
 	ID      string    `json:"id,omitempty"`   // of the TXT record; "": there is none
 	Mode    string    `json:"mode,omitempty"` // of the policy that counts; "": there is none
 	MX      []string  `json:"mx,omitempty"`
 	Expires time.Time `json:"expires,omitzero"`
-	Stored  bool      `json:"stored,omitempty"` // it is one fetched earlier
-	Error   string    `json:"error,omitempty"`  // why the policy that the record announces is not had
+	Stored  bool      `json:"stored,omitempty"` // the policy was fetched earlier
+	Error   string    `json:"error,omitempty"`  // why the policy that the record announces is missing
 }
 
 // View looks at what a domain publishes, without keeping what it fetches.

@@ -34,14 +34,14 @@ type STSPolicy struct {
 	Fetched time.Time     `json:"fetched"`
 }
 
-// expired says whether the policy counts no more. One from the future was
-// written before the clock was set back: it cannot be trusted to end.
+// expired says whether the policy no longer counts. One from the future was written before the
+// clock was set back: its end cannot be trusted.
 func (p *STSPolicy) expired(now time.Time) bool {
 	return now.After(p.Fetched.Add(p.MaxAge)) || p.Fetched.After(now.Add(time.Hour))
 }
 
-// Allows says whether an MX host is one that the policy names (RFC 8461 §4.1):
-// "*." stands for exactly one label.
+// Allows says whether the policy names an MX host (RFC 8461 §4.1): "*." stands for exactly one
+// label.
 func (p *STSPolicy) Allows(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	_, parent, _ := strings.Cut(host, ".")
@@ -90,8 +90,8 @@ func parseSTSRecord(records []string) (id string, ok bool) {
 
 var errPolicy = errors.New("the policy is not valid (RFC 8461)")
 
-// parseSTSPolicy reads the body of a policy. Unknown fields are for others; of
-// repeated ones, but for mx, the first counts (RFC 8461 §3.2).
+// parseSTSPolicy reads the body of a policy. Unknown fields are ignored; of repeated fields, except
+// mx, the first counts (RFC 8461 §3.2).
 func parseSTSPolicy(body []byte) (*STSPolicy, error) {
 	if len(body) > maxPolicySize {
 		return nil, fmt.Errorf("%w: it is longer than 64 KiB", errPolicy)

@@ -16,14 +16,14 @@ import (
 	"dawk/relay/durable"
 )
 
-// maxPolicies bounds what is kept in memory; files hold the rest.
+// maxPolicies bounds the policies in memory; files hold the rest.
 const maxPolicies = 10_000
 
 // sweepEvery is how often files of expired policies are removed.
 const sweepEvery = 24 * time.Hour
 
-// stsStore keeps policies in files, one a domain, each whole or not at all: a
-// restart must not open a time in which nothing is enforced.
+// stsStore keeps policies in files, one per domain, written atomically: enforcement must not be
+// interrupted by a restart.
 type stsStore struct {
 	dir string // "": memory only
 
@@ -41,7 +41,7 @@ func newSTSStore(dir string) (*stsStore, error) {
 	return &stsStore{dir: dir, known: map[string]*STSPolicy{}}, nil
 }
 
-// file is named after the domain where that makes a short plain name.
+// file is named after the domain if that makes a short plain name.
 func (s *stsStore) file(domain string) string {
 	name := domain
 	if len(name) > 200 || name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {
@@ -51,9 +51,8 @@ func (s *stsStore) file(domain string) string {
 	return filepath.Join(s.dir, name+".json")
 }
 
-// Get is the policy of a domain that has not expired, or nil. A file that
-// cannot be read is an error: to take it for no policy would let whoever
-// damages it choose.
+// Get is the policy of a domain that has not expired, or nil. A file that cannot be read is an
+// error: if it counted as no policy, damaging it would end enforcement.
 func (s *stsStore) Get(domain string, now time.Time) (*STSPolicy, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,7 +110,7 @@ func (s *stsStore) Put(p *STSPolicy) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remember(p.Domain, p) // in memory it counts whatever the disk says
+	s.remember(p.Domain, p) // in memory it counts even if the disk fails
 	if s.dir == "" {
 		return nil
 	}
@@ -122,7 +121,7 @@ func (s *stsStore) Put(p *STSPolicy) error {
 	return durable.Write(s.file(p.Domain), data, 0o600)
 }
 
-// toSweep says whether it is time to, and takes that time.
+// toSweep says whether a sweep is due, and notes the time.
 func (s *stsStore) toSweep(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,8 +132,8 @@ func (s *stsStore) toSweep(now time.Time) bool {
 	return true
 }
 
-// sweep removes the files of policies that have expired, which would gather for
-// good. One that cannot be read stays: see Get.
+// sweep removes the files of policies that have expired, which would accumulate otherwise. One that
+// cannot be read stays: see Get.
 func (s *stsStore) sweep(now time.Time) {
 	files, _ := os.ReadDir(s.dir) // what it could read
 	for _, f := range files {

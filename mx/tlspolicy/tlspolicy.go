@@ -19,14 +19,14 @@ const (
 type Demand struct {
 	Level      Level
 	RequireTLS bool   // the message is REQUIRETLS (RFC 8689)
-	Lax        bool   // the message renounces what domains publish (RFC 8689 §5)
+	Lax        bool   // the message asks to ignore what domains publish (RFC 8689 §5)
 	By         string // who set the level: see relay.Result.TLSPolicy
-	DANE       *DANE  // certificates are held against TLSA records; nil: against PKIX
+	DANE       *DANE  // certificates are checked against TLSA records; nil: by PKIX
 }
 
-// Published is what a domain and DNS say of one of its hosts.
+// Published is what a domain and DNS say about one of its hosts.
 type Published struct {
-	DANE *DANE      // what DNS says of its certificate; nil: nothing
+	DANE *DANE      // what DNS says about its certificate; nil: nothing
 	STS  *STSPolicy // of the recipient's domain; nil: none
 
 	Domain  string // the recipients'; "" with `via`
@@ -35,17 +35,16 @@ type Published struct {
 
 var StatusCrypto = relay.Status{Class: 4, Subject: 7, Detail: 5} // cryptographic failure
 
-// Raise gives the demand for a session with one host: what its domain
-// published raises the level, and never lowers it. A Reply other than zero
-// says why the host is not to be used now.
+// Raise gives the demand for a session with one host: what its domain published raises the level,
+// and never lowers it. A non-zero Reply says why the host must not be used now.
 //
 // Usable TLSA records replace MTA-STS, also when they fail (RFC 8461 §2).
 func (p Demand) Raise(host string, tg Published) (Demand, relay.Reply) {
 	if p.Lax || p.Level == LevelOff {
 		return p, relay.Reply{}
 	}
-	// RFC 8689 §4.2.1: a certificate proves the name of the host, and nothing
-	// proves that the host is the domain's if its MX record may be forged.
+	// RFC 8689 §4.2.1: a certificate proves the name of the host, but if the MX record may be forged
+	// nothing proves that the host belongs to the domain.
 	if p.RequireTLS && !tg.Vouched && (tg.STS == nil || tg.STS.Mode == stsTesting && !tg.STS.Allows(host)) {
 		return p, relay.Failure(relay.StageTLS, StatusCrypto,
 			"neither DNSSEC nor an MTA-STS policy says that %s takes the mail of %s, and the message requires that (REQUIRETLS)", host, tg.Domain)
@@ -61,7 +60,7 @@ func (p Demand) Raise(host string, tg Published) (Demand, relay.Reply) {
 			p.By = ByDANE
 		}
 		return p, relay.Reply{}
-	case p.Level < LevelRequired: // RFC 7672 §2.2: TLS is a must, whoever answers
+	case p.Level < LevelRequired: // RFC 7672 §2.2: TLS is required, whoever answers
 		p.Level, p.By = LevelRequired, ByDANE
 	}
 	switch s := tg.STS; {
@@ -91,7 +90,7 @@ func (p Demand) Why() string {
 	return "this relay demands it"
 }
 
-// Words is why a session with tg needs what it needs.
+// Words says, for people, what a session with tg needs and why.
 func (p Demand) Words(host string, tg Published) string {
 	level := map[Level]string{
 		LevelOff:           "never TLS",
@@ -104,7 +103,7 @@ func (p Demand) Words(host string, tg Published) string {
 	}
 	switch {
 	case p.By == ByDANE && tg.DANE != nil && tg.DANE.Err != nil:
-		return "the TLSA records cannot be had: the host is not used"
+		return "the TLSA records cannot be looked up: the host is not used"
 	case p.By == ByDANE && p.DANE == nil:
 		return level + " (there are TLSA records, none of which can be used)"
 	case p.By == ByDANE:
@@ -112,7 +111,7 @@ func (p Demand) Words(host string, tg Published) string {
 	case p.By == BySTS:
 		return level + " (MTA-STS, enforced)"
 	case p.By == bySTSTesting:
-		return level + " (the MTA-STS policy is in testing: it holds nothing up)"
+		return level + " (the MTA-STS policy is in testing mode: it does not delay mail)"
 	case p.RequireTLS:
 		return level + " (REQUIRETLS)"
 	case p.Lax:

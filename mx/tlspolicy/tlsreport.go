@@ -49,8 +49,8 @@ func ResultOf(err error) string {
 	return ResultFailure
 }
 
-// Impersonal is an error for strangers: without the addresses of our resolver
-// and our own that errors of DNS and of the network hold.
+// Impersonal is an error for strangers: without our own address and that of our resolver, which
+// errors of DNS and of the network contain.
 func Impersonal(err error) string {
 	var d *dns.Error
 	var op *net.OpError
@@ -78,7 +78,7 @@ func (p Demand) About(host, addr string, tg Published) tlsrpt.Session {
 	return r
 }
 
-// FetchResult names why a policy could not be had.
+// FetchResult names the reason why a policy could not be fetched.
 func FetchResult(err error) string {
 	var cert *tls.CertificateVerificationError
 	switch {

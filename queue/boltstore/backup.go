@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -16,14 +18,12 @@ import (
 	"dawk/queue/record"
 )
 
-// Backup writes a consistent copy of the queue to w while it runs: a tar
-// archive with queue.db and the spool files that it names. Unpacked into an
-// empty data directory it is a queue. The messages in it are those that were
-// queued when Backup began; what is delivered afterwards would be delivered
-// again from the copy.
+// Backup writes a consistent copy of the queue to w while it runs: a tar archive with queue.db, the
+// spool files that it names, the outbox, and what stands beside them (Options.Beside). Unpacked into an empty data directory, the archive is a queue. The
+// messages in it are those that were queued when Backup began; what is delivered afterwards would
+// be delivered again from the copy.
 //
-// A spool file that is missing makes an error at the end; everything else is
-// in the archive then.
+// A missing spool file gives an error at the end; everything else is in the archive.
 func (q *Store) Backup(ctx context.Context, w io.Writer) error {
 	if !q.upkeep.TryLock() {
 		return errBusy
@@ -53,8 +53,13 @@ func (q *Store) Backup(ctx context.Context, w io.Writer) error {
 				return err
 			}
 		}
-		return nil
+		return q.outbox.Backup(func(name string, size int64, content io.Reader) error {
+			return add(out, name, size, content)
+		})
 	})
+	for i := 0; err == nil && i < len(q.opt.Beside); i++ {
+		err = q.backupBeside(out, q.opt.Beside[i])
+	}
 	if err == nil {
 		err = out.Close()
 	}
@@ -75,12 +80,46 @@ func (q *Store) backupFile(out *tar.Writer, id uint64, want int64) error {
 	if info, err := f.Stat(); err != nil || info.Size() != want {
 		return fmt.Errorf("%w: %s", errNoFile, f.Name())
 	}
-	name := fmt.Sprintf("%s/%s/%016x", datadir.SpoolName, datadir.SpoolDir(id), id)
-	if err := out.WriteHeader(&tar.Header{Name: name, Size: want, Mode: 0o600, ModTime: stamp()}); err != nil {
+	return add(out, fmt.Sprintf("%s/%s/%016x", datadir.SpoolName, datadir.SpoolDir(id), id), want, f)
+}
+
+// add puts the first octets of a file into an archive.
+func add(out *tar.Writer, name string, size int64, content io.Reader) error {
+	if err := out.WriteHeader(&tar.Header{Name: name, Size: size, Mode: 0o600, ModTime: stamp()}); err != nil {
 		return err
 	}
-	_, err = io.CopyN(out, f, want)
+	_, err := io.CopyN(out, content, size)
 	return err
+}
+
+// backupBeside adds a file, or the files of a folder, as long as each is now: they are only
+// appended to, or replaced as a whole.
+func (q *Store) backupBeside(out *tar.Writer, name string) error {
+	return filepath.WalkDir(filepath.Join(q.opt.Dir, name), func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !e.Type().IsRegular() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) { // it has gone meanwhile
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(q.opt.Dir, path)
+		if err != nil {
+			return err
+		}
+		return add(out, filepath.ToSlash(rel), info.Size(), f)
+	})
 }
 
 // ctxWriter fails once ctx has ended.

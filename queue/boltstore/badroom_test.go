@@ -1,6 +1,7 @@
 package boltstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -197,4 +198,27 @@ func fillsMeanwhile(t *testing.T, disk, point string) {
 	if n := stillThere(q, ids); n != len(ids)-20 {
 		t.Errorf("%d of %d messages are there", n, len(ids)-20)
 	}
+}
+
+// A backup of an idle queue makes a commit. Where that finds no room, mail is taken
+// again all the same once there is some, though nothing waits to be settled.
+func TestBackupWithoutRoomWhenIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f faults
+		opt := small(t.TempDir())
+		opt.Hook, opt.Fatal = f.hook, func(err error) { t.Errorf("the disk is not trusted any more: %v", err) }
+		q := mustOpen(t, opt)
+		f.set("checkpoint", &fs.PathError{Op: "write", Path: "queue.db", Err: syscall.EROFS})
+		if err := q.Backup(context.Background(), &bytes.Buffer{}); err == nil {
+			t.Error("a backup without its commit")
+		}
+		f.set("checkpoint", nil)
+		time.Sleep(time.Minute) // of the bubble's clock
+		synctest.Wait()
+		if err := q.Room(); err != nil {
+			t.Error(err)
+		}
+		mustPut(t, q, body("new", 3000), "a@example.org")
+		sound(t, q)
+	})
 }

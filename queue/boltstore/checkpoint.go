@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"dawk/queue/boltstore/space"
 	"dawk/queue/journal"
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // The write transaction stays open until one of these, and is committed then:
@@ -50,9 +52,10 @@ func (w *writer) begin() error {
 	return nil
 }
 
-// rollback takes everything out of the open transaction that is not durable;
-// begin brings back what is.
+// rollback drops the open transaction, so that what is not durable is gone; begin restores what is
+// durable.
 func (w *writer) rollback() {
+	w.q.outbox.Drop()
 	if w.open.Tx != nil {
 		w.open.Tx.Rollback()
 		w.open = datadir.Tables{}
@@ -70,8 +73,8 @@ func (w *writer) newTxn() *txn {
 	return t
 }
 
-// errScant stops acceptance where what the file has left is for settling.
-var errScant = errors.New("all the room that is left is for settling")
+// errScant stops acceptance when the room left in the file is needed for settling.
+var errScant = errors.New("all the room that is left is needed for settling")
 
 // keep makes a group durable: by a record in the journal, or, where that would
 // be too long or finds no room, by a checkpoint.
@@ -84,7 +87,7 @@ func (w *writer) keep(t *txn) error {
 		kind = space.Tells
 	}
 	c := &w.q.counts
-	atOnce, err := w.file.Assure(w.open.Tx, kind, space.ToSettle(c.messages.Load()+t.messages, c.deliveries.Load()+t.deliveries), space.GrowBy(w.q.space.State().Total))
+	atOnce, err := w.file.Assure(w.open.Tx, kind, c.deliveries.Load()+t.deliveries, c.telling.Load()+t.telling, space.GrowBy(w.q.space.State().Total))
 	if err != nil {
 		return err
 	}
@@ -100,6 +103,7 @@ func (w *writer) keep(t *txn) error {
 			w.rows = max(0, w.rows+t.messages)
 			w.file.Promised(w.open.Tx)
 			w.touched.add(t.touched)
+			w.q.outbox.Publish()
 		}
 		if err == nil || !space.RolledBack(err) {
 			return err
@@ -114,24 +118,35 @@ func (w *writer) keep(t *txn) error {
 func (w *writer) commitFile(now journal.Totals, armed bool) error {
 	if armed && !w.j.Prepared() && w.q.opt.Journal >= 0 && w.q.space.State().Limit > 0 && w.q.space.State().Refusal == nil {
 		// The disk was full at the start, and now there is room.
-		if err := w.j.Prepare(w.q.opt.Journal + space.RecordLimit(w.q.opt.Journal)); err != nil && !space.NoRoom(err) {
+		if err := w.j.Prepare(w.q.opt.Journal + space.RecordLimit(w.q.opt.Journal)); err != nil && !w.without(err) {
 			return err
 		}
 	}
 	next := w.j.Next(w.runID, armed)
 	w.open.Book(now, next)
+	if high := w.q.outbox.Flush(!w.q.space.State().Bare); high > 0 {
+		w.open.SetSys(datadir.SysOutbox, binary.BigEndian.AppendUint64(nil, high))
+	}
 	tx := w.open.Tx
 	w.open = datadir.Tables{} // whatever comes of it
 	if err := tx.Commit(); err != nil {
-		w.file.Forget() // it may have become larger for nothing
+		w.q.outbox.Drop()
+		w.file.Forget() // it may have become larger without need
 		return fmt.Errorf("commit: %w", err)
 	}
 	w.j.Restart(next)
+	w.q.outbox.Committed()
 	w.file.Begin()
 	w.touched.clear()
 	w.stuckUntil = time.Time{}
 	w.q.counts.checkpoints.Add(1)
 	return nil
+}
+
+// without says whether the journal, which could not be made, can be done without: there
+// is no room for it, and what failed is not the sync of records that it has.
+func (w *writer) without(err error) bool {
+	return space.NoRoom(err) && (w.j.Records() == 0 || !errors.Is(err, durable.ErrUnsynced))
 }
 
 // checkpoint commits what is in the open transaction, if there is anything.
@@ -188,9 +203,8 @@ func (w *writer) prune() (err error) {
 	return nil
 }
 
-// tidy makes a checkpoint. On a full disk
-// everything stays in the journal, where it is safe, new mail is refused, and it
-// is tried again later.
+// tidy makes a checkpoint. On a full disk everything stays in the journal, where it is safe; new
+// mail is refused, and the checkpoint is tried again later.
 func (w *writer) tidy(armed bool) error {
 	began, pruned := time.Now(), false
 	for {
@@ -210,14 +224,15 @@ func (w *writer) tidy(armed bool) error {
 			return err
 		}
 		w.q.space.SetFull(err)
-		w.stuckUntil = time.Now().Add(min(max(fullRetry, 9*time.Since(began)), fullLazier))
+		if w.j.Records() > 0 { // else there is nothing to try again, and nobody would
+			w.stuckUntil = time.Now().Add(min(max(fullRetry, 9*time.Since(began)), fullLazier))
+		}
 		return fmt.Errorf("%w: %w", relay.ErrNoSpace, err)
 	}
 }
 
-// end makes the last checkpoint, after which queue.db alone is the queue, and
-// removes the journal. On a full disk both stay as they are: the next start is
-// slower, nothing else.
+// end makes the last checkpoint, after which queue.db alone is the queue, and removes the journal.
+// On a full disk both stay as they are: then only the next start is slower.
 func (w *writer) end() error {
 	if w.dead || w.q.failed.Load() != nil {
 		w.rollback()
@@ -230,7 +245,7 @@ func (w *writer) end() error {
 	}
 	switch {
 	case err == nil:
-		w.j.Remove() // what stays is history
+		w.j.Remove() // what stays has no effect
 	case space.RolledBack(err):
 		w.rollback()
 		err = nil

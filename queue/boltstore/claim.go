@@ -34,12 +34,12 @@ func (q *Store) Claim(id relay.QueueID, job uint16) (*relay.Claim, error) {
 		if c, err := q.openContent(id.Key, f.Layout, f.Head); err == nil {
 			return &relay.Claim{Message: f.Msg, Delivery: d, Content: c}, nil
 		}
-		// Its file is not as it should be: the slow path finds out why.
+		// Its file is damaged or missing: the slow path finds out why.
 	}
 	c, err := q.claimStored(id, job)
 	if errors.Is(err, relay.ErrCorrupt) {
-		// Damage to the message cannot be mended; damage to the row of a
-		// Delivery can, and then it is there at the second look.
+		// Damage to the message cannot be repaired; damage to the row of a Delivery can, and then the
+		// second read finds it.
 		damage := err
 		var found bool
 		if found, err = q.repair(id.Key, !errors.Is(err, datadir.ErrRow), err.Error()); err == nil {
@@ -95,8 +95,8 @@ func (q *Store) claimStored(id relay.QueueID, job uint16) (*relay.Claim, error) 
 	return &claim, err
 }
 
-// loadMsg reads a message and copies what content lies in its record. With
-// relay.ErrContentLost comes the message all the same.
+// loadMsg reads a message and copies the content in its record. With relay.ErrContentLost it
+// returns the message as well.
 func loadMsg(tx *bolt.Tx, id relay.QueueID) (*relay.Message, record.Layout, []byte, error) {
 	key := record.MessageKey(id.Key)
 	v := tx.Bucket(datadir.BucketMsg).Get(key)
@@ -113,10 +113,9 @@ func loadMsg(tx *bolt.Tx, id relay.QueueID) (*relay.Message, record.Layout, []by
 	return m, l, append([]byte(nil), inline...), nil
 }
 
-// openContent opens the spool file, if there is one, and reads it once: half a
-// message must not be sent before its damage is seen. That takes milliseconds,
-// far less than sending it. A file that is missing or not as it was written is
-// damage; any other trouble may pass.
+// openContent opens the spool file, if there is one, and reads it once: damage must be found before
+// half a message is sent. That takes milliseconds, far less than sending it. A missing or changed
+// file is damage; any other fault may pass.
 func (q *Store) openContent(id uint64, l record.Layout, head []byte) (relay.Content, error) {
 	c := &content{head: head}
 	if l.File == 0 {

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// content is a message's octets: first what lies in memory, then the file.
+// content is the octets of a message: first the part in memory, then the file.
 type content struct {
 	head []byte
 	file *os.File // nil: none
@@ -46,6 +46,14 @@ func (c *content) ReadAt(p []byte, off int64) (n int, err error) {
 		err = io.EOF
 	}
 	return n, err
+}
+
+// Memory is all of it, which must not be changed; nil where some is in a file.
+func (c *content) Memory() []byte {
+	if c.file != nil {
+		return nil
+	}
+	return c.head
 }
 
 // Close releases the file.

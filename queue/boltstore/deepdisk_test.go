@@ -22,24 +22,26 @@ import (
 // committed yet holds its place. DAWK_FULL_DISKS=all has a hundred thousand
 // messages.
 func TestDeepQueueOnFullDisk(t *testing.T) {
-	messages, disk := 6000, int64(200)
+	messages, disk := 9000, int64(100)
 	if os.Getenv("DAWK_FULL_DISKS") == "all" {
-		messages, disk = 100_000, 600
+		messages, disk = 100_000, 500
 	}
 	for _, c := range []struct {
 		name       string
 		messages   int
 		deliveries int   // of each
-		row        int   // octets; of small mail they are fewer than those of the message
+		body       int   // octets of each
+		row        int   // octets of what a list says of it
 		disk, file int64 // size of the disk and, at most, of the file before it is full, in MiB
 	}{
-		{"small mail", messages, 1, 400, disk, 60 + int64(messages)/400},
-		{"many recipients", 24, 1000, 900, 200, 100},
+		{"small mail", messages, 1, 700, 400, disk, 60 + int64(messages)/350},
+		{"rows longer than their mail", 2 * messages, 1, 50, 1000, disk - 20, disk - 20},
+		{"many recipients", 24, 1000, 700, 900, 200, 100},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := queuetest.Disk(t, "tmpfs", c.disk)
 			synctest.Test(t, func(t *testing.T) {
-				d := &deepDisk{T: t, row: c.row, foreign: filepath.Join(dir, "foreign"), free: 756, done: make(chan error, 756)}
+				d := &deepDisk{T: t, row: c.row, body: c.body, foreign: filepath.Join(dir, "foreign"), free: 756, done: make(chan error, 756)}
 				d.q = mustOpen(t, boltstore.Options{Dir: filepath.Join(dir, "data"), MinFree: 2 << 20, MaxMessageSize: 1 << 20,
 					Fatal: func(err error) { t.Errorf("the disk is not trusted any more: %v", err) }})
 				d.run(c.messages, c.deliveries, c.file<<20)
@@ -52,6 +54,7 @@ type deepDisk struct {
 	*testing.T
 	q       *boltstore.Store
 	foreign string
+	body    int        // octets of a message
 	row     int        // octets of a row
 	free    int        // how many more settlements may be under way
 	done    chan error // those that were committed
@@ -65,12 +68,21 @@ func (d *deepDisk) run(messages, deliveries int, file int64) {
 		to = append(to, fmt.Sprintf("a@%d.example.org", i))
 	}
 	var ids []relay.QueueID
-	for range messages {
-		ids = append(ids, mustPut(d.T, d.q, body("x", 700), to...))
+	for len(ids) < messages {
+		id, err := put(d.q, body("x", d.body), to...)
+		if errors.Is(err, relay.ErrNoSpace) && len(ids) >= messages/4 {
+			break // the disk has no room for telling of more
+		}
+		if err != nil {
+			d.Fatal(err)
+		}
+		if ids = append(ids, id); len(ids)%1000 == 0 {
+			d.q.LookAtSpace()
+		}
 	}
 	d.q.Checkpoint()
 	if size, _ := d.q.FileUse(); size > file {
-		d.Errorf("the file has %d octets for %d messages of 700", size, messages)
+		d.Errorf("the file has %d octets for %d messages of %d", size, len(ids), d.body)
 	}
 	fillDisk(d.T, d.foreign)
 	for i, id := range ids {
@@ -91,7 +103,7 @@ func (d *deepDisk) run(messages, deliveries int, file int64) {
 	if len(d.rows) == 0 || len(d.notices) == 0 {
 		d.Errorf("%d notices, %d rows: the room was not scant", len(d.notices), len(d.rows))
 	}
-	d.Logf("%d notices and %d rows", len(d.notices), len(d.rows))
+	d.Logf("%d messages, %d notices and %d rows", len(ids), len(d.notices), len(d.rows))
 	d.tell()
 	os.Remove(d.foreign)
 	time.Sleep(time.Minute) // of the bubble's clock

@@ -40,6 +40,9 @@
 // 33 of the id. There is no temporary name and no rename: the record in msg is
 // the publication.
 //
+// Events go into the files of package outbox with the next checkpoint; until then
+// they are in the journal. sys says how far these files are true.
+//
 // # The promise
 //
 // When Enqueue returns nil: the content is durable (in the same record, or its

@@ -1,11 +1,12 @@
 package boltstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
-	"slices"
+	"sync"
 
 	"dawk/queue/journal"
 	"dawk/queue/record"
@@ -13,9 +14,8 @@ import (
 	"dawk/relay/durable"
 )
 
-// headroom is kept free in front of a draft's content: the trace field, a
-// signature, and then the record's header and metadata go there without moving
-// the content.
+// headroom is kept free before a draft's content: the trace field, a signature, and the record's
+// header and metadata are written there without moving the content.
 const headroom = 2 << 10
 
 // flushAt is how much content a draft collects between writes to its file.
@@ -26,12 +26,14 @@ type draft struct {
 	q  *Store
 	id relay.QueueID
 
-	buf  []byte // content kept here is buf[at:]; in front of it is room
-	at   int
-	file *os.File
-	tail []byte // octets for the file, not yet written
-	size int64  // of the file, tail included
-	crc  uint32 // of the file, tail excluded
+	buf   []byte // content kept here is buf[at:]; in front of it is room
+	at    int
+	lent  []byte // buf as it was taken from scratch, where content is collected that is not small
+	shown bool   // Content was called
+	file  *os.File
+	tail  []byte // octets for the file, not yet written
+	size  int64  // of the file, tail included
+	crc   uint32 // of the file, tail excluded
 
 	err   error // the first failure: sticky
 	ended bool
@@ -68,8 +70,8 @@ func (d *draft) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("write to a draft that has ended: %w", os.ErrClosed)
 	}
 	if d.file == nil && len(d.buf)-d.at+len(p) <= d.q.opt.InlineLimit {
-		if n := len(d.buf); cap(d.buf)-n < len(p) { // append would add a quarter, and copy large content five times
-			d.buf = slices.Grow(d.buf, max(len(p), min(n, headroom+d.q.opt.InlineLimit-n)))
+		if cap(d.buf)-len(d.buf) < len(p) {
+			d.extend(len(p))
 		}
 		d.buf = append(d.buf, p...)
 		return len(p), nil
@@ -94,6 +96,34 @@ func (d *draft) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// extend makes room for n more octets, in a buffer that is used again: a slice that grows would
+// take twice the memory of what it holds at the end.
+func (d *draft) extend(n int) {
+	lent := append(d.q.scratch.take(max(len(d.buf)+n, len(d.buf)*2)), d.buf...)
+	d.giveBack()
+	d.buf, d.lent = lent, lent
+}
+
+// giveBack ends the loan of buf. Octets that Content gave out stay where they are.
+func (d *draft) giveBack() {
+	if !d.shown {
+		d.q.scratch.give(d.lent)
+	}
+	d.lent = nil
+}
+
+// own ends the loan: the content is in memory of its own, with room for front octets before it
+// where there is as much.
+func (d *draft) own(front int) {
+	if d.lent == nil {
+		return
+	}
+	front = min(front, d.at)
+	d.buf, d.at = bytes.Clone(d.buf[d.at-front:]), front
+	d.q.scratch.give(d.lent)
+	d.lent = nil
+}
+
 // spill moves the content to a file. What is prepended later stays in memory
 // and in the record.
 func (d *draft) spill() error {
@@ -109,24 +139,40 @@ func (d *draft) spill() error {
 		return d.q.spoolError("create", err)
 	}
 	d.file = f
-	d.tail = append(d.q.takeTail(), d.buf[d.at:]...)
+	d.tail = append(d.q.scratch.take(flushAt+64<<10), d.buf[d.at:]...)
 	d.size = int64(len(d.tail))
+	d.giveBack()
 	d.buf, d.at = make([]byte, headroom), headroom
 	return d.q.hook("draft.created")
 }
 
-// takeTail gives an empty buffer between a draft and its file.
-func (q *Store) takeTail() []byte {
-	if t, ok := q.tails.Get().(*[]byte); ok {
-		return (*t)[:0]
+// scratch are buffers that serve one draft after the other, for its content or for what is between
+// it and its file. The smallest has leastScratch octets, and each has twice as many as the one before.
+type scratch [5]sync.Pool // of *[]byte
+
+const leastScratch = 20 << 10
+
+// take gives an empty buffer of octets at least.
+func (s *scratch) take(octets int) []byte {
+	size := leastScratch
+	for k := range s {
+		if size >= octets {
+			if b, ok := s[k].Get().(*[]byte); ok {
+				return (*b)[:0]
+			}
+			break
+		}
+		size *= 2
 	}
-	return make([]byte, 0, flushAt+64<<10)
+	return make([]byte, 0, max(size, octets))
 }
 
-// giveTail takes it back for the next one.
-func (q *Store) giveTail(t []byte) {
-	if cap(t) > 0 {
-		q.tails.Put(&t)
+// give takes one back.
+func (s *scratch) give(b []byte) {
+	for k := range s {
+		if cap(b) == leastScratch<<k {
+			s[k].Put(&b)
+		}
 	}
 }
 
@@ -165,6 +211,7 @@ func (d *draft) grow(n int) {
 
 // Content is what is there so far.
 func (d *draft) Content() relay.Content {
+	d.shown = true
 	c := &content{head: d.buf[d.at:len(d.buf):len(d.buf)]}
 	if d.file != nil {
 		if d.err == nil {
@@ -181,8 +228,9 @@ func (d *draft) Discard() {
 		return
 	}
 	d.ended = true
-	d.q.giveTail(d.tail)
-	d.buf, d.tail = nil, nil
+	d.q.scratch.give(d.tail)
+	d.q.scratch.give(d.lent)
+	d.buf, d.tail, d.lent = nil, nil, nil
 	if d.file != nil {
 		d.file.Close()
 		d.q.unlink(d.id.Key)

@@ -28,7 +28,7 @@ func TestLargeWrite(t *testing.T) {
 func TestDraftGrowsOnce(t *testing.T) {
 	q := mustOpen(t, boltstore.Options{Dir: memoryDir(t), MinFree: 1})
 	piece := body("piece", 4096)
-	for _, c := range []struct{ pieces, most int }{{60, 1 << 20}, {100, 2 << 20}} {
+	for _, c := range []struct{ pieces, most int }{{60, 64 << 10}, {100, 2 << 20}} {
 		write := func() {
 			d, err := q.NewDraft()
 			if err != nil {

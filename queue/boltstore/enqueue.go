@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"hash/crc32"
 
-	"dawk/queue/boltstore/recent"
+	"dawk/queue/boltstore/space"
+	"dawk/queue/change"
+	"dawk/queue/recent"
 	"dawk/queue/record"
 	"dawk/relay"
 )
@@ -16,9 +18,11 @@ import (
 type incoming struct {
 	msg    *relay.Message
 	value  []byte // of msg
-	head   []byte // the content kept in value
+	head   []byte // the content kept in value, at its end
+	crc    uint32 // of head
 	layout record.Layout
 	jobs   []*relay.Delivery
+	events []relay.Event
 }
 
 // Enqueue puts a message on stable storage, as one commit with one Delivery
@@ -64,9 +68,9 @@ func (q *Store) Enqueue(ctx context.Context, rd relay.Draft, msg *relay.Message)
 		return err
 	}
 	if err = <-done; err == nil || errors.Is(err, relay.ErrClosed) {
-		// The file is the record's now, or may be: then the next start finds out.
+		// The file belongs to the record now, or may do so: the next start finds out.
 		d.ended = true
-		q.giveTail(d.tail)
+		q.scratch.give(d.tail)
 		if d.tail = nil; d.file != nil {
 			d.file.Close()
 		}
@@ -95,75 +99,46 @@ func (q *Store) prepare(d *draft, msg *relay.Message) (*incoming, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.layout = record.Layout{Inline: int64(len(d.buf) - d.at), File: d.size, FileCRC: d.crc, Deliveries: len(in.jobs)}
+	in.layout = record.Layout{Inline: int64(len(d.buf) - d.at), File: d.size, FileCRC: d.crc, Deliveries: len(in.jobs), Recipients: len(msg.Recipients)}
 	meta := record.EncodeMeta(in.msg, in.layout)
-	crc := crc32.Checksum(d.buf[d.at:], record.Castagnoli)
 	front := record.HeaderSize + len(meta)
+	d.own(front)
+	in.crc = crc32.Checksum(d.buf[d.at:], record.Castagnoli)
 	if front > d.at {
 		d.grow(front)
 	}
 	in.value = d.buf[d.at-front:]
-	record.PutHeader(in.value, record.MessageKey(d.id.Key), meta, in.layout, crc)
+	record.PutHeader(in.value, record.MessageKey(d.id.Key), meta, in.layout, in.crc)
 	copy(in.value[record.HeaderSize:], meta)
 	in.head = in.value[front:]
 	return in, nil
 }
 
-// split groups the recipients by what Destination says of them.
+// split groups the recipients by their Destination.
 func (q *Store) split(msg *relay.Message) (*incoming, error) {
-	if n := len(msg.Recipients); n == 0 || n > record.MaxRecipients {
-		return nil, fmt.Errorf("a message needs 1 to %d recipients, this has %d", record.MaxRecipients, n)
+	m, jobs, err := change.Accepted(msg, q.opt.Destination)
+	if err != nil {
+		return nil, err
 	}
-	m := *msg
-	m.Arrival, m.NotBefore = record.Stored(m.Arrival), record.Stored(m.NotBefore)
-	hold := m.Hold
-	m.Hold = "" // the Deliveries keep it
-	in := &incoming{msg: &m}
-	due := m.Arrival
-	if m.NotBefore.After(due) {
-		due = m.NotBefore
-	}
-	var byName map[string]*relay.Delivery
-	for i := range m.Recipients {
-		dest := q.opt.Destination(&m, m.Recipients[i].Path)
-		var job *relay.Delivery
-		if len(in.jobs) > 0 {
-			if in.jobs[0].Destination == dest {
-				job = in.jobs[0]
-			} else if byName != nil {
-				job = byName[dest]
-			}
-		}
-		if job == nil {
-			job = &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: uint16(len(in.jobs)), Destination: dest,
-				Identity: m.Identity, Peer: m.Peer(), Arrival: m.Arrival, Due: due}}
-			if hold != "" {
-				job.Held, job.HeldAt, job.Rule = true, m.Arrival, hold
-			}
-			if len(in.jobs) > 0 {
-				if byName == nil {
-					byName = make(map[string]*relay.Delivery)
-				}
-				byName[dest] = job
-			}
-			in.jobs = append(in.jobs, job)
-		}
-		job.Open = append(job.Open, relay.Open{Recipient: i})
-	}
-	return in, nil
+	return &incoming{msg: m, jobs: jobs, events: msg.Events}, nil
 }
 
 // insert writes a message and its Deliveries.
 func (t *txn) insert(in *incoming) {
 	id := in.msg.ID.Key
 	t.put(t.Msg, record.MessageKey(id), in.value)
+	if t.rec != nil {
+		t.rec.Known(len(in.head), in.crc)
+	}
 	t.grows += len(in.value)
 	t.messages++
+	t.telling += space.Telling(len(in.value), record.Recipients(in.value))
 	jobs := make(map[uint16]*relay.Delivery, len(in.jobs))
 	for _, d := range in.jobs {
 		t.insertJob(d)
 		jobs[d.Job] = d
 	}
+	t.tell(in.events)
 	t.fresh = append(t.fresh, &recent.Message{Msg: in.msg, Head: in.head, Layout: in.layout, Jobs: jobs})
 }
 

@@ -4,7 +4,7 @@ import (
 	"errors"
 
 	"dawk/queue/boltstore/boltfile"
-	"dawk/queue/boltstore/recent"
+	"dawk/queue/recent"
 )
 
 // For tests: wait for the sweep and the removals under way, and make the

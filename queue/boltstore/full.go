@@ -18,9 +18,9 @@ const (
 // deletion too. What does not fit waits; nothing is lost. Tried says that all
 // of ops have just failed together, and spent how long a failed try took.
 //
-// bbolt walks through its whole file after each commit that fails, which takes
-// seconds in a deep queue. So the groups shrink fast, the next round begins with
-// one settlement, and it comes the later the longer the failed tries took.
+// bbolt walks through its whole file after each commit that fails, which takes seconds in a deep
+// queue. So the groups shrink fast, the next round begins with one settlement, and the wait before
+// it grows with the time of the failed tries.
 func (w *writer) settleFull(ops []*op, tried bool, spent time.Duration) {
 	size := len(ops)
 	for len(ops) > 0 {

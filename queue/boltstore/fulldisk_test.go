@@ -22,8 +22,9 @@ import (
 // somebody's file that grows and goes; checkpoints, compactions, kills and starts.
 // Whatever the history, while only the notices of what was taken need room, all of
 // it can be settled, in spite of a disk that is full; and once the limit is free
-// mail is accepted. DAWK_SEED is where the draw begins; DAWK_FULL_DISKS=all draws 100
-// instead of 4, a fifth of them on ext4.
+// mail is accepted. One in four begins and ends with a file that has reached its max_size.
+// DAWK_SEED is where the draw begins; DAWK_FULL_DISKS=all draws 100 instead of 4, a fifth
+// of them on ext4.
 func TestFullDiskHistories(t *testing.T) {
 	seed, err := strconv.ParseUint(os.Getenv("DAWK_SEED"), 10, 64)
 	if err != nil {
@@ -35,16 +36,16 @@ func TestFullDiskHistories(t *testing.T) {
 	}
 	for i := range histories {
 		t.Run(fmt.Sprint("seed ", seed+i), func(t *testing.T) {
-			kind, size := "tmpfs", 24+int64(i%3)*20
-			if i%5 == 4 {
+			kind, size, maxSize := "tmpfs", 24+int64(i%3)*20, int64(0)
+			switch {
+			case i%4 == 3:
+				size, maxSize = 120, 64<<20
+			case i%5 == 4:
 				kind, size = "ext4", 80
 			}
 			disk := queuetest.Disk(t, kind, size)
 			synctest.Test(t, func(t *testing.T) {
-				h := &fullHistory{T: t, disk: disk, rng: rand.New(rand.NewPCG(seed+i, 0)), there: map[relay.QueueID]int{}}
-				if i%4 == 3 {
-					h.maxSize = 64 << 20
-				}
+				h := &fullHistory{T: t, disk: disk, maxSize: maxSize, rng: rand.New(rand.NewPCG(seed+i, 0)), there: map[relay.QueueID]int{}}
 				h.run()
 			})
 		})
@@ -71,11 +72,19 @@ func (h *fullHistory) open() {
 
 func (h *fullHistory) run() {
 	h.open()
+	if h.maxSize > 0 {
+		h.toMaxSize()
+	}
 	for step := range 60 {
 		h.step()
 		if h.Failed() {
 			h.Fatalf("after %d steps", step)
 		}
+	}
+	if h.maxSize > 0 {
+		os.Remove(h.foreign())
+		h.wait(time.Minute)
+		h.toMaxSize()
 	}
 	fillDisk(h.T, h.foreign()) // all can be settled, in any order
 	h.rng.Shuffle(len(h.ids), func(i, j int) { h.ids[i], h.ids[j] = h.ids[j], h.ids[i] })
@@ -142,6 +151,23 @@ func (h *fullHistory) submit() {
 			return
 		}
 		h.ids, h.there[id] = append(h.ids, id), len(to)
+	}
+}
+
+// toMaxSize submits until the file has reached its largest size, and there is disk left.
+func (h *fullHistory) toMaxSize() {
+	for {
+		size := []int{300, 30_000, 200_000}[h.rng.IntN(3)]
+		id, err := putAs(h.q, fmt.Sprint("sender ", len(h.ids)), body("x", size), "a@example.org")
+		if err != nil {
+			wantErr(h.T, err, relay.ErrNoSpace)
+			if st := h.q.FileStats(); st.FileBytes < h.maxSize/2 || st.DiskFree < 4*st.Limit {
+				h.Errorf("it is not max_size that refuses mail: %v, %+v", err, st)
+			}
+			return
+		}
+		h.ids, h.there[id] = append(h.ids, id), 1
+		h.q.LookAtSpace()
 	}
 }
 

@@ -13,17 +13,16 @@ import (
 	"dawk/relay"
 )
 
-// How many rows one read transaction looks at. It ends before the consumer
-// sees them: nobody who waits for the network may hold a transaction.
+// How many rows one read transaction looks at. It ends before the consumer sees them: a consumer
+// that waits for the network must not hold a transaction open.
 const (
 	entriesAtOnce = 4096
 	itemsAtOnce   = 128
 )
 
-// Entries streams every Delivery in the store, oldest message first, for the
-// scheduler at start. Rows that cannot be read are repaired or put into quarantine on
-// the way and never stop it. Deliveries that are made while it runs may come
-// here and to Watch both.
+// Entries streams every Delivery in the store, oldest message first, for the scheduler at start.
+// Rows that cannot be read are repaired or put into quarantine, and never stop it. Deliveries that
+// are made while it runs may come here and to Watch both.
 func (q *Store) Entries() iter.Seq2[relay.Entry, error] {
 	return func(yield func(relay.Entry, error) bool) {
 		seen := make(map[string]string)
@@ -114,8 +113,8 @@ func (q *Store) entriesOf(id uint64) (all []relay.Entry) {
 	return all
 }
 
-// scan gives up to limit rows of a bucket, beginning at from, to f in one read
-// transaction. next is where to go on; nil at the end.
+// scan gives up to limit rows of a bucket, beginning at from, to f in one read transaction. next is
+// where to continue; nil at the end.
 func scan(view func(func(*bolt.Tx) error) error, bucket, from []byte, limit int, f func(k, v []byte)) (next []byte, err error) {
 	err = view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucket).Cursor()
@@ -182,9 +181,8 @@ func (q *Store) item(tx *bolt.Tx, k, v []byte) (*relay.Item, error) {
 	return item, nil
 }
 
-// Items streams every message, oldest first, without its history. A message
-// that cannot be read comes as an error that wraps relay.ErrCorrupt and names
-// it; the stream goes on behind it.
+// Items streams every message, oldest first, without its history. A message that cannot be read
+// comes as an error that wraps relay.ErrCorrupt and names it; the stream continues after it.
 func (q *Store) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
 	type result struct {
 		item *relay.Item

@@ -22,6 +22,7 @@ import (
 	"dawk/queue/boltstore"
 	"dawk/queue/queuetest"
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // Mail that came before the last checkpoint and left after it: the replay
@@ -258,6 +259,38 @@ func TestNoRoomForTheJournal(t *testing.T) {
 				t.Fatal(err)
 			}
 			sound(t, mustOpen(t, small(copied)))
+		}
+	}
+}
+
+// On a full disk a start with records in the journal makes them durable, though there is
+// no room for its title. Where that sync fails, for whatever reason, they may be lost: the
+// start is refused, and the next one finds them.
+func TestNoRoomForTheTitle(t *testing.T) {
+	dir, ids := crashed(t, 6)
+	for _, syncs := range []bool{true, false} {
+		var f faults
+		synced := 0
+		opt := small(copyOf(t, dir))
+		opt.Hook = func(point string) error {
+			if point == "journal.sync" {
+				synced++
+			}
+			return f.hook(point)
+		}
+		f.set("journal.title", full("write"))
+		if !syncs {
+			f.set("journal.sync", full("fdatasync"))
+			_, err := boltstore.Open(opt)
+			wantErr(t, err, durable.ErrUnsynced)
+			f.set("journal.sync", nil)
+		}
+		q := mustOpen(t, opt)
+		if n := has(t, q, ids); n != 6 || synced == 0 {
+			t.Errorf("%d messages are there, after %d syncs", n, synced)
+		}
+		if err := q.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

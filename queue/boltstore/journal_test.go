@@ -159,11 +159,16 @@ func TestDamagedBeforeTorn(t *testing.T) {
 	refused(t, dir, queue.ErrDamaged, "record 4 of", "record 5 behind it was begun", "nothing was changed")
 }
 
-// A record that the end of the file cuts is told of like any other that is torn.
+// A record that the end of the file cuts is told of like any other that is torn: by
+// verify, which does not call it damage, and in the log.
 func TestCutJournal(t *testing.T) {
 	dir, ids := crashed(t, 2)
 	if err := os.Truncate(filepath.Join(dir, "queue.journal"), block+100); err != nil {
 		t.Fatal(err)
+	}
+	report, err := boltstore.VerifyDir(context.Background(), dir)
+	if err != nil || len(report.Problems) > 0 || !strings.Contains(strings.Join(report.Notes, "\n"), "the last record of the journal is not whole (record 1 of") {
+		t.Errorf("verify: %v, %+v", err, report)
 	}
 	var log bytes.Buffer
 	opt := small(dir)
@@ -289,6 +294,22 @@ func TestForeignJournal(t *testing.T) {
 		sound(t, q)
 		if has(t, q, ids) != 4 {
 			t.Error("messages are missing")
+		}
+	})
+	t.Run("of another queue, beside one that was closed", func(t *testing.T) {
+		closed := t.TempDir()
+		q := mustOpen(t, small(closed))
+		for range 30 { // its numbers are higher
+			mustPut(t, q, body("x", 100), "a@example.org")
+			q.Checkpoint()
+		}
+		if err := q.Close(); err != nil {
+			t.Fatal(err)
+		}
+		move(journal(other), journal(closed))
+		refused(t, closed, queue.ErrDamaged, "belongs to another queue", "move it away")
+		if r, err := boltstore.VerifyDir(context.Background(), closed); err != nil || len(r.Problems) == 0 {
+			t.Errorf("verify: %v %v", err, r.Problems)
 		}
 	})
 	t.Run("without queue.db", func(t *testing.T) {
@@ -519,8 +540,23 @@ func TestFullCheckpoint(t *testing.T) {
 	})
 }
 
-// A start that finds the disk full goes on with what the journal has.
+// A start that finds the disk full goes on with what the journal has; the first one of a queue
+// says what to do.
 func TestFullStart(t *testing.T) {
+	t.Run("the first one", func(t *testing.T) {
+		tmpfs := queuetest.Disk(t, "tmpfs", 40)
+		opt := small(filepath.Join(tmpfs, "data"))
+		if err := os.Mkdir(opt.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		foreign := filepath.Join(tmpfs, "foreign")
+		fillDisk(t, foreign)
+		if _, err := boltstore.Open(opt); err == nil || !strings.Contains(err.Error(), "make room on the file system of "+opt.Dir) {
+			t.Errorf("%v", err)
+		}
+		os.Remove(foreign)
+		mustPut(t, mustOpen(t, opt), body("x", 300), "a@example.org")
+	})
 	dir, ids := crashed(t, 5)
 	synctest.Test(t, func(t *testing.T) {
 		tmpfs := queuetest.Disk(t, "tmpfs", 40)

@@ -2,8 +2,8 @@ package boltstore
 
 import "slices"
 
-// later adds a lazy operation: it rides with the next commit, or makes one
-// itself after lazyWait. Enqueues never wait for it.
+// later adds a lazy operation: it joins the next commit, or causes one after lazyWait. Enqueues
+// never wait for it.
 func (w *writer) later(o *op) {
 	w.mu.Lock()
 	w.lazy = append(w.lazy, o)
@@ -43,8 +43,8 @@ func (w *writer) freeingFirst() (n int) {
 	return n
 }
 
-// putBack returns operations of which the first found no room. It goes to the end,
-// so that the next round tries another one.
+// putBack returns operations of which the first found no room. That one goes to the end, so that
+// the next round tries another one first.
 func (w *writer) putBack(ops []*op) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

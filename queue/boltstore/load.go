@@ -16,12 +16,12 @@ import (
 	"dawk/relay/durable"
 )
 
-// load makes the buckets of a new file, or reads what the old one and its
-// journal remember, and begins a generation of our own.
+// load makes the buckets of a new file, or reads the state of an existing one and its journal, and
+// begins a new generation.
 func (q *Store) load() error {
 	err := q.w.guarded(q.loadFile)
 	if q.w.panicked {
-		q.db = nil // its locks may be held for ever
+		q.db = nil // its locks may never be released
 		err = fmt.Errorf("%w: %w; %s", queue.ErrDamaged, err, datadir.WhatToDo)
 	}
 	return err
@@ -59,6 +59,13 @@ func (q *Store) loadFile() error {
 		q.log.Info("the journal was replayed", "groups", w.j.Records(), "octets", w.j.Length())
 	}
 	w.j.WarnTorn(q.log)
+	high, rows, err := w.open.TakeEvents()
+	if err == nil {
+		err = q.outbox.Load(q.dirID, high, rows)
+	}
+	if err != nil {
+		return err
+	}
 	if err := q.hook("replayed"); err != nil {
 		return err
 	}
@@ -70,21 +77,23 @@ func (q *Store) loadFile() error {
 	q.counts.messages.Store(int64(now.Messages))
 	q.counts.deliveries.Store(int64(now.Deliveries))
 	q.counts.quarantined.Store(int64(now.Quarantined))
+	u := w.file.Use(tx)
+	q.counts.telling.Store(space.Guess(int64(now.Deliveries), u.FileSize-u.Free))
 	q.ids.Set(now.High)
 	q.first = q.ids.Next()
 	now.High = q.first
 	return w.firstCommit(now, isNew)
 }
 
-// firstCommit makes what a start found the state of queue.db. Where the disk is
-// too full for that, records stay in the journal and it goes on all the same.
+// firstCommit commits to queue.db what a start found. If the disk is too full for that, the records
+// stay in the journal and the start continues.
 func (w *writer) firstCommit(now journal.Totals, isNew bool) error {
 	var b [8]byte
 	rand.Read(b[:])
 	w.runID = binary.BigEndian.Uint64(b[:])
 	err := durable.SyncDir(w.q.opt.Dir)
 	if err == nil && w.q.opt.Journal >= 0 {
-		if err = w.j.Prepare(w.q.opt.Journal + space.RecordLimit(w.q.opt.Journal)); err != nil && space.NoRoom(err) && !isNew {
+		if err = w.j.Prepare(w.q.opt.Journal + space.RecordLimit(w.q.opt.Journal)); err != nil && w.without(err) && !isNew {
 			w.q.log.Warn("there is no room for the journal: until then everything goes into queue.db at once, which is slower", "error", err)
 			err = nil
 		}

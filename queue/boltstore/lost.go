@@ -10,11 +10,11 @@ import (
 	"dawk/relay"
 )
 
-// A page of sched that is damaged where nothing shows it can lack rows, or have
-// one under another key. Their message would stay for ever, tried by nobody.
+// A page of sched may be damaged without any sign: it lacks rows, or has one under another key.
+// Their message would stay for ever and never be tried.
 
-// lookForLost counts the rows of sched, once, beside the work. Where the count
-// is wrong, or rows could not be read, it looks at every message.
+// lookForLost counts the rows of sched once, in the background. If the count is wrong, or rows
+// could not be read, it looks at every message.
 func (q *Store) lookForLost(unreadable bool) {
 	if q.checkpointed() != nil {
 		return // the next start looks again
@@ -28,10 +28,10 @@ func (q *Store) lookForLost(unreadable bool) {
 		return // an error here is an error for all
 	}
 	if found != kept {
-		q.log.Error("the queue file lacks deliveries that it counts: looking at every message", "counted", kept, "found", found)
+		q.log.Error("the queue file has fewer deliveries than it counts: checking every message", "counted", kept, "found", found)
 	}
 	if err := q.adoptAll(); err != nil {
-		q.log.Error("cannot look for messages that lost a delivery; `dawk queue verify` tells of them", "error", err)
+		q.log.Error("cannot look for messages that lost a delivery; `dawk queue verify` lists them", "error", err)
 	}
 }
 
@@ -77,7 +77,7 @@ func (q *Store) adoptAll() error {
 			if err := q.now(m.ID.Key, func(t *txn) error { t.adopt(m); return nil }); err != nil {
 				return err
 			}
-			q.log.Error("a message had lost a delivery, which is made anew", "id", m.ID)
+			q.log.Error("a message had lost a delivery, which was made again", "id", m.ID)
 		}
 		if next == nil {
 			break
@@ -101,7 +101,7 @@ func (t *txn) adopt(m *relay.Message) {
 	if len(p.Bad) > 0 || len(p.Open) == 0 || job >= record.NoDelivery {
 		return
 	}
-	most := 0 // attempts of any of its Deliveries: which was lost is not known
+	most := 0 // attempts of any of its Deliveries: it is not known which one was lost
 	for _, n := range p.Attempts {
 		most = max(most, n)
 	}

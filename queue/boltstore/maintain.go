@@ -14,8 +14,7 @@ import (
 	"dawk/queue/boltstore/space"
 )
 
-// walkLate checks every page of the state that tx keeps, while the queue is in
-// use already.
+// walkLate checks every page of the state that tx holds, while the queue is already in use.
 func (q *Store) walkLate(tx *bolt.Tx, m boltfile.Meta) {
 	defer q.upkeep.Unlock() // a compaction would wait for tx
 	defer tx.Rollback()
@@ -57,11 +56,14 @@ func (q *Store) compact(ctx context.Context) error {
 	}
 	q.w.rollback() // a transaction that is open would keep the old file open
 	u := q.use()
-	if have, need := datadir.DiskFree(q.opt.Dir), u.FileSize-u.Free+space.ToSettle(u.Messages, u.Deliveries); have < need {
+	keep := space.ToSettle(u.Deliveries, u.Telling)
+	if have, need := datadir.DiskFree(q.opt.Dir), u.FileSize-u.Free+keep; have < need {
 		return fmt.Errorf("compaction needs %s of free disk beside the queue, there are %s", queue.SizeText(need), queue.SizeText(have))
 	}
 	old := q.db
-	fresh, err := datadir.Replace(q.opt.file(), old, nil)
+	opt := q.opt.file()
+	opt.Keep = func(int64, int64) int64 { return keep }
+	fresh, err := datadir.Replace(opt, old, nil)
 	if fresh == nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func (q *Store) Verify(ctx context.Context) (queue.Report, error) {
 	defer q.upkeep.Unlock()
 	ctx, cancel := q.untilClosed(ctx)
 	defer cancel()
-	// What a crash left is no problem while the start is about to remove it.
+	// Remains of a crash are no problem while the start is about to remove them.
 	select {
 	case <-q.swept:
 	case <-ctx.Done():
@@ -116,8 +118,8 @@ func (q *Store) untilClosed(ctx context.Context) (context.Context, func()) {
 	return ctx, cancel
 }
 
-// VerifyDir checks the queue of a directory that no dawk uses, down to every
-// page of the file. It changes nothing.
+// VerifyDir checks the queue of a directory that no running dawk uses, including every page of the
+// file. It changes nothing.
 func VerifyDir(ctx context.Context, dir string) (queue.Report, error) {
 	return datadir.Verify(ctx, dir)
 }

@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"dawk/queue"
 	"dawk/queue/boltstore"
@@ -276,4 +278,49 @@ func TestRootLeavesFilesOfTheOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	look()
+}
+
+// A backup holds the events that wait for programs, with their IDs, and what stands beside
+// the queue; what is not there is no fault.
+func TestBackupOfEvents(t *testing.T) {
+	opt := small(t.TempDir())
+	opt.Beside = []string{"webhooks", "list", "missing"}
+	q := mustOpen(t, opt)
+	q.Outbox().SetLimits(relay.OutboxLimits{Keep: time.Hour, MaxBytes: 1 << 20})
+	for i := range 300 {
+		if err := settle(q, relay.Settlement{Events: []relay.Event{{Kind: relay.EventBounced, Time: time.Now(), Attempt: i}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beside := map[string]string{"webhooks/crm.json": `{"next": 7}`, "list": "who gets no mail"}
+	for name, text := range beside {
+		path := filepath.Join(opt.Dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ids := func(q *boltstore.Store) (all []string) {
+		for e, err := range q.Outbox().Events(0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, fmt.Sprint(e.ID, " ", e.Attempt))
+		}
+		return all
+	}
+	var archive bytes.Buffer
+	if err := q.Backup(t.Context(), &archive); err != nil {
+		t.Fatal(err)
+	}
+	want := ids(q)
+	dir := t.TempDir()
+	unpack(t, &archive, dir)
+	if got := ids(mustOpen(t, small(dir))); len(want) != 300 || !slices.Equal(got, want) {
+		t.Errorf("%d events of %d are in the copy", len(got), len(want))
+	}
+	for name, text := range beside {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != text {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
 }

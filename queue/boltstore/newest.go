@@ -12,8 +12,8 @@ import (
 	"dawk/relay"
 )
 
-// bbolt shows readers the last checkpoint. Who wants what came since asks the
-// writer, in whose open transaction it is, or has a checkpoint made first.
+// bbolt shows readers the last checkpoint. A reader that needs later changes asks the writer, which
+// has them in its open transaction, or has a checkpoint made first.
 
 // view runs f in a read transaction, which shows the last checkpoint. It must be
 // short, and nothing that f was given may be kept. A damaged page is an error
@@ -81,7 +81,7 @@ func (q *Store) viewOpen(f func(*bolt.Tx) error) (err error) {
 	ended := q.w.do(func() {
 		if q.w.dead {
 			err = fmt.Errorf("%w: %w", relay.ErrClosed, errDistrusted)
-		} else if err = q.w.guarded(q.w.begin); err != nil { // what is durable cannot be had back
+		} else if err = q.w.guarded(q.w.begin); err != nil { // what is durable cannot be read back
 			q.w.fail(nil, err)
 			err = fmt.Errorf("%w: %w", relay.ErrClosed, err)
 		} else {
@@ -91,7 +91,7 @@ func (q *Store) viewOpen(f func(*bolt.Tx) error) (err error) {
 	return errors.Join(ended, err)
 }
 
-// checkpointed sees to it that queue.db shows all that was done before.
+// checkpointed makes sure that queue.db shows all that was done before.
 func (q *Store) checkpointed() (err error) {
 	ended := q.w.do(func() {
 		switch w := q.w; {
@@ -106,8 +106,8 @@ func (q *Store) checkpointed() (err error) {
 	return errors.Join(ended, err)
 }
 
-// upToDate gives what runs read transactions that show all that was done
-// before. On a full disk that is the writer.
+// upToDate returns the function that runs read transactions which show all that was done before. On
+// a full disk they run in the writer.
 func (q *Store) upToDate() (view func(func(*bolt.Tx) error) error, err error) {
 	err = q.checkpointed()
 	if errors.Is(err, relay.ErrNoSpace) {

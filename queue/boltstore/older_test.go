@@ -47,13 +47,13 @@ func TestLayout2Drains(t *testing.T) {
 	opt := small(dir)
 	opt.Log = slog.New(slog.NewTextHandler(&log, nil))
 	q := mustOpen(t, opt)
-	if !strings.Contains(log.String(), "the journal was replayed") {
-		t.Errorf("nothing came from the journal:\n%s", log.String())
-	}
 	sameMessages(t, q)
 	sound(t, q)
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "the journal was replayed") {
+		t.Errorf("nothing came from the journal:\n%s", log.String())
 	}
 	q = mustOpen(t, small(dir)) // now of our own layout
 	sameMessages(t, q)

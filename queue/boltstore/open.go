@@ -10,8 +10,9 @@ import (
 
 	"dawk/queue/boltstore/boltfile"
 	"dawk/queue/boltstore/datadir"
-	"dawk/queue/boltstore/recent"
 	"dawk/queue/boltstore/space"
+	"dawk/queue/outbox"
+	"dawk/queue/recent"
 	"dawk/relay"
 )
 
@@ -42,8 +43,9 @@ func Open(opt Options) (*Store, error) {
 			q.opt.Journal = min(q.opt.Journal, max(opt.MaxSize/4, 1<<20))
 		}
 	}
+	q.outbox = outbox.New(opt.Dir, q.log, q.hook)
 	q.w = newWriter(q)
-	q.space = space.New(opt.Dir, space.Limits{MinFree: opt.MinFree, MaxMessageSize: opt.MaxMessageSize, MaxSize: opt.MaxSize}, q.use, q.log)
+	q.space = space.New(opt.Dir, space.Limits{MinFree: opt.MinFree, MaxMessageSize: opt.MaxMessageSize, MaxSize: opt.MaxSize}, q.use, q.outbox.GiveWay, q.log)
 	lock, err := datadir.Lock(opt.Dir)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/space"
 	"dawk/queue/record"
 	"dawk/relay"
 )
@@ -24,7 +25,7 @@ func (q *Store) repair(id uint64, whole bool, reason string) (found bool, err er
 		return false, err
 	}
 	if found {
-		q.log.Error("a damaged message was found; `dawk queue verify` tells more", "id", q.name(id), "reason", reason)
+		q.log.Error("a damaged message was found; `dawk queue verify` says more", "id", q.name(id), "reason", reason)
 	}
 	return found, nil
 }
@@ -50,7 +51,7 @@ func (q *Store) keepDamaged(id uint64, reason string) error {
 	return nil
 }
 
-// now has f done by the writer, and waits for it.
+// now has the writer run f, and waits for it.
 func (q *Store) now(id uint64, f func(*txn) error) error {
 	done := make(chan error, 1)
 	err := q.hand(context.Background(), &op{id: id, done: func(err error) { done <- err }, apply: f})
@@ -81,14 +82,16 @@ func (t *txn) repair(id uint64, whole bool, reason string) (found bool) {
 
 // quarantine moves one row to corrupt.
 func (t *txn) quarantine(kind byte, b *bolt.Bucket, k []byte, reason string) {
-	t.quarantineValue(kind, k, b.Get(k), reason)
-	t.delete(b, k)
+	v := b.Get(k)
+	t.quarantineValue(kind, k, v, reason)
 	switch kind {
 	case datadir.KindMsg:
 		t.messages--
+		t.telling -= space.Telling(len(v), record.Recipients(v))
 	case datadir.KindSched:
 		t.deliveries--
 	}
+	t.delete(b, k)
 }
 
 // quarantineValue keeps the reason, a zero octet, and v as it was.
@@ -105,9 +108,9 @@ func (t *txn) isQuarantined(id uint64) bool {
 	return t.Corrupt.Get(append([]byte{datadir.KindMsg}, record.MessageKey(id)...)) != nil
 }
 
-// rebuild replaces the unreadable Deliveries of m by one with every recipient
-// that is neither open in a readable one nor closed in the history. false: no
-// recipient is left over, or none of the rows is unreadable.
+// rebuild replaces the unreadable Deliveries of m by one with every recipient that is neither open
+// in a readable one nor closed in the history. false: no recipient is left, or no row is
+// unreadable.
 func (t *txn) rebuild(m *relay.Message, reason string) bool {
 	p := datadir.PlacesOf(m, t.Sched, t.Hist)
 	if len(p.Bad) == 0 || len(p.Open) == 0 {
@@ -122,8 +125,8 @@ func (t *txn) rebuild(m *relay.Message, reason string) bool {
 	return true
 }
 
-// remade is a Delivery of m in the place of one that was damaged. Recipients
-// with several destinations part at its first attempt.
+// remade is a Delivery of m in the place of one that was damaged. Recipients with several
+// destinations are split at its first attempt.
 func (t *txn) remade(m *relay.Message, open []relay.Open, job uint16, attempts int) *relay.Delivery {
 	d := &relay.Delivery{Entry: relay.Entry{ID: m.ID, Job: job, Identity: m.Identity, Peer: m.Peer(), Arrival: m.Arrival, Due: record.Stored(time.Now()), Attempts: attempts}}
 	d.Open = open

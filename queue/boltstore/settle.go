@@ -2,20 +2,17 @@ package boltstore
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
 	"dawk/queue/boltstore/datadir"
+	"dawk/queue/boltstore/space"
+	"dawk/queue/change"
 	"dawk/queue/record"
 	"dawk/relay"
 )
-
-// errSettlement is a settlement that contradicts itself or its Delivery: a
-// mistake of the caller. Nothing of it is done.
-var errSettlement = errors.New("not a valid settlement")
 
 // Settle does what one attempt, or the operator, decided: outcomes, the next
 // due time, the history, splits, notices and, with the last Delivery, the end
@@ -36,10 +33,12 @@ func (q *Store) Settle(s relay.Settlement, done func(error)) {
 		}
 		done(err)
 	}
-	notices, err := q.prepareNotices(&s)
-	if err == nil {
-		err = errors.Join(checkSettlement(&s), q.checkRows(&s))
+	err := change.Check(&s, q.dirID)
+	if err != nil {
+		answer(err)
+		return
 	}
+	notices, err := q.prepareNotices(&s)
 	if err != nil {
 		answer(err)
 		return
@@ -70,15 +69,12 @@ func (q *Store) settleLater(o *op) {
 	q.w.later(o)
 }
 
-// prepareNotices builds the records of the notices. They are always kept in
-// the bbolt file, whatever their size: so they need no sync of their own.
+// prepareNotices builds the records of the notices. They are always kept in the bbolt file,
+// whatever their size, so they need no sync of their own.
 func (q *Store) prepareNotices(s *relay.Settlement) ([]*incoming, error) {
 	var all []*incoming
 	for i := range s.Notices {
 		n := &s.Notices[i]
-		if n.Message.ID.Dir != q.dirID || n.Message.ID.Key == 0 {
-			return nil, fmt.Errorf("%w: a notice has no ID of this queue", errSettlement)
-		}
 		n.Message.Size = int64(len(n.Content))
 		in, err := q.split(&n.Message)
 		if err != nil {
@@ -92,41 +88,6 @@ func (q *Store) prepareNotices(s *relay.Settlement) ([]*incoming, error) {
 	return all, nil
 }
 
-// checkSettlement is what can be said without the Delivery.
-func checkSettlement(s *relay.Settlement) error {
-	seen := make(map[int]bool)
-	mark := func(r int) error {
-		if seen[r] || r < 0 {
-			return fmt.Errorf("%w: recipient %d is named twice or does not exist", errSettlement, r)
-		}
-		seen[r] = true
-		return nil
-	}
-	for _, o := range s.Outcomes {
-		if o.Action == "" {
-			return fmt.Errorf("%w: recipient %d has no action", errSettlement, o.Recipient)
-		}
-		if err := mark(o.Recipient); err != nil {
-			return err
-		}
-	}
-	clear(seen)
-	for _, p := range s.Split {
-		if p.Destination == "" || len(p.Recipients) == 0 {
-			return fmt.Errorf("%w: a split is empty", errSettlement)
-		}
-		for _, r := range p.Recipients {
-			if err := mark(r); err != nil {
-				return err
-			}
-		}
-	}
-	if s.Next.Attempts < 0 {
-		return fmt.Errorf("%w: a negative number of attempts", errSettlement)
-	}
-	return nil
-}
-
 // settle applies s. Everything is read and checked before the first write.
 func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
 	if s.ID == (relay.QueueID{}) { // it settles no Delivery
@@ -134,6 +95,7 @@ func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
 			t.insert(n)
 		}
 		t.digestRows(s)
+		t.tell(s.Events)
 		return nil
 	}
 	key := record.DeliveryKey(s.ID.Key, s.Job)
@@ -143,18 +105,21 @@ func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
 	}
 	d, err := record.DecodeDelivery(key, v, t.q.dirID)
 	if err != nil {
-		// What was decided must not be lost with the row that it changes.
+		// The decision must not be lost with the row that it changes.
 		t.repair(s.ID.Key, false, datadir.ErrRow.Error())
 		if d, err = record.DecodeDelivery(key, t.Sched.Get(key), t.q.dirID); err != nil {
 			return datadir.ErrRow
 		}
 	}
-	split, err := t.advance(d, s)
+	split, err := change.Advance(d, s, func() int { return t.nextJob(s.ID.Key) })
 	if err != nil {
 		return err
 	}
 	for _, p := range split {
 		t.insertJob(p)
+	}
+	if n := len(split); n > 0 {
+		t.put(t.Hist, record.DeliveryKey(s.ID.Key, record.NoDelivery), binary.BigEndian.AppendUint16(nil, split[n-1].Job+1))
 	}
 	last := false
 	if len(d.Open) > 0 {
@@ -173,64 +138,9 @@ func (t *txn) settle(s *relay.Settlement, notices []*incoming) error {
 		t.insert(n)
 	}
 	t.digestRows(s)
+	t.tell(s.Events)
 	t.settled = append(t.settled, jobRef{s.ID.Key, s.Job})
 	return nil
-}
-
-// advance changes d as s says, and makes the Deliveries that part from it.
-func (t *txn) advance(d *relay.Delivery, s *relay.Settlement) ([]*relay.Delivery, error) {
-	at := make(map[int]int, len(d.Open)) // recipient → place in d.Open
-	for i, o := range d.Open {
-		at[o.Recipient] = i
-	}
-	leave := make(map[int]bool)
-	for _, o := range s.Outcomes {
-		i, ok := at[o.Recipient]
-		if !ok {
-			return nil, fmt.Errorf("%w: recipient %d is not open", errSettlement, o.Recipient)
-		}
-		d.Open[i].Last = o.Reply
-		leave[o.Recipient] = o.Action.Final()
-	}
-	next := s.Next
-	next.Due, next.HeldAt = record.Stored(next.Due), record.Stored(next.HeldAt)
-	d.Set(next)
-	var parted []*relay.Delivery
-	job := 0
-	for _, p := range s.Split {
-		n := &relay.Delivery{Entry: d.Entry}
-		n.Set(next)
-		n.Destination = p.Destination
-		for _, r := range p.Recipients {
-			i, ok := at[r]
-			if !ok || leave[r] {
-				return nil, fmt.Errorf("%w: recipient %d of a split is not open", errSettlement, r)
-			}
-			leave[r] = true
-			n.Open = append(n.Open, d.Open[i])
-		}
-		if len(parted) == 0 {
-			job = t.nextJob(d.ID.Key)
-		} else {
-			job++
-		}
-		if job >= record.NoDelivery {
-			return nil, fmt.Errorf("%w: the message has too many Deliveries", errSettlement)
-		}
-		n.Job = uint16(job)
-		parted = append(parted, n)
-	}
-	open := d.Open[:0]
-	for _, o := range d.Open {
-		if !leave[o.Recipient] {
-			open = append(open, o)
-		}
-	}
-	d.Open = open
-	if len(parted) > 0 {
-		t.put(t.Hist, record.DeliveryKey(d.ID.Key, record.NoDelivery), binary.BigEndian.AppendUint16(nil, uint16(job+1)))
-	}
-	return parted, nil
 }
 
 // nextJob is the lowest number that no Delivery of the message ever had.
@@ -257,18 +167,12 @@ func hasPrefix(b *bolt.Bucket, prefix []byte) (found bool) {
 
 // record appends to the history of a message that stays.
 func (t *txn) record(s *relay.Settlement) {
-	// Whatever ended a recipient is in the history, an act of the operator too
-	// (its N is 0): a damaged row of sched can be rebuilt from it.
-	var a relay.Attempt
-	if s.Attempt != nil {
-		a = *s.Attempt
-	}
-	a.Outcomes = mergeOutcomes(a.Outcomes, s.Outcomes)
-	if s.Attempt == nil && len(a.Outcomes) == 0 {
+	a, ok := change.History(s)
+	if !ok {
 		return
 	}
 	if t.q.space.State().Bare && !slices.ContainsFunc(a.Outcomes, func(o relay.Outcome) bool { return o.Action.Final() }) {
-		return // an attempt that ended nothing must not use up what ending it will need
+		return // an attempt that ended nothing must not use up the room for ending the message
 	}
 	var n uint32
 	prefix := record.DeliveryKey(s.ID.Key, s.Job)
@@ -282,33 +186,6 @@ func (t *txn) record(s *relay.Settlement) {
 	t.put(t.Hist, key, record.EncodeAttempt(key, &a))
 }
 
-// mergeOutcomes is what an attempt found, made to agree with what was decided:
-// a recipient is final in the history exactly when it was closed.
-func mergeOutcomes(found, decided []relay.Outcome) []relay.Outcome {
-	open := make(map[int]relay.Outcome, len(decided)) // final, and not yet in the result
-	for _, o := range decided {
-		if o.Action.Final() {
-			open[o.Recipient] = o
-		}
-	}
-	all := make([]relay.Outcome, 0, len(found)+len(open))
-	for _, o := range found {
-		if o.Action.Final() {
-			if _, ok := open[o.Recipient]; !ok {
-				o.Action = relay.ActionDelayed
-			}
-			delete(open, o.Recipient)
-		}
-		all = append(all, o)
-	}
-	for _, o := range decided {
-		if _, ok := open[o.Recipient]; ok {
-			all = append(all, o)
-		}
-	}
-	return all
-}
-
 // remove deletes a message with everything that belongs to it.
 func (t *txn) remove(id uint64) {
 	key := record.MessageKey(id)
@@ -319,6 +196,7 @@ func (t *txn) remove(id uint64) {
 	}
 	t.delete(t.Msg, key)
 	t.messages--
+	t.telling -= space.Telling(len(v), record.Recipients(v))
 	t.deletePrefix(t.Hist, key)
 	t.gone = append(t.gone, id)
 }

@@ -31,9 +31,9 @@ func (q *Store) createSpool(id uint64) (f *os.File, err error) {
 	return f, err
 }
 
-// spoolDirs are the directories of the spool whose own names this run has made
-// durable. To find one there is not enough: another session may just have made
-// it, or a run before this one that was killed before its sync.
+// spoolDirs are the directories of the spool whose own names this run has made durable. It is not
+// enough that a directory exists: another session may just have made it, or an earlier run that was
+// killed before the sync.
 type spoolDirs struct {
 	mu    sync.Mutex
 	named map[string]bool

@@ -15,15 +15,16 @@ import (
 
 	"dawk/queue"
 	"dawk/queue/boltstore/datadir"
-	"dawk/queue/boltstore/recent"
 	"dawk/queue/boltstore/space"
+	"dawk/queue/outbox"
+	"dawk/queue/recent"
 	"dawk/relay"
 )
 
 // Options of a queue. Sizes are in octets.
 type Options struct {
 	Dir            string // the data directory; made 0700 if it is missing
-	InlineLimit    int    // content kept in the bbolt file, larger content gets a file of its own; 0: 256 KiB
+	InlineLimit    int    // most content kept in the bbolt file; larger content gets a file of its own; 0: 256 KiB
 	MaxSize        int64  // hard limit of the bbolt file; 0: none
 	MinFree        int64  // room below which new mail is refused; 0: the lesser of 1 GiB and a tenth of the file system
 	MaxMessageSize int64  // new mail also needs twice this much room
@@ -33,23 +34,26 @@ type Options struct {
 	WalkBelow    int64 // size up to which every page of the file is checked before every use; 0: 1 GiB, negative: none
 	CompactAbove int64 // size from which a file that is half free is compacted at start; 0: 1 GiB
 
-	// Destination names what a recipient's Delivery shares: "route:<name>" or
-	// a domain. nil: the domain.
+	// Destination names what the recipients of a Delivery share: "route:<name>" or a domain. nil: the
+	// domain.
 	Destination func(*relay.Message, relay.Path) string
 	Log         *slog.Logger // nil: none
-	// Fatal is called once, when the disk cannot be trusted any more: the
-	// program should end with a failure. It must not call the Store.
+	// Beside are files and folders in Dir that a Backup holds too, where they are there.
+	Beside []string
+	// Fatal is called once, when the disk can no longer be trusted: the program should end with a
+	// failure. Fatal must not call the Store.
 	Fatal func(error)
 	// CommitSeconds is told how long each commit took.
 	CommitSeconds func(time.Duration)
-	// Hook is for tests: it is called at named points, and an error that it
-	// returns is treated as the failure of what the point stands for.
+	// Hook is for tests: it is called at named points, and an error that it returns is treated as a
+	// failure at that point.
 	Hook func(point string) error
 }
 
 func (o *Options) file() datadir.FileOptions {
+	keep := func(deliveries, used int64) int64 { return space.ToSettle(deliveries, space.Guess(deliveries, used)) }
 	return datadir.FileOptions{Dir: o.Dir, MaxSize: o.MaxSize, MinFree: o.MinFree, WalkBelow: o.WalkBelow, CompactAbove: o.CompactAbove,
-		Keep: space.ToSettle, Log: o.Log, Hook: o.hook}
+		Keep: keep, Log: o.Log, Hook: o.hook}
 }
 
 // Store is the store. Its methods may be called by several goroutines.
@@ -70,11 +74,12 @@ type Store struct {
 	w      *writer
 	watch  func([]relay.Entry)
 	cache  *recent.Cache
+	outbox *outbox.Log
 	upkeep sync.Mutex // held by the one Backup, Verify or Compact
 	space  *space.Watcher
 	counts counts
 
-	tails      sync.Pool // of *[]byte: see takeTail
+	scratch    scratch
 	spoolDirs  spoolDirs
 	spoolMu    sync.Mutex
 	spoolPins  int // while above 0 no spool file is removed
@@ -90,6 +95,7 @@ type Store struct {
 
 type counts struct {
 	messages, deliveries, quarantined atomic.Int64
+	telling                           atomic.Int64 // octets: the sum of space.Telling
 	commits, operations               atomic.Int64
 	checkpoints                       atomic.Int64
 }
@@ -109,7 +115,7 @@ func (q *Store) FileUse() (size, free int64) {
 	return u.FileSize, u.Free
 }
 
-// FileStats are as of now, what concerns the disk as of the last second.
+// FileStats are as of now; the figures of the disk are up to a second old.
 func (q *Store) FileStats() queue.FileStats {
 	st := q.space.State()
 	return queue.FileStats{
@@ -117,6 +123,9 @@ func (q *Store) FileStats() queue.FileStats {
 		JournalBytes: q.w.j.Length(), Checkpoints: q.counts.checkpoints.Load(), CacheBytes: int64(q.cache.Used()),
 	}
 }
+
+// Outbox implements queue.Store.
+func (q *Store) Outbox() queue.Outbox { return q.outbox }
 
 // Watch sets who is told, after each commit, of the Deliveries that it made,
 // before Enqueue returns or Settle's done is called. It is called from the
@@ -130,7 +139,7 @@ func (q *Store) use() (u space.Use) {
 		u = q.w.file.Use(tx)
 		return nil
 	})
-	u.Messages, u.Deliveries = q.counts.messages.Load(), q.counts.deliveries.Load()
+	u.Deliveries, u.Telling = q.counts.deliveries.Load(), q.counts.telling.Load()
 	return u
 }
 
@@ -166,9 +175,8 @@ func (q *Store) closedError() error {
 	}
 }
 
-// distrust ends the use of this disk: a sync failed, or something else that
-// leaves open what is on it. The mark makes the next start verify and rewrite
-// the file before it trusts it.
+// distrust ends the use of this disk: after a failed sync, or another failure, its content is
+// unknown. The mark makes the next start verify and rewrite the file before it trusts it.
 func (q *Store) distrust(err error) {
 	if !q.failed.CompareAndSwap(nil, &err) {
 		return
@@ -182,16 +190,15 @@ func (q *Store) distrust(err error) {
 	}
 }
 
-// Close commits what was handed over, marks the file as cleanly closed and
-// lets it go. Drafts that are still open are lost, as their clients were told
-// nothing yet.
+// Close commits what was handed over, marks the file as cleanly closed and lets it go. Drafts that
+// are still open are lost; their clients have got no answer yet.
 func (q *Store) Close() error {
 	q.endOnce.Do(func() { q.ended = q.close() })
 	return q.ended
 }
 
 func (q *Store) close() error {
-	q.gate.Lock() // nobody is handing anything over
+	q.gate.Lock() // no operation is being handed over
 	close(q.ending)
 	q.gate.Unlock()
 	close(q.w.quit)
@@ -201,10 +208,10 @@ func (q *Store) close() error {
 	q.dbMu.Lock()
 	defer q.dbMu.Unlock()
 	err := q.w.end()
-	if !q.w.panicked { // else bbolt's locks may be held for ever
+	if !q.w.panicked { // otherwise bbolt's locks may never be released
 		err = errors.Join(err, q.db.Close())
 	}
-	err = errors.Join(err, q.w.j.Close(), q.lock.Close())
+	err = errors.Join(err, q.w.j.Close(), q.outbox.Close(), q.lock.Close())
 	q.db = nil
 	if err != nil {
 		return fmt.Errorf("close the queue in %s: %w", q.opt.Dir, err)
@@ -248,7 +255,7 @@ func (q *Store) leaving(id uint64) bool {
 	return q.spoolGoing[id] || slices.Contains(q.spoolLate, id)
 }
 
-// task runs f beside the work, and Close waits for it.
+// task runs f in the background, and Close waits for it.
 func (q *Store) task(f func()) {
 	q.gate.RLock()
 	defer q.gate.RUnlock()

@@ -7,8 +7,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"dawk/queue/boltstore/datadir"
-	"dawk/queue/boltstore/recent"
 	"dawk/queue/journal"
+	"dawk/queue/outbox"
+	"dawk/queue/recent"
 	"dawk/relay"
 )
 
@@ -19,6 +20,7 @@ type txn struct {
 	q                                 *Store
 	dirty                             bool
 	messages, deliveries, quarantined int64 // changes of the counts
+	telling                           int64 // change of the sum of space.Telling
 	grows                             int   // by how many octets messages are more than before, less rows that were listed
 
 	rec     *journal.Record // the group's changes, for the journal; nil: it is committed at once
@@ -29,6 +31,9 @@ type txn struct {
 	settled []jobRef
 	gone    []uint64 // messages that left the store
 	unlinks []uint64 // of these, the ones with a spool file
+
+	events []outbox.Row
+	lost   int // events that there is no room for
 }
 
 type jobRef struct {
@@ -36,7 +41,7 @@ type jobRef struct {
 	job uint16
 }
 
-// put hands key and value to bbolt, which refers to them until the checkpoint.
+// put passes key and value to bbolt, which refers to them until the checkpoint.
 func (t *txn) put(b *bolt.Bucket, k, v []byte) {
 	t.changed(b, k, v, false)
 	if err := b.Put(k, v); err != nil {
@@ -68,6 +73,27 @@ func (t *txn) changed(b *bolt.Bucket, k, v []byte, removed bool) {
 	t.touched = t.Owner(t.touched, b, k)
 }
 
+// tell puts events into the outbox. On a full disk there is no room for them: they must not use up
+// the room for ending mail.
+func (t *txn) tell(events []relay.Event) {
+	w, before := t.q.w, len(t.events)
+	now := t.q.space.State()
+	room := w.stuckUntil.IsZero() && (w.fits == 0 || now.Refusal == nil) && !now.Bare
+	var lost int
+	t.events, lost = t.q.outbox.Rows(t.events, events, room)
+	t.lost += lost
+	for _, r := range t.events[before:] {
+		t.dirty = true
+		switch {
+		case t.rec == nil:
+		case !t.rec.Fits(len(r.Value) + 8):
+			t.rec = nil
+		default:
+			t.rec.Put(datadir.TableOutbox, r.Key(), r.Value)
+		}
+	}
+}
+
 // deletePrefix removes all rows of b whose keys begin with prefix.
 func (t *txn) deletePrefix(b *bolt.Bucket, prefix []byte) {
 	for _, k := range datadir.KeysWithPrefix(b, prefix) {
@@ -82,11 +108,14 @@ func (t *txn) totals() journal.Totals {
 		Deliveries: uint64(c.deliveries.Load() + t.deliveries), Quarantined: uint64(c.quarantined.Load() + t.quarantined)}
 }
 
-// committed does what waits for durability, but for the answers.
+// committed does what waits for durability, except the answers.
 func (t *txn) committed() {
 	q := t.q
 	q.counts.messages.Add(t.messages)
 	q.counts.deliveries.Add(t.deliveries)
+	if q.counts.telling.Add(t.telling) < 0 || q.counts.messages.Load() == 0 {
+		q.counts.telling.Store(0) // it began as an estimate
+	}
 	q.counts.quarantined.Add(t.quarantined)
 	now := time.Now()
 	for _, f := range t.fresh {

@@ -33,7 +33,7 @@ type op struct {
 	id    uint64
 	job   uint16
 	bytes int
-	frees int  // 1: it makes room, and comes first on a full disk
+	frees int  // 1: it frees room, and comes first on a full disk
 	spool bool // the name of its spool file must be made durable
 	apply func(*txn) error
 	done  func(error)
@@ -69,7 +69,7 @@ type writer struct {
 	stuckUntil time.Time      // a checkpoint found the disk full; zero: none did
 	touched    touched
 
-	panicked bool // inside bbolt, which may hold its locks for ever
+	panicked bool // inside bbolt, which may never release its locks
 }
 
 func newWriter(q *Store) *writer {
@@ -216,8 +216,8 @@ func (w *writer) commit(lazies []*op) {
 	}
 }
 
-// refuse tells those of the group who are not settlements, and says how many
-// they were.
+// refuse answers the operations of the group that are not settlements with the error, and returns
+// their number.
 func (w *writer) refuse(err error) (n int) {
 	for _, o := range w.ops {
 		o.done(err)
@@ -228,8 +228,8 @@ func (w *writer) refuse(err error) (n int) {
 	return n
 }
 
-// fail is the end: the outcome of the transaction is unknown, and after a
-// failed sync nothing on this file can be trusted, so nothing is tried again.
+// fail ends the writer: the outcome of the transaction is unknown, and after a failed sync nothing
+// in this file can be trusted, so nothing is tried again.
 func (w *writer) fail(ops []*op, err error) {
 	w.dead = true
 	if !w.panicked {
@@ -282,8 +282,12 @@ func (w *writer) transact(ops *[]*op, more func() []*op) (t *txn, err error) {
 		}
 		t = w.newTxn()
 		*ops = t.applyAll(*ops, more)
-		if err := w.syncNames(*ops); err != nil || !t.dirty {
+		if err := w.syncNames(*ops); err != nil {
 			return err
+		}
+		if w.q.outbox.Stage(t.events, t.lost); !t.dirty {
+			w.q.outbox.Publish()
+			return nil
 		}
 		if err := w.q.hook("commit"); err != nil {
 			return err
@@ -368,4 +372,4 @@ func (w *writer) do(f func()) error {
 	}
 }
 
-var errDistrusted = errors.New("the disk failed before and is not trusted")
+var errDistrusted = errors.New("the disk failed before and is no longer trusted")

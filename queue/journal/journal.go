@@ -16,7 +16,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -64,9 +63,6 @@ const (
 	title      = "dawk queue journal 2\n"
 	olderTitle = "dawk queue journal 1\n"
 )
-
-// castagnoli is the polynomial of CRC-32C.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Generation says which records belong to a state of the store: those that the
 // same run wrote since the same commit.
@@ -121,7 +117,7 @@ type Journal struct {
 	end  int64  // where the next one begins
 	tail Totals // of the last record
 	made bool   // the file and its name are durable
-	torn bool   // a replay found a record at its end that is not whole
+	torn bool   // a replay found an incomplete record at its end
 
 	length  atomic.Int64
 	written atomic.Int64
@@ -160,7 +156,8 @@ func (j *Journal) Mark() Mark { return j.mark }
 type Record struct {
 	Most int // octets of keys and values, at most MaxRecord
 
-	buf    []byte // with room for the header in front
+	buf    []byte   // with room for the header in front
+	parts  [][]byte // of buf and of large, in their order: see pieces
 	large  []largeValue
 	length int // of the changes, in octets
 }
@@ -169,16 +166,18 @@ type Record struct {
 type largeValue struct {
 	at    int
 	value []byte
+	known int    // octets at the end of value
+	crc   uint32 // of these
 }
 
-// largeAbove is the size from which a value is written from where it lies: a
-// system call costs about as much as copying that many. In octets.
-const largeAbove = 16 << 10
+// largeAbove is the size from which a value is written from where it lies, in octets.
+const largeAbove = 4 << 10
 
 // Reset empties r, and keeps its memory.
 func (r *Record) Reset() {
 	r.buf = append(r.buf[:0], make([]byte, recordHeader)...)
 	clear(r.large)
+	clear(r.parts)
 	r.large, r.length = r.large[:0], 0
 }
 
@@ -191,12 +190,20 @@ func (r *Record) Put(table byte, key, value []byte) {
 	r.key(table, key)
 	r.buf = binary.AppendUvarint(r.buf, uint64(len(value)))
 	if len(value) >= largeAbove {
-		r.large = append(r.large, largeValue{len(r.buf), value})
+		r.large = append(r.large, largeValue{at: len(r.buf), value: value})
 		r.length += len(value)
 	} else {
 		r.buf = append(r.buf, value...)
 	}
 	r.length += len(r.buf) - before
+}
+
+// Known says what CRC-32C the last octets of the value have that was put last: they need not be
+// read once more for the checksum of the record.
+func (r *Record) Known(octets int, crc uint32) {
+	if n := len(r.large) - 1; n >= 0 && r.large[n].at == len(r.buf) {
+		r.large[n].known, r.large[n].crc = octets, crc
+	}
 }
 
 // Remove adds the removal of a row.
@@ -212,25 +219,23 @@ func (r *Record) key(table byte, key []byte) {
 	r.buf = append(r.buf, key...)
 }
 
-// pieces calls f for what the record is made of, from octet from of buf on.
-func (r *Record) pieces(from int, f func([]byte) error) error {
+// pieces are what the record is made of, the header first.
+func (r *Record) pieces() [][]byte {
+	r.parts = r.parts[:0]
+	from := 0
 	for _, l := range r.large {
-		if err := f(r.buf[from:l.at]); err != nil {
-			return err
-		}
-		if err := f(l.value); err != nil {
-			return err
-		}
+		r.parts = append(r.parts, r.buf[from:l.at], l.value)
 		from = l.at
 	}
-	return f(r.buf[from:])
+	r.parts = append(r.parts, r.buf[from:])
+	return r.parts
 }
 
 // Add makes one group durable. An error whose operation is "write" says that
 // nothing was done; any other leaves the outcome unknown.
 func (j *Journal) Add(r *Record, t Totals) error {
-	// A page that is written as a whole need not be read before; and what a full
-	// disk cuts short is never a whole record.
+	// A page that is written as a whole need not be read before; and a record that a full disk cuts
+	// short is never complete.
 	pad := -(recordHeader + r.length) & (Block - 1)
 	r.buf = append(r.buf, make([]byte, pad)...)
 	r.length += pad
@@ -239,12 +244,7 @@ func (j *Journal) Add(r *Record, t Totals) error {
 	if err := j.hook("journal"); err != nil {
 		return err
 	}
-	at := j.end
-	err := r.pieces(0, func(b []byte) error {
-		n, err := j.f.WriteAt(b, at)
-		at += int64(n)
-		return err
-	})
+	err := writeAt(j.f, r.pieces(), j.end)
 	if err == nil {
 		err = Datasync(j.f)
 	}
@@ -259,24 +259,8 @@ func (j *Journal) Add(r *Record, t Totals) error {
 	return j.hook("journaled")
 }
 
-// seal fills in the header.
-func (j *Journal) seal(r *Record, t Totals) {
-	head := r.buf[:recordHeader]
-	binary.BigEndian.PutUint32(head, recordMagic)
-	for i, v := range [...]uint64{j.mark.Run, j.mark.Number, j.seq + 1, uint64(r.length),
-		t.High, t.Messages, t.Deliveries, t.Quarantined} {
-		binary.BigEndian.PutUint64(head[8+8*i:], v)
-	}
-	var crc uint32
-	r.pieces(8, func(b []byte) error {
-		crc = crc32.Update(crc, castagnoli, b)
-		return nil
-	})
-	binary.BigEndian.PutUint32(head[4:], crc)
-}
-
-// Next is what a commit must say that holds all records. Armed: records may
-// follow, if Prepare has succeeded.
+// Next is the mark for a commit that holds all records. Armed: records may follow, if Prepare has
+// succeeded.
 func (j *Journal) Next(run uint64, armed bool) Mark {
 	next := Mark{Generation{run, j.mark.Number + 1}, armed && j.made, j.mark.Used}
 	if j.seq > 0 {
@@ -285,7 +269,7 @@ func (j *Journal) Next(run uint64, armed bool) Mark {
 	return next
 }
 
-// Restart makes all records history. The store must say so already, and durably.
+// Restart retires all records. The store's mark must say so already, and durably.
 func (j *Journal) Restart(now Mark) {
 	j.mark, j.seq, j.end, j.tail = now, 0, Block, Totals{}
 	j.length.Store(0)
@@ -307,7 +291,8 @@ func (j *Journal) open(flags int) error {
 // Prepare makes the file, if it is missing, and its name, its title and the
 // first record that the store lacks durable: from then on the store may count on
 // it. The next commit names the generation of that record. The file gets blocks
-// for that many octets of records, where there are any.
+// for that many octets of records, where there are any. An error that wraps
+// durable.ErrUnsynced says that records which are there may not be durable.
 func (j *Journal) Prepare(octets int64) (err error) {
 	if j.f == nil {
 		if err = j.open(os.O_RDWR | os.O_CREATE); err != nil {
@@ -331,7 +316,7 @@ func (j *Journal) Prepare(octets int64) (err error) {
 		err = j.hook("journal.title")
 	}
 	if err != nil && j.seq > 0 { // without room for them, the records that are there must be durable all the same
-		if lost := Datasync(j.f); lost != nil {
+		if lost := j.sync(); lost != nil {
 			err = lost
 		}
 	}
@@ -339,7 +324,7 @@ func (j *Journal) Prepare(octets int64) (err error) {
 		fallocate(j.f, unix.FALLOC_FL_KEEP_SIZE, Block, Block+octets) //nolint:errcheck // fewer blocks cost speed alone
 	}
 	if err == nil {
-		err = Datasync(j.f)
+		err = j.sync()
 	}
 	if err == nil {
 		err = durable.SyncDir(j.dir)
@@ -348,6 +333,17 @@ func (j *Journal) Prepare(octets int64) (err error) {
 		return fmt.Errorf("the queue's journal cannot be made: %w", err)
 	}
 	j.made = true
+	return nil
+}
+
+func (j *Journal) sync() error {
+	err := j.hook("journal.sync")
+	if err == nil {
+		err = Datasync(j.f)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", durable.ErrUnsynced, err)
+	}
 	return nil
 }
 
@@ -379,8 +375,8 @@ func (j *Journal) Close() error {
 	return f.Close()
 }
 
-// Remove removes the file once the store says that there are no records. What
-// stays is history.
+// Remove removes the file once the store says that there are no records. A file that stays has no
+// effect.
 func (j *Journal) Remove() error { return os.Remove(Path(j.dir)) }
 
 // titled says whether f begins like a journal.

@@ -32,8 +32,7 @@ type record struct {
 	size    int64 // in the file, octets
 }
 
-// reading notes a read that failed: what the disk does not give is not what a
-// crash tore.
+// reading notes a read that failed: a read error is not a torn record.
 type reading struct {
 	*Journal
 	err error
@@ -90,8 +89,8 @@ func readRecord(f io.ReaderAt, off, size int64) (r record, ok bool) {
 // that the store is older than it should be, and one of a generation that the store
 // does not name, that the journal is another one. Then nothing may go on: queue.ErrDamaged.
 //
-// After the first record anything may look like one: mail is hostile. But
-// nobody knows the generation.
+// Later content may look like a record, since mail may be hostile; but no sender can know the
+// generation.
 func (j *Journal) CatchUp(now Mark, flags int, apply func([]Change) error) (Totals, bool, error) {
 	if err := j.open(flags); err != nil {
 		return Totals{}, false, err
@@ -135,15 +134,18 @@ func (j *Journal) replay(f *reading, size int64, apply func([]Change) error) err
 }
 
 // admits says whether the file may begin with a record of generation g. It is
-// that of the mark, or the last one that had records, run and number. A store
-// that counts on no journal may also have an older one beside it.
+// that of the mark, or the last one that had records, run and number. Where the store
+// counts on no journal, another one may hold mail of another queue, which would be
+// written over.
 func (m Mark) admits(g Generation, file string) error {
 	used := g == m.Used || m.Used.Run == 0 && g.Number == m.Used.Number
 	switch {
-	case g == m.Generation && m.Armed, used, !m.Armed && g.Number < m.Used.Number:
+	case g == m.Generation && m.Armed, used:
 		return nil
 	case g.Number >= m.Number:
 		return fmt.Errorf("%w; %s", queue.Damaged("%s holds mail that is newer than queue.db beside it, or belongs to another queue", file), toDo)
+	case !m.Armed:
+		return fmt.Errorf("%w; nothing was changed; move it away and keep it, to go on: all mail of this queue.db is in queue.db", queue.Damaged("%s belongs to another queue, or is older than queue.db beside it, which needs none", file))
 	case g.Number < m.Used.Number:
 		return fmt.Errorf("%w; %s", queue.Damaged("%s is older than queue.db beside it, which counts on a newer one, or belongs to another queue", file), toDo)
 	}
@@ -235,8 +237,8 @@ func (j *Journal) pass(r record) {
 	j.length.Store(j.end - Block)
 }
 
-// usable is the size of the file; 0: there is nothing in it. A journal that
-// the store counts on and that is not there may have held mail.
+// usable is the size of the file; 0: there is nothing in it. If the store counts on a journal that
+// is missing, it may have held mail.
 func (j *Journal) usable(f *reading) (size int64, err error) {
 	if j.f != nil && titled(f) {
 		info, err := j.f.Stat()
@@ -264,8 +266,8 @@ func (r *record) apply(f func([]Change) error) error {
 	return f(changes)
 }
 
-// Unreadable is the error for a record that is whole and makes no sense: it was
-// written by another program.
+// Unreadable is the error for a record that is complete but has no valid content: another program
+// wrote it.
 func Unreadable() error {
 	return fmt.Errorf("%w; %s", queue.Damaged("a record of queue.journal is whole, but its changes cannot be read"), toDo)
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,11 +40,39 @@ func Datasync(f *os.File) error {
 	}
 }
 
-// Allocate gives the octets from to size of a file blocks of the disk, so that a
-// write into them finds some later, and makes the file that large. An error whose
-// operation is "write" says that there was no room, and the file is as it was.
-// Zeros are written where the file system cannot allocate: nothing that counts may
-// be after from.
+// maxParts is how many parts one call may write (IOV_MAX).
+const maxParts = 1024
+
+// writeAt writes parts one behind the other, from octet at of the file on. The parts
+// are used up. The operation of its error is "write".
+func writeAt(f *os.File, parts [][]byte, at int64) error {
+	for len(parts) > 0 {
+		n, err := unix.Pwritev(int(f.Fd()), parts[:min(len(parts), maxParts)], at)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == nil && n == 0 && len(parts[0]) > 0:
+			err = io.ErrShortWrite
+			fallthrough
+		case err != nil:
+			return &fs.PathError{Op: "write", Path: f.Name(), Err: err}
+		}
+		at += int64(n)
+		for len(parts) > 0 && n >= len(parts[0]) {
+			n -= len(parts[0])
+			parts = parts[1:]
+		}
+		if n > 0 {
+			parts[0] = parts[0][n:]
+		}
+	}
+	return nil
+}
+
+// Allocate reserves disk blocks for the octets of a file from offset from to size, so that later
+// writes find room, and makes the file that large. An error whose operation is "write" says that
+// there was no room, and the file is as it was. Zeros are written where the file system cannot
+// allocate: nothing that counts may be after from.
 func Allocate(f *os.File, from, size int64) error {
 	err := fallocate(f, 0, from, size)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {

@@ -59,7 +59,7 @@ func (s *run) crashSettling(t *rapid.T) {
 		}
 		rows = append(rows, r)
 	}
-	if cmp.Equal(after.Entries(), entries, compare) && cmp.Equal(after.Rows(), rows, compare) && cmp.Equal(after.Item(st.ID), item, compare) {
+	if cmp.Equal(after.Entries(), entries, compare) && cmp.Equal(after.Rows(), rows, compare) && cmp.Equal(after.events, eventsOf(t, s.store), compare) && cmp.Equal(after.Item(st.ID), item, compare) {
 		s.model = after // check compares the rest
 	}
 }

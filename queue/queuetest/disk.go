@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Disk mounts an empty file system of its own for a test: "tmpfs", or "ext4" or
-// "xfs" in a file of TMPDIR. Size is in MiB; xfs needs 300. The test is skipped
+// Disk mounts an empty file system of its own for a test: "tmpfs", or "ext4", "xfs" or
+// "btrfs" in a file of TMPDIR. Size is in MiB; xfs needs 300, btrfs 110. The test is skipped
 // where nothing may be mounted, or the program that makes such a file system is
 // missing.
 func Disk(t testing.TB, kind string, size int64) (dir string) {
@@ -50,6 +50,31 @@ func mount(base, dir, kind string, size int64) error {
 		}
 	}
 	return nil
+}
+
+// Quota lets the files of a btrfs that Disk mounted take no more than they have, until the
+// function that it returns lifts that. It is the quota that binds root too, and that
+// kernels have which are built without the others.
+func Quota(t testing.TB, dir string) (lift func()) {
+	t.Helper()
+	run := func(args ...string) []byte {
+		t.Helper()
+		out, err := exec.Command("btrfs", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("btrfs %s: %v: %s", args, err, out)
+		}
+		return out
+	}
+	var st syscall.Statfs_t
+	run("filesystem", "sync", dir)
+	if err := syscall.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	run("quota", "enable", dir)
+	run("quota", "rescan", "-w", dir)
+	used := (int64(st.Blocks) - int64(st.Bfree)) * st.Bsize
+	run("qgroup", "limit", strconv.FormatInt(used, 10), "0/5", dir) // 0/5 is all that is not in a subvolume
+	return func() { run("qgroup", "limit", "none", "0/5", dir) }
 }
 
 // Fill writes a file until its file system has no free block, and returns its

@@ -36,7 +36,26 @@ func drawMessage(t *rapid.T, id relay.QueueID) (relay.Message, []byte) {
 		}
 		msg.Recipients = append(msg.Recipients, r)
 	}
+	if rapid.Bool().Draw(t, "back") {
+		msg.Begin = drawBeginnings(t, msg)
+	}
+	msg.Events = drawEvents(t, msg)
 	return msg, content
+}
+
+// drawBeginnings is for mail that was in a queue before.
+func drawBeginnings(t *rapid.T, msg relay.Message) (all []relay.Beginning) {
+	for range msg.Recipients {
+		b := relay.Beginning{State: relay.State{Attempts: rapid.IntRange(0, 3).Draw(t, "attempts"), HeldFor: time.Hour,
+			DelayNoticed: rapid.Bool().Draw(t, "noticed"), Rule: "retry step 1: 1m ±10 %"}}
+		if b.Held = rapid.Bool().Draw(t, "held"); b.Held {
+			b.HeldAt, b.Rule = msg.Arrival.Add(time.Minute), "held by the administrator"
+		}
+		b.Route = rapid.SampledFrom([]string{"", "smart"}).Draw(t, "route")
+		b.Last = relay.Reply{Code: 450, Text: rapid.SampledFrom([]string{"later", "busy"}).Draw(t, "last")}
+		all = append(all, b)
+	}
+	return all
 }
 
 func mailbox(local, domain string) relay.Path {
@@ -74,12 +93,16 @@ func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
 	}
 	for _, to := range []string{"route:a", "route:b"} {
 		if len(split[to]) > 0 {
-			st.Split = append(st.Split, relay.Split{Destination: to, Recipients: split[to]})
+			p := relay.Split{Destination: to, Recipients: split[to]}
+			if rapid.Bool().Draw(t, "state of its own") {
+				p.Next = &relay.State{Due: now, Attempts: st.Next.Attempts, Rule: "sent elsewhere", Route: "b"}
+			}
+			st.Split = append(st.Split, p)
 		}
 	}
 	if rapid.Bool().Draw(t, "attempt") {
 		st.Next.Attempts++
-		st.Attempt = &relay.Attempt{N: st.Next.Attempts, At: now, Took: time.Second, Route: "mx", Host: "mx.example.com",
+		st.Attempt = &relay.Attempt{N: st.Next.Attempts, At: now, Took: relay.Millis(time.Second), Route: "mx", Host: "mx.example.com",
 			TLS: "TLS1.3", Visits: drawVisits(t), Outcomes: slices.Clone(st.Outcomes), Next: st.Next.Due, Rule: st.Next.Rule}
 	}
 	for range rapid.IntRange(0, 1).Draw(t, "notices") {
@@ -89,7 +112,7 @@ func (s *run) drawSettlement(t *rapid.T, d relay.Delivery) relay.Settlement {
 	for range rapid.IntRange(0, 2).Draw(t, "rows") {
 		st.Rows = append(st.Rows, relay.DigestRow{ID: s.store.NextID(), Data: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "row")})
 	}
-	st.Listed = s.drawListed(t)
+	st.Listed, st.Events = s.drawListed(t), drawEvents(t, s.model.Item(d.ID).Message)
 	return st
 }
 

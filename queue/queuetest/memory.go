@@ -20,10 +20,16 @@ type Memory struct {
 	model *Model
 	last  uint64
 	watch func([]relay.Entry)
+
+	outbox memoryOutbox
 }
 
 // NewMemory is an empty one.
-func NewMemory() *Memory { return &Memory{model: NewModel()} }
+func NewMemory() *Memory {
+	m := &Memory{model: NewModel()}
+	m.outbox.Memory = m
+	return m
+}
 
 type memoryContent struct{ *bytes.Reader }
 
@@ -44,7 +50,7 @@ func (d *memoryDraft) Discard()                    {}
 // Watch sets who is told of new Deliveries.
 func (m *Memory) Watch(f func([]relay.Entry)) { m.watch = f }
 
-// Room is always there.
+// Room always returns nil.
 func (m *Memory) Room() error { return nil }
 
 // Stats counts what is queued.
@@ -78,6 +84,7 @@ func (m *Memory) Enqueue(_ context.Context, d relay.Draft, msg *relay.Message) e
 	defer m.mu.Unlock()
 	msg.Size = own.Size()
 	m.tell(m.model.Accept(*msg, own.buf))
+	defer m.outbox.woken()
 	return nil
 }
 
@@ -106,6 +113,7 @@ func (m *Memory) Settle(s relay.Settlement, done func(error)) {
 	defer m.mu.Unlock()
 	entries, err := m.model.Settle(s)
 	m.tell(entries)
+	m.outbox.woken()
 	if done != nil {
 		done(err)
 	}

@@ -20,6 +20,7 @@ type Model struct {
 	Destination func(*relay.Message, relay.Path) string // nil: the domain
 	messages    map[relay.QueueID]*kept
 	rows        map[relay.QueueID][]byte // of digests
+	events      []relay.Event            // of the outbox, oldest first
 }
 
 type kept struct {
@@ -40,7 +41,9 @@ func (m *Model) Accept(msg relay.Message, content []byte) []relay.Entry {
 	msg.Size = int64(len(content))
 	msg.Arrival, msg.NotBefore = micro(msg.Arrival), micro(msg.NotBefore)
 	hold := msg.Hold
-	msg.Hold = ""
+	m.events = append(m.events, told(msg.Events)...)
+	begin := msg.Begin
+	msg.Hold, msg.Begin, msg.Events = "", nil, nil
 	k := &kept{item: relay.Item{Message: msg, Attempts: map[uint16][]relay.Attempt{}}, content: content}
 	due := msg.Arrival
 	if msg.NotBefore.After(due) {
@@ -48,23 +51,31 @@ func (m *Model) Accept(msg relay.Message, content []byte) []relay.Entry {
 	}
 	jobs := map[string]int{}
 	for i, r := range msg.Recipients {
-		dest := r.Path.Domain()
+		dest, last := r.Path.Domain(), relay.Reply{}
 		if m.Destination != nil {
 			dest = m.Destination(&msg, r.Path)
 		}
-		j, ok := jobs[dest]
+		shared, state := dest, relay.State{}
+		if begin != nil {
+			state, last = begin[i].State, begin[i].Last
+			state.Due, state.HeldAt = due, micro(state.HeldAt)
+			shared += fmt.Sprint(state)
+		}
+		j, ok := jobs[shared]
 		if !ok {
 			j = len(k.item.Deliveries)
-			jobs[dest] = j
+			jobs[shared] = j
 			k.item.Deliveries = append(k.item.Deliveries, relay.Delivery{Entry: relay.Entry{ID: msg.ID, Job: uint16(j),
 				Destination: dest, Identity: msg.Identity, Peer: msg.Peer(), Arrival: msg.Arrival, Due: due}})
-			if hold != "" {
-				d := &k.item.Deliveries[j]
+			d := &k.item.Deliveries[j]
+			if begin != nil {
+				d.Set(state)
+			} else if hold != "" {
 				d.Held, d.HeldAt, d.Rule = true, msg.Arrival, hold
 			}
 		}
 		d := &k.item.Deliveries[j]
-		d.Open = append(d.Open, relay.Open{Recipient: i})
+		d.Open = append(d.Open, relay.Open{Recipient: i, Last: last})
 	}
 	k.nextJob = uint16(len(k.item.Deliveries))
 	m.messages[msg.ID] = k
@@ -120,6 +131,11 @@ func (m *Model) Settle(s relay.Settlement) ([]relay.Entry, error) {
 	for i, p := range s.Split {
 		n := relay.Delivery{Entry: d.Entry}
 		n.Set(next)
+		if p.Next != nil {
+			own := *p.Next
+			own.Due, own.HeldAt = micro(own.Due), micro(own.HeldAt)
+			n.Set(own)
+		}
 		n.Destination, n.Job = p.Destination, k.nextJob+uint16(i)
 		for _, r := range p.Recipients {
 			if _, ok := where[r]; !ok {
@@ -162,6 +178,7 @@ func (m *Model) tell(s relay.Settlement) (entries []relay.Entry) {
 	for _, n := range s.Notices {
 		entries = append(entries, m.Accept(n.Message, n.Content)...)
 	}
+	m.events = append(m.events, told(s.Events)...)
 	for _, r := range s.Rows {
 		m.rows[r.ID] = r.Data
 	}
@@ -225,7 +242,7 @@ func (m *Model) Entries() []relay.Entry {
 // clone is a copy that shares nothing that Settle changes.
 func (m *Model) clone() *Model {
 	c := NewModel()
-	c.Destination, c.rows = m.Destination, maps.Clone(m.rows)
+	c.Destination, c.rows, c.events = m.Destination, maps.Clone(m.rows), slices.Clone(m.events)
 	for id, k := range m.messages {
 		n := *k
 		n.item.Deliveries = slices.Clone(k.item.Deliveries)

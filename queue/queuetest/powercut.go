@@ -76,7 +76,7 @@ func NewMachine(root string) (*Machine, error) {
 	return m, err
 }
 
-// ours says whether the queue keeps its mail there.
+// ours says whether a path holds mail of the queue.
 func (m *Machine) ours(p string) bool {
 	in := strings.TrimPrefix(p, m.Root)
 	return p == m.Root || strings.HasPrefix(in, "/queue.db") || in == "/queue.journal" || in == "/spool" || strings.HasPrefix(in, "/spool/")

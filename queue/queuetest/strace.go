@@ -12,7 +12,7 @@ import (
 // StraceArgs make strace record what a Machine follows, to the file trace.
 func StraceArgs(trace string) []string {
 	return []string{"-f", "-y", "-xx", "-s", "33554432", "-o", trace, "-e", "signal=none", "-e",
-		"trace=openat,write,pwrite64,ftruncate,fallocate,fdatasync,fsync,unlinkat,renameat,renameat2,mkdirat"}
+		"trace=openat,write,pwrite64,pwritev,ftruncate,fallocate,fdatasync,fsync,unlinkat,renameat,renameat2,mkdirat"}
 }
 
 // Call is one line of the record: the beginning of a system call, or its end.
@@ -31,6 +31,7 @@ var (
 	callLine    = regexp.MustCompile(`^(\d+) +(\w+)\((.*)$`)
 	resumedLine = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>.*= (-?\d+)`)
 	hexOctet    = regexp.MustCompile(`\\x([0-9a-f]{2})`)
+	vector      = regexp.MustCompile(`iov_base="((?:\\x[0-9a-f]{2})*)"`)
 	returned    = regexp.MustCompile(`\) += (-?\d+)[^=]*$`)
 )
 
@@ -48,10 +49,26 @@ func ReadTrace(path string) (calls []Call, err error) {
 			if end := returned.FindStringSubmatch(c.args); end != nil && !strings.HasSuffix(c.args, "<unfinished ...>") {
 				c.ends, c.ok = true, end[1][0] != '-'
 			}
-			calls = append(calls, c)
+			calls = append(calls, joined(c))
 		}
 	}
 	return calls, nil
+}
+
+// joined is a write of several parts as one of them all.
+func joined(c Call) Call {
+	file, parts, ok := strings.Cut(c.args, ", [")
+	if c.name != "pwritev" || !ok {
+		return c
+	}
+	at := strings.LastIndex(parts, "], ")
+	var all strings.Builder
+	for _, v := range vector.FindAllStringSubmatch(parts[:at], -1) {
+		all.WriteString(v[1])
+	}
+	_, offset, _ := strings.Cut(parts[at+len("], "):], ", ")
+	c.name, c.args = "pwrite64", fmt.Sprintf(`%s, "%s", 0, %s`, file, all.String(), offset)
+	return c
 }
 
 // word is an argument as strace shows it: a number, with -y what it refers to,

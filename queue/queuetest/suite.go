@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -63,6 +64,7 @@ func Run(t *testing.T, fresh func() Harness) {
 	}))
 	t.Run("order", func(t *testing.T) { testOrder(t, fresh()) })
 	t.Run("draft", func(t *testing.T) { testDraft(t, fresh()) })
+	t.Run("outbox", func(t *testing.T) { testOutbox(t, fresh()) })
 }
 
 // run compares a store with the model, step by step.
@@ -87,6 +89,7 @@ func (s *run) open(t fataler) {
 	}
 	told := make(chan relay.Entry, 1000)
 	s.told = told
+	s.store.Outbox().SetLimits(relay.OutboxLimits{Keep: time.Hour, MaxBytes: 1 << 30})
 	s.store.Watch(func(all []relay.Entry) {
 		for _, e := range all {
 			told <- e
@@ -133,6 +136,7 @@ func (s *run) check(t *rapid.T) {
 		t.Fatalf("entries (-want +got):\n%s", d)
 	}
 	s.checkRows(t)
+	s.checkEvents(t)
 	if want, got := s.model.Stats(), s.store.Stats(); got.Messages != want.Messages || got.Deliveries != want.Deliveries || got.Quarantined != 0 {
 		t.Fatalf("the store counts %+v, and has %+v", got, want)
 	}
@@ -199,7 +203,7 @@ func read(t fataler, c relay.Content) []byte {
 	return b
 }
 
-// pick draws a Delivery, or skips the step.
+// pick draws a random Delivery, or skips the step.
 func (s *run) pick(t *rapid.T) relay.Delivery {
 	all := s.model.Entries()
 	if len(all) == 0 {
@@ -243,7 +247,7 @@ func (s *run) settle(t *rapid.T) {
 // list tells of the rows, all or some, in a settlement of no Delivery.
 func (s *run) list(t *rapid.T) {
 	msg, content := drawMessage(t, s.store.NextID())
-	st := relay.Settlement{Listed: s.drawListed(t), Notices: []relay.Notice{{Message: msg, Content: content}}}
+	st := relay.Settlement{Listed: s.drawListed(t), Events: drawEvents(t, msg), Notices: []relay.Notice{{Message: msg, Content: content}}}
 	want, err := s.model.Settle(st)
 	if err != nil {
 		t.Fatalf("the model refuses: %v", err)
@@ -274,7 +278,7 @@ func await(store queue.Store, st relay.Settlement) error {
 	return <-done
 }
 
-// settleWrongly tries what must change nothing.
+// settleWrongly tries settlements that must be refused.
 func (s *run) settleWrongly(t *rapid.T) {
 	d := s.pick(t)
 	switch rapid.IntRange(0, 2).Draw(t, "wrong") {

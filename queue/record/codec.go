@@ -10,12 +10,12 @@ import (
 	"dawk/relay"
 )
 
-// ErrRecord is what every decoder returns for octets that it did not write.
+// ErrRecord is what every decoder returns for octets that no encoder wrote.
 var ErrRecord = errors.New("not a record of this version")
 
 var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum covers the key too: a value under a wrong key is damage.
+// checksum includes the key: a value under a wrong key is damage.
 func checksum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, Castagnoli), Castagnoli, value)
 }
@@ -148,8 +148,8 @@ func fromMicros(v int64) time.Time {
 	return time.UnixMicro(v).UTC()
 }
 
-// Stored is t as it will come back from the store, so that what is served from
-// memory and what is read back never differ.
+// Stored is t as it will be read back from the store, so that a value from memory and one from disk
+// never differ.
 func Stored(t time.Time) time.Time { return fromMicros(micros(t)) }
 
 func (e *enc) reply(r relay.Reply) {

@@ -6,7 +6,6 @@ package record
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"time"
 
 	"dawk/relay"
 )
@@ -18,7 +17,7 @@ const (
 	schedVersion = 2 // 1 had replies without a cause and a remedy
 	histVersion  = 2 // likewise
 
-	DigestVersion = 1
+	digestVersion = 1
 )
 
 // MaxRecipients is the most that fit the 16-bit job numbers of one message.
@@ -28,7 +27,7 @@ const MaxRecipients = 1 << 15
 //
 //	 0 u8   version
 //	 1 u8   flags: bit 0 = a spool file holds the rest of the content
-//	 2 u16  0
+//	 2 u16  number of recipients; 0: a row of an older dawk
 //	 4 u32  length of the metadata
 //	 8 u64  length of the content kept here, after the metadata
 //	16 u64  length of the spool file
@@ -55,6 +54,7 @@ type Layout struct {
 	File       int64 // octets in the spool file; 0: there is none
 	FileCRC    uint32
 	Deliveries int // Deliveries made at acceptance
+	Recipients int // all of them; only written, see Recipients
 }
 
 func MessageKey(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
@@ -124,7 +124,7 @@ func decodeMeta(b []byte, m *relay.Message, l *Layout) error {
 	m.Client = d.str()
 	m.Protocol = d.str()
 	m.MessageID = d.str()
-	m.MaxAge = time.Duration(d.int())
+	m.MaxAge = relay.Millis(d.int())
 	m.NotBefore = d.time()
 	l.Deliveries = d.small(MaxRecipients)
 	l.FileCRC = d.U32()
@@ -150,6 +150,7 @@ func PutHeader(h, key, meta []byte, l Layout, inlineCRC uint32) {
 	if l.File > 0 {
 		h[1] = InFile
 	}
+	binary.BigEndian.PutUint16(h[2:], uint16(l.Recipients))
 	binary.BigEndian.PutUint32(h[4:], uint32(len(meta)))
 	binary.BigEndian.PutUint64(h[8:], uint64(l.Inline))
 	binary.BigEndian.PutUint64(h[16:], uint64(l.File))
@@ -160,7 +161,7 @@ func PutHeader(h, key, meta []byte, l Layout, inlineCRC uint32) {
 
 // EncodeMessage is a whole value of msg in fresh memory.
 func EncodeMessage(m *relay.Message, l Layout, content []byte) []byte {
-	l.Inline = int64(len(content))
+	l.Inline, l.Recipients = int64(len(content)), len(m.Recipients)
 	meta := EncodeMeta(m, l)
 	v := make([]byte, HeaderSize, HeaderSize+len(meta)+len(content))
 	PutHeader(v, MessageKey(m.ID.Key), meta, l, crc32.Checksum(content, Castagnoli))
@@ -194,7 +195,31 @@ func DecodeMessage(k, v []byte, dir uint32) (m *relay.Message, l Layout, inline 
 	return m, l, rest[metaLen:], nil
 }
 
+// Recipients is how many recipients the message of a value has, without a check of
+// the value; 1 in one of an older dawk.
+func Recipients(v []byte) int {
+	if len(v) < HeaderSize {
+		return 1
+	}
+	return max(1, int(binary.BigEndian.Uint16(v[2:])))
+}
+
 // CheckInline compares the content kept in v with its checksum.
 func CheckInline(v, inline []byte) bool {
 	return crc32.Checksum(inline, Castagnoli) == binary.BigEndian.Uint32(v[28:])
+}
+
+// EncodeDigest is a row of what senders are still to be told.
+func EncodeDigest(key []byte, r *relay.DigestRow) []byte {
+	row := make([]byte, RowHeader, RowHeader+len(r.Data))
+	return Seal(digestVersion, key, append(row, r.Data...))
+}
+
+// DecodeDigest reads it.
+func DecodeDigest(k, v []byte, dir uint32) (r relay.DigestRow, err error) {
+	data, ok := Unseal(digestVersion, k, v)
+	if !ok || len(k) != 8 {
+		return r, ErrRecord
+	}
+	return relay.DigestRow{ID: relay.QueueID{Key: binary.BigEndian.Uint64(k), Dir: dir}, Data: append([]byte(nil), data.Rest...)}, nil
 }

@@ -14,7 +14,7 @@ func sampleMessage() *relay.Message {
 	from, _ := relay.ParsePath(`"odd local"@example.org`)
 	to, _ := relay.ParsePath("δοκιμή@xn--e1afmkfd.test")
 	m := &relay.Message{ID: relay.QueueID{Key: 0x1122334455667788, Dir: 77}, Arrival: at, Identity: "app", Client: "192.0.2.7",
-		Protocol: "ESMTPSA", MessageID: "<1@example.org>", EightBit: true, UTF8Header: true, Notice: true, MaxAge: time.Hour,
+		Protocol: "ESMTPSA", MessageID: "<1@example.org>", EightBit: true, UTF8Header: true, Notice: true, MaxAge: relay.Millis(time.Hour),
 		NotBefore: at.Add(time.Hour), NoDelayNotes: true, TLSOptional: true}
 	m.From, m.Body, m.SMTPUTF8, m.RequireTLS, m.EnvID, m.Ret = from, relay.Body8BitMIME, true, true, "env", relay.RetFull
 	m.Recipients = []relay.Recipient{
@@ -32,12 +32,12 @@ func sampleJob() *relay.Delivery {
 		Entry: relay.Entry{ID: relay.QueueID{Key: 5, Dir: 77}, Job: 3, Destination: "route:office", Identity: "app",
 			Arrival: at, Due: at.Add(time.Minute), Attempts: 4, Held: true, DelayNoticed: true},
 		Open:    []relay.Open{{Recipient: 0, Last: r}, {Recipient: 9, Last: r}, {Recipient: 2}},
-		Unknown: true, HeldFor: time.Minute, HeldAt: at, Rule: "retry step 3",
+		Unknown: true, HeldFor: relay.Millis(time.Minute), HeldAt: at, Rule: "retry step 3", Route: "office",
 	}
 }
 
 func sampleAttempt() *relay.Attempt {
-	return &relay.Attempt{N: 2, At: fromMicros(99), Took: time.Second, Route: "mx", Source: "out1", Host: "mx.example.com", Addr: "192.0.2.1", TLS: "TLS1.3",
+	return &relay.Attempt{N: 2, At: fromMicros(99), Took: relay.Millis(time.Second), Route: "mx", Source: "out1", Host: "mx.example.com", Addr: "192.0.2.1", TLS: "TLS1.3",
 		Visits: []relay.Visit{{Host: "mx.example.com", Addr: "192.0.2.1", TLS: "TLS1.3", TLSLevel: relay.TLSVerified, TLSPolicy: "dane",
 			Reply: relay.Reply{Code: 421, Text: "busy"}}},
 		Outcomes: []relay.Outcome{{Recipient: 1, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Text: "ok"}}},
@@ -66,12 +66,19 @@ func TestRoundTrip(t *testing.T) {
 	if got, err := DecodeAttempt(key, EncodeAttempt(key, a)); err != nil || !reflect.DeepEqual(got, a) {
 		t.Errorf("attempt: %v\n%+v\n%+v", err, got, a)
 	}
+	key = []byte("12345678")
+	e := relay.Event{Kind: relay.EventDelayed, Time: fromMicros(5), ID: m.ID, From: m.From, Recipient: m.Recipients[0].Path, To: []relay.Path{m.From}, Count: 1, Identity: "app",
+		MessageID: m.MessageID, Size: 7, Destination: "route:office", Route: "office", Host: "mx.example.com", Reply: d.Open[0].Last, Reason: "other", Rule: "r", Attempt: 3, Next: fromMicros(9)}
+	if got, err := DecodeEvent(key, AppendEvent(nil, key, &e)); err != nil || !reflect.DeepEqual(got, e) {
+		t.Errorf("event: %v\n%+v\n%+v", err, got, e)
+	}
 	for _, sample := range []any{*m, *d, *a, m.Recipients[0], d.Open[0].Last} {
 		for i := range reflect.TypeOf(sample).NumField() {
-			// A hold is asked for with the message and kept by its Deliveries; what the
+			// A hold is asked for with the message and kept by its Deliveries, events are
+			// kept by the outbox; what the
 			// scheduler does now is not kept, nor what only the summary of an attempt asks for.
 			v := reflect.ValueOf(sample)
-			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Hold" && name != "Activity" && name != "Refused" {
+			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Hold" && name != "Begin" && name != "Events" && name != "Activity" && name != "Refused" {
 				t.Errorf("the sample %T leaves %s zero", sample, name)
 			}
 		}
@@ -206,5 +213,20 @@ func TestFirstReplies(t *testing.T) {
 	}
 	if again, err := DecodeDelivery(key, EncodeDelivery(key, d), 7); err != nil || !reflect.DeepEqual(again, d) {
 		t.Errorf("written anew: %+v, %v", again, err)
+	}
+}
+
+// A row that names no route is as it was before rows could: older versions read it.
+func TestARowWithoutARouteIsAsBefore(t *testing.T) {
+	d, key := sampleJob(), DeliveryKey(5, 3)
+	named := EncodeDelivery(key, d)
+	route := d.Route
+	d.Route = ""
+	plain := EncodeDelivery(key, d)
+	if len(named) != len(plain)+1+len(route) {
+		t.Errorf("%d octets with the route %q, %d without", len(named), route, len(plain))
+	}
+	if got, err := DecodeDelivery(key, plain, 77); err != nil || !reflect.DeepEqual(got, d) {
+		t.Errorf("%v: %+v", err, got)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"strings"
-	"time"
 
 	"dawk/relay"
 )
@@ -78,6 +77,9 @@ func EncodeDelivery(key []byte, d *relay.Delivery) []byte {
 		e.uint(uint64(o.Recipient))
 		e.uint(uint64(replies[o.Last]))
 	}
+	if d.Route != "" { // else as it was before there was this
+		e.str(d.Route)
+	}
 	return Seal(schedVersion, key, e.b)
 }
 
@@ -127,7 +129,7 @@ func DecodeDelivery(k, v []byte, dir uint32) (*relay.Delivery, error) {
 		return nil, err
 	}
 	j := &relay.Delivery{Entry: entry, Unknown: flags&jobUnknown != 0}
-	j.HeldFor = time.Duration(d.int())
+	j.HeldFor = relay.Millis(d.int())
 	j.HeldAt = d.time()
 	j.Rule = d.str()
 	table := make([]relay.Reply, d.count())
@@ -142,6 +144,9 @@ func DecodeDelivery(k, v []byte, dir uint32) (*relay.Delivery, error) {
 		} else {
 			d.fail()
 		}
+	}
+	if len(d.Rest) > 0 {
+		j.Route = d.str()
 	}
 	return j, d.end()
 }
@@ -189,7 +194,7 @@ func DecodeAttempt(k, v []byte) (*relay.Attempt, error) {
 	a := &relay.Attempt{
 		N:     d.small(math.MaxInt32),
 		At:    d.time(),
-		Took:  time.Duration(d.int()),
+		Took:  relay.Millis(d.int()),
 		Route: d.str(),
 		Host:  d.str(),
 		Addr:  d.str(),

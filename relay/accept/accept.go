@@ -1,5 +1,5 @@
-// Package accept holds the rules for new messages, whatever door they come
-// by. Begin reading at [Acceptor.Accept].
+// Package accept holds the rules for new messages, whichever interface (door) they come by. Begin
+// reading at [Acceptor.Accept].
 //
 // A door says who sends what ([Submission]) and gets a [Decision]: one value
 // that holds all that users.toml and the configuration say about this message.
@@ -21,7 +21,7 @@ import (
 	"dawk/relay/identity"
 )
 
-// Queue takes what was accepted. In production it is a queue.Store.
+// Queue stores accepted messages. In production it is a queue.Store.
 type Queue interface {
 	// NewDraft gives an error that wraps relay.ErrNoSpace or ErrClosed.
 	NewDraft() (relay.Draft, error)
@@ -35,8 +35,8 @@ type Queue interface {
 // Config is what the rules need to know.
 type Config struct {
 	Hostname       string     // in Received and Message-ID
-	Postmaster     relay.Path // whom "postmaster" without a domain means; null: postmaster@Hostname
-	MaxMessageSize int64      // octets; 0: no limit. A message of exactly this is taken
+	Postmaster     relay.Path // the address for "postmaster" without a domain; null: postmaster@Hostname
+	MaxMessageSize int64      // octets; 0: no limit. A message of exactly this size is accepted
 	MaxRecipients  int        // of a message; 0: no limit
 	MaxHops        int        // Received fields; 0: 50
 	// Ledger keeps the quotas and holds of users; nil: one in memory.
@@ -48,7 +48,15 @@ type Config struct {
 	// Refuses says in a sentence why the smart host of a message would refuse
 	// its sender; "": nothing is known of that. nil: nothing is looked up.
 	Refuses func(*relay.Message, relay.Content) (string, error)
-	Log     *slog.Logger
+	// Recipient says why mail of an identity to a recipient is refused; nil: it is
+	// taken. nil: nobody is refused.
+	Recipient func(identity string, to relay.Path) *Refusal
+	// Unsubscribe makes the token for a recipient in a link of User.Unsubscribe;
+	// nil: no links are added.
+	Unsubscribe func(identity string, to relay.Path) string
+	// Tell puts an event that no message goes with into the outbox; nil: none is kept.
+	Tell func(relay.Event)
+	Log  *slog.Logger
 }
 
 const defaultMaxHops = 50
@@ -69,7 +77,7 @@ type Submission struct {
 	Content   io.WriterTo // strict CRLF lines
 }
 
-// New makes an Acceptor that tells seen what it accepts and refuses.
+// New makes an Acceptor that reports to seen what it accepts and refuses.
 func New(cfg Config, q Queue, seen relay.Observer) (*Acceptor, error) {
 	host, err := relay.NormalizeDomain(cfg.Hostname)
 	if err != nil {
@@ -105,8 +113,8 @@ func (a *Acceptor) Submit(ctx context.Context, s Submission) (relay.QueueID, err
 	return a.Accept(ctx, d)
 }
 
-// Refused turns an error into a Refusal and tells of it by e, an event that
-// says who was refused what.
+// Refused turns an error into a Refusal and reports it by e, an event that says who was refused
+// what.
 func (a *Acceptor) Refused(e relay.Event, err error) *Refusal {
 	r := RefusalOf(err)
 	if r.Reason == ReasonInternal {
@@ -114,11 +122,29 @@ func (a *Acceptor) Refused(e relay.Event, err error) *Refusal {
 	}
 	e.Reply, e.Reason = r.Reply, string(r.Reason)
 	a.seen.Observe(e)
+	if r.Reason == ReasonSuppressed && !e.Recipient.IsNull() {
+		a.suppressed(e)
+	}
 	return r
+}
+
+// suppressed reports a recipient that was refused since it is on the suppression list.
+func (a *Acceptor) suppressed(e relay.Event) {
+	e.Kind = relay.EventSuppressed
+	if a.cfg.Tell != nil {
+		a.cfg.Tell(e)
+	}
+	a.seen.Observe(e)
 }
 
 func (s *Submission) refused(a *Acceptor, err error) *Refusal {
 	e := s.Event(relay.EventRefused)
 	e.From, e.Count = s.From, len(s.Recipients)
-	return a.Refused(e, err)
+	r := a.Refused(e, err)
+	for i := 0; r.Reason == ReasonSuppressed && i < len(s.Recipients); i++ {
+		e := s.Event(relay.EventRefused)
+		e.From, e.Recipient, e.Reply, e.Reason = s.From, s.Recipients[i].Path, r.Reply, string(r.Reason)
+		a.suppressed(e)
+	}
+	return r
 }

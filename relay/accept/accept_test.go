@@ -133,6 +133,10 @@ func TestContent(t *testing.T) {
 					if c.change != nil {
 						c.change(&want)
 					}
+					if events := got.Message.Events; len(events) != 1 || events[0].Kind != relay.EventAccepted || events[0].ID != id || len(events[0].To) != 1 {
+						t.Errorf("events %+v", events)
+					}
+					got.Message.Events = nil
 					if fmt.Sprintf("%+v", want) != fmt.Sprintf("%+v", got.Message) {
 						t.Errorf("\ngot  %+v\nwant %+v", got.Message, want)
 					}

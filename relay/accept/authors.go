@@ -12,8 +12,8 @@ import (
 // the fields, and the signature of a domain vouches for them.
 var authors = [...]string{"Resent-From", "Resent-Sender", "From", "Sender"}
 
-// authorField is the field of authors that has this name; "": none. From and
-// Sender are none where they leave under other names.
+// authorField is the field of authors that has this name; "": none does. From and Sender do not
+// count if they are passed on under other names.
 func (s *scanner) authorField(name string) string {
 	for i, field := range authors {
 		if strings.EqualFold(name, field) && (i < 2 || !s.keepFrom) {
@@ -23,8 +23,8 @@ func (s *scanner) authorField(name string) string {
 	return ""
 }
 
-// mayStand refuses a field with a mailbox that u may not use. One that cannot be
-// read is refused too: a receiver could read somebody else in it.
+// mayStand refuses a field with a mailbox that u may not use. A field that cannot be read is
+// refused too: a receiver could read another author in it.
 func mayStand(u *identity.User, field string, value []byte) error {
 	list, ok := relay.Mailboxes(strings.TrimSpace(strings.ReplaceAll(string(value), "\r\n", "")))
 	if !ok {

@@ -18,25 +18,22 @@ const maxHeader = 256 << 10
 
 // header is what the scanner found. Its zero value is an empty message.
 type header struct {
-	received  int // Received fields: hops (RFC 5321 §6.3)
-	from      int
-	fromValue []byte // of From, where a policy replaces it
-	replyTo   bool
-	date      bool
-	hasID     bool
-	messageID []byte        // value of the first Message-ID
-	tlsNo     bool          // "TLS-Required: No" (RFC 8689 §5)
-	text      identity.Text // of Subject and body, where it is needed
-	eightBit  bool          // in the header as it was passed on
-	body8Bit  bool
-	signed    bool // by its sender, so far: all of it by DKIM, or in the body a part (RFC 1847) or a text by PGP
+	received             int // Received fields: hops (RFC 5321 §6.3)
+	from                 int
+	fromValue            []byte // of From, where a policy replaces it
+	replyTo, date, hasID bool
+	unsubscribable       bool          // it has a List-Unsubscribe or List-Unsubscribe-Post field
+	messageID            []byte        // value of the first Message-ID
+	tlsNo                bool          // "TLS-Required: No" (RFC 8689 §5)
+	text                 identity.Text // of Subject and body, where it is needed
+	body8Bit, eightBit   bool          // in the body; in the header as it was passed on
+	signed               bool          // by its sender, so far: all of it by DKIM, or in the body a part (RFC 1847) or a text by PGP
 }
 
-// scanner is the one reader of headers in acceptance. It reads a message as it
-// goes by, and passes on everything but the fields that must not leave. It
-// holds no more than one field. Lines that are too long are folded here, where it is
-// known which field they belong to; an interface that refuses them has done so
-// before.
+// scanner is the one reader of headers in acceptance. It reads a message as it passes, and writes
+// everything on except the fields that must not leave. It holds no more than one field. Lines that
+// are too long are folded here, where their field is known; an interface that refuses such lines
+// has done so already.
 type scanner struct {
 	dst      io.Writer
 	maxSize  int64 // octets as they came; 0: no limit
@@ -50,20 +47,20 @@ type scanner struct {
 	size    int64 // octets as they came
 	hdr     header
 	inBody  bool
-	line    []byte // an unfinished line of the header
-	field   []byte // the field that we are in
-	mbox    []byte // mbox lines before the first field, or behind Return-Path; nil once a field followed
-	atFront bool   // Return-Path alone was seen: a mailbox may begin with it
+	line    []byte // an incomplete line of the header
+	field   []byte // the current field
+	mbox    []byte // mbox lines before the first field, or after Return-Path; nil once a field has followed
+	atFront bool   // only Return-Path was seen: a message from a mailbox may begin with it
 	any     bool   // a field was seen: a continuation line has something to continue
 	seen    int64  // octets of header so far
-	col     int    // octets of the last line of the body that were passed on
-	held    []byte // octets of it that were not, yet
+	col     int    // octets of the current line of the body that were passed on
+	held    []byte // octets of it that were not passed on yet
 	kind    []byte // values of Content-Type fields, in lower case, until the body begins
 	parts   parts
-	last    byte // octet that was passed on last
+	last    byte // the octet that was passed on last
 }
 
-// read streams the content into the draft: it is never whole in memory here.
+// read streams the content into the draft: here it is never completely in memory.
 func (d *Decision) read(draft io.Writer) (*header, error) {
 	u := d.User
 	s := scanner{dst: draft, maxSize: d.maxSize, maxHops: d.acceptor.cfg.MaxHops, keepFrom: !u.RewriteFrom.IsNull(),
@@ -119,7 +116,7 @@ func (s *scanner) Write(p []byte) (int, error) {
 // finish passes on what was held back. Call it once, after the last Write.
 func (s *scanner) finish() error {
 	if len(s.line) > 0 {
-		line := append(s.line, "\r\n"...) // not from the guard: it ends every line
+		line := append(s.line, "\r\n"...) // cannot come from the guard, which ends every line
 		s.line = nil
 		if err := s.headerLine(line); err != nil {
 			return err
@@ -139,7 +136,7 @@ func (s *scanner) finish() error {
 	if err := s.pass(s.held); err != nil {
 		return err
 	}
-	if s.inBody && s.last != '\n' { // nor is this from the guard
+	if s.inBody && s.last != '\n' { // cannot come from the guard either
 		return s.pass([]byte("\r\n"))
 	}
 	return nil
@@ -155,9 +152,8 @@ func (s *scanner) headerLine(line []byte) error {
 		return s.headerTooBig()
 	}
 	if !s.any || s.atFront {
-		// Neither a byte order mark nor the line of an mbox file is a header
-		// field, but behind them there is a header. If there is none, it was
-		// the text that begins so.
+		// A byte order mark and the line of an mbox file are not header fields, but a header may follow
+		// them. If none follows, they are the beginning of the text.
 		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 		if mailtext.IsMboxLine(line) || len(s.mbox) > 0 && (line[0] == ' ' || line[0] == '\t') { // one may be folded
 			s.mbox = append(s.mbox, line...)
@@ -186,15 +182,15 @@ func (s *scanner) headerLine(line []byte) error {
 			return err
 		}
 	}
-	// Not a header field: the body begins here, without the empty line that
-	// should stand before it. With it everybody reads the message alike.
+	// Not a header field: the body begins here, without the empty line that should stand before it.
+	// With it every program reads the message in the same way.
 	if err := s.endField(); err != nil {
 		return err
 	}
 	return s.beginBody(line)
 }
 
-// beginBody passes on the empty line that was not there, and a line behind it.
+// beginBody adds the missing empty line, and passes on the line after it.
 func (s *scanner) beginBody(line []byte) error {
 	s.inBody = true
 	if err := s.pass([]byte("\r\n")); err != nil {
@@ -203,8 +199,8 @@ func (s *scanner) beginBody(line []byte) error {
 	return s.body(slices.Concat(s.mbox, line))
 }
 
-// body passes on a piece of the body. What is beyond the 998th octet of a line
-// goes on the next one, behind a space, as Postfix writes it.
+// body passes on a piece of the body. What is beyond the 998th octet of a line goes on the next
+// one, after a space, as in Postfix.
 func (s *scanner) body(p []byte) error {
 	if !s.hdr.body8Bit {
 		s.hdr.body8Bit = has8Bit(p)
@@ -216,13 +212,13 @@ func (s *scanner) body(p []byte) error {
 		s.hdr.signed = s.parts.atTop(s.kind) || s.hdr.signed
 		s.kind = nil
 	}
-	seen := len(s.held) // what is before it was looked at
+	seen := len(s.held) // the octets before it were looked at
 	if seen > 0 {
 		p = append(s.held, p...)
 		s.held = nil
 	}
 	const nearEnd = mailtext.MaxLine - 4
-	from := 0 // what is before it was passed on
+	from := 0 // the octets before it were passed on
 	for at := 0; at < len(p); {
 		if s.col == 0 && at >= seen {
 			if at += s.parts.plainLines(p[at:]); at == len(p) {
@@ -233,7 +229,7 @@ func (s *scanner) body(p []byte) error {
 		if i := bytes.IndexByte(p[at:], '\n'); i >= 0 {
 			end = at + i + 1
 			if s.col == 0 && i < mailtext.MaxLine && p[at] != '-' && s.parts.idle() {
-				at = end // a whole line, as nearly all are, in which there is nothing to see
+				at = end // a whole line, as nearly all are, that needs no look
 				continue
 			}
 		}
@@ -269,10 +265,10 @@ func (s *scanner) body(p []byte) error {
 	return s.pass(p[from:])
 }
 
-// longSigned refuses what would have to be folded: that would break the signature,
-// and nobody would be told.
+// longSigned refuses a signed message that would have to be folded: that would break the signature
+// without anybody's knowledge.
 func longSigned() error {
-	return Refuse(ReasonLongLine, 554, "5.6.0", "the message is signed and has a line of more than %d octets (RFC 5322 section 2.1.1), and to fold it would break the signature", mailtext.MaxLine)
+	return Refuse(ReasonLongLine, 554, "5.6.0", "the message is signed and has a line of more than %d octets (RFC 5322 section 2.1.1); folding it would break the signature", mailtext.MaxLine)
 }
 
 func (s *scanner) pass(p []byte) error {
@@ -319,9 +315,9 @@ func (s *scanner) endField() error {
 	return s.pass(folded)
 }
 
-// look takes from a field what acceptance wants to know, and gives the name
-// under which it leaves; "": it does not leave. Lower is the name in lower case. A
-// field that every message must have and that is empty counts as missing.
+// look records what acceptance needs from a field, and returns the name under which the field is
+// passed on; "": it is left out. Lower is the name in lower case. A field that every message must
+// have and that is empty counts as missing.
 func (s *scanner) look(name, lower string, value []byte) (leaves string, err error) {
 	if s.user != nil && !s.noFrom(name, value) {
 		if author := s.authorField(name); author != "" {
@@ -360,6 +356,8 @@ func (s *scanner) look(name, lower string, value []byte) (leaves string, err err
 		if !s.hdr.hasID {
 			s.hdr.hasID, s.hdr.messageID = true, bytes.Clone(value)
 		}
+	case "list-unsubscribe", "list-unsubscribe-post":
+		s.hdr.unsubscribable = true
 	case "dkim-signature":
 		s.hdr.signed = true
 	case "content-type":
@@ -373,12 +371,12 @@ func (s *scanner) look(name, lower string, value []byte) (leaves string, err err
 	return name, nil
 }
 
-// noFrom says whether a field is a From that names nobody, where one is added.
+// noFrom says whether a field is an empty From that is to be replaced.
 func (s *scanner) noFrom(name string, value []byte) bool {
 	return s.addFrom && strings.EqualFold(name, "From") && !mailtext.HasAuthor(string(value))
 }
 
-// lookAtFrom is look for From.
+// lookAtFrom is look for the From field.
 func (s *scanner) lookAtFrom(name string, value []byte) (leaves string, err error) {
 	if s.noFrom(name, value) {
 		if empty(value) {

@@ -11,8 +11,8 @@ import (
 	"dawk/relay/identity"
 )
 
-// Submitter is who hands in a message, and by which door. It is the same for
-// all messages of a session.
+// Submitter is who submits a message, and by which interface. It is the same for all messages of a
+// session.
 type Submitter struct {
 	Identity string         // who it is: see relay.Message; "" for a stranger
 	User     *identity.User // whose rules hold: of the login, or of the client's address or uid; nil: no rules
@@ -24,7 +24,7 @@ type Submitter struct {
 	Protocol string // RFC 3848
 	TLS      string // for people: "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
 
-	HideClient bool // keep Client and Helo out of the Received field
+	HideClient bool // leave Client and Helo out of the Received field
 	AddFrom    bool // add a From field where there is none, or an empty one (devices)
 	// CompleteHeader is the domain for addresses of the header that have none;
 	// "": they stay as they are.
@@ -39,6 +39,7 @@ type Decision struct {
 
 	acceptor *Acceptor
 	maxSize  int64 // octets; 0: no limit
+	size     int64 // octets, as announced; 0: not known
 }
 
 // Decide says what holds for a message, whose recipients may come later by
@@ -48,7 +49,7 @@ func (a *Acceptor) Decide(s Submission, size int64) (*Decision, error) {
 	if s.User == nil {
 		s.User = new(identity.User) // no rules
 	}
-	d := &Decision{Submission: s, acceptor: a, maxSize: a.cfg.MaxMessageSize}
+	d := &Decision{Submission: s, acceptor: a, maxSize: a.cfg.MaxMessageSize, size: size}
 	d.From = a.path(d.From)
 	for i := range d.Recipients {
 		d.Recipients[i].Path = a.path(d.Recipients[i].Path)
@@ -63,14 +64,41 @@ func (a *Acceptor) Decide(s Submission, size int64) (*Decision, error) {
 	case u.MaxMessageSize > 0 && size > u.MaxMessageSize:
 		return nil, Refuse(ReasonSize, 552, "5.3.4", "the message is larger than the limit of %d octets for %s", u.MaxMessageSize, u.Called())
 	}
+	if err := d.refusedAll(); err != nil { // for good: no quota makes it worth another try
+		return nil, err
+	}
 	if err := a.cfg.Ledger.Check(u, 1, 0); err != nil {
 		return nil, overQuota(u, err)
 	}
 	return d, nil
 }
 
-// Begin is Decide for a door that reads the content later: what there is no room
-// for is refused before it comes.
+// refusedAll refuses a message whose recipients are complete and all refused. Where only
+// some are, it is too late to refuse those alone: a notice tells the sender of them.
+func (d *Decision) refusedAll() (err error) {
+	for i := range d.Recipients {
+		if err = d.refusedRecipient(d.Recipients[i].Path); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// refusedRecipient says why a recipient is refused. A redirected message does not go to its
+// recipients, so none is refused.
+func (d *Decision) refusedRecipient(to relay.Path) error {
+	look := d.acceptor.cfg.Recipient
+	if look == nil || !d.User.Redirect.IsNull() {
+		return nil
+	}
+	if r := look(d.Identity, to); r != nil {
+		return r
+	}
+	return nil
+}
+
+// Begin is Decide for an interface that reads the content later: a message for which there is no
+// room is refused before it is sent.
 func (a *Acceptor) Begin(s Submission, size int64) (*Decision, error) {
 	if err := a.Room(size); err != nil {
 		return nil, err
@@ -105,6 +133,9 @@ func (d *Decision) Add(r relay.Recipient) error {
 	}
 	n := len(d.Recipients) + 1
 	if err := d.acceptor.mayHave(n); err != nil {
+		return err
+	}
+	if err := d.refusedRecipient(r.Path); err != nil {
 		return err
 	}
 	if err := d.acceptor.cfg.Ledger.Check(d.User, 1, n); err != nil {
@@ -161,14 +192,19 @@ func (a *Acceptor) accept(ctx context.Context, d *Decision) (_ *relay.Message, e
 	}
 	draft.Prepend(received)
 	m.Size = draft.Size()
+	d.accepted(m, heldBy)
 	if err := a.queue.Enqueue(ctx, draft, m); err != nil {
 		return nil, fmt.Errorf("enqueue %s: %w", m.ID, err)
 	}
-	d.accepted(m, heldBy)
+	m.Events[0].Took = relay.Millis(time.Since(m.Arrival))
+	for _, e := range m.Events {
+		a.seen.Observe(e)
+	}
+	m.Events = nil
 	return m, nil
 }
 
-// sign looks whether the smart host would refuse the sender, so that whoever
+// sign asks whether the smart host would refuse the sender, so that whoever
 // sends the message learns it now, and puts signatures in front of the content.
 // They are made once, here, and not at each attempt: an RSA signature costs
 // more than all the rest of a delivery.
@@ -221,7 +257,7 @@ func (d *Decision) Apply(m *relay.Message) {
 	u := d.User
 	m.Envelope, m.NotBefore = d.Envelope, d.NotBefore
 	m.Identity, m.Client, m.Protocol = d.Identity, clientText(d.Client), d.Protocol
-	m.MaxAge, m.NoDelayNotes = u.MaxAge, u.NoDelayNotes
+	m.MaxAge, m.NoDelayNotes = relay.Millis(u.MaxAge), u.NoDelayNotes
 	if !u.RewriteFrom.IsNull() && !m.From.IsNull() { // a DSN or receipt of a client stays one
 		m.From = u.RewriteFrom
 	}
@@ -230,13 +266,12 @@ func (d *Decision) Apply(m *relay.Message) {
 	}
 }
 
-// complete gives m what the decision and its header say of it. If it begins on
-// hold, heldBy is the reason of the event.
+// complete sets in m what the decision and the header determine. If it begins on hold, heldBy is
+// the reason of the event.
 func (d *Decision) complete(m *relay.Message, h *header) (heldBy string) {
 	d.Apply(m)
-	// Octets above 127 in the header of a message that was not declared
-	// SMTPUTF8 are what old programs send. They need a clean 8-bit path as
-	// those of a body do, but no host would take them better for SMTPUTF8.
+	// Octets above 127 in the header of a message that was not declared SMTPUTF8 are what old programs
+	// send. They need an 8-bit path as those of a body do, but SMTPUTF8 would not help.
 	m.EightBit, m.UTF8Header = h.body8Bit || h.eightBit, h.eightBit && m.SMTPUTF8
 	m.TLSOptional = h.tlsNo && !m.RequireTLS // RFC 8689 §5: REQUIRETLS beats it
 	m.MessageID = cleanID(h.messageID)
@@ -244,13 +279,13 @@ func (d *Decision) complete(m *relay.Message, h *header) (heldBy string) {
 		m.MessageID = "<" + m.ID.String() + "@" + strings.Trim(d.acceptor.cfg.Hostname, "[]") + ">"
 	}
 	m.Hold, heldBy = d.hold(m.ID, h.text)
-	// Whose mail is held may have been forged, and nobody is told that it waits.
+	// The sender of held mail may be forged, so no notice says that it waits.
 	m.NoDelayNotes = m.NoDelayNotes || m.Hold != ""
 	return heldBy
 }
 
-// redirected is the recipient in place of all. The client hears of it what it
-// wanted to hear of any of them; who a single one was is told in ORCPT.
+// redirected is the recipient that replaces all others. The client gets every notice that it asked
+// for with any of them; if there was only one, ORCPT names it.
 func (d *Decision) redirected() relay.Recipient {
 	to := relay.Recipient{Path: d.User.Redirect, Notify: notifyOfAny(d.Recipients)}
 	if len(d.Recipients) == 1 {
@@ -263,9 +298,8 @@ func (d *Decision) redirected() relay.Recipient {
 	return to
 }
 
-// notifyOfAny asks for what any of several recipients asks for (RFC 3461 §4.1).
-// One without the parameter asks for failure and delay; NEVER stands where all
-// say so.
+// notifyOfAny asks for what any of several recipients asks for (RFC 3461 §4.1). A recipient without
+// the parameter asks for failure and delay; the result is NEVER only if all say so.
 func notifyOfAny(list []relay.Recipient) (all relay.Notify) {
 	same := true
 	for _, r := range list {
@@ -284,17 +318,16 @@ func notifyOfAny(list []relay.Recipient) (all relay.Notify) {
 	return all
 }
 
-// Reasons of relay.EventHeld that begin with acceptance; the operator's is
-// package delivery's.
+// Reasons of relay.EventHeld for mail that is held at acceptance; package delivery has the
+// operator's reason.
 const (
 	heldByPolicy  = "policy"  // hold = true
 	heldByAnomaly = "anomaly" // the user is on hold
 )
 
-// hold gives the text for people and the reason of the event if a message
-// begins on hold; "" if it does not. It counts the message as one more of its
-// text and to its recipients: those that the client gave, since a redirection
-// does not make a flood harmless.
+// hold gives the text for people and the reason of the event if a message begins on hold; "" if it
+// does not. It counts the message for its text and for the recipients that the client gave: a flood
+// is counted as one even when it is redirected.
 func (d *Decision) hold(id relay.QueueID, text identity.Text) (why, reason string) {
 	u, a := d.User, d.acceptor
 	to := make([]relay.Path, len(d.Recipients))
@@ -303,7 +336,7 @@ func (d *Decision) hold(id relay.QueueID, text identity.Text) (why, reason strin
 	}
 	held, fresh, err := a.cfg.Ledger.Watch(u, text, to)
 	if err != nil {
-		a.log.Error("the hold of a user is not on disk: it ends with this process", "err", err, "identity", u.Name)
+		a.log.Error("the hold of a user could not be written to disk: it ends with this process", "err", err, "identity", u.Name)
 	}
 	if fresh {
 		e := d.Event(relay.EventIdentityHeld)
@@ -332,19 +365,20 @@ func clientText(a netip.Addr) string {
 	return a.Unmap().String()
 }
 
-// accepted tells of a message that is in the queue, and of its hold: heldBy is the
-// reason of the event.
+// accepted adds to m the events of its acceptance and of its hold: heldBy is the reason of the
+// hold.
 func (d *Decision) accepted(m *relay.Message, heldBy string) {
 	e := d.Event(relay.EventAccepted)
-	e.ID, e.From, e.MessageID = m.ID, m.From, m.MessageID
-	e.Size, e.Count, e.Took = m.Size, len(m.Recipients), e.Time.Sub(m.Arrival)
-	d.acceptor.seen.Observe(e)
+	own := m.Accepted(e.Time)
+	e.ID, e.From, e.MessageID, e.Size, e.Count, e.To = own.ID, own.From, own.MessageID, own.Size, own.Count, own.To
+	m.Events = []relay.Event{e}
 	if m.Hold == "" {
 		return
 	}
 	for i := range m.Recipients {
 		e := d.Event(relay.EventHeld)
-		e.ID, e.From, e.Recipient, e.Rule, e.Reason = m.ID, m.From, m.Recipients[i].Path, m.Hold, heldBy
-		d.acceptor.seen.Observe(e)
+		e.ID, e.From, e.Recipient, e.MessageID, e.Size = m.ID, m.From, m.Recipients[i].Path, m.MessageID, m.Size
+		e.Rule, e.Reason = m.Hold, heldBy
+		m.Events = append(m.Events, e)
 	}
 }

@@ -15,9 +15,8 @@ const (
 	maxInLine    = 900  // octets of an address that stands in a line with other text (RFC 5322 §2.1.1)
 )
 
-// fields are those that the user's rules add and those that every message must
-// have and this one lacks (RFC 6409 §8.1 and §8.2); and Received, which comes
-// first of all, in front of signatures.
+// fields are the fields that the user's rules add, the required ones that this message lacks (RFC
+// 6409 §8.1 and §8.2), and Received, which comes first, before signatures.
 func (d *Decision) fields(m *relay.Message, hdr *header) (b, received []byte) {
 	b = d.fromField(hdr)
 	if !d.User.Redirect.IsNull() {
@@ -37,12 +36,22 @@ func (d *Decision) fields(m *relay.Message, hdr *header) (b, received []byte) {
 	if !hdr.hasID {
 		b = append(b, "Message-ID: "+m.MessageID+"\r\n"...)
 	}
-	return b, d.received(m)
+	return append(b, d.unsubscribe(m, hdr)...), d.received(m)
 }
 
-// fromField is the From field that the user's rules give, or that a device has
-// left out; nil if the message keeps its own, or if the user may not use what
-// would stand there.
+// unsubscribe is the fields for a link that ends this mail with one click (RFC 8058 §3.1):
+// of a message to one recipient, where the sender has written none of them.
+func (d *Decision) unsubscribe(m *relay.Message, hdr *header) []byte {
+	token := d.acceptor.cfg.Unsubscribe
+	if token == nil || d.User.Unsubscribe == "" || hdr.unsubscribable || len(d.Recipients) != 1 || m.From.IsNull() {
+		return nil
+	}
+	link := strings.Replace(d.User.Unsubscribe, "{token}", token(d.Identity, d.Recipients[0].Path), 1)
+	return []byte("List-Unsubscribe:\r\n <" + link + ">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
+}
+
+// fromField is the From field that the user's rules give, or that a device has left out; nil if the
+// message keeps its own, or if the user may not send as the author that it would name.
 func (d *Decision) fromField(hdr *header) (b []byte) {
 	from := d.User.RewriteFrom
 	if from.IsNull() {
@@ -67,9 +76,8 @@ func (d *Decision) fromField(hdr *header) (b []byte) {
 // maxFrom bounds the From field in which a mailbox is looked for, in octets.
 const maxFrom = 1000
 
-// answersTo is the mailbox of a From that a policy replaces, if people could
-// write to it: devices call themselves root@localhost and worse. "": the author
-// wants answers elsewhere, or there is no such mailbox.
+// answersTo is the mailbox of a From that a policy replaces, if it can get mail: devices call
+// themselves root@localhost. "": the author wants answers elsewhere, or there is no such mailbox.
 func answersTo(hdr *header) string {
 	if hdr.replyTo || len(hdr.fromValue) > maxFrom {
 		return ""
@@ -89,8 +97,8 @@ func answersTo(hdr *header) string {
 	return p.Wire()
 }
 
-// inASCII writes what is outside ASCII as RFC 6533 §3 does in its utf-8
-// addresses: our fields must not make the message need SMTPUTF8.
+// inASCII encodes characters outside ASCII as RFC 6533 §3 does in utf-8 addresses: our fields must
+// not make the message need SMTPUTF8.
 func inASCII(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -103,14 +111,14 @@ func inASCII(s string) string {
 	return b.String()
 }
 
-// received is the trace field (RFC 5321 §4.4). What a client said is written
-// only if it is a name.
+// received is the trace field (RFC 5321 §4.4). The name that a client gave is written only if it is
+// valid.
 func (d *Decision) received(m *relay.Message) []byte {
 	var b strings.Builder
 	b.WriteString("Received: from ")
 	if d.HideClient || !d.Client.IsValid() {
-		// The grammar wants a domain here. This one says that the client is not
-		// named, and belongs to nobody (RFC 2606 §2).
+		// The grammar wants a domain here. This one says that the client gave no name, and nobody can own
+		// it (RFC 2606 §2).
 		b.WriteString("hidden.invalid")
 	} else {
 		b.WriteString(heloDomain(d.Helo) + " (" + relay.Literal(d.Client) + ")")
@@ -120,8 +128,8 @@ func (d *Decision) received(m *relay.Message) []byte {
 		b.WriteString(" (" + d.TLS + ")")
 	}
 	b.WriteString("\r\n\tid " + m.ID.String())
-	// With several recipients "for" would tell each of the others (RFC 5321
-	// §7.2); outside ASCII it would make the header need SMTPUTF8.
+	// With several recipients "for" would disclose the others to each of them (RFC 5321 §7.2); outside
+	// ASCII it would make the header need SMTPUTF8.
 	if len(d.Recipients) == 1 {
 		if to := d.Recipients[0].Path; to.ASCII() && len(to.Wire()) <= maxInLine {
 			b.WriteString("\r\n\tfor " + to.Wire())
@@ -141,8 +149,8 @@ func heloDomain(helo string) string {
 	return d
 }
 
-// cleanID gives a Message-ID as one word in angle brackets, or "" if it is
-// none that could be quoted in a log or a notice.
+// cleanID gives a Message-ID as one word in angle brackets, or "" if it cannot be quoted in a log
+// or a notice.
 func cleanID(v []byte) string {
 	id := strings.TrimSpace(string(v))
 	if len(id) < 3 || len(id) > maxMessageID || id[0] != '<' || id[len(id)-1] != '>' {

@@ -7,12 +7,11 @@ import (
 	"dawk/relay/mailtext"
 )
 
-// parts looks for signed content inside a body: multipart/signed among its parts,
-// as mailing lists and forwarded messages have it there, and text that PGP has
-// signed. It reads the header of each part and of each enclosed message. However deep
-// they are nested, it remembers only its own position: whatever follows a line that
-// looks like a boundary and reads like the header of a part is taken for one. At
-// worst a long line is refused that could have been folded.
+// parts looks for signed content inside a body: multipart/signed among its parts, as in mailing
+// lists and forwarded messages, and text that PGP has signed. It reads the header of each part and
+// of each enclosed message. However deep they are nested, it remembers only its own position:
+// whatever follows a line that looks like a boundary and reads like the header of a part is taken
+// for one. At worst a long line is refused that could have been folded.
 type parts struct {
 	enclosed bool // the body has parts
 
@@ -20,14 +19,13 @@ type parts struct {
 	skip    bool   // this line does not matter
 	header  bool   // in the header of a part
 	isType  bool   // the last field was Content-Type
-	message bool   // the part is a message: behind its header comes another
+	message bool   // the part is a message: another header follows its own
 }
 
 // partLine is how many octets of a line are looked at.
 const partLine = 512
 
-// idle says whether a whole line that comes now and does not begin with a hyphen
-// changes nothing.
+// idle says whether the next whole line can be ignored if it does not begin with a hyphen.
 func (p *parts) idle() bool { return !p.header && !p.skip && len(p.line) == 0 }
 
 // see takes the next piece of a body, at most a line, and says whether signed
@@ -53,8 +51,8 @@ func (p *parts) plainLines(body []byte) (n int) {
 	if p.header || p.skip || len(p.line) > 0 || bytes.HasPrefix(body, []byte("--")) {
 		return 0
 	}
-	if i := bytes.Index(body, []byte("\n--")); i >= 0 {
-		body = body[:i+1]
+	if i := mailtext.AtLineStart(body, "--"); i >= 0 {
+		body = body[:i]
 	}
 	for {
 		i := bytes.LastIndexByte(body[n:min(len(body), n+mailtext.MaxLine)], '\n')
@@ -91,8 +89,8 @@ func (p *parts) look(line []byte) (signed bool) {
 	return isSigned(kind)
 }
 
-// atTop hears of the Content-Type of the whole message, in lower case, and says
-// whether all of it is signed.
+// atTop takes the Content-Type of the whole message, in lower case, and says whether all of it is
+// signed.
 func (p *parts) atTop(kind []byte) (signed bool) {
 	message := bytes.Contains(kind, []byte("message/"))
 	p.enclosed = message || bytes.Contains(kind, []byte("multipart/"))

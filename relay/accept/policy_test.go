@@ -181,6 +181,26 @@ func TestQuotaIsToldWithItsEnd(t *testing.T) {
 	}
 }
 
+// A recipient that gets no mail any more is refused for good, whatever the quota says:
+// to wait for the quota would be of no use.
+func TestSuppressedBeforeQuota(t *testing.T) {
+	q := &accepttest.Queue{}
+	a, _ := acceptor(t, q, func(c *accept.Config) {
+		c.Recipient = func(_ string, to relay.Path) *accept.Refusal {
+			return accept.Suppressed(map[string]string{"gone@example.com": "it is on the suppression list"}[to.String()])
+		}
+	})
+	u := &identity.User{Name: "app", Policy: identity.Policy{PerHour: 2, RecipientsPerHour: 1}}
+	accepts(t, a, q, u, "\r\n", "a@example.com")
+	d, err := a.Decide(accept.Submission{Submitter: accept.Submitter{User: u}}, 0)
+	check(t, err)
+	for to, want := range map[string]string{"gone@example.com": "550 5.7.1 it is on the suppression list", "b@example.com": "452 4.7.28 "} {
+		if err := d.Add(relay.Recipient{Path: path(t, to)}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+}
+
 // Whoever asks to wait until more recipients fit than ever fit at once asks for
 // ever: such a message is to be divided.
 func TestMoreRecipientsThanTheQuotaHas(t *testing.T) {

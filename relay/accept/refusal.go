@@ -10,8 +10,8 @@ import (
 	"dawk/relay/identity"
 )
 
-// Refusal is a message, or a step towards one, that was not accepted, with the
-// words for whoever sent it. They tell nothing of our insides.
+// Refusal says that a message, or a step towards one, was not accepted. Its text is for the sender
+// and discloses nothing internal.
 type Refusal struct {
 	Reply  relay.Reply
 	Reason Reason
@@ -28,9 +28,10 @@ const (
 	ReasonConnections Reason = "connections"   // too many, in all or from one address
 	ReasonAuth        Reason = "auth_required" // no login yet
 	ReasonRelay       Reason = "relay_denied"
-	ReasonSender      Reason = "sender" // not one that the identity may use
+	ReasonSender      Reason = "sender" // an address that the identity may not use
 	ReasonRecipients  Reason = "recipients"
-	ReasonQuota       Reason = "quota" // of the identity, for now
+	ReasonQuota       Reason = "quota"      // of the identity, for now
+	ReasonSuppressed  Reason = "suppressed" // the recipient is on the suppression list
 	ReasonSize        Reason = "size"
 	ReasonNoSpace     Reason = "no_space"
 	ReasonLoop        Reason = "loop" // too many hops
@@ -55,7 +56,7 @@ func (r *Refusal) Error() string {
 // Unwrap gives what was behind it.
 func (r *Refusal) Unwrap() error { return r.Err }
 
-// Permanent says whether trying again is pointless.
+// Permanent says whether trying again cannot help.
 func (r *Refusal) Permanent() bool { return r.Reply.Code/100 == 5 }
 
 // maxText keeps a reply within a line of 512 octets (RFC 5321 §4.5.3.1.5).
@@ -72,6 +73,14 @@ func Refuse(reason Reason, code int, status, format string, args ...any) *Refusa
 		text = strings.ToValidUTF8(text[:maxText], "") + "..."
 	}
 	return &Refusal{Reason: reason, Reply: relay.Reply{Code: code, Status: s, Text: text}}
+}
+
+// Suppressed refuses a recipient that is on the suppression list; nil where why is "".
+func Suppressed(why string) *Refusal {
+	if why == "" {
+		return nil
+	}
+	return Refuse(ReasonSuppressed, 550, "5.7.1", "%s", why)
 }
 
 // RefusalOf makes a Refusal of any error. An unknown one is an error of ours
@@ -107,7 +116,7 @@ func overQuota(u *identity.User, err error) error {
 	return r
 }
 
-// roundUp is d in whole seconds or minutes: after that time the message fits.
+// roundUp is d rounded up to whole seconds or minutes: after that time the message fits.
 func roundUp(d time.Duration) time.Duration {
 	step := time.Second
 	if d > time.Minute {

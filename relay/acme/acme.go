@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,6 +45,7 @@ type Config struct {
 	Dir       string         // where all is kept; made if missing
 	Roots     *x509.CertPool // for the authority's own certificate; nil: the system's
 	DNS       Provider       // proves the names by DNS; nil: by HTTP-01 and TLS-ALPN-01
+	Resolver  *net.Resolver  // finds the zones of names for DNS; nil: the system's
 	Log       *slog.Logger
 
 	// The addresses where the authority asks back; "": ":80" and ":443" (RFC 8555
@@ -125,13 +128,17 @@ func (m *Manager) leaf() *x509.Certificate {
 }
 
 // due is when the authority is asked next. A certificate is renewed when two thirds
-// of its time have passed, as authorities advise for any lifetime.
+// of its time have passed, as authorities advise for any lifetime, or up to a
+// thirtieth of it before: relays that began together do not renew together. The
+// certificate's own number, which is drawn by chance, decides.
 func (m *Manager) due() time.Time {
 	m.mu.Lock()
 	next := m.state.Next
 	m.mu.Unlock()
 	if leaf := m.leaf(); leaf != nil {
-		renew := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3)
+		life := leaf.NotAfter.Sub(leaf.NotBefore)
+		share := new(big.Int).Mod(leaf.SerialNumber, big.NewInt(1000)).Int64()
+		renew := leaf.NotBefore.Add(life*2/3 - life/30_000*time.Duration(share))
 		if renew.After(next) {
 			return renew
 		}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 )
 
@@ -37,6 +38,8 @@ func manager(t *testing.T, cfg Config) *Manager {
 	return m
 }
 
+var serial = big.NewInt(1000) // renewed after two thirds to the second
+
 // put makes m's file a certificate for names, by a parent of another name, or by
 // itself.
 func put(t *testing.T, m *Manager, from, until time.Time, self bool, names ...string) {
@@ -45,7 +48,7 @@ func put(t *testing.T, m *Manager, from, until time.Time, self bool, names ...st
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "relay"}, DNSNames: names, NotBefore: from, NotAfter: until}
+	c := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "relay"}, DNSNames: names, NotBefore: from, NotAfter: until}
 	parent := c
 	if !self {
 		parent = &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "authority"}, IsCA: true}
@@ -83,8 +86,72 @@ func TestWhenTheAuthorityIsAsked(t *testing.T) {
 	}
 }
 
-// authority is as much of one as a client sees before its order is refused.
-func authority(t *testing.T, orders *atomic.Int32) string {
+// Relays that got their certificates together renew them apart, each at its own time,
+// after a restart, too.
+func TestRenewalsAreApart(t *testing.T) {
+	from := time.Now().Truncate(time.Second)
+	times := map[time.Time]bool{}
+	for n := range 100 {
+		m := manager(t, Config{Dir: t.TempDir()})
+		serial = big.NewInt(int64(7919 * n))
+		put(t, m, from, from.Add(900*time.Hour), false, "relay.example.org")
+		at := m.due()
+		if at.Before(from.Add(570*time.Hour)) || at.After(from.Add(600*time.Hour)) {
+			t.Errorf("%d: %v", n, at.Sub(from))
+		}
+		if again := manager(t, Config{Dir: m.cfg.Dir}); !again.due().Equal(at) {
+			t.Errorf("%d: another time after a restart", n)
+		}
+		times[at] = true
+	}
+	serial = big.NewInt(1000)
+	if len(times) < 90 {
+		t.Errorf("%d different times", len(times))
+	}
+}
+
+// The record goes into the zone that has the name, also where one is delegated.
+func TestZoneOfAName(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		a := new(dns.Msg).SetReply(q)
+		if name := q.Question[0].Name; name == "mail.example.org." || name == "org." {
+			a.Answer = []dns.RR{&dns.NS{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: 60}, Ns: "ns.example.org."}}
+		}
+		_ = w.WriteMsg(a)
+	})}
+	done := make(chan error)
+	go func() { done <- server.ActivateAndServe() }()
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", pc.LocalAddr().String())
+	}}
+	for name, want := range map[string]string{
+		"_acme-challenge.relay.mail.example.org": "mail.example.org",
+		"_acme-challenge.mail.example.org":       "mail.example.org",
+		"_acme-challenge.a.b.example.org":        "example.org",
+		"_acme-challenge.example.org":            "example.org",
+		"_acme-challenge.relay.example.co.uk":    "example.co.uk",
+	} {
+		if zone, err := zoneOf(t.Context(), resolver, name); err != nil || zone != want {
+			t.Errorf("%s: %s, %v", name, zone, err)
+		}
+	}
+	if err := pc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	// Without an answer it is what is below the public suffix.
+	if zone, err := zoneOf(t.Context(), &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }}, "_acme-challenge.relay.mail.example.org"); err != nil || zone != "example.org" {
+		t.Errorf("%s, %v", zone, err)
+	}
+}
+
+// authority is as much of one as a client sees before a request for path, an account or
+// an order, is refused for a while (RFC 8555 §6.6). It counts these requests.
+func authority(t *testing.T, path, after string, asked *atomic.Int32) string {
 	t.Helper()
 	mux := http.NewServeMux()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -96,25 +163,43 @@ func authority(t *testing.T, orders *atomic.Int32) string {
 		fmt.Fprintf(w, `{"newNonce":"%[1]s/nonce","newAccount":"%[1]s/account","newOrder":"%[1]s/order","revokeCert":"%[1]s/x","keyChange":"%[1]s/x"}`, s.URL)
 	})
 	mux.HandleFunc("/nonce", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("/account", func(w http.ResponseWriter, _ *http.Request) {
+	refuse := func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != path {
+			return false
+		}
+		asked.Add(1)
+		w.Header().Set("Retry-After", after)
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusTooManyRequests)
+		fmt.Fprint(w, `{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many certificates already issued"}`)
+		return true
+	}
+	mux.HandleFunc("/account", func(w http.ResponseWriter, r *http.Request) {
+		if refuse(w, r) {
+			return
+		}
 		w.Header().Set("Location", s.URL+"/account/1")
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, `{"status":"valid"}`)
 	})
-	mux.HandleFunc("/order", func(w http.ResponseWriter, _ *http.Request) {
-		orders.Add(1)
-		w.Header().Set("Retry-After", "7200")
-		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(http.StatusTooManyRequests)
-		fmt.Fprint(w, `{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many certificates already issued"}`)
-	})
+	mux.HandleFunc("/order", func(w http.ResponseWriter, r *http.Request) { refuse(w, r) })
 	return s.URL + "/directory"
 }
 
-// A limit of the authority is kept, also by a relay that is started again.
+// A limit of the authority, on accounts or orders, told in seconds or as a date, is kept:
+// it is asked once, also by a relay that is started again.
 func TestLimitOfTheAuthorityIsKept(t *testing.T) {
+	date := func(in time.Duration) string { return time.Now().Add(in).UTC().Format(http.TimeFormat) }
+	for _, path := range []string{"/account", "/order"} {
+		for form, after := range map[string]string{"seconds": "7200", "date": date(2*time.Hour + 10*time.Minute)} {
+			t.Run(path+" in "+form, func(t *testing.T) { limitIsKept(t, path, after) })
+		}
+	}
+}
+
+func limitIsKept(t *testing.T, path, after string) {
 	var orders atomic.Int32
-	cfg := Config{Dir: t.TempDir(), Directory: authority(t, &orders)}
+	cfg := Config{Dir: t.TempDir(), Directory: authority(t, path, after, &orders)}
 	m := manager(t, cfg)
 	began := time.Now()
 	m.settle(m.obtain(t.Context()))
@@ -125,14 +210,7 @@ func TestLimitOfTheAuthorityIsKept(t *testing.T) {
 		}
 	}
 	if n := orders.Load(); n != 1 {
-		t.Errorf("%d orders", n)
-	}
-	again := manager(t, cfg)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	again.Run(ctx)
-	if n := orders.Load(); n != 1 {
-		t.Errorf("%d orders after a restart", n)
+		t.Errorf("asked %d times", n)
 	}
 	// Other names are another question.
 	cfg.Names = []string{"mail.example.org"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -51,28 +52,52 @@ func NewProvider(name, secret string) (Provider, error) {
 // authority looks.
 const settleTime = 20 * time.Second
 
-// publish puts the proof of name into its zone.
-func (p *prover) publish(ctx context.Context, name, text string) (undo func(), err error) {
+// publish puts the proof of name into its zone until close.
+func (p *prover) publish(ctx context.Context, name, text string) error {
 	name = "_acme-challenge." + strings.TrimPrefix(name, "*.")
-	zone, err := publicsuffix.EffectiveTLDPlusOne(name)
+	zone, err := zoneOf(ctx, p.resolver, name)
 	if err != nil {
-		return nil, fmt.Errorf("zone of %s: %w", name, err)
+		return fmt.Errorf("zone of %s: %w", name, err)
 	}
 	record := libdns.TXT{Name: libdns.RelativeName(name, zone), TTL: time.Minute, Text: text}
 	made, err := p.dns.AppendRecords(ctx, zone+".", []libdns.Record{record})
 	if err != nil {
-		return nil, fmt.Errorf("add a TXT record to %s: %w", zone, err)
+		return fmt.Errorf("add a TXT record to %s: %w", zone, err)
 	}
-	undo = func() {
+	p.published = true
+	p.closers = append(p.closers, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		_, _ = p.dns.DeleteRecords(ctx, zone+".", made) // a record too many does no harm
+	})
+	return nil
+}
+
+// zoneOf is the nearest domain above name that has name servers of its own, at most the
+// one below the public suffix. That one it is, too, where DNS does not answer.
+func zoneOf(ctx context.Context, resolver *net.Resolver, name string) (string, error) {
+	top, err := publicsuffix.EffectiveTLDPlusOne(name)
+	if err != nil {
+		return "", err
+	}
+	for zone := name; zone != top; {
+		_, zone, _ = strings.Cut(zone, ".")
+		if servers, err := resolver.LookupNS(ctx, zone+"."); err == nil && len(servers) > 0 {
+			return zone, nil
+		}
+	}
+	return top, nil
+}
+
+// settle waits until what was published has reached the servers of the zone.
+func (p *prover) settle(ctx context.Context) error {
+	if !p.published {
+		return nil
 	}
 	select {
 	case <-time.After(settleTime):
-		return undo, nil
+		return nil
 	case <-ctx.Done():
-		undo()
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }

@@ -40,10 +40,8 @@ func (m *Manager) obtain(ctx context.Context) error {
 		return err
 	}
 	defer prove.close()
-	for _, url := range order.AuthzURLs {
-		if err := m.authorize(ctx, client, prove, url); err != nil {
-			return err
-		}
+	if err := m.authorize(ctx, client, prove, order.AuthzURLs); err != nil {
+		return err
 	}
 	place := order.URI // which later answers need not repeat (RFC 8555 §7.4)
 	if order, err = client.WaitOrder(ctx, place); err != nil {
@@ -144,30 +142,40 @@ func (m *Manager) accountKey() (crypto.Signer, error) {
 	return signer, nil
 }
 
-// authorize proves that one name is ours.
-func (m *Manager) authorize(ctx context.Context, client *acme.Client, prove *prover, url string) error {
-	authz, err := client.GetAuthorization(ctx, url)
-	if err != nil {
-		return fmt.Errorf("authorization: %w", err)
+// authorize proves that the names of an order are ours. All proofs are shown before the
+// authority looks at the first, so that DNS is waited for once.
+func (m *Manager) authorize(ctx context.Context, client *acme.Client, prove *prover, urls []string) error {
+	shown := make([]*acme.Challenge, len(urls)) // nil: this name was proved before
+	names := make([]string, len(urls))
+	for i, url := range urls {
+		authz, err := client.GetAuthorization(ctx, url)
+		if err != nil {
+			return fmt.Errorf("authorization: %w", err)
+		}
+		if authz.Status == acme.StatusValid {
+			continue
+		}
+		names[i] = authz.Identifier.Value
+		if shown[i], err = prove.choose(authz); err != nil {
+			return err
+		}
+		if err := prove.present(ctx, names[i], shown[i]); err != nil {
+			return fmt.Errorf("%s by %s: %w", names[i], shown[i].Type, err)
+		}
 	}
-	if authz.Status == acme.StatusValid {
-		return nil
-	}
-	name := authz.Identifier.Value
-	challenge, err := prove.choose(authz)
-	if err != nil {
+	if err := prove.settle(ctx); err != nil {
 		return err
 	}
-	undo, err := prove.present(ctx, name, challenge)
-	if err != nil {
-		return fmt.Errorf("%s by %s: %w", name, challenge.Type, err)
-	}
-	defer undo()
-	if _, err := client.Accept(ctx, challenge); err != nil {
-		return fmt.Errorf("%s by %s: %w", name, challenge.Type, err)
-	}
-	if _, err := client.WaitAuthorization(ctx, url); err != nil {
-		return fmt.Errorf("the authority could not see that %s is ours, by %s: %w; %s", name, challenge.Type, reason(err), remedies[challenge.Type])
+	for i, challenge := range shown {
+		if challenge == nil {
+			continue
+		}
+		if _, err := client.Accept(ctx, challenge); err != nil {
+			return fmt.Errorf("%s by %s: %w", names[i], challenge.Type, err)
+		}
+		if _, err := client.WaitAuthorization(ctx, urls[i]); err != nil {
+			return fmt.Errorf("the authority could not see that %s is ours, by %s: %w; %s", names[i], challenge.Type, reason(err), remedies[challenge.Type])
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -23,22 +24,24 @@ const (
 
 // prover shows proofs to the authority while an order is open.
 type prover struct {
-	client *acme.Client
-	dns    Provider
-	kinds  []string // that can be used, the best first
+	client   *acme.Client
+	dns      Provider
+	resolver *net.Resolver
+	kinds    []string // that can be used, the best first
 
 	mu    sync.Mutex
 	texts map[string]string // by path, for HTTP-01
 	certs map[string]*tls.Certificate
 
-	closers []func()
+	published bool // a record in DNS
+	closers   []func()
 }
 
 // prover opens the ports where the authority asks back. One of the two is enough.
 // After a failure the other comes first: which of them a firewall lets through is not
 // known here.
 func (m *Manager) prover(client *acme.Client) (*prover, error) {
-	p := &prover{client: client, dns: m.cfg.DNS, texts: map[string]string{}, certs: map[string]*tls.Certificate{}}
+	p := &prover{client: client, dns: m.cfg.DNS, resolver: cmp.Or(m.cfg.Resolver, net.DefaultResolver), texts: map[string]string{}, certs: map[string]*tls.Certificate{}}
 	if p.dns != nil {
 		p.kinds = []string{dnsProof}
 		return p, nil
@@ -81,28 +84,33 @@ func (p *prover) choose(authz *acme.Authorization) (*acme.Challenge, error) {
 	return nil, fmt.Errorf("the authority offers no proof for %s that can be given here (%s); a name with * needs [tls] acme_dns", authz.Identifier.Value, p.kinds)
 }
 
-// present makes a proof visible; undo takes it away.
-func (p *prover) present(ctx context.Context, name string, c *acme.Challenge) (undo func(), err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// present makes a proof visible until close.
+func (p *prover) present(ctx context.Context, name string, c *acme.Challenge) error {
 	switch c.Type {
 	case httpProof:
-		path := p.client.HTTP01ChallengePath(c.Token)
-		p.texts[path], err = p.client.HTTP01ChallengeResponse(c.Token)
+		text, err := p.client.HTTP01ChallengeResponse(c.Token)
+		if err != nil {
+			return err
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.texts[p.client.HTTP01ChallengePath(c.Token)] = text
 	case tlsProof:
 		cert, err := p.client.TLSALPN01ChallengeCert(c.Token, name)
 		if err != nil {
-			return nil, err
+			return err
 		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.certs[name] = &cert
 	case dnsProof:
 		text, err := p.client.DNS01ChallengeRecord(c.Token)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		return p.publish(ctx, name, text)
 	}
-	return func() {}, err // the listeners end with the order
+	return nil
 }
 
 func (p *prover) serveHTTP(ln net.Listener) {

@@ -128,6 +128,14 @@ func (s *store) ActOn(ctx context.Context, id relay.QueueID, job uint16, recipie
 	return s.did(id, what)
 }
 
+func (s *store) Reroute(_ context.Context, id relay.QueueID, job uint16, recipients []int, route string) error {
+	what := fmt.Sprintf("reroute %s/%d to %s", id, job, route)
+	if recipients != nil {
+		what += fmt.Sprint(" ", recipients)
+	}
+	return s.did(id, what)
+}
+
 func (s *store) did(id relay.QueueID, what string) error {
 	if s.onAct != nil {
 		s.onAct()

@@ -24,6 +24,14 @@ func adviseDelivery(m *relay.Message, d *relay.Delivery, y *WhyDelivery, now tim
 			y.Route, y.RouteHeldSince.UTC().Format(moment), strings.TrimRight(y.RouteHeldBy.String(), ". "), y.Route))
 		add(y.RouteHeldBy.Remedy)
 	}
+	switch {
+	case y.Chosen == relay.RouteMX:
+		add("An operator has sent it to the MX hosts of its domain, whatever the routes say.")
+	case y.Chosen != "" && y.Chosen == y.Route:
+		add(fmt.Sprintf("An operator has sent it to route %q, whatever the conditions of the routes say.", y.Route))
+	case y.Chosen != "":
+		add(fmt.Sprintf("An operator has sent it to route %q, which is not in the configuration any more: from its next attempt on it takes route %q.", y.Chosen, y.Route))
+	}
 	add(adviseState[y.State](m, d, y, now))
 	if p := y.Provider; p != nil && p.Keeps() && y.State != relay.StateHeld && y.State != relay.StateActive {
 		add(fmt.Sprintf("Waiting for %s: %s.", p.Called(), p.Said))

@@ -6,6 +6,7 @@ import (
 
 	"dawk/mx/survey"
 	"dawk/relay"
+	"dawk/relay/admin/api"
 	"dawk/relay/identity"
 )
 
@@ -23,23 +24,24 @@ type Explanation struct {
 	To   relay.Path    `json:"to"`
 	Who  ExplainedUser `json:"identity"`
 
-	Refused  relay.Reply    `json:"refused,omitzero"` // by the rules of acceptance
-	SendFrom relay.Path     `json:"send_from"`        // after rewriting
-	SendTo   relay.Path     `json:"send_to"`          // after redirection
-	Held     string         `json:"held,omitempty"`   // why it would wait for an operator
-	Signed   []SignedBy     `json:"signed,omitempty"`
-	Unsigned string         `json:"unsigned,omitempty"` // why it is not signed
-	MaxSize  int64          `json:"max_size"`           // octets
-	Route    ExplainedRoute `json:"route"`
+	Refused    relay.Reply    `json:"refused,omitzero"`     // by the rules of acceptance
+	SendFrom   relay.Path     `json:"send_from"`            // after rewriting
+	SendTo     relay.Path     `json:"send_to"`              // after redirection
+	Held       string         `json:"held,omitempty"`       // why it would wait for an operator
+	Suppressed string         `json:"suppressed,omitempty"` // why nothing would be sent to the recipient
+	Signed     []SignedBy     `json:"signed,omitempty"`
+	Unsigned   string         `json:"unsigned,omitempty"` // why it is not signed
+	MaxSize    int64          `json:"max_message_bytes"`  // what would be taken
+	Route      ExplainedRoute `json:"route"`
 
 	Destination survey.Destination  `json:"destination"`
 	Limits      []string            `json:"limits,omitempty"`
 	Waiting     string              `json:"waiting,omitempty"`  // for a provider that takes less at the moment, and why
 	Provider    *relay.ProviderLoad `json:"provider,omitempty"` // live: what mail for the destination would find now
 	EHLO        string              `json:"ehlo"`
-	Retry       []string            `json:"retry"`
-	MaxAge      string              `json:"max_age"`
-	DelayNotice string              `json:"delay_notice,omitempty"` // "": none
+	Retry       []relay.Millis      `json:"retry_ms"` // how long after each attempt the next one is; the last repeats
+	MaxAge      relay.Millis        `json:"max_age_ms"`
+	DelayNotice relay.Millis        `json:"delay_notice_ms,omitempty"` // 0: none
 	Bounce      ExplainedBounce     `json:"bounce"`
 }
 
@@ -93,8 +95,8 @@ func (h *handler) explanation(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
 	x, err := h.Explain(r.Context(), v.Get("from"), v.Get("to"), v.Get("identity"))
 	if err != nil {
-		fail(w, http.StatusBadRequest, err)
+		api.Fail(w, http.StatusBadRequest, err)
 		return
 	}
-	answer(w, http.StatusOK, x)
+	api.Answer(w, http.StatusOK, x)
 }

@@ -6,6 +6,7 @@ import (
 
 	"dawk/mx/oauth"
 	"dawk/relay"
+	"dawk/relay/admin/api"
 )
 
 // LoginStatus is one line of `dawk oauth status`.
@@ -18,9 +19,16 @@ type LoginStatus struct {
 
 // LoginTest is what `dawk oauth test` found out.
 type LoginTest struct {
-	OK       bool     `json:"ok"`
-	Findings []string `json:"findings"`
-	Missing  []string `json:"missing,omitempty"` // what a refused login lacks
+	OK       bool           `json:"ok"`
+	Findings []LoginFinding `json:"findings"`          // one for each host
+	Missing  []oauth.Lack   `json:"missing,omitempty"` // what a refused login lacks
+}
+
+// LoginFinding is what one host, or the way to it, said.
+type LoginFinding struct {
+	OK     bool   `json:"ok"`
+	Text   string `json:"text"`             // what is so
+	Remedy string `json:"remedy,omitempty"` // what to do about it
 }
 
 // logins answers GET /v1/oauth.
@@ -34,20 +42,20 @@ func (h *handler) logins(w http.ResponseWriter, _ *http.Request) {
 			all[i].HeldSince, all[i].Why, all[i].Remedy = held.Since, held.Reply.String(), held.Reply.Remedy
 		}
 	}
-	answer(w, http.StatusOK, all)
+	api.Answer(w, http.StatusOK, all)
 }
 
 // testLogin answers POST /v1/oauth/test?route=.
 func (h *handler) testLogin(w http.ResponseWriter, r *http.Request) {
 	out, err := h.TestLogin(r.Context(), r.URL.Query().Get("route"))
 	if err != nil {
-		fail(w, http.StatusNotFound, err)
+		api.Fail(w, http.StatusNotFound, err)
 		return
 	}
-	answer(w, http.StatusOK, out)
+	api.Answer(w, http.StatusOK, out)
 }
 
 // budgets answers GET /v1/budgets.
 func (h *handler) budgets(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, h.Budgets())
+	api.Answer(w, http.StatusOK, h.Budgets())
 }

@@ -21,6 +21,8 @@ import (
 	"dawk/relay/admin/audit"
 	"dawk/relay/admin/kept"
 	"dawk/relay/admin/operator"
+	"dawk/relay/admin/past"
+	"dawk/relay/admin/traffic"
 	"dawk/relay/history"
 )
 
@@ -76,9 +78,9 @@ func everything(t *testing.T) (admin.Config, *store) {
 		t.Fatal(err)
 	}
 	report := func(context.Context) (admin.Report, error) { return admin.Report{Messages: 1}, nil }
-	return admin.Config{Queue: s, Dispatcher: s, History: admin.NewHistory(3, nil), Version: "1",
+	return admin.Config{Queue: s, Dispatcher: s, History: past.NewHistory(3, nil), Version: "1",
 		Audit: acts, Kept: back,
-		Began: time.Now(), Traffic: &admin.Traffic{}, Rates: &admin.RateCounter{}, Routes: func() []string { return []string{"office"} },
+		Began: time.Now(), Traffic: &admin.Traffic{}, Rates: &traffic.RateCounter{}, Routes: func() []string { return []string{"office"} },
 		ConfigState: func() admin.ConfigState { return admin.ConfigState{State: admin.ConfigChanged} },
 		Ends:        func() []admin.Ending { return []admin.Ending{{What: "certificate"}} },
 		Store:       func() admin.StoreStats { return admin.StoreStats{Messages: 1} }, Verify: report, Compact: report,
@@ -99,7 +101,7 @@ func everything(t *testing.T) (admin.Config, *store) {
 			return admin.PastRecords{Records: []history.Record{{Event: relay.Event{Kind: relay.EventFailed, Reply: relay.Reply{Code: 550}}}}, Found: 1}, err
 		},
 		Identities:  func() []admin.Identity { return []admin.Identity{{Name: "shop", Hold: &admin.UserHold{Name: "shop"}}} },
-		Check:       func(context.Context) []admin.Finding { return []admin.Finding{{Check: "dns", Level: "error"}} },
+		Check:       func() []admin.Finding { return []admin.Finding{{Check: "dns", Level: "error"}} },
 		Devices:     admin.NewDevices([]string{"x"}),
 		Holds:       func() []admin.UserHold { return []admin.UserHold{{Name: "shop"}} },
 		ReleaseUser: func(string) (admin.UserHold, error) { return admin.UserHold{Name: "shop"}, nil },

@@ -3,6 +3,8 @@ package admin
 import (
 	"net/http"
 
+	"dawk/relay/admin/api"
+	"dawk/relay/admin/queued"
 	"dawk/relay/history"
 )
 
@@ -28,27 +30,30 @@ type Checked struct {
 
 // history answers GET /v1/history.
 func (h *handler) history(w http.ResponseWriter, r *http.Request) {
-	limit, err := limitOf(r)
+	limit, err := api.Limit(r)
 	if err != nil {
-		fail(w, http.StatusBadRequest, err)
+		api.Fail(w, http.StatusBadRequest, err)
 		return
 	}
-	if limit == 0 || limit > maxListed {
-		limit = maxListed
+	if limit == 0 || limit > queued.MaxListed {
+		limit = queued.MaxListed
 	}
 	found, err := h.Past(r.FormValue("filter"), limit)
 	if err != nil {
-		fail(w, http.StatusBadRequest, err)
+		api.Fail(w, http.StatusBadRequest, err)
 		return
 	}
-	answer(w, http.StatusOK, found)
+	api.Answer(w, http.StatusOK, found)
 }
 
-// check answers GET /v1/check.
-func (h *handler) check(w http.ResponseWriter, r *http.Request) {
-	c := Checked{OK: true, Findings: h.Check(r.Context())}
+// check answers GET /v1/check. It asks many servers: whoever comes while it is under way
+// gets the same answer.
+func (h *handler) check(w http.ResponseWriter, _ *http.Request) {
+	found, _, _ := h.checking.Do("", func() (any, error) { return h.Check(), nil })
+	c := Checked{OK: true}
+	c.Findings, _ = found.([]Finding)
 	for _, f := range c.Findings {
 		c.OK = c.OK && f.Level != "error"
 	}
-	answer(w, http.StatusOK, c)
+	api.Answer(w, http.StatusOK, c)
 }

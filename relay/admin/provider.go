@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/admin/api"
 )
 
 // Providers are all that have something to do, or were slowed lately, and the
@@ -17,7 +18,7 @@ type Providers struct {
 
 func (h *handler) providers(w http.ResponseWriter, _ *http.Request) {
 	now := time.Now()
-	answer(w, http.StatusOK, Providers{Now: now, Providers: h.loads(now)})
+	api.Answer(w, http.StatusOK, Providers{Now: now, Providers: h.loads(now)})
 }
 
 // routePrefix begins the destination of mail for a route: see [relay.Delivery].

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -117,5 +119,46 @@ func untar(t *testing.T, r io.Reader, dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A long queue is read page by page: after is the last message of the page before.
+func TestPagesOfTheQueue(t *testing.T) {
+	s := newStore()
+	for n := range 10 {
+		s.put(t, n+1, time.Hour, "a@one.test")
+	}
+	c := serve(t, admin.Config{Queue: s, Dispatcher: s})
+	ask := func(path string) (int, []byte) {
+		t.Helper()
+		answer, err := c.Get("http://dawk" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, body
+	}
+	var all []string
+	for after, more := "", true; more; {
+		_, body := ask("/v1/queue?limit=4&after=" + after)
+		var page admin.List
+		if err := json.Unmarshal(body, &page); err != nil || len(page.Items) == 0 || len(page.Items) > 4 {
+			t.Fatalf("%v: %s", err, body)
+		}
+		for _, i := range page.Items {
+			after = i.Message.ID.String()
+			all = append(all, after)
+		}
+		more = page.End.More
+	}
+	if len(all) != 10 || !slices.IsSorted(all) || len(slices.Compact(all)) != 10 {
+		t.Errorf("%v", all)
+	}
+	if status, body := ask("/v1/queue?after=nonsense"); status != http.StatusBadRequest {
+		t.Errorf("%d %s", status, body)
 	}
 }

@@ -10,13 +10,19 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/admin/api"
+	"dawk/relay/admin/queued"
 )
 
 // shapeBounds are the ages up to which each column of a Shape counts; a last
 // column takes what is older. They follow what people ask: did it come just
 // now, today, before the weekend?
-var shapeBounds = []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour,
-	12 * time.Hour, 24 * time.Hour, 48 * time.Hour, 96 * time.Hour}
+var shapeBounds = []relay.Millis{5 * minute, 15 * minute, hour, 4 * hour, 12 * hour, 24 * hour, 48 * hour, 96 * hour}
+
+const (
+	minute = relay.Millis(time.Minute)
+	hour   = relay.Millis(time.Hour)
+)
 
 // maxShapeRows is how many rows an answer has; the others are summed up.
 const maxShapeRows = 100
@@ -24,12 +30,12 @@ const maxShapeRows = 100
 // Shape counts Deliveries by name and age: which destination is stuck, since
 // when, or who fills the queue.
 type Shape struct {
-	By     string          `json:"by"` // see shapeNames
-	Bounds []time.Duration `json:"bounds"`
-	Rows   []ShapeRow      `json:"rows"` // the largest first
-	Others int             `json:"others,omitempty"`
-	Rest   ShapeRow        `json:"rest,omitzero"` // the sum of the Others
-	Total  ShapeRow        `json:"total"`
+	By     string         `json:"by"`        // see shapeNames
+	Bounds []relay.Millis `json:"bounds_ms"` // the ages up to which Ages count; a last number is of what is older
+	Rows   []ShapeRow     `json:"rows"`      // the largest first; by age: the youngest
+	Others int            `json:"others,omitempty"`
+	Rest   ShapeRow       `json:"rest,omitzero"` // the sum of the Others
+	Total  ShapeRow       `json:"total"`
 }
 
 // ShapeRow is one row; Ages has one number more than the bounds.
@@ -48,12 +54,23 @@ func (r *ShapeRow) count(e *relay.Entry, now time.Time) {
 	if e.Held {
 		r.Held++
 	}
-	age := now.Sub(e.Arrival)
-	column := 0
-	for column < len(shapeBounds) && age >= shapeBounds[column] {
-		column++
+	r.Ages[ageColumn(now.Sub(e.Arrival))]++
+}
+
+func ageColumn(age time.Duration) int {
+	i := slices.IndexFunc(shapeBounds, func(b relay.Millis) bool { return relay.Millis(age) < b })
+	if i < 0 {
+		return len(shapeBounds)
 	}
-	r.Ages[column]++
+	return i
+}
+
+// ageNames are the rows of a Shape by age.
+func ageNames() (names []string) {
+	for _, b := range shapeBounds {
+		names = append(names, "under "+relay.Duration(b).String())
+	}
+	return append(names, "older")
 }
 
 func (r *ShapeRow) add(s *ShapeRow) {
@@ -71,31 +88,34 @@ func (h *handler) shape(w http.ResponseWriter, r *http.Request) {
 	by := r.FormValue("by")
 	names := shapeNames[by]
 	if names == nil {
-		fail(w, http.StatusBadRequest, fmt.Errorf("the queue can be counted by provider, domain, reason, identity, route, state, dest or age, not by %.20q", by))
+		api.Fail(w, http.StatusBadRequest, fmt.Errorf("the queue can be counted by provider, domain, reason, identity, route, state, dest or age, not by %.20q", by))
 		return
 	}
 	filter, err := relay.ParseFilter(r.FormValue("filter"))
 	if err != nil {
-		fail(w, http.StatusBadRequest, err)
+		api.Fail(w, http.StatusBadRequest, err)
 		return
 	}
 	now := time.Now()
 	counted := h.entries(r, filter, names, now)
-	if filter.Empty() && (by == "dest" || by == "identity") { // the messages need not be read
-		counted = briefly(h.Queue.Entries(), by)
+	if filter.Empty() && (by == "dest" || by == "identity" || by == "age") { // the messages need not be read
+		counted = briefly(h.Queue.Entries(), by, now)
 	}
 	s, err := newShape(by, counted, now)
 	if err != nil {
-		fail(w, statusOf(err), fmt.Errorf("read the queue: %w", err))
+		api.Fail(w, api.StatusOf(err), fmt.Errorf("read the queue: %w", err))
 		return
 	}
-	answer(w, http.StatusOK, s)
+	api.Answer(w, http.StatusOK, s)
 }
 
 // shapeNames are what the rows of a Shape can be, and which of them a Delivery is in.
 var shapeNames = map[string]func(*relay.Message, *relay.Delivery) []string{
 	"dest":     func(_ *relay.Message, d *relay.Delivery) []string { return []string{d.Destination} },
 	"identity": func(m *relay.Message, _ *relay.Delivery) []string { return []string{m.Identity} },
+	"age": func(_ *relay.Message, d *relay.Delivery) []string {
+		return []string{ageNames()[ageColumn(time.Since(d.Arrival))]}
+	},
 	"provider": func(_ *relay.Message, d *relay.Delivery) []string { return []string{d.Provider} },
 	"state":    func(_ *relay.Message, d *relay.Delivery) []string { return []string{d.Activity.State.String()} },
 	"route": func(_ *relay.Message, d *relay.Delivery) []string {
@@ -105,7 +125,7 @@ var shapeNames = map[string]func(*relay.Message, *relay.Delivery) []string{
 		return []string{"mx"}
 	},
 	"domain": func(m *relay.Message, d *relay.Delivery) (names []string) {
-		for _, to := range openPaths(m, d) {
+		for _, to := range queued.OpenPaths(m, d) {
 			names = append(names, to.Domain())
 		}
 		return names
@@ -125,12 +145,15 @@ type namedEntry struct {
 }
 
 // briefly is for what an Entry says.
-func briefly(entries iter.Seq2[relay.Entry, error], by string) iter.Seq2[namedEntry, error] {
+func briefly(entries iter.Seq2[relay.Entry, error], by string, now time.Time) iter.Seq2[namedEntry, error] {
 	return func(yield func(namedEntry, error) bool) {
 		for e, err := range entries {
 			row := e.Destination
-			if by == "identity" {
+			switch by {
+			case "identity":
 				row = e.Identity
+			case "age":
+				row = ageNames()[ageColumn(now.Sub(e.Arrival))]
 			}
 			if !yield(namedEntry{e, []string{row}}, err) {
 				return
@@ -142,7 +165,7 @@ func briefly(entries iter.Seq2[relay.Entry, error], by string) iter.Seq2[namedEn
 // entries are the Deliveries that f picks.
 func (h *handler) entries(r *http.Request, f relay.Filter, names func(*relay.Message, *relay.Delivery) []string, now time.Time) iter.Seq2[namedEntry, error] {
 	return func(yield func(namedEntry, error) bool) {
-		for item, err := range h.pick(r.Context(), f, false, now) {
+		for item, err := range h.mail.Pick(r.Context(), f, false, now) {
 			if err != nil {
 				if !yield(namedEntry{}, err) {
 					return
@@ -183,7 +206,11 @@ func newShape(by string, entries iter.Seq2[namedEntry, error], now time.Time) (*
 	for _, row := range rows {
 		s.Rows = append(s.Rows, *row)
 	}
+	ages := ageNames()
 	slices.SortFunc(s.Rows, func(a, b ShapeRow) int {
+		if by == "age" { // the youngest first
+			return slices.Index(ages, a.Name) - slices.Index(ages, b.Name)
+		}
 		if a.Total != b.Total {
 			return b.Total - a.Total
 		}

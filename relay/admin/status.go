@@ -1,13 +1,16 @@
 package admin
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/admin/api"
 	"dawk/relay/admin/traffic"
+	"dawk/relay/webhook"
 )
 
 // Status is the answer to "is mail flowing?": GET /v1/status and `dawk status`.
@@ -18,11 +21,15 @@ type Status struct {
 	Now      time.Time `json:"now"` // the relay's clock, to reckon ages from
 	Started  time.Time `json:"started,omitzero"`
 	Flow     Flow      `json:"flow"`
-	Troubles []Trouble `json:"troubles"` // what an administrator should see to, the hardest first
+	Draining *Draining `json:"draining,omitempty"` // nil: the relay is not about to end
+	Troubles []Trouble `json:"troubles"`           // what an administrator should see to, the hardest first
 
 	Backlog     relay.Backlog    `json:"backlog"`
 	Providers   []StatusProvider `json:"providers"`   // every route with a smart host, and the providers that are busy
 	Connections []StatusAttempt  `json:"connections"` // the longest at its stage first
+
+	Events     StatusEvents `json:"events"`     // what programs are told of mail
+	Suppressed int          `json:"suppressed"` // recipients that get no mail
 
 	Disk          StatusDisk  `json:"disk"`
 	Configuration ConfigState `json:"configuration"`
@@ -51,6 +58,40 @@ type StatusDisk struct {
 	FileBytes int64  `json:"file_bytes"`        // of the queue file
 	Refused   string `json:"refused,omitempty"` // why new mail is refused
 	SetAside  int64  `json:"set_aside"`         // records that cannot be read
+}
+
+// StatusEvents is how far webhooks have come, and what is kept for them.
+type StatusEvents struct {
+	Webhooks    []webhook.Status `json:"webhooks"`         // in the order of the configuration
+	OutboxBytes int64            `json:"outbox_bytes"`     // that the outbox takes
+	OutboxMax   int64            `json:"outbox_max_bytes"` // that it may take; 0: nothing is kept
+	Lost        uint64           `json:"lost"`             // events that there was no room for, since the relay started
+	LostAt      time.Time        `json:"lost_at,omitzero"` // when the last of them was
+}
+
+// A receiver in trouble is one for people after webhookPatience; lost events are
+// told for lostFor.
+const (
+	webhookPatience = 10 * time.Minute
+	lostFor         = 24 * time.Hour
+)
+
+func (e *StatusEvents) troubles(now time.Time) (all []Trouble) {
+	for _, h := range e.Webhooks {
+		switch late := !h.Oldest.IsZero() && now.Sub(h.Oldest) > webhookPatience; {
+		case h.State == webhook.Ended:
+			all = append(all, Trouble{About: "webhook", Text: "webhook " + h.Name + " is told nothing, since its receiver answered 410",
+				Remedy: "dawk webhook enable " + h.Name + ", or take its [[webhook]] out of the configuration"})
+		case h.LastError != "" && (late || h.LastAt.IsZero()):
+			all = append(all, Trouble{About: "webhook", Text: fmt.Sprintf("webhook %s takes no events, and %d wait: %s", h.Name, h.Pending, h.LastError),
+				Remedy: "see to its receiver, then dawk webhook test " + h.Name + "; each event is given up after 3 days"})
+		}
+	}
+	if e.Lost > 0 && now.Sub(e.LostAt) < lostFor {
+		all = append(all, Trouble{About: "outbox", Text: fmt.Sprintf("%d events for webhooks were lost for want of room, the last at %s", e.Lost, e.LostAt.UTC().Format(moment)),
+			Remedy: "see to receivers that are behind (dawk webhook list), make room on the disk, or raise outbox.max_size; no mail is affected"})
+	}
+	return all
 }
 
 // The states of a configuration.
@@ -82,12 +123,13 @@ const EndsSoon = 30 * 24 * time.Hour
 
 // status answers GET /v1/status.
 func (h *handler) status(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, h.statusNow(time.Now()))
+	api.Answer(w, http.StatusOK, h.statusNow(time.Now()))
 }
 
 func (h *handler) statusNow(now time.Time) Status {
 	s := Status{Running: true, Version: h.Version, Now: now, Started: h.Began, Troubles: h.problems(),
-		Backlog: h.Dispatcher.Backlog(), Connections: append([]StatusAttempt{}, h.Dispatcher.Underway()...), Ends: []Ending{}}
+		Backlog: h.Dispatcher.Backlog(), Connections: append([]StatusAttempt{}, h.Dispatcher.Underway()...), Ends: []Ending{},
+		Events: StatusEvents{Webhooks: []webhook.Status{}}}
 	s.Troubles = append(s.Troubles, h.troubles(now)...)
 	if h.ConfigState != nil {
 		s.Configuration = h.ConfigState()
@@ -106,8 +148,19 @@ func (h *handler) statusNow(now time.Time) Status {
 		s.Ends = append(s.Ends, h.Ends()...)
 		slices.SortFunc(s.Ends, func(a, b Ending) int { return a.At.Compare(b.At) })
 	}
+	if h.Events != nil {
+		s.Events = h.Events()
+	}
+	if h.Suppressed != nil {
+		s.Suppressed = h.Suppressed()
+	}
 	s.Providers = h.statusProviders(now)
 	s.Flow = h.Traffic.Flow(&s.Backlog, h.Ready != nil && h.Ready() != nil)
+	if h.Draining != nil {
+		if d, on := h.Draining(); on {
+			s.Draining, s.Flow.State, s.Flow.Since = &d, traffic.Draining, time.Time{}
+		}
+	}
 	s.OK = len(s.Troubles) == 0
 	return s
 }
@@ -162,4 +215,9 @@ func (h *handler) statusProviders(now time.Time) []StatusProvider {
 		all = append(all, StatusProvider{ProviderLoad: p, LastSuccess: h.Traffic.LastSuccess(p.Name)})
 	}
 	return all
+}
+
+// rates answers GET /v1/rates.
+func (h *handler) rates(w http.ResponseWriter, _ *http.Request) {
+	api.Answer(w, http.StatusOK, h.Rates.Now(h.Dispatcher.Backlog().Total))
 }

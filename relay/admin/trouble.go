@@ -29,6 +29,10 @@ func (h *handler) troubles(now time.Time) (all []Trouble) {
 	if h.Troubles != nil {
 		all = append(all, h.Troubles()...)
 	}
+	if h.Events != nil {
+		e := h.Events()
+		all = append(all, e.troubles(now)...)
+	}
 	for _, r := range h.heldRoutes() {
 		remedy := r.Reply.Remedy
 		if remedy == "" {

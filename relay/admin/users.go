@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"dawk/relay/admin/api"
 	"dawk/relay/admin/devices"
 	"dawk/relay/identity"
 )
@@ -28,7 +29,7 @@ func (h *handler) holds(w http.ResponseWriter, _ *http.Request) {
 	if h.Holds != nil {
 		list = append(list, h.Holds()...)
 	}
-	answer(w, http.StatusOK, list)
+	api.Answer(w, http.StatusOK, list)
 }
 
 // releaseUser answers POST /v1/holds/release?name= with the hold that ended.
@@ -36,11 +37,11 @@ func (h *handler) releaseUser(w http.ResponseWriter, r *http.Request) {
 	hold, err := h.ReleaseUser(r.URL.Query().Get("name"))
 	switch {
 	case errors.Is(err, ErrNotHeld):
-		fail(w, http.StatusNotFound, err)
+		api.Fail(w, http.StatusNotFound, err)
 	case err != nil:
-		fail(w, http.StatusInternalServerError, err)
+		api.Fail(w, http.StatusInternalServerError, err)
 	default:
-		answer(w, http.StatusOK, hold)
+		api.Answer(w, http.StatusOK, hold)
 	}
 }
 
@@ -56,7 +57,7 @@ type Identity struct {
 
 // identities answers GET /v1/identities.
 func (h *handler) identities(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, append([]Identity{}, h.Identities()...))
+	api.Answer(w, http.StatusOK, append([]Identity{}, h.Identities()...))
 }
 
 // What is known of devices.
@@ -71,8 +72,8 @@ func NewDevices(listeners []string) *Devices { return devices.New(listeners) }
 // devices answers GET /v1/devices.
 func (h *handler) devices(w http.ResponseWriter, _ *http.Request) {
 	if h.Devices == nil || !h.Devices.Watches() {
-		fail(w, http.StatusNotImplemented, errNoDevices)
+		api.Fail(w, http.StatusNotImplemented, errNoDevices)
 		return
 	}
-	answer(w, http.StatusOK, h.Devices.List())
+	api.Answer(w, http.StatusOK, h.Devices.List())
 }

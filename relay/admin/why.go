@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/admin/api"
+	"dawk/relay/admin/past"
 )
 
 // Why is the answer to "where is my mail?": all that is known of one message.
@@ -32,6 +34,7 @@ type Why struct {
 	Delayed   []Ended       `json:"delayed,omitempty"` // attempts before those of Ended, of a message that is finished
 	Ended     []Ended       `json:"ended,omitempty"`   // what is
 	MoreEnded int           `json:"more_ended,omitempty"`
+	Events    []Ended       `json:"events,omitempty"`  // what else happened: held, released, bounced, complained
 	Notices   []Notice      `json:"notices,omitempty"` // that it caused
 }
 
@@ -50,13 +53,14 @@ type WhyDelivery struct {
 	Tried          int                 `json:"tried"`
 	Next           time.Time           `json:"next,omitzero"` // when it is tried next; zero while held
 	Rule           string              `json:"rule,omitempty"`
-	Expires        time.Time           `json:"expires,omitzero"`   // returned to the sender by the first attempt that fails after it; zero while held
-	Provider       *relay.ProviderLoad `json:"provider,omitempty"` // what keeps mail for its destination, while something is ready or under way there
-	Turn           relay.Turn          `json:"turn,omitzero"`      // ready: its place in line
-	Host           string              `json:"host,omitempty"`     // active: whom the attempt has turned to
-	Stage          relay.Stage         `json:"stage,omitempty"`    // active: how far it is there
-	Since          time.Time           `json:"since,omitzero"`     // active: of Stage at Host
-	Advice         []string            `json:"advice"`             // what would unblock it, a sentence each
+	Chosen         string              `json:"chosen_route,omitempty"` // the route that an operator has chosen for it
+	Expires        time.Time           `json:"expires,omitzero"`       // returned to the sender by the first attempt that fails after it; zero while held
+	Provider       *relay.ProviderLoad `json:"provider,omitempty"`     // what keeps mail for its destination, while something is ready or under way there
+	Turn           relay.Turn          `json:"turn,omitzero"`          // ready: its place in line
+	Host           string              `json:"host,omitempty"`         // active: whom the attempt has turned to
+	Stage          relay.Stage         `json:"stage,omitempty"`        // active: how far it is there
+	Since          time.Time           `json:"since,omitzero"`         // active: of Stage at Host
+	Advice         []string            `json:"advice"`                 // what would unblock it, a sentence each
 }
 
 // WhyRecipient is an open recipient.
@@ -66,27 +70,30 @@ type WhyRecipient struct {
 }
 
 func (h *handler) why(w http.ResponseWriter, r *http.Request) {
-	id, ok := pathID(w, r)
+	id, ok := api.ID(w, r)
 	if !ok {
 		return
 	}
 	now := time.Now()
-	past, remembered := h.History.Get(id)
-	item, err := h.item(id)
+	was, remembered := h.History.Get(id)
+	item, err := h.mail.Item(id)
+	if errors.Is(err, relay.ErrNotFound) {
+		was, remembered = h.History.Left(id, func() bool { return len(h.mail.Dispatcher.Where(id)) > 0 })
+	}
 	switch {
 	case err == nil && item.Message.ID != id: // it has come back
-		past, _ = h.History.Get(item.Message.ID)
-		y := h.explain(item, past, now)
+		was, _ = h.History.Get(item.Message.ID)
+		y := h.explain(item, was, now)
 		y.Was = id
-		answer(w, http.StatusOK, y)
+		api.Answer(w, http.StatusOK, y)
 	case err == nil:
-		answer(w, http.StatusOK, h.explain(item, past, now))
+		api.Answer(w, http.StatusOK, h.explain(item, was, now))
 	case !errors.Is(err, relay.ErrNotFound):
-		fail(w, statusOf(err), fmt.Errorf("read %s: %w", id, err))
+		api.Fail(w, api.StatusOf(err), fmt.Errorf("read %s: %w", id, err))
 	case remembered:
-		answer(w, http.StatusOK, explainPast(past, now))
+		api.Answer(w, http.StatusOK, explainPast(was, now))
 	default:
-		fail(w, http.StatusNotFound, h.unknown(id))
+		api.Fail(w, http.StatusNotFound, h.unknown(id))
 	}
 }
 
@@ -95,28 +102,29 @@ func (h *handler) unknown(id relay.QueueID) error {
 	if h.History == nil {
 		return fmt.Errorf("%s is not in the queue; the log has the line of its delivery, under qid=%s", id, id)
 	}
-	if h.History.records != nil {
+	messages, since := h.History.Reach()
+	if messages == 0 {
 		return fmt.Errorf("%s is not in the queue, and not in the history that is kept ([history] keep and max_size); the log has its lines, under qid=%s", id, id)
 	}
 	return fmt.Errorf("%s is not in the queue, and not among the last %d messages that finished since dawk started at %s; the log has its lines, under qid=%s",
-		id, len(h.History.ring), h.History.began.UTC().Format(time.RFC3339), id)
+		id, messages, since.UTC().Format(time.RFC3339), id)
 }
 
-func explainPast(p Past, now time.Time) *Why {
+func explainPast(p past.Past, now time.Time) *Why {
 	return &Why{ID: p.ID, Now: now, State: "finished", From: p.From, Identity: p.Identity, MessageID: p.MessageID,
-		Arrival: p.Arrival, Delayed: p.Delayed, Ended: p.Ended, MoreEnded: p.MoreEnded, Notices: p.Notices}
+		Arrival: p.Arrival, Delayed: p.Delayed, Ended: p.Ended, MoreEnded: p.MoreEnded, Events: p.Events, Notices: p.Notices}
 }
 
 // explain computes the whole answer for a message in the queue.
-func (h *handler) explain(item *relay.Item, past Past, now time.Time) *Why {
+func (h *handler) explain(item *relay.Item, p past.Past, now time.Time) *Why {
 	m := &item.Message
 	where := make(map[uint16]relay.Where)
-	for _, w := range h.annotate(item) {
+	for _, w := range h.mail.Annotate(item) {
 		where[w.Job] = w
 	}
 	y := &Why{ID: m.ID, Now: now, State: "held", From: m.From, Identity: m.Identity, Client: m.Client, Protocol: m.Protocol,
 		MessageID: m.MessageID, Arrival: m.Arrival, Size: m.Size, Notice: m.Notice,
-		Ended: past.Ended, MoreEnded: past.MoreEnded, Notices: past.Notices}
+		Ended: p.Ended, MoreEnded: p.MoreEnded, Events: p.Events, Notices: p.Notices}
 	for _, r := range m.Recipients {
 		y.To = append(y.To, r.Path)
 	}
@@ -125,7 +133,7 @@ func (h *handler) explain(item *relay.Item, past Past, now time.Time) *Why {
 		if !d.Held {
 			y.State = "queued"
 		}
-		y.Waiting = append(y.Waiting, h.explainDelivery(m, d, item.Attempts[d.Job], where[d.Job], now))
+		y.Waiting = append(y.Waiting, h.explainDelivery(m, d, attemptsOf(item, d), where[d.Job], now))
 	}
 	// The store's history outlives a restart, the memory does not.
 	for _, attempts := range item.Attempts {
@@ -137,6 +145,21 @@ func (h *handler) explain(item *relay.Item, past Past, now time.Time) *Why {
 	return y
 }
 
+// attemptsOf are those that concerned what is open in d, also those that were made before
+// it parted from another Delivery.
+func attemptsOf(item *relay.Item, d *relay.Delivery) (all []relay.Attempt) {
+	open := d.Recipients()
+	for job, attempts := range item.Attempts {
+		for _, a := range attempts {
+			if job == d.Job || slices.ContainsFunc(a.Outcomes, func(o relay.Outcome) bool { return slices.Contains(open, o.Recipient) }) {
+				all = append(all, a)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b relay.Attempt) int { return a.At.Compare(b.At) })
+	return all
+}
+
 func appendEnded(ended []Ended, m *relay.Message, a relay.Attempt) []Ended {
 	for _, o := range a.Outcomes {
 		if !o.Action.Final() || o.Recipient < 0 || o.Recipient >= len(m.Recipients) {
@@ -146,7 +169,7 @@ func appendEnded(ended []Ended, m *relay.Message, a relay.Attempt) []Ended {
 		if slices.ContainsFunc(ended, func(e Ended) bool { return e.Recipient == to }) {
 			continue
 		}
-		e := Ended{Recipient: to, Action: o.Action, At: a.At.Add(a.Took), Attempt: a.N,
+		e := Ended{Recipient: to, Action: o.Action, At: a.At.Add(a.Took.Duration()), Attempt: a.N,
 			Route: a.Route, Source: a.Source, Host: a.Host, Addr: a.Addr, TLS: a.TLS, Reply: o.Reply}
 		// The store keeps the last session of an attempt. Of an earlier one, with
 		// another host, only who spoke is known.
@@ -161,7 +184,7 @@ func appendEnded(ended []Ended, m *relay.Message, a relay.Attempt) []Ended {
 func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts []relay.Attempt, where relay.Where, now time.Time) WhyDelivery {
 	y := WhyDelivery{Job: d.Job, Destination: d.Destination, Route: h.routeOf(m, d), Attempts: attempts,
 		Tried: d.Attempts, Next: d.Due, Rule: d.Rule, State: stateOf(d, where, now), Open: []WhyRecipient{}, Provider: where.Load,
-		Host: where.Host, Stage: where.Stage, Since: where.Since}
+		Chosen: d.Route, Host: where.Host, Stage: where.Stage, Since: where.Since}
 	for _, o := range d.Open {
 		if o.Recipient >= 0 && o.Recipient < len(m.Recipients) {
 			y.Open = append(y.Open, WhyRecipient{Recipient: m.Recipients[o.Recipient].Path, Last: o.Last})
@@ -205,6 +228,9 @@ func stateOf(d *relay.Delivery, where relay.Where, now time.Time) relay.Delivery
 
 // routeOf asks for today's route, since it is looked up again at each attempt.
 func (h *handler) routeOf(m *relay.Message, d *relay.Delivery) string {
+	if h.pinned(d) {
+		return d.Route
+	}
 	destination := d.Destination
 	if h.Route != nil && len(d.Open) > 0 && d.Open[0].Recipient >= 0 && d.Open[0].Recipient < len(m.Recipients) {
 		destination = h.Route(m, m.Recipients[d.Open[0].Recipient].Path)
@@ -215,6 +241,11 @@ func (h *handler) routeOf(m *relay.Message, d *relay.Delivery) string {
 	return "mx"
 }
 
+// pinned says whether d goes by the route that an operator has chosen: it is still there.
+func (h *handler) pinned(d *relay.Delivery) bool {
+	return d.Route == relay.RouteMX || d.Route != "" && h.Routes != nil && slices.Contains(h.Routes(), d.Route)
+}
+
 // expires is when d's time is up. Time on hold does not count; nor does the
 // time before its release (RFC 4865).
 func (h *handler) expires(m *relay.Message, d *relay.Delivery) time.Time {
@@ -222,5 +253,5 @@ func (h *handler) expires(m *relay.Message, d *relay.Delivery) time.Time {
 	if life == 0 {
 		return time.Time{}
 	}
-	return m.Released().Add(life + d.HeldFor)
+	return m.Released().Add(life + d.HeldFor.Duration())
 }

@@ -11,6 +11,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/admin/past"
 )
 
 func whyOf(t *testing.T, c admin.Config, id relay.QueueID) (int, admin.Why, string) {
@@ -33,11 +34,11 @@ func TestWhyExplainsWhatWaits(t *testing.T) {
 	d.Open = []relay.Open{{Recipient: 1, Last: greylisted}}
 	d.Rule = "retry step 2 of 6: 5m ±10 %"
 	i.Deliveries[1].Held, i.Deliveries[1].HeldAt = true, time.Now().Add(-time.Hour)
-	i.Attempts = map[uint16][]relay.Attempt{0: {{N: 1, At: i.Message.Arrival, Took: time.Second, Route: "mx", Host: "mx.one.test", Addr: "192.0.2.1", TLS: "TLS1.3 verified", Outcomes: []relay.Outcome{
+	i.Attempts = map[uint16][]relay.Attempt{0: {{N: 1, At: i.Message.Arrival, Took: relay.Millis(time.Second), Route: "mx", Host: "mx.one.test", Addr: "192.0.2.1", TLS: "TLS1.3 verified", Outcomes: []relay.Outcome{
 		{Recipient: 0, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody, MTA: "mx.one.test", Addr: "192.0.2.1"}},
 		{Recipient: 3, Action: relay.ActionRelayed, Reply: relay.Reply{Code: 250, Stage: relay.StageBody, MTA: "old.one.test", Addr: "192.0.2.2"}},
 		{Recipient: 1, Action: relay.ActionDelayed, Reply: greylisted}}}}}
-	c := admin.Config{Queue: s, Dispatcher: s, MaxAge: func() time.Duration { return 5 * 24 * time.Hour }, History: admin.NewHistory(0, nil),
+	c := admin.Config{Queue: s, Dispatcher: s, MaxAge: func() time.Duration { return 5 * 24 * time.Hour }, History: past.NewHistory(0, nil),
 		Route: func(_ *relay.Message, p relay.Path) string {
 			if p.Domain() == "two.test" {
 				return "route:office"
@@ -171,7 +172,7 @@ func TestAdvice(t *testing.T) {
 }
 
 func TestWhyRemembersWhatIsFinished(t *testing.T) {
-	s, h := newStore(), admin.NewHistory(3, nil)
+	s, h := newStore(), past.NewHistory(3, nil)
 	now := time.Now().Round(0)
 	id := func(n uint64) relay.QueueID { return relay.QueueID{Key: 1_700_000_000_000_000 + n, Dir: 7} }
 	to := path(t, "ann@one.test")
@@ -216,7 +217,7 @@ func TestWhyRemembersWhatIsFinished(t *testing.T) {
 }
 
 func TestHistoryIsSafeForMany(t *testing.T) {
-	h := admin.NewHistory(10, nil)
+	h := past.NewHistory(10, nil)
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {

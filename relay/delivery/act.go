@@ -12,13 +12,13 @@ import (
 	"dawk/relay/replies"
 )
 
-// ErrHeld: a held message is released, not retried.
+// ErrHeld: a held message cannot be retried; it has to be released.
 var ErrHeld = errors.New("the message is on hold: release it to have it attempted")
 
 const byAdministrator = "by the administrator of this relay"
 
-// actPatience is how long an operator waits for attempts in progress. After that
-// the command is answered, and what it asks for is done when they have ended.
+// actPatience is how long an operator waits for attempts in progress. After that the command is
+// answered, and the act is done when they have ended.
 const actPatience = 250 * time.Millisecond
 
 // Act applies a verb to every Delivery of a message. A Delivery in progress is
@@ -44,12 +44,13 @@ type order struct {
 	id         relay.QueueID
 	verb       relay.Verb
 	recipients []int     // nil: all
+	route      string    // of relay.VerbReroute: see Reroute
 	whole      bool      // it is for all Deliveries of the message
 	until      time.Time // when it stops waiting for attempts; zero: never
 }
 
-// actOnAll applies o to the Deliveries of its message that are not in seen, and
-// again as long as attempts split others off.
+// actOnAll applies o to the Deliveries of its message that are not in seen, and repeats that as
+// long as attempts split others off.
 func (d *Dispatcher) actOnAll(ctx context.Context, o *order, seen map[uint16]bool) error {
 	acted, pending := 0, false
 	for jobs := d.jobs(o.id, seen); len(jobs) > 0; jobs = d.jobs(o.id, seen) {
@@ -98,7 +99,7 @@ func (d *Dispatcher) ActOn(ctx context.Context, id relay.QueueID, job uint16, re
 
 // admit checks the verb and waits until the store is loaded.
 func (d *Dispatcher) admit(ctx context.Context, id relay.QueueID, verb relay.Verb) error {
-	if !slices.Contains(relay.Verbs(), verb) && verb != relay.VerbRetryNow {
+	if !slices.Contains(relay.Verbs(), verb) && verb != relay.VerbRetryNow && verb != relay.VerbReroute {
 		_, err := relay.ParseVerb(string(verb))
 		return err
 	}
@@ -181,15 +182,15 @@ func (d *Dispatcher) do(w work, o *order) error {
 		d.release(w, w.was)
 		return relay.ErrNotFound
 	}
-	dec, changed := d.rules.Load().settler.act(time.Now().Round(0), claim, recipients, verb)
-	if !changed {
+	dec, changed, wrong := d.decide(time.Now().Round(0), claim, o)
+	if wrong != nil || !changed {
 		d.release(w, w.was)
-		return nil
+		return wrong
 	}
 	err = d.conclude(claim, dec, d.commitOnce)
 	switch {
 	case err == nil:
-		f := w.was // as it stays for the recipients that were not picked
+		f := w.was // the state for the recipients that were not picked
 		if dec.gone || recipients == nil {
 			f = d.stateAfter(w, claim, dec)
 			f.Reason = w.was.Reason
@@ -203,8 +204,17 @@ func (d *Dispatcher) do(w work, o *order) error {
 	return err
 }
 
-// commitOnce is commit for what the operator can ask for again: it does not try
-// again by itself.
+// decide is what o does to the Delivery of a claim; changed is false when that changes
+// nothing.
+func (d *Dispatcher) decide(now time.Time, c *relay.Claim, o *order) (dec decision, changed bool, err error) {
+	if o.verb == relay.VerbReroute {
+		return d.reroute(now, c, o)
+	}
+	dec, changed = d.rules.Load().settler.act(now, c, o.recipients, o.verb)
+	return dec, changed, nil
+}
+
+// commitOnce is commit without retries, for what the operator can ask for again.
 func (d *Dispatcher) commitOnce(s relay.Settlement) error {
 	done := make(chan error, 1)
 	d.queue.Settle(s, func(err error) { done <- err })
@@ -246,10 +256,9 @@ type claimant struct {
 	turn chan handover
 }
 
-// acquire takes a Delivery off the schedule; if it is in progress, once that
-// is settled. The caller ends with release and d.wg.Done. If it is still in
-// progress at the end of patience (zero: that never ends), the error is
-// relay.ErrPending, and later goes on waiting; whoever does that ends with
+// acquire takes a Delivery off the schedule; if it is in progress, it waits until that is settled.
+// The caller ends with release and d.wg.Done. If it is still in progress at the end of patience
+// (zero: no end), the error is relay.ErrPending, and later continues to wait; its caller ends with
 // d.wg.Done.
 func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16, patience time.Time) (w work, later *claimant, err error) {
 	d.mu.Lock()

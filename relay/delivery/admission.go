@@ -36,8 +36,8 @@ func (d *Dispatcher) board(slot *schedule.Slot) *admission {
 	return a
 }
 
-// giveUpSlots cuts attempts whose hosts say nothing, where others wait for what they
-// hold. It says whether it is to be called again soon. The caller holds the lock.
+// giveUpSlots cuts attempts whose hosts do not answer, if others wait for their slots. It says
+// whether it is to be called again soon. The caller holds the lock.
 func (d *Dispatcher) giveUpSlots(now int64) bool {
 	if !d.loaded || d.stopping || !d.sched.Short() {
 		return false
@@ -78,17 +78,17 @@ func (a *admission) Admit(provider string) bool {
 	return ok
 }
 
-// turnedBack says whether the attempt ended before it connected to anything,
-// for want of a connection: then there was none.
+// turnedBack says whether the attempt ended before it connected to anything, because no connection
+// was free: then it does not count as an attempt.
 func (a *admission) turnedBack() bool { return a.slot.Refused() && !a.admitted }
 
-// finding is what an attempt said of its destination as a whole.
+// finding is what an attempt showed about its destination as a whole.
 type finding struct {
 	verdict schedule.Verdict
 	by      relay.Reply // of VerdictClosed and VerdictThrottled
 }
 
-// land gives back an attempt's connection.
+// land gives back the connection of an attempt.
 func (d *Dispatcher) land(w work, found finding) {
 	d.mu.Lock()
 	slot := w.admission.slot
@@ -125,9 +125,8 @@ func findingOf(m *relay.Message, r relay.Result) finding {
 	return verdictOf(m, r)
 }
 
-// throttles says whether a reply means that we send too much at a time. What is
-// said of one mailbox (X.2.X: it is full, or gets too much mail from all the
-// world) is no matter between us and its provider; nor is a 5yz.
+// throttles says whether a reply means that we send too much at a time. A reply about one mailbox
+// (X.2.X: it is full, or gets too much mail in all) is not about our rate; nor is a 5yz.
 func throttles(r relay.Reply) bool {
 	return r.Code/100 == 4 && !(r.Stage == relay.StageRcpt && (r.Status.Subject == 2 || r.Status.Subject == 1)) &&
 		replies.Classify(r) == replies.RateLimited

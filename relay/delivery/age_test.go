@@ -19,8 +19,8 @@ func TestAgeLeavesOutHoldAndFutureRelease(t *testing.T) {
 		want time.Duration
 	}{
 		{"plain", relay.Message{Arrival: ago(10)}, relay.Delivery{}, 10 * time.Hour},
-		{"was held", relay.Message{Arrival: ago(10)}, relay.Delivery{HeldFor: 4 * time.Hour}, 6 * time.Hour},
-		{"is held", relay.Message{Arrival: ago(10)}, relay.Delivery{HeldFor: time.Hour, HeldAt: ago(3)}, 6 * time.Hour},
+		{"was held", relay.Message{Arrival: ago(10)}, relay.Delivery{HeldFor: relay.Millis(4 * time.Hour)}, 6 * time.Hour},
+		{"is held", relay.Message{Arrival: ago(10)}, relay.Delivery{HeldFor: relay.Millis(time.Hour), HeldAt: ago(3)}, 6 * time.Hour},
 		{"future release", relay.Message{Arrival: ago(10), NotBefore: ago(2)}, relay.Delivery{}, 2 * time.Hour},
 		{"clock set back", relay.Message{Arrival: now.Add(time.Hour)}, relay.Delivery{HeldAt: now.Add(time.Minute)}, -time.Hour},
 	} {

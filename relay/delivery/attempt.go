@@ -14,8 +14,7 @@ import (
 // pass.
 const claimAgain = time.Minute
 
-// attempt makes one delivery attempt and settles it. It owns the entry from
-// when the scheduler gave it out until release.
+// attempt makes one delivery attempt and settles it. It owns the entry until release.
 func (d *Dispatcher) attempt(w work) {
 	defer d.wg.Done()
 	claim, err := d.queue.Claim(w.id, w.job)
@@ -31,7 +30,9 @@ func (d *Dispatcher) attempt(w work) {
 		d.release(w, w.was)
 		return
 	}
+	lost := d.unpin(claim)
 	a := d.try(claim, w.admission)
+	a.unpinned = lost
 	if w.admission.turnedBack() {
 		d.land(w, finding{})
 		w.was.First = true // it keeps its turn
@@ -39,7 +40,7 @@ func (d *Dispatcher) attempt(w work) {
 		return
 	}
 	if a.cut = w.admission.ctx.Err() != nil; a.cut && nothingDecided(a.result) {
-		// It is parked as if it had not begun.
+		// The entry is put back as if the attempt had not begun.
 		d.land(w, finding{})
 		w.was.Patient = true
 		d.release(w, w.was)
@@ -49,15 +50,15 @@ func (d *Dispatcher) attempt(w work) {
 	d.land(w, findingOf(claim.Message, a.result))
 	now := time.Now().Round(0)
 	if len(a.recipients) == 0 {
-		d.settle(w, claim, d.rules.Load().settler.part(now, claim, a.split))
+		d.settle(w, claim, d.rules.Load().settler.part(now, claim, a))
 		return
 	}
 	d.settle(w, claim, d.rules.Load().settler.settle(now, claim, a))
 }
 
-// try makes the attempt proper: the recipients whose destination is still that
-// of the Delivery are offered to the transport. Whatever goes wrong in there
-// is a temporary failure: mail is never lost to a defect of ours.
+// try makes the attempt proper: the recipients whose destination is still that of the Delivery are
+// offered to the transport. A panic in it is a temporary failure: mail is never lost because of a
+// defect of ours.
 func (d *Dispatcher) try(c *relay.Claim, at *admission) (a attempted) {
 	began := time.Now()
 	defer func() {
@@ -74,11 +75,11 @@ func (d *Dispatcher) try(c *relay.Claim, at *admission) (a attempted) {
 	}
 	at.recipients = len(a.recipients)
 	a.result = d.transport.Deliver(at.ctx, relay.Task{Message: c.Message, Recipients: a.recipients, Content: c.Content,
-		Destination: c.Delivery.Destination, Attempt: c.Delivery.Attempts + 1, Admission: at, Progress: at.progress})
+		Destination: c.Delivery.Destination, Route: c.Delivery.Route, Attempt: c.Delivery.Attempts + 1, Admission: at, Progress: at.progress})
 	return a
 }
 
-// completeReplies sees to it that every recipient has a reply.
+// completeReplies makes sure that every recipient has a reply.
 func completeReplies(a *attempted) {
 	for i := range a.recipients {
 		if i >= len(a.result.Replies) {
@@ -92,14 +93,20 @@ func completeReplies(a *attempted) {
 	a.result.Replies = a.result.Replies[:len(a.recipients)]
 }
 
-// regroup looks the destinations up again: routes may have changed since
-// acceptance. Own are the recipients that still belong to this Delivery.
+// regroup looks up the destinations again: routes may have changed since acceptance. Own are the
+// recipients that still belong to this Delivery. A route that an operator chose stays as long as
+// there is one of that name.
 func (d *Dispatcher) regroup(c *relay.Claim) (own []int, split []relay.Split) {
+	return d.group(c, c.Delivery.Recipients(), c.Delivery.Route)
+}
+
+// group divides recipients by their destination by the named route; "": by the route that matches.
+func (d *Dispatcher) group(c *relay.Claim, recipients []int, route string) (own []int, split []relay.Split) {
 	at := make(map[string]int)
-	for _, o := range c.Delivery.Open {
-		dest := d.transport.Destination(c.Message, c.Message.Recipients[o.Recipient].Path)
+	for _, r := range recipients {
+		dest := d.destination(c.Message, c.Message.Recipients[r].Path, route)
 		if dest == c.Delivery.Destination || dest == "" {
-			own = append(own, o.Recipient)
+			own = append(own, r)
 			continue
 		}
 		i, ok := at[dest]
@@ -108,9 +115,28 @@ func (d *Dispatcher) regroup(c *relay.Claim) (own []int, split []relay.Split) {
 			at[dest] = i
 			split = append(split, relay.Split{Destination: dest})
 		}
-		split[i].Recipients = append(split[i].Recipients, o.Recipient)
+		split[i].Recipients = append(split[i].Recipients, r)
 	}
 	return own, split
+}
+
+func (d *Dispatcher) destination(m *relay.Message, to relay.Path, route string) string {
+	if route != "" {
+		if dest := d.transport.Along(route, m, to); dest != "" {
+			return dest
+		}
+	}
+	return d.transport.Destination(m, to)
+}
+
+// unpin frees a Delivery from the route that an operator chose, and returns that route, if it is
+// not in the configuration any more.
+func (d *Dispatcher) unpin(c *relay.Claim) (route string) {
+	if route = c.Delivery.Route; route == "" || d.transport.Along(route, c.Message, c.Message.Recipients[c.Delivery.Open[0].Recipient].Path) != "" {
+		return ""
+	}
+	c.Delivery.Route = ""
+	return route
 }
 
 // verdictOf says what the attempt found out about its destination.
@@ -124,7 +150,7 @@ func verdictOf(m *relay.Message, r relay.Result) finding {
 		case relay.StageDNS, relay.StageConnect, relay.StageGreeting, relay.StageEHLO, relay.StageAuth:
 			closed = !reply.Permanent()
 		case relay.StageTLS:
-			closed = !reply.Permanent() && !m.RequireTLS // that would be the message's own wish
+			closed = !reply.Permanent() && !m.RequireTLS // the message itself asked for it
 		}
 		if closed {
 			found = finding{schedule.VerdictClosed, reply}
@@ -146,9 +172,11 @@ func nothingDecided(r relay.Result) bool {
 	return !r.Unknown
 }
 
-// conclude has a decision committed, with its notices, and tells observers.
+// conclude commits a decision with its notices, and tells observers.
 func (d *Dispatcher) conclude(c *relay.Claim, dec decision, commit func(relay.Settlement) error) error {
 	told := d.rules.Load().notices.Tell(dec.now, c, dec.cause, &dec.settlement)
+	dec.settlement.Events = dec.events
+	acceptedNotices(dec.now, dec.settlement.Notices)
 	if err := commit(dec.settlement); err != nil {
 		return err
 	}
@@ -206,9 +234,8 @@ func (d *Dispatcher) clockAt(t time.Time) int64 {
 // errAbandoned: the relay stopped before a settlement was written.
 var errAbandoned = errors.New("the relay stops")
 
-// commit has a Settlement written, however long it takes: if the result were lost,
-// the message would be sent twice. Errors:
-// relay.ErrNotFound, relay.ErrCorrupt, relay.ErrClosed, or a stop.
+// commit writes a Settlement, however long it takes: if the result were lost, the message would be
+// sent twice. Errors: relay.ErrNotFound, relay.ErrCorrupt, relay.ErrClosed, or a stop.
 func (d *Dispatcher) commit(s relay.Settlement) error {
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		done := make(chan error, 1)
@@ -232,16 +259,16 @@ func (d *Dispatcher) commit(s relay.Settlement) error {
 	}
 }
 
-// unread settles a Delivery whose content the store could not give, as an
-// attempt that its next hop never saw: what is lost fails at once, and its
-// sender is told to send it again; what may pass waits for the next attempt, as
-// long as any other mail does. Without a claim there is nothing to settle.
+// unread settles a Delivery whose content could not be read, as an attempt that its next hop never
+// saw. If the content is lost, the Delivery fails at once, and the sender is told to send the
+// message again; if the fault may pass, it waits for the next attempt like other mail. Without a
+// claim there is nothing to settle.
 func (d *Dispatcher) unread(w work, claim *relay.Claim, err error) {
 	if claim == nil {
 		d.unclaimed(w, err)
 		return
 	}
-	claim.Content = nil // nothing of it is worth returning, and it need not be closed
+	claim.Content = nil // nothing of it can be returned, and it need not be closed
 	now := time.Now().Round(0)
 	a := d.rules.Load().settler.unread(now, claim, err)
 	if a.lost {

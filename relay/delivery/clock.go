@@ -13,8 +13,8 @@ type clock struct {
 	skew    time.Duration // how far the machine's clock was set back in all
 }
 
-// stepBack is how much the two readings must part to count as a clock that was
-// set back; less is the slewing of an ordinary time daemon.
+// stepBack is how far the two readings must differ to count as a clock that was set back; less is
+// the slewing of an ordinary time daemon.
 const stepBack = time.Second
 
 func newClock() *clock {
@@ -22,13 +22,13 @@ func newClock() *clock {
 	return &clock{started: now, wall: now.Round(0)}
 }
 
-// now looks at the machine's clock.
+// now reads the machine's clock.
 func (c *clock) now() int64 {
 	t := time.Now()
 	return c.look(t.Round(0), t.Sub(c.started))
 }
 
-// look takes in one reading of the wall clock and of the monotonic one.
+// look processes one reading of the wall clock and of the monotonic clock.
 func (c *clock) look(wall time.Time, mono time.Duration) int64 {
 	if lost := (mono - c.mono) - wall.Sub(c.wall); lost > stepBack {
 		c.skew += lost
@@ -37,7 +37,7 @@ func (c *clock) look(wall time.Time, mono time.Duration) int64 {
 	return c.at(wall)
 }
 
-// at is a time of the wall clock on this clock.
+// at converts a time of the wall clock to this clock.
 func (c *clock) at(wall time.Time) int64 { return wall.Add(c.skew).UnixMicro() }
 
 // wallTime is the reverse of at.

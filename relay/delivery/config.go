@@ -14,19 +14,17 @@ import (
 
 // Queue is what the dispatcher needs of the store; a queue.Store implements it.
 type Queue interface {
-	// Watch names the function that is told of every new Delivery, after the
-	// commit that made it and before whoever caused that is answered. Watch is
-	// called once, by New.
+	// Watch sets the function that is told of every new Delivery, after the commit that made it and
+	// before its caller is answered. Watch is called once, by New.
 	Watch(func([]relay.Entry))
 	// Entries are all Deliveries in the store, in the order of their keys. A
 	// record that cannot be read comes as an error that is relay.ErrCorrupt;
 	// any other error ends the load.
 	Entries() iter.Seq2[relay.Entry, error]
-	// Claim reads a Delivery with its message and its content, which the
-	// claimer closes. Errors: relay.ErrNotFound, relay.ErrCorrupt,
-	// relay.ErrClosed, or what the disk said. When only the content cannot be
-	// had, there are a Claim without it and an error, relay.ErrContentLost when
-	// it never can.
+	// Claim reads a Delivery with its message and its content, which the caller closes. Errors:
+	// relay.ErrNotFound, relay.ErrCorrupt, relay.ErrClosed, or what the disk said. If only the content
+	// cannot be read, it returns a Claim without it and an error, relay.ErrContentLost if it is lost
+	// for good.
 	Claim(relay.QueueID, uint16) (*relay.Claim, error)
 	// Settle commits a Settlement, all or nothing, and calls the function once
 	// afterwards. A failed Settlement left nothing behind, or the error is
@@ -47,8 +45,11 @@ type Transport interface {
 	// Deliver offers the content to the recipients of one task and returns one
 	// reply for each. It returns soon after its context ends.
 	Deliver(context.Context, relay.Task) relay.Result
-	// Destination names the route or the domain that a recipient has now.
+	// Destination names the route or the domain of a recipient as of now.
 	Destination(*relay.Message, relay.Path) string
+	// Along is the destination of a recipient that is sent by the named route, or by
+	// relay.RouteMX; "": there is no such route with a smart host.
+	Along(route string, m *relay.Message, to relay.Path) string
 }
 
 // Limits are what next hops allow.
@@ -57,9 +58,9 @@ type Limits = schedule.Limits
 // Allowance is what a provider takes.
 type Allowance = schedule.Allowance
 
-// Config is the dispatcher's part of the configuration. The zero value of a
-// field is its default, except where it says otherwise. Who made it has checked
-// it: no time in it is negative, and no step of Retry is 0.
+// Config is the dispatcher's part of the configuration. The zero value of a field is its default,
+// except where it says otherwise. The caller has checked it: no time in it is negative, and no step
+// of Retry is 0.
 type Config struct {
 	Retry       []time.Duration // waits between attempts; the last repeats. Default 1m 5m 15m 30m 1h 2h
 	MaxAge      time.Duration   // lifetime, time on hold not counted. Default DefaultMaxAge
@@ -79,14 +80,14 @@ type Config struct {
 	Rand func(n int64) int64 // jitter, in [0, n). Default: math/rand/v2
 }
 
-// What a Config that says nothing has.
+// The defaults of a Config.
 const (
 	DefaultMaxAge         = 5 * 24 * time.Hour // RFC 5321 §4.5.4.1
 	DefaultMaxConnections = 500
 )
 
-// DefaultRetry is the schedule of a configuration that names none: greylisting
-// passes in one minute, and two hours is a burden to nobody.
+// DefaultRetry is the schedule of a configuration that names none: greylisting often ends after one
+// minute, and one attempt in two hours is a small load for any host.
 var DefaultRetry = []time.Duration{
 	time.Minute,      // 0:01 after arrival
 	5 * time.Minute,  // 0:06

@@ -18,9 +18,9 @@ type lateWork struct {
 	dec   decision
 }
 
-// tellDelay sends the delay notice of Deliveries of one message that are not in
-// progress: one for all of them, which is committed with the first; then the
-// others are marked as told. After a crash in between, those are told of once more.
+// tellDelay sends the delay notice of Deliveries of one message that are not in progress: one for
+// all of them, which is committed with the first; then the others are marked as told. After a crash
+// in between, a second notice names those.
 func (d *Dispatcher) tellDelay(works []work) {
 	defer d.wg.Add(-len(works))
 	defer func() {
@@ -55,8 +55,8 @@ func (d *Dispatcher) tellDelay(works []work) {
 	atOnce(due[1:], func(l lateWork) { d.settle(l.work, l.claim, l.dec) })
 }
 
-// lateOnes reads the Deliveries. Content is theirs, which the caller closes;
-// nil: it cannot be read now, and the notice goes without it.
+// lateOnes reads the Deliveries. The caller closes their content; nil: it cannot be read now, and
+// the notice has none.
 func (d *Dispatcher) lateOnes(works []work) (all []lateWork, content relay.Content) {
 	for _, w := range works {
 		claim, err := d.queue.Claim(w.id, w.job)
@@ -80,9 +80,9 @@ func (d *Dispatcher) lateOnes(works []work) (all []lateWork, content relay.Conte
 	return all, content
 }
 
-// noticed is the settlement of a Delivery that is not in progress and whose
-// delay notice is due, without the notice; without an ID when it is not. That
-// nobody wants to be told is settled as well: it is asked once.
+// noticed is the settlement of a Delivery that is not in progress and whose delay notice is due,
+// without the notice; without an ID when it is not. If nobody wants to be told, that is settled as
+// well, so that it is decided only once.
 func (s *settler) noticed(now time.Time, c *relay.Claim) decision {
 	d := c.Delivery
 	dec := decision{now: now, aside: true, noted: d.DelayNoticed}
@@ -117,11 +117,11 @@ func (s *settler) tellDelay(now time.Time, due []lateWork, content relay.Content
 	return *first
 }
 
-// bulkWorkers is how many settlements of one message are made at once: they
-// wait for company, so many together cost little more than one.
+// bulkWorkers is how many settlements of one message are made at once: they share commits, so many
+// together cost little more than one.
 const bulkWorkers = 128
 
-// atOnce does it to several at a time.
+// atOnce calls a function for several at a time.
 func atOnce[T any](all []T, do func(T)) {
 	var wg sync.WaitGroup
 	room := make(chan struct{}, bulkWorkers)

@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// settleRoom is how many attempts may have ended without being settled
-	// yet. Settlements wait up to 10 ms for company and hold no connection
-	// meanwhile; but each is a message that a crash would send twice.
+	// settleRoom is how many attempts may have ended without being settled yet. Settlements wait up to
+	// 10 ms to share a commit and hold no connection meanwhile; but each is a message that would be
+	// sent twice after a crash.
 	settleRoom = 256
-	// maxNoticing is how many delay notices are written at once: enough to let
-	// their commits share, and few beside the attempts.
+	// maxNoticing is how many delay notices are written at once: enough to share commits, and few
+	// compared with the attempts.
 	maxNoticing = 16
 	// longestWait bounds the sleep between looks at the clock: a machine that
 	// slept, or whose clock was set, is noticed within a minute.
 	longestWait = time.Minute
-	// lookEvery is how often attempts are looked at while others wait: one whose host
-	// says nothing may have to give its slot up.
+	// lookEvery is how often attempts are checked while others wait: one whose host does not answer
+	// may have to give up its slot.
 	lookEvery = time.Second
 	// settleGrace is how long a stop waits for settlements once no attempt
 	// runs any more, or for attempts that were told to end.
@@ -45,12 +45,12 @@ type Dispatcher struct {
 	ready   chan struct{} // closed when the store is loaded
 	wakeup  chan struct{} // of the loop in Run; holds one
 	stopped chan struct{} // closed when nothing new begins
-	giveUp  chan struct{} // closed when a stop waits for nothing any more
+	giveUp  chan struct{} // closed when a stop no longer waits
 
 	attempts       context.Context // of all attempts
 	cancelAttempts context.CancelFunc
 	wg             sync.WaitGroup // of all that are out
-	workers        chan work      // the next attempt, for whoever is idle
+	workers        chan work      // the next attempt, for an idle worker
 
 	mu       sync.Mutex
 	sched    *schedule.Schedule
@@ -97,7 +97,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) *Dispatcher 
 	return d
 }
 
-// rules are what Reconfigure changes.
+// rules are the values that Reconfigure changes.
 type rules struct {
 	settler settler
 	notices *notices.Notices
@@ -122,7 +122,7 @@ func (d *Dispatcher) Reconfigure(cfg Config) {
 	d.pump()
 }
 
-// Drain lets nothing fall due any more. What is due, and what comes of it, is still
+// After Drain nothing becomes due any more. What is due already, and what follows from it, is still
 // attempted; Left says how much that is.
 func (d *Dispatcher) Drain() {
 	d.mu.Lock()
@@ -192,8 +192,8 @@ func (d *Dispatcher) tick() time.Duration {
 	return wait
 }
 
-// watchdog looks, once a minute, for destinations whose turn would never come.
-// Only a defect of ours makes one; their mail then goes out all the same.
+// watchdog looks, once a minute, for destinations whose turn would never come. Only a defect of
+// ours causes that; their mail is then sent all the same.
 func (d *Dispatcher) watchdog() {
 	now := d.clock.now()
 	if now < d.watched+longestWait.Microseconds() {
@@ -203,7 +203,7 @@ func (d *Dispatcher) watchdog() {
 	d.sched.Sweep(now)
 	if n := d.sched.Rescue(); n > 0 {
 		d.count.stranded += uint64(n)
-		d.cfg.Log.Error("the watchdog found deliveries that nothing would have woken; please report this", "deliveries", n)
+		d.cfg.Log.Error("the watchdog found deliveries that would never have been attempted; please report this", "deliveries", n)
 	}
 }
 
@@ -214,7 +214,7 @@ func (d *Dispatcher) pump() {
 	}
 	now := d.clock.now()
 	d.sched.Advance(now)
-	for d.noticing < maxNoticing { // before attempts: of a full queue it has the oldest
+	for d.noticing < maxNoticing { // before attempts: in a full queue it is about the oldest
 		all := d.sched.TakeNotices(now)
 		if all == nil {
 			break
@@ -243,7 +243,7 @@ func (d *Dispatcher) pump() {
 	}
 }
 
-// work is an entry that was taken off the schedule, for the goroutine that has it.
+// work is an entry that was taken off the schedule, for the goroutine that owns it.
 type work struct {
 	r         schedule.Ref
 	id        relay.QueueID
@@ -257,8 +257,8 @@ func (d *Dispatcher) workOn(r schedule.Ref) work {
 	return work{r: r, id: id, job: job, was: d.sched.StateOf(r)}
 }
 
-// release ends the work on an entry. If an operator's act waits for the entry, it
-// gets it next.
+// release ends the work on an entry. If an operator's act waits for the entry, the act gets it
+// next.
 func (d *Dispatcher) release(w work, f schedule.State) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -293,6 +293,7 @@ func (d *Dispatcher) list() {
 	}()
 	for l, err := range d.rules.Load().notices.Lists(time.Now().Round(0), d.queue.DigestRows()) {
 		if err == nil {
+			acceptedNotices(l.Event.Time, l.Settlement.Notices)
 			err = d.commit(l.Settlement)
 		}
 		if err != nil {
@@ -311,7 +312,7 @@ func (d *Dispatcher) wake() {
 	}
 }
 
-// stop ends what was begun.
+// stop ends the work that was begun.
 func (d *Dispatcher) stop() error {
 	d.mu.Lock()
 	d.stopping = true

@@ -11,10 +11,10 @@
 //     outcomes and the next due time. Package notices adds what people have to be
 //     told. The store commits all of it or none. Operators' acts and delay
 //     notices are settled in the same way.
-//  4. Only then do observers hear of it.
+//  4. Only then are observers told.
 //
-// A Settlement that could not be written is tried again until it is, so a full
-// disk never makes us send again what a receiver has accepted.
+// A Settlement that could not be written is tried again until it is, so a full disk never makes us
+// send again what a receiver has already accepted.
 //
 // Goroutines: Run is the loop that waits for due times; one worker per attempt
 // (workers.go); one for each message whose delay notice is due (delay.go); one

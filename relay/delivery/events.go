@@ -6,7 +6,7 @@ import (
 	"dawk/relay"
 )
 
-// attemptEvents tells of the attempt as a whole, then of each recipient.
+// attemptEvents gives an event for the attempt as a whole, then one for each recipient.
 func (s *settler) attemptEvents(now time.Time, c *relay.Claim, a attempted, out []relay.Outcome, n int, next relay.State) []relay.Event {
 	events := make([]relay.Event, 0, 1+len(out))
 	e := resultEvent(relay.EventAttempted, now, c, &a.result.Session, n, a.result.Took)
@@ -35,7 +35,7 @@ func worst(replies []relay.Reply) relay.Reply {
 
 func resultEvent(kind relay.EventKind, now time.Time, c *relay.Claim, s *relay.Session, n int, took time.Duration) relay.Event {
 	e := c.Event(kind, now)
-	e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = s.Route, s.Host, s.Addr, s.TLS, n, took
+	e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = s.Route, s.Host, s.Addr, s.TLS, n, relay.Millis(took)
 	e.TLSPolicy, e.TLSLevel, e.Provider = s.TLSPolicy, s.TLSLevel, s.Provider
 	e.TLSTry, e.TLSFailed = s.TLSTry, s.TLSFailed
 	e.Source, e.SentAs = s.Source, s.SentAs
@@ -52,9 +52,13 @@ var kindOf = map[relay.Action]relay.EventKind{
 	relay.ActionDeleted:   relay.EventDeleted,
 }
 
-// recipientEvent tells what became of the i-th recipient of the attempt.
+// recipientEvent is the outcome of the i-th recipient of the attempt.
 func recipientEvent(now time.Time, c *relay.Claim, a attempted, i int, o relay.Outcome, n int, next relay.State) relay.Event {
-	e := resultEvent(kindOf[o.Action], now, c, a.result.SessionOf(i), n, a.result.Took)
+	kind, session := kindOf[o.Action], a.result.SessionOf(i)
+	if o.Reply.Cause == relay.CauseSuppressed {
+		kind, session = relay.EventSuppressed, &relay.Session{} // no host was asked about it
+	}
+	e := resultEvent(kind, now, c, session, n, a.result.Took)
 	e.Recipient, e.Reply = c.Message.Recipients[o.Recipient].Path, o.Reply
 	e.Unknown = a.result.Unknown && !o.Reply.Positive() && !o.Reply.Permanent()
 	if o.Action == relay.ActionDelayed {
@@ -64,4 +68,11 @@ func recipientEvent(now time.Time, c *relay.Claim, a attempted, i int, o relay.O
 		e.Reason = reasonName(reasonIndex(o.Reply))
 	}
 	return e
+}
+
+// acceptedNotices reports notices as accepted mail.
+func acceptedNotices(now time.Time, all []relay.Notice) {
+	for i := range all {
+		all[i].Message.Events = []relay.Event{all[i].Message.Accepted(now)}
+	}
 }

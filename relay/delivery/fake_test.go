@@ -259,6 +259,9 @@ func (s *store) commit(st relay.Settlement) error {
 	for _, p := range st.Split {
 		n := &relay.Delivery{Entry: d.Entry}
 		n.Set(st.Next)
+		if p.Next != nil {
+			n.Set(*p.Next)
+		}
 		n.Destination, n.Job = p.Destination, s.next[st.ID]
 		s.next[st.ID]++
 		for _, r := range p.Recipients {
@@ -313,6 +316,7 @@ type nextHop struct {
 	mu      sync.Mutex
 	script  func(context.Context, relay.Task) relay.Result // nil: takes all
 	route   func(*relay.Message, relay.Path) string        // nil: the domain
+	routes  []string                                       // that an operator may name
 	tries   []try
 	running map[string]int
 	most    map[string]int // the most that ran at once, by destination; "" for all together
@@ -329,6 +333,18 @@ func (n *nextHop) Destination(m *relay.Message, p relay.Path) string {
 		return n.route(m, p)
 	}
 	return p.Domain()
+}
+
+func (n *nextHop) Along(route string, m *relay.Message, p relay.Path) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case route == relay.RouteMX:
+		return p.Domain()
+	case slices.Contains(n.routes, route):
+		return "route:" + route
+	}
+	return ""
 }
 
 func (n *nextHop) Deliver(ctx context.Context, t relay.Task) relay.Result {

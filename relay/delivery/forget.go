@@ -15,7 +15,7 @@ import (
 // first. The store keeps them and must not tell of new ones meanwhile; those that
 // it takes over later come through Queue.Watch like accepted mail.
 //
-// An error is that of ctx, or relay.ErrClosed; some are forgotten then.
+// An error is that of ctx, or relay.ErrClosed; then only some have been forgotten.
 func (d *Dispatcher) Forget(ctx context.Context, match func(relay.QueueID) bool) error {
 	for {
 		inProgress := d.forgetWaiting(match)
@@ -35,7 +35,7 @@ func (d *Dispatcher) Forget(ctx context.Context, match func(relay.QueueID) bool)
 			d.release(got, f)
 			d.wg.Done()
 		}
-	} // again: an attempt may have made new Deliveries of its message
+	} // repeat: an attempt may have made new Deliveries of its message
 }
 
 // forgetWaiting takes those that match off the schedule, and gives those that

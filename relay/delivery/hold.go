@@ -17,11 +17,11 @@ func (d *Dispatcher) Wake(destination string) {
 	}
 }
 
-// accountHold keeps the time that d's route is held out of d's age: HeldAt says
-// since when, until the first attempt that the hold did not stop.
+// accountHold keeps the time of a hold of d's route out of d's age. HeldAt says since when, until
+// the first attempt that the hold did not stop.
 func accountHold(m *relay.Message, d *relay.Delivery, r relay.Result) {
 	switch {
-	case d.Held: // by the operator, meanwhile
+	case d.Held: // held by the operator meanwhile
 	case !r.HeldSince.IsZero() && d.HeldAt.IsZero():
 		d.HeldAt = r.HeldSince.Round(0)
 		for _, t := range []time.Time{m.Arrival, m.NotBefore} { // before that it had no age
@@ -30,7 +30,7 @@ func accountHold(m *relay.Message, d *relay.Delivery, r relay.Result) {
 			}
 		}
 	case r.HeldSince.IsZero() && !d.HeldAt.IsZero():
-		d.HeldFor += max(0, r.Began.Round(0).Sub(d.HeldAt))
+		d.HeldFor += relay.Millis(max(0, r.Began.Round(0).Sub(d.HeldAt)))
 		d.HeldAt = time.Time{}
 	}
 }

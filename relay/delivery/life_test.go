@@ -156,11 +156,11 @@ func TestMessageLifetimeAndRelease(t *testing.T) {
 		r := begin(t, delivery.Config{})
 		r.hop.script = func(_ context.Context, task relay.Task) relay.Result { return all(task, greylist) }
 		m := mail("", "otp@dest.test")
-		m.MaxAge = 5 * time.Minute
+		m.MaxAge = relay.Millis(5 * time.Minute)
 		r.store.accept(m)
 		future := mail("", "later@future.test")
 		future.NotBefore = time.Now().Add(36 * time.Hour)
-		future.MaxAge = 30 * time.Minute
+		future.MaxAge = relay.Millis(30 * time.Minute)
 		begun := time.Now()
 		r.store.accept(future)
 		pass(72 * time.Hour)

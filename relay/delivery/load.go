@@ -10,8 +10,8 @@ import (
 	"dawk/relay/delivery/schedule"
 )
 
-// load takes in what the store holds. What is accepted meanwhile comes through
-// watch; neither comes twice.
+// load adds everything in the store to the schedule. Mail that is accepted meanwhile comes through
+// watch; nothing is added twice.
 func (d *Dispatcher) load(ctx context.Context) error {
 	for e, err := range d.queue.Entries() {
 		if ctx.Err() != nil {
@@ -41,8 +41,8 @@ func (d *Dispatcher) load(ctx context.Context) error {
 	return nil
 }
 
-// LoadRows learns from the store who is still to be told of what in a list. Run
-// begins with it; it is also for a store that has taken over rows of another.
+// LoadRows reads from the store the rows that lists still have to report. Run begins with it; it is
+// also for a store that has taken over rows of another one.
 func (d *Dispatcher) LoadRows(ctx context.Context) error {
 	now := time.Now().Round(0)
 	for row, err := range d.queue.DigestRows() {
@@ -57,7 +57,7 @@ func (d *Dispatcher) LoadRows(ctx context.Context) error {
 	return nil
 }
 
-// watch takes in new Deliveries. It is called by the store's writer.
+// watch adds new Deliveries to the schedule. It is called by the store's writer.
 func (d *Dispatcher) watch(entries []relay.Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -12,18 +12,11 @@ import (
 // logObserver writes the mail log.
 type logObserver struct{ log *slog.Logger }
 
-// NewLogObserver writes one line an event to l: for what happens to mail one
-// line a recipient, with the queue ID, the addresses, the next hop's own words,
-// and when it is tried again. Keys that do not apply are left out; those that
-// appear keep their names and their order; docs/operations.md says what each is:
-//
-//	qid from rcpt identity client listener session msgid size nrcpt dest route source provider mx
-//	addr tls tls_level tls_policy tls_try tls_failed sent_as attempt took age code status reply unknown next rule reason notice kind
-//
-// session names the client's connection: with [log] level = "debug" the whole
-// dialogue stands under it. status is what we said to a client, or what we make
-// of a server's words for the sender (relay.Reply.Enhanced); of a route that is
-// held it is what the server said.
+// NewLogObserver writes one line for each event to l. What happens to mail gets one line for each
+// recipient, with the queue ID, the addresses, the next hop's own words, and the time of the next
+// attempt. Keys that do not apply are left out; those that appear keep their names and their order.
+// The comments at the lines below say what each is: docs/log.md is written from them, and from
+// those of the kinds of events.
 //
 // Levels: debug for connections and attempts (their recipients follow); warn for
 // mail that failed, users put on hold and providers that slow us down; error for a
@@ -47,14 +40,14 @@ func (o logObserver) Observe(e relay.Event) {
 	spareAttrs.Put(a)
 }
 
-// spareAttrs are 1 KiB each, of which every message would take two.
+// spareAttrs are buffers of 1 KiB; without reuse every message would allocate two.
 var spareAttrs = sync.Pool{New: func() any { a := make(attrs, 0, 24); return &a }}
 
 func levelOf(e *relay.Event) slog.Level {
 	switch e.Kind {
 	case relay.EventAttempted, relay.EventConnected, relay.EventGone:
 		return slog.LevelDebug
-	case relay.EventFailed, relay.EventExpired, relay.EventRouteHeld, relay.EventIdentityHeld, relay.EventProviderSlowed:
+	case relay.EventFailed, relay.EventExpired, relay.EventSuppressed, relay.EventRouteHeld, relay.EventIdentityHeld, relay.EventProviderSlowed:
 		return slog.LevelWarn
 	case relay.EventDropped:
 		return slog.LevelError
@@ -66,8 +59,7 @@ func levelOf(e *relay.Event) slog.Level {
 	return slog.LevelInfo
 }
 
-// words is the event's kind, which is what people search for, and for some
-// what it means.
+// words is the event's kind, for which people search; some kinds have an explanation.
 func words(e *relay.Event) string {
 	switch e.Kind {
 	case relay.EventExpired:
@@ -114,48 +106,48 @@ func (a *attrs) duration(key string, v time.Duration) {
 
 func (a *attrs) mail(e *relay.Event) {
 	if !e.ID.IsZero() {
-		a.str("qid", e.ID.String())
-		a.str("from", e.From.Wire())
+		a.str("qid", e.ID.String())  // queue ID
+		a.str("from", e.From.Wire()) // reverse-path, in angle brackets
 	} else if !e.From.IsNull() {
 		a.str("from", e.From.Wire())
 	}
 	if !e.Recipient.IsNull() {
-		a.str("rcpt", e.Recipient.Wire())
+		a.str("rcpt", e.Recipient.Wire()) // recipient, in angle brackets
 	}
-	a.str("identity", e.Identity)
-	a.str("client", e.Client)
-	a.str("listener", e.Listener)
-	a.str("session", e.Session)
+	a.str("identity", e.Identity) // who submitted it: a user, `network:…`, `local:…`, or `dawk` for notices
+	a.str("client", e.Client)     // the client's address
+	a.str("listener", e.Listener) // where the client came in
+	a.str("session", e.Session)   // the ID of the client's connection: at level debug the whole dialogue stands under it
 	switch e.Kind {
 	case relay.EventAccepted, relay.EventRefused:
-		a.str("msgid", relay.Sanitize(e.MessageID))
-		a.num("size", e.Size)
+		a.str("msgid", relay.Sanitize(e.MessageID)) // Message-ID
+		a.num("size", e.Size)                       // octets
 	}
-	a.num("nrcpt", int64(e.Count))
+	a.num("nrcpt", int64(e.Count)) // number of recipients
 }
 
 func (a *attrs) attempt(e *relay.Event) {
-	a.str("dest", e.Destination)
-	a.str("route", e.Route)
-	a.str("source", e.Source)
-	a.str("provider", relay.Sanitize(e.Provider))
-	a.str("mx", e.Host)
-	a.str("addr", e.Addr)
-	a.str("tls", e.TLS)
-	a.str("tls_level", string(e.TLSLevel))
-	a.str("tls_policy", e.TLSPolicy)
-	a.str("tls_try", e.TLSTry)
-	a.str("tls_failed", e.TLSFailed)
+	a.str("dest", e.Destination)                  // the domain, or `route:NAME`
+	a.str("route", e.Route)                       // name of the route, or `mx`
+	a.str("source", e.Source)                     // name of the `[[source]]`
+	a.str("provider", relay.Sanitize(e.Provider)) // who runs the host
+	a.str("mx", e.Host)                           // the host
+	a.str("addr", e.Addr)                         // the host's address
+	a.str("tls", e.TLS)                           // version and cipher
+	a.str("tls_level", string(e.TLSLevel))        // what the delivery reached: [values](tls.md#where-to-look)
+	a.str("tls_policy", e.TLSPolicy)              // who asked for more than the configuration
+	a.str("tls_try", e.TLSTry)                    // which try of TLS succeeded, if not the first
+	a.str("tls_failed", e.TLSFailed)              // how the try before it failed
 	if !e.SentAs.IsNull() {
-		a.str("sent_as", e.SentAs.Wire())
+		a.str("sent_as", e.SentAs.Wire()) // the mailbox that replaces the one in From
 	}
-	a.num("attempt", int64(e.Attempt))
-	a.duration("took", e.Took)
-	a.duration("age", e.Age)
+	a.num("attempt", int64(e.Attempt))    // number of the attempt
+	a.duration("took", e.Took.Duration()) // duration of the attempt or acceptance; in JSON in nanoseconds
+	a.duration("age", e.Age)              // time since acceptance; in JSON in nanoseconds
 }
 
-// status is Enhanced for what servers said to us, which decides what we do. To
-// a client we spoke ourselves, and meant it: a 5yz of ours is class 5.
+// status is Enhanced for replies of servers, which decides what we do. For our own replies to
+// clients it is the status as sent: a 5yz of ours is class 5.
 func status(e *relay.Event) relay.Status {
 	switch e.Kind {
 	case relay.EventRefused, relay.EventLogin, relay.EventRouteHeld: // the last: their words, as they were
@@ -166,19 +158,19 @@ func status(e *relay.Event) relay.Status {
 
 func (a *attrs) reply(e *relay.Event) {
 	if !e.Reply.IsZero() {
-		a.num("code", int64(e.Reply.Code))
-		a.str("status", status(e).String())
-		a.str("reply", relay.Sanitize(e.Reply.Text))
-		a.str("remedy", relay.Sanitize(e.Reply.Remedy))
+		a.num("code", int64(e.Reply.Code))              // of the server's reply; missing where dawk found something itself, except in replies to clients
+		a.str("status", status(e).String())             // the enhanced status: what we said to a client, or what we make of a server's words; for a held route what the server said
+		a.str("reply", relay.Sanitize(e.Reply.Text))    // the server's words, or what dawk found itself
+		a.str("remedy", relay.Sanitize(e.Reply.Remedy)) // what an administrator can do about it
 	}
 	if e.Unknown {
-		*a = append(*a, slog.Bool("unknown", true))
+		*a = append(*a, slog.Bool("unknown", true)) // no reply came after the end of the message: it may arrive twice
 	}
-	a.time("next", e.Next)
-	a.str("rule", e.Rule)
-	a.str("reason", e.Reason)
+	a.time("next", e.Next)    // time of the next try
+	a.str("rule", e.Rule)     // why then
+	a.str("reason", e.Reason) // category of the reply, or why something was refused or held
 	if !e.NoticeID.IsZero() {
-		a.str("notice", e.NoticeID.String())
+		a.str("notice", e.NoticeID.String()) // queue ID of a notice
 	}
-	a.str("kind", e.NoticeKind)
+	a.str("kind", e.NoticeKind) // of the notice: `failed`, `delayed`, `relayed`, `late`, `double-bounce`, `digest`
 }

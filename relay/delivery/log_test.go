@@ -27,7 +27,7 @@ func TestLogLines(t *testing.T) {
 		want string
 	}{
 		{with(relay.EventDelayed, func(e *relay.Event) {
-			e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = "mx", "mx.dest.test", "192.0.2.1", "TLS1.3", 2, 1500*time.Millisecond
+			e.Route, e.Host, e.Addr, e.TLS, e.Attempt, e.Took = "mx", "mx.dest.test", "192.0.2.1", "TLS1.3", 2, relay.Millis(1500*time.Millisecond)
 			e.TLSLevel, e.TLSPolicy, e.Source = relay.TLSUnverified, "mta-sts-testing", "out1"
 			e.Reply, e.Reason, e.Rule = greylist, "greylisted", "retry step 2 of 6: 5m ±10 %"
 			e.Next = time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)

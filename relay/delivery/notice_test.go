@@ -83,7 +83,7 @@ func TestWhoIsTold(t *testing.T) {
 		{"failure, only success asked", "s@example.org", success, denies, 0, nil, ""},
 		{"failure of a notice", "", never, denies, 0, func(c *relay.Claim, _ *attempted) { c.Message.Notice = true }, "dropped"},
 		{"expiry", "s@example.org", 0, defers, 5 * 24 * time.Hour, nil, "failed"},
-		{"expiry by the message's own lifetime", "s@example.org", 0, defers, time.Hour, func(c *relay.Claim, _ *attempted) { c.Message.MaxAge = time.Hour }, "failed"},
+		{"expiry by the message's own lifetime", "s@example.org", 0, defers, time.Hour, func(c *relay.Claim, _ *attempted) { c.Message.MaxAge = relay.Millis(time.Hour) }, "failed"},
 		{"delay", "s@example.org", 0, defers, 4 * time.Hour, nil, "delayed"},
 		{"delay, too early", "s@example.org", 0, defers, 4*time.Hour - 1, nil, ""},
 		{"delay, told before", "s@example.org", 0, defers, 4 * time.Hour, func(c *relay.Claim, _ *attempted) { c.Delivery.DelayNoticed = true }, ""},
@@ -146,7 +146,7 @@ func TestAttemptIsRecorded(t *testing.T) {
 	a.result.Route, a.result.Host, a.result.Addr, a.result.TLS = "mx", "mx.dest.test", "192.0.2.1", "TLS1.3"
 	a.result.Began, a.result.Took = arrival, 3*time.Second
 	at := s.settled(arrival.Add(3*time.Second), claim, a).settlement.Attempt
-	if at.N != 3 || !at.At.Equal(arrival) || at.Took != 3*time.Second || at.Host != "mx.dest.test" || at.TLS != "TLS1.3" ||
+	if at.N != 3 || !at.At.Equal(arrival) || at.Took.Duration() != 3*time.Second || at.Host != "mx.dest.test" || at.TLS != "TLS1.3" ||
 		!at.Next.Equal(arrival.Add(3*time.Second+15*time.Minute)) || at.Rule != "retry step 3 of 6: 15m ±10 %" || at.Outcomes[0].Reply != defers {
 		t.Errorf("%+v", at)
 	}

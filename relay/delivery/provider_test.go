@@ -45,6 +45,8 @@ func newTown(allow map[string]delivery.Allowance) *town {
 
 func (h *town) Destination(_ *relay.Message, p relay.Path) string { return p.Domain() }
 
+func (h *town) Along(string, *relay.Message, relay.Path) string { return "" }
+
 func (h *town) Deliver(ctx context.Context, t relay.Task) relay.Result {
 	p := ownerOf(t.Destination)
 	slow(ctx, 20*time.Millisecond) // DNS

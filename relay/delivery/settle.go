@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,8 +13,7 @@ import (
 	"dawk/relay/replies"
 )
 
-// routeChanged is the Rule of recipients whose route is another one than at
-// acceptance.
+// routeChanged is the Rule of recipients whose route is not the one at acceptance.
 const routeChanged = "its route has changed"
 
 // settler turns what happened to a Delivery into the Settlement that records
@@ -26,15 +26,15 @@ type settler struct {
 
 // attempted is one attempt as it ended.
 type attempted struct {
-	recipients []int         // that it was made for
+	recipients []int         // the recipients of the attempt
 	result     relay.Result  // a reply for each of them
-	split      []relay.Split // recipients whose route is another one by now
-	cut        bool          // the relay stopped it: a missing reply is not the next hop's fault
+	split      []relay.Split // recipients whose route has changed by now
+	unpinned   string        // the route that an operator chose for them and that no longer exists; "": none
+	cut        bool          // the relay stopped the attempt: a missing reply is not the next hop's fault
 	lost       bool          // the content of the message is lost: no attempt can be made any more
 }
 
-// decision is a Settlement, without its notices, with what follows once it is
-// committed.
+// decision is a Settlement without its notices, and what to do once it is committed.
 type decision struct {
 	now        time.Time
 	settlement relay.Settlement
@@ -46,8 +46,8 @@ type decision struct {
 	aside      bool          // the next attempt stays as it is: the entry goes back to its place
 }
 
-// settle decides what an attempt means: for each recipient, for the Delivery,
-// and for the people who have to be told.
+// settle decides what follows from an attempt: for each recipient, for the Delivery, and for those
+// who have to be told.
 func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 	d, m := c.Delivery, c.Message
 	accountHold(m, d, a.result)
@@ -63,7 +63,7 @@ func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 		next.Due, next.Rule = s.retry.Next(n, next.Unknown, now)
 	case len(a.split) > 0: // all that remains was not part of this attempt
 		next.Attempts = d.Attempts
-		next.Due, next.Rule = now, routeChanged
+		next.Due, next.Rule = now, a.parted()
 	}
 	dec := decision{now: now, gone: !delayed, reason: reasonOf(out)}
 	dec.settlement = relay.Settlement{ID: m.ID, Job: d.Job, Outcomes: out, Split: a.split,
@@ -84,9 +84,9 @@ func (s *settler) settle(now time.Time, c *relay.Claim, a attempted) decision {
 	return dec
 }
 
-// outcomes decides for each recipient. Expiry is for those that a temporary
-// failure would leave open, and never for an attempt that we cut off: its
-// failure was ours, and the next start makes the attempt that may be the last.
+// outcomes decides for each recipient. Only recipients that a temporary failure would leave open
+// expire, and none after an attempt that we cut off: that failure was ours, and the attempt after
+// the next start may be the last.
 func (s *settler) outcomes(now time.Time, c *relay.Claim, a attempted) []relay.Outcome {
 	late := expired(now, c.Message, c.Delivery, s.maxAge)
 	out := make([]relay.Outcome, len(a.recipients))
@@ -108,9 +108,9 @@ func (s *settler) outcomes(now time.Time, c *relay.Claim, a attempted) []relay.O
 	return out
 }
 
-// unread is the attempt for a Delivery whose content cannot be read. Its status
-// is of class 4, also where it fails: the fault is ours, the same message may
-// well succeed, and no list should strike off an address for it (RFC 3463 §2).
+// unread is the attempt for a Delivery whose content cannot be read. Its status is of class 4 even
+// if it fails: the fault is ours, the same message may succeed later, and no mailing list should
+// strike off an address because of it (RFC 3463 §2).
 func (s *settler) unread(now time.Time, c *relay.Claim, err error) attempted {
 	a := attempted{recipients: c.Delivery.Recipients(), lost: errors.Is(err, relay.ErrContentLost)}
 	a.result = relay.Result{Began: now, HeldSince: c.Delivery.HeldAt} // a hold of its route goes on
@@ -145,8 +145,8 @@ func stillOpen(d *relay.Delivery, split []relay.Split) []relay.Outcome {
 	return out
 }
 
-// delayDue says whether the sender should hear by now that it takes long. Time
-// on hold counts: a held message is a late one too.
+// delayDue says whether a delay notice to the sender is due. Time on hold counts: a held message is
+// late too.
 func (s *settler) delayDue(now time.Time, m *relay.Message, d *relay.Delivery) bool {
 	return s.delayNotice > 0 && !d.DelayNoticed && !now.Before(s.noticeAt(m))
 }
@@ -161,7 +161,7 @@ func (s *settler) noticeAt(m *relay.Message) time.Time {
 
 // record is the attempt as the history shows it.
 func (s *settler) record(now time.Time, n int, out []relay.Outcome, r relay.Result) *relay.Attempt {
-	a := &relay.Attempt{N: n, At: r.Began, Took: r.Took, Route: r.Route, Source: r.Source, Host: r.Host, Addr: r.Addr,
+	a := &relay.Attempt{N: n, At: r.Began, Took: relay.Millis(r.Took), Route: r.Route, Source: r.Source, Host: r.Host, Addr: r.Addr,
 		TLS: relay.TLSWords(r.TLS, r.TLSLevel, r.TLSPolicy), Outcomes: out}
 	if a.At.IsZero() {
 		a.At = now
@@ -203,10 +203,18 @@ func reasonOf(out []relay.Outcome) uint8 {
 	return 0
 }
 
-// part is the settlement of a Delivery of which nothing is left: all its
-// recipients have another destination by now, and are attempted there.
-func (s *settler) part(now time.Time, c *relay.Claim, split []relay.Split) decision {
+// part is the settlement of a Delivery without recipients: all of them have another destination by
+// now, and are attempted there.
+func (s *settler) part(now time.Time, c *relay.Claim, a attempted) decision {
 	next := c.Delivery.State()
-	next.Due, next.Rule = now, routeChanged
-	return decision{now: now, gone: true, settlement: relay.Settlement{ID: c.Message.ID, Job: c.Delivery.Job, Next: next, Split: split}}
+	next.Due, next.Rule = now, a.parted()
+	return decision{now: now, gone: true, settlement: relay.Settlement{ID: c.Message.ID, Job: c.Delivery.Job, Next: next, Split: a.split}}
+}
+
+// parted is the Rule of recipients that are split off.
+func (a *attempted) parted() string {
+	if a.unpinned != "" {
+		return fmt.Sprintf("the route %s, chosen %s, is not in the configuration any more", a.unpinned, byAdministrator)
+	}
+	return routeChanged
 }

@@ -15,8 +15,7 @@ type NameCount struct {
 	Count int
 }
 
-// Stats is the state of the queue as the dispatcher knows it. It costs no look
-// at the store.
+// Stats is the state of the queue as the dispatcher knows it. It does not read the store.
 type Stats struct {
 	schedule.Stats
 	Reasons []NameCount // why Deliveries are delayed, most frequent first; since the start of the relay
@@ -42,8 +41,7 @@ func (d *Dispatcher) Stats() Stats {
 	return st
 }
 
-// Where tells of all Deliveries of a message, in the order of their jobs; none
-// when it is not queued.
+// Where returns all Deliveries of a message, in the order of their jobs; none if it is not queued.
 func (d *Dispatcher) Where(id relay.QueueID) []relay.Where {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,7 +62,7 @@ func (d *Dispatcher) Backlog() relay.Backlog {
 	return d.sched.Backlog(d.clock.wallTime)
 }
 
-// Underway are the attempts that are being made, the longest at their stage first.
+// Underway are the attempts under way, those longest at their stage first.
 func (d *Dispatcher) Underway() []relay.Underway {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -92,7 +90,7 @@ func (d *Dispatcher) Turn(id relay.QueueID, job uint16) relay.Turn {
 	return relay.Turn{}
 }
 
-// Toward is what a new Delivery for a destination would find.
+// Toward is the state that a new Delivery for a destination would meet.
 func (d *Dispatcher) Toward(destination string) relay.ProviderLoad {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -108,8 +106,8 @@ func (d *Dispatcher) Queued(destination string) int {
 	return d.sched.Queued(destination)
 }
 
-// Providers are those that have something to do, or said lately that they want
-// less of it; see [schedule.Schedule.Providers].
+// Providers are those that have something to do, or that throttled us lately; see
+// [schedule.Schedule.Providers].
 func (d *Dispatcher) Providers() []relay.ProviderLoad {
 	d.mu.Lock()
 	defer d.mu.Unlock()

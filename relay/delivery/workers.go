@@ -2,14 +2,12 @@ package delivery
 
 import "time"
 
-// An attempt goes deep, through DNS, TLS and SMTP, and the stack of a fresh
-// goroutine would be doubled and copied several times on its way: a tenth of
-// the CPU of a short attempt. So whoever has made an attempt waits a little for
-// another, with the stack that it has.
+// An attempt has deep calls, through DNS, TLS and SMTP, and the stack of a new goroutine would be
+// doubled and copied several times: a tenth of the CPU of a short attempt. So a goroutine that has
+// made an attempt waits a little for another, to reuse its stack.
 const workerIdle = 500 * time.Millisecond
 
-// start has an attempt made by an idle worker, or by a new one. It never
-// blocks.
+// start gives an attempt to an idle worker, or to a new one. It never blocks.
 func (d *Dispatcher) start(w work) {
 	select {
 	case d.workers <- w:

@@ -12,12 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
 
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // Key names a private key and where its public half is published.
@@ -71,11 +71,7 @@ const maxKeyFile = 64 << 10 // octets
 func LoadKey(file string) (crypto.Signer, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		var pe *fs.PathError
-		if errors.As(err, &pe) { // without the system call's name
-			err = pe.Err
-		}
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, durable.Unreadable(file, err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))

@@ -253,3 +253,13 @@ func Sweep(path string) {
 		os.Remove(name)
 	}
 }
+
+// Share is most octets, or an eighth of the file system that has dir if that is less: what
+// is kept beside the mail leaves a small disk to it. It is never less than 1 MiB, where most is not.
+func Share(dir string, most int64) int64 {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil || fs.Blocks == 0 {
+		return most
+	}
+	return min(most, max(int64(fs.Blocks)*fs.Bsize/8, 1<<20))
+}

@@ -9,6 +9,9 @@
 // crash of the program loses what the buffer held, a crash of the machine the
 // last seconds. Only the queue makes promises about durability.
 //
-// Store writes, in the goroutine of its Run; Read and Of read, also from
+// Beside each file lies an index, which a look-up may do without.
+//
+// Store writes, in the goroutine of its Run, and a second one there completes
+// the indexes that earlier runs have left; Read and Of read, also from
 // another process and while the relay runs. Begin reading at Store.Observe.
 package history

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +42,11 @@ func open(t testing.TB, o history.Options) running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return start(t, s)
+}
+
+func start(t testing.TB, s *history.Store) running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
@@ -62,7 +68,7 @@ func idOf(n int) relay.QueueID {
 func event(t testing.TB, n int, kind relay.EventKind, to string) relay.Event {
 	return relay.Event{Kind: kind, Time: began.Add(time.Duration(n) * time.Second), ID: idOf(n), From: path(t, "alice@example.org"), Recipient: path(t, to),
 		Identity: "app", MessageID: "<1@example.org>", Size: 4096, Destination: "example.com", Route: "mx", Host: "mx.example.com", Addr: "192.0.2.1:25",
-		TLS: "TLS1.3", Attempt: 2, Took: 300 * time.Millisecond, Age: time.Minute, Reason: "mailbox_full",
+		TLS: "TLS1.3", Attempt: 2, Took: relay.Millis(300 * time.Millisecond), Age: time.Minute, Reason: "mailbox_full",
 		Reply: relay.Reply{Code: 552, Status: relay.Status{Class: 5, Subject: 2, Detail: 2}, Text: "full <&>", Stage: relay.StageRcpt, MTA: "mx.example.com"}}
 }
 
@@ -167,7 +173,7 @@ func TestBounds(t *testing.T) {
 	}
 	s.Flush()
 	var size int64
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	files, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +193,7 @@ func TestBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	old := time.Now().Add(-8 * 24 * time.Hour)
+	old := time.Now().Add(-31 * 24 * time.Hour)
 	for _, f := range files[:len(files)-1] {
 		if err := os.Chtimes(f, old, old); err != nil {
 			t.Fatal(err)
@@ -199,7 +205,7 @@ func TestBounds(t *testing.T) {
 	again := open(t, history.Options{Dir: dir, MaxBytes: limit})
 	again.Flush()
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(left) != 2 { // the newest file, and what is not ours
+	if err != nil || len(left) != 3 { // the newest file with its index, and what is not ours
 		t.Errorf("%q left, %v", left, err)
 	}
 }
@@ -210,7 +216,7 @@ func TestDamagedLines(t *testing.T) {
 	s := open(t, history.Options{Dir: dir})
 	s.Observe(event(t, 1, relay.EventRelayed, "one@example.com"))
 	s.Flush()
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	files, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
 	}
@@ -312,5 +318,67 @@ func TestSinceReadsWhatIsPrinted(t *testing.T) {
 		if want := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC); err != nil || !q.Since.Equal(want) {
 			t.Errorf("%s: %v, %v", written, q.Since, err)
 		}
+	}
+}
+
+// A message has its whole life in the history: taken, held, what became of it, and what was heard later.
+func TestWholeLife(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, history.Options{Dir: dir})
+	path := func(s string) relay.Path {
+		p, err := relay.ParsePath(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	e := relay.Event{Kind: relay.EventAccepted, Time: time.Now(), ID: relay.QueueID{Key: uint64(time.Now().UnixMicro()), Dir: 1}, MessageID: "<1@example.org>",
+		To: []relay.Path{path("a@example.com"), path("b@example.com")}}
+	s.Observe(e)
+	e.To = nil
+	for _, k := range []relay.EventKind{relay.EventHeld, relay.EventReleased, relay.EventRelayed, relay.EventBounced, relay.EventComplained, relay.EventSuppressed} {
+		e.Kind, e.Recipient = k, path("b@example.com")
+		s.Observe(e)
+	}
+	s.Flush()
+	for terms, want := range map[string]int{"to=a@example.com": 1, "to=@example.com": 8, "is=accepted": 2, "is=bounced,complained,held,released": 4,
+		"msgid=1@example.org": 8, "msgid=<1@example.org>": 8, "msgid=2@example.org": 0, e.ID.String(): 8} {
+		q, err := history.ParseQuery([]string{terms}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list, found, err := history.Newest(dir, q, 100); err != nil || found != want || len(list) != want {
+			t.Errorf("%s: %d records, want %d: %v", terms, found, want, err)
+		}
+	}
+}
+
+// On a small file system, which is for mail, the history takes an eighth of it at most.
+func TestSmallDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
+		t.Skipf("nothing can be mounted here: %v", err)
+	}
+	defer syscall.Unmount(dir, syscall.MNT_DETACH) //nolint:errcheck // it is gone with the test
+	s := open(t, history.Options{Dir: dir})
+	for i := range 20_000 {
+		s.Observe(relay.Event{Kind: relay.EventRelayed, ID: idOf(i), Time: began, Recipient: path(t, "somebody@example.com"), Reply: relay.Reply{Code: 250, Text: strings.Repeat("x", 300)}})
+		if i%1000 == 999 {
+			s.Flush()
+		}
+	}
+	s.Flush()
+	files, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+	var size int64
+	for _, f := range files {
+		if info, err := os.Stat(f); err == nil {
+			size += info.Size()
+		}
+	}
+	if size > 2<<20 || size < 1<<20 {
+		t.Errorf("%d octets in %d files", size, len(files))
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,13 +1,14 @@
 package history
 
 import (
+	"iter"
 	"time"
 
 	"dawk/relay"
 )
 
 // Record is one line: what happened to one recipient, or a notice that was
-// written. Its TLS is in words. Fields are added, never renamed.
+// written. A message that was accepted has a line for each of its recipients. Its TLS is in words. Fields are added, never renamed.
 type Record struct {
 	relay.Event
 	Arrival time.Time `json:"arrival,omitzero"`
@@ -17,10 +18,27 @@ type Record struct {
 func kept(k relay.EventKind) bool {
 	switch k {
 	case relay.EventRelayed, relay.EventDelivered, relay.EventDelayed, relay.EventFailed, relay.EventExpired,
-		relay.EventDeleted, relay.EventNotified, relay.EventDropped:
+		relay.EventDeleted, relay.EventNotified, relay.EventDropped, relay.EventSuppressed,
+		relay.EventAccepted, relay.EventBounced, relay.EventComplained, relay.EventHeld, relay.EventReleased:
 		return true
 	}
 	return false
+}
+
+// recordsOf are the lines of an event.
+func recordsOf(e relay.Event) iter.Seq[Record] {
+	return func(yield func(Record) bool) {
+		if e.Kind != relay.EventAccepted || len(e.To) == 0 {
+			yield(recordOf(e))
+			return
+		}
+		for _, p := range e.To {
+			e.Recipient = p
+			if !yield(recordOf(e)) {
+				return
+			}
+		}
+	}
 }
 
 func recordOf(e relay.Event) Record {
@@ -28,7 +46,7 @@ func recordOf(e relay.Event) Record {
 	if e.Age > 0 {
 		r.Arrival = e.Time.Add(-e.Age).UTC().Truncate(time.Millisecond)
 	}
-	r.Time, r.Took = e.Time.UTC().Truncate(time.Millisecond), e.Took.Truncate(time.Millisecond)
+	r.Time, r.Took = e.Time.UTC().Truncate(time.Millisecond), relay.Millis(e.Took.Duration().Truncate(time.Millisecond))
 	r.TLS = relay.TLSWords(e.TLS, e.TLSLevel, e.TLSPolicy)
 	return r
 }

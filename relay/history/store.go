@@ -35,8 +35,8 @@ const (
 // Options of a Store.
 type Options struct {
 	Dir      string        // made if it is missing, mode 0700
-	Keep     time.Duration // older files go. Default 7 days
-	MaxBytes int64         // of all files; the oldest go first. Default 256 MiB
+	Keep     time.Duration // older files go. Default 30 days
+	MaxBytes int64         // of all files; the oldest go first. Default 256 MiB, and never more than an eighth of the file system
 	Log      *slog.Logger  // default: discarded
 }
 
@@ -49,26 +49,28 @@ type Store struct {
 	done  chan struct{} // closed when Run has ended
 	lost  atomic.Uint64
 
-	// A list and not a channel, whose memory is there, full or not.
+	// A list, since the memory of a channel is allocated even when it is empty.
 	mu     sync.Mutex
 	events []relay.Event // that wait
 
 	// Of Run.
 	create     func(path string) (*os.File, error)
-	spare      []relay.Event // empty: the list that was written before
+	block      int64         // octets of a block of an index
+	spare      []relay.Event // empty: the list that was written last, for reuse
 	file       *os.File
+	index      *index // of file; nil: it has none, or has no more of it
+	marks      marks  // of the lines that are to be written next
 	size       int64
 	began      time.Time
 	pruned     time.Time
 	complained time.Time
 }
 
-// Open makes the folder. What is observed waits in memory until Run writes it.
-// Every start begins a new file: a line that a crash cut short stays the last
-// of its own.
+// Open makes the folder. Events wait in memory until Run writes them. Every start begins a new
+// file, so a line that a crash cut short is always the last of its file.
 func Open(o Options) (*Store, error) {
 	if o.Keep == 0 {
-		o.Keep = 7 * 24 * time.Hour
+		o.Keep = 30 * 24 * time.Hour
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 256 << 20
@@ -79,7 +81,8 @@ func Open(o Options) (*Store, error) {
 	if err := durable.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the folder of the history: %w", err)
 	}
-	s := &Store{opt: o, wake: make(chan struct{}, 1), flush: make(chan chan struct{}), done: make(chan struct{}), create: create}
+	o.MaxBytes = durable.Share(o.Dir, o.MaxBytes) // a small disk is for mail
+	s := &Store{opt: o, wake: make(chan struct{}, 1), flush: make(chan chan struct{}), done: make(chan struct{}), create: create, block: blockSize}
 	s.prune(time.Now())
 	return s, nil
 }
@@ -106,9 +109,9 @@ func (s *Store) Observe(e relay.Event) {
 	}
 }
 
-// take is all that waits. What it gave before is used again.
+// take returns all events that wait. It reuses the list that it returned before.
 func (s *Store) take() []relay.Event {
-	clear(s.spare[:cap(s.spare)]) // events refer to much
+	clear(s.spare[:cap(s.spare)]) // events refer to much memory
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	events := s.events
@@ -120,8 +123,8 @@ func (s *Store) take() []relay.Event {
 	return events
 }
 
-// Lost is how many events could not be kept, because they came faster than
-// the disk takes them or because it took none.
+// Lost is how many events could not be kept, because they came faster than the disk takes them or
+// because the disk failed.
 func (s *Store) Lost() uint64 { return s.lost.Load() }
 
 // Flush waits until Run has written, or given up, all that was observed before.
@@ -138,9 +141,23 @@ func (s *Store) Flush() {
 // is observed afterwards is lost.
 func (s *Store) Run(ctx context.Context) error {
 	defer close(s.done)
+	indexing := make(chan struct{})
+	files, _ := listFiles(s.opt.Dir) // those of earlier runs
+	go func() {
+		defer close(indexing)
+		s.complete(ctx, files)
+	}()
+	defer func() { <-indexing }()
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
+	write := func() {
+		if b.Len() > 0 {
+			s.append(b.Bytes(), time.Now())
+		}
+		b.Reset()
+		s.marks.reset()
+	}
 	for open := true; open; {
 		var answer chan struct{}
 		select {
@@ -150,27 +167,38 @@ func (s *Store) Run(ctx context.Context) error {
 			open = false
 		}
 		for events := s.take(); len(events) > 0; events = s.take() {
-			for i, e := range events {
-				if err := enc.Encode(recordOf(e)); err != nil {
-					s.trouble("an event cannot be written down", err, 1)
-				}
-				if b.Len() >= batch || i == len(events)-1 {
-					s.append(b.Bytes(), time.Now())
-					b.Reset()
+			for _, e := range events {
+				for r := range recordsOf(e) {
+					if err := enc.Encode(r); err != nil {
+						s.trouble("an event cannot be encoded for the history", err, 1)
+						continue
+					}
+					if s.marks.add(&r); b.Len() >= batch {
+						write()
+					}
 				}
 			}
+			write()
 		}
 		if answer != nil {
 			close(answer)
 		}
 	}
-	if s.file == nil {
-		return nil
-	}
-	return s.file.Close()
+	return s.end()
 }
 
-// append writes whole lines to the file, a new one when it is time.
+// complete gives files of earlier runs the index that they lack, all or the end of it.
+func (s *Store) complete(ctx context.Context, files []file) {
+	for _, f := range files {
+		if err := reindex(ctx, f.path, s.block); ctx.Err() != nil {
+			return
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.opt.Log.Warn("a file of the history has no index, so that look-ups read all of it", "file", f.path, "error", err)
+		}
+	}
+}
+
+// append writes whole lines to the file, and begins a new file when one is due.
 func (s *Store) append(lines []byte, now time.Time) {
 	if s.file == nil || s.size > s.opt.MaxBytes/segments || now.Sub(s.began) > longest || now.Before(s.began) {
 		if err := s.begin(now); err != nil {
@@ -184,15 +212,38 @@ func (s *Store) append(lines []byte, now time.Time) {
 	n, err := s.file.Write(lines)
 	s.size += int64(n)
 	if err != nil {
-		// What was written of it may end within a line: go on in a new file. A
-		// full disk may have room for many that stay empty.
+		// The file may end within a line now: continue in a new one. An empty file is removed, since a
+		// full disk may have room for many of them.
 		s.trouble("the history cannot be written", err, bytes.Count(lines[n:], []byte("\n")))
-		s.file.Close()
+		name := s.file.Name()
+		s.end() //nolint:errcheck // it is said already
 		if s.size == 0 {
-			os.Remove(s.file.Name())
+			os.Remove(name)
+			os.Remove(indexOf(name))
 		}
-		s.file = nil
+		return
 	}
+	if s.index == nil {
+		return
+	}
+	if err := s.index.add(&s.marks, s.size); err != nil { // the file is read to its end, then
+		s.trouble("the index of the history cannot be written, so that look-ups take longer", err, 0)
+		s.index.file.Close()
+		s.index = nil
+	}
+}
+
+// end closes the file.
+func (s *Store) end() (err error) {
+	if s.index != nil {
+		s.index.flush() //nolint:errcheck // the next start completes it
+		s.index.file.Close()
+	}
+	if s.file != nil {
+		err = s.file.Close()
+	}
+	s.file, s.index = nil, nil
+	return err
 }
 
 func create(path string) (*os.File, error) {
@@ -209,13 +260,12 @@ func create(path string) (*os.File, error) {
 
 // begin opens a new file.
 func (s *Store) begin(now time.Time) error {
-	if s.file != nil {
-		s.file.Close()
-		s.file = nil
+	if err := s.end(); err != nil {
+		s.trouble("a file of the history cannot be closed", err, 0)
 	}
 	s.prune(now)
 	name := now.UnixMicro()
-	for { // never one that is there: its last line may be cut
+	for { // never an existing one: its last line may be cut
 		f, err := s.create(filepath.Join(s.opt.Dir, strconv.FormatInt(name, 10)+suffix))
 		if errors.Is(err, fs.ErrExist) {
 			name++
@@ -225,12 +275,15 @@ func (s *Store) begin(now time.Time) error {
 			return err
 		}
 		s.file, s.size, s.began = f, 0, now
+		if s.index, err = openIndex(f, s.block); err != nil {
+			s.trouble("the history gets no index, so that look-ups take longer", err, 0)
+		}
 		return nil
 	}
 }
 
-// prune forgets the oldest files: those whose newest line is older than Keep,
-// and those beyond MaxBytes.
+// prune removes the oldest files: those whose newest line is older than Keep, and those beyond
+// MaxBytes.
 func (s *Store) prune(now time.Time) {
 	s.pruned = now
 	files, err := listFiles(s.opt.Dir)
@@ -241,16 +294,20 @@ func (s *Store) prune(now time.Time) {
 	room := s.opt.MaxBytes - s.opt.MaxBytes/segments // for the file that is being written
 	for _, f := range slices.Backward(files) {
 		room -= f.size
+		if x, err := os.Stat(indexOf(f.path)); err == nil {
+			room -= x.Size()
+		}
 		if s.file != nil && f.path == s.file.Name() || room >= 0 && now.Sub(f.changed) <= s.opt.Keep {
 			continue
 		}
 		if err := os.Remove(f.path); err != nil {
 			s.trouble("an old file of the history cannot be removed", err, 0)
 		}
+		os.Remove(indexOf(f.path))
 	}
 }
 
-// trouble is told at most once a minute; mail goes on in any case.
+// trouble logs an error at most once a minute; mail continues in any case.
 func (s *Store) trouble(what string, err error, lost int) {
 	s.lost.Add(uint64(lost))
 	if now := time.Now(); now.Sub(s.complained) >= complain {
@@ -267,7 +324,7 @@ type file struct {
 	size    int64
 }
 
-// listFiles are the files of a folder, oldest first.
+// listFiles returns the files of a folder, oldest first.
 func listFiles(dir string) ([]file, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package httpapi takes mail over HTTP: POST /v1/messages, as JSON or as a
-// whole message, and GET /v1/messages/{id} for what became of it.
+// Package httpapi takes mail over HTTP: POST /v1/messages, as JSON or as a whole message, and GET
+// /v1/messages/{id} for its status.
 //
 // It has no rules of its own about who may send what: tokens are
 // relay/identity's, and every message goes to the same accept.Acceptor as
@@ -28,8 +28,8 @@ import (
 
 // Users knows tokens. In production it is *identity.Users.
 type Users interface {
-	// AuthenticateToken gives an error that wraps identity.ErrCredentials when
-	// the token is nobody's, from there.
+	// AuthenticateToken returns an error that wraps identity.ErrCredentials when no user may log in
+	// with the token from that address.
 	AuthenticateToken(token string, client netip.Addr) (*identity.User, error)
 }
 
@@ -51,7 +51,7 @@ type Status struct {
 	More       int               `json:"more_recipients,omitempty"` // that are not listed
 }
 
-// RecipientStatus is where one recipient's mail is.
+// RecipientStatus is the state of one recipient's mail.
 type RecipientStatus struct {
 	Recipient relay.Path `json:"recipient"`
 	State     string     `json:"state"` // "queued", "held", "relayed", "delivered", "failed", "expired", "deleted"
@@ -65,14 +65,14 @@ type RecipientStatus struct {
 type Config struct {
 	Users    Users
 	Acceptor Acceptor
-	// Status tells what became of a message; relay.ErrNotFound if nothing is known.
+	// Status returns the state of a message; relay.ErrNotFound if nothing is known.
 	Status         func(relay.QueueID) (*Status, error)
 	MaxMessageSize int64             // octets; 0: no limit but that of what is held in memory
-	Keys           *Keys             // of idempotency; nil: some in memory
-	Backoff        *identity.Backoff // counts wrong tokens; nil: nobody does
-	Observer       relay.Observer    // hears of refused tokens
+	Keys           *Keys             // for idempotency; nil: kept in memory
+	Backoff        *identity.Backoff // counts wrong tokens; nil: they are not counted
+	Observer       relay.Observer    // is told of refused tokens
 	Listener       string            // names the door in events
-	Door           *Door             // whose connections come here; nil: none
+	Door           *Door             // the Door of its connections; nil: none
 	Dir            string            // for parts of large messages that arrive; "": the system's
 	MaxRecipients  int               // of a message; 0: no limit
 	Now            func() time.Time  // nil: time.Now
@@ -92,7 +92,7 @@ const (
 type handler struct {
 	Config
 	shares *shares
-	submit chan struct{} // has room for those that are being written to the queue
+	submit chan struct{} // a slot for each message that is being written to the queue
 }
 
 // NewHandler serves /v1/messages.
@@ -137,7 +137,7 @@ func NewHandler(c Config) http.Handler {
 	return NotSpare(mux)
 }
 
-// problem is the body of an answer that is an error.
+// problem is the body of an error answer.
 type problem struct {
 	Error  string `json:"error"`
 	Status string `json:"status,omitempty"` // RFC 3463, when the rules refused
@@ -173,7 +173,7 @@ func (h *handler) refuse(w http.ResponseWriter, err error) {
 	default:
 		h.Log.Error("a message over HTTP was not taken", "err", err)
 		w.Header().Set("Retry-After", "60")
-		fail(w, http.StatusServiceUnavailable, "dawk could not take the message because of a fault of its own, which its log tells of; try again later")
+		fail(w, http.StatusServiceUnavailable, "dawk could not take the message because of a fault of its own, which is in its log; try again later")
 		return
 	}
 	code := http.StatusUnprocessableEntity
@@ -198,11 +198,10 @@ func (h *handler) refuse(w http.ResponseWriter, err error) {
 	answer(w, code, problem{Error: r.Reply.Text, Status: s.String()})
 }
 
-// withUser lets those in who have a token. A stranger's connection ends with the
-// answer. What a refusal left of the body is read, of a stranger's as far as
-// [maxLeft]: a client that is still sending would otherwise meet a reset in place
-// of its answer. One that waits for 100 (Continue) has sent nothing yet, and is
-// not asked to.
+// withUser admits requests with a valid token. A stranger's connection ends with the answer. After
+// a refusal the rest of the body is read, a stranger's up to [maxLeft]: a client that is still
+// sending would otherwise get a reset instead of its answer. A client that waits for 100 (Continue)
+// has sent nothing yet, and is not asked to.
 func (h *handler) withUser(next func(http.ResponseWriter, *http.Request, *identity.User)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		left := int64(maxLeft)
@@ -211,7 +210,7 @@ func (h *handler) withUser(next func(http.ResponseWriter, *http.Request, *identi
 			limit(w, r)
 			next(w, r, u)
 		} else {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(strangerTime)) // not every writer can; those of net/http do
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(strangerTime)) // not every writer can; those of net/http can
 		}
 		if r.Header.Get("Expect") == "" {
 			_, _ = io.CopyN(io.Discard, r.Body, left) // the answer stands, whatever comes of this
@@ -219,11 +218,11 @@ func (h *handler) withUser(next func(http.ResponseWriter, *http.Request, *identi
 	}
 }
 
-// user is who has sent a request; nil: nobody who may, and the answer is given.
+// user is the sender of a request; nil: it may not send, and has been answered.
 func (h *handler) user(w http.ResponseWriter, r *http.Request) *identity.User {
 	w.Header().Set("Connection", "close") // until the token is known
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if h.blocked(clientOf(r)) { // with a good token too: who guesses must not learn that one was right
+	if h.blocked(clientOf(r)) { // with a valid token too: a guesser must not learn that a token is right
 		h.loginFailed(r, "blocked")
 		w.Header().Set("Retry-After", strconv.Itoa(int(identity.BackoffWindow.Seconds())))
 		fail(w, http.StatusTooManyRequests, "too many wrong tokens from your address, try again later")
@@ -255,13 +254,13 @@ func (h *handler) user(w http.ResponseWriter, r *http.Request) *identity.User {
 	return user
 }
 
-// blocked says whether an address has sent too many wrong tokens. Loopback is
-// exempt: behind a proxy of this machine everybody comes from there.
+// blocked says whether an address has sent too many wrong tokens. Loopback is exempt: with a proxy
+// on this machine every client has that address.
 func (h *handler) blocked(client netip.Addr) bool {
 	return !client.IsLoopback() && h.Backoff.Blocked(client)
 }
 
-// loginFailed tells of a token that let nobody in; see EventLogin for reason.
+// loginFailed reports a refused token; see EventLogin for reason.
 func (h *handler) loginFailed(r *http.Request, reason string) {
 	h.Observer.Observe(relay.Event{Kind: relay.EventLogin, Time: h.Now(), Client: clientOf(r).String(),
 		Listener: h.Listener, TLS: relay.TLSText(r.TLS), Reason: reason})
@@ -272,8 +271,8 @@ func clientOf(r *http.Request) netip.Addr {
 	return ap.Addr().Unmap().WithZone("")
 }
 
-// status answers GET /v1/messages/{id}. Somebody else's message is as unknown
-// as none.
+// status answers GET /v1/messages/{id}. The message of another user is answered as one that does
+// not exist.
 func (h *handler) status(w http.ResponseWriter, r *http.Request, u *identity.User) {
 	id, err := relay.ParseQueueID(r.PathValue("id"))
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// base64Lines passes base64 on in lines of 76 characters (RFC 2045 §6.8), and
-// refuses what is not base64. Line ends in what comes are passed over.
+// base64Lines passes base64 on in lines of 76 characters (RFC 2045 §6.8), and refuses what is not
+// base64. Line ends in the input are ignored.
 type base64Lines struct {
 	dst io.Writer
 

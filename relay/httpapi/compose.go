@@ -13,9 +13,8 @@ import (
 	"dawk/relay/mailtext"
 )
 
-// message is a message that was built. Every value in it was checked, and
-// encoded by the one function that writes its kind of field: nothing that a
-// client wrote reaches the header in another way.
+// message is a message that was built. Every value in it was checked, and encoded by the one
+// function that writes its kind of field: nothing from a client reaches the header in another way.
 type message struct {
 	envelope relay.Envelope
 	header   string
@@ -49,16 +48,15 @@ func (q *request) message(s *spool) (*message, error) {
 	return m, q.ownFields(m)
 }
 
-// taken are fields that have a key of their own, that we write, or that only
-// relays may. Every other name is the client's.
+// taken are fields that have a key of their own, that we write, or that only relays may write. The
+// client may use every other name.
 var taken = map[string]string{
 	"from": "from", "to": "to", "cc": "cc", "bcc": "bcc", "reply-to": "reply_to", "subject": "subject",
 	"sender": "", "return-path": "", "received": "", "mime-version": "", "dkim-signature": "", "authentication-results": "",
 	"resent-from": "", "resent-to": "", "resent-cc": "", "resent-bcc": "", "resent-sender": "", "resent-date": "", "resent-message-id": "",
 }
 
-// freeText are the fields beside X-… in which encoded words may stand (RFC
-// 2047 §5).
+// freeText are the fields, besides X-…, that may contain encoded words (RFC 2047 §5).
 var freeText = map[string]bool{"comments": true, "organization": true}
 
 const maxFieldName = 70 // octets: a sensible length
@@ -104,22 +102,22 @@ func ownField(name, value string) (string, error) {
 		}
 	case lower == "message-id":
 		if !isMessageID(strings.TrimSpace(value)) {
-			return "", fmt.Errorf("%s is not one: write it like \"<something-unique@example.org>\", without quotes and comments, or leave it out", name)
+			return "", fmt.Errorf("%s is not valid: write it like \"<something-unique@example.org>\", without quotes and comments, or leave it out", name)
 		}
 	}
 	return mailtext.Tokens(name, value)
 }
 
-// isDate says whether s is a date-time (RFC 5322 §3.3) that there was. A leap
-// second is none: few programs that read mail know one.
+// isDate says whether s is a date-time (RFC 5322 §3.3) that there was. A leap second is not
+// accepted: few programs that read mail know it.
 func isDate(s string) bool {
 	t, err := mail.ParseDate(s)
 	day, _, has := strings.Cut(s, ",")
 	return err == nil && t.Year() >= 1900 && (!has || strings.EqualFold(strings.TrimSpace(day), t.Weekday().String()[:3]))
 }
 
-// isMessageID says whether s is a msg-id (RFC 5322 §3.6.4). Quoted strings, which
-// its obsolete form has, and comments are not taken: few programs compare them well.
+// isMessageID says whether s is a msg-id (RFC 5322 §3.6.4). Quoted strings, which its obsolete form
+// has, and comments are not accepted: few programs compare them correctly.
 func isMessageID(s string) bool {
 	s, begun := strings.CutPrefix(s, "<")
 	s, ended := strings.CutSuffix(s, ">")
@@ -144,7 +142,7 @@ type part struct {
 	parts   []*part
 }
 
-// multipart is parts as one; a single part needs no wrapping.
+// multipart joins parts into one; a single part is not wrapped.
 func multipart(kind string, parts []*part) *part {
 	if len(parts) == 1 {
 		return parts[0]
@@ -152,9 +150,9 @@ func multipart(kind string, parts []*part) *part {
 	return &part{kind: kind, parts: parts}
 }
 
-// body is what stands under the header: text and html as alternatives (RFC 2046
-// §5.1.4), an invitation as one more (RFC 6047 §2.4), the images that html names
-// beside it (RFC 2387), and the files behind all that.
+// body is the part after the header: text and html as alternatives (RFC 2046 §5.1.4), an invitation
+// as one more (RFC 6047 §2.4), html together with the images that it names (RFC 2387), and the
+// files after all these.
 func (q *request) body() *part {
 	var choices, images, files []*part
 	if !q.text.empty() {
@@ -181,7 +179,7 @@ func (q *request) body() *part {
 	} else if len(files) == 0 {
 		return &part{fields: textFields("plain") + "\r\n"} // no body at all
 	} else {
-		return &part{kind: "mixed", parts: files} // a file is no body, even if it is alone
+		return &part{kind: "mixed", parts: files} // a file is never the body, even if it is alone
 	}
 	return multipart("mixed", files)
 }
@@ -194,9 +192,9 @@ func textPart(kind string, content span) *part {
 	return &part{fields: textFields(kind), content: content}
 }
 
-// part is the attachment as a part. Names stand in both fields: in
-// Content-Disposition as RFC 2183 and RFC 2231 have it, and in Content-Type in
-// plain ASCII for old readers, who know no other.
+// part is the attachment as a part. The name is in both fields: in Content-Disposition as RFC 2183
+// and RFC 2231 require, and in Content-Type in plain ASCII for old mail programs, which read only
+// that.
 func (a *attachment) part(disposition string) *part {
 	fields := "Content-Type: " + a.contentType
 	if _, params, err := mime.ParseMediaType(a.contentType); a.filename != "" && err == nil && params["name"] == "" {
@@ -264,7 +262,7 @@ func (a *attachment) check() error {
 	}
 	switch {
 	case err != nil, !strings.Contains(kind, "/"), a.contentType == "", len(a.contentType) > 200, mailtext.CheckValue(a.contentType) != nil:
-		return errors.New("the content_type is not one, like \"application/pdf\"")
+		return errors.New("the content_type is not a media type like \"application/pdf\"")
 	case strings.HasPrefix(kind, "multipart/"), strings.HasPrefix(kind, "message/"):
 		return errors.New("the content_type may not be multipart or message: put it into an archive")
 	}
@@ -295,7 +293,7 @@ func (m *message) write(w *countingWriter, p *part) {
 		}
 		return
 	}
-	b := rand.Text() // cannot stand in base64 lines behind two hyphens, nor be guessed for the others
+	b := rand.Text() // cannot occur in base64 lines, which have no hyphens, and cannot be guessed for the other parts
 	w.print("Content-Type: multipart/" + p.kind + "; boundary=" + b + "\r\n\r\n")
 	for _, kid := range p.parts {
 		w.print("--" + b + "\r\n")

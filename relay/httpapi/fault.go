@@ -10,7 +10,7 @@ import (
 	"dawk/relay/httpapi/jsonread"
 )
 
-// badRequest is a request that says nothing the rules could be asked about.
+// badRequest is a request that is not valid, so that it never gets to the rules.
 type badRequest struct {
 	code int
 	text string
@@ -30,7 +30,7 @@ func readError(err error) error {
 	if full, ok := errors.AsType[*accept.Refusal](err); ok {
 		return full
 	}
-	return &badRequest{http.StatusBadRequest, "the request did not come whole"}
+	return &badRequest{http.StatusBadRequest, "the request did not arrive completely"}
 }
 
 // wrongJSON says what is wrong with a request, in words about JSON.

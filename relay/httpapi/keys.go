@@ -21,10 +21,10 @@ const (
 	maxKeys  = 50_000 // about 15 MiB
 )
 
-// Keys remembers the idempotency keys of the last day, at most maxKeys: beyond
-// that the user who has most of them loses the oldest. With a file they survive a
-// restart and a crash of the process; what was remembered in the last moments
-// before a power cut may be lost. It is safe for concurrent use.
+// Keys remembers the idempotency keys of the last day, at most maxKeys: beyond that the oldest key
+// of the user with the most keys is dropped. With a file they survive a restart and a crash of the
+// process; keys of the last moments before a power failure may be lost. It is safe for concurrent
+// use.
 type Keys struct {
 	mu    sync.Mutex
 	users map[string]*userKeys
@@ -67,8 +67,8 @@ const (
 // NewKeys remembers in memory only.
 func NewKeys() *Keys { return &Keys{users: map[string]*userKeys{}} }
 
-// OpenKeys remembers in a file as well. Lines of it that cannot be read are
-// left out: the process may have ended in the middle of the last.
+// OpenKeys remembers in a file as well. Lines of it that cannot be read are left out: the last one
+// may be incomplete after a crash.
 func OpenKeys(path string, now time.Time) (*Keys, error) {
 	k := NewKeys()
 	k.path = path
@@ -89,7 +89,7 @@ func OpenKeys(path string, now time.Time) (*Keys, error) {
 	return k, k.rewrite()
 }
 
-// rewrite makes the file anew, without what is forgotten.
+// rewrite writes a new file, without the expired keys.
 func (k *Keys) rewrite() error {
 	f, err := durable.Create(k.path)
 	if err != nil {
@@ -130,8 +130,7 @@ func (k *Keys) Close() error {
 	return err
 }
 
-// begin says what is known of a key, and that its message is being worked on
-// when nothing is.
+// begin returns what is known about a key; if nothing is, it marks its message as being worked on.
 func (k *Keys) begin(user, key string, now time.Time) (use, keyState) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -166,8 +165,8 @@ func (k *Keys) dropOldest(keys *userKeys) {
 	k.all--
 }
 
-// finish remembers what came of a key that is being worked on. Its error means
-// that it is remembered in memory only.
+// finish stores the result of a key that is being worked on. An error means that it is stored in
+// memory only.
 func (k *Keys) finish(user, key string, u use) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -185,7 +184,7 @@ func (k *Keys) finish(user, key string, u use) error {
 	return err
 }
 
-// abandon forgets a key whose message was not taken: it may be tried again.
+// abandon forgets a key whose message was not accepted: it may be tried again.
 func (k *Keys) abandon(user, key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -196,7 +195,7 @@ func (k *Keys) abandon(user, key string) {
 	}
 }
 
-// remember keeps a key. One that stands twice in a file counts as it did last.
+// remember stores a key. If it is in the file twice, the last entry counts.
 func (k *Keys) remember(user, key string, u use) {
 	keys := k.of(user)
 	if keys.byKey[key] == nil {

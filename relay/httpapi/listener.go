@@ -19,14 +19,13 @@ import (
 
 // Bounds of connections.
 const (
-	// maxConnections bounds what HTTP clients take of us together; a program
-	// that sends needs one. Half as many over TLS, which takes more for each.
+	// maxConnections bounds the connections of all HTTP clients together; a program that sends needs
+	// one. With TLS, which takes more memory for each, it is half as many.
 	maxConnections = 1024
-	// spareConnections are for what needs no token when all others are taken:
-	// somebody may want to know at this moment whether the relay is healthy.
+	// spareConnections are for requests that need no token when all other connections are taken: a
+	// health check must still get an answer.
 	spareConnections = 64
-	// strangerTime is how long a connection lasts that has shown no token, from
-	// its first moment to its last.
+	// strangerTime is how long a connection without a token may last in all.
 	strangerTime = 10 * time.Second
 	answerTime   = time.Second // of it for the answer
 	// freeHeader is how many octets of request line and header fields cost
@@ -38,8 +37,8 @@ const (
 	maxLines = 100
 )
 
-// Door is a listener whose connections are bounded: in number, in time and in
-// what they send before they have shown a token.
+// Door is a listener that bounds its connections: their number, their time, and how much they send
+// before they have shown a token.
 type Door struct {
 	net.Listener
 	config DoorConfig
@@ -55,7 +54,7 @@ type Door struct {
 type DoorConfig struct {
 	TLS      *tls.Config    // nil: in the clear
 	PerIP    int            // connections of one address; 0: no limit
-	Observer relay.Observer // hears of clients above the limits; nil: nobody
+	Observer relay.Observer // is told of clients above the limits; nil: nothing
 	most     int            // connections in all
 	spare    int
 }
@@ -76,8 +75,8 @@ func newDoor(l net.Listener, c DoorConfig) *Door {
 	return &Door{Listener: l, config: c, shares: newShares(memory), perIP: map[netip.Addr]int{}}
 }
 
-// Accept waits for the next client. It always lets one in: a client above the
-// limits gets a spare connection, in the place of the oldest of those.
+// Accept waits for the next client. It never refuses one: a client above the limits gets a spare
+// connection, which replaces the oldest spare one.
 func (d *Door) Accept() (net.Conn, error) {
 	raw, err := d.Listener.Accept()
 	if err != nil {
@@ -87,7 +86,7 @@ func (d *Door) Accept() (net.Conn, error) {
 		header: account{of: d.shares}, base: account{of: d.shares}}
 	_ = c.SetDeadline(time.Time{}) // so the stranger's
 	if oldest := d.countIn(c); oldest != nil {
-		oldest.raw.Close() // its reader sees that; TLS would wait to say goodbye
+		oldest.raw.Close() // its reader notices that; closing TLS properly would wait for the client
 	}
 	if d.config.TLS == nil {
 		return c, nil
@@ -108,9 +107,9 @@ func limitKey(c net.Conn) netip.Addr {
 	return identity.LimitKey(ap.Addr())
 }
 
-// countIn counts a connection. Where it is one too many it becomes a spare one,
-// and the spare one that must end for it is given. Clients on this machine have
-// no limit by address: behind a proxy here every client is one of them.
+// countIn counts a connection. If it is above the limit it becomes a spare one, and the spare one
+// that must end for it is returned. Clients on this machine have no limit by address: behind a
+// proxy here every client is one of them.
 func (d *Door) countIn(c *conn) (over *conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,14 +164,14 @@ func (d *Door) Serve(s *http.Server) error {
 
 type connKey struct{}
 
-// connOf is the connection of a request; nil: it came by no Door.
+// connOf is the connection of a request; nil: it did not come through a Door.
 func connOf(r *http.Request) *conn {
 	c, _ := r.Context().Value(connKey{}).(*conn)
 	return c
 }
 
-// Spare lets next answer, on spare connections too, and ends the connection
-// behind the answer: who asks has shown no token.
+// Spare lets next answer, on spare connections too, and ends the connection after the answer: the
+// client has shown no token.
 func Spare(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c := connOf(r); c != nil {
@@ -183,9 +182,9 @@ func Spare(next http.Handler) http.Handler {
 	})
 }
 
-// Known says that a request is from somebody who has shown who it is: the time of a
-// stranger is over for its connection, which counts as name's. The error is for the
-// client: its connection is a spare one, or name has too many.
+// Known says that the sender of a request has identified itself: the limit of strangers no longer
+// applies to its connection, which counts for name. The error is for the client: its connection is
+// a spare one, or name has too many.
 func Known(r *http.Request, name string) error {
 	c := connOf(r)
 	switch {
@@ -197,7 +196,7 @@ func Known(r *http.Request, name string) error {
 	return c.known(name)
 }
 
-// NotSpare refuses what comes by a spare connection.
+// NotSpare refuses requests on a spare connection.
 func NotSpare(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c := connOf(r); c != nil && c.over != "" {
@@ -216,13 +215,13 @@ type conn struct {
 	raw      net.Conn
 	door     *Door
 	client   netip.Addr
-	over     string // why it is a spare one; "": it is none
+	over     string // why it is a spare one; "": it is not
 	gone     sync.Once
 
 	mu     sync.Mutex
 	closed bool
 	end    time.Time // of a stranger; zero: a token was shown
-	quiet  bool      // a spare connection that was used for what it is for
+	quiet  bool      // a spare connection that has answered a permitted request
 	header account   // of the strangers, for the header of this request
 	base   account   // of the user, for the connection
 	octets int       // of the header so far
@@ -270,8 +269,8 @@ func (c *conn) beginHeader() {
 	c.inBody, c.octets, c.lines, c.column = false, 0, 0, 0
 }
 
-// known is called when a user has shown a token: the time of a stranger is over,
-// and the connection is the user's. The error is for the client.
+// known is called when a user has shown a token: the limit of strangers no longer applies, and the
+// connection counts for the user. The error is for the client.
 func (c *conn) known(user string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -290,7 +289,7 @@ func (c *conn) known(user string) error {
 	return c.Conn.SetDeadline(time.Time{})
 }
 
-// served says that a spare connection was used for what it is for.
+// served notes that a spare connection has answered a permitted request.
 func (c *conn) served() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -307,8 +306,7 @@ func (c *conn) before(t time.Time, early time.Duration) time.Time {
 	return t
 }
 
-// SetDeadline, SetReadDeadline and SetWriteDeadline give a stranger no more
-// than its time.
+// SetDeadline, SetReadDeadline and SetWriteDeadline never exceed the time of a stranger.
 func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
@@ -351,7 +349,7 @@ func (c *conn) Close() error {
 // first request.
 type tlsConn struct{ *conn }
 
-// ConnectionState shakes hands first.
+// ConnectionState does the handshake first.
 func (c *tlsConn) ConnectionState() tls.ConnectionState {
 	t := c.Conn.(*tls.Conn)
 	err := t.Handshake()

@@ -14,10 +14,9 @@ import (
 // howToWrite ends what is said about an address that cannot be read.
 const howToWrite = `write it like "user@example.org" or "Name <user@example.org>", or quote the name: "\"Name\" <user@example.org>"; several addresses are a list`
 
-// parseMailbox reads "user@example.org" or "Name <user@example.org>". A name is
-// taken as it stands, with commas, colons and brackets: whoever fills in a key
-// of JSON does not quote as a header does. Where that leaves a doubt, the string
-// is refused: no word of it is lost.
+// parseMailbox reads "user@example.org" or "Name <user@example.org>". A name is taken as it stands,
+// with commas, colons and brackets: a JSON value is not quoted as a header is. If its meaning is in
+// doubt, the string is refused, so no word of it is lost.
 func parseMailbox(s string) (mailtext.Mailbox, error) {
 	if err := mailtext.CheckValue(s); err != nil {
 		return mailtext.Mailbox{}, fmt.Errorf("the address %w", err)
@@ -74,9 +73,8 @@ func parseEnvelopePath(s string) (relay.Path, error) {
 	return p, err
 }
 
-// visible refuses an address with a character that nobody sees, as copying from
-// a web page or a word processor leaves it. The two joiners stay: scripts need
-// them (RFC 5892 §A.1, §A.2).
+// visible refuses an address with an invisible character, as copying from a web page or a word
+// processor may leave it. The two joiners are allowed: scripts need them (RFC 5892 §A.1, §A.2).
 func visible(s string) error {
 	for _, r := range s {
 		if (unicode.Is(unicode.Cf, r) || r > '~' && unicode.IsSpace(r)) && r != 0x200C && r != 0x200D {
@@ -86,10 +84,10 @@ func visible(s string) error {
 	return nil
 }
 
-// recipients are those that an envelope has.
+// recipients are the recipients of an envelope, without duplicates.
 type recipients map[relay.Path]bool
 
-// add makes p a recipient of e, if it is none yet.
+// add makes p a recipient of e, unless it is one already.
 func (r recipients) add(e *relay.Envelope, p relay.Path) bool {
 	if r[p] {
 		return false

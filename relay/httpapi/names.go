@@ -12,10 +12,10 @@ import (
 	"dawk/relay"
 )
 
-// OnlyNames refuses requests for hosts that are not this one. They come from
-// the browser of somebody on this machine: a web page has let its own name point
-// here, and could read what needs no token (DNS rebinding). No page can do that
-// to an IP address. The first is told in log, with what to do about it.
+// OnlyNames refuses requests for hosts that are not this one. They come from a browser on this
+// machine: a web page has pointed its own name here, and could read what needs no token (DNS
+// rebinding). That is impossible with an IP address. The first one is logged, with what to do about
+// it.
 func OnlyNames(names []string, log *slog.Logger, next http.Handler) http.Handler {
 	refused := Refusal(http.StatusForbidden, "the request is for another host than this one: use localhost or the IP address")
 	var once sync.Once
@@ -37,8 +37,8 @@ func OnlyNames(names []string, log *slog.Logger, next http.Handler) http.Handler
 	})
 }
 
-// Refusal answers every request with an error. The sentence is for whoever sent
-// it; what an administrator can do about it belongs into the log.
+// Refusal answers every request with an error. The sentence is for whoever sent it; what an
+// administrator can do about it belongs in the log.
 func Refusal(code int, sentence string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fail(w, code, sentence) })
 }

@@ -18,7 +18,7 @@ import (
 	"dawk/relay/identity"
 )
 
-// accepted is the answer to a message that was taken.
+// accepted is the answer to a message that was accepted.
 type accepted struct {
 	ID relay.QueueID `json:"id"`
 }
@@ -92,7 +92,7 @@ func printable(s string) bool {
 // much as net/http reads where the connection goes on.
 const maxLeft = 256 << 10
 
-// limit gives a body as much time as it moves.
+// limit extends the time of a body while it moves.
 func limit(w http.ResponseWriter, r *http.Request) {
 	c := http.NewResponseController(w)
 	_ = c.SetWriteDeadline(time.Now().Add(totalTime + blockTime)) // not every writer can; those of net/http do
@@ -114,7 +114,7 @@ func (b *movingBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-// newDigest begins the digest that tells whether two requests are one.
+// newDigest begins the digest that shows whether two requests are the same.
 func newDigest(r *http.Request) hash.Hash {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s\n%s\n", r.Header.Get("Content-Type"), r.URL.RawQuery)
@@ -139,7 +139,7 @@ func (h *handler) maxBody() int64 {
 	return h.MaxMessageSize + h.MaxMessageSize/2 + 64<<10
 }
 
-// take takes the message of a request; sum gets its body as it goes by.
+// take accepts the message of a request; sum gets the body as it is read.
 func (h *handler) take(r *http.Request, u *identity.User, sum hash.Hash) (relay.QueueID, error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
@@ -168,7 +168,7 @@ func (h *handler) take(r *http.Request, u *identity.User, sum hash.Hash) (relay.
 	return relay.QueueID{}, &badRequest{http.StatusUnsupportedMediaType, "the Content-Type must be application/json or message/rfc822"}
 }
 
-// takeJSON takes a message that we build.
+// takeJSON accepts a message that we build from JSON.
 func (h *handler) takeJSON(r *http.Request, s accept.Submission, body *source, account *account) (id relay.QueueID, err error) {
 	limit := h.maxBody()
 	if r.ContentLength > limit {
@@ -198,12 +198,12 @@ func (h *handler) takeJSON(r *http.Request, s accept.Submission, body *source, a
 	case <-r.Context().Done():
 		return id, readError(r.Context().Err())
 	}
-	// A client that goes away must not stop a commit: it will ask again, and
-	// be given the same ID when it used a key.
+	// A client that disconnects must not stop a commit: it will ask again, and gets the same ID if it
+	// used a key.
 	return h.Acceptor.Submit(context.WithoutCancel(r.Context()), s)
 }
 
-// source remembers errors of reading from the client, as opposed to ours.
+// source remembers errors of reading from the client, to distinguish them from ours.
 type source struct {
 	io.Reader
 	err error

@@ -14,8 +14,8 @@ import (
 	"dawk/relay/mailtext"
 )
 
-// takeRaw takes a whole message. It is passed on as it comes: LF becomes CRLF,
-// acceptance folds long lines, and nothing else is mended.
+// takeRaw takes a whole message. It is passed on unchanged, except that LF becomes CRLF and
+// acceptance folds long lines.
 func (h *handler) takeRaw(r *http.Request, s accept.Submission, body *source, account *account) (id relay.QueueID, err error) {
 	if err := h.Acceptor.Room(max(0, r.ContentLength)); err != nil {
 		return id, err
@@ -49,14 +49,14 @@ func (h *handler) takeRaw(r *http.Request, s accept.Submission, body *source, ac
 	return id, err
 }
 
-// charged charges what the queue holds of a message in memory while it comes.
+// charged charges for the part of a message that the queue holds in memory while it arrives.
 type charged struct {
 	io.Reader
 	account *account
 	held    int // octets
 }
 
-// queueBuffer is what the queue holds of a message in memory, in octets.
+// queueBuffer is how much of a message the queue holds in memory, in octets.
 const queueBuffer = 256 << 10
 
 // Read implements io.Reader.
@@ -93,8 +93,8 @@ func (c *rawContent) WriteTo(dst io.Writer) (int64, error) {
 	return lines.Written(), err
 }
 
-// rawEnvelope checks the address of a whole message. A parameter that we do not
-// know would be a wish that is not granted, such as a copy to somebody.
+// rawEnvelope reads the envelope from the URL of a whole message. An unknown parameter is refused:
+// it would be a request that is not met, such as for a copy to somebody.
 func rawEnvelope(q url.Values) error {
 	for _, key := range slices.Sorted(maps.Keys(q)) {
 		if key != "from" && key != "to" {
@@ -103,7 +103,7 @@ func rawEnvelope(q url.Values) error {
 	}
 	switch {
 	case !q.Has("from") || len(q["to"]) == 0:
-		return bad("a whole message needs its envelope in the address: ?from=…&to=…&to=…")
+		return bad("a whole message needs its envelope in the URL: ?from=…&to=…&to=…")
 	case len(q["from"]) > 1:
 		return bad("from is given %d times: a message has one reverse-path", len(q["from"]))
 	}

@@ -30,7 +30,7 @@ type request struct {
 type attachment struct {
 	filename    string
 	contentType string // "": application/octet-stream
-	contentID   string // what cid: in the html names; "": nothing names it
+	contentID   string // the name for cid: in the html; "": none
 	content     span   // in lines of base64
 }
 
@@ -67,8 +67,8 @@ type reader struct {
 	bounces    *relay.Path // envelope_from; nil: from
 }
 
-// readRequest reads the JSON form strictly: a key that we do not know would be a
-// wish that is not granted.
+// readRequest reads the JSON form strictly: an unknown key is refused, since it would be a request
+// that is not met.
 func readRequest(body io.Reader, s *spool, maxRecipients int) (*request, error) {
 	r := &reader{json: jsonread.NewReader(body), spool: s, account: s.account, maxRecipients: maxRecipients,
 		has: map[string]bool{}, recipients: recipients{}}
@@ -88,7 +88,7 @@ func readRequest(body io.Reader, s *spool, maxRecipients int) (*request, error) 
 	return &r.q, wrongJSON(err)
 }
 
-// complete looks at what the members are together.
+// complete checks the members together.
 func (r *reader) complete() error {
 	q := &r.q
 	if q.from.Path.IsNull() {
@@ -108,8 +108,8 @@ func (r *reader) complete() error {
 	return nil
 }
 
-// member reads the value of a key. null, and an empty value where one is not
-// required, mean the same as no such key.
+// member reads the value of a key. null, or an empty value for an optional key, means the same as
+// no such key.
 func (r *reader) member(key string) error {
 	key = strings.ToLower(key)
 	if err := r.once("", key, requestKeys); err != nil {
@@ -150,8 +150,7 @@ func (r *reader) member(key string) error {
 	return err
 }
 
-// once refuses a key that is unknown, or stands there twice: one of the two
-// values would be lost.
+// once refuses a key that is unknown, or that is there twice: one of the two values would be lost.
 func (r *reader) once(within, key string, known []string) error {
 	if !slices.Contains(known, key) {
 		return bad("the JSON is not a message: there is no key %q%s; known are %s", relay.Sanitize(key), in(within), strings.Join(known, ", "))
@@ -179,7 +178,7 @@ func (r *reader) null() (bool, error) {
 	return true, r.json.Null()
 }
 
-// expect says what a key takes, where something else comes.
+// expect is the error for a value of the wrong kind: it says what the key takes.
 func (r *reader) expect(key string, want jsonread.Kind, words string) error {
 	kind, err := r.json.Next()
 	if err == nil && kind != want {
@@ -188,7 +187,7 @@ func (r *reader) expect(key string, want jsonread.Kind, words string) error {
 	return err
 }
 
-// text reads a value that becomes part of the header, and is kept.
+// text reads a value that becomes part of the header, and charges for it.
 func (r *reader) text(key string) (string, error) {
 	s, err := r.value(key)
 	if err == nil {
@@ -197,7 +196,7 @@ func (r *reader) text(key string) (string, error) {
 	return s, err
 }
 
-// keep charges a value of n octets that is kept.
+// keep charges for a value of n octets that is kept.
 func (r *reader) keep(n int) error { return r.account.add(n + valueCost) }
 
 func (r *reader) value(key string) (string, error) {
@@ -230,8 +229,8 @@ func (r *reader) address(key string, take func(b mailtext.Mailbox, octets int) e
 	return take(b, len(s))
 }
 
-// addresses reads one address or a list of them. They are put into shown, if
-// they stand in the header, and made recipients if the message goes to them.
+// addresses reads one address or a list of them. They are put into shown if they belong in the
+// header, and made recipients if the message is sent to them.
 func (r *reader) addresses(key string, shown *[]mailtext.Mailbox, sent bool) error {
 	take := func(b mailtext.Mailbox, octets int) error {
 		fresh := sent && r.recipients.add(&r.q.envelope, b.Path)
@@ -264,7 +263,7 @@ func (r *reader) addresses(key string, shown *[]mailtext.Mailbox, sent bool) err
 	return one(0)
 }
 
-// bounceAddress reads the reverse-path; "" is the null one.
+// bounceAddress reads the reverse-path; "" is the null path.
 func (r *reader) bounceAddress(key string) error {
 	s, err := r.value(key)
 	if err != nil {
@@ -297,7 +296,7 @@ func (r *reader) body(key string) (span, error) {
 	return part, err
 }
 
-// withoutNUL refuses NULs, and remembers whether there was anything.
+// withoutNUL refuses NULs, and remembers whether there was any text.
 type withoutNUL struct {
 	w    io.Writer
 	some bool
@@ -306,7 +305,7 @@ type withoutNUL struct {
 // Write passes p on.
 func (t *withoutNUL) Write(p []byte) (int, error) {
 	if bytes.IndexByte(p, 0) >= 0 {
-		return 0, bad("text and html may hold no NUL")
+		return 0, bad("text and html may not hold a NUL")
 	}
 	t.some = t.some || len(p) > 0
 	return t.w.Write(p)

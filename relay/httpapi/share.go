@@ -8,11 +8,10 @@ import (
 
 // Bounds of what requests hold in memory, in octets.
 const (
-	// memory is what all requests may hold together. The garbage collector lets
-	// a program grow to twice of what it holds.
+	// memory is what all requests may hold together. The garbage collector lets a program grow to
+	// twice that.
 	memory = 32 << 20
-	// leastShare is what a user may hold however many others there are, as long
-	// as memory is not used up.
+	// leastShare is what a user may hold regardless of others, as long as memory is not used up.
 	leastShare = 64 << 10
 	// connectionCost is what a connection with a request holds before anything
 	// of the message is kept.
@@ -22,9 +21,8 @@ const (
 	tlsCost = 40 << 10
 )
 
-// shares divide memory among users: each may fill half of what the others leave,
-// so that nobody fills it alone. They charge what has arrived; what a request
-// announces costs nothing.
+// shares divide memory among users: each may fill half of what the others leave, so that no user
+// fills it alone. They charge for what has arrived; what a request announces costs nothing.
 type shares struct {
 	most int64
 

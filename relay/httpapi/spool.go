@@ -12,23 +12,22 @@ import (
 const (
 	spoolStep  = 4 << 10
 	spoolMost  = 32 << 10 // in memory; what is larger goes to a file
-	spoolCheck = 1 << 20  // between two looks at the disk
+	spoolCheck = 1 << 20  // between two checks of the disk
 )
 
-// spool keeps the parts of one message until its header can be written: in JSON
-// the recipients may stand behind the attachments. The file has no name, so that
-// it ends with the process.
+// spool keeps the parts of one message until its header can be written: in JSON the recipients may
+// come after the attachments. The file has no name, so it is gone when the process ends.
 type spool struct {
 	dir     string
 	account *account
-	room    func(size int64) error // says whether a message of that size would be taken now
+	room    func(size int64) error // says whether a message of that size would be accepted now
 
 	buf  []byte // the end of the content, not yet in the file
 	file *os.File
 	size int64
 }
 
-// span is where a part stands in a spool.
+// span is where a part is in a spool.
 type span struct{ from, to int64 }
 
 func (s span) empty() bool { return s.from == s.to }
@@ -109,8 +108,7 @@ func (s *spool) close() {
 	}
 }
 
-// bounded is a spool's room that knows a limit of the user as well (octets; 0:
-// none).
+// bounded is the room function of a spool, with the limit of the user added (octets; 0: none).
 func bounded(room func(int64) error, most int64) func(int64) error {
 	return func(size int64) error {
 		if most > 0 && size > most {

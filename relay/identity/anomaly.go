@@ -12,8 +12,8 @@ import (
 	"dawk/relay/limits"
 )
 
-// What a thief of a password does with it, and its owner never: the same text
-// to many, or mail to many strangers. Both tests are off unless set.
+// Signs of a stolen password: the same text to many recipients, or mail to many recipients never
+// written to before. Both tests are off unless set.
 
 // HoldReason is a closed set: a metric label.
 type HoldReason string
@@ -30,11 +30,11 @@ const (
 	window        = time.Hour
 )
 
-// Text is what tells one text from another: a hash of subject and body.
+// Text identifies a text: a hash of subject and body.
 type Text [sha256.Size]byte
 
-// forgetKnown drops the older half of the recipients of the account that, of
-// some taken at random, remembers the most.
+// forgetKnown takes a random sample of accounts, and drops the older half of the recipients of the
+// one that remembers the most.
 func (l *Ledger) forgetKnown() {
 	var most *account
 	looked := 0
@@ -74,8 +74,8 @@ func (a *account) watch(u *User, text Text, to []relay.Path, now time.Time) (rea
 	return reason, rule
 }
 
-// count counts copies of a text. When too many texts are watched, those whose
-// hour has passed go, and then the rarest.
+// count counts copies of a text. When too many texts are watched, those whose hour has passed are
+// dropped first, then the rarest.
 func (a *account) count(text Text, n int, now time.Time) int {
 	key := binary.BigEndian.Uint64(text[:])
 	t := a.copies[key]
@@ -106,7 +106,7 @@ func (a *account) drop(now time.Time) {
 	}
 }
 
-// learn says whether p is new, and remembers it.
+// learn says whether p is a new recipient, and remembers it.
 func (a *account) learn(p relay.Path) bool {
 	sum := sha256.Sum256([]byte(strings.ToLower(p.String())))
 	key := binary.BigEndian.Uint64(sum[:]) >> 11 // 53 bits: exact as a JSON number everywhere

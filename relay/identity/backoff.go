@@ -48,20 +48,18 @@ func (b *Backoff) Limit(limit int) {
 	b.limit = limit
 }
 
-// LimitKey is what limits count by: an IPv4 address, or the /64 that an IPv6
-// client has to itself.
+// LimitKey is the key for counting: an IPv4 address, or the /64 that belongs to an IPv6 client.
 func LimitKey(a netip.Addr) netip.Addr { return Networks(a)[0].Addr() }
 
-// Network is a network whose clients are counted together. It may have Times
-// what one address may have.
+// Network is a network whose clients are counted together. Its limit is Times the limit of one
+// address.
 type Network struct {
 	netip.Prefix
 	Times int
 }
 
-// Networks are those that a client is counted in: an IPv4 address alone; of
-// IPv6 the /64 that a client has to itself, and the /56 and the /48 that
-// somebody who has many of them was given.
+// Networks are those in which a client is counted: for IPv4 the address alone; for IPv6 the /64
+// that belongs to one client, and the /56 and /48 that providers assign to customers.
 func Networks(a netip.Addr) []Network {
 	a = a.Unmap().WithZone("")
 	if !a.Is6() {
@@ -75,9 +73,9 @@ func Networks(a netip.Addr) []Network {
 	return all
 }
 
-// Failed counts one more. A success takes nothing back: otherwise somebody who
-// owns one account could guess at the others without end. Addresses of loopback
-// are everybody's, and not counted: see FailedAs.
+// Failed counts one more. A success does not reset the count: otherwise somebody who owns one
+// account could guess at the others without limit. Loopback addresses are shared by all programs,
+// and are not counted: see FailedAs.
 func (b *Backoff) Failed(client netip.Addr) {
 	if client.Unmap().IsLoopback() {
 		return
@@ -105,16 +103,16 @@ func (b *Backoff) Blocked(client netip.Addr) bool {
 	return false
 }
 
-// FailedAs counts a failed login of a program of this machine, and gives the
-// delay of that name from now on.
+// FailedAs counts a failed login of a program of this machine, and returns the delay for that name
+// from now on.
 func (b *Backoff) FailedAs(name string) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return delay(b.names.Add(b.key(name), time.Now()))
 }
 
-// Delay is how long the answer to a login of a program of this machine has to
-// wait, be the password right or wrong.
+// Delay is how long the answer to a login of a program of this machine is delayed, whether the
+// password is right or wrong.
 func (b *Backoff) Delay(name string) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()

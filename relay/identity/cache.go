@@ -15,10 +15,10 @@ const (
 
 type cacheKey [sha256.Size]byte
 
-// verified remembers for a while which credentials were right, so that a
-// program that logs in for each message costs one argon2id in five minutes. It
-// holds HMACs under a key that only this process knows, never a password. The
-// stored hash is part of the HMAC: a changed password is forgotten at once.
+// verified remembers for five minutes which credentials were right, so that a program that logs in
+// for each message costs one argon2id in that time. It holds HMACs with a key that only this
+// process knows, never a password. The stored hash is part of the HMAC: after a change of the
+// password the old one does not match any more.
 type verified struct {
 	secret [32]byte
 

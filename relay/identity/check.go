@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Passwords checks passwords at a bounded cost: a check takes 19 MiB and a core, so
-// there is one a CPU at a time, and what was right is remembered for a while.
+// Passwords checks passwords at a bounded cost: a check takes 19 MiB and a core, so there is at
+// most one per CPU at a time, and right passwords are remembered for a while.
 type Passwords struct {
 	slots chan struct{}
 	cache *verified
@@ -20,9 +20,9 @@ func NewPasswords() *Passwords {
 	return &Passwords{slots: make(chan struct{}, runtime.NumCPU()), cache: newVerified()}
 }
 
-// Match says whether password is the one of hash, as CheckHash takes it. An empty
-// hash is that of a name that does not exist: it costs as much, and is never right.
-// The error is ErrTemporary: no turn came before ctx ended.
+// Match says whether password matches hash, in a form that CheckHash accepts. An empty hash stands
+// for a name that does not exist: it costs as much, and never matches. The error is ErrTemporary:
+// no turn came before ctx ended.
 func (p *Passwords) Match(ctx context.Context, name, hash, password string) (bool, error) {
 	h, err := parseHash(hash)
 	known := err == nil && password != ""
@@ -30,7 +30,7 @@ func (p *Passwords) Match(ctx context.Context, name, hash, password string) (boo
 		h = emptyDecoy()
 	}
 	if len(password) > maxPassword {
-		password = "" // no hash is of that
+		password = "" // no hash matches this
 	}
 	return p.match(ctx, name, h, known, password)
 }

@@ -29,9 +29,9 @@ var (
 // lines of one user and leaves every other octet of the file, comments
 // included, as it is.
 //
-// A change is in a new file of the same directory, synced, before it takes
-// the old one's name; a crash leaves the one or the other. Two editors at
-// once wait for each other.
+// A change is written to a new file in the same directory and synced before it takes the old one's
+// name; a crash leaves the old file or the new one. Two editors at the same time wait for each
+// other.
 type Editor struct{ Path string }
 
 const newFileHead = "# The users of dawk. `dawk user` changes this file; so may you. The relay reads it again by itself.\n"
@@ -52,8 +52,8 @@ func (e Editor) List() ([]*User, error) {
 	return t.list, nil
 }
 
-// Add appends a user for whom p holds, and makes the file if it is missing.
-// ErrExists, or what is wrong with p.
+// Add appends a user with the rules p, and makes the file if it is missing. The error is ErrExists,
+// or says what is wrong with p.
 func (e Editor) Add(name, hash string, p Policy) error {
 	if err := CheckName(name); err != nil {
 		return err
@@ -78,8 +78,7 @@ func (e Editor) Add(name, hash string, p Policy) error {
 	})
 }
 
-// toml are the lines of a [[user]] that say p, but for what dawk user add does
-// not set.
+// toml are the lines of a [[user]] for p, except for keys that dawk user add does not set.
 func (p Policy) toml() []byte {
 	var b []byte
 	if len(p.Senders) > 0 {
@@ -150,8 +149,7 @@ func (t *table) index(name string) (int, error) {
 	return 0, fmt.Errorf("%w: %s", ErrUnknown, name)
 }
 
-// change locks, reads, edits, proves that the result says what was meant, and
-// writes.
+// change locks, reads, edits, verifies the result, and writes.
 func (e Editor) change(edit func([]byte, *table, *tomlfile.Document) ([]byte, error)) error {
 	path := e.Path
 	if real, err := filepath.EvalSymlinks(path); err == nil {

@@ -16,3 +16,6 @@ func (u *Users) Occupy() (turns int, release func()) {
 
 // NumCPU is how many turns there ought to be.
 func NumCPU() int { return runtime.NumCPU() }
+
+// Tokens is how many tokens the user has.
+func (u *User) Tokens() int { return len(u.tokens) }

@@ -18,13 +18,12 @@ import (
 	"dawk/relay/limits"
 )
 
-// Ledger remembers what each user has sent lately: how much of its quotas is
-// left, what looks like a stolen password, and who is on hold for it. It is
-// safe for concurrent use, and bounded: see maxAccounts.
+// Ledger remembers what each user has sent lately: how much of its quotas is left, signs of a
+// stolen password, and who is on hold because of them. It is safe for concurrent use, and bounded:
+// see maxAccounts.
 //
-// Holds are on disk before they are reported. The rest is written by
-// Save, now and then and at the end; after a crash a user gets back what it
-// used since, which is at most a minute's worth.
+// Holds are on disk before they are reported. The rest is written by Save, periodically and at the
+// end; after a crash the use since the last Save, at most a minute, is not counted.
 type Ledger struct {
 	path string // "": in memory only
 	log  *slog.Logger
@@ -41,8 +40,8 @@ type Ledger struct {
 const (
 	maxAccounts  = 1 << 14   // users remembered; a file of users has fewer, a trusted network may have more addresses
 	maxKnown     = 1_000_000 // recipients remembered, of all users together
-	maxLedger    = 1 << 28   // octets of a file that is read
-	lookedAtOnce = 16        // accounts of which the least used is forgotten
+	maxLedger    = 1 << 28   // largest file that is read, in octets
+	lookedAtOnce = 16        // sample of accounts of which the least used is forgotten
 )
 
 // account is what is remembered of one user. Only what its limits need is kept.
@@ -70,9 +69,8 @@ func NewLedger() *Ledger {
 	return &Ledger{log: slog.New(slog.DiscardHandler), users: map[string]*account{}}
 }
 
-// OpenLedger reads the file at path, if there is one. A file that cannot be
-// read as what it should be is moved aside and told of: quotas begin anew, and
-// mail goes on.
+// OpenLedger reads the file at path, if there is one. A damaged file is moved aside and logged:
+// quotas begin from zero, and mail continues.
 func OpenLedger(path string, log *slog.Logger) (*Ledger, error) {
 	l := NewLedger()
 	l.path = path
@@ -84,7 +82,7 @@ func OpenLedger(path string, log *slog.Logger) (*Ledger, error) {
 	switch {
 	case errors.Is(err, errDamaged):
 		aside := path + ".damaged"
-		l.log.Error("the ledger of users is damaged: quotas and holds of users begin anew", "file", path, "moved_to", aside, "err", err)
+		l.log.Error("the ledger of users is damaged: quotas and holds of users begin from zero", "file", path, "moved_to", aside, "err", err)
 		l.users = map[string]*account{}
 		return l, durable.Rename(path, aside)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -93,8 +91,8 @@ func OpenLedger(path string, log *slog.Logger) (*Ledger, error) {
 	return l, nil
 }
 
-// ReadLedger is the ledger as its file has it, to be looked at: it is never
-// written, and a file that cannot be read stays where it is.
+// ReadLedger reads the ledger for inspection: it is never written, and a damaged file stays where
+// it is.
 func ReadLedger(path string) (*Ledger, error) {
 	l := NewLedger()
 	l.path = path
@@ -134,8 +132,7 @@ func (l *Ledger) read() error {
 	return nil
 }
 
-// Check says whether u may send so much now, and takes nothing. Its error is a
-// *QuotaError.
+// Check says whether u may send so much now, and counts nothing. Its error is a *QuotaError.
 func (l *Ledger) Check(u *User, messages, recipients int) error {
 	if !u.limited() {
 		return nil
@@ -145,7 +142,7 @@ func (l *Ledger) Check(u *User, messages, recipients int) error {
 	return l.account(u.Name).check(u, messages, recipients, time.Now())
 }
 
-// Take is Check, and takes it: of all quotas or of none.
+// Take is Check, and counts the message in all quotas or in none.
 func (l *Ledger) Take(u *User, messages, recipients int) error {
 	if !u.limited() {
 		return nil
@@ -171,10 +168,9 @@ func (l *Ledger) GiveBack(u *User, messages, recipients int) {
 	l.account(u.Name).take(u, -messages, -recipients, time.Now())
 }
 
-// Watch counts a message that u is about to send, and gives the hold that u is
-// on; nil without one. A hold that begins with this message is fresh, and on
-// disk. An error means that it could not be written; it holds all the same
-// until we stop.
+// Watch counts a message that u is about to send, and returns the hold that u is on; nil if there
+// is none. fresh: the hold began with this message, and is on disk. An error means that it could
+// not be written; the hold is in force until we stop.
 func (l *Ledger) Watch(u *User, text Text, to []relay.Path) (h *Hold, fresh bool, err error) {
 	if h, fresh = l.watch(u, text, to); fresh {
 		err = l.Save()
@@ -229,7 +225,7 @@ func (l *Ledger) Save() error {
 	return nil
 }
 
-// unsaved is what the file ought to hold; nil if it does.
+// unsaved is the content to write to the file; nil if nothing has changed.
 func (l *Ledger) unsaved() ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,7 +240,7 @@ func (l *Ledger) unsaved() ([]byte, error) {
 	return data, nil
 }
 
-// account is the one of u, made if it is missing.
+// account is the account of u, made if it is missing.
 func (l *Ledger) account(name string) *account {
 	key := strings.ToLower(name)
 	a := l.users[key]
@@ -258,8 +254,8 @@ func (l *Ledger) account(name string) *account {
 	return a
 }
 
-// forget drops an account that holds nobody: of some, taken at random, the one
-// that has used the least lately, which has the least to lose.
+// forget drops an account without a hold: of a random sample, the one that has used the least
+// lately.
 func (l *Ledger) forget() {
 	victim, least, looked, now := "", math.Inf(1), 0, time.Now()
 	for name, a := range l.users {

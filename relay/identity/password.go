@@ -42,8 +42,8 @@ type argonParams struct {
 
 var errHash = errors.New("it is not a password hash: set it with `dawk user passwd NAME`, which keeps only the argon2id hash (bcrypt is accepted too)")
 
-// parseHash reads what the file holds. Its errors never repeat it: somebody
-// may have written the password itself.
+// parseHash reads what the file holds. Its errors never quote it: somebody may have written the
+// password itself.
 func parseHash(s string) (*passwordHash, error) {
 	switch {
 	case strings.HasPrefix(s, "$argon2id$"):
@@ -61,7 +61,7 @@ func parseHash(s string) (*passwordHash, error) {
 	return nil, errHash
 }
 
-// CheckHash says what is wrong with a stored hash, without repeating it.
+// CheckHash says what is wrong with a stored hash, without quoting it.
 func CheckHash(s string) error {
 	_, err := parseHash(s)
 	return err

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// QuotaError: the user has sent what it may for now; test with errors.As for
-// *QuotaError.
+// QuotaError means that the user has used up a quota for now; test with errors.As for *QuotaError.
 type QuotaError struct {
 	What  string        // "messages" or "recipients"
 	Limit int           // of them
@@ -32,7 +31,7 @@ type quota struct {
 	period       time.Duration
 }
 
-// used is what is used of the bucket now.
+// used is how much of the bucket is used now.
 func (b bucket) used(q quota, now time.Time) float64 {
 	passed := max(0, now.Sub(b.At)) // the clock may have been set back
 	return max(0, b.Used-float64(q.amount)*passed.Seconds()/q.period.Seconds())
@@ -67,7 +66,7 @@ func (u *User) limited() bool {
 	return u.PerHour+u.PerDay+u.RecipientsPerHour+u.RecipientsPerDay > 0
 }
 
-// Watched says whether anything in p is counted, or looked out for.
+// Watched says whether p counts or watches anything.
 func (p Policy) Watched() bool {
 	return p.PerHour+p.PerDay+p.RecipientsPerHour+p.RecipientsPerDay+p.HoldCopies+p.HoldNewRecipients > 0
 }
@@ -105,13 +104,13 @@ type Left struct {
 	Left  int    `json:"left"`
 }
 
-// Left are the quotas of u, with what is left of each. It takes nothing.
+// Left are the quotas of u, with what is left of each. It counts nothing.
 func (l *Ledger) Left(u *User) []Left {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.users[strings.ToLower(u.Name)]
 	if a == nil {
-		a = new(account) // not remembered for having been looked at
+		a = new(account) // an inspection does not make an account
 	}
 	now := time.Now()
 	m, r := u.quotas()

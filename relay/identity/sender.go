@@ -34,7 +34,7 @@ func ParseSender(s string) (Sender, error) {
 	return Sender{path: p}, nil
 }
 
-// Mailbox is the sender p alone; the null path is nobody.
+// Mailbox is the sender that matches p alone; the null path matches nobody.
 func Mailbox(p relay.Path) Sender { return Sender{path: p} }
 
 // UnmarshalText is ParseSender.
@@ -62,8 +62,8 @@ func (s Sender) covers(p relay.Path) bool {
 	if s.domain != "" {
 		return s.domain == p.Domain()
 	}
-	// RFC 5321 §2.4 lets the case of a local part matter; people who write a
-	// list of senders do not mean it to.
+	// RFC 5321 §2.4 lets the case of a local part matter; people who write a list of senders do not
+	// intend that.
 	return s.path.Domain() == p.Domain() && strings.EqualFold(s.path.Local(), p.Local())
 }
 
@@ -106,11 +106,11 @@ func (p Policy) MayName(a relay.Path) bool {
 	return len(p.Senders) > 0 && !a.IsNull() && p.MaySend(a)
 }
 
-// Restricts says whether p limits anything or looks out for anything.
+// Restricts says whether p limits or watches anything.
 func (p Policy) Restricts() bool { return p.Watched() || len(p.Senders) > 0 }
 
-// ForClient is the user that stands for a client whose address is all that is
-// known of it: its quotas and holds go by the address, or by the /64 of IPv6.
+// ForClient is the user that represents a client of which only the address is known: its quotas and
+// holds are by address, or by /64 for IPv6.
 func ForClient(a netip.Addr, p Policy) *User {
 	key := LimitKey(a)
 	name := "network:" + key.String()
@@ -120,13 +120,13 @@ func ForClient(a netip.Addr, p Policy) *User {
 	return &User{Name: name, Policy: p, called: "your address"}
 }
 
-// ForProgram is the user that stands for whoever runs a program of this
-// machine; see relay.Message for name.
+// ForProgram is the user that represents the account that runs a program of this machine; see
+// relay.Message for name.
 func ForProgram(name string, p Policy) *User {
 	return &User{Name: name, Policy: p, called: "your user on this machine"}
 }
 
-// Called is what a refusal calls the user: it does not say who else there is.
+// Called is the name of the user in a refusal: it does not disclose the names of users.
 func (u *User) Called() string {
 	if u.called == "" {
 		return "this login"

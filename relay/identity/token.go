@@ -16,9 +16,8 @@ import (
 	"dawk/relay/tomlfile"
 )
 
-// A token is "dawk_" and 128 random bits or more. It is not a password that a
-// person thought of, so a plain SHA-256 of it gives nothing away, and checking
-// one costs nothing worth bounding.
+// A token is "dawk_" and 128 random bits or more. No person has chosen it, so a plain SHA-256 of it
+// cannot be guessed, and a check is so cheap that it needs no limit.
 const (
 	tokenPrefix = "dawk_"
 	tokenHash   = "sha256:"
@@ -26,20 +25,20 @@ const (
 	maxTokens   = 100 // of a user
 )
 
-// NewToken makes a token, to be shown once, and what the file keeps of it.
+// NewToken makes a token, to be shown once, and the hash for the file.
 func NewToken() (token, hash string) {
 	token = tokenPrefix + rand.Text()
 	return token, HashToken(token)
 }
 
-// HashToken is what a file keeps of a token.
+// HashToken is the hash of a token, as files keep it.
 func HashToken(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return tokenHash + hex.EncodeToString(sum[:])
 }
 
-// checkToken says what is wrong with an entry of `tokens`. It never repeats
-// it: somebody may have written the token itself.
+// checkToken says what is wrong with an entry of `tokens`. It never quotes the entry: somebody may
+// have written the token itself.
 func checkToken(s string) error {
 	digest, ok := strings.CutPrefix(s, tokenHash)
 	raw, err := hex.DecodeString(digest)
@@ -55,7 +54,7 @@ func (u *Users) AuthenticateToken(token string, client netip.Addr) (*User, error
 	if len(token) > maxToken || !strings.HasPrefix(token, tokenPrefix) {
 		return nil, fmt.Errorf("%w: not a token", ErrCredentials)
 	}
-	user := u.table.Load().byToken[HashToken(token)] // of hashes, so its time tells nothing of tokens
+	user := u.table.Load().byToken[HashToken(token)] // the comparison is of hashes, so its time discloses nothing about tokens
 	switch {
 	case user == nil:
 		return nil, fmt.Errorf("%w: no such token", ErrCredentials)
@@ -64,9 +63,6 @@ func (u *Users) AuthenticateToken(token string, client netip.Addr) (*User, error
 	}
 	return user, nil
 }
-
-// Tokens is how many tokens the user has.
-func (u *User) Tokens() int { return len(u.tokens) }
 
 // AddToken adds the hash of a token to a user. ErrUnknown.
 func (e Editor) AddToken(name, hash string) error {
@@ -131,8 +127,7 @@ func (e Editor) RemoveTokens(name string) error {
 // listBegin is the beginning of a list of tokens.
 var listBegin = regexp.MustCompile(`^\s*tokens\s*=\s*\[`)
 
-// emptyList is where the first entry of the list goes that begins in a line of
-// data.
+// emptyList is the position for the first entry of a list that begins in a line of data.
 func emptyList(data []byte, line int) (at int, ok bool) {
 	for n, l := range bytes.SplitAfter(data, []byte("\n")) {
 		if n+1 == line {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -16,18 +17,19 @@ import (
 // User is one [[user]] of users.toml: who logged in, and what it may do.
 type User struct {
 	Name           string         // as the file spells it
-	Networks       []netip.Prefix // it may log in from; empty: from everywhere
+	Networks       []netip.Prefix // from which it may log in; empty: from everywhere
 	MaxMessageSize int64          // octets; 0: the server's limit
 	MaxAge         time.Duration  // lifetime of its mail in the queue; 0: the queue's
 	Policy
 	Certificates []string // names in client certificates that may log in without the password
+	SignedReturn bool     // its mail leaves with signed return addresses
 
 	called   string // by refusals; "": this login
 	password *passwordHash
 	tokens   []string // their hashes
 }
 
-// Policy is what holds for a user's mail. Zero limits mean none.
+// Policy is the set of rules for a user's mail. Zero limits mean no limit.
 type Policy struct {
 	Senders                             []Sender   // whom it may send as; empty: anybody
 	FromAny                             bool       // Senders bind the reverse-path alone, and the header names anybody
@@ -41,6 +43,7 @@ type Policy struct {
 	HoldCopies                          int        // recipients of one text in an hour, before the user is put on hold
 	HoldNewRecipients                   int        // recipients never written to before in an hour, likewise
 	Priority                            relay.Priority
+	Unsubscribe                         string // the link of List-Unsubscribe fields, with a place for the token; "": none are added
 }
 
 // PasswordKind is "argon2id" or "bcrypt".
@@ -79,6 +82,8 @@ type fileUser struct {
 	HoldCopies        int    `toml:"hold_copies"`
 	HoldNewRecipients int    `toml:"hold_new_recipients"`
 	Priority          string `toml:"priority"`
+	ReturnAddress     string `toml:"return_address"`
+	Unsubscribe       string `toml:"unsubscribe"`
 
 	Tokens []string `toml:"tokens"`
 }
@@ -86,7 +91,10 @@ type fileUser struct {
 // SetDefaults is called for each [[user]] before its keys.
 func (f *fileUser) SetDefaults() { f.DelayNotice = true }
 
-const fromAny = "any" // the value of from
+const (
+	fromAny      = "any"    // the value of from
+	returnSigned = "signed" // the value of return_address
+)
 
 type usersFile struct {
 	Users []fileUser `toml:"user"`
@@ -155,6 +163,10 @@ func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
 	if key := at + ".from"; doc.Has(key) && doc.Clean(key) && f.From != fromAny {
 		doc.Fault(key, "from = %q is unknown; the only value is %q: leave the key out to bind the header by senders", relay.Clip(f.From), fromAny)
 	}
+	if key := at + ".return_address"; doc.Has(key) && doc.Clean(key) && f.ReturnAddress != returnSigned {
+		doc.Fault(key, "return_address = %q is unknown; the only value is %q: leave the key out to send with the reverse-path as it is", relay.Clip(f.ReturnAddress), returnSigned)
+	}
+	u.SignedReturn = f.ReturnAddress == returnSigned
 	for j, token := range f.Tokens {
 		if err := checkToken(token); err != nil {
 			doc.Fault(fmt.Sprintf("%s.tokens[%d]", at, j), "tokens: %v", err)
@@ -162,7 +174,7 @@ func (f *fileUser) check(doc *tomlfile.Document, at string) *User {
 	}
 	u.tokens = f.Tokens
 	u.Policy = f.policy(doc, at)
-	// An empty list would allow everything, which nobody who writes one means.
+	// An empty list would allow everything, which is not what its author means.
 	for key, n := range map[string]int{"senders": len(f.Senders), "networks": len(f.Networks), "certificates": len(f.Certificates)} {
 		if n == 0 && doc.Has(at+"."+key) && doc.Clean(at+"."+key) {
 			doc.Fault(at+"."+key, "%s is an empty list: leave the key out to allow all", key)
@@ -184,6 +196,12 @@ func (f *fileUser) policy(doc *tomlfile.Document, at string) Policy {
 	if f.Burst > 0 && (f.PerHour == 0 || f.Burst > f.PerHour) {
 		doc.Fault(at+".burst", "burst is the part of per_hour that may come at once: it needs per_hour, and may not be more")
 	}
+	if key := at + ".unsubscribe"; doc.Has(key) && doc.Clean(key) {
+		if why := badLink(f.Unsubscribe); why != "" {
+			doc.Fault(key, "unsubscribe: %s: write it like \"https://example.org/unsubscribe/{token}\"", why)
+		}
+	}
+	p.Unsubscribe = f.Unsubscribe
 	priority, err := relay.ParsePriority(f.Priority)
 	if err != nil {
 		doc.Fault(at+".priority", "priority: %v", err)
@@ -203,6 +221,24 @@ func (f *fileUser) policy(doc *tomlfile.Document, at string) Policy {
 	}
 	p.RewriteFrom, p.Redirect, p.Priority = mailbox("rewrite_from", f.RewriteFrom), mailbox("redirect", f.Redirect), priority
 	return p
+}
+
+// badLink says what is wrong with the link of List-Unsubscribe fields (RFC 8058 §3.1); "":
+// nothing.
+func badLink(link string) string {
+	const place, most = "{token}", 400
+	u, err := url.Parse(strings.ReplaceAll(link, place, "x"))
+	switch {
+	case err != nil:
+		return "it is no URL"
+	case u.Scheme != "https" || u.Host == "":
+		return "it must be an https URL"
+	case strings.Count(link, place) != 1 || strings.Contains(u.Host, place):
+		return "it must have {token} once, behind the host"
+	case len(link) > most || strings.ContainsFunc(link, func(r rune) bool { return r <= ' ' || r > '~' || r == '<' || r == '>' || r == ',' }):
+		return fmt.Sprintf("it may have at most %d printable ASCII characters, none of them <, > or a comma", most)
+	}
+	return ""
 }
 
 // number is a key of a [[user]] whose value is one.

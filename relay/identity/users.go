@@ -22,12 +22,13 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/durable"
 )
 
 // Errors of Authenticate; test with errors.Is.
 var (
-	// ErrCredentials: no such user, a wrong password, or not from there.
-	// SMTP says 535 5.7.8, the same for all three.
+	// ErrCredentials: no such user, a wrong password, or an address that is not allowed. SMTP says 535
+	// 5.7.8, the same for all three.
 	ErrCredentials = errors.New("wrong name or password")
 	// ErrTemporary: the password could not be checked now. SMTP says 454 4.7.0.
 	ErrTemporary = errors.New("logins cannot be checked now")
@@ -35,10 +36,10 @@ var (
 
 const (
 	checkEvery  = time.Second     // how often the file is looked at
-	racyWindow  = 2 * time.Second // a file as young as this may change without its time changing
+	racyWindow  = 2 * time.Second // the age up to which a file may change without a new time
 	maxFileSize = 16 << 20        // octets of users.toml
 	maxName     = 256             // octets of a user's name
-	maxPassword = 1024            // octets of a password; more is not even hashed
+	maxPassword = 1024            // octets of a password; a longer one is not hashed
 )
 
 // Users is users.toml in memory. It reads the file again when it has changed;
@@ -49,7 +50,7 @@ type Users struct {
 	passwords *Passwords
 	table     atomic.Pointer[table]
 
-	reload  sync.Mutex // held by the one who looks at the file
+	reload  sync.Mutex // held while the file is read
 	checked time.Time  // when it was last looked at
 	seen    fileState  // of the file as it was last read, broken or not
 	unread  error      // why it could not be read at the last look; nil: it could
@@ -71,9 +72,8 @@ type fileState struct {
 	at   time.Time // when it was read
 }
 
-// Open reads the file of users. The error of a file with mistakes is a
-// *tomlfile.Error, which names each with line and column. log hears of later
-// changes; nil: nobody does.
+// Open reads the file of users. The error of a file with mistakes is a *tomlfile.Error, which names
+// each with line and column. later changes are logged to log; nil: they are not.
 func Open(path string, log *slog.Logger) (*Users, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -83,7 +83,7 @@ func Open(path string, log *slog.Logger) (*Users, error) {
 		return nil, fmt.Errorf("the file of users %s does not exist; make it with `dawk user add NAME`: %w", path, fs.ErrNotExist)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the file of users cannot be read: %w", err)
+		return nil, fmt.Errorf("the file of users cannot be read: %w", durable.Unreadable(path, err))
 	}
 	t, err := parse(path, state.data)
 	if err != nil {
@@ -121,19 +121,26 @@ func (u *Users) List() []*User {
 	return u.table.Load().list
 }
 
-// Lookup is the user of that name, in any case; nil without one.
+// Lookup is the user of that name, in upper or lower case; nil if there is none.
 func (u *Users) Lookup(name string) *User {
 	u.refresh()
 	return u.table.Load().byName[strings.ToLower(name)]
 }
 
-// Priority is that of the user of that name, as far as the file was read; it
-// never waits for a disk. Whoever is no user has relay.PriorityNormal.
+// Priority is the priority of a user, as the file was last read; it never waits for a disk. A name
+// that is no user has relay.PriorityNormal.
 func (u *Users) Priority(name string) relay.Priority {
 	if user := u.table.Load().byName[strings.ToLower(name)]; user != nil {
 		return user.Priority
 	}
 	return relay.PriorityNormal
+}
+
+// SignedReturn says whether the mail of a user leaves with signed return addresses. A
+// change also counts for mail that waits.
+func (u *Users) SignedReturn(name string) bool {
+	user := u.table.Load().byName[strings.ToLower(name)]
+	return user != nil && user.SignedReturn
 }
 
 // Authenticate checks a login. It takes as long for a name that does not
@@ -142,7 +149,7 @@ func (u *Users) Priority(name string) relay.Priority {
 func (u *Users) Authenticate(ctx context.Context, name, password string, client netip.Addr) (*User, error) {
 	user := u.Lookup(name)
 	if len(password) > maxPassword {
-		password = "" // no hash is of that: the check costs what others cost, and fails
+		password = "" // no stored hash matches this: the check costs what others cost, and fails
 	}
 	ok, err := u.verify(ctx, user, name, password)
 	switch {
@@ -158,10 +165,9 @@ func (u *Users) Authenticate(ctx context.Context, name, password string, client 
 	return user, nil
 }
 
-// Current gives a user that logged in before as the file has it now. The error
-// is ErrCredentials where it could not log in any more: it is gone, has another
-// password, or may not come from there. While the file cannot be read, the users
-// read before stay.
+// Current returns a user that logged in before, as the file has it now. The error is ErrCredentials
+// if it could not log in any more: it was removed, has another password, or its address is no
+// longer allowed. While the file cannot be read, the users read before stay.
 func (u *Users) Current(before *User, client netip.Addr) (*User, error) {
 	now := u.Lookup(before.Name)
 	switch {
@@ -175,8 +181,8 @@ func (u *Users) Current(before *User, client netip.Addr) (*User, error) {
 	return now, nil
 }
 
-// Certificate gives the user who may log in with a client certificate that
-// was verified, by the names in it. The error is ErrCredentials.
+// Certificate returns the user who may log in with a verified client certificate, by the names in
+// it. The error is ErrCredentials.
 func (u *Users) Certificate(names []string, client netip.Addr) (*User, error) {
 	u.refresh()
 	byCert := u.table.Load().byCert
@@ -193,7 +199,7 @@ func (u *Users) Certificate(names []string, client netip.Addr) (*User, error) {
 	return nil, fmt.Errorf("%w: no user has a certificate of these names", ErrCredentials)
 }
 
-// verify checks a password. A nil user costs as much as any, and is never right.
+// verify checks a password. A nil user costs as much as any other, and always fails.
 func (u *Users) verify(ctx context.Context, user *User, name, password string) (bool, error) {
 	if user == nil {
 		return u.passwords.match(ctx, name, u.decoy(name), false, password)
@@ -201,9 +207,9 @@ func (u *Users) verify(ctx context.Context, user *User, name, password string) (
 	return u.passwords.match(ctx, name, user.password, true, password)
 }
 
-// decoy is the hash against which an unknown name is checked: that of some
-// user, the same each time, so that an unknown name costs what a known one
-// does whatever kinds of hashes the file holds. The outcome is thrown away.
+// decoy is the hash against which an unknown name is checked: the hash of some user, the same each
+// time for a name. So an unknown name costs what a known one does, whatever kinds of hashes the
+// file holds. The result is discarded.
 func (u *Users) decoy(name string) *passwordHash {
 	list := u.table.Load().list
 	if len(list) == 0 {
@@ -214,8 +220,8 @@ func (u *Users) decoy(name string) *passwordHash {
 	return list[n%len(list)].password
 }
 
-// refresh reads the file again if it has changed, at most once a second.
-// Whoever comes while another reads goes on with the old users.
+// refresh reads the file again if it has changed, at most once a second. A caller that comes during
+// a read continues with the old users.
 func (u *Users) refresh() {
 	if !u.reload.TryLock() {
 		return
@@ -256,8 +262,8 @@ func (u *Users) refresh() {
 	u.log.Info("users reloaded", "file", u.path, "users", len(t.list))
 }
 
-// Trouble says why the users read before stay: the file of users cannot be read, or
-// has mistakes. nil: what the file says holds.
+// Trouble says why the users read before stay: the file of users cannot be read, or has mistakes.
+// nil: the file is in force.
 func (u *Users) Trouble() error {
 	u.refresh()
 	u.reload.Lock()
@@ -271,9 +277,9 @@ func (u *Users) Trouble() error {
 	return nil
 }
 
-// changed says whether the file may differ from what was read. A file that
-// was written in the moment of reading may have changed again within the
-// resolution of its time, so it counts as changed until it is older.
+// changed says whether the file may differ from what was read. A file that was written just before
+// it was read may change again within the resolution of its time, so it counts as changed until it
+// is older.
 func (s fileState) changed(now fs.FileInfo) bool {
 	return !os.SameFile(s.info, now) || !s.info.ModTime().Equal(now.ModTime()) || s.info.Size() != now.Size() ||
 		s.at.Sub(s.info.ModTime()) < racyWindow

@@ -15,11 +15,15 @@ type Window struct {
 	Began time.Time `json:"began,omitzero"`
 }
 
+// late is how long an event may take from reading the clock to being counted. Others
+// are counted meanwhile, so that it comes with an earlier time than theirs.
+const late = time.Minute
+
 // Over says whether the window has ended, has never begun, or lies in the
 // future because the clock was set back.
 func (w Window) Over(span time.Duration, now time.Time) bool {
 	since := now.Sub(w.Began)
-	return since < 0 || since >= span
+	return since < -min(late, span) || since >= span
 }
 
 // Count is how many events the window has now.

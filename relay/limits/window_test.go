@@ -14,7 +14,7 @@ func TestAWindowBeginsWithItsFirstEvent(t *testing.T) {
 		at   time.Duration
 		add  int
 		want int
-	}{{0, 1, 1}, {59 * time.Minute, 3, 4}, {time.Hour, 1, 1}, {90 * time.Minute, 1, 2}, {-time.Hour, 1, 1}} {
+	}{{0, 1, 1}, {59 * time.Minute, 3, 4}, {time.Hour, 1, 1}, {90 * time.Minute, 1, 2}, {time.Hour - 5*time.Millisecond, 1, 3}, {-time.Hour, 1, 1}} {
 		at := now.Add(c.at)
 		if n := w.Add(c.add, time.Hour, at); n != c.want || w.Count(time.Hour, at) != n {
 			t.Errorf("at %v: %d, %d; want %d", c.at, n, w.Count(time.Hour, at), c.want)

@@ -18,8 +18,8 @@ type Address struct {
 	end   int      // after its last octet in the list
 	close int      // after its angle bracket, if it has one
 	glued bool     // no comma stands between it and the entry before
-	named bool     // it stands in the name of the entry behind
-	inner bool     // it stands in a name behind other words: a comma behind it would make mailboxes of them
+	named bool     // it is part of the name of the entry that follows
+	inner bool     // it follows other words of a name: a comma after it would turn those into mailboxes
 }
 
 // Addresses finds the mailboxes in the value of a To, Cc or Bcc field, or in an
@@ -27,7 +27,9 @@ type Address struct {
 // what Postfix takes beside it). Names, comments and groups are left out. A
 // missing or doubled comma does no harm: two words side by side are two local
 // mailboxes. What stands before an angle bracket or a colon is a name, but for
-// words with a domain: no mail for them gets lost.
+// words with a domain: no mail for them gets lost. A quote that nothing closes
+// quotes the rest of the list, as with Postfix: the rest is one entry that cannot
+// be read.
 func Addresses(value string) []Address {
 	r := listReader{value: value}
 	r.read()
@@ -41,10 +43,9 @@ type listReader struct {
 	ends    []int     // after each separator
 	words   []Address // since the last separator: mailboxes, or the name before an angle bracket
 	joins   bool      // the next word continues the last one
-	apart   bool      // it does not
+	apart   bool      // the next word begins a new entry
 	comma   bool      // a separator stands before the next entry
-	strayQ  bool      // a quoted string has no end: quotes mean nothing from here on
-	strayP  bool      // a comment has no end, likewise
+	strayP  bool      // a comment has no end: parentheses mean nothing from here on
 	inside  bool      // of angle brackets: others mean nothing here
 	lastEnd int       // after the last word
 }
@@ -107,8 +108,8 @@ func (r *listReader) colon() {
 }
 
 // name takes the words since the last separator for a name, but for those that
-// are addresses behind which a comma is missing. Programs also give a mailbox
-// its own address for a name: that is no second one.
+// are addresses that lack a comma. Some programs repeat a mailbox as its own name:
+// that is not a second mailbox.
 func (r *listReader) name(own []Address) {
 	dropped := false
 	for _, a := range r.words {
@@ -126,8 +127,8 @@ func (r *listReader) name(own []Address) {
 	r.words, r.joins = nil, false
 }
 
-// comment gives the place after the comment that begins at i. One without an end is a word
-// that cannot be read.
+// comment gives the place after the comment that begins at i. A comment without an end is
+// taken as a word that cannot be read.
 func (r *listReader) comment(i int) int {
 	if !r.strayP {
 		if end := commentEnd(r.value, i); end > 0 {
@@ -171,12 +172,9 @@ func (r *listReader) angleEnd(i int) int {
 		case '<':
 			return -1
 		case '"':
-			if !r.strayQ {
-				if end := quotedEnd(r.value, i); end > 0 {
-					i = end
-					continue
-				}
-				r.strayQ = true
+			if end := quotedEnd(r.value, i); end > 0 {
+				i = end
+				continue
 			}
 		}
 		i++
@@ -203,19 +201,18 @@ func (r *listReader) word(i int) int {
 
 var spaces = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "")
 
-// encodedWord may hold what would end a word (RFC 2047 §2): it is a name.
+// encodedWord matches an encoded word (RFC 2047 §2), which may contain characters that
+// otherwise end a word. It is part of a name.
 var encodedWord = regexp.MustCompile(`^=\?[\w*-]+\?[bBqQ]\?[!->@-~]*\?=`)
 
 // wordEnd is the place after the word that begins at i.
 func (r *listReader) wordEnd(i int) int {
 	switch r.value[i] {
 	case '"':
-		if !r.strayQ {
-			if end := quotedEnd(r.value, i); end > 0 {
-				return end
-			}
+		if end := quotedEnd(r.value, i); end > 0 {
+			return end
 		}
-		r.strayQ = true
+		return len(r.value)
 	case '[': // RFC 5321 §4.1.3: an IPv6 literal holds colons
 		if n := strings.IndexAny(r.value[i+1:], "] \t\r\n,;<>[\""); n >= 0 && r.value[i+1+n] == ']' {
 			return i + n + 2
@@ -230,9 +227,7 @@ func (r *listReader) wordEnd(i int) int {
 		case ' ', '\t', '\r', '\n', ',', ';', ':', '<', '>', '[':
 			return i
 		case '"':
-			if !r.strayQ {
-				return i
-			}
+			return i
 		case '(':
 			if !r.strayP {
 				return i

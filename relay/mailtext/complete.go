@@ -7,8 +7,8 @@ import (
 	"dawk/relay"
 )
 
-// Qualify parses a mailbox, and gives one without a domain ours. "postmaster"
-// alone stays what it is (RFC 5321 §4.5.1).
+// Qualify parses a mailbox and adds our domain to one that has none. "postmaster"
+// alone stays as it is (RFC 5321 §4.5.1).
 func Qualify(s, domain string) (relay.Path, error) {
 	p, err := relay.ParsePath(s)
 	if err == nil && (p.IsNull() || p.Domain() != "" || strings.EqualFold(p.Local(), "postmaster")) {
@@ -41,9 +41,8 @@ var authorFields = map[string]bool{"from": true, "sender": true, "resent-from": 
 // or without, and so are a quoted string, encoded words and words outside ASCII.
 func HasAuthor(value string) bool { return len(authors(Addresses(value))) > 0 }
 
-// authors are the mailboxes of a list that say whom a message is from. Beside one
-// with a domain, or one in angle brackets, words without are a name: devices write
-// neither brackets nor quotes.
+// authors are the mailboxes of a list of authors. If one of them has a domain or angle
+// brackets, the words beside it are a name: devices write names without quotes.
 func authors(list []Address) (found []Address) {
 	for _, a := range list {
 		if hasDomain(a.Text) && !a.named {
@@ -75,12 +74,12 @@ func IsAddressField(name string) bool {
 	return false
 }
 
-// Complete gives each mailbox without a domain in the value of an address field
-// ours, and sets the commas that are missing. Names, comments and everything
-// that cannot be read stay as they are; so does a field of authors that holds
-// only a name, which has no author to invent. A field with one author keeps one:
-// what else is in it becomes its name. It is for what was handed in by programs
-// and devices of our own: what a stranger calls root is not our root.
+// Complete adds our domain to each mailbox without one in the value of an address
+// field, and adds missing commas. Names, comments and everything that cannot be read
+// stay as they are. So does a field of authors that holds only a name: Complete makes
+// up no author. A field with one author keeps one, and everything else in it becomes
+// the author's name. Complete is only for mail from our own programs and devices: what
+// a stranger calls root is not our root.
 func Complete(name string, value []byte, domain string) []byte {
 	if isComplete(value) {
 		return value
@@ -150,7 +149,7 @@ func named(value []byte, author Address, domain string) []byte {
 }
 
 // isComplete says whether a value is one mailbox that has a domain, with a name or
-// without: most are, and nothing in them is to be completed.
+// without. Most values are, and need no completion.
 func isComplete(value []byte) bool {
 	v := bytes.TrimSpace(value)
 	if bytes.ContainsAny(v, ",;:\"()\\=[]\r\n") || bytes.Count(v, []byte("@")) != 1 {
@@ -162,9 +161,8 @@ func isComplete(value []byte) bool {
 	return bytes.IndexByte(v, '@') >= 0 && !bytes.ContainsAny(v, " \t<>")
 }
 
-// IsMboxLine says whether a line in front of a header is none of its fields but
-// the separator of an mbox file, as programs that read one pass it on. The
-// obsolete form of a From field, "From :" (RFC 5322 §4.5.2), is a field.
+// IsMboxLine says whether a line before a header is the separator line of an mbox
+// file, which programs that read such files pass on. The obsolete form of a From field, "From :" (RFC 5322 §4.5.2), is a field.
 func IsMboxLine(line []byte) bool {
 	rest, ok := bytes.CutPrefix(bytes.TrimLeft(line, ">"), []byte("From "))
 	return ok && !bytes.HasPrefix(bytes.TrimLeft(rest, " \t"), []byte(":"))

@@ -24,7 +24,7 @@ type Mailbox struct {
 	Path relay.Path
 }
 
-// CheckValue says what a value that becomes part of a header may not hold.
+// CheckValue gives an error for a value that must not become part of a header.
 func CheckValue(s string) error {
 	switch {
 	case !utf8.ValidString(s):
@@ -119,7 +119,7 @@ func plain(s string) bool {
 	return relay.ASCII(s) && !strings.Contains(s, "=?") && s == strings.TrimSpace(s) && s != ""
 }
 
-// words are the encoded words for s, which no line end and no rune divides.
+// words writes s as encoded words, each of which holds whole characters.
 func words(s string) []string {
 	var out []string
 	for {

@@ -6,9 +6,9 @@ import (
 )
 
 // FoldField breaks the lines of a header field that have more than 998 octets
-// (RFC 5322 §2.1.1), at white space; in a list of addresses after a comma where
-// it can, and between message IDs without spaces. Only a word that is longer than a line is broken itself. The field
-// ends in CRLF, and so does what comes back.
+// (RFC 5322 §2.1.1). It breaks at white space, in a list of addresses after a comma if
+// possible, and between message IDs that no space separates. Only a word that is longer
+// than a line is itself broken. Both the field and the result end in CRLF.
 func FoldField(field []byte) []byte {
 	if !hasLongLine(field) {
 		return field

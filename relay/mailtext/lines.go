@@ -22,12 +22,13 @@ const MaxLine = 998
 
 // Lines passes text on with strict CRLF line ends (RFC 5321 §2.3.8). A line
 // that ends in LF alone is always mended: that is how programs write. Long lines
-// stay long: whoever knows where the header ends folds them. It holds nothing of the text but CRs whose meaning is not known yet.
+// stay long: they are folded by whoever knows where the header ends. Lines holds back
+// nothing of the text except CRs whose meaning is not known yet.
 type Lines struct {
 	w    *bufio.Writer
 	mend bool
 
-	crs int // that came last
+	crs int // CRs held back
 	col int // octets of the line so far, without them
 	err error
 	out int64
@@ -129,4 +130,23 @@ func BreakAt(line []byte, room int) int {
 		}
 	}
 	return room // it is not UTF-8, or has no room for a whole character
+}
+
+// AtLineStart is the place of the first line of b that begins with prefix and follows a
+// line feed; -1: there is none. It searches for the prefix, not for each line, since
+// encoded attachments rarely contain the prefix.
+func AtLineStart(b []byte, prefix string) int {
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(b[at:], prefix[0])
+		if i < 0 {
+			return -1
+		}
+		at += i
+		if at > 0 && b[at-1] == '\n' && len(b)-at >= len(prefix) && string(b[at:at+len(prefix)]) == prefix {
+			return at
+		}
+		for at+1 < len(b) && b[at+1] == prefix[0] { // a ruled line
+			at++
+		}
+	}
 }

@@ -3,6 +3,7 @@ package mailtext_test
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -94,6 +95,37 @@ func TestTokensFold(t *testing.T) {
 	for _, value := range []string{"", "ü", "a\nb", strings.Repeat("x", 1000)} {
 		if _, err := mailtext.Tokens("References", value); err == nil {
 			t.Errorf("%q was taken", value)
+		}
+	}
+}
+
+func TestAtLineStart(t *testing.T) {
+	for _, c := range []struct {
+		text, prefix string
+		want         int
+	}{
+		{"", ".", -1}, {".", ".", -1}, {"a.\r\nb", ".", -1}, {"a\r\n.b\r\n", ".", 3}, {"...\r\n..\r\n", ".", 5},
+		{"a\n.", ".", 2}, {"--x\r\n-y\r\n--z\r\n", "--", 9}, {"a\r\n-", "--", -1}, {"-----\r\na-\n-----", "--", 10},
+	} {
+		if got := mailtext.AtLineStart([]byte(c.text), c.prefix); got != c.want {
+			t.Errorf("%q, %q: %d, want %d", c.text, c.prefix, got, c.want)
+		}
+	}
+	// It agrees with a plain search.
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		b := make([]byte, rng.IntN(40))
+		for i := range b {
+			b[i] = "a\n.-"[rng.IntN(4)]
+		}
+		for _, prefix := range []string{".", "--"} {
+			want := bytes.Index(b, []byte("\n"+prefix))
+			if want >= 0 {
+				want++
+			}
+			if got := mailtext.AtLineStart(b, prefix); got != want {
+				t.Fatalf("%q, %q: %d, want %d", b, prefix, got, want)
+			}
 		}
 	}
 }

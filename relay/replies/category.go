@@ -54,6 +54,8 @@ func ours(r relay.Reply) Category {
 		return Operator
 	case r.Cause == relay.CauseDamage:
 		return Damaged
+	case r.Cause == relay.CauseSuppressed:
+		return Policy
 	case r.Cause == relay.CauseThrottle:
 		return RateLimited
 	case r.Code == 0:

@@ -304,3 +304,21 @@ func BenchmarkClassify(b *testing.B) {
 		replies.Classify(r)
 	}
 }
+
+// What the large receivers refuse most is told with what to do about it.
+func TestRemediesOfLargeReceivers(t *testing.T) {
+	for _, c := range []struct{ status, text, want string }{
+		{"5.7.515", "Access denied, sending domain example.com does not meet the required authentication level.", "SPF, DKIM and DMARC pass"},
+		{"5.7.26", "Your email has been blocked because the sender is unauthenticated.", "Neither SPF nor DKIM passes"},
+		{"5.7.1", "Not today.", "dawk check looks for the usual reasons"},
+	} {
+		status, ok := relay.ParseStatus(c.status)
+		if !ok {
+			t.Fatal(c.status)
+		}
+		found := replies.Find(relay.Reply{Code: 550, Status: status, Text: c.text, Stage: relay.StageBody, MTA: "mx.example.com"})
+		if !strings.Contains(found.Remedy, c.want) {
+			t.Errorf("%s %s: %q", c.status, c.text, found.Remedy)
+		}
+	}
+}

@@ -23,13 +23,13 @@ const (
 	maxAliasTo    = 1000    // recipients
 )
 
-// Aliases is a file of aliases(5), as local mail programs have it: who gets the
-// mail of a user of this machine. It is read again when it changes. What is not
-// an address, a program, a file or a list in another file, is not followed: the
-// relay delivers to nobody's disk. It is safe for concurrent use.
+// Aliases is a file of aliases(5), as local mail programs have it: who gets the mail of a user of
+// this machine. It is read again when it changes. Targets that are not addresses (programs, files,
+// lists in other files) are not followed: the relay does not deliver to a disk. It is safe for
+// concurrent use.
 type Aliases struct {
 	path   string
-	domain string // of addresses without one, and of the recipients that have aliases
+	domain string // for addresses without one, and of the recipients that have aliases
 	log    *slog.Logger
 
 	mu   sync.Mutex
@@ -38,15 +38,15 @@ type Aliases struct {
 	to   map[string][]string // by lower-case name: mailboxes, still to be parsed
 }
 
-// OpenAliases reads the file at path. An error is the file's: one that cannot be
-// read later is told in the log, and the aliases stay as they were.
+// OpenAliases reads the file at path. An error means that the file cannot be read now. If it cannot
+// be read later, that is logged and the aliases stay as they were.
 func OpenAliases(path, domain string, log *slog.Logger) (*Aliases, error) {
 	a := &Aliases{path: path, domain: domain, log: log}
 	return a, a.read()
 }
 
-// Expand gives the recipients in place of p, which are p itself for one that has
-// no alias or is not of this machine.
+// Expand gives the recipients that replace p: p itself if it has no alias or is not on this
+// machine.
 func (a *Aliases) Expand(p relay.Path) []relay.Path {
 	if a == nil {
 		return []relay.Path{p}
@@ -61,7 +61,7 @@ func (a *Aliases) Expand(p relay.Path) []relay.Path {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := a.read(); err != nil {
-		a.log.Warn("the aliases cannot be read again; those of before hold", "file", a.path, "err", err)
+		a.log.Warn("the file of aliases cannot be read again; the aliases read before stay in force", "file", a.path, "err", err)
 	}
 	x := expansion{Aliases: a, begun: map[string]bool{}, found: map[relay.Path]bool{}}
 	x.add(p, 0)
@@ -71,8 +71,8 @@ func (a *Aliases) Expand(p relay.Path) []relay.Path {
 	return x.list
 }
 
-// Recipients gives the recipients in place of r, with its wishes. As an alias
-// may, they name the address that the sender gave (RFC 3461 §5.2.7.1).
+// Recipients gives the recipients that replace r, with the same DSN parameters. They name the
+// address that the sender gave (ORCPT), as RFC 3461 §5.2.7.1 allows for aliases.
 func (a *Aliases) Recipients(r relay.Recipient) (list []relay.Recipient) {
 	for _, p := range a.Expand(r.Path) {
 		to := r
@@ -114,7 +114,7 @@ func (x *expansion) add(p relay.Path, depth int) {
 			q, err = q.WithDomain(x.domain)
 		}
 		switch {
-		case err != nil: // told when the file was read
+		case err != nil: // logged when the file was read
 		case asItIs:
 			x.add(q, maxAliasDepth)
 		default:
@@ -122,12 +122,12 @@ func (x *expansion) add(p relay.Path, depth int) {
 		}
 	}
 	x.begun[name] = false
-	if len(x.list) == 0 && depth == 0 { // nothing of it can be followed
+	if len(x.list) == 0 && depth == 0 { // none of its targets can be followed
 		x.list = []relay.Path{p}
 	}
 }
 
-// read reads the file if it is another than before.
+// read reads the file if it has changed.
 func (a *Aliases) read() error {
 	f, err := os.Open(a.path)
 	if err != nil {
@@ -153,12 +153,12 @@ func (a *Aliases) read() error {
 	to, faults := parseAliases(data, a.domain)
 	a.to, a.at, a.size = to, info.ModTime(), info.Size()
 	for _, fault := range faults {
-		a.log.Warn("a part of the aliases is not followed", "file", a.path, "why", fault)
+		a.log.Warn("some of the aliases are not followed", "file", a.path, "why", fault)
 	}
 	return nil
 }
 
-// parseAliases reads aliases(5), and says what of it cannot be followed.
+// parseAliases reads aliases(5), and says which targets cannot be followed.
 func parseAliases(data []byte, domain string) (to map[string][]string, faults []string) {
 	to = map[string][]string{}
 	fault := func(line int, format string, args ...any) {
@@ -192,7 +192,7 @@ func parseAliases(data []byte, domain string) (to map[string][]string, faults []
 	return to, faults
 }
 
-// aliasEntry is a line with those that continue it.
+// aliasEntry is a line with its continuation lines.
 type aliasEntry struct {
 	line int
 	text string

@@ -1,8 +1,7 @@
-// Package sendmail is the sendmail(1) interface: what its command line means,
-// how a message from standard input becomes mail, and the two ways to the
-// relay. One is a unix socket on which the relay speaks SMTP and knows by the
-// kernel who calls; the other is the drop folder, for when the relay does not
-// run.
+// Package sendmail is the sendmail(1) interface: what its command line means, how a message from
+// standard input becomes mail, and the two ways to the relay. One is a unix socket on which the
+// relay speaks SMTP and learns from the kernel who calls; the other is the drop folder, for the
+// time when the relay is not running.
 package sendmail
 
 import (
@@ -27,7 +26,7 @@ const (
 	ExitConfig      = 78
 )
 
-// Error is why a message was not taken, with the exit code for it.
+// Error says why a message was not accepted, and holds the exit code for it.
 type Error struct {
 	Exit int
 	Err  error
@@ -69,7 +68,7 @@ type Args struct {
 	Recipients []string
 }
 
-// Options that mean nothing here, and are taken because programs give them.
+// Options that are accepted and ignored, because programs give them.
 const (
 	ignored      = "GUmnsx" // alone
 	ignoredValue = "ABLMOXhp"
@@ -82,9 +81,9 @@ var names = map[string]Mode{"sendmail": ModeMessage, "mailq": ModeList, "newalia
 // IsName says whether name is one of sendmail(1)'s.
 func IsName(name string) bool { return names[name] != "" }
 
-// ParseArgs reads the command line of sendmail(1), called by that name or by
-// another of IsName. Options may stand together (-ti), and values with their
-// option (-fuser) or behind it (-f user).
+// ParseArgs reads the command line of sendmail(1), called by that name or by another of IsName.
+// Options may be combined (-ti), and a value may be part of its option (-fuser) or the next
+// argument (-f user).
 func ParseArgs(name string, argv []string) (*Args, error) {
 	a := &Args{Mode: cmp.Or(names[name], ModeMessage)}
 	for i := 0; i < len(argv); i++ {
@@ -114,8 +113,8 @@ func ParseArgs(name string, argv []string) (*Args, error) {
 	return a, nil
 }
 
-// group reads the options of one argument, without its hyphen, and says how
-// many of the arguments behind it are values of theirs.
+// group reads the options of one argument, without its hyphen, and says how many of the arguments
+// after it are their values.
 func (a *Args) group(opts string, behind []string) (took int, err error) {
 	for opts != "" {
 		opt, rest := opts[0], opts[1:]
@@ -156,7 +155,7 @@ func (a *Args) group(opts string, behind []string) (took int, err error) {
 	return 0, nil
 }
 
-// letters are the values of options that may also stand without one.
+// letters are the values of options whose value may be left out.
 var letters = map[byte]string{'b': "adDhHilmpstv", 'e': "empqw"}
 
 func (a *Args) mode(m string) error {
@@ -208,7 +207,7 @@ func (a *Args) value(opt byte, v string) error {
 			return fail(ExitUsage, "-V needs at most 100 printable ASCII characters")
 		}
 		a.EnvID = v
-	case 'o': // long ago for everything: -oi, -oem, -odb …
+	case 'o': // accepted in every form: -oi, -oem, -odb …
 		if slices.Contains([]string{"i", "itrue", "iTrue"}, v) {
 			a.DotStays = true
 		}

@@ -19,16 +19,16 @@ import (
 // Folders below the drop folder, which only the relay can enter.
 const (
 	asideName = "aside" // what was no mail
-	toldName  = "told"  // a mark for each file that was told of and cannot be moved there
+	toldName  = "told"  // a mark for each file that was reported and cannot be moved there
 )
 
 const (
-	maxIgnored   = 100_000 // names that are remembered as hopeless
-	maxAsideName = 200     // octets kept of a name: it gets a time in front, and 255 is the most
+	maxIgnored   = 100_000 // names that are remembered as not worth another try
+	maxAsideName = 200     // octets kept of a name: a time is put in front, and the maximum is 255
 )
 
-// giveUp tells of a file that will never be sent, and then moves it away: who
-// waits for it is to hear of it, twice rather than never.
+// giveUp reports a file that will never be sent, and then moves it away. A crash between the two
+// reports it twice; in the other order it might never be reported.
 func (c *Collector) giveUp(ctx context.Context, name string, l *Lost) error {
 	if c.wasTold(name) {
 		c.ignore(name)
@@ -44,7 +44,7 @@ func (c *Collector) giveUp(ctx context.Context, name string, l *Lost) error {
 	return nil
 }
 
-// tell tells of a file, and says whether that was done. Its error is temporary.
+// tell reports a file, and says whether that was done. Its error is temporary.
 func (c *Collector) tell(ctx context.Context, name string, l *Lost) (told bool, err error) {
 	if c.Tell == nil {
 		return true, nil
@@ -55,7 +55,7 @@ func (c *Collector) tell(ctx context.Context, name string, l *Lost) (told bool, 
 		c.wait(name, err)
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("tell of a drop file: %w", err)
+		return false, fmt.Errorf("report a drop file: %w", err)
 	}
 	return true, nil
 }
@@ -81,8 +81,8 @@ func (c *Collector) setAside(name string, why error) {
 	c.Log.Error("a file in the drop folder cannot be sent as mail, and cannot be moved away; remove it", "file", shownName(name), "why", why, "err", errors.Join(err, merr))
 }
 
-// ownDir makes a folder of the relay's own, and refuses one that somebody else
-// made to receive others' mail.
+// ownDir makes a folder that belongs to the relay, and refuses one that somebody else made, perhaps
+// to get at the mail of others.
 func ownDir(path string) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -98,7 +98,7 @@ func ownDir(path string) error {
 	return nil
 }
 
-// ignore passes over a file for as long as the relay runs.
+// ignore skips a file for as long as the relay runs.
 func (c *Collector) ignore(name string) {
 	if c.ignored == nil {
 		c.ignored = map[string]bool{}
@@ -108,7 +108,7 @@ func (c *Collector) ignore(name string) {
 	}
 }
 
-// mark is the file that says that name was told of.
+// mark is the file that says that name was reported.
 func (c *Collector) mark(name string) string {
 	return filepath.Join(c.Dir, toldName, fmt.Sprintf("%x", sha256.Sum256([]byte(name))))
 }
@@ -118,7 +118,7 @@ func (c *Collector) wasTold(name string) bool {
 	return err == nil && ownDir(filepath.Dir(c.mark(name))) == nil
 }
 
-// markTold keeps the next start from telling of a file again.
+// markTold keeps the next start from reporting a file again.
 func (c *Collector) markTold(name string) error {
 	mark := c.mark(name)
 	if err := ownDir(filepath.Dir(mark)); err != nil {

@@ -21,58 +21,57 @@ import (
 )
 
 const (
-	lookEvery   = time.Second      // while the folder is read without trouble
+	lookEvery   = time.Second      // while the folder can be read
 	restAfter   = 30 * time.Second // when the relay takes no mail at the moment
-	abandoned   = 24 * time.Hour   // a file that has no final name by then gets none
-	patience    = time.Minute      // for a message that only its sender keeps from being taken
-	maxWaiting  = 1_000_000        // files that are passed over for now
+	abandoned   = 24 * time.Hour   // a file that has no final name by then will never get one
+	patience    = time.Minute      // for a message that waits because of its sender alone
+	maxWaiting  = 1_000_000        // files that are skipped for now
 	maxLogNames = 255
-	maxTroubles = 10 // files in a row that the relay could not take: then it is not they
+	maxTroubles = 10 // files in a row that the relay could not take: after that the fault is the relay's
 )
 
-// Collector takes what is in the drop folder to the relay. A message leaves
-// the folder after it is in the queue: a crash between the two sends it twice,
-// and none loses it.
+// Collector takes what is in the drop folder to the relay. A message leaves the folder after it is
+// in the queue: a crash between the two may send it twice, and never loses it.
 type Collector struct {
 	Dir string
 	// Accept puts a message into the queue. Its errors are *accept.Refusal.
 	Accept func(context.Context, accept.Submission) (relay.QueueID, error)
-	// Most is how many recipients a message may have; what has more is accepted as
-	// several messages. 0: any number.
+	// Most is how many recipients a message may have; one with more is accepted as several messages.
+	// 0: any number.
 	Most    int
 	Aliases *Aliases // for recipients of this machine; nil: none
-	// Tell tells whoever should hear of it that a file will never be sent. An
-	// error is temporary: the file stays, and is looked at again; with ErrLater
-	// those of others are looked at first. Nil: the log alone knows.
+	// Tell reports that a file will never be sent. An error is temporary: the file stays, and is
+	// looked at again; with ErrLater the files of other users are looked at first. Nil: it is only
+	// logged.
 	Tell func(context.Context, *Lost) error
 	Log  *slog.Logger
 
-	ignored  map[string]bool      // files that nobody can do anything about, and that were told of
+	ignored  map[string]bool      // files that cannot be sent or moved, and that were reported
 	waiting  map[string]time.Time // files, and when they are looked at again
-	owners   map[string]uint32    // of the files that the last look left
+	owners   map[string]uint32    // of the files that the last pass left
 	partly   map[string]int       // recipients of files that are in the queue already
 	troubles int                  // files in a row that the relay could not take
-	failing  bool                 // the last look ended early
+	failing  bool                 // the last pass ended early
 }
 
-// ErrLater is for Collector.Tell: too much was told for now.
+// ErrLater is for Collector.Tell: too many notices were sent for now.
 var ErrLater = errors.New("its owner has been told of too many files that cannot be sent; the next notice waits")
 
 // Lost is a file of the drop folder that will never be sent.
 type Lost struct {
-	*accept.Submission               // what it was, if that much can be read of it; else nil
+	*accept.Submission               // the message, as far as it can be read; else nil
 	Message            relay.Content // header and body, likewise
 	Why                error
-	Unserved           []Unserved // with a header as the Message: recipients that did not get it; the file is no loss
+	Unserved           []Unserved // if Message is a header: recipients that did not get it; the file itself is not lost
 	File               string     // its name, in printable characters
-	Owner              string     // who left it, as relay.Message wants it; "" if nobody can tell
-	Aside              string     // the folder that it is kept in
+	Owner              string     // who left it, in the form of relay.Message; "" if that is unknown
+	Aside              string     // the folder where it is kept
 }
 
-// MostRecipients is Collector.Most where a message may have so many recipients,
-// and a user's programs write to so many in an hour and in a day; 0: no limit.
-// What fills a quota would be enough to let the message pass at all; the half of
-// it passes beside the user's other mail.
+// MostRecipients is the value for Collector.Most, given how many recipients a message may have and
+// how many the programs of a user may write to in an hour and in a day; 0: no limit. It is half of
+// the quota: a message as large as the whole quota would have to wait until the user has sent
+// nothing else.
 func MostRecipients(message int, quotas ...int) int {
 	for _, quota := range quotas {
 		if half := max(1, quota/2); quota > 0 && (message == 0 || half < message) {
@@ -82,7 +81,7 @@ func MostRecipients(message int, quotas ...int) int {
 	return message
 }
 
-// Run looks into the folder until ctx ends.
+// Run reads the folder until ctx ends.
 func (c *Collector) Run(ctx context.Context) {
 	called := make(chan struct{}, 1)
 	defer watch(c.Dir, called)()
@@ -117,8 +116,8 @@ func (c *Collector) Run(ctx context.Context) {
 	}
 }
 
-// Collect looks into the folder once, and says whether there is more than one
-// look takes. Its error is temporary trouble, after which what is left waits.
+// Collect reads the folder once, and says whether there is more than one pass takes. Its error is
+// temporary: what is left waits.
 func (c *Collector) Collect(ctx context.Context) (more bool, err error) {
 	names, more, err := c.turns(time.Now())
 	if err != nil {
@@ -131,7 +130,7 @@ func (c *Collector) Collect(ctx context.Context) (more bool, err error) {
 		}
 		if strings.HasSuffix(name, dropSuffix) && !strings.HasPrefix(name, ".") {
 			err = c.take(ctx, name)
-		} else { // no name of ours, or not yet its last one
+		} else { // not a name of ours, or not yet its final one
 			err = c.giveUp(ctx, name, &Lost{Why: errMalformed})
 		}
 		if err != nil {
@@ -176,16 +175,16 @@ func (c *Collector) take(ctx context.Context, name string) error {
 	return nil
 }
 
-// remove removes a file that was dealt with.
+// remove removes a file whose message is in the queue.
 func (c *Collector) remove(name string) {
 	if err := os.Remove(filepath.Join(c.Dir, name)); err != nil {
-		// It would be sent again with each look.
+		// It would be sent again in each pass.
 		c.ignore(name)
 		c.Log.Error("a drop file that is in the queue cannot be removed; remove it before the next start, which would send it again", "file", name, "err", err)
 	}
 }
 
-// giveBack tells the sender of a message which of its recipients do not get it.
+// giveBack sends the sender of a message a notice about the recipients that do not get it.
 func (c *Collector) giveBack(ctx context.Context, name string, f *dropFile) error {
 	l := &Lost{File: shownName(name), Owner: Identity(f.uid), Why: errUnserved, Unserved: f.head.Unserved, Message: section{io.NewSectionReader(f, f.bodyAt, f.head.Size)},
 		Submission: &accept.Submission{Envelope: f.head.Envelope, Submitter: accept.Submitter{Identity: Identity(f.uid)}}}
@@ -197,9 +196,9 @@ func (c *Collector) giveBack(ctx context.Context, name string, f *dropFile) erro
 	return nil
 }
 
-// accept hands the message of f to the relay, as several where it has more
-// recipients than one may have: whoever left it has gone, and can send no
-// second one. With an error, rest has the recipients that are not in the queue.
+// accept hands the message of f to the relay, as several if it has more recipients than one message
+// may have: the program that left it has ended, and cannot send the rest in a second one. With an
+// error, rest has the recipients that are not in the queue.
 func (c *Collector) accept(ctx context.Context, name string, f *dropFile) (id relay.QueueID, rest *accept.Submission, err error) {
 	who, all := Identity(f.uid), []relay.Recipient(nil)
 	for _, r := range f.head.Envelope.Recipients {
@@ -219,7 +218,7 @@ func (c *Collector) accept(ctx context.Context, name string, f *dropFile) (id re
 			delete(c.partly, name)
 			return id, rest, nil
 		}
-		c.Log.Info("a part of the recipients of a drop file is in the queue", "id", id, "identity", who, "file", name, "done", done, "of", len(all))
+		c.Log.Info("some of the recipients of a drop file are in the queue", "id", id, "identity", who, "file", name, "done", done, "of", len(all))
 		if c.partly == nil || len(c.partly) >= maxWaiting {
 			c.partly = map[string]int{}
 		}
@@ -227,9 +226,9 @@ func (c *Collector) accept(ctx context.Context, name string, f *dropFile) (id re
 	}
 }
 
-// trouble passes over a file that the relay could not take now: it may be the
-// file, and then the mail behind it must not wait. When one after the other
-// cannot be taken it is the relay, and the look ends.
+// trouble skips a file that the relay could not take now: the fault may be the file's, and then the
+// mail after it must not wait. When several in a row cannot be taken, the fault is the relay's, and
+// the pass ends.
 func (c *Collector) trouble(name string, err error) error {
 	if c.troubles++; c.troubles >= maxTroubles || errors.Is(err, relay.ErrNoSpace) || errors.Is(err, relay.ErrClosed) {
 		return err
@@ -241,13 +240,13 @@ func (c *Collector) trouble(name string, err error) error {
 	return nil
 }
 
-// section is the message as it stands in the file.
+// section is the message as it is in the file.
 type section struct{ *io.SectionReader }
 
 func (section) Close() error { return nil }
 
-// dropContent is the message of a drop file. Whoever wrote the file could have
-// written anything: its lines are mended as those on the socket are.
+// dropContent is the message of a drop file. The file may hold anything: its lines are repaired, as
+// those that come by the socket are.
 type dropContent struct{ f *dropFile }
 
 func (d dropContent) WriteTo(dst io.Writer) (int64, error) {
@@ -258,7 +257,7 @@ func (d dropContent) WriteTo(dst io.Writer) (int64, error) {
 	return lines.Written(), lines.Close()
 }
 
-// wait passes a file over for a while.
+// wait skips a file for a while.
 func (c *Collector) wait(name string, why error) {
 	if _, known := c.waiting[name]; !known {
 		c.Log.Info("mail waits in the drop folder", "file", name, "why", why)

@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// CopyDialogue passes the client's side of an SMTP dialogue on. A program whose
-// first command ends in LF alone means LF as its line end, and gets CRLF in its
-// place, also behind a last line without an end; any other goes on as it is.
+// CopyDialogue passes the client's side of an SMTP dialogue on. If the first command of a program
+// ends in LF alone, each LF is replaced by CRLF, and a last line without an end gets CRLF too; any
+// other input is passed on unchanged.
 func CopyDialogue(dst io.Writer, src io.Reader) error {
 	r := bufio.NewReaderSize(src, 32<<10)
 	first, err := r.ReadSlice('\n')
@@ -49,8 +49,8 @@ func copyLF(dst io.Writer, r *bufio.Reader, part []byte, err error) error {
 	}
 }
 
-// Dialogue passes an SMTP dialogue on, and knows at its end whether a message
-// was lost: many programs read no reply, only the exit status.
+// Dialogue passes an SMTP dialogue on, and knows at its end whether a message was not accepted:
+// many programs read only the exit status, and no reply.
 type Dialogue struct {
 	Replies io.Writer // gets what the relay says
 
@@ -64,7 +64,7 @@ type Dialogue struct {
 	accepted bool        // a message
 }
 
-// line holds the begin of a line that goes by.
+// line holds the beginning of a line that passes through.
 type line struct {
 	begin [4]byte
 	n     int // octets of it
@@ -106,7 +106,7 @@ func (w commandWriter) Write(p []byte) (int, error) {
 		if !w.d.command.see(c) {
 			continue
 		}
-		// A line of a message that reads so comes behind the command.
+		// A line of a message with this text comes after the command.
 		switch strings.ToUpper(w.d.command.text()) {
 		case "MAIL":
 			w.d.begun.Store(true)
@@ -137,8 +137,8 @@ func (d *Dialogue) Write(p []byte) (int, error) {
 	return d.Replies.Write(p)
 }
 
-// Err says, when the relay has ended the dialogue, why a message is lost; nil:
-// none is.
+// Err says, once the relay has ended the dialogue, why a message was not accepted; nil: every
+// message was.
 func (d *Dialogue) Err() error {
 	exit := ExitTemporary
 	if d.refusal >= "500" {

@@ -19,24 +19,24 @@ import (
 	"dawk/relay/durable"
 )
 
-// A drop file is a line of JSON, the envelope, and the message behind it. It
-// is complete once it has its final name.
+// A drop file is a line of JSON (the envelope) followed by the message. It is complete once it has
+// its final name.
 const (
 	dropSuffix  = ".mail"
 	dropVersion = 1
 	maxDropHead = 1 << 20 // octets of the first line
 )
 
-// dropMode lets everybody add a file, nobody but the owner see which are
-// there, and nobody remove those of others.
+// dropMode lets everybody add a file, lets only the owner list the files, and lets nobody remove
+// those of others.
 const dropMode = fs.ModeSticky | 0o733
 
 type dropHead struct {
 	Version  int            `json:"dawk_drop"`
 	Size     int64          `json:"size"` // octets of the message
 	Envelope relay.Envelope `json:"envelope"`
-	// Unserved makes the file word of recipients that do not get a message,
-	// whose header follows; the envelope then has no others.
+	// Unserved: with it the file reports recipients that do not get a message, and the header of that
+	// message follows; the envelope then has no other recipients.
 	Unserved []Unserved `json:"unserved,omitempty"`
 }
 
@@ -69,12 +69,10 @@ func MakeDrop(dir string) error {
 // Drop leaves m in the drop folder, on stable storage, for the relay to take
 // when it runs.
 //
-// The relay runs as another user and must be able to read the file, so its
-// mode lets everybody; what keeps others from it is that its name cannot be
-// guessed, nor listed.
+// The relay runs as another user and must be able to read the file, so its mode allows everybody
+// to; the file is private because its name can be neither guessed nor listed.
 //
-// The recipients that nobody can send to are not among those of the file: see
-// [GiveBack].
+// The file does not have the recipients that cannot be sent to: see [GiveBack].
 func Drop(dir string, m *Message) error {
 	only := *m
 	only.Unserved = nil
@@ -98,7 +96,7 @@ func leave(dir string, m *Message) (path string, err error) {
 		return "", err
 	}
 	if err := f.Commit(); err != nil {
-		os.Remove(path) // nobody was told that it is safe
+		os.Remove(path) // nobody was told that it was accepted
 		return "", err
 	}
 	return path, nil
@@ -130,7 +128,7 @@ type dropFile struct {
 
 var errMalformed = errors.New("it is not a file that dawk sendmail left")
 
-// openDrop opens a drop file without being led elsewhere by it.
+// openDrop opens a drop file, and refuses links.
 func openDrop(path string) (_ *dropFile, err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -146,7 +144,7 @@ func openDrop(path string) (_ *dropFile, err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 { // a second name may be of another's file
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 { // with a second name it may be a hard link to the file of another user
 		return nil, fmt.Errorf("%w: not a plain file with one name", errMalformed)
 	}
 	f.uid = st.Uid
@@ -157,8 +155,8 @@ func openDrop(path string) (_ *dropFile, err error) {
 	return f, nil
 }
 
-// readHead reads the envelope of a drop file of size octets, and says where the
-// message begins. An error that is not errMalformed is the disk's.
+// readHead reads the envelope of a drop file of size octets, and says where the message begins. Any
+// error other than errMalformed is a failure of the disk.
 func readHead(r io.Reader, size int64) (head dropHead, bodyAt int64, err error) {
 	line, err := bufio.NewReaderSize(io.LimitReader(r, maxDropHead), 64<<10).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -182,7 +180,7 @@ func readHead(r io.Reader, size int64) (head dropHead, bodyAt int64, err error) 
 	return head, bodyAt, checkEnvelope(&head.Envelope)
 }
 
-// checkEnvelope refuses what JSON can say and SMTP could not.
+// checkEnvelope refuses values that JSON allows and SMTP does not.
 func checkEnvelope(e *relay.Envelope) error {
 	_, bodyOK := map[relay.BodyType]bool{"": true, relay.Body7Bit: true, relay.Body8BitMIME: true}[e.Body]
 	_, retOK := map[relay.Ret]bool{"": true, relay.RetFull: true, relay.RetHdrs: true}[e.Ret]

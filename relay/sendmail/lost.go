@@ -16,11 +16,11 @@ import (
 	"dawk/relay/postmaster"
 )
 
-// Teller tells of what the drop folder lost. Only one Collector uses it.
+// Teller reports files of the drop folder that will never be sent. Only one Collector uses it.
 type Teller struct {
 	Letters postmaster.Letters
 	Bounce  bounce.Config
-	Domain  string        // for the addresses of programs of this machine that have none
+	Domain  string        // for addresses without a domain
 	Limit   int           // notices about files of one user in Span; 0: no limit
 	Span    time.Duration // likewise
 	MaySend func(identity string, from relay.Path) bool
@@ -37,11 +37,10 @@ func NewTeller(t Teller) *Teller {
 	return &t
 }
 
-// Tell sends a notice about a file of the drop folder that will never be
-// sent, or about recipients that a message was not taken for: sendmail ended
-// with success, so somebody counts on it. The sender hears of it as of any
-// message that failed; without one, or if the file is no mail at all, the
-// postmaster does. An error is temporary.
+// Tell sends a notice about a file of the drop folder that will never be sent, or about recipients
+// for whom a message was not accepted: sendmail has already reported success, so nobody else would
+// say so. The notice goes to the sender, as for any message that failed; to the postmaster if there
+// is no sender or the file is not mail. An error is temporary.
 func (t *Teller) Tell(ctx context.Context, l *Lost) error {
 	now := time.Now()
 	if t.Limit > 0 && t.told.Add(l.Owner, now) > t.Limit {
@@ -70,15 +69,14 @@ func (t *Teller) Tell(ctx context.Context, l *Lost) error {
 	return nil
 }
 
-// lostMail is the notice about a message that the rules refused, or about some
-// of its recipients; nil if there is nobody to tell.
+// lostMail is the notice about a message that the rules refused, or about some of its recipients;
+// nil if there is nobody to send it to.
 func (t *Teller) lostMail(l *Lost, now time.Time) *relay.Notice {
 	m := &relay.Message{ID: t.NextID(), Envelope: l.Envelope, Arrival: now, Identity: l.Identity}
 	m.Size = l.Message.Size()
 	replies := t.whyLost(m, l)
 	if !t.MaySend(l.Identity, m.From) || m.From.IsNull() && len(l.Unserved) > 0 {
-		// A notice to an address that is not the user's would be mail that
-		// its owner never asked for.
+		// A notice to an address that is not the user's own would be unsolicited mail.
 		m.From = Own(l.Identity, t.Domain)
 	}
 	report := bounce.Report{Kind: bounce.KindFailed, ID: t.NextID(), Message: m, Now: now, Content: l.Message}
@@ -98,8 +96,8 @@ func (t *Teller) lostMail(l *Lost, now time.Time) *relay.Notice {
 	return &notice
 }
 
-// whyLost are the reasons for each recipient of m, to which it adds those that
-// could not be addressed.
+// whyLost gives the reason for each recipient of m, and adds the recipients that could not be
+// addressed to m.
 func (t *Teller) whyLost(m *relay.Message, l *Lost) []relay.Reply {
 	reply := relay.Reply{Status: relay.Status{Class: 5, Subject: 6}}
 	var refused *accept.Refusal
@@ -109,8 +107,8 @@ func (t *Teller) whyLost(m *relay.Message, l *Lost) []relay.Reply {
 	}
 	replies := slices.Repeat([]relay.Reply{reply}, len(m.Recipients))
 	for _, u := range l.Unserved {
-		// A notice names mailboxes: what cannot be read is named as one of ours,
-		// and as it was written.
+		// A notice needs a mailbox for each recipient: text that is not an address gets our domain, and
+		// is quoted as it was written.
 		p, err := relay.ParsePath(u.Text)
 		for _, local := range []string{u.Text, relay.ClipTo(u.Text, 16), "unreadable"} {
 			if err != nil || p.Domain() == "" {
@@ -128,7 +126,8 @@ func (t *Teller) whyLost(m *relay.Message, l *Lost) []relay.Reply {
 	return replies
 }
 
-// lostFile tells the postmaster of a file that is no mail; nil without one.
+// lostFile is the notice to the postmaster about a file that is not mail; nil if there is no
+// postmaster.
 func (t *Teller) lostFile(l *Lost, _ time.Time) *relay.Notice {
 	if t.Letters.To.IsNull() {
 		return nil

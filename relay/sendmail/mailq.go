@@ -12,19 +12,19 @@ import (
 	"dawk/relay/socket"
 )
 
-// maxMailq is how many may ask for their mail at once: a user who holds all
-// connections is in the way of other mailq's, and of nobody's mail.
+// maxMailq is how many may ask for their mail at once. A user who holds all
+// connections keeps others from using mailq, but delays no mail.
 const maxMailq = 8
 
-// MailqDoor is the socket of mailq for those who may not use the command
-// socket. It shows each user the mail that he has handed in, and nothing else.
+// MailqDoor is the socket of mailq for users who may not use the command socket. It shows each user
+// the mail that he has submitted, and nothing else.
 type MailqDoor struct {
 	l      net.Listener
 	server *http.Server
 }
 
-// ListenMailq opens the door beside the socket submit; all is what serves the
-// list of all mail.
+// ListenMailq opens the socket next to the socket submit; all is the handler that serves the list
+// of all mail.
 func ListenMailq(submit string, all http.Handler) (*MailqDoor, error) {
 	l, err := socket.Listen(QueueSocket(submit), 0o666, "mailq's socket", "sendmail.socket")
 	if err != nil {
@@ -45,8 +45,8 @@ func (d *MailqDoor) Close() {
 	d.l.Close()
 }
 
-// mailqListener accepts programs of this machine, a few at once, and learns who
-// runs each.
+// mailqListener accepts connections from programs of this machine, a few at a time, and learns
+// which user runs each.
 type mailqListener struct {
 	net.Listener
 	slots chan struct{}
@@ -59,7 +59,7 @@ type mailqConn struct {
 	release func()
 }
 
-// Accept implements net.Listener. Those beyond the limit are sent away.
+// Accept implements net.Listener. Connections beyond the limit are closed.
 func (l mailqListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -80,23 +80,23 @@ func (l mailqListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close gives the slot back as well.
+// Close also gives the slot back.
 func (c mailqConn) Close() error {
 	c.release()
 	return c.Conn.Close()
 }
 
-// peerKey is the key of who is at the other end, in a request's context.
+// peerKey is the key, in a request's context, of the identity at the other end.
 type peerKey struct{}
 
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, c.(mailqConn).who)
 }
 
-// localName is an identity that is no pattern in a filter.
+// localName matches an identity that has no meaning as a pattern in a filter.
 var localName = regexp.MustCompile(`^local:[a-z0-9_][a-z0-9_.-]*$`)
 
-// ownQueue serves the list of all, restricted to whoever asks.
+// ownQueue serves the list of all mail, restricted to that of the user who asks.
 func ownQueue(all http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, _ := r.Context().Value(peerKey{}).(string)

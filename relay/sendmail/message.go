@@ -26,8 +26,8 @@ type Sender struct {
 // Message is mail that is ready for the relay. Close releases it.
 type Message struct {
 	Envelope relay.Envelope
-	// Unserved are the recipients that nobody can send to. The others get the
-	// message; whoever sent it is to hear of these.
+	// Unserved are the recipients that cannot be sent to. The others get the message; the sender is
+	// told about these.
 	Unserved []Unserved
 	notify   relay.Notify // which notices are wanted
 	header   []byte
@@ -48,9 +48,9 @@ func (m *Message) Reader() io.Reader {
 // Close releases what the message needed.
 func (m *Message) Close() { m.spool.close() }
 
-// Read takes a message from in, which ends at its end or, unless a says
-// otherwise, at a line with a dot alone. Line ends and what else cannot go by
-// SMTP is mended: nobody waits for the complaints of a cron job's mail.
+// Read takes a message from in, which ends at its end or, unless a says otherwise, at a line with a
+// dot alone. Line ends and whatever else SMTP cannot carry are repaired: nobody reads error
+// messages about a cron job's mail.
 func Read(in io.Reader, a *Args, who Sender) (_ *Message, err error) {
 	s := &spool{}
 	defer func() {
@@ -84,7 +84,7 @@ func Read(in io.Reader, a *Args, who Sender) (_ *Message, err error) {
 	return m, m.complete(a, who, h)
 }
 
-// copyLines copies in to dst, and ends early at a dot alone.
+// copyLines copies in to dst, and stops at a line with only a dot.
 func copyLines(dst io.Writer, in io.Reader, dotStays bool) error {
 	r := bufio.NewReaderSize(in, 32<<10)
 	for begin := true; ; {
@@ -111,9 +111,9 @@ func copyLines(dst io.Writer, in io.Reader, dotStays bool) error {
 // header is what stands before the body.
 type header struct {
 	length       int      // octets of it in the input, the empty line included
-	kept         []byte   // what of it goes on
+	kept         []byte   // what is passed on
 	from         bool     // it has a From field
-	to, resentTo []string // values of To, Cc and Bcc, and of their Resent sisters
+	to, resentTo []string // values of To, Cc and Bcc, and of the Resent fields for them
 	who          Sender
 }
 
@@ -147,8 +147,8 @@ func readHeader(head []byte, more bool, who Sender) (*header, error) {
 	return h, nil
 }
 
-// mboxLines is behind the mbox lines that begin b; 0: there are none, or no field
-// follows, and they are text.
+// mboxLines is the offset after the mbox lines at the beginning of b; 0: there are none, or no
+// field follows and they are text.
 func mboxLines(b []byte) (n int) {
 	for mailtext.IsMboxLine(b[n:]) {
 		n += fieldEnd(b[n:])
@@ -183,7 +183,7 @@ func (h *header) field(name, value string, raw []byte) {
 	h.kept = append(h.kept, raw...)
 }
 
-// fieldEnd is behind the field that begins b, continuation lines included.
+// fieldEnd is the offset after the first field of b, continuation lines included.
 func fieldEnd(b []byte) int {
 	for n := 0; ; {
 		i := bytes.IndexByte(b[n:], '\n')
@@ -196,7 +196,7 @@ func fieldEnd(b []byte) int {
 	}
 }
 
-// address makes the envelope.
+// address builds the envelope.
 func (m *Message) address(a *Args, who Sender, h *header) (err error) {
 	if m.Envelope.From, err = sender(a, who); err != nil {
 		return err
@@ -237,8 +237,7 @@ func (m *Message) address(a *Args, who Sender, h *header) (err error) {
 	return nil
 }
 
-// sender is the reverse-path: that of -f, with or without a name beside it, or
-// the user's own.
+// sender is the reverse-path: the address of -f, with or without a display name, or the user's own.
 func sender(a *Args, who Sender) (relay.Path, error) {
 	from := who.User
 	if a.From != nil {
@@ -258,8 +257,7 @@ func sender(a *Args, who Sender) (relay.Path, error) {
 	return p, nil
 }
 
-// complete adds what must not be missing, but for Date and Message-ID, which
-// the relay adds.
+// complete adds the required fields except Date and Message-ID, which the relay adds.
 func (m *Message) complete(a *Args, who Sender, h *header) error {
 	if !h.from {
 		box := mailtext.Mailbox{Name: who.FullName, Path: m.Envelope.From}
@@ -287,8 +285,8 @@ func (m *Message) complete(a *Args, who Sender, h *header) error {
 	return nil
 }
 
-// spool keeps a message: a small one in memory, a large one in a file that has
-// no name any more.
+// spool keeps a message: a small one in memory, a large one in a file that has already been
+// unlinked.
 type spool struct {
 	mem      []byte
 	file     *os.File

@@ -12,8 +12,8 @@ import (
 	"dawk/relay/socket"
 )
 
-// Identity names a user of this machine as relay.Message wants it: "local:"
-// and the login name, or the number of one that has none.
+// Identity names a user of this machine in the form of relay.Message: "local:" and the login name,
+// or the user number if there is no name.
 func Identity(uid uint32) string {
 	n := strconv.FormatUint(uint64(uid), 10)
 	if u, err := user.LookupId(n); err == nil && u.Username != "" {
@@ -22,8 +22,8 @@ func Identity(uid uint32) string {
 	return "local:" + n
 }
 
-// Own is the address of a user of this machine, as Identity names it; null if
-// its name makes none.
+// Own is the mail address of a user of this machine, given by the name that Identity returns; null
+// if that name cannot be an address.
 func Own(identity, domain string) relay.Path {
 	p, err := mailtext.Qualify(strings.TrimPrefix(identity, "local:"), domain)
 	if err != nil {
@@ -32,8 +32,8 @@ func Own(identity, domain string) relay.Path {
 	return p
 }
 
-// QueueSocket is where the relay shows users what they have in the queue, beside
-// the socket that they hand it to.
+// QueueSocket is the socket on which the relay shows users their mail in the queue. It is in the
+// same directory as the socket for submission.
 func QueueSocket(submit string) string { return filepath.Join(filepath.Dir(submit), "mailq.sock") }
 
 // Peer is the identity of the process at the other end of a unix socket, as

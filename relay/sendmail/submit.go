@@ -13,13 +13,13 @@ import (
 	"dawk/relay"
 )
 
-// How long the relay may take: for one answer, and for a message as a whole.
+// How long the relay may take for one answer, and for a whole message.
 const (
 	answerTime  = 30 * time.Second
 	messageTime = 15 * time.Minute
 )
 
-// Refused is the relay's considered no: trying again is pointless.
+// Refused is a permanent refusal by the relay: trying again does not help.
 type Refused struct {
 	Code int
 	Text string // with the enhanced status
@@ -27,7 +27,7 @@ type Refused struct {
 
 func (r *Refused) Error() string { return "the relay refused: " + r.Text }
 
-// Exit is the exit code that says the same.
+// Exit is the exit code for it.
 func (r *Refused) Exit() int {
 	word, _, _ := strings.Cut(r.Text, " ")
 	switch s, _ := relay.ParseStatus(word); s.Subject {
@@ -41,10 +41,10 @@ func (r *Refused) Exit() int {
 	return ExitUnavailable
 }
 
-// Submit hands m to the relay at the other end of conn, by SMTP, and closes
-// conn. It gives the relay's last words. A *Refused is final; after every
-// other error the message may be handed over another way. Recipients that the
-// relay refuses for good, while it takes others, are in m.Unserved afterwards.
+// Submit hands m to the relay at the other end of conn, by SMTP, and closes conn. It returns the
+// relay's last reply. A *Refused is final; after every other error the message may be handed over
+// another way. Recipients that the relay refuses for good, while it takes others, are in m.Unserved
+// afterwards.
 func Submit(conn net.Conn, m *Message) (string, error) {
 	_ = conn.SetDeadline(time.Now().Add(answerTime))
 	c := textproto.NewConn(conn)
@@ -78,8 +78,8 @@ func Submit(conn net.Conn, m *Message) (string, error) {
 	return said, nil
 }
 
-// begin says the commands before DATA, and which recipients were refused. Its
-// error is the refusal of the first if none was taken.
+// begin sends the commands before DATA, and returns the recipients that were refused. Its error is
+// the refusal of the first if none was taken.
 func begin(c *textproto.Conn, m *Message) (refused []Unserved, err error) {
 	var first *Refused
 	for i, line := range commands(m) {

@@ -13,13 +13,13 @@ import (
 	"dawk/relay/durable"
 )
 
-// perUser is how many files of one user a look takes. What others leave in the
-// meantime waits no longer than it takes to send so many.
+// perUser is how many files of one user are taken in one pass. Files that others leave in the
+// meantime wait no longer than it takes to send that many.
 const perUser = 200
 
-// turns are the files to look at now, one of each user in turn and the oldest
-// of each first, and whether there are more. Nobody can hide the mail of others
-// behind his own, nor behind files that wait for their time.
+// turns gives the files to look at now, one of each user in turn and the oldest of each first, and
+// says whether there are more. So nobody can hold up the mail of others with his own files, nor
+// with files that wait for their time.
 func (c *Collector) turns(now time.Time) (names []string, more bool, err error) {
 	byUser, err := c.byUser(now)
 	if err != nil {
@@ -44,7 +44,7 @@ func (c *Collector) turns(now time.Time) (names []string, more bool, err error) 
 	return names, more, nil
 }
 
-// byUser are the files to look at now, by whom they belong to.
+// byUser gives the files to look at now, by owner.
 func (c *Collector) byUser(now time.Time) (map[uint32][]string, error) {
 	dir, err := os.Open(c.Dir)
 	if err != nil {
@@ -78,13 +78,13 @@ func (c *Collector) byUser(now time.Time) (map[uint32][]string, error) {
 	return byUser, nil
 }
 
-// begun says whether a file without its last name may still get it.
+// begun says whether a file that does not have its final name yet may still get it.
 func (c *Collector) begun(name string) bool {
 	info, err := os.Lstat(filepath.Join(c.Dir, name))
 	return err != nil || time.Since(info.ModTime()) < abandoned
 }
 
-// owner is who left a file; the relay's own user if nobody can tell.
+// owner is who left a file; the relay's own user if that cannot be found out.
 func (c *Collector) owner(name string) uint32 {
 	if info, err := os.Lstat(filepath.Join(c.Dir, name)); err == nil {
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {

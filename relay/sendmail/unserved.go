@@ -14,12 +14,12 @@ import (
 // Unserved is a recipient that does not get a message.
 type Unserved struct {
 	Text string `json:"text"` // as it was written
-	Why  string `json:"why"`  // in the words of a reply, after its status
+	Why  string `json:"why"`  // the text of a reply, after its status
 }
 
 var errUnserved = errors.New("some recipients of a message are not addresses")
 
-// Bounds of what a notice tells.
+// Bounds of what a notice says.
 const (
 	maxUnserved     = 500
 	maxUnservedText = 300 // characters
@@ -46,7 +46,7 @@ func unservedList(list []Unserved) string {
 	return b.String()
 }
 
-// Reply is the reason as a verdict of ours.
+// Reply is the reason in the form of a reply of our own.
 func (u Unserved) Reply() relay.Reply {
 	r := relay.Reply{Status: relay.Status{Class: 5, Subject: 1, Detail: 3}, Text: relay.Sanitize(u.Why)}
 	word, rest, _ := strings.Cut(u.Why, " ")
@@ -56,9 +56,9 @@ func (u Unserved) Reply() relay.Reply {
 	return r
 }
 
-// GiveBack leaves word in the drop folder dir of the recipients that do not get
-// m: the relay writes a notice to its sender. The error is for the user who
-// called, if that is not possible or if no notices are wanted.
+// GiveBack leaves a file in the drop folder dir that names the recipients that do not get m: the
+// relay writes a notice to the sender. The error is for the user who called; it says that this is
+// not possible, or that no notices are wanted.
 func GiveBack(dir string, m *Message) error {
 	if len(m.Unserved) == 0 {
 		return nil

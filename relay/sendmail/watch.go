@@ -7,10 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch calls for a look whenever a file of the folder gets its last name, so
-// that nobody waits for the next look. Without inotify(7), of which there are a
-// few for each user, the folder is looked at once a second all the same. It
-// returns what ends it.
+// watch asks for a pass whenever a file of the folder gets its final name, so that mail does not
+// wait for the next one. Where inotify(7) is not to be had, since each user may have only a few
+// watches, the folder is still read once a second. It returns the function that ends it.
 func watch(dir string, look chan<- struct{}) (stop func()) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -23,14 +22,14 @@ func watch(dir string, look chan<- struct{}) (stop func()) {
 	}
 	var ended sync.WaitGroup
 	ended.Go(func() {
-		buf := make([]byte, 16<<10) // what happened does not matter
+		buf := make([]byte, 16<<10) // which event it was does not matter
 		for {
 			if _, err := f.Read(buf); err != nil {
 				return
 			}
 			select {
 			case look <- struct{}{}:
-			default: // it is called for already
+			default: // a pass has been asked for already
 			}
 		}
 	})

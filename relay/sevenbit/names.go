@@ -10,8 +10,8 @@ import (
 	"dawk/relay"
 )
 
-// File names of parts are written as they are by programs that know 8BITMIME
-// and no better. RFC 2231 has a form in ASCII for the values of parameters, RFC
+// Programs that rely on 8BITMIME write the file names of parts without any
+// encoding. RFC 2231 has a form in ASCII for the values of parameters, RFC
 // 2047 one for Content-Description; readers decode both to the same text.
 
 // asciiHeader is the header of a body part without octets above 127; false
@@ -155,7 +155,7 @@ type scanner struct {
 	at int
 }
 
-// next goes after the next c that is in no comment and no quoted string.
+// next moves past the next c that is outside comments and quoted strings.
 func (s *scanner) next(c byte) bool {
 	depth, quoted := 0, false
 	for ; s.at < len(s.in); s.at++ {

@@ -51,7 +51,7 @@ const (
 	leaf      kind = iota
 	multipart      // parts between boundaries
 	message        // one message (message/rfc822)
-	sealed         // its content is covered by a signature, or must be what it is
+	sealed         // its content is covered by a signature, or may not be changed
 )
 
 func (p *part) refused() error {
@@ -297,8 +297,8 @@ func (p *part) classify(typ string) {
 		p.kind = sealed
 	}
 	// RFC 2045 §6.4 forbids to encode these as a whole. The label of a multipart is
-	// wrong, mostly: its parts say what they are. In a message that is encoded there
-	// is nothing to see.
+	// usually wrong: its parts say what they are. The parts of an encoded message
+	// cannot be read.
 	switch {
 	case p.identity():
 	case p.kind == multipart:

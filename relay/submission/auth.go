@@ -19,27 +19,26 @@ import (
 
 // Authenticator knows who may log in. In production it is *identity.Users.
 type Authenticator interface {
-	// Authenticate gives an error that wraps identity.ErrCredentials when name
-	// and password are not those of a user, from there; every other error
-	// means that nobody could tell.
+	// Authenticate returns an error that wraps identity.ErrCredentials when name and password are not
+	// those of a user who may log in from that address; any other error means that they could not be
+	// checked.
 	Authenticate(ctx context.Context, name, password string, client netip.Addr) (*identity.User, error)
-	// Certificate gives the user of a client certificate that was verified, by
-	// the names in it. Its errors are Authenticate's.
+	// Certificate returns the user of a verified client certificate, by the names in it. Its errors
+	// are those of Authenticate.
 	Certificate(names []string, client netip.Addr) (*identity.User, error)
-	// Current gives a user that logged in before as it is now. An error that
-	// wraps identity.ErrCredentials: the login would fail now.
+	// Current returns the present state of a user who logged in before. An error that wraps
+	// identity.ErrCredentials means that the login would fail now.
 	Current(user *identity.User, client netip.Addr) (*identity.User, error)
 }
 
 // Failed logins.
 const (
-	loginDelay    = time.Second // before the answer to a wrong password, but for programs of this machine
+	loginDelay    = time.Second // before the answer to a wrong password, except for programs of this machine
 	loginFailures = 3           // in a session; the last one ends it
 )
 
-// AuthMechanisms are those offered now: none in the clear, but where the
-// configuration says so, and for programs of this machine on a listener that
-// has no TLS.
+// AuthMechanisms are the mechanisms offered now. There are none without TLS, unless the
+// configuration allows that, or the client is a program of this machine on a listener without TLS.
 func (s *session) AuthMechanisms() []string {
 	rules := s.listener.rules
 	if rules.Auth == authOff || s.listener.auth == nil || s.loggedIn {
@@ -91,8 +90,8 @@ func (s *session) login(name, password string) error {
 }
 
 // checked answers a login with what the Authenticator said of it. A login that
-// began before the client's address was blocked is judged after it: otherwise
-// many at once were as many guesses.
+// began before the client's address was blocked is refused as well: otherwise many
+// logins at once would be as many guesses.
 func (s *session) checked(name string, user *identity.User, err error) error {
 	switch {
 	case s.server.backoff.Blocked(s.client):
@@ -112,8 +111,8 @@ func (s *session) checked(name string, user *identity.User, err error) error {
 	return s.loginRefused("temporary", accept.Refuse(accept.ReasonInternal, 454, "4.7.0", "logins cannot be checked now, try again later"))
 }
 
-// loginFailed answers a wrong name or password: late, and the third time for
-// good. Which of the two was wrong nobody learns.
+// loginFailed answers a wrong name or password after a delay; the third failure ends the session.
+// The answer does not say which of the two was wrong.
 func (s *session) loginFailed(name string) error {
 	s.server.backoff.Failed(s.client)
 	s.failures++
@@ -134,7 +133,7 @@ func (s *session) blocked() error {
 	return s.loginRefused("blocked", accept.Refuse(accept.ReasonAuth, 421, "4.7.0", "too many failed logins from your address, try again later"))
 }
 
-// wait lets a client wait for an answer, unless the server stops.
+// wait delays an answer, unless the server stops.
 func (s *session) wait(d time.Duration) {
 	delay := time.NewTimer(d)
 	defer delay.Stop()
@@ -172,7 +171,7 @@ func (p *plainLogin) Next(response []byte) (challenge []byte, done bool, err err
 	if len(parts) != 3 {
 		return nil, false, p.loginSyntax()
 	}
-	// To act for somebody else than oneself is nobody's right here.
+	// Nobody may act for another user here.
 	if len(parts[0]) > 0 && !bytes.EqualFold(parts[0], parts[1]) {
 		return nil, false, p.loginFailed(string(parts[1]))
 	}
@@ -190,7 +189,7 @@ func (x *externalLogin) Next(response []byte) (challenge []byte, done bool, err 
 	}
 	names := certificateNames(x.certificate())
 	user, err := x.listener.auth.Certificate(names, x.client)
-	// As in PLAIN, nobody acts for somebody else.
+	// As in PLAIN, nobody may act for another user.
 	if err == nil && len(response) > 0 && !strings.EqualFold(string(response), user.Name) {
 		user, err = nil, identity.ErrCredentials
 	}
@@ -200,8 +199,8 @@ func (x *externalLogin) Next(response []byte) (challenge []byte, done bool, err 
 	return nil, err == nil, err
 }
 
-// certificate is the client's, if an authority of the listener vouches for it;
-// nil: it has none.
+// certificate is the client's certificate, if it is signed by an authority of the listener; nil:
+// there is none.
 func (c *conn) certificate() *x509.Certificate {
 	roots := c.listener.rules.ClientCAs
 	state, _ := c.TLS()

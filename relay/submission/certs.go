@@ -28,7 +28,7 @@ type Certificates struct {
 	mu      sync.Mutex
 	current *tls.Certificate
 	checked time.Time
-	state   [2]fileState // of the files that were read last, for better or worse
+	state   [2]fileState // of the files that were read last, whether they could be used or not
 	refused error        // why the files that were read last are not in use; nil: they are
 	ended   bool         // that the one in use has expired was logged
 }
@@ -102,7 +102,7 @@ func (c *Certificates) look() {
 	}
 	if c.refused = err; err != nil { // it is looked at again: its time may come, or its other half
 		if fresh {
-			c.log.Error("the new certificate cannot be used; the old one stays", "err", err)
+			c.log.Error("the new certificate cannot be used; the old one stays in use", "err", err)
 		}
 		return
 	}
@@ -142,6 +142,13 @@ func (c *Certificates) Trouble() error {
 	return nil
 }
 
+// Valid says whether the certificate in use is valid now.
+func (c *Certificates) Valid() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return valid(c.current, time.Now())
+}
+
 // File is where the certificate is.
 func (c *Certificates) File() string { return c.certFile }
 
@@ -159,8 +166,8 @@ const (
 
 // SelfSigned gives the files of a self-signed certificate for hostname in
 // dir, and makes them if they are missing, about to expire, or for another
-// name. No client that checks can trust it; passwords are safe from listeners
-// on the wire only.
+// name. No client that checks certificates can trust it; it protects passwords
+// only from those who listen on the wire.
 func SelfSigned(dir, hostname string) (certFile, keyFile string, made bool, err error) {
 	certFile, keyFile = filepath.Join(dir, "self-signed.crt"), filepath.Join(dir, "self-signed.key")
 	if pair, err := loadPair(certFile, keyFile); err == nil &&
@@ -194,7 +201,7 @@ func makeSelfSigned(hostname string, now time.Time) (cert, key []byte, err error
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: hostname}, DNSNames: []string{hostname},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(selfSignedLife), // clients' clocks may be late
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(selfSignedLife), // clients' clocks may be slow
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}

@@ -19,8 +19,8 @@ type Change struct {
 	opened []*port // of those, the new ones
 }
 
-// Prepare opens the ports that cfg has and s has not. Commit or Discard comes next.
-// Of cfg, Backoff, Listen and Log stay those that NewServer was given.
+// Prepare opens the ports that cfg has and s does not. Call Commit or Discard next. Backoff, Listen
+// and Log of cfg are ignored: those that NewServer was given stay.
 func (s *Server) Prepare(cfg Config, a *accept.Acceptor, auth Authenticator) (*Change, error) {
 	t, err := newTerms(cfg, a, auth)
 	if err != nil {
@@ -58,8 +58,8 @@ func (c *Change) Discard() {
 	}
 }
 
-// Commit puts the configuration in force, for new sessions at once and for others
-// with their next transaction. Ports that it does not have are closed.
+// Commit puts the configuration in force, for new sessions at once and for others with their next
+// transaction. Ports that are not in it are closed.
 func (c *Change) Commit() {
 	s := c.server
 	s.mu.Lock()
@@ -77,7 +77,7 @@ func (c *Change) Commit() {
 		l.terms = c.terms
 		p.listener.Store(&l)
 	}
-	if s.serving > 0 { // else Serve begins with all
+	if s.serving > 0 { // otherwise Serve starts all of them
 		for _, p := range c.opened {
 			s.accept(p)
 		}
@@ -95,7 +95,7 @@ func (c *Change) Commit() {
 func chmod(l Listener) {
 	if path, ok := strings.CutPrefix(l.Address, unixPrefix); ok {
 		if mode, err := strconv.ParseUint(l.SocketMode, 8, 32); err == nil {
-			_ = os.Chmod(path, fs.FileMode(mode)) // who owns the socket may
+			_ = os.Chmod(path, fs.FileMode(mode)) // only the owner of the socket may
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 // Config says how the server behaves. Zero limits mean none.
 type Config struct {
 	Hostname  string // our name: greeting, EHLO, Received
-	Domain    string // of addresses without one, from known clients and devices; "": Hostname
+	Domain    string // for addresses without a domain, from known clients and devices; "": Hostname
 	Listeners []Listener
 
 	MaxMessageSize      int64 // octets, announced by SIZE; the Acceptor counts
@@ -30,8 +30,8 @@ type Config struct {
 	CommandTimeout      time.Duration // a client that says nothing; 0: 5 min (RFC 5321 §4.5.3.2.7)
 	DataTimeout         time.Duration // a body that stops moving; 0: 3 min (§4.5.3.2.5)
 	AuthFailuresPerIP   int           // in ten minutes, then 421
-	// Backoff counts failed logins, for other doors as well; nil: one of our
-	// own, of AuthFailuresPerIP.
+	// Backoff counts failed logins, and may be shared with other interfaces; nil: one of our own with
+	// the limit AuthFailuresPerIP.
 	Backoff    *identity.Backoff
 	RequireTLS bool          // offer REQUIRETLS (RFC 8689)
 	MaxHold    time.Duration // offer FUTURERELEASE up to this (RFC 4865)
@@ -39,6 +39,7 @@ type Config struct {
 	// GetCertificate gives the certificate for a handshake; needed where a
 	// listener uses TLS. See Certificates.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Tickets        *Tickets                                            // nil: TLS sessions end with the listener
 	Listen         func(network, address string) (net.Listener, error) // nil: net.Listen
 	Log            *slog.Logger                                        // nil: none
 }
@@ -50,7 +51,7 @@ type Listener struct {
 	TLS             string         // "starttls", "implicit", "off"
 	Auth            string         // "required", "optional", "off"
 	TrustedNetworks []netip.Prefix // may relay without a login
-	RequireTLS      bool           // no mail in the clear, nor from trusted clients
+	RequireTLS      bool           // no mail in the clear, also from trusted clients
 	AuthWithoutTLS  bool           // logins in the clear are allowed
 	MinTLS          string         // "1.2", "1.3", "1.0", "1.1"
 	BareNewline     string         // "reject", "normalize"; "": normalize for TrustedNetworks and devices
@@ -63,13 +64,20 @@ type Listener struct {
 	// untidy commands are taken, in the clear also with LF for CRLF, and a
 	// missing From field is repaired. Else "".
 	Profile string
-	// PerClient holds for each address in TrustedNetworks, for mail that comes
-	// without a login: quotas, anomaly holds, whom it may send as.
+	// PerClient applies to each address in TrustedNetworks, for mail without a login: quotas, anomaly
+	// holds, whom it may send as.
 	PerClient  identity.Policy
-	Ciphers    []string       // suites offered below TLS 1.3 besides Go's own choice, by their IANA names
+	Ciphers    []string       // suites offered below TLS 1.3 in addition to Go's default, by their IANA names
 	ClientCAs  *x509.CertPool // whose certificates may log in by EXTERNAL; nil: nobody's
 	Proxies    []netip.Prefix // who begins each connection with a PROXY header
 	SocketMode string         // of a unix socket: "0660"
+	// Inbound takes mail from anybody, for the recipients that the Acceptor does not refuse.
+	Inbound bool
+}
+
+// Inbound is a Listener that takes mail from anybody, where nobody logs in.
+func Inbound(address string) Listener {
+	return Listener{Address: address, TLS: tlsOff, Auth: authOff, BareNewline: newlineNormalize, LongLines: linesFold, Inbound: true}
 }
 
 // The words of a Listener.
@@ -94,7 +102,7 @@ var tlsVersions = map[string]uint16{
 	"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13,
 }
 
-// Validate refuses what cannot work and what would relay for strangers.
+// Validate refuses a configuration that cannot work or would relay for strangers.
 func (c Config) Validate() (faults relay.Faults) {
 	if _, err := relay.NormalizeDomain(c.Hostname); err != nil {
 		faults.Add("hostname", "hostname %q is not a host name", c.Hostname)
@@ -160,7 +168,7 @@ func (l Listener) Validate() (faults relay.Faults) {
 	if l.TLS == tlsOff && l.RequireTLS {
 		faults.Add("require_tls", `require_tls is set, but tls = "off" offers none: no mail could ever come in`)
 	}
-	if l.Auth == authOff && len(l.TrustedNetworks) == 0 {
+	if l.Auth == authOff && len(l.TrustedNetworks) == 0 && !l.Inbound {
 		faults.Add("auth", `auth = "off" needs trusted_networks: without either nobody could send, or anybody`)
 	}
 	for i, p := range l.TrustedNetworks {
@@ -206,16 +214,15 @@ func (l Listener) withDefaults() Listener {
 	return l
 }
 
-// Networks that are nobody's on the public Internet (RFC 1918, 6598, 3927,
-// 4193, 4291, and loopback).
+// Networks that have no owner on the public Internet (RFC 1918, 6598, 3927, 4193, 4291, and
+// loopback).
 var privateNetworks = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
 	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"),
 }
 
-// Networks in which a translator gives IPv4 addresses their place in IPv6 (RFC
-// 6052 §2.1, RFC 8215).
+// Networks in which a translator represents IPv4 addresses in IPv6 (RFC 6052 §2.1, RFC 8215).
 var translated = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48")}
 
 // tooWide says why a network may not be trusted, "" if it may.
@@ -243,7 +250,7 @@ func tooWide(p netip.Prefix) string {
 	return ""
 }
 
-// unmap gives a prefix of v4-mapped addresses as what it is: an IPv4 one.
+// unmap turns a prefix of v4-mapped addresses into the IPv4 prefix.
 func unmap(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked()

@@ -25,7 +25,7 @@ type listener struct {
 	rules      Listener
 	tls        *tls.Config                             // nil: off
 	local      *Local                                  // nil: a listener of Config
-	recipients func(relay.Recipient) []relay.Recipient // see Local; nil: each stands for itself
+	recipients func(relay.Recipient) []relay.Recipient // see Local; nil: each is delivered to itself
 }
 
 // conn is one client. It is the net.Conn that go-smtp serves.
@@ -36,32 +36,31 @@ type conn struct {
 	listener *listener // of port; see session.renew
 	id       string    // names the connection in events and in the transcript
 	client   netip.Addr
-	holdings []holding // that it was counted in for
+	holdings []holding // for which it was counted
 	stranger bool      // when it was counted in
-	untidy   bool      // a device, or known by its address: see guard.Config.Untidy
+	untidy   bool      // a device, or a client known by its address: see guard.Config.Untidy
 
-	identity string         // who may relay, as relay.Message wants it; "" for a stranger
+	identity string         // who may relay, in the form of relay.Message; "" for a stranger
 	user     *identity.User // whose rules hold; nil: no rules
 	loggedIn bool
 	names    []string // of the certificate that it logged in with; nil: by a password
 }
 
-// Local is a door for programs of this machine, a unix socket as a rule. They
-// need no login: whoever runs them is known. They are no mail programs but
-// scripts, so stray newlines and long lines are mended, not refused.
+// Local is a listener for programs of this machine, usually a unix socket. They need no login: the
+// user who runs them is known. They are scripts rather than mail programs, so stray newlines and
+// long lines are repaired instead of refused.
 type Local struct {
 	Listener net.Listener
 	Name     string // what logs and events call it
-	// Identify names who is at the other end, as relay.Message wants it. An
-	// error closes the connection.
+	// Identify names who is at the other end, in the form of relay.Message. An error closes the
+	// connection.
 	Identify func(net.Conn) (identity string, err error)
 	User     func(identity string) *identity.User // what holds for each of them; nil: no rules
 	// Recipients gives those in place of one, as aliases do; nil: itself.
 	Recipients func(relay.Recipient) []relay.Recipient
 }
 
-// AddLocal opens a door beside those of Config, before Serve. Shutdown closes
-// it.
+// AddLocal opens a listener in addition to those of Config, before Serve. Shutdown closes it.
 func (s *Server) AddLocal(l Local) {
 	rules := Listener{Address: l.Name, TLS: tlsOff, Auth: authOff, BareNewline: newlineNormalize, LongLines: linesFold}.withDefaults()
 	s.mu.Lock()
@@ -73,19 +72,22 @@ func newListener(t *terms, l Listener) *listener {
 	ln := &listener{terms: t, rules: l}
 	if l.TLS != tlsOff {
 		ln.tls = &tls.Config{GetCertificate: t.cfg.GetCertificate, MinVersion: tlsVersions[l.MinTLS]}
+		if t.cfg.Tickets != nil {
+			t.cfg.Tickets.use(ln.tls)
+		}
 		ln.tls.CipherSuites, _ = suites(l.Ciphers, tlsVersions[l.MinTLS]) // valid, says Validate
 		if l.ClientCAs != nil {
-			// A certificate of another authority is none: its owner may log in by
-			// password. See conn.certificate.
+			// A certificate of another authority is ignored: its owner may log in with a password. See
+			// conn.certificate.
 			ln.tls.ClientCAs, ln.tls.ClientAuth = l.ClientCAs, tls.RequestClientCert
 		}
 	}
 	return ln
 }
 
-// suites are those of Go's own choice that encrypt and authenticate in one step,
-// and those named. With CBC nobody is served unasked (RFC 9325 §4.2), but where the
-// oldest version allowed has nothing else; with RC4 never (RFC 7465).
+// suites are the AEAD suites of Go's default, and those named. CBC suites are offered only if they
+// are named (RFC 9325 §4.2) or if the oldest version allowed has nothing else; RC4 is never offered
+// (RFC 7465).
 func suites(names []string, oldest uint16) (ids []uint16, err error) {
 	for _, s := range tls.CipherSuites() {
 		if oldest < tls.VersionTLS12 || !strings.Contains(s.Name, "_CBC_") {
@@ -108,8 +110,7 @@ func suites(names []string, oldest uint16) (ids []uint16, err error) {
 // name is what logs and events call the listener.
 func (l *listener) name() string { return l.rules.Address }
 
-// clientOf is the address at the other end; a program at a unix socket is of
-// this machine.
+// clientOf is the address at the other end; a program on a unix socket counts as loopback.
 func clientOf(raw net.Conn) netip.Addr {
 	if a := raw.RemoteAddr(); a.Network() != "unix" {
 		return addrPort(a).Addr().WithZone("")
@@ -117,7 +118,7 @@ func clientOf(raw net.Conn) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
-// admit counts a client in, or sends it away and gives nil.
+// admit counts a client, or turns it away and returns nil.
 func (s *Server) admit(p *port, raw net.Conn, client netip.Addr) *conn {
 	l := p.listener.Load()
 	if l == nil { // it was closed meanwhile
@@ -143,7 +144,7 @@ func (s *Server) admit(p *port, raw net.Conn, client netip.Addr) *conn {
 	return c
 }
 
-// identify says who the client is before it logs in.
+// identify finds out who the client is before it logs in.
 func (c *conn) identify(raw net.Conn) (err error) {
 	if local := c.listener.local; local != nil {
 		if c.identity, err = local.Identify(raw); err != nil {
@@ -174,8 +175,8 @@ func (c *conn) rights() {
 	}
 }
 
-// turnAway says why and closes. It runs in the accept loop: a fresh socket has
-// room for one line, and a client that has none does not get it.
+// turnAway sends the reason and closes. It runs in the accept loop, so it must not block: a new
+// socket has buffer for one line, and if it has none the line is not sent.
 func turnAway(raw net.Conn, r *accept.Refusal) {
 	_ = raw.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 	_, _ = io.WriteString(raw, r.Reply.String()+"\r\n")
@@ -211,8 +212,8 @@ func (s *Server) guardConfig(c *conn) guard.Config {
 	return cfg
 }
 
-// Read gives go-smtp the next command. A panic of ours ends this connection
-// and no other; go-smtp itself looks after panics in the session.
+// Read gives go-smtp the next command. A panic in the guard ends only this connection; go-smtp
+// handles panics in the session.
 func (c *conn) Read(p []byte) (n int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -231,7 +232,7 @@ func (c *conn) trust() { c.Trust(c.listener.rules.LongLines != linesReject) }
 func (c *conn) event(kind relay.EventKind) relay.Event {
 	s := c.submitter()
 	e := s.Event(kind)
-	e.Identity = "" // told with logins and messages only
+	e.Identity = "" // reported with logins and messages only
 	return e
 }
 

@@ -8,10 +8,10 @@ import (
 	"dawk/relay/submission/guard"
 )
 
-// leastReserve is how many connections strangers never get, at least.
+// leastReserve is the least number of connections that are kept from strangers.
 const leastReserve = 8
 
-// holder is whose connections are counted together.
+// holder is the owner of connections that are counted together.
 type holder struct {
 	network netip.Prefix // of a client that came over a network
 	local   string       // of programs of this machine: their identity, or "loopback"
@@ -24,12 +24,11 @@ type holding struct {
 	most int
 }
 
-// known says whether the client is of this machine, or needs no login: the
-// reserve is for such.
+// known says whether the client is on this machine or needs no login: the reserve is for these.
 func (c *conn) known() bool { return c.identity != "" || c.client.IsLoopback() }
 
-// holdings are whose connections c is one of. Programs of this machine are not
-// counted by address; an eighth of all places is left to others.
+// holdings are the holders for whom c counts. Programs of this machine are not counted by address;
+// an eighth of all places is left for others.
 func holdings(c *conn) []holding {
 	most := c.listener.cfg.MaxConnections - c.listener.cfg.MaxConnections/8
 	switch {
@@ -48,10 +47,10 @@ func holdings(c *conn) []holding {
 	return all
 }
 
-// strangersMost is how many connections strangers may have together, of most.
+// strangersMost is how many of most connections strangers may have together.
 func strangersMost(most int) int { return max(1, most-max(leastReserve, most/8)) }
 
-// countIn counts a client in, or says why it may not come in.
+// countIn counts a client, or says why it is not admitted.
 func (s *Server) countIn(c *conn) *accept.Refusal {
 	c.holdings = holdings(c)
 	most := c.listener.cfg.MaxConnections
@@ -81,7 +80,7 @@ func (s *Server) countIn(c *conn) *accept.Refusal {
 // countOut undoes countIn. The caller holds s.mu.
 func (s *Server) countOut(c *conn) {
 	delete(s.conns, c)
-	if c.stranger { // as it was counted in: it may have logged in since
+	if c.stranger { // as when it was counted: it may have logged in since
 		s.strangers--
 	}
 	for _, h := range c.holdings {

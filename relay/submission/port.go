@@ -11,9 +11,9 @@ import (
 	"dawk/relay"
 )
 
-// port is a socket that clients come to, for as long as a configuration has a
-// listener of its address. go-smtp accepts from it, and gets only connections that
-// are within the limits and behind a guard.
+// port is a socket that clients come to, for as long as a configuration has a listener of its
+// address. go-smtp accepts from it, and gets only connections that are within the limits and
+// wrapped in a guard.
 //
 // A proxy begins each connection with a PROXY header, version 1 or 2, that names
 // the client; from anybody else such a header is a bad command like any other.
@@ -64,7 +64,7 @@ func (p *port) Accept() (net.Conn, error) {
 	}
 }
 
-// accept accepts from the socket until it is closed.
+// accept takes connections from the socket until it is closed.
 func (p *port) accept() {
 	defer close(p.ended)
 	for {
@@ -91,7 +91,7 @@ func (p *port) accept() {
 	}
 }
 
-// identify finds out for whom a proxy has connected, and hands the connection on.
+// identify finds out for which client a proxy has connected, and hands the connection on.
 func (p *port) identify(a arrival) {
 	named, err := readProxyHeader(a.conn)
 	if err != nil {

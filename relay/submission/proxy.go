@@ -19,9 +19,8 @@ const (
 	maxProxyHeader  = 4 << 10         // octets of any header
 )
 
-// readProxyHeader takes the header off the connection, in however many pieces
-// it comes. Without a client in it (LOCAL, UNKNOWN: the proxy looks whether we
-// live) the proxy is the client.
+// readProxyHeader takes the header off the connection, in however many pieces it comes. If the
+// header names no client (LOCAL, UNKNOWN: a health check), the proxy is the client.
 func readProxyHeader(raw net.Conn) (arrival, error) {
 	_ = raw.SetReadDeadline(time.Now().Add(proxyHeaderTime))
 	br := bufio.NewReaderSize(raw, maxProxyHeader)
@@ -46,7 +45,7 @@ func readProxyHeader(raw net.Conn) (arrival, error) {
 	return a, nil
 }
 
-// wholeProxyHeader says whether br holds a whole header, or what is none.
+// wholeProxyHeader says whether br holds a whole header, or something that cannot be one.
 func wholeProxyHeader(br *bufio.Reader) bool {
 	b, _ := br.Peek(br.Buffered())
 	switch {
@@ -59,7 +58,7 @@ func wholeProxyHeader(br *bufio.Reader) bool {
 	return true
 }
 
-// agree says whether a and b are the same as far as both go.
+// agree says whether one of a and b begins with the other.
 func agree(a, b []byte) bool {
 	n := min(len(a), len(b))
 	return bytes.Equal(a[:n], b[:n])

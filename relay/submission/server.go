@@ -1,6 +1,6 @@
-// Package submission is the SMTP door: listeners, logins, who may relay, and
-// the replies. The rules for messages are in package accept; the octets of a
-// connection are package guard's. Begin reading at session.go.
+// Package submission is the SMTP server: listeners, logins, who may relay, and the replies. The
+// rules for messages are in package accept; the octets of a connection are package guard's. Begin
+// reading at session.go.
 //
 // Each connection has one goroutine, which go-smtp starts. Server.mu guards
 // the set of connections and their counts by client.
@@ -29,8 +29,8 @@ import (
 	"dawk/relay/submission/guard"
 )
 
-// Server is the SMTP front door: listeners, limits and shutdown. What is said
-// on a connection is in session.go.
+// Server is the SMTP server: listeners, limits and shutdown. What is said on a connection is in
+// session.go.
 type Server struct {
 	listen  func(network, address string) (net.Listener, error)
 	seen    relay.Observer
@@ -39,7 +39,7 @@ type Server struct {
 	backoff *identity.Backoff
 	terms   atomic.Pointer[terms]
 
-	ctx    context.Context // of everything that connections do
+	ctx    context.Context // of all work of connections
 	cancel context.CancelFunc
 
 	opened  atomic.Uint64 // connections so far
@@ -49,7 +49,7 @@ type Server struct {
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
 	held      map[holder]int // connections, by whom
-	strangers int            // connections of clients that were not known when they came
+	strangers int            // connections of clients that were strangers when they connected
 	ports     []*port        // of Config.Listeners, in their order
 	locals    []*port        // of AddLocal
 	serving   int            // ports that are accepted from
@@ -59,7 +59,7 @@ type Server struct {
 	over      chan struct{}  // closed when no port is accepted from any more
 }
 
-// terms are what one configuration says; Change.Commit replaces them.
+// terms are the values of one configuration; Change.Commit replaces them.
 type terms struct {
 	cfg      Config
 	acceptor *accept.Acceptor
@@ -160,7 +160,7 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return addrs
 }
 
-// Sockets tells of each open socket, under its address in the configuration.
+// Sockets gives each open socket by its address in the configuration.
 func (s *Server) Sockets(each func(address string, l net.Listener)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,7 +182,7 @@ func (s *Server) Serve() error {
 	return s.failed
 }
 
-// accept lets clients in by a port until it is closed. The caller holds s.mu.
+// accept admits clients of a port until it is closed. The caller holds s.mu.
 func (s *Server) accept(p *port) {
 	s.serving++
 	go p.accept()
@@ -192,7 +192,7 @@ func (s *Server) accept(p *port) {
 		defer s.mu.Unlock()
 		if err != nil && !errors.Is(err, net.ErrClosed) {
 			err = fmt.Errorf("listener %s: %w", p.address(), err)
-			s.log.Error("a listener has stopped", "err", err) // the others go on
+			s.log.Error("a listener has stopped accepting connections", "err", err) // the others go on
 			s.failed = errors.Join(s.failed, err)
 		}
 		if s.serving--; s.serving == 0 {
@@ -214,9 +214,9 @@ func (s *Server) stressed() bool {
 	return most > 0 && s.Connections() > most*4/5
 }
 
-// Leave closes the listeners, whose sockets another program goes on with, and waits
-// for clients to end, or for the end of ctx. Each may send one message more if it has
-// sent none yet: it was let in before.
+// Leave closes the listeners, whose sockets another process continues to use, and waits until
+// clients have ended or ctx ends. A client that has sent no message yet may send one, since it was
+// admitted before.
 func (s *Server) Leave(ctx context.Context) {
 	s.mu.Lock()
 	for _, p := range slices.Concat(s.ports, s.locals) {
@@ -302,8 +302,8 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return ap
 }
 
-// errorLog takes what go-smtp has to say: panics in a session, and failures to
-// accept. Client data may be in it.
+// errorLog takes the messages of go-smtp: panics in a session, and failures to accept. They may
+// contain client data.
 type errorLog struct{ log *slog.Logger }
 
 func (l errorLog) Printf(format string, v ...any) { l.print(fmt.Sprintf(format, v...)) }

@@ -14,9 +14,9 @@ import (
 	"dawk/relay/submission/guard"
 )
 
-// session is one client's dialogue as go-smtp sees it. Addresses, parameters
-// and content come from the guard; the rules are the Acceptor's; here is what
-// only SMTP knows: who may relay, and the order of things.
+// session is one client's dialogue as go-smtp sees it. Addresses, parameters and content come from
+// the guard, the rules from the Acceptor. The session decides what is specific to SMTP: who may
+// relay, and the order of commands.
 type session struct {
 	*conn
 	failures int              // logins that failed
@@ -38,7 +38,7 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 // Reset drops the transaction: after RSET, EHLO and every message.
 func (s *session) Reset() { s.message = nil }
 
-// Logout does nothing: the connection is counted out when it closes.
+// Logout does nothing: a connection stops counting when it closes.
 func (s *session) Logout() error { return nil }
 
 // Mail answers MAIL. The arguments of go-smtp are placeholders.
@@ -98,9 +98,8 @@ func (c *conn) submitter() accept.Submitter {
 	return s
 }
 
-// renew puts the rules in force that the configuration has now for the port of a
-// session; its transaction before ended under the old ones. What was said when it
-// began stays: SIZE, TLS, deadlines.
+// renew puts the current rules of a session's port in force; its previous transaction ended under
+// the old ones. What was settled when the session began stays: SIZE, TLS, deadlines.
 func (s *session) renew() error {
 	now := s.port.listener.Load()
 	switch {
@@ -118,9 +117,8 @@ func (s *session) renew() error {
 	return nil
 }
 
-// askAgain takes the user of a session as the file has it now: its limits and
-// holds count from the next message on. One that could not log in any more
-// hears 421, which ends the session.
+// askAgain reads the user of a session again: limits and holds of the file apply from the next
+// message on. A user who could not log in any more gets 421, which ends the session.
 func (s *session) askAgain() error {
 	if !s.loggedIn {
 		return nil
@@ -174,10 +172,12 @@ func (s *session) Data(io.Reader) error {
 	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "queued as " + id.String()}
 }
 
-// mayRelay says whether the client may relay: nobody else ever may.
-func (s *session) mayRelay() bool { return s.identity != "" }
+// mayRelay says whether the client may relay: nobody else ever may. Where mail comes in,
+// the recipients decide.
+func (s *session) mayRelay() bool { return s.identity != "" || s.listener.rules.Inbound }
 
-// answer makes the reply for what the session itself refused, and tells of it.
+// answer makes the reply to what the session itself refused, and reports the refusal to the
+// observer.
 func (s *session) answer(err error) error {
 	if err == nil {
 		return nil
@@ -185,7 +185,7 @@ func (s *session) answer(err error) error {
 	e := s.event(relay.EventRefused)
 	e.From, e.Identity = s.conn.Mail().From, s.identity
 	switch accept.RefusalOf(err).Reason {
-	case accept.ReasonRelay, accept.ReasonRecipients, accept.ReasonQuota:
+	case accept.ReasonRelay, accept.ReasonRecipients, accept.ReasonQuota, accept.ReasonSuppressed:
 		e.Recipient = s.conn.Rcpt().Path
 	}
 	return smtpError(s.listener.acceptor.Refused(e, err))
@@ -210,8 +210,8 @@ func protocol(esmtp, utf8, tls, auth bool) string {
 	return word
 }
 
-// smtpError is r as go-smtp wants it: exactly *smtp.SMTPError, since it makes
-// a permanent 554 with the error's text of everything else.
+// smtpError is r in the type that go-smtp needs, exactly *smtp.SMTPError: it turns every other
+// error into a permanent 554 with the error's text.
 func smtpError(r *accept.Refusal) *smtp.SMTPError {
 	s := r.Reply.Status
 	return &smtp.SMTPError{Code: r.Reply.Code, EnhancedCode: smtp.EnhancedCode{s.Class, s.Subject, s.Detail}, Message: r.Reply.Text}

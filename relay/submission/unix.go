@@ -11,9 +11,8 @@ import (
 	"dawk/relay/socket"
 )
 
-// listenUnix opens a unix socket with the mode given. Where somebody answers
-// already it may be systemd, which gives us that socket; else [socket.Listen]
-// decides.
+// listenUnix opens a unix socket with the mode given. If a process listens there already, it may be
+// systemd, which passes us that socket; otherwise [socket.Listen] decides.
 func listenUnix(listen func(network, address string) (net.Listener, error), path, mode string) (net.Listener, error) {
 	bits, err := strconv.ParseUint(mode, 8, 32)
 	if err != nil {

@@ -20,6 +20,7 @@ type load struct {
 
 	Mu       sync.Mutex
 	Acked    map[string]time.Time // marker → when 250 queued as came
+	Queued   []string             // queue IDs of these
 	id       map[string]string    // marker → queue ID, of what has arrived
 	Refused  map[string]int       // reply (code and status) → how often, at MAIL, RCPT, DATA or the end
 	Attempts int
@@ -27,6 +28,12 @@ type load struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 }
+
+// Load and Sink are for those who hand them on.
+type (
+	Load = load
+	Sink = sink
+)
 
 // StartLoad starts clients; their messages have the sizes given, in turn.
 func StartLoad(ctx context.Context, addr, prefix string, clients int, sizes ...int) *load {
@@ -127,6 +134,8 @@ func (l *load) one(d *dialogue) error {
 	case code == "250" && strings.Contains(text, "queued as"):
 		l.Mu.Lock()
 		l.Acked[marker] = time.Now()
+		_, id, _ := strings.Cut(text, "queued as ")
+		l.Queued = append(l.Queued, strings.TrimSpace(id))
 		l.Mu.Unlock()
 		return nil
 	}

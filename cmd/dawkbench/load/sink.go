@@ -3,6 +3,7 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -29,6 +30,7 @@ type SinkConfig struct {
 	Temporary int           // percent of recipients that hear 450 at their first attempt
 	Permanent int           // percent of recipients that hear 550
 	Delay     time.Duration // before each reply but 354 and QUIT's
+	TLS       *tls.Config   // it offers STARTTLS; nil: it does not
 	Observe   func(Arrival)
 }
 
@@ -44,6 +46,7 @@ type Sink struct {
 
 	Connections atomic.Int64 // ever
 	Messages    atomic.Int64 // taken
+	Resumed     atomic.Int64 // connections whose TLS session had begun on another one
 }
 
 // NewSink listens and serves until Close.
@@ -107,6 +110,7 @@ type sinkConn struct {
 	sink  *Sink
 	c     net.Conn
 	r     *bufio.Reader
+	tls   bool
 	out   []byte
 	rcpts [][2]int // message and recipient
 	other int      // recipients that are none of ours
@@ -152,6 +156,9 @@ func (c *sinkConn) command(line []byte) bool {
 	verb := string(bytes.ToUpper(line[:min(4, len(line))]))
 	switch verb {
 	case "EHLO":
+		if c.sink.cfg.TLS != nil && !c.tls {
+			return c.say("250-sink.bench.test\r\n250-PIPELINING\r\n250-SIZE 0\r\n250-STARTTLS\r\n250 8BITMIME")
+		}
 		return c.say("250-sink.bench.test\r\n250-PIPELINING\r\n250-SIZE 0\r\n250 8BITMIME")
 	case "HELO", "NOOP":
 		return c.say("250 OK")
@@ -170,11 +177,31 @@ func (c *sinkConn) command(line []byte) bool {
 		}
 		c.rcpts, c.other = c.rcpts[:0], 0
 		return c.say("250 taken")
+	case "STAR":
+		return c.sink.cfg.TLS != nil && !c.tls && c.secure() == nil
 	case "QUIT":
 		c.out = append(c.out, "221 bye\r\n"...)
 		return false
 	}
 	return c.say("502 not known here")
+}
+
+// secure answers STARTTLS, and goes on in TLS.
+func (c *sinkConn) secure() error {
+	c.out = append(c.out, "220 go on\r\n"...)
+	if err := c.flush(); err != nil {
+		return err
+	}
+	secure := tls.Server(c.c, c.sink.cfg.TLS)
+	if err := secure.Handshake(); err != nil {
+		return err
+	}
+	if secure.ConnectionState().DidResume {
+		c.sink.Resumed.Add(1)
+	}
+	c.c, c.tls = secure, true
+	c.r.Reset(secure)
+	return nil
 }
 
 // recipient answers RCPT. Who hears what is decided by the number alone, so

@@ -17,16 +17,15 @@ import (
 	"dawk/queue"
 )
 
-// bbolt trusts its file: a page that is not what it should be ends the whole
-// process, from a goroutine of its own. So we look at a file with our own eyes
-// before we hand it over: at both meta pages always, at every page when the
-// last run did not end cleanly.
+// bbolt trusts its file: a damaged page ends the whole process, from a goroutine of its own. So we
+// check a file before we pass it on: always both meta pages, and every page when the last run did
+// not end cleanly.
 
-// PageSize is that of all our files, in octets.
+// PageSize is the page size of all our files, in octets.
 const PageSize = 4096
 
-// Step is by how much bbolt makes its file larger than it needs, in octets, and
-// how far below its maximal size it stops.
+// Step is by how much bbolt makes its file larger than needed, in octets, and how far below its
+// maximum size it stops.
 const Step = 1 << 20
 
 // What bbolt writes (its format version 2), in the machine's byte order.
@@ -43,23 +42,22 @@ const (
 	maxDepth      = 64
 )
 
-// Meta is the newer of the two meta pages that is whole.
+// Meta is the newer valid meta page of the two.
 type Meta struct {
 	page     int64
 	root     uint64
 	freelist uint64
 	High     uint64 // one above the highest page in use
 	txid     uint64
-	Alone    bool // the other one is not whole
+	Alone    bool // the other one is not valid
 }
 
-// Clean says whether the free list was written, as the last commit before an
-// orderly end does.
+// Clean says whether the free list was written, which the last commit before an orderly end does.
 func (m Meta) Clean() bool { return m.freelist != boltNoList }
 
-// ReadMeta checks the beginning and the length of a file. ok is false where none
-// ever was. A file that is gone or empty, where what lies beside it shows that
-// one was in use, would look like a queue that is drained: that is damage.
+// ReadMeta checks the beginning and the length of a file. ok is false if there never was one. If
+// the file is missing or empty although other files show that one was in use, it would look like an
+// empty queue: that is damage.
 func ReadMeta(path, what string) (m Meta, ok bool, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -221,7 +219,7 @@ func (w *walker) load(id uint64) (b []byte, flags uint16, count int, length int6
 	return b, order.Uint16(b[8:]), count, length, nil
 }
 
-// tree checks the node id, whose keys lie between low and high; nil: no bound.
+// tree checks the node id, whose keys are between low and high; nil: no bound.
 func (w *walker) tree(id uint64, depth int, low, high []byte) error {
 	if depth > maxDepth {
 		return queue.Damaged("the tree is deeper than it can be")
@@ -236,8 +234,8 @@ func (w *walker) tree(id uint64, depth int, low, high []byte) error {
 	if flags == pageBranch && count == 0 {
 		return queue.Damaged("page %d is an empty branch", id)
 	}
-	// Only a bucket's root, which has no bounds, may list nothing: bbolt takes out
-	// any other page that is emptied. So it hides rows that were there.
+	// Only a bucket's root, which has no bounds, may list nothing: bbolt removes any other page that
+	// becomes empty. So this page has lost rows.
 	if flags == pageLeaf && count == 0 && low != nil {
 		return queue.Damaged("page %d lists nothing", id)
 	}
@@ -315,8 +313,7 @@ func (n *node) element(i int) (at, pos, klen, vlen int64) {
 	return at, int64(order.Uint32(e)), int64(order.Uint32(e[4:])), 0
 }
 
-// bucket goes into a bucket, whose root is a page or, when it is small, lies
-// in the value itself.
+// bucket checks a bucket, whose root is a page or, if it is small, is in the value itself.
 func (w *walker) bucket(n *node, at, vlen int64) error {
 	id := n.id
 	if vlen < 16 {

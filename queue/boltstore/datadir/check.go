@@ -199,7 +199,7 @@ func (v *Verifier) file(id relay.QueueID, l record.Layout) {
 func (v *Verifier) digest() {
 	c := v.tx.Bucket(BucketDigest).Cursor()
 	for k, val := c.First(); k != nil; k, val = c.Next() {
-		if _, err := DecodeDigest(k, val, v.dirID); err != nil {
+		if _, err := record.DecodeDigest(k, val, v.dirID); err != nil {
 			v.Report.Problem("%s: a row of digest cannot be read", v.name(KeyOf(k)))
 		}
 	}
@@ -242,7 +242,7 @@ func (v *Verifier) extraFiles() error {
 	return nil
 }
 
-// left says whether a file is about to be removed, or just was.
+// left says whether a file is about to be removed or has just been removed.
 func (v *Verifier) left(id uint64) bool {
 	if v.Leaving == nil {
 		return false
@@ -254,8 +254,8 @@ func (v *Verifier) left(id uint64) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// Verify checks the queue of a directory that no dawk uses, down to every
-// page of the file. It changes nothing.
+// Verify checks the queue of a directory that no running dawk uses, including every page of the
+// file. It changes nothing.
 func Verify(ctx context.Context, dir string) (report queue.Report, err error) {
 	path := filepath.Join(dir, FileName)
 	if _, err := os.Stat(path); err != nil && wasUsed(dir) == "" {
@@ -289,8 +289,7 @@ func Verify(ctx context.Context, dir string) (report queue.Report, err error) {
 	report.Problems = append(report.Problems, boltProblems(db, queue.MaxProblems)...)
 	v := &Verifier{Ctx: ctx, Dir: dir, Report: report, First: ^uint64(0)}
 	_, err = Catch(func() error {
-		// What the journal has is verified with the rest, in a transaction that is
-		// never committed.
+		// The content of the journal is verified with the rest, in a transaction that is never committed.
 		tx, err := db.Begin(true)
 		if err != nil {
 			return err

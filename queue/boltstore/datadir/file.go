@@ -25,19 +25,17 @@ type FileOptions struct {
 	WalkBelow        int64 // size up to which every page is checked before every use; 0: the default, negative: none
 	CompactAbove     int64 // size from which a file that is half free is compacted; 0: the default
 
-	// Keep is how many octets behind its pages a new file gets blocks for, as the
-	// old one may have had.
-	Keep func(messages, deliveries int64) int64
+	// Keep is for how many octets after its pages a new file gets blocks, as the old one may have had.
+	Keep func(deliveries, used int64) int64
 	Log  *slog.Logger
 	Hook func(point string) error
 }
 
-// openBolt opens a bbolt file with our options. Its free list is kept in
-// memory only: written with each commit it would make a queue that was once a
-// million deep, and is drained, some twenty times slower.
+// openBolt opens a bbolt file with our options. Its free list is kept in memory only: written with
+// each commit, it would make a queue that once held a million messages about twenty times slower,
+// even when it is empty again.
 func openBolt(path string, maxSize int64) (*bolt.DB, error) {
-	// Address space only: a file that outgrows its mapping would stop
-	// everybody for a remap.
+	// This takes only address space: a file that outgrows its mapping would stop all work for a remap.
 	for mapSize := 64 << 30; ; mapSize /= 2 {
 		db, err := bolt.Open(path, 0o600, &bolt.Options{
 			Timeout:         lockWait,
@@ -64,11 +62,10 @@ func openBolt(path string, maxSize int64) (*bolt.DB, error) {
 // more than half of it is free. Only disk space depends on it, not speed.
 const compactAbove = 1 << 30
 
-// walkBelow is the size, in octets, up to which a file is looked at page by page
-// before every use: it costs up to a second, and the time to read it. bbolt
-// follows whatever a damaged page says, and what it then reads or writes may be
-// our own memory. A larger file is walked first when its last run did not end
-// cleanly, and beside the work when it did.
+// walkBelow is the size, in octets, up to which a file is looked at page by page before every use:
+// it costs up to a second, and the time to read it. bbolt follows whatever a damaged page says, and
+// what it then reads or writes may be our own memory. A larger file is walked first if its last run
+// did not end cleanly, and in the background if it did.
 const walkBelow = 1 << 30
 
 // compactTx is how much Compact copies in one transaction, in octets.
@@ -77,8 +74,8 @@ const compactTx = 8 << 20
 // WhatToDo ends every refusal of a damaged file.
 const WhatToDo = "nothing was changed; restore a backup, or move queue.db, queue.journal and spool away, together, to start empty (`dawk queue verify` says more)"
 
-// Open opens the file after it was looked at as closely as its end
-// requires. late is not nil when its pages are still to be walked.
+// Open opens the file after the checks that the end of its last run requires. late is not nil if
+// its pages are still to be walked.
 func Open(opt FileOptions) (db *bolt.DB, late *boltfile.Meta, err error) {
 	path := filepath.Join(opt.Dir, FileName)
 	meta, exists, err := boltfile.ReadMeta(filepath.Join(opt.Dir, FileName), wasUsed(opt.Dir))
@@ -126,11 +123,14 @@ func Open(opt FileOptions) (db *bolt.DB, late *boltfile.Meta, err error) {
 	return db, late, err
 }
 
-// create makes the file of a directory's first queue, under another name until
-// bbolt has written and synced what makes it one.
+// create makes the file of a directory's first queue, under another name until bbolt has written
+// and synced its first pages.
 func create(opt FileOptions) (*bolt.DB, error) {
 	tmp := filepath.Join(opt.Dir, newName)
 	db, err := openGuarded(tmp, opt.MaxSize)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil, fmt.Errorf("make the first queue file: %w; make room on the file system of %s and start again", err, opt.Dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -165,8 +165,8 @@ func rewriteSuspect(opt FileOptions, db *bolt.DB) (*bolt.DB, error) {
 		db.Close()
 		return nil, fmt.Errorf("%w: %s; %s", queue.ErrDamaged, problems[0], WhatToDo)
 	}
-	// What the journal has goes into the new file only: the old one stays as it
-	// is until that is in place.
+	// The content of the journal goes only into the new file: the old one stays unchanged until the
+	// new one is in place.
 	fresh, err := Replace(opt, db, func(fresh *bolt.DB) error { return catchUpFile(opt, fresh) })
 	db.Close()
 	if err != nil {
@@ -259,17 +259,17 @@ func compactAtStart(opt FileOptions, db *bolt.DB) (*bolt.DB, error) {
 
 // keep allocates Keep.
 func (o FileOptions) keep(db *bolt.DB) error {
-	var high, messages, deliveries int64
+	var high, deliveries int64
 	err := db.View(func(tx *bolt.Tx) error {
 		if high = tx.Size(); tx.Bucket(BucketSys) != nil {
-			messages, deliveries = int64(Uint(tx.Bucket(BucketSys), sysMessages)), int64(Uint(tx.Bucket(BucketSys), SysDeliveries))
+			deliveries = int64(Uint(tx.Bucket(BucketSys), SysDeliveries))
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	octets := o.Keep(messages, deliveries)
+	octets := o.Keep(deliveries, high)
 	if o.MaxSize > 0 {
 		octets = min(octets, o.MaxSize-high)
 	}
@@ -288,10 +288,9 @@ func (o FileOptions) keep(db *bolt.DB) error {
 // would leave is not known.
 var ErrReplaced = errors.New("the new queue file is in place, but its name could not be synced")
 
-// Replace copies what is in use of db into a new file, syncs it and puts it in
-// the place of the old one, which the caller closes. On an error db is still
-// in place, unless the error wraps ErrReplaced. And, which may be nil, changes
-// the copy before it is synced.
+// Replace copies the used part of db into a new file, syncs it and replaces the old one, which the
+// caller closes. On an error db is still in place, unless the error wraps ErrReplaced. The function
+// and, which may be nil, changes the copy before it is synced.
 func Replace(opt FileOptions, db *bolt.DB, and func(*bolt.DB) error) (fresh *bolt.DB, err error) {
 	path, tmp := filepath.Join(opt.Dir, FileName), filepath.Join(opt.Dir, newName)
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {

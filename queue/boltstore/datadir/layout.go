@@ -3,6 +3,7 @@ package datadir
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 
@@ -10,6 +11,7 @@ import (
 
 	"dawk/queue"
 	"dawk/queue/journal"
+	"dawk/queue/outbox"
 )
 
 // schema is the version of the file's layout. A higher one is refused, a lower
@@ -17,8 +19,8 @@ import (
 // replies.
 const schema = 3
 
-// MakeBuckets makes the buckets of a new file. In an old one all of them must
-// be there: one that is missing would look like a queue that is empty.
+// MakeBuckets makes the buckets of a new file. In an old one all of them must be there: a missing
+// one would look like an empty queue.
 func MakeBuckets(tx *bolt.Tx) (isNew bool, err error) {
 	isNew = true
 	err = tx.ForEach(func([]byte, *bolt.Bucket) error { isNew = false; return nil })
@@ -42,7 +44,7 @@ func MakeBuckets(tx *bolt.Tx) (isNew bool, err error) {
 	return false, err
 }
 
-// missingBucket is a bucket that a file of its layout must have and has not.
+// missingBucket is a bucket that a file of its layout must have and lacks.
 func missingBucket(tx *bolt.Tx) []byte {
 	for _, name := range [][]byte{BucketSys, BucketMsg, BucketSched, BucketHist, bucketCorrupt, BucketDigest} {
 		if tx.Bucket(name) == nil && (string(name) != "digest" || schemaOf(tx) >= 3) {
@@ -92,13 +94,17 @@ func DirectoryID(sys *bolt.Bucket) (uint32, error) {
 
 // CatchUp brings the journal's records into a transaction of the queue.db
 // beside it, and gives the totals with them. j keeps the file open. Touched,
-// which may be nil, is told whose rows they changed.
+// which may be nil, is told whose rows they changed. Events stay in the
+// transaction until TakeEvents.
 func CatchUp(j *journal.Journal, t Tables, flags int, touched func([]uint64)) (journal.Totals, error) {
 	mark, ok := journal.DecodeMark(t.Sys.Get(sysJournal))
 	if !ok {
 		return journal.Totals{}, fmt.Errorf("%w; %s", queue.Damaged("its bucket sys cannot be read"), WhatToDo)
 	}
-	now, any, err := j.CatchUp(mark, flags, t.Redo(touched, true))
+	redo := t.Redo(touched, true)
+	now, any, err := j.CatchUp(mark, flags, func(changes []journal.Change) error {
+		return errors.Join(t.keepEvents(changes), redo(changes))
+	})
 	if err == nil && !any {
 		now = journal.Totals{High: Uint(t.Sys, sysHigh), Messages: Uint(t.Sys, sysMessages),
 			Deliveries: Uint(t.Sys, SysDeliveries), Quarantined: Uint(t.Sys, sysCorrupt)}
@@ -106,12 +112,50 @@ func CatchUp(j *journal.Journal, t Tables, flags int, touched func([]uint64)) (j
 	return now, err
 }
 
+// bucketOutbox has events of a journal that is history, until the next start puts
+// them into the files of the outbox.
+var bucketOutbox = []byte("outbox")
+
+func (t Tables) keepEvents(changes []journal.Change) error {
+	for _, c := range changes {
+		if c.Table != TableOutbox {
+			continue
+		}
+		b, err := t.Tx.CreateBucketIfNotExists(bucketOutbox)
+		if err == nil {
+			err = b.Put(c.Key, c.Value)
+		}
+		if err != nil {
+			return fmt.Errorf("replay the queue's journal: %w", err)
+		}
+	}
+	return nil
+}
+
+// TakeEvents takes the events of the journal out of the transaction, and says how
+// far the files of the outbox have them.
+func (t Tables) TakeEvents() (high uint64, rows []outbox.Row, err error) {
+	high = Uint(t.Sys, SysOutbox)
+	b := t.Tx.Bucket(bucketOutbox)
+	if b == nil {
+		return high, nil, nil
+	}
+	err = b.ForEach(func(k, v []byte) error {
+		rows = append(rows, outbox.Row{Number: KeyOf(k), Value: append([]byte(nil), v...)})
+		return nil
+	})
+	return high, rows, errors.Join(err, t.Tx.DeleteBucket(bucketOutbox))
+}
+
 // Redo makes the changes of one record of the journal, with or without new
-// messages. Touched, which may be nil, is told whose rows they are.
+// messages, and without events. Touched, which may be nil, is told whose rows they are.
 func (t Tables) Redo(touched func([]uint64), bodies bool) func([]journal.Change) error {
 	return func(changes []journal.Change) (err error) {
 		var ids []uint64
 		for _, c := range changes {
+			if c.Table == TableOutbox {
+				continue
+			}
 			b := t.byNumber(c.Table)
 			switch {
 			case b == nil:
@@ -133,7 +177,7 @@ func (t Tables) Redo(touched func([]uint64), bodies bool) func([]journal.Change)
 	}
 }
 
-// catchUpFile makes a copy of queue.db the whole queue.
+// catchUpFile adds the journal to a copy of queue.db, which is then the whole queue.
 func catchUpFile(opt FileOptions, db *bolt.DB) error {
 	return db.Update(func(tx *bolt.Tx) error {
 		if tx.Bucket(BucketSys) == nil {

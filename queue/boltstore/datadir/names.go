@@ -77,10 +77,9 @@ func makeParents(dir string) error {
 	return durable.SyncDir(filepath.Dir(dir))
 }
 
-// wasUsed says what shows that a queue was once opened in dir; "": nothing. The
-// spool is made after queue.db, whose content and name are durable by then: a
-// spool beside no queue.db, or beside one of 0 octets, means that mail is
-// missing, and so does a journal that was ever written to.
+// wasUsed says what shows that a queue was once opened in dir; "": nothing. The spool is made after
+// queue.db, whose content and name are durable by then: a spool without a queue.db, or with one of
+// 0 octets, means that mail is missing, and so does a journal with records.
 func wasUsed(dir string) string {
 	if _, err := os.Lstat(filepath.Join(dir, SpoolName)); err == nil {
 		return "the directory spool"
@@ -118,7 +117,7 @@ func Lock(dir string) (*os.File, error) {
 	}
 }
 
-// WriteSuspect leaves the mark, as well as a failing disk lets us.
+// WriteSuspect writes the mark, as far as a failing disk allows.
 func WriteSuspect(dir string, why error) error {
 	f, err := os.OpenFile(filepath.Join(dir, suspectName), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -128,9 +127,9 @@ func WriteSuspect(dir string, why error) error {
 	return errors.Join(err, journal.Own(f.Name()), f.Sync(), f.Close(), durable.SyncDir(dir))
 }
 
-// SpoolDir is where the file of a message lies, below spool. About 67 seconds
-// (2^26 µs) share a directory, so that a group of messages accepted together
-// costs one directory sync, and 256 directories share what lies for days.
+// SpoolDir is where the file of a message lies, below spool. About 67 seconds (2^26 µs) share a
+// directory, so that messages accepted together cost one directory sync, and 256 directories share
+// the files of many days.
 func SpoolDir(id uint64) string { return fmt.Sprintf("%02x", byte(id>>26)) }
 
 func SpoolFile(dir string, id uint64) string {

@@ -10,19 +10,6 @@ import (
 	"dawk/relay"
 )
 
-func EncodeDigest(key []byte, r *relay.DigestRow) []byte {
-	row := make([]byte, record.RowHeader, record.RowHeader+len(r.Data))
-	return record.Seal(record.DigestVersion, key, append(row, r.Data...))
-}
-
-func DecodeDigest(k, v []byte, dir uint32) (r relay.DigestRow, err error) {
-	data, ok := record.Unseal(record.DigestVersion, k, v)
-	if !ok || len(k) != 8 {
-		return r, record.ErrRecord
-	}
-	return relay.DigestRow{ID: relay.QueueID{Key: KeyOf(k), Dir: dir}, Data: append([]byte(nil), data.Rest...)}, nil
-}
-
 // Where a row of corrupt came from: the first octet of its key.
 const (
 	KindMsg    = 'm'

@@ -31,10 +31,11 @@ var (
 	sysMessages   = []byte("messages")   // u64: rows of msg
 	SysDeliveries = []byte("deliveries") // u64: rows of sched
 	sysCorrupt    = []byte("set aside")  // u64: rows of corrupt
+	SysOutbox     = []byte("outbox")     // u64: the files of the outbox have the events up to here (package outbox); absent: there were none
 	SysClean      = []byte("clean")      // u64: when the queue was closed, µs; absent while it is open
 )
 
-// appendFill is how full a page gets where keys only grow.
+// appendFill is how full pages become in buckets whose keys only grow.
 const appendFill = 0.95
 
 // The numbers of the tables in the journal's records.
@@ -44,6 +45,7 @@ const (
 	tableHist
 	tableCorrupt
 	tableDigest
+	TableOutbox // no bucket: see Redo
 )
 
 // Tables are the buckets of one transaction.
@@ -55,7 +57,7 @@ type Tables struct {
 func OpenTables(tx *bolt.Tx) Tables {
 	t := Tables{Tx: tx, Msg: tx.Bucket(BucketMsg), Sched: tx.Bucket(BucketSched), Hist: tx.Bucket(BucketHist),
 		Digest: tx.Bucket(BucketDigest), Corrupt: tx.Bucket(bucketCorrupt), Sys: tx.Bucket(BucketSys)}
-	t.Msg.FillPercent, t.Sched.FillPercent = appendFill, appendFill
+	t.Msg.FillPercent, t.Sched.FillPercent, t.Digest.FillPercent = appendFill, appendFill, appendFill
 	return t
 }
 
@@ -151,7 +153,7 @@ func Uint(b *bolt.Bucket, key []byte) uint64 {
 	return 0
 }
 
-// idOf is the message that a row belongs to.
+// idOf is the message to which a row belongs.
 func idOf(k []byte) (uint64, bool) {
 	if len(k) < 8 {
 		return 0, false
@@ -159,9 +161,8 @@ func idOf(k []byte) (uint64, bool) {
 	return binary.BigEndian.Uint64(k), true
 }
 
-// SystemError is panicked by put and delete: operations are validated before
-// they write, so that only the system can fail there, and that concerns the
-// whole transaction.
+// Put and delete panic with a SystemError: operations are validated before they write, so only the
+// system can fail there, and that concerns the whole transaction.
 type SystemError struct{ Err error }
 
 // KeyOf is the ID at the front of a key; 0 when it is too short to have one.

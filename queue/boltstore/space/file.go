@@ -69,16 +69,16 @@ const (
 	Mail                // it adds new mail
 )
 
-// Assure sees to it, before a group is made durable by the journal, that the commit
-// of tx will find room, whoever fills the disk meanwhile. Keep is what settling all
-// that waits needs (ToSettle), step by how much the file grows at a time. Where there
-// is no more room to be had, new mail gets the error, of which RolledBack knows; and
-// so do notices, where settling the next Delivery would lack room. Where pages enough
-// are free, but perhaps not side by side, they are to be committed at once, which
-// shows whether they fit. What makes room goes on.
-func (f *File) Assure(tx *bolt.Tx, kind Kind, keep, step int64) (atOnce bool, err error) {
+// Assure makes sure, before a group is made durable by the journal, that the commit of tx will find
+// room, whoever fills the disk meanwhile. The Deliveries are those that wait (telling: see
+// ToSettle), step is by how much the file grows at a time. Where there is no more room to be had,
+// new mail gets the error, of which RolledBack knows; and so do notices, where settling the next
+// Delivery would lack room. Where pages enough are free, but perhaps not side by side, they are to
+// be committed at once, which shows whether they fit. What makes room goes on.
+func (f *File) Assure(tx *bolt.Tx, kind Kind, deliveries, telling, step int64) (atOnce bool, err error) {
 	pages, high, free := written(tx), tx.Size(), freePages(tx.DB(), 0)
-	half, least := (keep+settleOnce)/2, keep
+	keep, half := ToSettle(deliveries, telling), scantBelow(deliveries, telling)
+	least := keep
 	switch kind {
 	case Settles:
 		keep, least, step = 0, 0, 0
@@ -107,13 +107,14 @@ func (f *File) Assure(tx *bolt.Tx, kind Kind, keep, step int64) (atOnce bool, er
 	return kind != Settles, nil
 }
 
-// Scant says that what is left is needed by what is being settled already: a
-// settlement should add no more than it takes away.
+// Scant says that the room left is needed for the settlements under way: a settlement should add no
+// more than it removes.
 func (f *File) Scant() bool { return f.scant.Load() }
 
 // freePages is what bbolt can use of the pages that it has used before, in
 // octets. What the last commit gave back counts unless somebody reads it still,
-// the caller's own transactions apart.
+// the caller's own transactions apart. So a backup that begins later may hold pages
+// that were counted: then a checkpoint waits for its end, with everything in the journal.
 func freePages(db *bolt.DB, own int) int64 {
 	st := db.Stats()
 	n := st.FreePageN
@@ -146,7 +147,7 @@ func (f *File) usable(size int64) int64 {
 // Forget is for a file that was replaced, or that bbolt may have made larger.
 func (f *File) Forget() { f.size = 0 }
 
-// look makes sure that the end behind high has blocks. What gets none is cut off.
+// look makes sure that the end of the file after high has blocks. A part without blocks is cut off.
 func (f *File) look(high int64) {
 	var st unix.Stat_t
 	if unix.Stat(f.path, &st) != nil || st.Size == f.size {

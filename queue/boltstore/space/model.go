@@ -34,12 +34,12 @@ type Use struct {
 	FileSize, Free int64 // of the bbolt file, and of what holds nothing in it
 	Holes          int64 // of Free, what the disk has given no blocks for
 	Owed           int64 // what the file will take for what the journal has
-	Messages       int64 // that are in the queue
-	Deliveries     int64 // of these, that wait to be settled
+	Deliveries     int64 // that wait to be settled
+	Telling        int64 // octets that rows of lists may take beyond their messages
 }
 
-// failure is that a write found no room where a look saw some: in pages that do
-// not lie side by side, or because of a quota.
+// failure means that a write found no room although a look saw some: the pages are not contiguous,
+// or there is a quota.
 type failure struct {
 	room int64 // that was seen
 	wait int   // looks until it is tried again; 0: nothing failed
@@ -60,11 +60,11 @@ type State struct {
 	records, files failure
 }
 
-// After is the state that follows old. Full stays full until there is half as
-// much again as the limit, so that acceptance does not flap.
+// After is the state that follows old. Full stays full until one and a half times the limit is
+// free, so that acceptance does not flap.
 func (l Limits) After(old State, m Measured, dir string) State {
 	now := State{Measured: m, Limit: l.Needed(m.Total)}
-	settle := ToSettle(m.Messages, m.Deliveries)
+	settle := ToSettle(m.Deliveries, m.Telling)
 	now.Room = m.Disk + m.Free - m.Holes - m.Owed - settle
 	now.Bare, now.Room = now.Room < 0, max(0, now.Room)
 	now.Left, now.Short = max(0, now.Room-now.Limit), now.Room < 2*now.Limit
@@ -103,8 +103,8 @@ func (f failure) again(room int64) failure {
 	return failure{room: room, wait: wait, last: wait}
 }
 
-// lasts says whether nothing has changed since the failure, or it is too fresh to
-// tell: to try again each second would only fill the log.
+// lasts says whether nothing has changed since the failure, or it is too recent to know: another
+// try each second would only fill the log.
 func (f failure) lasts(room, limit int64) bool {
 	return f.wait > 0 && (f.wait == f.last || room < f.room+limit/2)
 }

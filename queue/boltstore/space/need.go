@@ -13,23 +13,41 @@ const (
 	// writes the page that a row is taken from again, with up to three other
 	// messages in it, and those that lead to it.
 	settleOnce = 5 << 18
-	// settleMore is for each further Delivery of a message: its outcomes and a row of a
-	// list, while the message itself frees nothing before its last Delivery. Their
-	// pages may be half empty.
-	settleMore = 2 << 10
+	// settleRow is for each recipient: its outcome, and a row of a list that tells of
+	// it. Their pages may be half empty. What the message itself takes counts for it,
+	// as that is free again: see Telling.
+	settleRow = 2 << 10
 	// settleMost is for how many Deliveries there is room at the same time: half of
 	// it for those that settle until the room is seen to be scant, half for those
 	// that are attempted then, far fewer, each with a notice. After that a sender is
-	// told by a row of a list, which is no larger than what goes with the message.
+	// told by a row of a list.
 	settleMost = 4096
 )
 
 // ToSettle is how many octets of queue.db must stay free after new mail, so that
-// the Deliveries of the messages that wait can all be settled.
-func ToSettle(messages, deliveries int64) int64 {
-	further := min(deliveries-messages, deliveries-settleMost)
-	return settleOnce + settleEach*min(max(deliveries, 0), settleMost) + settleMore*max(further, 0)
+// the Deliveries of the messages that wait can all be settled. Telling is the sum of
+// Telling over all messages.
+func ToSettle(deliveries, telling int64) int64 { return toSettle(deliveries, settleEach, telling) }
+
+// scantBelow is the part of ToSettle that is for those who are told by rows.
+func scantBelow(deliveries, telling int64) int64 {
+	return toSettle(deliveries, settleEach/2, telling)
 }
+
+func toSettle(deliveries, each, telling int64) int64 {
+	return settleOnce + each*min(max(deliveries, 0), settleMost) + max(telling, 0)
+}
+
+// Telling is how many octets the rows of lists that tell of all recipients of a message
+// may take beyond those of the message, which go when they have come. With many
+// recipients that is much: a message frees nothing before its last Delivery.
+func Telling(octets, recipients int) int64 {
+	return max(0, settleRow*int64(recipients)-int64(octets))
+}
+
+// Guess is the sum of Telling, as far as a file shows it without a look at each
+// message: with so many Deliveries in so many octets, as if all were alike.
+func Guess(deliveries, used int64) int64 { return max(0, settleRow*deliveries-used) }
 
 // GrowBy is by how much the file grows at a time for new mail, in octets: so much
 // is taken from a disk of total octets before it is needed.

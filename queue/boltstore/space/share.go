@@ -1,6 +1,7 @@
 package space
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -8,9 +9,9 @@ import (
 	"dawk/relay"
 )
 
-// shares keep one identity from filling what is left while room is short: it may
-// have half of it. What it had before does not count, and what leaves makes room
-// again. All of it is forgotten when room is not short any more, and by a restart.
+// shares keep one identity from filling the room that is left while room is short: it may have half
+// of it. What it had before does not count, and messages that leave free its share again. All
+// counts are dropped when room is no longer short, and by a restart.
 type shares struct {
 	mu    sync.Mutex
 	look  *State           // that Left was measured at
@@ -37,7 +38,7 @@ func (s *shares) take(now *State, key uint64, who string, size int64) error {
 	}
 	left := now.Left - s.since
 	if had := s.taken[who]; 2*(had+size) > left+had {
-		return fmt.Errorf("%w: room is short (%s), and this sender has its half of it (%s)", relay.ErrNoSpace, queue.SizeText(max(0, left)), queue.SizeText(had))
+		return fmt.Errorf("%w: room is short (%s), and this sender has used its half of it (%s)", relay.ErrNoSpace, queue.SizeText(max(0, left)), queue.SizeText(had))
 	}
 	if s.taken == nil {
 		s.taken, s.whose = make(map[string]int64), make(map[uint64]share)
@@ -46,6 +47,13 @@ func (s *shares) take(now *State, key uint64, who string, size int64) error {
 	s.whose[key] = share{who, size}
 	s.since += size
 	return nil
+}
+
+// has says whether an identity has anything of what came while room was short.
+func (s *shares) has(who string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken[who] > 0
 }
 
 // gone is for a message that has left, or did not come.
@@ -63,11 +71,21 @@ func (s *shares) gone(key uint64) {
 }
 
 // Take takes room for a message of an identity, which may have half of what is left
-// while room is short; else the error wraps relay.ErrNoSpace. Whoever does not
+// while room is short; else the error wraps relay.ErrNoSpace. Where next to nothing is
+// left, and it has none of it, all mail is refused, as below the limit. Whoever does not
 // store the message after all calls Gone.
 func (w *Watcher) Take(key uint64, who string, size int64) error {
-	return w.shares.take(w.State(), key, who, size)
+	now := w.State()
+	err := w.shares.take(now, key, who, size)
+	if err != nil && now.Refusal == nil && now.Left < now.Limit/16 && !w.shares.has(who) {
+		w.SetFull(errNearly)
+	}
+	return err
 }
+
+// errNearly is that nobody finds room any more, though the limit is not quite reached:
+// without it nothing would tell why, and acceptance would flap.
+var errNearly = errors.New("the room that is left is too small for a message")
 
 // Gone says that a message has left the queue, or did not come.
 func (w *Watcher) Gone(key uint64) { w.shares.gone(key) }

@@ -2,6 +2,7 @@ package space
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 
 	"dawk/relay"
@@ -65,6 +66,29 @@ func TestShort(t *testing.T) {
 	} {
 		if now := c.limits.After(State{}, c.m, "data"); now.Short != c.short || now.Left < 0 {
 			t.Errorf("%+v: short %v, left %d", c, now.Short, now.Left)
+		}
+	}
+}
+
+// Where next to nothing is left above the limit nobody finds room; then mail is refused
+// as it is below the limit, which the log, health and the status tell.
+func TestNearlyFullIsFull(t *testing.T) {
+	limits := Limits{MinFree: 100 * mib}
+	for _, c := range []struct {
+		left int64
+		size int64
+		full bool
+	}{
+		{1000, 850, true},
+		{20 * mib, 15 * mib, false}, // others are smaller
+		{1000, 400, false},
+	} {
+		w := New(t.TempDir(), limits, func() Use { return Use{} }, func() bool { return false }, slog.New(slog.DiscardHandler))
+		now := limits.After(State{}, Measured{Disk: 100*mib + settleOnce + c.left}, "data")
+		w.state.Store(&now)
+		err := w.Take(1, "a", c.size)
+		if refused := w.State().Refusal != nil; refused != c.full || c.full && !errors.Is(err, relay.ErrNoSpace) {
+			t.Errorf("%d left, %d wanted: %v, refused %v", c.left, c.size, err, refused)
 		}
 	}
 }

@@ -1,7 +1,7 @@
-// Package space knows how much room there is for new mail: for records in the
-// bbolt file and its journal, and for content in files of its own. model.go says
-// what follows from a look at the disk, need.go what the file must keep free for
-// what was promised; both are pure. Watcher looks every second.
+// Package space finds out how much room there is for new mail: for records in the bbolt file and
+// its journal, and for content in files of its own. model.go decides what follows from a look at
+// the disk, need.go how much room the file must keep for the settlement of accepted mail; both are
+// pure. Watcher looks every second.
 //
 // Its one goroutine is [Watcher.Run]. A mutex orders the changes of the state,
 // which is read without a lock.
@@ -29,6 +29,7 @@ type Watcher struct {
 	dir    string
 	limits Limits
 	use    func() Use
+	spare  func() bool
 	log    *slog.Logger
 
 	mu      sync.Mutex // held by those who change state
@@ -38,9 +39,10 @@ type Watcher struct {
 	stopped chan struct{}
 }
 
-// New makes a watcher that has not looked yet. Run must be called.
-func New(dir string, limits Limits, use func() Use, log *slog.Logger) *Watcher {
-	w := &Watcher{dir: dir, limits: limits, use: use, log: log, stop: make(chan struct{}), stopped: make(chan struct{})}
+// New makes a watcher that has not looked yet. Run must be called. Spare removes from a
+// disk that is nearly full what mail goes before, and says whether there was any.
+func New(dir string, limits Limits, use func() Use, spare func() bool, log *slog.Logger) *Watcher {
+	w := &Watcher{dir: dir, limits: limits, use: use, spare: spare, log: log, stop: make(chan struct{}), stopped: make(chan struct{})}
 	w.state.Store(&State{})
 	return w
 }
@@ -71,15 +73,17 @@ func (w *Watcher) State() *State { return w.state.Load() }
 
 // Look measures.
 func (w *Watcher) Look() {
-	var st unix.Statfs_t
-	if err := unix.Statfs(w.dir, &st); err != nil {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m, err := w.measure()
+	if err == nil && m.Disk < enough(w.limits.Needed(m.Total), relay.ErrNoSpace) && w.spare() {
+		m, err = w.measure()
+	}
+	if err != nil {
 		w.log.Warn("cannot see how much disk is free", "dir", w.dir, "error", err)
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	old := w.state.Load()
-	m := Measured{Total: int64(st.Blocks) * st.Bsize, Disk: int64(st.Bavail) * st.Bsize, Use: w.use()}
 	now := w.limits.After(*old, m, w.dir)
 	w.state.Store(&now)
 	switch {
@@ -88,6 +92,12 @@ func (w *Watcher) Look() {
 	case now.Refusal == nil && old.Refusal != nil:
 		w.log.Info("there is room again: new mail is accepted", "room", queue.SizeText(now.Room))
 	}
+}
+
+func (w *Watcher) measure() (Measured, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(w.dir, &st)
+	return Measured{Total: int64(st.Blocks) * st.Bsize, Disk: int64(st.Bavail) * st.Bsize, Use: w.use()}, err
 }
 
 // SetFull stops acceptance at once: a write for the file found no room.

@@ -24,8 +24,8 @@ func (s Stored) Header() string { h, _, _ := strings.Cut(s.Content, "\r\n\r\n");
 // Body is the body of the content.
 func (s Stored) Body() string { _, b, _ := strings.Cut(s.Content, "\r\n\r\n"); return b }
 
-// Queue is an accept.Queue in memory with faults on demand. Its lock guards its
-// fields once a server uses it.
+// Queue is an accept.Queue in memory that can be made to fail. Its lock guards its fields once a
+// server uses it.
 type Queue struct {
 	sync.Mutex
 	Last      uint64 // the last ID given

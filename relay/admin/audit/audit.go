@@ -28,8 +28,8 @@ type Record struct {
 	Who    string    `json:"who"` // the name of an operator, or "uid:0"
 	Verb   string    `json:"verb"`
 	Filter string    `json:"filter"` // what it was done to; "": all
-	Count  int       `json:"count"`  // deliveries, or recipients where the verb picks these
-	Act    string    `json:"act"`    // a number, which `dawk queue undo` takes
+	Count  int       `json:"count"`  // deliveries, or recipients where the verb picks these; 0 where it is for no mail
+	Act    string    `json:"act"`    // a number, which `dawk queue undo` takes; "": it is no act on mail
 }
 
 // Keep is how long a record is kept at least.
@@ -90,21 +90,36 @@ func (l *Log) Next() string {
 	return strconv.FormatUint(l.last, 10)
 }
 
+// Skip sees to it that Next gives a higher number than act; false: it does already.
+func (l *Log) Skip(act string) bool {
+	n, err := strconv.ParseUint(act, 10, 64)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil || n <= l.last {
+		return false
+	}
+	l.last = n
+	return true
+}
+
 // Append writes r and waits until it is on stable storage.
-func (l *Log) Append(r Record) (err error) {
+func (l *Log) Append(r Record) error { return Append(l.dir, r) }
+
+// Append is for a command that does something beside the relay, which may run. The file
+// belongs to whom the folder belongs to.
+func Append(dir string, r Record) error {
 	r.Time = r.Time.UTC().Truncate(time.Millisecond)
 	line, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f, err := os.OpenFile(filepath.Join(l.dir, r.Time.Format(month)+".jsonl"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	name := filepath.Join(dir, r.Time.Format(month)+".jsonl")
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("the audit log: %w", err)
 	}
 	_, err = f.Write(append(line, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close(), durable.Own(name)); err != nil {
 		return fmt.Errorf("the audit log: %w", err)
 	}
 	return nil

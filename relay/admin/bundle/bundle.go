@@ -26,15 +26,8 @@ type Header struct {
 
 // Message is one message with what of it was still to be delivered.
 type Message struct {
-	Message    relay.Message `json:"message"`
-	Deliveries []Delivery    `json:"deliveries"`
-}
-
-// Delivery is some of its recipients.
-type Delivery struct {
-	Job  uint16 `json:"job"`
-	Open []int  `json:"open"`           // indexes into Message.Recipients
-	Rule string `json:"rule,omitempty"` // why it was on hold; "": it was not
+	Message    relay.Message    `json:"message"`
+	Deliveries []relay.Delivery `json:"deliveries"` // without what the scheduler did with them
 }
 
 const (
@@ -48,14 +41,9 @@ type end struct {
 
 // Of is what a bundle has of an item, with what is open in its Deliveries.
 func Of(item *relay.Item) Message {
-	m := Message{Message: item.Message}
-	for i := range item.Deliveries {
-		d := &item.Deliveries[i]
-		b := Delivery{Job: d.Job, Open: d.Recipients()}
-		if d.Held {
-			b.Rule = d.Rule
-		}
-		m.Deliveries = append(m.Deliveries, b)
+	m := Message{Message: item.Message, Deliveries: slices.Clone(item.Deliveries)}
+	for i := range m.Deliveries {
+		m.Deliveries[i].Activity = relay.Activity{}
 	}
 	return m
 }
@@ -149,8 +137,8 @@ func Read(r io.Reader, head func(Header) error, each func(Message, io.Reader) er
 			}
 			return nil
 		}
-		var m Message
-		if err := decode(t, &m); err != nil {
+		m, err := readMessage(t, h.At)
+		if err != nil {
 			return fmt.Errorf("%s: %w", meta.Name, cut(err))
 		}
 		if err := m.check(); err != nil {
@@ -169,6 +157,38 @@ func Read(r io.Reader, head func(Header) error, each func(Message, io.Reader) er
 	}
 }
 
+// readMessage also reads what versions up to November 2026 wrote: of a Delivery the numbers of
+// its recipients, and why it was on hold at that time.
+func readMessage(r io.Reader, at time.Time) (m Message, err error) {
+	b, err := readAll(r)
+	if err != nil {
+		return m, err
+	}
+	var other *json.UnmarshalTypeError
+	if err = json.Unmarshal(b, &m); !errors.As(err, &other) {
+		return m, err
+	}
+	var older struct {
+		Deliveries []struct {
+			Open []int
+			Rule string
+		}
+	}
+	if json.Unmarshal(b, &older) != nil || len(older.Deliveries) != len(m.Deliveries) {
+		return m, err
+	}
+	for i, o := range older.Deliveries {
+		d := &m.Deliveries[i]
+		if d.Open = nil; o.Rule != "" {
+			d.Held, d.HeldAt = true, at
+		}
+		for _, recipient := range o.Open {
+			d.Open = append(d.Open, relay.Open{Recipient: recipient})
+		}
+	}
+	return m, nil
+}
+
 func cut(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrCut
@@ -182,9 +202,12 @@ func (m *Message) check() error {
 		return errors.New("it has no recipients")
 	}
 	for _, d := range m.Deliveries {
-		for _, i := range d.Open {
-			if i < 0 || i >= len(m.Message.Recipients) {
-				return fmt.Errorf("it has no recipient %d", i)
+		if d.Attempts < 0 || d.HeldFor < 0 {
+			return errors.New("it was tried or held less than never")
+		}
+		for _, o := range d.Open {
+			if o.Recipient < 0 || o.Recipient >= len(m.Message.Recipients) {
+				return fmt.Errorf("it has no recipient %d", o.Recipient)
 			}
 		}
 	}
@@ -203,29 +226,41 @@ func readJSON(t *tar.Reader, name string, into any) error {
 }
 
 func decode(r io.Reader, into any) error {
-	b, err := io.ReadAll(io.LimitReader(r, maxMeta+1))
+	b, err := readAll(r)
 	if err != nil {
 		return err
-	}
-	if len(b) > maxMeta {
-		return fmt.Errorf("it is larger than %d MiB", maxMeta>>20)
 	}
 	return json.NewDecoder(bytes.NewReader(b)).Decode(into)
 }
 
-// Part is the message for those recipients that were on hold, or for the others.
-func (m *Message) Part(held bool) relay.Message {
-	msg := m.Message
-	var open []int
-	for _, d := range m.Deliveries {
-		if (d.Rule != "") == held {
-			open, msg.Hold = append(open, d.Open...), d.Rule
+func readAll(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxMeta+1))
+	if err == nil && len(b) > maxMeta {
+		err = fmt.Errorf("it is larger than %d MiB", maxMeta>>20)
+	}
+	return b, err
+}
+
+// Again is the message for those recipients, beginning as they were. away is how long it was in no
+// queue, which counts as time on hold does.
+func (m *Message) Again(away time.Duration) relay.Message {
+	begin := make(map[int]relay.Beginning)
+	for i := range m.Deliveries {
+		d := &m.Deliveries[i]
+		state := d.State()
+		if state.HeldAt.IsZero() {
+			state.HeldFor += max(0, away)
+		}
+		for _, o := range d.Open {
+			begin[o.Recipient] = relay.Beginning{State: state, Last: o.Last}
 		}
 	}
-	slices.Sort(open)
+	msg := m.Message
 	msg.Recipients = nil
-	for _, i := range slices.Compact(open) {
-		msg.Recipients = append(msg.Recipients, m.Message.Recipients[i])
+	for i, r := range m.Message.Recipients {
+		if b, open := begin[i]; open {
+			msg.Recipients, msg.Begin = append(msg.Recipients, r), append(msg.Begin, b)
+		}
 	}
 	return msg
 }

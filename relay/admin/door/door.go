@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"dawk/relay"
-	"dawk/relay/admin"
+	"dawk/relay/admin/api"
 	"dawk/relay/admin/operator"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
@@ -111,7 +111,7 @@ func (d *Door) refuse(w http.ResponseWriter, err error) {
 	if status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", strconv.Itoa(int(identity.BackoffWindow.Seconds())))
 	}
-	admin.Refuse(w, status, err)
+	api.Fail(w, status, err)
 }
 
 // Say is the status for an error of this package, and what a stranger may read of it.

@@ -1,19 +1,18 @@
 // Package kept is what acts of an administrator leave behind, so that they can be
 // undone: for each act the list of what it was done to and, where that has gone from the
-// queue, a bundle of it. Mail is kept for a day, lists for a month. It also knows under
-// which new IDs mail came back. Store.mu guards the list of moves; Run is its one
+// queue, a bundle of it. Mail is kept for a day, lists for a month. It also knows, for
+// three months, under which new IDs mail came back. Store.mu guards the list of moves; Run is its one
 // goroutine. Begin reading at Store.Begin.
 package kept
 
 import (
 	"bufio"
-	"context"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,12 +29,14 @@ import (
 const (
 	KeepMail = 24 * time.Hour
 	keepList = 31 * 24 * time.Hour
+
+	keepMoves = 90 * 24 * time.Hour // since the last message of the bundle came
 )
 
 const (
 	mailSuffix = ".tar"
 	listSuffix = ".jsonl"
-	movesName  = "moved" // with listSuffix
+	movesName  = "moved" // begins the names of lists of moves
 )
 
 // Store is the folder.
@@ -58,6 +59,10 @@ type Done struct {
 	ID      relay.QueueID `json:"id"`
 	Job     uint16        `json:"job"`
 	Pending bool          `json:"pending,omitempty"` // it was to be done when an attempt ended
+
+	Route      string `json:"route,omitempty"`      // of reroute: where it was sent
+	Was        string `json:"was,omitempty"`        // and the route that had been chosen before
+	Recipients []int  `json:"recipients,omitempty"` // that it was done to
 }
 
 // Act is an act that is under way. Its methods are for one goroutine each: Add and Sync
@@ -70,16 +75,30 @@ type Act struct {
 	tar  *bundle.Writer
 }
 
+// Head begins the list of an act: what is known of it without the audit log.
+type Head struct {
+	bundle.Header
+	Who    string `json:"who"`
+	Verb   string `json:"verb"`
+	Filter string `json:"filter"`
+}
+
+// whole ends the list of an act that came to its end.
+type whole struct {
+	Whole bool `json:"whole"`
+}
+
 // Begin is for an act whose mail stays in the queue, unless withMail.
-func (s *Store) Begin(act string, withMail bool, now time.Time) (a *Act, err error) {
+func (s *Store) Begin(act, who, verb, filter string, withMail bool, now time.Time) (a *Act, err error) {
 	a = &Act{}
 	if a.list, err = os.OpenFile(s.path(act, listSuffix), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		return nil, fmt.Errorf("what act %s is done to: %w", act, err)
 	}
 	a.out = bufio.NewWriter(a.list)
 	a.json = json.NewEncoder(a.out)
-	if err := a.json.Encode(s.Header(act, now)); err != nil {
-		return nil, err
+	err = errors.Join(a.json.Encode(Head{s.Header(act, now), who, verb, filter}), a.out.Flush(), a.list.Sync(), durable.SyncDir(s.dir))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("what act %s is done to: %w", act, err), a.list.Close(), os.Remove(a.list.Name()))
 	}
 	if !withMail {
 		return a, nil
@@ -109,7 +128,7 @@ func (a *Act) Note(d Done) error { return a.json.Encode(d) }
 
 // Close completes it.
 func (a *Act) Close() error {
-	err := errors.Join(a.out.Flush(), a.list.Sync(), a.list.Close())
+	err := errors.Join(a.json.Encode(whole{true}), a.out.Flush(), a.list.Sync(), a.list.Close())
 	if a.mail != nil {
 		err = errors.Join(err, a.tar.Close(), a.mail.Sync(), a.mail.Close())
 	}
@@ -134,25 +153,48 @@ func (s *Store) Has(act string, withMail bool) bool {
 	return err == nil
 }
 
-// Wrote says whether an act wrote the bundle of that name.
-func (s *Store) Wrote(act, name string) bool {
-	found := false
-	_ = lines(s.path(act, listSuffix), func(b []byte) {
-		var h bundle.Header
-		found = found || json.Unmarshal(b, &h) == nil && h.Name == name && name != ""
-	})
-	return found
+// Head is the beginning of an act's list; the error is fs.ErrNotExist where there is none.
+func (s *Store) Head(act string) (h Head, err error) {
+	f, err := os.Open(s.path(act, listSuffix))
+	if err != nil {
+		return h, err
+	}
+	defer f.Close()
+	if err = json.NewDecoder(f).Decode(&h); err == nil && h.Act != act {
+		err = fs.ErrNotExist
+	}
+	return h, err
 }
 
-// List is what an act was done to.
-func (s *Store) List(act string) (all []Done, err error) {
+// Acts are the numbers of the acts that left something behind, the last first.
+func (s *Store) Acts() (all []string, err error) {
+	files, err := os.ReadDir(s.dir)
+	for _, f := range files {
+		if act, ok := strings.CutSuffix(f.Name(), listSuffix); ok && !strings.HasPrefix(act, movesName) {
+			all = append(all, act)
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(b, a)) })
+	return all, err
+}
+
+// List is what an act was done to; ended is false where the relay ended in the middle of
+// it: then it was done to more, perhaps.
+func (s *Store) List(act string) (all []Done, ended bool, err error) {
 	err = lines(s.path(act, listSuffix), func(b []byte) {
-		var d Done
-		if json.Unmarshal(b, &d) == nil && !d.ID.IsZero() {
-			all = append(all, d)
+		var d struct {
+			Done
+			whole
+		}
+		if json.Unmarshal(b, &d) != nil {
+			return // cut
+		}
+		ended = ended || d.Whole
+		if !d.ID.IsZero() {
+			all = append(all, d.Done)
 		}
 	})
-	return all, err
+	return all, ended, err
 }
 
 // Mail reads the mail of an act.
@@ -174,62 +216,6 @@ func (s *Store) Forget(act string) error {
 	return errors.Join(err, os.Remove(s.path(act, listSuffix)))
 }
 
-// move is a message that came back under another ID.
-type move struct {
-	Bundle string        `json:"bundle"`
-	Old    relay.QueueID `json:"old"`
-	New    relay.QueueID `json:"new"`
-}
-
-// Moved notes that a message of a bundle came back under another ID.
-func (s *Store) Moved(name string, old, now relay.QueueID) error {
-	b, err := json.Marshal(move{name, old, now})
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f, err := os.OpenFile(s.path(movesName, listSuffix), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func (s *Store) moves(each func(move)) error {
-	return lines(s.path(movesName, listSuffix), func(b []byte) {
-		var m move
-		if json.Unmarshal(b, &m) == nil {
-			each(m)
-		}
-	})
-}
-
-// Came are the messages of a bundle that have come back.
-func (s *Store) Came(name string) (map[relay.QueueID]bool, error) {
-	all := map[relay.QueueID]bool{}
-	err := s.moves(func(m move) {
-		if m.Bundle == name {
-			all[m.Old] = true
-		}
-	})
-	return all, err
-}
-
-// Now are the IDs under which a message came back; none: it did not.
-func (s *Store) Now(old relay.QueueID) (all []relay.QueueID) {
-	if s == nil {
-		return nil
-	}
-	_ = s.moves(func(m move) { // a help only: without it the message is not found
-		if m.Old == old {
-			all = append(all, m.New)
-		}
-	})
-	return all
-}
-
 func lines(path string, each func([]byte)) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -244,57 +230,4 @@ func lines(path string, each func([]byte)) error {
 		each(sc.Bytes())
 	}
 	return sc.Err()
-}
-
-// Run forgets what is old, and the oldest mail when room says that new mail is refused
-// for want of it, until ctx ends.
-func (s *Store) Run(ctx context.Context, room func() error, log *slog.Logger) {
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for {
-		if err := s.Prune(time.Now(), errors.Is(room(), relay.ErrNoSpace)); err != nil {
-			log.Warn("deleted mail that is kept for undo cannot be cleared away", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// Prune forgets what is older than it is kept and, where room is short, the oldest mail.
-func (s *Store) Prune(now time.Time, short bool) error {
-	all, err := os.ReadDir(s.dir)
-	if err != nil {
-		return err
-	}
-	type file struct {
-		name    string
-		changed time.Time
-	}
-	var mail []file
-	for _, e := range all {
-		info, err := e.Info()
-		if err != nil || strings.HasPrefix(e.Name(), movesName) {
-			continue
-		}
-		keep := keepList
-		if strings.HasSuffix(e.Name(), mailSuffix) {
-			keep = KeepMail
-		}
-		if now.Sub(info.ModTime()) > keep {
-			err = os.Remove(filepath.Join(s.dir, e.Name()))
-		} else if keep == KeepMail {
-			mail = append(mail, file{e.Name(), info.ModTime()})
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if !short || len(mail) == 0 {
-		return nil
-	}
-	oldest := slices.MinFunc(mail, func(a, b file) int { return a.changed.Compare(b.changed) })
-	return os.Remove(filepath.Join(s.dir, oldest.name))
 }

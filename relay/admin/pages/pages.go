@@ -48,7 +48,8 @@ func New(d *door.Door, api http.Handler, hostname string) http.Handler {
 	for pattern, serve := range map[string]func(*page) error{
 		"GET /{$}": (*page).overview, "GET /live": (*page).live, "GET /queue": (*page).queue, "POST /queue/act": (*page).act,
 		"GET /message/{id}": (*page).message, "POST /message/{id}/content": (*page).content, "GET /providers": (*page).providers,
-		"GET /senders": (*page).senders, "GET /checks": (*page).checks, "GET /history": (*page).history, "POST /logout": (*page).logout,
+		"GET /webhooks": (*page).webhooks, "POST /webhooks/act": (*page).actOnWebhook, "GET /suppression": (*page).suppression, "POST /suppression/act": (*page).actOnSuppression,
+		"GET /senders": (*page).senders, "GET /checks": (*page).checks, "GET /history": (*page).history, "GET /audit": (*page).audit, "POST /logout": (*page).logout,
 	} {
 		mux.HandleFunc(pattern, p.enter(serve))
 	}
@@ -201,10 +202,16 @@ func (a *answer) WriteHeader(status int) {
 	}
 }
 
+// raw is a body that is sent as it is.
+type raw string
+
 // ask asks the API as the person; into is nil for octets, of which there are at most
 // one more than a page shows. Its error is a problem.
 func (p *page) ask(method, path string, query url.Values, body, into any) ([]byte, error) {
 	sent, err := json.Marshal(body)
+	if text, ok := body.(raw); ok {
+		sent = []byte(text)
+	}
 	if err != nil {
 		return nil, err
 	}

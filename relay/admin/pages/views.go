@@ -24,6 +24,7 @@ var functions = template.FuncMap{
 	},
 	"in":    func(t time.Time) string { return relay.Duration(max(0, time.Until(t)).Round(time.Second)).String() },
 	"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"day":   func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"line":  sparkline,
 	"args":  func(all ...any) []any { return all },
@@ -126,7 +127,9 @@ type queueData struct {
 	Back                string // this page
 	List                admin.List
 	Verbs               []relay.Verb
+	Routes              []string // that mail can be sent by
 	Help                string
+	After, Next         string // "": the first page; the last
 }
 
 // listed is how many deliveries a page of the queue shows.
@@ -135,7 +138,17 @@ const listed = "200"
 func (p *page) queue() error {
 	d := queueData{Filter: strings.TrimSpace(p.r.FormValue("filter")), Done: p.r.FormValue("done"), Verbs: relay.Verbs(), Help: relay.FilterHelp}
 	d.Back = "/queue?" + url.Values{"filter": {d.Filter}}.Encode()
-	err := p.get("/v1/queue", url.Values{"filter": {d.Filter}, "limit": {listed}}, &d.List)
+	var err error
+	if d.Routes, err = p.routes(); err != nil {
+		return err
+	}
+	if d.After = p.r.FormValue("after"); d.After != "" {
+		d.Back += "&" + url.Values{"after": {d.After}}.Encode()
+	}
+	err = p.get("/v1/queue", url.Values{"filter": {d.Filter}, "limit": {listed}, "after": {d.After}}, &d.List)
+	if n := len(d.List.Items); n > 0 && d.List.End.More {
+		d.Next = "/queue?" + url.Values{"filter": {d.Filter}, "after": {d.List.Items[n-1].Message.ID.String()}}.Encode()
+	}
 	if bad, ok := err.(*problem); ok && bad.Status == http.StatusBadRequest {
 		d.Fault, err = bad.Detail, nil
 	}
@@ -145,8 +158,22 @@ func (p *page) queue() error {
 	return p.show("queue.html", "Queue", d)
 }
 
+// routes are those that an operator may send mail by.
+func (p *page) routes() ([]string, error) {
+	var s admin.Status
+	all := []string{relay.RouteMX}
+	err := p.get("/v1/status", nil, &s)
+	for _, provider := range s.Providers {
+		if name, ok := strings.CutPrefix(provider.Name, "route:"); ok {
+			all = append(all, name)
+		}
+	}
+	return all, err
+}
+
 type askData struct {
 	Verb         relay.Verb
+	Route        string
 	Filter, Back string
 	All          bool
 	List         admin.List
@@ -162,6 +189,9 @@ func (p *page) act() error {
 	} else if q.Filter == "" {
 		return &problem{admin.Problem{Status: http.StatusBadRequest, Detail: "Nothing is selected: go back and select messages, or choose all that the filter picks."}}
 	}
+	if q.Verb == relay.VerbReroute {
+		q.Route = p.r.PostFormValue("route")
+	}
 	ends := q.Verb == relay.VerbDelete || q.Verb == relay.VerbBounce
 	q.DryRun = (ends || p.r.PostFormValue("what") == "filter") && p.r.PostFormValue("sure") == ""
 	var list admin.List
@@ -173,7 +203,7 @@ func (p *page) act() error {
 		back = "/queue"
 	}
 	if q.DryRun {
-		return p.show("ask.html", "Are you sure?", askData{Verb: q.Verb, Filter: q.Filter, All: q.All, Back: back, List: list})
+		return p.show("ask.html", "Are you sure?", askData{Verb: q.Verb, Route: q.Route, Filter: q.Filter, All: q.All, Back: back, List: list})
 	}
 	done := fmt.Sprintf("%s: done for %d deliveries", q.Verb, list.End.Deliveries)
 	if n := list.End.Skipped + list.End.Gone; n > 0 {
@@ -202,6 +232,7 @@ type messageData struct {
 	Body    string
 	Done    string
 	Verbs   []relay.Verb
+	Routes  []string
 }
 
 // shownBody bounds what a page shows of a message, in octets.
@@ -215,6 +246,9 @@ func (p *page) messageData() (d messageData, err error) {
 	}
 	if d.Why.State == "finished" {
 		return d, nil
+	}
+	if d.Routes, err = p.routes(); err != nil {
+		return d, err
 	}
 	b, err := p.ask(http.MethodGet, "/v1/queue/"+id+"/headers", nil, nil, nil)
 	if err == nil {
@@ -317,4 +351,23 @@ func (p *page) history() error {
 	}
 	slices.Reverse(d.Past.Records)
 	return p.show("history.html", "History", d)
+}
+
+// audit shows who did what, the newest first.
+func (p *page) audit() error {
+	var d struct {
+		Filter, Fault string
+		Offered       bool
+		Audit         admin.AuditRecords
+	}
+	d.Filter = strings.TrimSpace(p.r.FormValue("filter"))
+	err := p.get("/v1/audit", url.Values{"filter": {d.Filter}, "limit": {listed}}, &d.Audit)
+	if bad, ok := err.(*problem); ok && bad.Status == http.StatusBadRequest {
+		d.Fault, err = bad.Detail, nil
+	}
+	if d.Offered, err = offered(err); err != nil {
+		return err
+	}
+	slices.Reverse(d.Audit.Records)
+	return p.show("audit.html", "Who did what", d)
 }

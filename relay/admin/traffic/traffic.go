@@ -13,6 +13,7 @@ import (
 const (
 	Stopped  = "stopped"  // the relay does not run
 	Starting = "starting" // the queue is being loaded
+	Draining = "draining" // nothing new is taken, and the relay ends when what is due has been attempted
 	Idle     = "idle"     // nothing is in the queue
 	Held     = "held"     // all that is in the queue is on hold
 	Waiting  = "waiting"  // no attempt has succeeded since, and what there is waits for its time

@@ -7,14 +7,14 @@ import (
 	"dawk/relay/limits"
 )
 
-// mailbox is somebody who gets notices.
+// mailbox is the state of one recipient of notices.
 type mailbox struct {
 	told limits.Window // notices in the span
-	list time.Time     // when the rows that are kept for it are told; zero: there are none
+	list time.Time     // when the rows that are kept for it are due; zero: there are none
 }
 
-// take counts one notice to a mailbox, and says when it is told: zero is at once.
-// While room is scant none is told at once.
+// take counts one notice to a mailbox, and says when it is due: zero is at once. While room is
+// scant none is due at once.
 func (n *Notices) take(to relay.Path, now time.Time, scant bool) time.Time {
 	if n.Limit == 0 && !scant {
 		return time.Time{}
@@ -47,7 +47,7 @@ func (n *Notices) forget(now time.Time) {
 	n.sweep = 2 * len(n.mailboxes)
 }
 
-// due notes that there are rows for a mailbox, to be told at that time.
+// due notes that there are rows for a mailbox, due at that time.
 func (n *Notices) due(to relay.Path, now, at time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -75,7 +75,7 @@ func (n *Notices) Next(now time.Time) time.Time {
 	return n.next
 }
 
-// takeDue are the mailboxes whose list is due, which it is no more.
+// takeDue returns the mailboxes whose list is due, and marks the lists as no longer due.
 func (n *Notices) takeDue(now time.Time) map[relay.Path]bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

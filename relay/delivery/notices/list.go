@@ -13,7 +13,7 @@ import (
 	"dawk/relay"
 )
 
-// Bounds of one list; what is beyond them goes into the next one.
+// Bounds of one list; further rows go into the next one.
 const (
 	maxList      = 1000    // recipients
 	maxListBytes = 4 << 20 // octets of rows
@@ -32,7 +32,7 @@ type kept struct {
 func encode(k kept) []byte {
 	b, err := json.Marshal(k)
 	if err != nil {
-		panic(err) // it has no value that JSON cannot have
+		panic(err) // cannot fail: every value has a JSON form
 	}
 	return b
 }
@@ -43,14 +43,13 @@ func (n *Notices) decode(r relay.DigestRow) (k kept, to relay.Path, ok bool) {
 		to, err = relay.ParsePath(k.To)
 	}
 	if err != nil || to.IsNull() {
-		n.Log.Error("a row of a digest cannot be understood; it stays in the queue", "row", r.ID, "error", err)
+		n.Log.Error("a row of a digest cannot be read; it stays in the queue", "row", r.ID, "error", err)
 		return k, to, false
 	}
 	return k, to, true
 }
 
-// Kept hears of rows that are in the store: of those that were just committed,
-// and at the start of all.
+// Kept is told of rows in the store: at the start of all, later of those just committed.
 func (n *Notices) Kept(now time.Time, rows ...relay.DigestRow) {
 	for _, r := range rows {
 		if k, to, ok := n.decode(r); ok {
@@ -65,9 +64,8 @@ type List struct {
 	Event      relay.Event      // to be told after the commit
 }
 
-// Lists gives the lists that are due, out of all rows of the store; there is
-// one pass at a time. Whoever ends it early has them given again later; after an
-// error it ends by itself.
+// Lists yields the lists that are due, from all rows of the store; there is one pass at a time. If
+// a pass is ended early, the rest comes in a later one; after an error it ends by itself.
 func (n *Notices) Lists(now time.Time, rows iter.Seq2[relay.DigestRow, error]) iter.Seq2[List, error] {
 	return func(yield func(List, error) bool) {
 		due := n.takeDue(now)
@@ -95,7 +93,7 @@ func (l *draft) Swap(i, j int) {
 	l.rows[i], l.rows[j] = l.rows[j], l.rows[i]
 }
 
-// lists says whether everything was given and taken.
+// lists says whether every list was yielded and accepted.
 func (n *Notices) lists(now time.Time, due map[relay.Path]bool, rows iter.Seq2[relay.DigestRow, error], yield func(List, error) bool) bool {
 	drafts := make(map[relay.Path]*draft)
 	for r, err := range rows {
@@ -131,7 +129,7 @@ func (n *Notices) lists(now time.Time, due map[relay.Path]bool, rows iter.Seq2[r
 }
 
 func (n *Notices) finish(now time.Time, l *draft) List {
-	sort.Sort(l) // a store may give what it wrote last apart from the rest
+	sort.Sort(l) // a store may yield its latest rows apart from the others
 	notice := n.list(now, l.to, l.rows)
 	return List{Settlement: relay.Settlement{Notices: []relay.Notice{notice}, Listed: l.ids},
 		Event: relay.Event{Kind: relay.EventNotified, Time: now, ID: notice.Message.ID, NoticeID: notice.Message.ID,

@@ -1,11 +1,10 @@
 // Package notices decides what is told to whom and when about mail that
 // failed, is delayed, or was handed on.
 //
-// Whoever settles a Delivery calls [Notices.Tell] once, which adds to the
-// Settlement the notices that its outcomes call for; package bounce writes them. A
-// notice is therefore committed with what it tells, and nothing waits for it.
-// Recipients that end in one settlement share a notice; those of another
-// settlement get their own.
+// Whoever settles a Delivery calls [Notices.Tell] once, which adds to the Settlement the notices
+// that its outcomes call for; package bounce writes them. A notice is therefore committed together
+// with the outcomes that it reports, and nothing waits for it. Recipients that end in one
+// settlement share a notice; those of another settlement get their own.
 //
 // Too many notices to one mailbox become a list. Beyond Config.Limit in a span
 // Tell adds a row in the place of a notice (relay.Settlement.Rows), which the
@@ -54,7 +53,7 @@ type Notices struct {
 	*counts
 }
 
-// counts is who was told how often.
+// counts is how many notices each mailbox got.
 type counts struct {
 	mu        sync.Mutex
 	mailboxes map[relay.Path]mailbox
@@ -62,7 +61,7 @@ type counts struct {
 	sweep     int       // size of mailboxes at which it is looked through
 }
 
-// With makes Notices of another Config that go on with the counts of n.
+// With makes Notices with another Config that continue with the counts of n.
 func (n *Notices) With(cfg Config) *Notices {
 	cfg.Item, cfg.NextID, cfg.Log = n.Item, n.NextID, n.Log
 	out := New(cfg)
@@ -79,7 +78,7 @@ func New(cfg Config) *Notices {
 		counts: &counts{mailboxes: make(map[relay.Path]mailbox)}}
 }
 
-// Cause is what a settlement gives reason to tell.
+// Cause is what notices need to know about a settlement.
 type Cause struct {
 	Attempted []int           // recipients for whom an attempt has just ended
 	Outcomes  []relay.Outcome // what became of which recipients
@@ -87,10 +86,9 @@ type Cause struct {
 	Until     time.Time // when we give up trying for those that are delayed
 }
 
-// Tell adds to s what cause demands, and gives the events that follow once s is
-// committed. Then [Notices.Kept] is to hear of s.Rows. What cannot be written as
-// it should be is written plainly: in any case the sender is told in the commit
-// that ends the mail.
+// Tell adds to s the notices that cause calls for, and returns the events that follow once s is
+// committed. Then call [Notices.Kept] with s.Rows. A notice that cannot be composed is replaced by
+// a plain one: in any case the sender is told in the commit that ends the mail.
 func (n *Notices) Tell(now time.Time, c *relay.Claim, cause Cause, s *relay.Settlement) (events []relay.Event) {
 	verdict := bounce.Wanted(n.Bounce, c.Message, cause.Outcomes, cause.Situation)
 	for _, o := range verdict.Dropped {
@@ -132,8 +130,8 @@ func (n *Notices) Tell(now time.Time, c *relay.Claim, cause Cause, s *relay.Sett
 	return events
 }
 
-// attemptTimes are when the last attempt for each recipient ended: now, for
-// those just attempted, and for others of the notices what the history says.
+// attemptTimes says when the last attempt for each recipient ended: now for those just attempted,
+// and from the history for others in the notices.
 func (n *Notices) attemptTimes(now time.Time, m *relay.Message, attempted []int, wanted []bounce.Want) map[int]time.Time {
 	at := make(map[int]time.Time, len(attempted))
 	for _, r := range attempted {
@@ -150,7 +148,7 @@ func (n *Notices) attemptTimes(now time.Time, m *relay.Message, attempted []int,
 	for _, history := range item.Attempts {
 		for _, a := range history {
 			for _, o := range a.Outcomes {
-				if ended := a.At.Add(a.Took); ended.After(at[o.Recipient]) {
+				if ended := a.At.Add(a.Took.Duration()); ended.After(at[o.Recipient]) {
 					at[o.Recipient] = ended
 				}
 			}
@@ -180,9 +178,20 @@ func complete(n relay.Notice, id relay.QueueID) bool {
 // list is much larger than maxList.
 const maxRow = 200
 
-// rows are what a later list is to tell.
+// maxScant is how many characters of a reply are in a row that is written because room is scant.
+// The queue keeps room for one such row for each recipient, in any page.
+const maxScant = 200
+
+// rows are the rows for a later list.
 func (n *Notices) rows(r bounce.Report, to relay.Path, until time.Time, scant bool) (all []relay.DigestRow) {
-	for some := range slices.Chunk(r.Outcomes, maxRow) {
+	most := maxRow
+	if scant {
+		most, r.Outcomes = 1, slices.Clone(r.Outcomes)
+		for i := range r.Outcomes {
+			r.Outcomes[i].Reply.Text = relay.ClipTo(r.Outcomes[i].Reply.Text, maxScant)
+		}
+	}
+	for some := range slices.Chunk(r.Outcomes, most) {
 		r.Outcomes, r.ID = some, n.NextID()
 		row, err := safely(func() (bounce.Row, error) { return n.summarize(n.Bounce, r) })
 		if err != nil {
@@ -204,7 +213,7 @@ func listRule(scant bool) string {
 	return "told in a later list: too many notices to this mailbox"
 }
 
-// plainRow is a row that needs nothing of package bounce.
+// plainRow is a row that does not need package bounce.
 func plainRow(r bounce.Report) bounce.Row {
 	row := bounce.Row{Subject: "About your message " + r.Message.ID.String() + " (" + string(r.Kind) + ")", Recipients: len(r.Outcomes)}
 	for _, o := range r.Outcomes {

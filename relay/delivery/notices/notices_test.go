@@ -194,6 +194,23 @@ func TestRow(t *testing.T) {
 	}
 }
 
+// While room is scant each recipient has a row, which is short whatever was replied.
+func TestScantRowsAreShort(t *testing.T) {
+	n, _ := testNotices(t)
+	n.Room = func() error { return relay.ErrScant }
+	said := denies
+	said.Text = strings.Repeat("so much to say ", 1000)
+	rows := failed(n, claimFor(t, "s@example.org", 0, "a@dest.test", "b@dest.test", "c@dest.test"), said).Rows
+	if len(rows) != 3 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, r := range rows {
+		if len(r.Data) > 1200 || !bytes.Contains(r.Data, []byte("so much to say")) {
+			t.Errorf("%d octets: %s", len(r.Data), r.Data)
+		}
+	}
+}
+
 // Notices are signed; one that cannot be is sent all the same.
 func TestNoticesAreSigned(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -41,8 +41,7 @@ type memory struct{ *bytes.Reader }
 
 func (memory) Close() error { return nil }
 
-// plain is a notice of nothing but ASCII text, for when package bounce gives
-// none.
+// plain is a notice in plain ASCII text, for when package bounce cannot compose one.
 func (n *Notices) plain(id relay.QueueID, to relay.Path, now time.Time, subject string, lines []string) relay.Notice {
 	host := n.Bounce.Hostname
 	if _, err := relay.NormalizeDomain(host); err != nil {
@@ -70,7 +69,7 @@ func (n *Notices) plain(id relay.QueueID, to relay.Path, now time.Time, subject 
 		Arrival: now, Size: int64(b.Len()), Identity: bounce.Identity, MessageID: msgID, Notice: true}}
 }
 
-// asciiOnly is s with everything else than printable ASCII replaced.
+// asciiOnly is s with everything except printable ASCII replaced.
 func asciiOnly(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

@@ -2,9 +2,8 @@ package schedule
 
 import "dawk/relay"
 
-// bucket allows at most n events in any window of a given length. It spreads them
-// evenly, and allows at once only what a sixtieth of the window holds, or a
-// second.
+// bucket allows at most n events in any window of a given length. It spreads them evenly, and
+// allows at once only the share of a sixtieth of the window, or of one second.
 //
 // It is a token bucket in the form of a theoretical arrival time: one number
 // that says when the tokens taken so far would all have been earned. Times are
@@ -21,18 +20,18 @@ func newBucket(r relay.Rate) bucket {
 	}
 	per, n := r.Per.Microseconds(), int64(r.N)
 	burst := max(1, n*min(1e6, per/60)/max(1, per))
-	// A bucket of so many, refilled at this pace, yields no more than n in any
-	// span; rounded up, so that it is never more.
+	// A bucket of this size, refilled at this pace, yields at most n in any window; the pace is
+	// rounded up to make sure.
 	every := max(1, (per+n-burst)/(n-burst+1))
 	return bucket{every: every, slack: (burst - 1) * every}
 }
 
 func (b *bucket) limited() bool { return b.every > 0 }
 
-// next is when there is a token: now, if that is not later than now.
+// next is when there is a token, but not before now.
 func (b *bucket) next() int64 { return b.full - b.slack }
 
-// Take takes n tokens. What is not there yet is owed.
+// Take takes n tokens, also ones that are not there yet.
 func (b *bucket) take(now int64, n int) {
 	if b.every > 0 {
 		b.full = max(b.full, now) + int64(n)*b.every

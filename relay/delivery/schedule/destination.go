@@ -2,8 +2,8 @@ package schedule
 
 import "math"
 
-// destination is one next hop, a route or a domain, that something is ready
-// for. One whose Deliveries all wait or are held costs no more than its name.
+// destination is one next hop, a route or a domain, for which something is ready or taken. If all
+// its Deliveries wait or are held, only its name is stored.
 type destination struct {
 	num   uint32 // of its name
 	ready int    // in its lanes
@@ -13,7 +13,7 @@ type destination struct {
 	provider   *provider // who takes its mail; never nil
 	suspension suspension
 	trouble    trouble
-	probing    bool // one attempt at a time, until one gets through to it
+	probing    bool // one attempt at a time, until one gets in
 	parked     bool // it may have no turn: its lanes are in no ring
 }
 
@@ -26,7 +26,7 @@ func (d *destination) most() int {
 	return math.MaxInt
 }
 
-// rests says whether it, or who takes its mail, is left alone.
+// rests says whether it or its provider is suspended.
 func (d *destination) rests() bool { return d.suspension.rests() || d.provider.suspension.rests() }
 
 // open says whether it may have a turn.

@@ -25,7 +25,7 @@ func (h *heap[T]) first() (x T) {
 // due says whether the time of the first has come.
 func (h *heap[T]) due(now int64) bool { return len(h.all) > 0 && h.key(h.all[0]) <= now }
 
-// next is the time of the first, or later if that is sooner.
+// next is the time of the first item or later, whichever is sooner.
 func (h *heap[T]) next(later int64) int64 {
 	if len(h.all) == 0 {
 		return later

@@ -19,8 +19,8 @@ type flow struct {
 	lanes    int         // that are its own
 	turns    ring[*lane] // those that may have a turn
 	place    node[*flow] // in its provider's backlog
-	eligible bool        // its place is among those that may take a connection
-	bypassed bool        // and another is eligible beside it: its identity holds all slots that it may
+	eligible bool        // it is one of those that may take a connection
+	bypassed bool        // and another one is eligible in addition: its identity holds all the slots that it may
 	node     node[*flow] // eligible: among those of its identity
 }
 
@@ -108,7 +108,7 @@ func (s *Schedule) dropLane(l *lane) {
 	s.leaveFlow(l.flow)
 }
 
-// leaveFlow is for a lane that leaves it, and is in no ring.
+// leaveFlow takes a lane that is in no ring out of its flow.
 func (s *Schedule) leaveFlow(h *flow) {
 	if h.lanes--; h.lanes > 0 {
 		return
@@ -118,7 +118,7 @@ func (s *Schedule) leaveFlow(h *flow) {
 	s.forgetIdentity(h.identity)
 }
 
-// forget drops a destination that is not busy any more.
+// forget drops a destination that is no longer busy.
 func (s *Schedule) forget(d *destination) {
 	if d.ready > 0 || d.slots > 0 || d.suspension.until != 0 || s.active[d.num] != d {
 		return
@@ -129,7 +129,7 @@ func (s *Schedule) forget(d *destination) {
 	s.letGo(d.provider)
 }
 
-// move gives a destination to another provider, with all that waits for it.
+// move gives a destination to another provider, with everything that waits for it.
 func (s *Schedule) move(d *destination, p *provider) {
 	old := d.provider
 	old.ready -= d.ready

@@ -14,9 +14,9 @@ const DefaultConnections = 10
 // DefaultConnections. They are called under the lock of the schedule's owner:
 // they must be cheap and must not call it.
 type Limits struct {
-	// Reserve takes room for one message to a destination from its budget, or
-	// says when there may be some; zero: go ahead. A Delivery that waits for its
-	// budget is not attempted, and nothing counts as an attempt.
+	// Reserve takes room for one message to a destination from its budget, or says when there may be
+	// room; zero: there is. A Delivery that waits for its budget is not attempted, and nothing counts
+	// as an attempt.
 	Reserve func(destination string) (wait time.Time)
 	// Provider names who takes the mail of a destination; "": an attempt must
 	// find out first (relay.Admission). nil: each destination is its own.
@@ -67,7 +67,7 @@ func (l Limits) complete() Limits {
 	return l
 }
 
-// waits says whether d has to wait for its budget, and suspends it until then.
+// waits says whether d has to wait for its budget, and if so suspends it until then.
 func (s *Schedule) waits(d *destination) bool {
 	until := s.limits.Reserve(s.dests.names[d.num])
 	if until.IsZero() {
@@ -88,7 +88,7 @@ func (s *Schedule) WakeAll(destination string, now int64) {
 	for r := Ref(1); r <= s.used; r++ {
 		e := s.at(r)
 		if e.place == placeTaken && e.dest == num {
-			s.woken[r] = true // it may come back from an attempt of before
+			s.woken[r] = true // it may come back from an earlier attempt
 		}
 		if e.place != placeWaiting || e.dest != num || e.attempts == 0 {
 			continue

@@ -9,9 +9,9 @@ import (
 // goesFirst is the order of priorities.
 var goesFirst = [relay.Priorities]int{relay.PriorityHigh: 0, relay.PriorityNormal: 1, relay.PriorityBulk: 2}
 
-// Turn is the place of r among those that wait for its provider, as the rings stand
-// now; the zero value where r waits for no turn. It walks along the lane of r and
-// the lanes of its provider: it is for one message that somebody asks about.
+// Turn is the place of r among those that wait for its provider, by the present order of the rings;
+// the zero value if r waits for no turn. It walks through the lane of r and the lanes of its
+// provider, so it is only for a question about one message.
 func (s *Schedule) Turn(r Ref, now int64, wall func(int64) time.Time) relay.Turn {
 	e := s.at(r)
 	l := s.lanes[laneKey(e)]
@@ -26,15 +26,15 @@ func (s *Schedule) Turn(r Ref, now int64, wall func(int64) time.Time) relay.Turn
 	return turn
 }
 
-// ahead is how many turns of its provider come before that of r, which is in lane l.
-// Turns go round: of every lane of r's flow as many go before r as stand before r
-// in its own lane, and of every other flow as many as of r's.
+// ahead is how many turns of its provider come before that of r, which is in lane l. Turns go
+// round: from every lane of r's flow as many go before r as are before r in its own lane, and from
+// every other flow as many as from r's.
 func (s *Schedule) ahead(r Ref, l *lane) (n int) {
 	for o := s.at(r).lane.before; o != 0; o = s.at(o).lane.before {
 		n++
 	}
 	h, before := l.flow, n
-	behind := false // r's own in the ring: those in front of it have one turn more
+	behind := false // r's own in the ring: those before it have one turn more
 	for o := h.turns.first; o != nil; o = o.after {
 		if o.who == l {
 			behind = true
@@ -80,8 +80,7 @@ func (h *flow) waiting() (n int) {
 	return n
 }
 
-// earliest is when p's rates let so many messages go, if each has one recipient;
-// what is not later than now is now.
+// earliest is when p's rates allow so many messages, if each has one recipient, but not before now.
 func (p *provider) earliest(messages int, now int64) int64 {
 	return max(p.messages.after(messages-1, now), p.recipients.after(messages-1, now))
 }

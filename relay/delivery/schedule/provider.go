@@ -6,11 +6,10 @@ import (
 	"dawk/relay"
 )
 
-// provider is who takes the mail of one or more destinations: those whose MX
-// hosts it runs, or one route. Connections and rates are counted for all of
-// them together.
+// provider takes the mail of one or more destinations: those whose MX hosts it runs, or one route.
+// Connections and rates are counted for all of them together.
 type provider struct {
-	name    string // "": of one destination, of which no attempt has found out yet whose it is
+	name    string // "": of one destination whose provider no attempt has found out yet
 	domains int    // destinations that are busy
 	ready   int    // entries of theirs that wait for their turn
 	slots   int    // attempts that may hold a connection
@@ -27,11 +26,11 @@ type provider struct {
 	idleBefore bool // it was idle when sweep looked last
 }
 
-// Adaptive concurrency. A provider begins with few connections, gets one more
-// each time that all of them have brought success, and half of them when it
-// says that it is too much. The figures are conventions: an ordinary mail server
-// opens two connections; most providers count by the minute; TCP halves its window
-// in the same situation.
+// Adaptive concurrency. A provider begins with few connections, gets a quarter more, at least one,
+// each time that all of them have succeeded, and half of them when it says that it is too much; after
+// that one more each time. So after a start a hundred connections are in use within seconds. The
+// figures are conventions: an ordinary mail server opens two connections; most providers count by the
+// minute; TCP halves its window in the same situation.
 const (
 	startConnections  = 2
 	growAfter         = time.Minute      // after the first throttling; doubled with each further one
@@ -45,7 +44,7 @@ const (
 type pace struct {
 	limit       int    // connections at once, 1 to Allowance.Connections
 	credit      int    // successes with all connections in use since the last change
-	epoch       uint32 // of throttlings: attempts that were under way at one say nothing new by another
+	epoch       uint32 // counts throttlings: an attempt that was under way at one says nothing new with another
 	again       int    // throttlings in a row, without a success between them
 	strikes     int    // throttlings since the limit was whole
 	growAt      int64  // before that it does not grow; 0: it may
@@ -58,7 +57,7 @@ type pace struct {
 
 func newPace(most int) pace { return pace{limit: min(startConnections, most)} }
 
-// width is how many attempts may run at once.
+// width is how many attempts may run at the same time.
 func (p *provider) width() int {
 	if p.probing {
 		return 1
@@ -66,7 +65,7 @@ func (p *provider) width() int {
 	return p.limit
 }
 
-// open says whether an attempt may begin, but for rates.
+// open says whether an attempt may begin, apart from rates.
 func (p *provider) open() bool { return p.suspension.until == 0 && p.slots < p.width() }
 
 // next is when the rates allow a message: now, if that is not later than now.
@@ -88,14 +87,17 @@ func (p *provider) succeeded(now int64) {
 	if p.credit++; p.credit < p.limit || now < p.growAt {
 		return
 	}
-	p.limit, p.credit = p.limit+1, 0
-	if p.strikes > 0 {
+	p.credit = 0
+	if p.strikes == 0 {
+		p.limit = min(p.limit+max(1, p.limit/4), p.allowed.Connections)
+	} else {
+		p.limit++
 		p.growAt = now + backoff(growAfter, p.strikes, growAfterMost).Microseconds()
 	}
 }
 
-// throttled: an attempt was told to slow down. It says whether that was news, and
-// for how long to suspend the provider.
+// throttled: the provider told an attempt to slow down. It says whether that was new, and for how
+// long to suspend the provider.
 func (p *provider) throttled(f *Slot, by relay.Reply, now int64, shortest time.Duration) (news bool, pause time.Duration) {
 	p.failures, p.probing, p.trouble = 0, false, trouble{}
 	if f.epoch != p.epoch {
@@ -113,8 +115,8 @@ func (p *provider) throttled(f *Slot, by relay.Reply, now int64, shortest time.D
 	return true, pause
 }
 
-// shut: an attempt did not get in. It says for how long to suspend the provider:
-// not at all, unless as many attempts in a row failed so as it has connections.
+// shut: an attempt did not get in. It says for how long to suspend the provider: not at all, unless
+// as many attempts in a row have failed as it has connections.
 func (p *provider) shut(shortest time.Duration) time.Duration {
 	p.failures++
 	enough := max(2, p.limit)

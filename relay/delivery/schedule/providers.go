@@ -6,9 +6,9 @@ import "time"
 // for them; each takes some 300 octets.
 const maxIdleProviders = 10_000
 
-// providerNamed is the provider of that name, which gets something to do; ""
-// is one of its own, for a destination of which nobody knows yet who takes its
-// mail. One attempt finds out: more would only look up the same.
+// providerNamed is the provider of that name, made if it is missing. "" gives a provider of its
+// own, for a destination whose provider is not known yet; one attempt finds out, since more would
+// only look up the same.
 func (s *Schedule) providerNamed(name string) *provider {
 	if p := s.providers[name]; p != nil {
 		return p
@@ -23,7 +23,7 @@ func (s *Schedule) providerNamed(name string) *provider {
 	return p
 }
 
-// allow asks what p takes. A rate that is another than before begins anew.
+// allow reads the limits of p again. A rate that has changed begins again.
 func (s *Schedule) allow(p *provider) {
 	was := p.allowed
 	p.allowed = s.limits.Allowance(p.name)
@@ -36,15 +36,15 @@ func (s *Schedule) allow(p *provider) {
 	}
 }
 
-// letGo forgets a provider that has nothing to do, if it is not worth
-// remembering. sweep does so later with the others.
+// letGo forgets a provider that has nothing to do and nothing worth remembering. Sweep forgets the
+// others later.
 func (s *Schedule) letGo(p *provider) {
 	if len(s.providers) > maxIdleProviders {
 		s.drop(p)
 	}
 }
 
-// drop forgets p unless it is in use, or its pace or its rates still matter.
+// drop forgets p unless it is in use or its pace or rates still matter.
 func (s *Schedule) drop(p *provider) {
 	if p.idle() && p.throttledAt == 0 && p.messages.full == 0 && p.recipients.full == 0 && s.providers[p.name] == p {
 		delete(s.providers, p.name)
@@ -55,13 +55,13 @@ func (p *provider) idle() bool {
 	return p.domains == 0 && p.slots == 0 && p.suspension.until == 0
 }
 
-// troubleMemory is how long it is remembered that a provider's servers let nobody
-// in: somewhat longer than the longest of the usual retry steps.
+// troubleMemory is how long it is remembered that a provider's servers could not be reached:
+// somewhat longer than the longest of the usual retry steps.
 const troubleMemory = 6 * time.Hour
 
-// Sweep forgets what is old: throttlings after an hour, trouble that nothing came
-// of since, rates that are full again, and providers that were idle at the last look
-// already. It asks anew for the priorities of identities.
+// Sweep forgets what is old: throttlings after an hour, old failures to get in, rates that are full
+// again, and providers that were already idle at the last sweep. It reads the priorities of
+// identities again.
 func (s *Schedule) Sweep(now int64) {
 	s.rank()
 	for _, p := range s.providers {

@@ -16,8 +16,8 @@ func (s *Schedule) Rescue() (stranded int) {
 	return stranded
 }
 
-// misplaced says why the turn of a lane would never come; "", as it should always
-// be, if it comes.
+// misplaced says why the turn of a lane would never come; "", which is the only correct result, if
+// it comes.
 func (s *Schedule) misplaced(l *lane) string {
 	d, h := l.dest, l.flow
 	b, p := h.backlog(), h.provider

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// unknownStep is the step of the schedule that an unknown outcome waits for.
-// The receiver may well have taken the message (RFC 1047): a patient second
-// attempt gives its duplicate detection and its administrator time.
+// unknownStep is the step of the schedule that an unknown outcome waits for. The receiver may well
+// have taken the message (RFC 1047): a later second attempt gives its duplicate detection and its
+// administrator time.
 const unknownStep = 3
 
-// Retry is the retry schedule. It is pure: the same arguments and the same
-// luck give the same due time.
+// Retry is the retry schedule. It is pure: the same arguments and the same random number give the
+// same due time.
 type Retry struct {
 	Steps []time.Duration // step n follows the end of attempt n; the last repeats
 	Rand  func(n int64) int64
 }
 
-// Next is when the attempt after attempt n is due, and the rule that said so
-// in words for people. n counts from 1; ended is when attempt n ended.
+// Next is when the attempt after attempt n is due, with the rule for it in words. n counts from 1;
+// ended is when attempt n ended.
 func (s Retry) Next(n int, unknown bool, ended time.Time) (due time.Time, rule string) {
 	step := min(max(n, 1), len(s.Steps))
 	if unknown {
@@ -46,8 +46,8 @@ func (s Retry) Longest() time.Duration {
 // jitterPart: a step is made shorter or longer by up to a tenth.
 const jitterPart = 10
 
-// jitter spreads d evenly over ±10 %, so that what failed together does not
-// come back together.
+// jitter spreads d evenly over ±10 %, so that mail that failed together is not tried again
+// together.
 func (s Retry) jitter(d time.Duration) time.Duration {
 	part := int64(d / jitterPart)
 	return d - time.Duration(part) + time.Duration(s.Rand(2*part+1))

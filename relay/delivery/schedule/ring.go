@@ -1,14 +1,14 @@
 package schedule
 
-// ring is those who wait for a turn at the same thing, first come first served;
-// whoever has had one and wants another joins again at the end.
+// ring is a list of those that wait for the same turn, first come first served; after a turn one
+// joins again at the end.
 type ring[T any] struct {
 	first, last *node[T]
 	n           int
 }
 
-// node is one's place in a ring: a field of whoever joins, so that a turn
-// allocates nothing and nobody stands in a ring twice.
+// node is a place in a ring. It is a field of the type that joins, so that a turn allocates nothing
+// and nothing is in a ring twice.
 type node[T any] struct {
 	who           T
 	queued        bool // it is in a ring
@@ -17,10 +17,10 @@ type node[T any] struct {
 
 func (r *ring[T]) empty() bool { return r.first == nil }
 
-// join puts who at the end, by a node that is in no ring.
+// join puts who at the end; its node must be in no ring.
 func (r *ring[T]) join(s *node[T], who T) { r.insert(s, who, r.last) }
 
-// insert puts who behind another node of the ring; nil: at the front.
+// insert puts who after another node of the ring; nil: at the front.
 func (r *ring[T]) insert(s *node[T], who T, before *node[T]) {
 	*s = node[T]{who: who, queued: true, before: before, after: r.first}
 	if before != nil {

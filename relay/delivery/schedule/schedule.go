@@ -85,10 +85,10 @@ type State struct {
 	Notice   int64 // when its delay notice is due; 0: none is to come
 	Reason   uint8 // why it is delayed, below MaxReasons
 	Forced   bool  // the operator wants an attempt now, FUTURERELEASE or not
-	Patient  bool  // its last attempt gave its slot up: the next one does not
+	Patient  bool  // its last attempt gave up its slot: the next one does not
 	Gone     bool  // the entry is to be forgotten
-	First    bool  // due by then, it was ready before, and goes to the front of its lane
-	Stopped  bool  // the hold of its route stopped the attempt that it comes from
+	First    bool  // it was ready before: if it is due, it goes to the front of its lane
+	Stopped  bool  // the hold of its route stopped its attempt
 }
 
 // MaxReasons is how many reasons an entry can tell apart; 0 is for what was not
@@ -119,7 +119,7 @@ func (s *Schedule) Add(e relay.Entry, f State, now int64) bool {
 	return true
 }
 
-// who is the name that turns go by: clients of one trusted network are one each.
+// who is the name by which turns go: each client of a trusted network has its own.
 func who(e relay.Entry) string {
 	if e.Peer == "" {
 		return e.Identity
@@ -127,7 +127,7 @@ func who(e relay.Entry) string {
 	return e.Identity + " " + e.Peer
 }
 
-// busy is the destination with that number, which is about to get busy.
+// busy is the destination with that number, made if it is missing.
 func (s *Schedule) busy(num uint32) *destination {
 	d := s.active[num]
 	if d == nil {
@@ -148,7 +148,7 @@ func (s *Schedule) Put(r Ref, f State, now int64) {
 	if s.woken[r] {
 		delete(s.woken, r)
 		if f.Attempts > 0 && (f.Stopped || f.Due == e.due) {
-			f.Due = now // that is over: it does not wait for its next time
+			f.Due = now // the suspension is over: it does not wait for its due time
 		}
 	}
 	s.taken--
@@ -222,15 +222,15 @@ func (s *Schedule) Advance(now int64) {
 	}
 }
 
-// Freeze lets nothing fall due any more: what is ready gets its turns, and what
-// waits for its time stays.
+// After Freeze nothing becomes due any more: what is ready gets its turns, and what waits for its
+// time stays.
 func (s *Schedule) Freeze() { s.frozen = true }
 
 // soon is how long a Freeze waits for a rate, in µs.
 const soon = 60e6
 
-// Left is how many entries are out, or ready and may have a turn soon: what a Freeze
-// leaves to do.
+// Left is how many entries are taken, or ready and may have a turn soon: what is left to do after
+// Freeze.
 func (s *Schedule) Left(now int64) int {
 	n := s.taken
 	for _, l := range s.lanes {
@@ -276,8 +276,8 @@ func (s *Schedule) TakeNotices(now int64) (all []Noticed) {
 	return all
 }
 
-// adrift is how many entries are not in exactly one place. It counts what the
-// places hold, not what the entries say: anything but 0 is a defect of ours.
+// adrift is how many entries are not in exactly one place. It counts what the places hold, not what
+// the entries say; every result other than 0 is a defect of ours.
 func (s *Schedule) adrift() int {
 	n := s.n - len(s.due.all) - s.ready - s.taken - s.held
 	return max(n, -n)

@@ -6,20 +6,19 @@ import (
 	"time"
 )
 
-// A host that says nothing keeps the slot and the connection that others wait for.
+// A host that does not answer keeps a slot and a connection for which others wait.
 const (
-	silentSlot       = 30 * time.Second // then an attempt gives its slot up, if no other is free
-	silentConnection = time.Minute      // then one of a provider's, if all of its are so
+	silentSlot       = 30 * time.Second // then an attempt gives up its slot, if no other is free
+	silentConnection = time.Minute      // then one of a provider's connections, if all of them are silent
 )
 
-// Silent says since when the host of an attempt has said nothing, and whether the
-// attempt may be cut: it has not sent the final dot.
+// Silent says since when the host of an attempt has not answered, and whether the attempt may be
+// cut, because it has not sent the final dot.
 type Silent func(Ref) (since int64, cut bool)
 
-// GiveUp are attempts that are to be cut, since others wait for what they hold and
-// their hosts say nothing. Each is no attempt; the next one of the same Delivery is
-// given back with State.Patient, and never chosen. It looks at all attempts: it is
-// for once a second, while something is ready.
+// GiveUp returns the attempts to be cut, because their hosts do not answer and others wait for
+// their slots. They do not count as attempts; the next one of the same Delivery has State.Patient,
+// and is never cut. It looks at all attempts: call it once a second while something is ready.
 func (s *Schedule) GiveUp(now int64, silent Silent) []Ref {
 	var all []*Slot
 	quiet := make(map[*provider]int)
@@ -33,7 +32,7 @@ func (s *Schedule) GiveUp(now int64, silent Silent) []Ref {
 			all = append(all, f)
 		}
 	}
-	slices.SortFunc(all, func(a, b *Slot) int { // of whoever holds most, the longest
+	slices.SortFunc(all, func(a, b *Slot) int { // of the holder of the most, the longest silent
 		return cmp.Or(b.identity.slots-a.identity.slots, cmp.Compare(b.silentFor, a.silentFor), cmp.Compare(a.Ref, b.Ref))
 	})
 	refs := s.slotsGivenUp(all)
@@ -51,8 +50,8 @@ func (s *Schedule) GiveUp(now int64, silent Silent) []Ref {
 // Short says whether something is ready while attempts are under way.
 func (s *Schedule) Short() bool { return s.ready > 0 && s.slots > 0 }
 
-// slotsGivenUp are as many of all as others wait for: where no slot is free, of any
-// identity; else of those that hold all that they may.
+// slotsGivenUp returns as many attempts as others wait for slots: of any identity if no slot is
+// free; else of identities that hold all the slots that they may.
 func (s *Schedule) slotsGivenUp(all []*Slot) (refs []Ref) {
 	wanted := s.Waiting()
 	for _, f := range all {

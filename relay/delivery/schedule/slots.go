@@ -12,7 +12,7 @@ type Slot struct {
 	p        *provider // whose connection it may use
 	epoch    uint32    // of p's throttlings, when the connection was given
 	known    bool      // the transport has named the provider of the first host
-	refused  bool      // before the first connection: the attempt is none
+	refused  bool      // before the first connection: it does not count as an attempt
 	identity *identity
 
 	silentFor int64 // µs, at the last look: see GiveUp
@@ -21,8 +21,8 @@ type Slot struct {
 // Provider is who runs the host that the slot is for; "": nobody knows yet.
 func (f *Slot) Provider() string { return f.p.name }
 
-// Has says whether the slot is for that provider already, with nothing to count.
-// It needs no lock.
+// Has says whether the slot is for that provider already, so that nothing changes. It needs no
+// lock.
 func (f *Slot) Has(provider string) bool {
 	if f.p.name != provider || !f.known && (f.p.recipients.limited() || f.p.messages.limited()) {
 		return false
@@ -31,8 +31,8 @@ func (f *Slot) Has(provider string) bool {
 	return true
 }
 
-// Refused says whether the attempt got no connection to its first host: then it
-// is none.
+// Refused says whether the attempt got no connection to its first host: then it does not count as
+// an attempt.
 func (f *Slot) Refused() bool { return f.refused }
 
 // Down says whether attempts at the provider have not got in, and what the last of
@@ -46,8 +46,8 @@ func (f *Slot) Limit() int { return f.p.limit }
 // runs the host that f is about to connect to. It says whether there was one.
 // The first host's provider is the one that the destination belongs to.
 //
-// Those that wait for the provider already go first: a domain that was unknown
-// until now does not jump its queue.
+// Those that wait for the provider already go first: a domain that was unknown until now does not
+// go before them.
 func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
 	first := !f.known
 	f.known = true
@@ -80,11 +80,11 @@ func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
 	return true
 }
 
-// Verdict is what an attempt said of its destination as a whole.
+// Verdict is what an attempt showed about its destination as a whole.
 type Verdict uint8
 
 const (
-	VerdictNone      Verdict = iota // nothing: the attempt did not get as far as asking it
+	VerdictNone      Verdict = iota // nothing: the attempt did not get as far as the destination
 	VerdictOpen                     // it talked to us about mail
 	VerdictClosed                   // it did not let us in: name, connection, greeting, TLS or login failed
 	VerdictThrottled                // it said that we send too much at a time
@@ -132,8 +132,8 @@ func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news boo
 	return news
 }
 
-// shut is for a provider of several domains. A single domain is suspended itself,
-// and one dead domain among others says nothing of them.
+// shut is for a provider of several domains. A single domain is suspended itself, and one dead
+// domain says nothing about the others.
 func (s *Schedule) shut(p *provider) time.Duration {
 	if p.domains < 2 {
 		return 0

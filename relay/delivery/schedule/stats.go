@@ -20,7 +20,7 @@ type Stats struct {
 
 	Connections   int             // attempts that may hold a connection
 	OldestArrival time.Time       // zero: the queue is empty
-	Resting       int             // destinations that did not let us in and are suspended
+	Resting       int             // destinations that are suspended because attempts did not get in
 	Reasons       [MaxReasons]int // how many Deliveries have which State.Reason
 	GivenUp       uint64          // attempts that had to give up their slots, since the start
 	Waiting       int             // attempts that could begin if there were slots for them
@@ -39,8 +39,8 @@ func (s *Schedule) Stats() Stats {
 	return st
 }
 
-// Backlog counts what waits by its state, as Where names it. What is suspended is
-// looked for among all entries, if there is any.
+// Backlog counts what waits by its state, as Where names it. If anything is suspended it looks at
+// all entries.
 func (s *Schedule) Backlog(wall func(int64) time.Time) relay.Backlog {
 	b := relay.Backlog{Total: s.n, Held: s.held, Active: s.taken, Ready: s.ready, Deferred: s.n - s.held - s.taken - s.ready}
 	if s.arrived.first != 0 {
@@ -74,8 +74,8 @@ func (s *Schedule) Backlog(wall func(int64) time.Time) relay.Backlog {
 	return b
 }
 
-// load is what p takes now, and what keeps the mail of d, one of its destinations;
-// nil: of all of them.
+// load is what p accepts now, and what delays the mail of d, one of its destinations; nil: of all
+// of them.
 func (s *Schedule) load(p *provider, d *destination, wall func(int64) time.Time) relay.ProviderLoad {
 	l := relay.ProviderLoad{Name: p.name, Domains: p.domains, Ready: p.ready, Connections: p.slots,
 		Limit: p.width(), Most: p.allowed.Connections, Rate: p.allowed.Rate, RecipientRate: p.allowed.RecipientRate,
@@ -121,13 +121,12 @@ func (s *Schedule) load(p *provider, d *destination, wall func(int64) time.Time)
 	return l
 }
 
-// Providers are those that have something to do, or said lately that they want
-// less of it; those with most waiting first. Domains of which nobody knows yet
-// who takes their mail are one, with the name "".
+// Providers are those that have something to do, or that throttled us lately; those with most
+// waiting first. All domains whose provider is not known yet are one, with the name "".
 func (s *Schedule) Providers(wall func(int64) time.Time) []relay.ProviderLoad {
 	var out []relay.ProviderLoad
 	queued := make(map[*provider]int)
-	kept := make(map[*provider]*destination) // nil: one may have a turn; else whose suspension ends first
+	kept := make(map[*provider]*destination) // nil: one may have a turn; else the one whose suspension ends first
 	var unknown relay.ProviderLoad
 	most := -1
 	for _, d := range s.active {
@@ -143,7 +142,7 @@ func (s *Schedule) Providers(wall func(int64) time.Time) []relay.ProviderLoad {
 		if p.name != "" {
 			continue
 		}
-		l := s.load(p, d, wall) // what most wait for stands for all
+		l := s.load(p, d, wall) // the reason with the most waiting represents all
 		if l.Ready > most || l.Ready == most && l.State > unknown.State {
 			most = l.Ready
 			unknown.State, unknown.Since, unknown.Until, unknown.Failure = l.State, l.Since, l.Until, l.Failure
@@ -173,7 +172,7 @@ func (s *Schedule) Providers(wall func(int64) time.Time) []relay.ProviderLoad {
 	return out
 }
 
-// Toward is what a new Delivery for a destination would find.
+// Toward is the state that a new Delivery for a destination would meet.
 func (s *Schedule) Toward(destination string, wall func(int64) time.Time) relay.ProviderLoad {
 	if num, ok := s.dests.byName[destination]; ok {
 		if d := s.active[num]; d != nil {
@@ -213,8 +212,7 @@ func (s *Schedule) Queued(destination string) int {
 	return s.dests.users[num]
 }
 
-// Where tells of all Deliveries of a message, in the order of their jobs; none
-// when it is not queued.
+// Where returns all Deliveries of a message, in the order of their jobs; none if it is not queued.
 func (s *Schedule) Where(id relay.QueueID, wall func(int64) time.Time) []relay.Where {
 	var out []relay.Where
 	for r := range s.Of(id) {

@@ -22,11 +22,11 @@ const (
 	suspendedClosed    suspendReason = iota // it did not let us in
 	suspendedBudget                         // the budget of a route is used up
 	suspendedRate                           // its rate allows the next message later
-	suspendedThrottled                      // it told us to slow down
+	suspendedThrottled                      // it throttled us
 )
 
-// trouble is since when attempts have not got in, and what the last of them met.
-// The zero value: there is none.
+// trouble says since when attempts have not got in, and with which reply the last one ended. The
+// zero value: there is none.
 type trouble struct {
 	since, at int64 // the first and the last of them
 	last      relay.Reply
@@ -42,19 +42,19 @@ func (t *trouble) add(now int64, met relay.Reply) {
 var loadStates = [...]relay.LoadState{suspendedClosed: relay.LoadSuspended, suspendedBudget: relay.LoadBudget, suspendedRate: relay.LoadRate,
 	suspendedThrottled: relay.LoadThrottled}
 
-// rests says whether the other side wants to be left alone.
+// rests says whether attempts are suspended.
 func (r *suspension) rests() bool {
 	return r.until != 0 && (r.why == suspendedClosed || r.why == suspendedThrottled)
 }
 
-// minSuspension is the least time between attempts on a host that does not let us
-// in: a host that resets every connection is asked no more than once a second.
+// minSuspension is the least time between attempts at a host that does not let us in: a host that
+// resets every connection is tried at most once a second.
 const minSuspension = time.Second
 
-// suspendFor is for how long a destination that did not let us in is suspended:
-// so long that each of those waiting gets its probe within its own retry step,
-// never more than half of that step, and no less than minSuspension if the step
-// allows. Nothing is attempted meanwhile, so nothing counts as an attempt.
+// suspendFor is how long a destination that did not let us in is suspended. Within one retry step
+// there is a probe for each waiting Delivery; the time is at most half of that step, and at least
+// minSuspension if the step allows. Nothing is attempted meanwhile, so nothing counts as an
+// attempt.
 func suspendFor(waiting int, step time.Duration) time.Duration {
 	return min(step/2, max(minSuspension, step/time.Duration(waiting+2)))
 }
@@ -71,7 +71,7 @@ func (s *Schedule) suspend(r *suspension, until int64, why suspendReason) {
 	s.suspensions.push(r)
 }
 
-// end ends a suspension, if it is one.
+// end ends a suspension, if there is one.
 func (s *Schedule) end(r *suspension) {
 	if r.until != 0 {
 		s.suspensions.remove(r)
@@ -79,7 +79,7 @@ func (s *Schedule) end(r *suspension) {
 	}
 }
 
-// closed is how many destinations are suspended since they did not let us in.
+// closed is how many destinations are suspended because attempts did not get in.
 func (s *Schedule) closed() (n int) {
 	for _, r := range s.suspensions.all {
 		if r.dest != nil && r.why == suspendedClosed {
@@ -101,8 +101,8 @@ func (s *Schedule) resume(r *suspension) {
 	s.letGo(r.provider)
 }
 
-// Wake ends the suspension of r's destination and of its provider, but for those
-// by a rate: the operator wants an attempt now.
+// Wake ends the suspension of r's destination and of its provider, except those by a rate: the
+// operator wants an attempt now.
 func (s *Schedule) Wake(r Ref) {
 	if d := s.active[s.at(r).dest]; d != nil {
 		s.wakeUp(d)

@@ -9,9 +9,9 @@ import (
 // Ref names an entry: its number in the slab, from 1. 0 is no entry.
 type Ref uint32
 
-// place is where an entry is: exactly one, always. It is what "every Delivery
-// has exactly one next event" means: that of its place or, if that comes first,
-// its delay notice, for which it is in the heap of notices as well.
+// place is where an entry is: exactly one, always. That is the meaning of "every Delivery has
+// exactly one next event": the event of its place or, if it comes first, the delay notice, for
+// which the entry is in the heap of notices as well.
 type place uint8
 
 const (
@@ -22,8 +22,8 @@ const (
 	placeHeld          // held; only an operator moves it
 )
 
-// entry is what the schedule knows of one Delivery: 72 bytes, no pointers, so
-// that the garbage collector never looks at a million of them.
+// entry is what the schedule knows of one Delivery: 72 bytes without pointers, so the garbage
+// collector does not scan a million of them.
 type entry struct {
 	key         uint64 // relay.QueueID.Key
 	due         int64  // on the schedule's clock, µs
@@ -32,11 +32,11 @@ type entry struct {
 	arrival     uint32 // Unix seconds; good until 2106
 	dest, ident uint32 // numbers of its destination and its identity
 	sibling     Ref    // another Delivery of the same message
-	lane        links  // its neighbours in its lane; in the due heap lane.before is its position
+	lane        links  // its neighbours in its lane; in the due heap, lane.before is its position
 	alarm       Ref    // its position in the heap of notices
 	arrived     links  // its neighbours by arrival
 	job         uint16
-	attempts    uint16 // no higher than it can count
+	attempts    uint16 // at most what its type can count
 	place       place
 	reason      uint8 // why it is delayed: see State
 	flags       uint8
@@ -147,8 +147,8 @@ func (t *table) insert(id relay.QueueID, job uint16, arrival uint32) Ref {
 		e, f := t.at(r), t.at(first)
 		e.sibling, f.sibling = f.sibling, r
 	}
-	// Its sibling is as old; else it is the newest: the store yields its records,
-	// and commits, in the order of arrival.
+	// A sibling is as old; otherwise the entry is the newest: the store yields its records, and
+	// commits, in the order of arrival.
 	if first == 0 {
 		first = t.arrived.last
 	}
@@ -203,7 +203,7 @@ func (t *table) All() iter.Seq[Ref] {
 // Delivery is which one an entry stands for.
 func (t *table) Delivery(r Ref) (id relay.QueueID, job uint16) { return t.at(r).id(), t.at(r).job }
 
-// Taken says whether the entry is with somebody who will put it back.
+// Taken says whether the entry was taken and will be put back.
 func (t *table) Taken(r Ref) bool { return t.at(r).place == placeTaken }
 
 func (e *entry) id() relay.QueueID { return relay.QueueID{Key: e.key, Dir: e.dir} }
@@ -234,7 +234,7 @@ func (n *names) take(name string) uint32 {
 	return num
 }
 
-// keep is one more user of a name that has users.
+// keep adds a user to a name that has users.
 func (n *names) keep(num uint32) { n.users[num]++ }
 
 func (n *names) drop(num uint32) {

@@ -8,16 +8,15 @@ import "dawk/relay"
 // a flooding application nor a domain with much mail delays others by more than a
 // turn.
 //
-// A lane that may have a turn stands in the ring of its flow; the flow stands in the
-// backlog of its provider. As many of a backlog as the provider has connections for
-// are eligible: those stand in the ring of their identity, and that in the ring of
-// its priority. So whoever comes first in a ring may go, a turn costs the same
-// however many wait, and nobody waits for a slot who could not use it. Where an
-// identity holds all slots that it may, its flows are bypassed: others become
-// eligible beside them.
+// A lane that may have a turn stands in the ring of its flow; the flow stands in the backlog of its
+// provider. Of a backlog as many flows are eligible as the provider has connections for: those are
+// in the ring of their identity, which is in the ring of its priority. So the first in a ring
+// always may go, a turn costs the same however many wait, and whatever waits for a slot could use
+// it. If an identity holds all the slots that it may, its flows are bypassed: others become
+// eligible in addition.
 
-// identity is who submitted mail that is ready or in progress. Clients of a
-// trusted network are one each.
+// identity is who submitted mail that is ready or in progress. Each client of a trusted network is
+// an identity.
 type identity struct {
 	num   uint32 // of its name
 	rank  relay.Priority
@@ -35,18 +34,18 @@ type priority struct {
 	skipped int // slots that other priorities were given since its last one, while it waited
 }
 
-// backlog is the flows of a provider, of one priority, that may have a turn, but for
-// its connections.
+// backlog is the flows of one priority of a provider that could have a turn if it had connections
+// for all.
 type backlog struct {
 	waiting  ring[*flow]
 	eligible ring[*flow]
-	bypassed int // of eligible: others were made so beside them
+	bypassed int // of eligible: others were made eligible in addition
 	skipped  int // connections that other priorities were given since its last one, while it waited
 }
 
-// onePart is the part of all slots that no identity takes from the others, and
-// that bulk mail may have before other mail; and whoever waits is skipped for a
-// higher priority so many times less one: an eighth.
+// onePart is an eighth: the part of all slots that no identity can take from the others, and that
+// bulk mail may have before other mail. Also, what waits is skipped for a higher priority at most
+// seven times.
 const onePart = 8
 
 // part is so much of n: at least one.
@@ -72,7 +71,7 @@ func (s *Schedule) forgetIdentity(i *identity) {
 
 func (s *Schedule) of(i *identity) *priority { return &s.priorities[i.rank] }
 
-// backlog is where h stands.
+// backlog is the backlog that h is in.
 func (h *flow) backlog() *backlog { return &h.provider.backlogs[h.identity.rank] }
 
 // offer lets l have turns, if it may.
@@ -88,7 +87,7 @@ func (s *Schedule) offer(l *lane) {
 	}
 }
 
-// withdraw ends that.
+// withdraw undoes offer.
 func (s *Schedule) withdraw(l *lane) {
 	h := l.flow
 	h.turns.leave(&l.node)
@@ -121,8 +120,8 @@ func (s *Schedule) retract(h *flow) {
 	}
 }
 
-// admitFlows makes as many flows eligible as p has connections for, or takes that back
-// where it has none any more. It is to be called whenever that may have changed.
+// admitFlows makes as many flows eligible as p has connections for, and undoes that for the rest.
+// Call it whenever the number may have changed.
 func (s *Schedule) admitFlows(p *provider) {
 	for k := range p.backlogs {
 		l := &p.backlogs[k]
@@ -159,8 +158,8 @@ func (p *provider) overdue() *backlog {
 	return nil
 }
 
-// stand puts i into the ring of its priority: at the end, but for those who had a
-// turn since its last one. So whoever had to leave the ring loses nothing by it.
+// stand puts i into the ring of its priority: at the end, but before those that have had a turn
+// since its last one. So an identity that had to leave the ring keeps its place.
 func (s *Schedule) stand(i *identity) {
 	if i.node.queued || i.turns.empty() {
 		return
@@ -189,7 +188,7 @@ func (s *Schedule) park(d *destination) {
 	}
 }
 
-// Take is the attempt whose turn it is; nil when none may begin now.
+// Take gives out the attempt whose turn it is; nil if none may begin now.
 func (s *Schedule) Take(now int64) *Slot {
 	for {
 		h, overdue := s.next()
@@ -210,9 +209,9 @@ func (s *Schedule) Take(now int64) *Slot {
 	}
 }
 
-// give gives the slot to the lane of h whose turn it is, and lets all of them join
-// again at the end of their rings. A turn that was overdue at its provider costs the
-// identity and the priority no other: else nothing of theirs might ever go elsewhere.
+// give gives the slot to the lane of h whose turn it is, and lets lane, flow and identity join
+// again at the end of their rings. An overdue turn at a provider does not count as a turn of the
+// identity and the priority: otherwise their mail might never go elsewhere.
 func (s *Schedule) give(h *flow, overdue bool, now int64) *Slot {
 	i, p, l := h.identity, h.provider, h.turns.first.who
 	f := &Slot{Ref: l.first, p: p, epoch: p.epoch, identity: i}
@@ -310,8 +309,8 @@ func (s *Schedule) nextOverdue() *flow {
 	return nil
 }
 
-// bypass makes others eligible beside those of i's flows that are: i holds all slots
-// that it may. Those for whom that was done come first in i's ring.
+// bypass makes others eligible in addition to i's eligible flows, since i holds all the slots that
+// it may. Bypassed flows come first in i's ring.
 func (s *Schedule) bypass(i *identity) {
 	for n := i.turns.last; n != nil && !n.who.bypassed; n = n.before {
 		n.who.bypassed = true
@@ -320,9 +319,9 @@ func (s *Schedule) bypass(i *identity) {
 	}
 }
 
-// mostOf is how many slots an identity that waits may hold: half of them while others wait,
-// and never the last part. Strict: half of what its priority may have, while others
-// of that wait; it is set aside where a slot would else stay free.
+// mostOf is how many slots an identity that waits may hold: half of them while others wait, and
+// never the last part. Strict: half of the slots of its priority while others of that priority
+// wait; this is dropped if a slot would otherwise stay free.
 func (s *Schedule) mostOf(i *identity, strict bool) int {
 	most := max(1, s.most-(s.most+onePart-1)/onePart)
 	if s.standing > 1 {
@@ -351,7 +350,7 @@ func (p *provider) waited() bool {
 	return false
 }
 
-// rank has the identities take the priorities that they have by now.
+// rank moves the identities to their present priorities.
 func (s *Schedule) rank() {
 	for _, i := range s.identities {
 		rank := s.limits.Priority(s.idents.names[i.num])

@@ -1,12 +1,11 @@
-// Package jsonread reads JSON (RFC 8259) from a stream, without ever holding
-// the whole of it: the caller asks for the value that it expects and says how
-// long a string may become, or where it is to be copied to. What is held at
-// once is one buffer and one such string. Depth is the caller's: it descends by
-// calling [Reader.Object] and [Reader.Array], and unknown members have to be
-// refused, as nothing skips a value.
+// Package jsonread reads JSON (RFC 8259) from a stream, without ever holding the whole of it: the
+// caller asks for the value that it expects and says how long a string may become, or where it is
+// to be copied to. What is held at once is one buffer and one such string. The caller controls the
+// depth: it descends by calling [Reader.Object] and [Reader.Array], and it has to refuse unknown
+// members, since no method skips a value.
 //
-// Text that is not UTF-8, or has half of a surrogate pair, is an error, and
-// never replaced. The package is pure and has no locks. Begin reading at Reader.
+// Text that is not UTF-8, or has half of a surrogate pair, is an error; it is not replaced. The
+// package is pure and has no locks. Begin reading at Reader.
 package jsonread
 
 import (
@@ -242,7 +241,7 @@ func (r *Reader) copy(pass func([]byte) error) error {
 	}
 }
 
-// plain is how many octets of the buffer stand for themselves, one at least.
+// plain is how many octets of the buffer are unescaped text, at least one.
 func (r *Reader) plain() (n int, err error) {
 	buf, _ := r.b.Peek(r.b.Buffered())
 	for n < len(buf) {
@@ -254,7 +253,7 @@ func (r *Reader) plain() (n int, err error) {
 			n++
 			continue
 		case !utf8.FullRune(buf[n:]) && n > 0:
-			return n, nil // the rest of it comes
+			return n, nil // the rest of it is still to come
 		case !utf8.FullRune(buf[n:]):
 			if buf, err = r.b.Peek(utf8.UTFMax); len(buf) == 0 {
 				return 0, r.fail(err)
@@ -270,7 +269,7 @@ func (r *Reader) plain() (n int, err error) {
 	return n, nil
 }
 
-// escape reads what a backslash begins (RFC 8259 §7).
+// escape reads an escape sequence (RFC 8259 §7).
 func (r *Reader) escape() (rune, error) {
 	r.skip(1)
 	c, err := r.peek()
@@ -325,7 +324,7 @@ func (r *Reader) hex() (rune, error) {
 	return rune(n), nil
 }
 
-// token is the next octet that is no white space.
+// token is the next octet that is not white space.
 func (r *Reader) token() (byte, error) {
 	for {
 		c, err := r.peek()

@@ -11,10 +11,10 @@ import (
 	"dawk/relay"
 )
 
-// Mail is what a MAIL command says, checked.
+// Mail is the checked content of a MAIL command.
 type Mail struct {
 	From       relay.Path
-	BadFrom    *relay.Reply // why From could not be read, for a login; nil: it could
+	BadFrom    *relay.Reply // the fault in From, which a login may replace; nil: none
 	Size       int64        // announced (RFC 1870); 0: not
 	Body       relay.BodyType
 	SMTPUTF8   bool
@@ -24,15 +24,15 @@ type Mail struct {
 	NotBefore  time.Time // RFC 4865 HOLDFOR or HOLDUNTIL; zero: at once
 }
 
-// Most octets of parameter values (RFC 3461 §4.2, §4.4), encoded.
+// Limits of parameter values in octets (RFC 3461 §4.2, §4.4), encoded.
 const (
 	maxORcpt = 500
 	maxEnvID = 100
 )
 
-// address is relay.ParsePath with the reply that each of its errors gets.
-// Non-ASCII mailboxes need SMTPUTF8 on MAIL (RFC 6531 §3.4 and §3.5). A
-// mailbox without a domain gets ours, where that is allowed.
+// address is relay.ParsePath with the reply that each of its errors gets. Non-ASCII mailboxes need
+// SMTPUTF8 on MAIL (RFC 6531 §3.4 and §3.5). A mailbox without a domain gets our domain, if that is
+// allowed.
 func (c *Config) address(s string, utf8OK bool) (relay.Path, *relay.Reply) {
 	if !utf8OK && !relay.ASCII(s) {
 		return relay.Path{}, reply(553, "5.6.7", "an address outside ASCII needs SMTPUTF8 on MAIL")
@@ -54,7 +54,7 @@ func (c *Config) address(s string, utf8OK bool) (relay.Path, *relay.Reply) {
 	return p, reply(501, "5.1.3", "that is not a valid address")
 }
 
-// standing is what a session has at the time of a MAIL command.
+// standing is the state of a session at the time of a MAIL command.
 type standing struct {
 	tls    bool
 	authed bool
@@ -274,7 +274,7 @@ func decodeUnitext(s string) (string, bool) {
 		i += end + 1
 	}
 	out := b.String()
-	return out, relay.Sanitize(out) == out // no control character, decoded ones neither
+	return out, relay.Sanitize(out) == out // no control character, not even a decoded one
 }
 
 func isHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }

@@ -19,8 +19,8 @@ var (
 	ErrLongLine    = errors.New("a line of the message is longer than 998 octets")
 )
 
-// ErrTransfer is the end of a message that never came whole: the connection
-// has ended, and what was written is not a message. The others say why.
+// ErrTransfer means that a message did not arrive completely: the connection has ended, and what
+// was written is not a message. The other errors say why.
 var (
 	ErrTransfer = errors.New("the message was cut off")
 	ErrStalled  = fmt.Errorf("%w: it stopped moving", ErrTransfer)
@@ -32,12 +32,15 @@ var (
 const (
 	maxTextLine = 998 // octets without CRLF (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)
 
-	// A client that speaks CRLF and ends its message by LF.LF waits for an
-	// answer. It gets one after lfDotTime, unless more than maxLFDot octets (a
-	// pipelined QUIT) came behind that end: then it was content.
-	lfDotTime  = 5 * time.Second
-	maxLFDot   = 16
-	bodyBuffer = 64 << 10
+	// A client that speaks CRLF and ends its message by LF.LF waits for an answer. It gets one after
+	// lfDotTime, unless more than maxLFDot octets (more than a pipelined QUIT) came after that end:
+	// then the end was content.
+	lfDotTime = 5 * time.Second
+	maxLFDot  = 16
+	// A message begins with the smaller of these buffers. One that fills it gets the larger one: with
+	// a hundred clients these buffers are a large part of the memory.
+	firstBuffer = 16 << 10
+	bodyBuffer  = 64 << 10
 
 	// Content past the limit is still read, within bounds, so that the client
 	// hears why.
@@ -52,7 +55,11 @@ const (
 	rateGrace = 10
 )
 
-var bodyBuffers = sync.Pool{New: func() any { b := make([]byte, bodyBuffer); return &b }}
+var firstBuffers, bodyBuffers = buffers(firstBuffer), buffers(bodyBuffer)
+
+func buffers(octets int) *sync.Pool {
+	return &sync.Pool{New: func() any { b := make([]byte, octets); return &b }}
+}
 
 // bodyState is the reader of one message.
 type bodyState struct {
@@ -60,8 +67,8 @@ type bodyState struct {
 	started bool  // 354 was promised
 	ended   bool  // CRLF.CRLF was seen, or with lf LF.LF
 	cr      bool  // with lf: a CR was seen
-	lfDot   int   // octets since the client ended a message by LF.LF, which ends none; 0: it did not
-	bareLF  bool  // ended the line before; at first DATA's own line end did (RFC 5321 §4.1.1.4)
+	lfDot   int   // octets since an LF.LF, which does not end a message; 0: there was none
+	bareLF  bool  // the previous line was ended so; at first by DATA's own line end (RFC 5321 §4.1.1.4)
 	partial bool  // the line began in an earlier buffer
 	col     int   // octets of the current line so far
 	n       int64 // octets read from the wire
@@ -81,9 +88,14 @@ func (g *Conn) WriteTo(dst io.Writer) (int64, error) {
 	g.body.started, g.body.lf = true, g.ends == endsLF
 	g.out = append(g.out, "354 end the message with <CR><LF>.<CR><LF>\r\n"...)
 	g.trace(false, "354 end the message with <CR><LF>.<CR><LF>")
-	g.takeBuffer()
+	if len(g.in) < firstBuffer {
+		g.swapBuffer(*firstBuffers.Get().(*[]byte))
+	}
 	began := time.Now()
 	for {
+		if len(g.in) == firstBuffer && g.w == len(g.in) {
+			g.swapBuffer(*bodyBuffers.Get().(*[]byte))
+		}
 		g.body.take(g, dst)
 		switch {
 		case g.body.cr:
@@ -98,23 +110,28 @@ func (g *Conn) WriteTo(dst io.Writer) (int64, error) {
 	}
 }
 
-// takeBuffer swaps the small read buffer for a large one.
-func (g *Conn) takeBuffer() {
-	if len(g.in) >= bodyBuffer {
-		return
-	}
-	big := *bodyBuffers.Get().(*[]byte)
-	g.w = copy(big, g.in[g.r:g.w])
-	g.r, g.in = 0, big
+// swapBuffer changes to a larger read buffer.
+func (g *Conn) swapBuffer(larger []byte) {
+	old, n := g.in, copy(larger, g.in[g.r:g.w])
+	g.r, g.w, g.in = 0, n, larger
+	giveBuffer(old)
 }
 
-// releaseBuffer gives the large one back, when it is empty.
+// releaseBuffer gives it back, when it is empty.
 func (g *Conn) releaseBuffer() {
-	if len(g.in) == bodyBuffer {
-		big := g.in
-		bodyBuffers.Put(&big)
-	}
+	giveBuffer(g.in)
 	g.in, g.r, g.w = g.small, 0, 0
+}
+
+// giveBuffer returns a buffer to the pool for the next message, unless it belongs to the
+// connection.
+func giveBuffer(b []byte) {
+	switch len(b) {
+	case firstBuffer:
+		firstBuffers.Put(&b)
+	case bodyBuffer:
+		bodyBuffers.Put(&b)
+	}
 }
 
 func (g *Conn) fillBody(began time.Time) error {
@@ -134,7 +151,7 @@ func (g *Conn) fillBody(began time.Time) error {
 		deadline := time.Now().Add(timeout)
 		err = g.fill(deadline)
 		if err != nil && isTimeout(err) && time.Now().Before(deadline) {
-			return nil // a Shutdown that meant the command before: try again
+			return nil // from a Shutdown during the previous command: try again
 		}
 	}
 	switch {
@@ -155,9 +172,16 @@ func (g *Conn) fillBody(began time.Time) error {
 	return nil
 }
 
-// take uses up what the buffer holds of the message: all whole lines, and the
-// part of a line only when it fills the buffer.
+// take consumes the part of the message in the buffer: all whole lines, and an incomplete line only
+// when it fills the buffer.
 func (b *bodyState) take(g *Conn, dst io.Writer) {
+	if b.takeUsual(g, dst); !b.ended {
+		b.takeAny(g, dst)
+	}
+}
+
+// takeAny looks at each line, and mends the unusual ones.
+func (b *bodyState) takeAny(g *Conn, dst io.Writer) {
 	buf := g.in[g.r:g.w]
 	span, n := 0, 0                      // buf[span:n] is to be written as it is
 	clean := bytes.IndexByte(buf, 0) < 0 // all of it
@@ -174,8 +198,8 @@ func (b *bodyState) take(g *Conn, dst io.Writer) {
 			return
 		}
 		n += i + 1
-		// The common line needs nothing: it ends in CRLF, holds no other CR, is
-		// not too long and has no dot in front.
+		// A usual line needs no change: it ends in CRLF, holds no other CR, is not too long and does not
+		// begin with a dot.
 		if i > 0 && bytes.IndexByte(line, '\r') == i-1 && i <= maxTextLine+1 && line[0] != '.' && !b.partial && !b.lf && (clean || bytes.IndexByte(line, 0) < 0) {
 			b.bareLF, b.lfDot = false, 0
 			continue
@@ -198,6 +222,59 @@ func (b *bodyState) take(g *Conn, dst io.Writer) {
 	}
 }
 
+// takeUsual consumes the whole lines of the buffer if nothing about them is unusual: they end in
+// CRLF, none is too long, few begin with a dot, and no octet of them is NUL or a CR that ends no
+// line. Then they are passed on at once, without the dots that stuffing added.
+func (b *bodyState) takeUsual(g *Conn, dst io.Writer) {
+	if b.lf || b.partial || b.lfDot > 0 || b.bareLF {
+		return
+	}
+	buf := g.in[g.r:g.w]
+	n, lines, ended := 0, 0, false
+	var places [512]int32
+	dots := places[:0]
+	for !ended && len(dots) < len(places) {
+		i := bytes.IndexByte(buf[n:], '\n')
+		if i < 0 {
+			break
+		}
+		if i == 0 || i > maxTextLine+1 || buf[n+i-1] != '\r' {
+			return
+		}
+		if buf[n] == '.' {
+			ended = i == len(".\r")
+			dots = append(dots, int32(n))
+		}
+		n += i + 1
+		lines++
+	}
+	if bytes.Count(buf[:n], []byte{'\r'}) != lines || bytes.IndexByte(buf[:n], 0) >= 0 {
+		return
+	}
+	g.r += n
+	if b.ended = ended; ended {
+		n -= len(".\r\n")
+		dots = dots[:len(dots)-1]
+	}
+	b.put(dst, unstuff(buf[:n], dots))
+}
+
+// unstuff removes the octets at the places dots, in their order, from lines. It changes lines.
+func unstuff(lines []byte, dots []int32) []byte {
+	if len(dots) == 0 {
+		return lines
+	}
+	w := int(dots[0])
+	for k, dot := range dots {
+		end := len(lines)
+		if k+1 < len(dots) {
+			end = int(dots[k+1])
+		}
+		w += copy(lines[w:], lines[dot+1:end])
+	}
+	return lines[:w]
+}
+
 // isEnd says whether a line is the one that ends the message.
 func (b *bodyState) isEnd(line []byte) bool {
 	end := ".\r\n"
@@ -207,8 +284,7 @@ func (b *bodyState) isEnd(line []byte) bool {
 	return !b.bareLF && !b.partial && string(line) == end
 }
 
-// mend does what the policy says about a line, or a part of one, that is not
-// plain. It may change line.
+// mend applies the policy to a line, or a part of one, that is not plain. It may change line.
 func (b *bodyState) mend(g *Conn, dst io.Writer, line []byte) {
 	text, whole := bytes.CutSuffix(line, []byte("\n"))
 	bare := false
@@ -221,8 +297,8 @@ func (b *bodyState) mend(g *Conn, dst io.Writer, line []byte) {
 	}
 	b.countLFDot(line, bare && !b.partial && string(text) == ".")
 	if !b.partial && len(text) > 0 && text[0] == '.' {
-		// RFC 5321 §4.5.2. Behind a bare LF only a doubled dot is certain to be
-		// stuffing: that client's lines are not SMTP's.
+		// RFC 5321 §4.5.2. After a bare LF only a doubled dot is certain to be stuffing: such a client
+		// does not follow SMTP.
 		if !b.bareLF || len(text) > 1 && text[1] == '.' {
 			text = text[1:]
 		}
@@ -244,7 +320,7 @@ func (b *bodyState) mend(g *Conn, dst io.Writer, line []byte) {
 	}
 }
 
-// countLFDot counts the octets behind an end of the wrong kind.
+// countLFDot counts the octets after an end of the wrong kind.
 func (b *bodyState) countLFDot(line []byte, isDot bool) {
 	switch {
 	case isDot:
@@ -271,8 +347,8 @@ func spaceCRs(text []byte, whole bool) []byte {
 	return text
 }
 
-// write puts text on the current line. One that is too long passes where it is
-// to be folded: package accept does that, which knows the field it belongs to.
+// write adds text to the current line. A line that is too long passes if it is to be folded:
+// package accept does that, since it knows which field the line belongs to.
 func (b *bodyState) write(cfg *Config, dst io.Writer, text []byte) {
 	if b.col += len(text); b.col > maxTextLine && !cfg.Fold {
 		b.fault(ErrLongLine)

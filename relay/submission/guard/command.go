@@ -29,7 +29,7 @@ func (g *Conn) next() error {
 	code := g.finishReply()
 	for {
 		switch {
-		case code == 421 || early: // whoever said 421 means it; see refuseData
+		case code == 421 || early: // a reply 421 always ends the connection; see refuseData
 			_ = g.flush()
 			g.linger()
 			return g.fail("", nil)
@@ -57,7 +57,7 @@ func (g *Conn) next() error {
 	}
 }
 
-// countError gives up on clients that only err, which are lost or guessing.
+// countError ends sessions with too many errors: such a client is broken, or guesses.
 func (g *Conn) countError() error {
 	limit := g.cfg.MaxErrors
 	if g.sess.trusted {
@@ -72,7 +72,7 @@ func (g *Conn) countError() error {
 	return nil
 }
 
-// answer gives a reply of our own; reason says why it refuses, "" that it does not.
+// answer sends a reply of our own; reason says why it refuses, "" if it does not.
 func (g *Conn) answer(reason string, r *relay.Reply) int {
 	g.out = appendReply(g.out, r)
 	g.trace(false, r.String())
@@ -145,18 +145,18 @@ func (g *Conn) other(word, arg string) (int, error) {
 	case "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML", "LHLO", "ATRN":
 		return g.answer(ReasonSyntax, reply(502, "5.5.1", word+" is not implemented here")), nil
 	case "BDAT":
-		// CHUNKING is not offered, so nobody may send this; and since a chunk
-		// follows that would be read as commands, the connection ends.
+		// CHUNKING is not offered, so BDAT is not allowed; and since the chunk that follows would be read
+		// as commands, the connection ends.
 		return 0, g.fail(ReasonSyntax, reply(502, "5.5.1", "BDAT is not offered here, closing the connection"))
 	case "GET", "POST", "PUT", "CONNECT", "OPTIONS", "HEAD":
-		// A browser that was tricked into talking to us: what follows are its
-		// headers and a body that somebody else wrote.
+		// A web page can make a browser send this request: what follows are HTTP headers and a body that
+		// an attacker wrote.
 		return 0, g.fail(ReasonSyntax, reply(500, "5.5.1", "this is a mail server, closing the connection"))
 	}
 	return g.answer(ReasonSyntax, reply(500, "5.5.2", "that command is not known here")), nil
 }
 
-// forward gives go-smtp a line.
+// forward passes a line to go-smtp.
 func (g *Conn) forward(v verb, line string) (bool, int, error) {
 	g.verb = v
 	g.pend = append(append(g.pend[:0], line...), '\r', '\n')
@@ -171,9 +171,8 @@ func (g *Conn) syntax(r *relay.Reply) (bool, int, error) {
 	return false, g.answer(ReasonSyntax, r), nil
 }
 
-// hello takes any name, since devices send anything (RFC 5321 §4.1.4 forbids
-// refusing one that is not true). What is believed of it is decided where it is
-// used.
+// hello takes any name, since devices send anything (RFC 5321 §4.1.4 forbids refusing one that is
+// not true). Whoever uses the name decides how far to trust it.
 func (g *Conn) hello(v verb, name string) (bool, int, error) {
 	if name == "" && !g.cfg.Untidy {
 		return g.syntax(reply(501, "5.5.4", string(v)+" takes the name of the client"))
@@ -184,7 +183,7 @@ func (g *Conn) hello(v verb, name string) (bool, int, error) {
 
 const unknownHelo = "unknown" // a client without a name
 
-// anyHelo makes one printable word of whatever a client calls itself.
+// anyHelo turns whatever a client calls itself into one printable word.
 func anyHelo(name string) string {
 	if name == "" {
 		return unknownHelo
@@ -252,8 +251,8 @@ func (g *Conn) dataCommand(arg string) (bool, int, error) {
 	return g.forward(verbData, "DATA")
 }
 
-// refuseData answers DATA out of sequence. A client that has sent content
-// without waiting for 354 is not in step with us any more.
+// refuseData answers DATA out of sequence. A client that has sent content without waiting for 354
+// is out of step with us.
 func (g *Conn) refuseData(text string) (bool, int, error) {
 	if g.r < g.w {
 		return false, 0, g.fail(ReasonSequence, reply(503, "5.5.1", text+"; content sent without waiting for 354, closing the connection"))
@@ -261,8 +260,8 @@ func (g *Conn) refuseData(text string) (bool, int, error) {
 	return g.sequence(text)
 }
 
-// authCommand checks what RFC 4954 §4 says about AUTH; whether it is allowed
-// and with which mechanisms is the session's to say.
+// authCommand checks what RFC 4954 §4 says about AUTH; the session decides whether it is allowed
+// and with which mechanisms.
 func (g *Conn) authCommand(arg string) (bool, int, error) {
 	switch {
 	case g.sess.helo == "":
@@ -287,11 +286,11 @@ func (g *Conn) authCommand(arg string) (bool, int, error) {
 	return g.forward(verbAuth, strings.TrimRight("AUTH "+mech+" "+initial, " "))
 }
 
-// authResponse hands on the answer to a 334.
+// authResponse passes on the answer to a 334.
 func (g *Conn) authResponse(line string) (bool, int, error) {
 	g.sess.inAuth = false
-	// "=" for nothing belongs to initial responses (RFC 4954 §4), but curl says
-	// it here too.
+	// "=" for an empty response is only for initial responses (RFC 4954 §4), but curl sends it here
+	// too.
 	if line != "*" && line != "=" && !isBase64(line) {
 		g.sess.badB64 = true
 		line = "*" // go-smtp's own answer to bad base64 would be a temporary one
@@ -304,8 +303,8 @@ func isBase64(s string) bool {
 	return err == nil
 }
 
-// startTLSCommand is RFC 3207. What came before it in the clear counts for
-// nothing after it, and input that came with it is an injection.
+// startTLSCommand implements RFC 3207. Whatever came before it in the clear is forgotten, and input
+// that came in the same packet is an injection.
 func (g *Conn) startTLSCommand(arg string) (int, error) {
 	switch {
 	case g.cfg.TLS == nil || g.cfg.Implicit:
@@ -330,9 +329,8 @@ func (g *Conn) startTLSCommand(arg string) (int, error) {
 	return 0, nil
 }
 
-// traceCommand keeps secrets out of the transcript. A line that is no command
-// may be one: a client that did not wait for the refusal of its AUTH sends its
-// password as the next.
+// traceCommand keeps secrets out of the transcript. A line that is not a command may be a password:
+// a client that did not wait for the refusal of its AUTH sends the password as the next line.
 func (g *Conn) traceCommand(word, line string) {
 	if g.cfg.Trace == nil {
 		return

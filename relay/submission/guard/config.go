@@ -25,8 +25,8 @@ import (
 	"dawk/relay"
 )
 
-// Config says how the guard of one listener behaves. The zero value of a limit
-// means none, but for the timeouts, which must be set.
+// Config says how the guard of one listener behaves. The zero value of a limit means no limit; the
+// timeouts must be set.
 type Config struct {
 	Hostname string // in the greeting and in the answer to EHLO
 	TLS      *tls.Config
@@ -35,7 +35,7 @@ type Config struct {
 	MaxSize       int64         // octets of a message, for SIZE (RFC 1870); counting them is the session's work
 	MaxRecipients int           // announced by LIMITS (RFC 9422); counting them is the session's work
 	RequireTLS    bool          // offer REQUIRETLS (RFC 8689)
-	MaxHold       time.Duration // offer FUTURERELEASE up to this (RFC 4865); 0: not
+	MaxHold       time.Duration // offer FUTURERELEASE up to this (RFC 4865); 0: do not offer it
 
 	CommandTimeout time.Duration // for a whole command line
 	DataTimeout    time.Duration // for a body that does not move
@@ -46,21 +46,20 @@ type Config struct {
 	// stressTimeout for a command, and one error. Nil: never.
 	Stress func() bool
 
-	// Untidy is for clients that are known without a login: what only devices
-	// and scripts send is taken. MAIL needs no HELO and HELO no name, and an
-	// address may have a name or only one of its brackets.
+	// Untidy is for clients that are known without a login: it accepts faults that only devices and
+	// scripts make. MAIL needs no HELO and HELO no name, and an address may have a name or only one of
+	// its brackets.
 	Untidy bool
 	Domain string // of addresses without one; "": they are refused
-	// AnyLineEnd lets the first command in the clear decide whether lines end
-	// in CRLF or in LF, from then on and nowhere in the other way.
+	// AnyLineEnd lets the first command without TLS decide whether lines end in CRLF or in LF; all
+	// later lines must end in the same way.
 	AnyLineEnd bool
 
-	Normalize bool // bare CR and LF in content are mended, not refused
-	Fold      bool // lines of more than 998 octets pass, to be folded, and are not refused
+	Normalize bool // bare CR and LF in content are repaired, not refused
+	Fold      bool // lines of more than 998 octets are passed on to be folded, not refused
 
-	// Refused is called for each refusal that the guard decides by itself.
-	// Faults in content are WriteTo's result instead. Reason is of a closed
-	// set, fit for a metric. Nil: nobody is told.
+	// Refused is called for each refusal that the guard decides by itself. Faults in content are
+	// WriteTo's result instead. Reason is one of a closed set, for a metric. Nil: it is not called.
 	Refused func(reason string, r relay.Reply)
 	// Trace gets each line of the dialogue without its end, not of content.
 	// What follows AUTH is masked. Nil: no trace.
@@ -80,5 +79,5 @@ const (
 	ReasonTLS      = "tls"      // failed handshakes, plain text behind STARTTLS
 	ReasonTimeout  = "timeout"  // of a command
 	ReasonErrors   = "errors"   // too many of them
-	ReasonShutdown = "shutdown" // we went away
+	ReasonShutdown = "shutdown" // we are shutting down
 )

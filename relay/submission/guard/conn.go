@@ -12,8 +12,8 @@ import (
 	"dawk/relay"
 )
 
-// Sizes in octets. RFC 5321 §4.5.3.1.4 asks for 512 octets of command, and the
-// extensions for some 1,200 more; RFC 4954 §4.3 for 12,288 of AUTH.
+// Sizes in octets. RFC 5321 §4.5.3.1.4 asks for command lines of 512 octets, and the extensions for
+// about 1,200 more; RFC 4954 §4.3 asks for 12,288 octets for AUTH.
 const (
 	maxLine     = 2048
 	maxAuthLine = 12288
@@ -21,8 +21,8 @@ const (
 	idleBuffer  = 2 << 10  // read buffer of a client that sends nothing
 )
 
-// How long we wait for a client to take our replies (RFC 5321 has no word on
-// it), and to take the last one before the connection is cut.
+// How long we wait for a client to receive our replies (RFC 5321 gives no limit), and to receive
+// the last one before the connection is cut.
 const (
 	writeTimeout = time.Minute
 	lastWords    = 5 * time.Second
@@ -33,19 +33,18 @@ const (
 	stressTimeout = 10 * time.Second // see Config.Stress
 )
 
-// Conn is the connection that go-smtp's server is given. It is used by the
-// goroutine that serves it; only Shutdown, Abort and RemoteAddr may be called
-// from others.
+// Conn is the connection that go-smtp's server uses. It belongs to the goroutine that serves it;
+// only Shutdown, Abort and RemoteAddr may be called from others.
 type Conn struct {
 	cfg Config
 	raw net.Conn // never changes; deadlines are set here
 	c   net.Conn // raw, or TLS over it
 	tls *tls.Conn
 
-	in    []byte // what was read and not used yet is in[r:w]
+	in    []byte // octets that were read and not used yet are in[r:w]
 	r, w  int
-	small []byte // the buffer that in is between messages
-	out   []byte // replies that were not sent yet
+	small []byte // in, between messages
+	out   []byte // replies that have not been sent yet
 	pend  []byte // rest of the line that go-smtp is being given
 
 	ends  lineEnd
@@ -105,8 +104,8 @@ func New(c net.Conn, cfg Config) *Conn {
 	return g
 }
 
-// Helo is the name that the client gave with HELO or EHLO, printable ASCII
-// without spaces, and whether it was EHLO.
+// Helo returns the name that the client gave with HELO or EHLO, in printable ASCII without spaces,
+// and says whether it was EHLO.
 func (g *Conn) Helo() (name string, esmtp bool) {
 	if g.verb == verbHelo || g.verb == verbEhlo {
 		return g.sess.newHelo, g.verb == verbEhlo
@@ -137,15 +136,15 @@ func (g *Conn) TLS() (state tls.ConnectionState, ok bool) {
 	return g.tls.ConnectionState(), true
 }
 
-// Trust says that the client is known, by login or network: ten times as many
-// errors are forgiven. fold says whether its long lines are folded.
+// Trust says that the client is known, by login or network: ten times as many errors are forgiven.
+// fold says whether long lines of the client are folded.
 func (g *Conn) Trust(fold bool) { g.sess.trusted, g.cfg.Fold = true, fold }
 
 // LocalAddr and RemoteAddr are those of the socket.
 func (g *Conn) LocalAddr() net.Addr  { return g.raw.LocalAddr() }
 func (g *Conn) RemoteAddr() net.Addr { return g.raw.RemoteAddr() }
 
-// SetDeadline and its sisters do nothing: the guard owns the deadlines.
+// SetDeadline, SetReadDeadline and SetWriteDeadline do nothing: the guard owns the deadlines.
 func (g *Conn) SetDeadline(time.Time) error      { return nil }
 func (g *Conn) SetReadDeadline(time.Time) error  { return nil }
 func (g *Conn) SetWriteDeadline(time.Time) error { return nil }
@@ -164,12 +163,12 @@ func (g *Conn) interrupt() { _ = g.raw.SetReadDeadline(time.Unix(1, 0)) }
 // Abort cuts the connection, whatever it is doing.
 func (g *Conn) Abort() { _ = g.raw.Close() }
 
-// Drop ends the connection without a word. Unlike Abort it belongs to the
-// goroutine that serves the connection.
+// Drop ends the connection without a reply. Unlike Abort it belongs to the goroutine that serves
+// the connection.
 func (g *Conn) Drop() { g.end(net.ErrClosed) }
 
-// Close sends what go-smtp answered last and ends the connection. go-smtp calls
-// it when it is done with the connection, even when that had ended before.
+// Close sends what go-smtp answered last and ends the connection. go-smtp calls it when it is done
+// with the connection, even if the connection has already ended.
 func (g *Conn) Close() error {
 	if g.err == nil {
 		g.finishReply()
@@ -215,8 +214,8 @@ func (g *Conn) fail(reason string, r *relay.Reply) error {
 	return g.err
 }
 
-// linger reads what the client still sends. A socket closed with input unread
-// sends RST, and the client would lose the reply that says why.
+// linger reads what the client still sends. A socket that is closed with unread input sends RST,
+// and the client would lose the reply with the reason.
 func (g *Conn) linger() {
 	t, ok := g.raw.(interface{ CloseWrite() error })
 	if !ok {
@@ -248,7 +247,7 @@ func (g *Conn) trace(fromClient bool, line string) {
 	}
 }
 
-// Read gives go-smtp its next command line, never more.
+// Read gives go-smtp the next command line, and no more than that.
 func (g *Conn) Read(p []byte) (int, error) {
 	if g.err != nil {
 		return 0, g.err
@@ -316,8 +315,8 @@ func (g *Conn) fillWaiting(deadline time.Time) error {
 	return g.fill(deadline)
 }
 
-// startTLS makes the connection a TLS one. On failure it has ended, and not
-// gone on in the clear.
+// startTLS changes the connection to TLS. On failure the connection has ended; it never continues
+// in the clear.
 func (g *Conn) startTLS() error {
 	tc := tls.Server(g.raw, g.cfg.TLS)
 	limit := min(g.cfg.CommandTimeout, maxHandshake)
@@ -332,8 +331,8 @@ func (g *Conn) startTLS() error {
 		if g.drain.Load() {
 			return g.fail(ReasonShutdown, nil)
 		}
-		// In the clear there is nobody to read a reply, and half-way through a
-		// handshake there is no way to send one: the words are for the log.
+		// During a failed handshake no reply can be sent: the client no longer reads plain text, and TLS
+		// is not ready. The text is for the log.
 		g.refused(ReasonTLS, &relay.Reply{Text: "TLS handshake: " + relay.Sanitize(err.Error())})
 		return g.fail("", nil)
 	}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// finishReply takes go-smtp's complete answer to the command it was given,
-// notes what it means for the session, edits it where the RFCs want other
-// words, and queues it for the client. It gives the reply's code.
+// finishReply takes go-smtp's complete answer to the command it was given, notes what it means for
+// the session, changes it where the RFCs require another text, and queues it for the client. It
+// returns the reply's code.
 func (g *Conn) finishReply() (code int) {
 	answer := g.reply
 	g.reply = g.reply[:0]
@@ -42,7 +42,7 @@ func (g *Conn) finishReply() (code int) {
 	return code
 }
 
-// edit gives the words for an answer of go-smtp, "" for its own.
+// edit returns the text that replaces an answer of go-smtp; "" leaves it as it is.
 func (g *Conn) edit(v verb, code int, answer []byte) string {
 	switch {
 	case v == verbGreeting && code == 220:
@@ -101,9 +101,9 @@ func lastCode(answer []byte) int {
 	return code
 }
 
-// extensions writes the answer to EHLO: go-smtp's list, which holds the AUTH
-// mechanisms that the session allows now, without what cannot be offered
-// safely, and with what the guard does itself.
+// extensions writes the answer to EHLO. It is go-smtp's list, with the AUTH mechanisms that the
+// session allows now; extensions that cannot be offered safely are removed, and those that the
+// guard implements are added.
 func (g *Conn) extensions(answer []byte) string {
 	var keep []string
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(answer), "\r\n"), "\r\n") {

@@ -10,9 +10,8 @@ import (
 	"dawk/relay"
 )
 
-// readLine takes one command line, without its CRLF, off the wire. bad is the
-// answer to one that cannot be read but that ended properly; err means that the
-// connection has ended.
+// readLine reads one command line, without its CRLF. bad is the answer to a line that is not valid
+// but ended properly; err means that the connection has ended.
 func (g *Conn) readLine() (line []byte, bad *relay.Reply, err error) {
 	timeout := g.cfg.CommandTimeout
 	if g.stressed() {
@@ -51,7 +50,7 @@ func (g *Conn) readLine() (line []byte, bad *relay.Reply, err error) {
 	}
 }
 
-// stressed says whether this client, a stranger, takes a place that others need.
+// stressed says whether this client is a stranger and takes a place that others need.
 func (g *Conn) stressed() bool {
 	return !g.sess.trusted && g.cfg.Stress != nil && g.cfg.Stress()
 }
@@ -62,7 +61,7 @@ func (g *Conn) isAuth(line []byte) bool {
 	return g.sess.inAuth || len(line) > 4 && bytes.EqualFold(line[:4], []byte("AUTH")) && bytes.IndexByte([]byte(blanks), line[4]) >= 0
 }
 
-// lost ends the connection that could not be read from between commands.
+// lost ends a connection on which a read between commands has failed.
 func (g *Conn) lost(err error) error {
 	switch {
 	case g.drain.Load():
@@ -76,7 +75,7 @@ func (g *Conn) lost(err error) error {
 	return g.err
 }
 
-// discardLine throws an over-long line away, so that one answer fits it.
+// discardLine discards an over-long line, so that it gets one answer.
 func (g *Conn) discardLine(deadline time.Time) ([]byte, *relay.Reply, error) {
 	for gone := 0; gone < maxDiscard && g.ends == endsCRLF; {
 		if i := bytes.IndexByte(g.in[g.r:g.w], '\n'); i >= 0 {
@@ -102,9 +101,9 @@ const (
 	endsLF
 )
 
-// checkEnd demands one and the same end of all lines: CRLF (RFC 5321 §2.3.8),
-// or LF for a client that began so where it may. Where a line with another end
-// ends, client and server disagree, and nothing after it can be trusted.
+// checkEnd demands one and the same end of all lines: CRLF (RFC 5321 §2.3.8), or LF for a client
+// that began with LF and may do so. A line with another end may end elsewhere for the client than
+// for us, so nothing after it can be trusted.
 func (g *Conn) checkEnd(line []byte) ([]byte, error) {
 	text, crlf := bytes.CutSuffix(line, []byte("\r"))
 	if g.ends == endsUnknown {
@@ -124,8 +123,8 @@ func (g *Conn) checkEnd(line []byte) ([]byte, error) {
 	return text, nil
 }
 
-// checkLine takes the end off a line and refuses control characters but tabs,
-// so that none can come out again in a header, a log or another's session.
+// checkLine cuts the end off a line and refuses control characters except tabs: none of them may
+// reach a header, a log or another session.
 func (g *Conn) checkLine(line []byte) ([]byte, *relay.Reply, error) {
 	line, err := g.checkEnd(line)
 	if err != nil {

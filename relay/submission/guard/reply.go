@@ -7,8 +7,8 @@ import (
 	"dawk/relay"
 )
 
-// reply makes a reply from a status in its written form, so that the code
-// reads as the wire does.
+// reply makes a reply from a status in its written form, so that the code looks like the reply on
+// the wire.
 func reply(code int, status, text string) *relay.Reply {
 	s, ok := relay.ParseStatus(status)
 	if !ok && status != "" {

@@ -6,10 +6,9 @@ import (
 	"dawk/relay"
 )
 
-// This file cuts command lines into their parts, for all commands alike. It
-// takes what Postfix takes: any number of spaces and tabs where one belongs,
-// and an address without its angle brackets. What could be read in two ways is
-// refused.
+// This file cuts command lines into their parts, for all commands alike. Like Postfix it accepts
+// any number of spaces and tabs in the place of one, and an address without its angle brackets.
+// What could be read in two ways is refused.
 
 const blanks = " \t"
 
@@ -81,7 +80,7 @@ func cutAddress(s string, untidy bool) (path, rest string, bad *relay.Reply) {
 	return path, rest, nil
 }
 
-// cutParams reads the parameters. One whose value nobody reads may have any.
+// cutParams reads the parameters. A parameter whose value is not used may have any value.
 func cutParams(rest string) (params []param, bad *relay.Reply) {
 	for {
 		var word string
@@ -91,7 +90,7 @@ func cutParams(rest string) (params []param, bad *relay.Reply) {
 		p, ok := parseParam(word)
 		switch {
 		case p.key == "AUTH":
-			continue // RFC 4954 §5: who submitted it first. Nobody's word counts here
+			continue // RFC 4954 §5: who submitted it first. We trust no claim about that
 		case word[0] == '<':
 			return nil, reply(501, "5.5.4", "expected one address in angle brackets, without a name before it, and parameters KEY=value behind it")
 		case !ok && isKey(p.key):
@@ -108,8 +107,8 @@ func cutParams(rest string) (params []param, bad *relay.Reply) {
 	}
 }
 
-// cutWord takes the octets before the first blank that is not in quotes or
-// angle brackets. One that is never closed is an octet like others.
+// cutWord takes the octets before the first blank that is not in quotes or angle brackets. A quote
+// or bracket that is never closed counts as an ordinary octet.
 func cutWord(s string) (word, rest string) {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
@@ -161,8 +160,8 @@ func closingQuote(s string) int {
 	return -1
 }
 
-// parseParam reads KEY or KEY=value. ok is false where the grammar is broken;
-// the key is given all the same.
+// parseParam reads KEY or KEY=value. ok is false where the grammar is broken; the key is returned
+// even then.
 func parseParam(word string) (p param, ok bool) {
 	key, value, given := strings.Cut(word, "=")
 	p = param{strings.ToUpper(key), value, given}

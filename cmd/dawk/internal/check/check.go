@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,22 +26,15 @@ import (
 // checkTime is what `dawk check` takes at most.
 const checkTime = 30 * time.Second
 
-// level says how bad a finding is.
-type level string
-
+// The levels of findings.
 const (
-	levelOK      level = "ok"
-	LevelWarning level = "warning"
-	LevelError   level = "error" // mail will not flow: exit status 1
+	levelOK      = "ok"
+	LevelWarning = "warning"
+	LevelError   = "error" // mail will not flow: exit status 1
 )
 
 // Finding is one line of `dawk check`.
-type Finding struct {
-	Check   string `json:"check"`
-	Level   level  `json:"level"`
-	Message string `json:"message"`          // one sentence: what is so
-	Advice  string `json:"advice,omitempty"` // what to do about it
-}
+type Finding = admin.Finding
 
 // checker looks at one configuration from all sides. Its methods are the
 // checks; they change nothing but for a file that is made and removed in the
@@ -51,29 +46,52 @@ type checker struct {
 	outbound6 func() netip.Addr // see there; nil: not looked at
 }
 
-// All makes every check, several at a time, and keeps their order.
-func All(ctx context.Context, path string) []Finding {
+// All makes every check, several at a time, and keeps their order. each is told which
+// are not done yet, one call at a time; nil: nobody is.
+func All(ctx context.Context, path string, each func(left []string)) []Finding {
 	cfg, err := config.Load(path)
 	if err != nil {
 		return configFindings(err)
 	}
 	c := &checker{cfg: cfg, running: dawkRuns(cfg), outbound6: outbound6}
-	checks := []func(context.Context) []Finding{
-		c.configuration, c.tls, c.users, c.operators, c.data, c.dns, c.dane, c.listeners, c.trust, c.postmaster, c.name, c.sources, c.shaping, c.dkim, c.identities, c.spf, c.dmarc, c.keyStrength, c.unsubscribe, c.lists, c.clock, c.port25, c.routes,
+	checks := c.checks()
+	left := make([]string, len(checks))
+	for i := range checks {
+		left[i] = checks[i].name
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
+	var mu sync.Mutex // of left
 	results := make([][]Finding, len(checks))
 	var wg sync.WaitGroup
 	for i, check := range checks {
-		wg.Go(func() { results[i] = check(ctx) })
+		wg.Go(func() {
+			results[i] = check.make(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if left[i] = ""; each != nil {
+				each(slices.DeleteFunc(slices.Clone(left), func(s string) bool { return s == "" }))
+			}
+		})
 	}
 	wg.Wait()
-	var all []Finding
-	for _, r := range results {
-		all = append(all, r...)
+	return slices.Concat(results...)
+}
+
+// named is a check, and what it is called while it is made.
+type named struct {
+	name string
+	make func(context.Context) []Finding
+}
+
+func (c *checker) checks() []named {
+	return []named{
+		{"configuration", c.configuration}, {"certificate", c.tls}, {"users", c.users}, {"operators", c.operators}, {"data", c.data},
+		{"dns", c.dns}, {"dane", c.dane}, {"listener", c.listeners}, {"trust", c.trust}, {"postmaster", c.postmaster}, {"hostname", c.name},
+		{"source", c.sources}, {"shaping", c.shaping}, {"dkim", c.dkim}, {"identities", c.identities}, {"spf", c.spf}, {"dmarc", c.dmarc},
+		{"dkim keys", c.keyStrength}, {"list-unsubscribe", c.unsubscribe}, {"block lists", c.lists}, {"clock", c.clock},
+		{"port " + strconv.Itoa(c.cfg.Delivery.Port), c.port25}, {"route", c.routes},
 	}
-	return all
 }
 
 // configFindings is one line for each fault of the file.
@@ -117,7 +135,7 @@ func Print(w io.Writer, findings []Finding) {
 		width = max(width, len(f.Check))
 	}
 	for _, f := range findings {
-		mark := map[level]string{levelOK: "✔", LevelWarning: "!", LevelError: "✘"}[f.Level]
+		mark := map[string]string{levelOK: "✔", LevelWarning: "!", LevelError: "✘"}[f.Level]
 		fmt.Fprintf(w, "%s %-*s  %s\n", mark, width, f.Check, f.Message)
 		if f.Advice != "" {
 			fmt.Fprintf(w, "  %*s  → %s\n", width, "", f.Advice)

@@ -63,7 +63,7 @@ func TestCheckCertificate(t *testing.T) {
 		valid time.Duration
 		host  string
 		want  []string // parts, in order
-		level level
+		level string
 	}{
 		{"private authority", 60 * 24 * time.Hour, "relay.test", []string{"is not trusted by this machine: its authority is unknown"}, LevelWarning},
 		{"soon over", 24 * time.Hour, "relay.test", []string{"expires on", "not trusted"}, LevelWarning},
@@ -75,7 +75,7 @@ func TestCheckCertificate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cfg := config.Default()
+			cfg := defaults()
 			cfg.Hostname = "relay.test"
 			cfg.Listeners[0].TLS = "starttls"
 			cfg.TLS.Certificate, cfg.TLS.Key = pemPair(t, t.TempDir(), pair)
@@ -99,7 +99,7 @@ func TestCheckCertificate(t *testing.T) {
 	}
 	one, _ := ca.Certificate(time.Hour, "a.test")
 	two, _ := ca.Certificate(time.Hour, "a.test")
-	cfg := config.Default()
+	cfg := defaults()
 	cfg.Listeners[0].TLS = "implicit"
 	cfg.TLS.Certificate, _ = pemPair(t, t.TempDir(), one)
 	_, cfg.TLS.Key = pemPair(t, t.TempDir(), two)
@@ -193,7 +193,7 @@ func TestCheckTrust(t *testing.T) {
 	if len(own) == 0 {
 		t.Skip("this machine has no default route")
 	}
-	cfg := config.Default()
+	cfg := defaults()
 	if got := (&checker{cfg: cfg}).trust(context.Background()); len(got) > 0 {
 		t.Errorf("the local listener: %q", lines(got))
 	}
@@ -211,7 +211,7 @@ func TestCheckTrust(t *testing.T) {
 
 // A trusted network that may send all night is worth a word, not a warning.
 func TestCheckLimitsOfTrustedNetworks(t *testing.T) {
-	cfg := config.Default()
+	cfg := defaults()
 	var n relay.Network
 	if err := n.UnmarshalText([]byte("192.0.2.64/28")); err != nil {
 		t.Fatal(err)
@@ -231,7 +231,7 @@ func TestCheckLimitsOfTrustedNetworks(t *testing.T) {
 // A file system on which there is room for mail now, but too little for a queue that
 // is full once, is warned of.
 func TestCheckSmallDisk(t *testing.T) {
-	c := &checker{cfg: config.Default()}
+	c := &checker{cfg: defaults()}
 	c.cfg.Queue.MinFree, c.cfg.Limits.MaxMessageSize = 4<<20, 4<<20
 	for _, d := range []struct {
 		mib  int64
@@ -254,4 +254,11 @@ func TestNamesOfACertificate(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
+}
+
+// defaults is a configuration without a file, on a machine with a name.
+func defaults() *config.Config {
+	c := config.Builtin()
+	c.Hostname = config.MachineName()
+	return c
 }

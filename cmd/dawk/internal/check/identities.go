@@ -30,7 +30,7 @@ func (c *checker) identities(context.Context) []Finding {
 }
 
 // strays are the identities that nobody has: what is to hold for them holds for
-// nobody, and their mail goes another way.
+// nobody, and their mail goes another way. And those whose return addresses cannot be signed.
 func (c *checker) strays() (all []Finding) {
 	var users []string
 	if c.cfg.WantsUsers() {
@@ -38,8 +38,16 @@ func (c *checker) strays() (all []Finding) {
 		if err != nil {
 			return nil // told by users
 		}
+		var signed []string
 		for _, u := range table.List() {
 			users = append(users, u.Name)
+			if u.SignedReturn && c.cfg.ReturnPathRules() == nil {
+				signed = append(signed, u.Name)
+			}
+		}
+		if len(signed) > 0 {
+			all = append(all, warn("identities", "write a [return_path] section, or take return_address out of users.toml",
+				"return_address is signed, and there is no [return_path], so mail leaves with the sender's address: %s", names(signed)))
 		}
 	}
 	for _, s := range c.cfg.Strays(users) {

@@ -8,6 +8,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
+	"dawk/mx/oauth"
 	"dawk/relay"
 	"dawk/relay/admin"
 )
@@ -28,26 +29,28 @@ func TestLogin(ctx context.Context, t *mx.Transport, l config.Logins, route stri
 	if !ok {
 		return admin.LoginTest{}, fmt.Errorf("there is no route %q with a smart host", route)
 	}
-	var out admin.LoginTest
+	out := admin.LoginTest{Findings: []admin.LoginFinding{}}
+	add := func(ok bool, remedy, format string, args ...any) {
+		out.OK = out.OK || ok
+		out.Findings = append(out.Findings, admin.LoginFinding{OK: ok, Text: fmt.Sprintf(format, args...), Remedy: remedy})
+	}
 	for _, p := range probed {
 		where := cmp.Or(p.Host, "route "+p.Route)
 		switch {
 		case !p.Reply.IsZero():
-			out.Findings = append(out.Findings, where+": "+p.Reply.Advised())
+			add(false, p.Reply.Remedy, "%s: %s", where, p.Reply)
 			out.Missing = append(out.Missing, missing(l, p)...)
 		case p.Login != "":
-			out.OK = true
-			out.Findings = append(out.Findings, fmt.Sprintf("%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
+			add(true, "", "%s lets %s in (%s)", where, p.Login, orClear(p.TLS))
 		default:
-			out.OK = true
-			out.Findings = append(out.Findings, fmt.Sprintf("%s answers (%s); the route has no login", where, orClear(p.TLS)))
+			add(true, "", "%s answers (%s); the route has no login", where, orClear(p.TLS))
 		}
 	}
 	return out, nil
 }
 
 // missing says what a login that was refused lacks.
-func missing(l config.Logins, p mx.Probed) []string {
+func missing(l config.Logins, p mx.Probed) []oauth.Lack {
 	if s := l[p.Route]; s != nil && p.Reply.Stage == relay.StageAuth && p.Reply.Code/100 == 5 {
 		return s.Missing()
 	}

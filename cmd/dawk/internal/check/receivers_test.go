@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"dawk/cmd/dawk/internal/config"
 	"dawk/mx/dns"
 	"dawk/mx/mxtest"
 )
@@ -40,12 +39,12 @@ func TestBlockLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	cfg := config.Default()
+	cfg := defaults()
 	cfg.Hostname, cfg.DNS.Servers = "relay.example.org", []string{server.Addr()}
 	cfg.Check.Lists = []string{"list.example", "deaf.example", "clean.example"}
 	got := (&checker{cfg: cfg}).lists(context.Background())
 	want := []struct {
-		level level
+		level string
 		text  string
 	}{{LevelWarning, "198.51.100.25 is on the block list list.example (127.0.0.2)"}, {levelOK, "deaf.example gives no answer"}, {levelOK, "none of our addresses is on clean.example"}}
 	if len(got) != len(want) {

@@ -89,8 +89,10 @@ func (c *checker) routes(ctx context.Context) []Finding {
 		case !p.Reply.IsZero():
 			all = append(all, bad("route", cmp.Or(p.Reply.Remedy, routeAdvice(p.Reply)), "%s: %s", where, p.Reply))
 			for _, lacks := range missing(l, p) {
-				all = append(all, Finding{Check: "route", Level: LevelError, Message: lacks})
+				all = append(all, bad("route", lacks.Remedy, "%s", lacks.Text))
 			}
+		case !p.Silent.IsZero():
+			all = append(all, warn("route", "ask whoever runs it, or name another host in via", "%s opens a session (%s), but answers no more when mail begins: %s", where, orClear(p.TLS), p.Silent))
 		case p.Login != "":
 			all = append(all, good("route", "%s lets %s in (%s)", where, p.Login, orClear(p.TLS)))
 		default:

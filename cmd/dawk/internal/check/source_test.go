@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"dawk/cmd/dawk/internal/config"
 	"dawk/mx/mxtest"
 )
 
@@ -16,7 +15,7 @@ func TestCheckIPv6(t *testing.T) {
 	const ptr = "5.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR "
 	for _, c := range []struct {
 		name, zone, ip, want string
-		level                level
+		level                string
 	}{
 		{"no name", "", "both", "2001:db8::25 has no name (PTR)", LevelWarning},
 		{"another name", ptr + "host-25.isp.test.\n", "both", "is called host-25.isp.test (PTR)", LevelWarning},
@@ -30,7 +29,7 @@ func TestCheckIPv6(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer dns.Close()
-			cfg := config.Default()
+			cfg := defaults()
 			cfg.Hostname, cfg.DNS.Servers, cfg.Delivery.IP = "relay.test", []string{dns.Addr()}, c.ip
 			address := netip.MustParseAddr("2001:db8::25")
 			got := (&checker{cfg: cfg, outbound6: func() netip.Addr { return address }}).sources(context.Background())

@@ -110,7 +110,7 @@ func TestSPF(t *testing.T) {
 			t.Errorf("%s: %v", record, got)
 			continue
 		}
-		line := map[level]string{levelOK: "✔ ", LevelWarning: "! "}[got[0].Level] + got[0].Message
+		line := map[string]string{levelOK: "✔ ", LevelWarning: "! "}[got[0].Level] + got[0].Message
 		if !strings.HasPrefix(line, want) {
 			t.Errorf("%s: %q, want %q", record, line, want)
 		}
@@ -141,7 +141,7 @@ func TestSPFAdviceWithoutAddress(t *testing.T) {
 // hostname, behind NAT by the name that they say in EHLO.
 func TestSPFCountsSources(t *testing.T) {
 	zone := spfZone{"A relay.test": {"192.0.2.25"}, "A nat.test": {"192.0.2.77"}}
-	cfg := config.Default()
+	cfg := defaults()
 	cfg.Hostname = "relay.test"
 	cfg.Sources = []config.SourceConfig{{Name: "pub", Addresses: []string{"198.51.100.1", "2001:db8::1"}}, {Name: "nat", Addresses: []string{"10.0.0.1"}, EHLO: "nat.test"},
 		{Name: "other", Addresses: []string{"198.51.100.9"}}}
@@ -162,7 +162,7 @@ func TestSPFCountsSources(t *testing.T) {
 
 // Port 25 is needed where bounces go by MX, though all other mail goes by routes.
 func TestPort25IsNeededForNotices(t *testing.T) {
-	cfg := config.Default()
+	cfg := defaults()
 	cfg.Hostname, cfg.DNS.Servers = "relay.test", []string{"127.0.0.1:1"}
 	cfg.Routes = []config.RouteConfig{{Name: "office", To: []string{"*"}, Via: []string{"127.0.0.1:25"}, TLS: "off"}}
 	for _, x := range []struct {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,10 +46,14 @@ func newAuditCommand(a *app.App) *cobra.Command {
 				continue
 			}
 			filter := relay.Sanitize(r.Filter)
-			if filter == "" {
+			if filter == "" && r.Act != "" {
 				filter = "(all)"
 			}
-			t.Row(r.Act, r.Time.Local().Format("2006-01-02 15:04:05"), relay.Sanitize(r.Who), r.Verb, r.Count, filter)
+			count := ""
+			if r.Act != "" { // else it is for no mail
+				count = strconv.Itoa(r.Count)
+			}
+			t.Row(r.Act, r.Time.Local().Format("2006-01-02 15:04:05"), relay.Sanitize(r.Who), r.Verb, count, filter)
 		}
 		return t.Flush()
 	}

@@ -2,13 +2,16 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
 	"dawk/cmd/dawk/internal/check"
 	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/show"
-	"encoding/json"
-	"fmt"
-
-	"github.com/spf13/cobra"
+	"dawk/relay/admin"
 )
 
 func newCheckCommand(a *app.App) *cobra.Command {
@@ -38,10 +41,9 @@ func newCheckCommand(a *app.App) *cobra.Command {
 }
 
 func runCheck(a *app.App, ctx context.Context, asJSON bool) error {
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	findings := check.All(ctx, a.ConfigPath)
+	progress := show.NewProgress(a.Terminal, "check")
+	findings := check.All(app.OrBackground(ctx), a.ConfigPath, func(left []string) { progress.Say("%s to come", strings.Join(left, ", ")) })
+	progress.Close()
 	errs, warnings := 0, 0
 	for _, f := range findings {
 		switch f.Level {
@@ -54,10 +56,7 @@ func runCheck(a *app.App, ctx context.Context, asJSON bool) error {
 	if asJSON {
 		enc := json.NewEncoder(a.Stdout)
 		enc.SetIndent("", "  ")
-		if err := enc.Encode(struct {
-			OK       bool            `json:"ok"`
-			Findings []check.Finding `json:"findings"`
-		}{errs == 0, findings}); err != nil {
+		if err := enc.Encode(admin.Checked{OK: errs == 0, Findings: findings}); err != nil {
 			return err
 		}
 	} else {

@@ -17,7 +17,9 @@ import (
 	"dawk/cmd/dawk/internal/cli/mancmd"
 	"dawk/cmd/dawk/internal/cli/operatorcmd"
 	"dawk/cmd/dawk/internal/cli/queuecmd"
+	"dawk/cmd/dawk/internal/cli/suppressioncmd"
 	"dawk/cmd/dawk/internal/cli/usercmd"
+	"dawk/cmd/dawk/internal/cli/webhookcmd"
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/migrate"
 	"dawk/cmd/dawk/internal/server"
@@ -83,6 +85,8 @@ func newRootCommand(a *app.App) *cobra.Command {
 		newHealthCommand(a),
 		newStatusCommand(a),
 		newAuditCommand(a),
+		suppressioncmd.New(a),
+		webhookcmd.New(a),
 		newReloadCommand(a),
 		newDrainCommand(a),
 		newDevicesCommand(a),

@@ -30,7 +30,7 @@ func newDKIMCommand(a *app.App) *cobra.Command {
 		Short: "Make a key, and print the DNS record and the lines of the configuration for it",
 		Long: "Makes a private key that only its owner can read, and prints what to put into DNS and into the\n" +
 			"configuration. The selector names the key among those of the domain; without one it is the month.\n" +
-			"Publish the record first, run `dawk check`, then restart the relay. A second key of the other kind\n" +
+			"Publish the record first, run `dawk check`, then `dawk reload`. A second key of the other kind\n" +
 			"(--type ed25519) beside the first signs every message as well.",
 		Args: app.Arguments(1, 2, "DOMAIN [SELECTOR]"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -90,7 +90,7 @@ domain   = %q
 selector = %q
 key      = %q
 
-3. Run `+"`dawk check`"+`, which compares the record with the key, and restart the relay.
+3. Run `+"`dawk check`"+`, which compares the record with the key, and `+"`dawk reload`"+`.
 `, k.File, k.RecordName(), zoneStrings(record), k.RecordName(), record, k.Domain, k.Selector, k.File)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dawk/cmd/dawk/internal/cli/app"
+	"dawk/relay"
 	"dawk/relay/admin"
 )
 
@@ -51,15 +52,15 @@ func newHealthCommand(a *app.App) *cobra.Command {
 }
 
 func printHealth(a *app.App, h *admin.Health) error {
-	for _, s := range h.Warnings {
-		fmt.Fprintf(a.Stderr, "dawk: warning: %s\n", s)
+	for _, t := range h.Warnings {
+		fmt.Fprintf(a.Stderr, "dawk: warning: %s\n", relay.Advised(t.Text, t.Remedy))
 	}
 	if h.OK {
 		_, err := fmt.Fprintln(a.Stdout, "ok")
 		return err
 	}
-	for _, s := range h.Problems {
-		fmt.Fprintf(a.Stderr, "dawk: %s\n", s)
+	for _, t := range h.Problems {
+		fmt.Fprintf(a.Stderr, "dawk: %s\n", relay.Advised(t.Text, t.Remedy))
 	}
 	return nil
 }

@@ -168,12 +168,12 @@ func oauthTest(a *app.App, ctx context.Context, route string, asJSON bool) error
 			return err
 		}
 	} else {
-		mark := map[bool]string{true: "✔", false: "✘"}[out.OK]
 		for _, f := range out.Findings {
-			fmt.Fprintln(a.Stdout, mark, relay.Sanitize(f))
+			mark := map[bool]string{true: "✔", false: "✘"}[f.OK]
+			fmt.Fprintln(a.Stdout, mark, relay.Sanitize(relay.Advised(f.Text, f.Remedy)))
 		}
 		for _, m := range out.Missing {
-			fmt.Fprintln(a.Stdout, " ", relay.Sanitize(m))
+			fmt.Fprintln(a.Stdout, " ", relay.Sanitize(relay.Advised(m.Text, m.Remedy)))
 		}
 	}
 	if !out.OK {

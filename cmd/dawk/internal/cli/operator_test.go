@@ -131,7 +131,7 @@ func TestCommandsDistrustWhatIsCut(t *testing.T) {
 			json.NewEncoder(w).Encode(admin.Report{Messages: 1, Problems: []string{"it is broken"}})
 		default:
 			w.WriteHeader(503)
-			json.NewEncoder(w).Encode(admin.Health{Problems: []string{"the queue is being loaded"}})
+			json.NewEncoder(w).Encode(admin.Health{Problems: []admin.Trouble{{Text: "the queue is being loaded"}}})
 		}
 	})
 	file := filepath.Join(t.TempDir(), "copy")

@@ -37,7 +37,7 @@ func newProbeCommand(a *app.App) *cobra.Command {
 			return runProbe(a, cmd.Context(), args[0], limit, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON; times are in nanoseconds")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.Flags().DurationVar(&limit, "timeout", probeTime, "give up after this time")
 	return cmd
 }
@@ -60,7 +60,7 @@ func runProbe(a *app.App, ctx context.Context, subject string, limit time.Durati
 	if err != nil {
 		return err
 	}
-	out := explain.Probed{OK: s.Best() != nil, Verdict: explain.ProbeVerdict(s), Survey: s}
+	out := explain.NewProbed(s)
 	if asJSON {
 		enc := json.NewEncoder(a.Stdout)
 		enc.SetIndent("", "  ")

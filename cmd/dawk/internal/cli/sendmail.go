@@ -18,6 +18,7 @@ import (
 
 	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/cmd/dawk/internal/config"
+	"dawk/queue"
 	"dawk/relay/sendmail"
 )
 
@@ -59,6 +60,9 @@ func RunSendmail(name string, args []string, stdin io.Reader, stdout, stderr io.
 	return exitStatus(err)
 }
 
+// exitAgain says that the same command, started again, goes on (EX_TEMPFAIL of sysexits.h).
+const exitAgain = 75
+
 // exitStatus is the exit status for the error that ended a command.
 func exitStatus(err error) int {
 	var s *sendmail.Error
@@ -70,6 +74,8 @@ func exitStatus(err error) int {
 		return s.Exit
 	case errors.As(err, &x):
 		return x.Status
+	case errors.Is(err, queue.ErrReplaced):
+		return exitAgain
 	}
 	return 1
 }

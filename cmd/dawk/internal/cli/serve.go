@@ -50,7 +50,7 @@ func serve(ctx context.Context, a *app.App) error {
 	defer lines.close()
 	ctx, others, stop := withSignals(ctx, log, lines.close)
 	defer stop()
-	r, err := server.New(cfg, server.Host{Log: log, Configure: configure, LostLines: lines.Lost})
+	r, err := server.New(ctx, cfg, server.Host{Log: log, Configure: configure, LostLines: lines.Lost})
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func obey(ctx context.Context, signals <-chan os.Signal, r *server.Server, h *ha
 				h.begin(ctx, r)
 				continue
 			}
-			_, _ = r.Reload() // it has logged what came of it
+			r.HangUp()
 		case <-ctx.Done():
 			return
 		}
@@ -142,6 +142,9 @@ func announce(a *app.App, w io.Writer, r *server.Server, cfg *config.Config, log
 			name = l.Address
 		}
 		log.Info("listening", "address", name, "tls", l.TLS, "auth", l.Auth)
+	}
+	if addr := r.ReturnAddr(); addr != "" {
+		log.Info("listening", "address", addr, "auth", "off", "for", "return addresses")
 	}
 	if r.HTTPAddr() != "" {
 		log.Info("listening", "address", r.HTTPAddr(), "for", "metrics and health")

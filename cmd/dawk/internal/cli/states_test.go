@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/explain"
+	"dawk/mx/oauth"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
@@ -45,18 +47,20 @@ func (s *stuck) Items(context.Context) iter.Seq2[*relay.Item, error] {
 func (s *stuck) Entries() iter.Seq2[relay.Entry, error] {
 	return func(yield func(relay.Entry, error) bool) { yield(s.item.Deliveries[0].Entry, nil) }
 }
-func (s *stuck) Content(relay.QueueID) (relay.Content, error)               { return nil, relay.ErrNotFound }
-func (s *stuck) Room() error                                                { return nil }
-func (s *stuck) Act(context.Context, relay.QueueID, relay.Verb) error       { return nil }
-func (s *stuck) Queued(string) int                                          { return s.load.Queued }
-func (s *stuck) Toward(string) relay.ProviderLoad                           { return s.load }
-func (s *stuck) Providers() []relay.ProviderLoad                            { return []relay.ProviderLoad{s.load} }
-func (s *stuck) NewDraft() (relay.Draft, error)                             { return nil, relay.ErrClosed }
-func (s *stuck) Enqueue(context.Context, relay.Draft, *relay.Message) error { return relay.ErrClosed }
-func (s *stuck) Backlog() relay.Backlog                                     { return relay.Backlog{Total: 1} }
-func (s *stuck) Underway() []relay.Underway                                 { return nil }
-func (s *stuck) Stats() admin.Stats                                         { return admin.Stats{} }
-func (s *stuck) Turn(relay.QueueID, uint16) relay.Turn                      { return relay.Turn{Place: 2, Of: 3} }
+func (s *stuck) Content(relay.QueueID) (relay.Content, error)                        { return nil, relay.ErrNotFound }
+func (s *stuck) Room() error                                                         { return nil }
+func (s *stuck) Act(context.Context, relay.QueueID, relay.Verb) error                { return nil }
+func (s *stuck) Queued(string) int                                                   { return s.load.Queued }
+func (s *stuck) Toward(string) relay.ProviderLoad                                    { return s.load }
+func (s *stuck) Providers() []relay.ProviderLoad                                     { return []relay.ProviderLoad{s.load} }
+func (s *stuck) NewDraft() (relay.Draft, error)                                      { return nil, relay.ErrClosed }
+func (s *stuck) Enqueue(context.Context, relay.Draft, *relay.Message) error          { return relay.ErrClosed }
+func (s *stuck) Backlog() relay.Backlog                                              { return relay.Backlog{Total: 1} }
+func (s *stuck) Underway() []relay.Underway                                          { return nil }
+func (s *stuck) Stats() admin.Stats                                                  { return admin.Stats{} }
+func (s *stuck) Turn(relay.QueueID, uint16) relay.Turn                               { return relay.Turn{Place: 2, Of: 3} }
+func (s *stuck) Reroute(context.Context, relay.QueueID, uint16, []int, string) error { return nil }
+
 func (s *stuck) ActOn(context.Context, relay.QueueID, uint16, []int, relay.Verb) error {
 	return nil
 }
@@ -100,29 +104,35 @@ func TestEveryStateInEveryView(t *testing.T) {
 	item := waiting(t)
 	since := time.Now().Add(-time.Hour)
 	refused := relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "connection refused by 192.0.2.1")
-	for _, state := range relay.LoadStates() {
+	for state := range relay.LoadStates {
 		s := &stuck{item: item, state: relay.StateReady, load: relay.ProviderLoad{Name: "route:office", Domains: 1, Queued: 3, Ready: 3, Connections: 2,
 			Limit: 2, Most: 5, State: state, Since: since, Until: time.Now().Add(time.Hour), Drained: time.Now().Add(2 * time.Hour), Failure: refused,
 			Slots: relay.Slots{Used: 9, Most: 9}}}
 		s.load.Said = s.load.Why(time.Now())
 		words, _, _ := strings.Cut(s.load.Said, " in 1h") // what follows counts seconds
 		words, _, _ = strings.Cut(words, " in 59m")
-		c := admin.Config{Queue: s, Dispatcher: s, Explain: explainer(t, s)}
+		c := admin.Config{Queue: s, Dispatcher: s, Explain: explainer(t, s),
+			Logins: func() []admin.LoginStatus { return []admin.LoginStatus{{Status: oauth.Status{Route: "office"}}} }}
 		if state == relay.LoadHeld {
 			c.HeldRoutes = func() []admin.HeldRoute { return []admin.HeldRoute{{Route: "office", Since: since, Reply: refused}} }
 		}
 		dir := serveAnswers(t, asAdmin(c))
 		for _, view := range [][]string{
 			{"queue", "providers"}, {"queue", "list"}, {"why", item.Message.ID.String()}, {"explain", "a@example.org", "b@example.com"},
+			{"status"}, {"status", "--json"}, {"oauth", "status"}, {"oauth", "status", "--json"},
 			{"queue", "providers", "--json"}, {"why", "--json", item.Message.ID.String()}, {"explain", "--json", "a@example.org", "b@example.com"},
 		} {
 			_, out, errs := command(t, dir, view...)
 			asJSON := strings.Contains(strings.Join(view, " "), "--json")
-			quiet := state == relay.LoadOpen && (view[0] == "why" || view[0] == "explain") && !asJSON // nothing makes it wait
+			quiet := state == relay.LoadOpen && slices.Contains([]string{"why", "explain", "oauth"}, view[0]) // nothing makes it wait
+			words := words
+			if view[0] == "oauth" && state == relay.LoadHeld { // with the whole date
+				words = "office is held since " + since.Local().Format("2006-01-02 15:04:05 MST") + ": " + refused.String()
+			}
 			if !strings.Contains(out, words) && !quiet && !asJSON {
 				t.Errorf("%s: dawk %s does not say %q:\n%s%s", state, strings.Join(view, " "), words, out, errs)
 			}
-			if asJSON && (!strings.Contains(strings.ReplaceAll(out, ": ", ":"), `"state":"`+state.String()+`"`) || !json.Valid([]byte(out))) {
+			if asJSON && !quiet && (!strings.Contains(strings.ReplaceAll(out, ": ", ":"), `"state":"`+state.String()+`"`) || !json.Valid([]byte(out))) {
 				t.Errorf("%s: dawk %s does not say so:\n%s%s", state, strings.Join(view, " "), out, errs)
 			}
 		}

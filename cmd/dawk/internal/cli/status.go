@@ -19,6 +19,7 @@ import (
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/admin/traffic"
+	"dawk/relay/webhook"
 )
 
 // Exit statuses of `dawk status`, besides 0 for a relay that is well.
@@ -58,6 +59,7 @@ func newStatusCommand(a *app.App) *cobra.Command {
 // showStatus asks once. Its error has the exit status.
 func showStatus(ctx context.Context, w io.Writer, c *app.Client, asJSON bool) error {
 	s := admin.Status{Troubles: []admin.Trouble{}, Providers: []admin.StatusProvider{}, Connections: []admin.StatusAttempt{}, Ends: []admin.Ending{}}
+	s.Events.Webhooks = []webhook.Status{}
 	ctx, cancel := context.WithTimeout(app.OrBackground(ctx), 30*time.Second)
 	defer cancel()
 	err := c.Get(ctx, "/v1/status", nil, &s)
@@ -129,6 +131,7 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	}
 	p.Line("")
 	p.Line("Disk           %s free, room for %s of new mail, queue file %s", show.Size(s.Disk.FreeBytes), show.Size(s.Disk.RoomBytes), show.Size(s.Disk.FileBytes))
+	printEvents(p, s)
 	p.Line("Configuration  %s, %s; loaded %s", cmp.Or(relay.Sanitize(s.Configuration.File), "built in"), s.Configuration.State, p.When(s.Configuration.Loaded))
 	for _, e := range s.Ends {
 		ends := e.What + " " + relay.Sanitize(e.Name) + ", " + p.When(e.At)
@@ -148,6 +151,11 @@ func flowWords(p *show.Printer, s *admin.Status) string {
 	switch f.State {
 	case traffic.Starting:
 		words = "the relay starts: its queue is being loaded"
+	case traffic.Draining:
+		words = "the relay is draining: it takes no mail, and ends when what is due has been attempted"
+		if d := s.Draining; d != nil {
+			words += fmt.Sprintf(" (%d due; %d stay for later)", d.Due, d.Stays)
+		}
 	case traffic.Idle:
 		words = "nothing waits"
 	case traffic.Held:
@@ -156,9 +164,15 @@ func flowWords(p *show.Printer, s *admin.Status) string {
 		words = "no delivery has succeeded since " + p.When(f.Since)
 	case traffic.Flowing:
 		words = "mail flows"
+		if !s.OK {
+			words = "other mail flows"
+		}
 		if !f.Since.IsZero() {
 			words += " since " + p.When(f.Since)
 		}
+	}
+	if s.Running && !s.OK && f.State != traffic.Draining && f.State != traffic.Starting {
+		words = "not all is well, see below; " + words
 	}
 	if s.Running {
 		words += "; last delivery " + lately(p, f.LastSuccess) + ", last message taken " + lately(p, f.LastAccepted)
@@ -194,9 +208,23 @@ func printBacklog(p *show.Printer, b *relay.Backlog) {
 	}
 }
 
+// printEvents says how far webhooks have come, and how many get no mail.
+func printEvents(p *show.Printer, s *admin.Status) {
+	for _, h := range s.Events.Webhooks {
+		words := fmt.Sprintf("%s %s, %s pending", relay.Sanitize(h.Name), h.Called(), show.Plural(h.Pending, "event"))
+		if h.Failed > 0 {
+			words += fmt.Sprintf(", %d given up", h.Failed)
+		}
+		p.Line("Webhook        %s", words)
+	}
+	if s.Suppressed > 0 {
+		p.Line("Suppressed     %s", show.Plural(s.Suppressed, "recipient"))
+	}
+}
+
 func printStatusProviders(w io.Writer, s *admin.Status) error {
 	t := show.NewTable(w, show.Column{Name: "PROVIDER", Weight: 9, Least: 16}, show.Column{Name: "STATE", Weight: 8}, show.Column{Name: "LAST SUCCESS", Weight: 6},
-		show.Column{Name: "QUEUED", Weight: 5}, show.Column{Name: "IN USE", Weight: 2}, show.Column{Name: "WHY IT WAITS", Weight: 7, Least: 24})
+		show.Column{Name: "QUEUED", Weight: 5}, show.Column{Name: "IN USE", Weight: 2}, show.Column{Name: "WHY IT WAITS", Weight: 7, Least: 24, Wrap: true})
 	for _, p := range s.Providers {
 		last := "-"
 		if !p.LastSuccess.IsZero() {

@@ -2,14 +2,14 @@ package config
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
+
+	"dawk/cmd/dawk/internal/config/section"
 )
 
 // Change is a key whose value is another in another configuration. No key holds a
@@ -24,17 +24,26 @@ type Change struct {
 // restart are the keys of what is open as long as the relay runs: they need a
 // restart, and all others do not.
 var restart = map[string]func(to, from *Config){
-	"data_dir":         func(to, from *Config) { to.DataDir = from.DataDir },
-	"queue.min_free":   func(to, from *Config) { to.Queue.MinFree = from.Queue.MinFree },
-	"queue.max_size":   func(to, from *Config) { to.Queue.MaxSize = from.Queue.MaxSize },
-	"history.keep":     func(to, from *Config) { to.History.Keep = from.History.Keep },
-	"history.max_size": func(to, from *Config) { to.History.MaxSize = from.History.MaxSize },
-	"admin.socket":     func(to, from *Config) { to.Admin.Socket = from.Admin.Socket },
-	"admin.group":      func(to, from *Config) { to.Admin.Group = from.Admin.Group },
-	"admin.group_role": func(to, from *Config) { to.Admin.GroupRole = from.Admin.GroupRole },
-	"sendmail.socket":  func(to, from *Config) { to.Sendmail.Socket = from.Sendmail.Socket },
-	"sendmail.drop":    func(to, from *Config) { to.Sendmail.Drop = from.Sendmail.Drop },
-	"log.format":       func(to, from *Config) { to.Log.Format = from.Log.Format },
+	"data_dir":               func(to, from *Config) { to.DataDir = from.DataDir },
+	"queue.min_free":         func(to, from *Config) { to.Queue.MinFree = from.Queue.MinFree },
+	"queue.store":            func(to, from *Config) { to.Queue.Store = from.Queue.Store },
+	"queue.dsn_file":         func(to, from *Config) { to.Queue.DSNFile = from.Queue.DSNFile },
+	"queue.allow_async":      func(to, from *Config) { to.Queue.AllowAsync = from.Queue.AllowAsync },
+	"cluster.node":           func(to, from *Config) { to.Cluster.Node = from.Cluster.Node },
+	"queue.max_size":         func(to, from *Config) { to.Queue.MaxSize = from.Queue.MaxSize },
+	"history.keep":           func(to, from *Config) { to.History.Keep = from.History.Keep },
+	"history.max_size":       func(to, from *Config) { to.History.MaxSize = from.History.MaxSize },
+	"admin.socket":           func(to, from *Config) { to.Admin.Socket = from.Admin.Socket },
+	"admin.group":            func(to, from *Config) { to.Admin.Group = from.Admin.Group },
+	"admin.group_role":       func(to, from *Config) { to.Admin.GroupRole = from.Admin.GroupRole },
+	"sendmail.socket":        func(to, from *Config) { to.Sendmail.Socket = from.Sendmail.Socket },
+	"sendmail.drop":          func(to, from *Config) { to.Sendmail.Drop = from.Sendmail.Drop },
+	"log.format":             func(to, from *Config) { to.Log.Format = from.Log.Format },
+	"return_path.domain":     func(to, from *Config) { to.ReturnPath.Domain = from.ReturnPath.Domain },
+	"return_path.listener":   func(to, from *Config) { to.ReturnPath.Listener = from.ReturnPath.Listener },
+	"return_path.complaints": func(to, from *Config) { to.ReturnPath.Complaints = from.ReturnPath.Complaints },
+	"return_path.valid":      func(to, from *Config) { to.ReturnPath.Valid = from.ReturnPath.Valid },
+	"return_path.forward":    func(to, from *Config) { to.ReturnPath.Forward = from.ReturnPath.Forward },
 }
 
 // TakeOver is next with those keys of c that need a restart, and all keys that
@@ -55,8 +64,8 @@ func (c *Config) TakeOver(next *Config) (*Config, []Change) {
 // changes are the keys that differ.
 func (c *Config) changes(next *Config) (all []Change) {
 	old, now := map[string]string{}, map[string]string{}
-	valuesOf(reflect.ValueOf(*c), "", old)
-	valuesOf(reflect.ValueOf(*next), "", now)
+	section.Values(reflect.ValueOf(*c), "", old)
+	section.Values(reflect.ValueOf(*next), "", now)
 	both := maps.Clone(old)
 	maps.Copy(both, now)
 	for _, key := range slices.Sorted(maps.Keys(both)) {
@@ -68,42 +77,6 @@ func (c *Config) changes(next *Config) (all []Change) {
 		all = append(all, Change{Key: key, From: from, To: to})
 	}
 	return all
-}
-
-// valuesOf puts the keys of a section into all, with their values for people. Repeated
-// sections are told apart by their names, else by their number.
-func valuesOf(v reflect.Value, at string, all map[string]string) {
-	for i := range v.NumField() {
-		f, field := v.Type().Field(i), v.Field(i)
-		tag := f.Tag.Get("toml")
-		key := strings.TrimPrefix(at+"."+tag, ".")
-		switch {
-		case f.Anonymous:
-			valuesOf(field, at, all)
-		case tag == "" || !f.IsExported():
-		case field.Kind() == reflect.Struct && field.NumField() > 0 && field.Type().Field(0).Tag.Get("toml") != "":
-			valuesOf(field, key, all)
-		case field.Kind() == reflect.Slice && field.Type().Elem().Kind() == reflect.Struct && field.Type().Elem().Field(0).Tag.Get("toml") != "":
-			for j := range field.Len() {
-				valuesOf(field.Index(j), fmt.Sprintf("%s[%s]", key, cmp.Or(nameOf(field.Index(j)), fmt.Sprint(j))), all)
-			}
-		case field.IsZero():
-		case field.Kind() == reflect.Pointer:
-			all[key] = fmt.Sprint(field.Elem().Interface())
-		default:
-			all[key] = fmt.Sprint(field.Interface())
-		}
-	}
-}
-
-// nameOf is what a repeated section is called by.
-func nameOf(section reflect.Value) string {
-	for _, field := range []string{"Name", "Address", "Domain"} {
-		if f := section.FieldByName(field); f.IsValid() && f.Kind() == reflect.String && f.String() != "" {
-			return f.String()
-		}
-	}
-	return ""
 }
 
 // Reread reads the file that c was read from again, for a relay that runs. It waits

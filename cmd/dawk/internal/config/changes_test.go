@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"dawk/cmd/dawk/internal/config/section"
 )
 
 // Every key that differs is named, in its section, with both values.
@@ -51,9 +53,11 @@ func TestChanges(t *testing.T) {
 // difference in it.
 func TestRestartKeys(t *testing.T) {
 	from := newConfig()
+	from.Queue.DSNFile, from.Queue.AllowAsync, from.Cluster.Node = "f", true, 1
 	from.Queue.MinFree, from.Queue.MaxSize, from.Admin.Socket, from.Admin.Group = 1, 1, "s", "g"
+	from.ReturnPath = ReturnPathConfig{Domain: "d", Listener: "l", Complaints: "c", Valid: 1, Forward: true}
 	all := map[string]string{}
-	valuesOf(reflect.ValueOf(*from), "", all)
+	section.Values(reflect.ValueOf(*from), "", all)
 	for key, keep := range restart {
 		if _, ok := all[key]; !ok {
 			t.Errorf("%s is no key", key)

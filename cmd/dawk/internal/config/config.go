@@ -21,6 +21,7 @@ import (
 	"dawk/bounce"
 	"dawk/mx/oauth"
 	"dawk/relay"
+	"dawk/relay/suppression"
 	"dawk/relay/tomlfile"
 )
 
@@ -39,24 +40,29 @@ type Config struct {
 	// Default: none
 	Postmaster string `toml:"postmaster"`
 
-	Listeners []ListenerConfig `toml:"listener"`
-	TLS       TLSConfig        `toml:"tls"`
-	Users     UsersConfig      `toml:"users"`
-	Limits    LimitsConfig     `toml:"limits"`
-	Queue     QueueConfig      `toml:"queue"`
-	DNS       DNSConfig        `toml:"dns"`
-	Delivery  DeliveryConfig   `toml:"delivery"`
-	Sources   []SourceConfig   `toml:"source"`
-	Routes    []RouteConfig    `toml:"route"`
-	DKIM      []DKIMConfig     `toml:"dkim"`
-	Providers []ProviderConfig `toml:"provider"`
-	Bounce    BounceConfig     `toml:"bounce"`
-	History   HistoryConfig    `toml:"history"`
-	HTTP      HTTPConfig       `toml:"http"`
-	Admin     AdminConfig      `toml:"admin"`
-	Sendmail  SendmailConfig   `toml:"sendmail"`
-	Check     CheckConfig      `toml:"check"`
-	Log       LogConfig        `toml:"log"`
+	Listeners   []ListenerConfig  `toml:"listener"`
+	TLS         TLSConfig         `toml:"tls"`
+	Users       UsersConfig       `toml:"users"`
+	Limits      LimitsConfig      `toml:"limits"`
+	Queue       QueueConfig       `toml:"queue"`
+	Cluster     ClusterConfig     `toml:"cluster"`
+	DNS         DNSConfig         `toml:"dns"`
+	Delivery    DeliveryConfig    `toml:"delivery"`
+	Sources     []SourceConfig    `toml:"source"`
+	Routes      []RouteConfig     `toml:"route"`
+	DKIM        []DKIMConfig      `toml:"dkim"`
+	Providers   []ProviderConfig  `toml:"provider"`
+	Bounce      BounceConfig      `toml:"bounce"`
+	History     HistoryConfig     `toml:"history"`
+	Suppression SuppressionConfig `toml:"suppression"`
+	Webhooks    []WebhookConfig   `toml:"webhook"`
+	Outbox      OutboxConfig      `toml:"outbox"`
+	ReturnPath  ReturnPathConfig  `toml:"return_path"`
+	HTTP        HTTPConfig        `toml:"http"`
+	Admin       AdminConfig       `toml:"admin"`
+	Sendmail    SendmailConfig    `toml:"sendmail"`
+	Check       CheckConfig       `toml:"check"`
+	Log         LogConfig         `toml:"log"`
 
 	read      [sha256.Size]byte  // the hash of the file, as it was read
 	empty     bool               // nothing is in the file
@@ -70,30 +76,26 @@ type Config struct {
 // newConfig is a Config that holds every default of a configuration file.
 func newConfig() *Config {
 	return &Config{
-		DataDir:  "/var/lib/dawk",
-		Users:    newUsersConfig(),
-		Limits:   newLimitsConfig(),
-		Queue:    newQueueConfig(),
-		Delivery: newDeliveryConfig(),
-		Bounce:   newBounceConfig(),
-		History:  newHistoryConfig(),
-		Sendmail: defaultSendmail(),
-		HTTP:     newHTTPConfig(),
-		Admin:    newAdminConfig(),
-		Check:    newCheckConfig(),
-		Log:      newLogConfig(),
+		DataDir:     "/var/lib/dawk",
+		Users:       newUsersConfig(),
+		Limits:      newLimitsConfig(),
+		Queue:       newQueueConfig(),
+		Delivery:    newDeliveryConfig(),
+		Bounce:      newBounceConfig(),
+		History:     newHistoryConfig(),
+		Suppression: SuppressionConfig{After: 2, Expires: relay.Duration(suppression.DefaultExpires), Scope: suppression.ScopeIdentity, Answer: suppression.AnswerBounce},
+		Outbox:      newOutboxConfig(),
+		ReturnPath:  ReturnPathConfig{Valid: relay.Duration(30 * 24 * time.Hour)},
+		Sendmail:    defaultSendmail(),
+		HTTP:        newHTTPConfig(),
+		Admin:       newAdminConfig(),
+		Check:       newCheckConfig(),
+		Log:         newLogConfig(),
 	}
 }
 
-// Default is what runs without a configuration file: loopback only, and
-// everything in ./dawk-data.
-func Default() *Config {
-	c := Builtin()
-	c.Hostname = MachineName()
-	return c
-}
-
-// Builtin is Default without our hostname, which may need DNS.
+// Builtin is what runs without a configuration file: loopback only, and everything
+// in ./dawk-data. It leaves our hostname out, which may need DNS.
 func Builtin() *Config {
 	c := newConfig()
 	c.dir = "."
@@ -180,7 +182,7 @@ func (c *Config) complete() {
 	if h, err := relay.NormalizeDomain(c.Hostname); err == nil {
 		c.Hostname = h // A-labels
 	}
-	paths := []*string{&c.Admin.Operators, &c.Admin.Socket, &c.Sendmail.Socket, &c.Sendmail.Drop, &c.Sendmail.Aliases, &c.DataDir, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ACMEDNSSecretFile, &c.Users.File, &c.Delivery.CAFile, &c.Bounce.Templates}
+	paths := []*string{&c.Queue.DSNFile, &c.Admin.Operators, &c.Admin.Socket, &c.Sendmail.Socket, &c.Sendmail.Drop, &c.Sendmail.Aliases, &c.DataDir, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ACMEDNSSecretFile, &c.Users.File, &c.Delivery.CAFile, &c.Bounce.Templates}
 	for i := range c.Routes {
 		r := &c.Routes[i]
 		r.complete()
@@ -188,6 +190,9 @@ func (c *Config) complete() {
 	}
 	for i := range c.Listeners {
 		paths = append(paths, &c.Listeners[i].ClientCA)
+	}
+	for i := range c.Webhooks {
+		paths = append(paths, &c.Webhooks[i].SecretFile)
 	}
 	for i := range c.DKIM {
 		paths = append(paths, &c.DKIM[i].Key)
@@ -208,6 +213,7 @@ func (c *Config) check() {
 	c.checkTLS()
 	c.checkLimits()
 	c.checkQueue()
+	c.checkStore()
 	c.checkDNS()
 	c.checkDelivery()
 	c.checkProviders()
@@ -217,6 +223,9 @@ func (c *Config) check() {
 	c.checkTLSReports()
 	c.checkBounce()
 	c.checkHistory()
+	c.checkSuppression()
+	c.checkWebhooks()
+	c.checkReturnPath()
 	c.checkHTTP()
 	c.checkAdmin()
 	c.checkSendmail()

@@ -92,7 +92,9 @@ password_file = "secret"
 }
 
 func TestDefaultsAreSafe(t *testing.T) {
-	for name, c := range map[string]*Config{"no file": Default(), "empty file": func() *Config {
+	none := Builtin()
+	none.Hostname = MachineName()
+	for name, c := range map[string]*Config{"no file": none, "empty file": func() *Config {
 		c, msg := load(t, "")
 		if msg != "" {
 			t.Fatal(msg)
@@ -333,10 +335,10 @@ func sound(c *Config) bool {
 		d.Notices.Limit >= 0 && d.Notices.Span >= 0 && c.Delivery.Port > 0 && c.Delivery.Port < 1<<16 && slices.Contains([]string{"4", "6", "both"}, c.Delivery.IP)
 }
 
-// README's office sample is whole: the printers' corner is one for devices, bound to
+// The recipe for an office is whole: the printers' corner is one for devices, bound to
 // our senders, and [http] is set.
 func TestSampleOfAnOffice(t *testing.T) {
-	page, err := os.ReadFile("../../../../README.md")
+	page, err := os.ReadFile("../../../../docs/office.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func TestEveryKeyIsDocumentedAndNoOther(t *testing.T) {
 	}
 	for _, name := range append(sections, "delivery.timeouts") {
 		header := "[" + name + "]"
-		if slices.Contains([]string{"listener", "source", "route", "provider", "dkim"}, name) {
+		if slices.Contains([]string{"listener", "source", "route", "provider", "dkim", "webhook"}, name) {
 			header = "[[" + name + "]]"
 		}
 		known := knownKeys(t, header+"\n"+stranger+" = 1")

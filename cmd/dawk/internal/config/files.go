@@ -11,12 +11,14 @@ import (
 	"unicode/utf8"
 
 	"dawk/mx/oauth"
+	"dawk/relay/durable"
 )
 
 // secrets are the contents of the files that a configuration names, read once
 // while it is checked.
 type secrets struct {
 	passwords map[int]string         // of routes, by index
+	dsn       string                 // what queue.dsn_file holds
 	roots     *x509.CertPool         // of delivery.ca_file; nil: the system's
 	clientCAs map[int]*x509.CertPool // of listeners, by index
 }
@@ -35,6 +37,7 @@ func (c *Config) checkFiles() {
 	}
 	c.checkAdminGroup()
 	c.checkCertificate()
+	c.checkDSN()
 	c.checkWords()
 	c.checkSecrets()
 	c.secrets.passwords = map[int]string{}
@@ -56,14 +59,14 @@ func (c *Config) checkFiles() {
 	c.checkDKIMFiles()
 	c.checkClientCAs()
 	c.checkClientCertificates()
+	c.checkWebhookFiles()
 }
 
 // readBounded reads a whole file that ought to be small.
 func readBounded(path string, limit int64) ([]byte, error) {
 	data, err := readFile(path, limit)
-	var pe *fs.PathError
-	if errors.As(err, &pe) { // without the system call's name
-		err = fmt.Errorf("%s: %w", pe.Path, pe.Err)
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		err = durable.Unreadable(path, pe)
 	}
 	return data, err
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"dawk/mx"
+	"dawk/mx/hosts"
 	"dawk/mx/oauth"
 	"dawk/mx/shaping"
 	"dawk/mx/smtpclient"
@@ -245,7 +246,7 @@ func (l Logins) CloseBut(kept Logins) {
 }
 
 // resolvingDial connects by name through our own resolver, as mail does.
-func resolvingDial(lookup mx.Lookup, ip string) func(context.Context, string, string) (net.Conn, error) {
+func resolvingDial(lookup hosts.Lookup, ip string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		var d net.Dialer
 		host, port, err := net.SplitHostPort(addr)

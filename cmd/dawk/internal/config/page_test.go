@@ -54,14 +54,14 @@ func TestConfigurationPage(t *testing.T) {
 	}
 }
 
-// section is one struct of the package.
-type section struct {
+// sectionFields are those of one struct of the package.
+type sectionFields struct {
 	fields []*ast.Field
 }
 
-func fieldsOfSections(t *testing.T) map[string]section {
+func fieldsOfSections(t *testing.T) map[string]sectionFields {
 	t.Helper()
-	sections := map[string]section{}
+	sections := map[string]sectionFields{}
 	files, err := os.ReadDir(".")
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func fieldsOfSections(t *testing.T) map[string]section {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if spec, ok := n.(*ast.TypeSpec); ok {
 				if s, ok := spec.Type.(*ast.StructType); ok {
-					sections[spec.Name.Name] = section{s.Fields.List}
+					sections[spec.Name.Name] = sectionFields{s.Fields.List}
 				}
 			}
 			return true
@@ -89,19 +89,20 @@ func fieldsOfSections(t *testing.T) map[string]section {
 // defaultsOf are the sections as they are before a file is read.
 func defaultsOf() map[string]reflect.Value {
 	c := newConfig()
-	listener, route, source := ListenerConfig{}, RouteConfig{}, SourceConfig{}
+	listener, route, source, webhook := ListenerConfig{}, RouteConfig{}, SourceConfig{}, WebhookConfig{}
 	listener.SetDefaults()
 	route.SetDefaults()
 	source.SetDefaults()
+	webhook.SetDefaults()
 	values := map[string]reflect.Value{}
-	for _, v := range []any{*c, listener, c.TLS, c.Users, c.Limits, c.Queue, c.DNS, c.Delivery, c.Delivery.Timeouts, source, route,
-		ProviderConfig{}, DKIMConfig{}, c.Bounce, c.History, c.HTTP, c.Admin, c.Sendmail, c.Check, c.Log} {
+	for _, v := range []any{*c, listener, c.TLS, c.Users, c.Limits, c.Queue, c.Cluster, c.DNS, c.Delivery, c.Delivery.Timeouts, source, route,
+		ProviderConfig{}, DKIMConfig{}, c.Bounce, c.History, c.Suppression, c.ReturnPath, webhook, c.Outbox, c.HTTP, c.Admin, c.Sendmail, c.Check, c.Log} {
 		values[reflect.TypeOf(v).Name()] = reflect.ValueOf(v)
 	}
 	return values
 }
 
-func tableOf(t *testing.T, sections map[string]section, name, what string) string {
+func tableOf(t *testing.T, sections map[string]sectionFields, name, what string) string {
 	t.Helper()
 	defaults, ok := defaultsOf()[name]
 	if !ok || len(sections[name].fields) == 0 {
@@ -138,7 +139,7 @@ func tableOf(t *testing.T, sections map[string]section, name, what string) strin
 
 // keysOf are the keys of a field: none of a section of its own, those of its
 // fields of a struct that it embeds.
-func keysOf(sections map[string]section, f *ast.Field) (keys []string) {
+func keysOf(sections map[string]sectionFields, f *ast.Field) (keys []string) {
 	if f.Tag == nil {
 		if id, ok := f.Type.(*ast.Ident); ok && len(f.Names) == 0 {
 			for _, inner := range sections[id.Name].fields {

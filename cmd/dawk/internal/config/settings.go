@@ -2,9 +2,10 @@ package config
 
 import (
 	"cmp"
-	"encoding"
 	"fmt"
 	"reflect"
+
+	"dawk/cmd/dawk/internal/config/section"
 )
 
 // Where a value comes from.
@@ -38,12 +39,12 @@ func (c *Config) settingsOf(v, defaults reflect.Value, key, at string) (all []Se
 		case f.Anonymous:
 			all = append(all, c.settingsOf(field, fallback, key, at)...)
 		case tag == "" || !f.IsExported():
-		case isSection(f.Type):
+		case section.Is(f.Type):
 			all = append(all, c.settingsOf(field, fallback, key+tag+".", at+tag+".")...)
-		case f.Type.Kind() == reflect.Slice && isSection(f.Type.Elem()):
+		case f.Type.Kind() == reflect.Slice && section.Is(f.Type.Elem()):
 			for j := range field.Len() {
-				name := cmp.Or(nameOf(field.Index(j)), fmt.Sprint(j))
-				all = append(all, c.settingsOf(field.Index(j), freshSection(f.Type.Elem()), fmt.Sprintf("%s%s[%s].", key, tag, name), fmt.Sprintf("%s%s[%d].", at, tag, j))...)
+				name := cmp.Or(section.Name(field.Index(j)), fmt.Sprint(j))
+				all = append(all, c.settingsOf(field.Index(j), section.Fresh(f.Type.Elem()), fmt.Sprintf("%s%s[%s].", key, tag, name), fmt.Sprintf("%s%s[%d].", at, tag, j))...)
 			}
 		default:
 			all = append(all, c.setting(field, fallback, key+tag, at+tag))
@@ -53,7 +54,7 @@ func (c *Config) settingsOf(v, defaults reflect.Value, key, at string) (all []Se
 }
 
 func (c *Config) setting(v, fallback reflect.Value, key, at string) Setting {
-	s := Setting{Key: key, Value: plain(v), From: FromDefault}
+	s := Setting{Key: key, Value: section.Plain(v), From: FromDefault}
 	switch {
 	case c.doc != nil && c.doc.Has(at):
 		s.From, s.Line = FromFile, c.doc.Line(at)
@@ -61,51 +62,6 @@ func (c *Config) setting(v, fallback reflect.Value, key, at string) Setting {
 		s.From = FromDerived
 	}
 	return s
-}
-
-// isSection says whether a type holds keys.
-func isSection(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t.NumField() > 0 && (t.Field(0).Anonymous || t.Field(0).Tag.Get("toml") != "")
-}
-
-// freshSection is a repeated section before its keys are read.
-func freshSection(t reflect.Type) reflect.Value {
-	p := reflect.New(t)
-	if d, ok := p.Interface().(interface{ SetDefaults() }); ok {
-		d.SetDefaults()
-	}
-	return p.Elem()
-}
-
-// plain is a value as JSON has it: text, a number, true or false, or a list; nil
-// for a key that has no value.
-func plain(v reflect.Value) any {
-	switch x := v.Interface().(type) {
-	case encoding.TextMarshaler:
-		text, err := x.MarshalText()
-		if err != nil {
-			return fmt.Sprint(x)
-		}
-		return string(text)
-	case fmt.Stringer:
-		return x.String()
-	}
-	switch v.Kind() {
-	case reflect.Pointer:
-		if v.IsNil() {
-			return nil
-		}
-		return plain(v.Elem())
-	case reflect.Slice:
-		list := make([]any, v.Len())
-		for i := range v.Len() {
-			list[i] = plain(v.Index(i))
-		}
-		return list
-	case reflect.String:
-		return v.String()
-	}
-	return v.Interface()
 }
 
 // Check is Load for a file that is not written yet.

@@ -79,7 +79,7 @@ func setStage(ctx context.Context, screen *screen) (s *stage, err error) {
 	if err != nil {
 		return s, err
 	}
-	if s.relay, err = server.New(cfg, server.Host{Log: slog.New(slog.DiscardHandler)}, screen); err != nil {
+	if s.relay, err = server.New(context.Background(), cfg, server.Host{Log: slog.New(slog.DiscardHandler)}, screen); err != nil {
 		return s, err
 	}
 	if err := s.relay.Listen(); err != nil {

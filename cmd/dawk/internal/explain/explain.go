@@ -17,6 +17,7 @@ import (
 	"dawk/relay/accept"
 	"dawk/relay/admin"
 	"dawk/relay/identity"
+	"dawk/relay/suppression"
 )
 
 // explainTime bounds the look-ups of one explanation.
@@ -63,6 +64,12 @@ func Offline(ctx context.Context, cfg *config.Config, q Question) (admin.Explana
 	}
 	rules := cfg.AcceptorConfig(slog.New(slog.DiscardHandler))
 	rules.Ledger = e.Ledger
+	if r := cfg.SuppressionRules(); r != nil {
+		rules.Recipient = func(who string, to relay.Path) *accept.Refusal {
+			return accept.Suppressed(r.Refusal(suppression.Look(cfg.DataDir, who, to), to))
+		}
+		e.Suppressed = func(who string, to relay.Path) *suppression.Entry { return suppression.Look(cfg.DataDir, who, to) }
+	}
 	if e.Acceptor, err = accept.New(rules, nil, nil); err != nil {
 		return admin.Explanation{}, err
 	}
@@ -79,4 +86,6 @@ type Explainer struct {
 	Ledger      *identity.Ledger
 	Live        bool                                        // of a relay that runs
 	Toward      func(destination string) relay.ProviderLoad // what mail for it would find now; nil: not known
+	// Suppressed is the entry that keeps mail of an identity from a recipient; nil: none.
+	Suppressed func(identity string, to relay.Path) *suppression.Entry
 }

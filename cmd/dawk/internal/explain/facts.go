@@ -45,6 +45,11 @@ func (e *Explainer) Explain(ctx context.Context, q Question) (admin.Explanation,
 		x.Refused = no.Reply
 	}
 	x.SendFrom, x.SendTo = m.From, m.Recipients[0].Path
+	if e.Suppressed != nil {
+		if on := e.Suppressed(m.Identity, x.SendTo); on != nil {
+			x.Suppressed = on.Words(x.SendTo)
+		}
+	}
 	e.schedule(&x, m)
 	x.Destination = e.Transport.Explain(ctx, m, x.SendTo)
 	x.Route = e.route(&x.Destination)
@@ -198,11 +203,11 @@ func (e *Explainer) mayUse(from relay.Path) (names []string) {
 // schedule is what happens to mail that does not go at once.
 func (e *Explainer) schedule(x *admin.Explanation, m *relay.Message) {
 	for _, d := range e.Config.Queue.Retry {
-		x.Retry = append(x.Retry, d.String())
+		x.Retry = append(x.Retry, relay.Millis(d))
 	}
-	x.MaxAge = relay.Duration(m.Lifetime(time.Duration(e.Config.Queue.MaxAge))).String()
+	x.MaxAge = relay.Millis(m.Lifetime(time.Duration(e.Config.Queue.MaxAge)))
 	if d := e.Config.Queue.DelayNotice; d > 0 && !m.NoDelayNotes && !m.From.IsNull() {
-		x.DelayNotice = d.String()
+		x.DelayNotice = relay.Millis(d)
 	}
 }
 
@@ -297,6 +302,8 @@ func conclude(x *admin.Explanation) {
 		x.Verdict = "It would be refused: " + x.Refused.String()
 	case x.Held != "":
 		x.Verdict = "It would be accepted and wait for the administrator: " + x.Held + "."
+	case x.Suppressed != "":
+		x.Verdict = "It would be accepted and come back to its sender: " + x.Suppressed + "."
 	case !hosts.IsZero() && hosts.Permanent():
 		x.Verdict = "It would be accepted and come back to its sender: " + hosts.String()
 	case !hosts.IsZero():

@@ -31,7 +31,11 @@ func (p Printer) Explanation(x *admin.Explanation) error {
 	for i, l := range x.Limits {
 		p.fact(only(i == 0, "Limits"), "%s", l)
 	}
-	p.fact("If it waits", "tried again after %s; %s", strings.Join(x.Retry, ", "), delayWords(x))
+	var steps []string
+	for _, step := range x.Retry {
+		steps = append(steps, relay.Duration(step).String())
+	}
+	p.fact("If it waits", "tried again after %s; %s", strings.Join(steps, ", "), delayWords(x))
 	p.fact("If it fails", "%s", bounceStory(&x.Bounce))
 	for i, stray := range x.Strays {
 		p.fact(only(i == 0, "But"), "%s", stray)
@@ -107,6 +111,9 @@ func (p Printer) identity(x *admin.Explanation) {
 	}
 	if x.SendTo != x.To {
 		p.fact("Redirected", "it goes to %s instead", x.SendTo)
+	}
+	if x.Suppressed != "" {
+		p.fact("Suppressed", "%s", x.Suppressed)
 	}
 	if x.Held != "" {
 		p.fact("On hold", "%s", x.Held)
@@ -213,7 +220,7 @@ func hostRows(t *tabwriter.Writer, h *survey.HostView) {
 	for _, a := range h.Addrs {
 		note := why
 		if a.Refused != "" {
-			note = "refused: " + a.Refused
+			note = "refused: " + relay.Advised(a.Refused, a.Remedy)
 			if len(h.Addrs) == 1 && !h.Trouble.IsZero() {
 				note = why
 			}
@@ -227,9 +234,9 @@ func hostRows(t *tabwriter.Writer, h *survey.HostView) {
 }
 
 func delayWords(x *admin.Explanation) string {
-	words := "given up after " + x.MaxAge
-	if x.DelayNotice != "" {
-		words = "the sender is told after " + x.DelayNotice + "; " + words
+	words := "given up after " + relay.Duration(x.MaxAge).String()
+	if x.DelayNotice > 0 {
+		words = "the sender is told after " + relay.Duration(x.DelayNotice).String() + "; " + words
 	}
 	return words
 }

@@ -38,9 +38,9 @@ func ProbeVerdict(s *survey.Survey) string {
 	}
 	why := s.Failure()
 	if why.Permanent() {
-		return fmt.Sprintf("%s would go back to its sender: %s", what, relay.Sanitize(why.Advised()))
+		return fmt.Sprintf("%s would go back to its sender: %s", what, relay.Sanitize(why.String()))
 	}
-	return fmt.Sprintf("%s would wait and be tried again: %s", what, relay.Sanitize(why.Advised()))
+	return fmt.Sprintf("%s would wait and be tried again: %s", what, relay.Sanitize(why.String()))
 }
 
 // Survey prints what was seen, host by host.
@@ -59,7 +59,7 @@ func (p Printer) Survey(out Probed) error {
 		}
 	}
 	p.Line("")
-	p.Line("%s", p.Verdict(out.OK, out.Verdict))
+	p.Line("%s", p.Verdict(out.OK, relay.Advised(out.Verdict, relay.Sanitize(out.Failure.Remedy))))
 	return p.Err
 }
 
@@ -141,7 +141,7 @@ func (p Printer) host(h *survey.HostView) {
 	}
 	for _, a := range h.Addrs {
 		if a.Refused != "" {
-			p.Line("  %s  %s", a.Addr, p.Paint(show.Yellow, "not dialled: "+relay.Sanitize(a.Refused)))
+			p.Line("  %s  %s", a.Addr, p.Paint(show.Yellow, "not dialled: "+relay.Sanitize(relay.Advised(a.Refused, a.Remedy))))
 		}
 	}
 }
@@ -221,10 +221,10 @@ func tookWords(v *survey.SessionView) string {
 	words := make([]string, 0, 5)
 	for _, step := range []struct {
 		name string
-		took time.Duration
+		took relay.Millis
 	}{{"connect", v.Connect}, {"banner", v.Greeting}, {"EHLO", v.EHLO}, {"TLS", v.Handshake}, {"in all", v.Took}} {
 		if step.took > 0 {
-			words = append(words, step.name+" "+step.took.Round(100*time.Microsecond).String())
+			words = append(words, step.name+" "+step.took.Duration().Round(100*time.Microsecond).String())
 		}
 	}
 	return strings.Join(words, ", ")
@@ -255,7 +255,17 @@ func NewTransport(c *config.Config) (*mx.Transport, error) {
 
 // Probed is the answer of `dawk probe`.
 type Probed struct {
-	OK      bool   `json:"ok"` // mail would be given to one of the hosts
-	Verdict string `json:"verdict"`
+	OK      bool        `json:"ok"` // mail would be given to one of the hosts
+	Verdict string      `json:"verdict"`
+	Failure relay.Reply `json:"failure,omitzero"` // why none of them would get it
 	*survey.Survey
+}
+
+// NewProbed concludes from what was seen.
+func NewProbed(s *survey.Survey) Probed {
+	p := Probed{OK: s.Best() != nil, Verdict: ProbeVerdict(s), Survey: s}
+	if !p.OK {
+		p.Failure = s.Failure()
+	}
+	return p
 }

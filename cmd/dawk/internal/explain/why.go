@@ -42,6 +42,10 @@ func (p Printer) Why(y *admin.Why) error {
 	if y.State == "finished" && len(y.Ended) == 0 {
 		p.Line("How it ended is not remembered; the log has its lines, under qid=%s.", y.ID)
 	}
+	p.title(len(y.Events), "Besides")
+	for i := range y.Events {
+		p.ended(&y.Events[i])
+	}
 	p.title(len(y.Notices), "Notices")
 	for _, n := range y.Notices {
 		if n.ID.IsZero() {
@@ -216,7 +220,7 @@ func outcomeOf(alike []relay.Outcome, to []relay.Path) string {
 }
 
 func (p Printer) attemptPlace(a relay.Attempt) string {
-	return fmt.Sprintf("%s%s, took %s", routeWords(a.Route), place(" ", a.Host, a.Addr, a.TLS, a.Source), a.Took.Round(time.Millisecond))
+	return fmt.Sprintf("%s%s, took %s", routeWords(a.Route), place(" ", a.Host, a.Addr, a.TLS, a.Source), a.Took.Duration().Round(time.Millisecond))
 }
 
 // place is what is known of a session, with by before the host.

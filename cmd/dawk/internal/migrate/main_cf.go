@@ -1,7 +1,10 @@
 package migrate
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -47,8 +50,11 @@ type settings struct {
 
 func (m *migration) readMain() error {
 	data, err := m.read("main.cf")
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: try again as root", err)
+	}
 	if err != nil {
-		return fmt.Errorf("%w: name the folder that holds Postfix's main.cf and master.cf", err)
+		return fmt.Errorf("%w: name the folder that holds Postfix's main.cf and master.cf (`postconf -h config_directory` prints it)", err)
 	}
 	m.settings = settings{params: map[string]param{}, used: map[string]bool{}}
 	for _, l := range logicalLines(data) {
@@ -238,8 +244,9 @@ func list(value string) (words []string) {
 	return words
 }
 
-// read reads a file of Postfix, of at most 16 MiB. What stands below /etc/postfix
-// is looked for in the folder first, and so are /etc/aliases and /etc/mailname.
+// read reads a file of Postfix, of at most 16 MiB. What stands below /etc/postfix, or
+// where another system has that folder, is looked for in the folder first, and so are
+// /etc/aliases and /etc/mailname.
 func (m *migration) read(path string) ([]byte, error) {
 	at := m.place(path)
 	info, err := os.Stat(at)
@@ -255,7 +262,13 @@ func (m *migration) read(path string) ([]byte, error) {
 const maxFile = 16 << 20 // octets
 
 func (m *migration) place(path string) string {
-	rest, below := strings.CutPrefix(path, "/etc/postfix/")
+	home := cmp.Or(m.params["config_directory"].value, "/etc/postfix")
+	for _, other := range []string{"/etc/postfix", "/usr/local/etc/postfix", "/usr/pkg/etc/postfix", "/opt/homebrew/etc/postfix"} {
+		if strings.HasPrefix(path, other+"/") {
+			home = other
+		}
+	}
+	rest, below := strings.CutPrefix(path, home+"/")
 	var copies []string
 	switch {
 	case !filepath.IsAbs(path):

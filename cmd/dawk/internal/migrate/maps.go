@@ -51,9 +51,9 @@ func (m *migration) lookup(spec, where string) ([]entry, error) {
 	case "hash", "lmdb", "btree", "cdb", "dbm", "sdbm", "texthash":
 		return m.textMap(rest, where, textEntry)
 	case "cidr":
-		return m.textMap(rest, where, textEntry)
+		return m.textMap(rest, where, conditional(textEntry))
 	case "pcre", "regexp":
-		return m.textMap(rest, where, patternEntry)
+		return m.textMap(rest, where, conditional(patternEntry))
 	case "static":
 		return []entry{{key: "*", value: braced(rest), where: where}}, nil
 	case "inline":
@@ -122,13 +122,43 @@ func textEntry(line string) (key, value string, re bool) {
 	return strings.ToLower(key), value, false
 }
 
-// patternEntry reads a line of regexp_table(5) or pcre_table(5): any octet may
-// enclose the pattern. What if and endif enclose is read as if it stood alone.
-func patternEntry(line string) (key, value string, re bool) {
-	if strings.HasPrefix(line, "if ") || line == "endif" {
-		return "", "", false
+// conditional reads the lines of tables that have if and endif, and ! before a pattern
+// (cidr_table(5), regexp_table(5), pcre_table(5)). What holds under a condition gets a
+// key that equals no host, network, address or pattern: no other map can say so, and
+// whoever asks lists it.
+func conditional(parse func(string) (key, value string, regexp bool)) func(string) (key, value string, regexp bool) {
+	depth := 0
+	return func(line string) (key, value string, re bool) {
+		lower := strings.ToLower(line)
+		switch {
+		case startsWord(lower, "if"):
+			depth++
+			return "", "", false
+		case startsWord(lower, "endif"):
+			depth = max(depth-1, 0)
+			return "", "", false
+		}
+		pattern, negated := strings.CutPrefix(line, "!")
+		key, value, re = parse(strings.TrimLeft(pattern, " \t"))
+		if negated && key != "" {
+			key = "not:" + key
+		}
+		if depth > 0 && key != "" {
+			key = "if:" + key
+		}
+		return key, value, re
 	}
-	line = strings.TrimPrefix(line, "!")
+}
+
+// startsWord says whether a line begins with the word.
+func startsWord(line, word string) bool {
+	rest, ok := strings.CutPrefix(line, word)
+	return ok && (rest == "" || !(rest[0] >= 'a' && rest[0] <= 'z' || rest[0] >= '0' && rest[0] <= '9'))
+}
+
+// patternEntry reads a line of regexp_table(5) or pcre_table(5): any octet may
+// enclose the pattern.
+func patternEntry(line string) (key, value string, re bool) {
 	if line == "" {
 		return "", "", false
 	}

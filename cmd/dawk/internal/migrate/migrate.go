@@ -45,7 +45,7 @@ func New(a *app.App) *cobra.Command {
 
 // run converts the configuration in dir, and says what it did.
 func run(a *app.App, dir, to string) error {
-	m := &migration{dir: filepath.Clean(dir), names: map[string]bool{}, logins: map[string]bool{}, files: map[string][]byte{}}
+	m := &migration{dir: filepath.Clean(dir), names: map[string]bool{}, logins: map[string]bool{}, files: map[string][]byte{}, slowed: map[string]slowed{}}
 	err := m.convert()
 	var names []string
 	if err == nil {
@@ -95,6 +95,8 @@ type migration struct {
 	files       map[string][]byte // beside dawk.toml
 	names       map[string]bool   // of routes
 	logins      map[string]bool   // lines of smtp_sasl_password_maps that a route uses
+	slowed      map[string]slowed // by provider
+	depth       int               // of files of networks that name others
 	items       []item
 	notes       []string
 	users       bool   // somebody may log in
@@ -148,6 +150,14 @@ func (m *migration) convert() error {
 	return nil
 }
 
+// saslUsers says what of the users of a SASL service can be taken over.
+func saslUsers(kind string) string {
+	if strings.EqualFold(kind, "dovecot") {
+		return "They are Dovecot's (`doveadm user '*'` lists them): of a line of its passwd-file, {BLF-CRYPT} and {ARGON2ID} can stay: write what follows as `password` into users.toml; other schemes need a new password"
+	}
+	return "They are Cyrus SASL's, in sasldb2 (`sasldblistusers2` lists them) or the system's: dawk cannot check those passwords, and each user needs a new one"
+}
+
 // userFile makes users.toml: Postfix has no passwords of users, but may know whom
 // they send as.
 func (m *migration) userFile() error {
@@ -177,7 +187,7 @@ func (m *migration) userFile() error {
 		fmt.Fprintf(&b, "# %s: dawk user add %s --senders %s\n", where, relay.Sanitize(name), relay.Sanitize(strings.Join(senders[name], ",")))
 	}
 	if m.users {
-		m.item(m.where("smtpd_sasl_auth_enable", "master.cf: smtpd_sasl_auth_enable"), m.get("smtpd_sasl_type"), "the users and passwords of logins are not in Postfix's files; add each user with `dawk user add NAME`, with --senders for whom it may send as (users.toml takes bcrypt hashes, too)")
+		m.item(m.where("smtpd_sasl_auth_enable", "master.cf: smtpd_sasl_auth_enable"), m.get("smtpd_sasl_type"), "the users and passwords of logins are not in Postfix's files; add each user with `dawk user add NAME`, with --senders for whom it may send as. "+saslUsers(m.get("smtpd_sasl_type")))
 	}
 	if ok && len(names) > 0 {
 		m.note("users.toml has a `dawk user add` for each login of smtpd_sender_login_maps.")

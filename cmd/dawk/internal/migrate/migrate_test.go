@@ -14,16 +14,23 @@ import (
 func folder(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := fill(dir, files); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
 
+func fill(dir string, files map[string]string) error {
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func newMigration(dir string) *migration {
-	return &migration{dir: dir, names: map[string]bool{}, logins: map[string]bool{}, files: map[string][]byte{}}
+	return &migration{dir: dir, names: map[string]bool{}, logins: map[string]bool{}, files: map[string][]byte{}, slowed: map[string]slowed{}}
 }
 
 const master = "smtp inet n - y - - smtpd\nsmtp unix - - y - - smtp\n"
@@ -88,6 +95,71 @@ func TestRelaying(t *testing.T) {
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(relaying{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 			t.Errorf("%s: %s", main, diff)
 		}
+	}
+}
+
+// What holds under a condition, or where a pattern does not match, is read as nothing
+// else: its key equals no host, network or address.
+func TestConditionsInTables(t *testing.T) {
+	for text, want := range map[string]string{
+		"/^a@b$/ x":                          "^a@b$=x",
+		"!/^a@b$/ x":                         "not:^a@b$=x",
+		"! /^a@b$/ x":                        "not:^a@b$=x",
+		"if /c/\n/^a@b$/ x\nendif\n/d/ y":    "if:^a@b$=x d=y",
+		"IF !/c/i\n!/a/ x\nENDIF # c\n/d/ y": "if:not:a=x d=y",
+		"if/c/\nif /e/\n/a/ x\nendif\n/b/ z": "if:a=x if:b=z",
+		"endif\n/a/ x":                       "a=x",
+	} {
+		m := newMigration(folder(t, map[string]string{"map": text + "\n"}))
+		entries, err := m.lookups("pcre:/etc/postfix/map", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range entries {
+			got = append(got, e.key+"="+e.value)
+			if _, plain := e.plain(); plain && strings.Contains(e.key, ":") {
+				t.Errorf("%q: %s is taken for an address", text, e.key)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// What slows a transport down limits the provider of its domains, the strictest of
+// several, where dawk knows the provider; where not, the list has the lines to write.
+func TestSlowTransportsLimitProviders(t *testing.T) {
+	m := newMigration(folder(t, map[string]string{
+		"main.cf":   "transport_maps = hash:/etc/postfix/transport\nslow_destination_rate_delay = 10s\npolite_destination_concurrency_limit = 3\npolite_destination_rate_delay = 2m\nfew_destination_concurrency_limit = 4\nsmtp_destination_rate_delay = 1s\n",
+		"master.cf": master + "slow unix - - n - - smtp\npolite unix - - n - - smtp\nfew unix - - n - - smtp\n",
+		"transport": "hotmail.com slow:\nlive.com polite:\nyahoo.com few:\npartner.example slow:\nother.example smtp:\n",
+	}))
+	if err := m.convert(); err != nil {
+		t.Fatal(err)
+	}
+	file := string(m.files["dawk.toml"])
+	for _, want := range []string{
+		"[[provider]]\nname = \"outlook\"  # hotmail.com is one of its domains\nconnections = 1  # main.cf:2: slow_destination_rate_delay\nrate = \"1/2m\"  # main.cf:4: polite_destination_rate_delay\n",
+		"[[provider]]\nname = \"yahoo\"  # yahoo.com is one of its domains\nconnections = 4  # main.cf:5: few_destination_concurrency_limit\n",
+		"# - main.cf:2: slow_destination_rate_delay: partner.example: hosts found by MX are limited by provider: write a [[provider]] with a `name`, the MX hosts of this domain as `mx`, and connections = 1, rate = \"1/10s\".",
+		"# - main.cf:6: smtp_destination_rate_delay: 1s: hosts found by MX are limited by provider: write a [[provider]] with rate = \"1/1s\" for those that need it.",
+	} {
+		if !strings.Contains(file, want) {
+			t.Errorf("there is no %s in\n%s", want, file)
+		}
+	}
+	if _, err := m.write(t.TempDir()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A file of networks that names itself is refused, and does not end the program.
+func TestNetworksThatNameThemselves(t *testing.T) {
+	m := newMigration(folder(t, map[string]string{"main.cf": "mynetworks = /etc/postfix/lan\n", "master.cf": master, "lan": "10.0.0.0/8\n/etc/postfix/lan\n"}))
+	if err := m.convert(); err == nil || !strings.Contains(err.Error(), "leads to itself") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -55,54 +55,72 @@ func loopback() []netip.Prefix {
 // collect reads a list of networks: addresses, /files and maps.
 func (m *migration) collect(value, where string, found, except *[]netip.Prefix) error {
 	for _, word := range list(value) {
-		text, excepted := strings.CutPrefix(word, "!")
-		switch {
-		case strings.HasPrefix(text, "/"):
-			data, err := m.read(text)
-			if err != nil {
-				return m.unreadable(text, where, err)
+		if err := m.collectWord(word, where, found, except); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *migration) collectWord(word, where string, found, except *[]netip.Prefix) error {
+	if m.depth++; m.depth > maxDepth {
+		return fmt.Errorf("%s: %q leads to itself; remove the line that names its own file, and try again", where, relay.Clip(word))
+	}
+	defer func() { m.depth-- }()
+	text, excepted := strings.CutPrefix(word, "!")
+	switch {
+	case strings.HasPrefix(text, "/"):
+		data, err := m.read(text)
+		if err != nil {
+			return m.unreadable(text, where, err)
+		}
+		for _, l := range logicalLines(data) {
+			key, _, _ := textEntry(l.text)
+			if excepted {
+				key = "!" + key
 			}
-			for _, l := range logicalLines(data) {
-				key, _, _ := textEntry(l.text)
-				if excepted {
-					key = "!" + key
-				}
-				if err := m.collect(key, fmt.Sprintf("%s:%d", filepath.Base(text), l.line), found, except); err != nil {
-					return err
-				}
-			}
-			continue
-		case strings.Contains(text, ":/"):
-			all, err := m.lookup(text, where)
-			if err != nil {
+			if err := m.collectWord(key, fmt.Sprintf("%s:%d", filepath.Base(text), l.line), found, except); err != nil {
 				return err
 			}
-			for _, e := range all {
-				key := e.key
-				if n, err := accessNetwork(key); err == nil {
-					key = n.String()
-				}
-				if refuses(e.value) || excepted { // Postfix trusts whatever is found there; nobody who writes so means it
-					key = "!" + strings.TrimPrefix(key, "!")
-				}
-				if err := m.collect(key, e.where, found, except); err != nil {
-					return err
-				}
-			}
-			continue
 		}
-		n, err := network(text)
-		switch {
-		case err != nil && excepted:
-			return fmt.Errorf("%s: the exception %q cannot be read, so nobody can be trusted; write it as a network, and try again", where, relay.Clip(word))
+		return nil
+	case strings.Contains(text, ":/"):
+		return m.collectMap(text, where, excepted, found, except)
+	}
+	n, err := network(text)
+	switch {
+	case err != nil && excepted:
+		return fmt.Errorf("%s: the exception %q cannot be read, so nobody can be trusted; write it as a network, and try again", where, relay.Clip(word))
+	case err != nil:
+		m.item(where, word, "this is not a network, so it is left out; write it into trusted_networks as an address or a network")
+	case excepted:
+		*except = append(*except, n)
+	default:
+		if !slices.Contains(*found, n) {
+			*found = append(*found, n)
+		}
+	}
+	return nil
+}
+
+// collectMap reads a map of mynetworks. Postfix trusts whatever is found there; nobody
+// who writes REJECT means it.
+func (m *migration) collectMap(spec, where string, excepted bool, found, except *[]netip.Prefix) error {
+	all, err := m.lookup(spec, where)
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		n, err := accessNetwork(e.key)
+		switch out := refuses(e.value) || excepted; {
+		case err != nil && out:
+			return fmt.Errorf("%s: the exception %q cannot be read, so nobody can be trusted; write it as a network, and try again", e.where, relay.Clip(e.key))
 		case err != nil:
-			m.item(where, word, "this is not a network, so it is left out; write it into trusted_networks as an address or a network")
-		case excepted:
+			m.item(e.where, e.key, "this is not a network, so it is left out; write it into trusted_networks as an address or a network")
+		case out:
 			*except = append(*except, n)
-		default:
-			if !slices.Contains(*found, n) {
-				*found = append(*found, n)
-			}
+		case !slices.Contains(*found, n):
+			*found = append(*found, n)
 		}
 	}
 	return nil

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"dawk/cmd/dawk/internal/config"
@@ -36,13 +35,6 @@ func (l *section) set(key string, value any, where string) {
 		}
 	}
 	l.keys = append(l.keys, line)
-}
-
-// number is set for a number of Postfix that must be positive.
-func (l *section) number(key, value, where string) {
-	if n, err := strconv.Atoi(value); err == nil && n > 0 {
-		l.set(key, n, where)
-	}
 }
 
 func (l *section) comment(text string) { l.keys = append(l.keys, "# "+relay.Sanitize(text)) }
@@ -144,7 +136,7 @@ func (m *migration) write(to string) (names []string, err error) {
 func (m *migration) try(to string, names []string) (err error) {
 	dir, err := os.MkdirTemp(to, durable.TempPrefix+"migrate-*")
 	if err != nil {
-		return fmt.Errorf("nothing can be written into %s (%w): make the folder first, or name another with --to", to, err)
+		return fmt.Errorf("nothing can be written into %s (%w): make the folder first, try again as root, or name another with --to", to, err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	for _, name := range names {

@@ -6,10 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"dawk/mx"
-	"dawk/relay"
 )
 
 // hop is where a transport sends mail.
@@ -236,7 +234,7 @@ func (m *migration) route(r rule) error {
 		}
 		l := m.routeSection(r, r.to)
 		l.set("tls", cmp.Or(level, "opportunistic"), cmp.Or(where, "no nexthop: by MX"))
-		m.limits(s, set, nil)
+		m.mxLimits(s, set, r.to)
 		return nil
 	}
 	login, err := m.login(set, r, all)
@@ -329,31 +327,4 @@ func elsewhere(transport string) string {
 		return "dawk has no mailboxes; write a [[route]] to the host that has them, as in via = [\"lmtp://127.0.0.1:24\"]"
 	}
 	return "dawk starts no programs; write a [[route]] to a host that takes this mail by SMTP or LMTP"
-}
-
-// limits converts what a transport may do at once, to a smart host or (l is nil)
-// to the MX hosts of a domain.
-func (m *migration) limits(s service, set settings, l *section) {
-	for _, limit := range []struct{ suffix, key string }{
-		{"_destination_concurrency_limit", "connections"}, {"_destination_recipient_limit", "max_recipients"}, {"_destination_rate_delay", "rate"},
-	} {
-		value, where, ok := set.written(s.name + limit.suffix)
-		if !ok {
-			value, where, ok = set.written("default" + limit.suffix)
-		}
-		delay, known := duration(value, "s")
-		switch {
-		case !ok || value == "0" || limit.key == "rate" && delay == 0 && known:
-		case limit.key == "rate" && !known:
-			m.item(where, value, "this is no time; write `rate` into the [[route]]")
-		case l == nil && limit.key != "connections":
-			m.item(where, value, "hosts found by MX are limited by provider: [[provider]] with "+limit.key)
-		case l == nil: // delivery.connections_per_provider has it
-		case limit.key == "rate":
-			l.set("rate", "1/"+relay.Duration(max(delay, time.Second)).String(), where)
-			l.set("connections", 1, where)
-		default:
-			l.number(limit.key, value, where)
-		}
-	}
 }

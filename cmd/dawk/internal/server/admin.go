@@ -16,7 +16,10 @@ import (
 	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/admin/suppressed"
+	"dawk/relay/admin/webhooks"
 	"dawk/relay/delivery"
+	"dawk/relay/webhook"
 )
 
 var _ admin.Dispatcher = operated{}
@@ -37,14 +40,8 @@ func (s *Server) adminHandler() http.Handler {
 		Began: s.began, Traffic: s.traffic, ConfigState: s.configState, Ends: s.ends,
 		Routes: func() []string { return slices.Sorted(maps.Keys(s.routesHeld())) },
 
-		Ready: s.dispatching,
-		Store: s.storeStats,
-		Verify: func(ctx context.Context) (admin.Report, error) {
-			report, err := s.queue.Verify(ctx)
-			return AdminReport(report), err
-		},
-		Compact: func(ctx context.Context) (admin.Report, error) { return Compact(ctx, s.queue) },
-		Backup:  s.queue.Backup,
+		Ready:   s.dispatching,
+		Store:   s.storeStats,
 		Version: Version(),
 		Devices: s.devices,
 		Explain: s.explain,
@@ -55,19 +52,37 @@ func (s *Server) adminHandler() http.Handler {
 		Budgets:       func() []shaping.BudgetState { return s.now().transport.Budgets() },
 		Reload:        s.Reload,
 		Drain:         s.drain,
+		Draining:      s.drainsNow,
 		Configuration: s.configuration,
 		Holds:         s.userHolds,
 		ReleaseUser:   s.releaseUser,
 		Rates:         &s.rates,
+		Events:        s.events,
+		Suppressed:    s.suppressed.Entries,
 		Identities:    s.identities,
 		Check:         s.check,
 		Log:           s.log,
 	}
+	if s.files != nil {
+		cfg.Verify = func(ctx context.Context) (admin.Report, error) {
+			report, err := s.files.Verify(ctx)
+			return AdminReport(report), err
+		}
+		cfg.Compact = func(ctx context.Context) (admin.Report, error) { return Compact(ctx, s.files) }
+		cfg.Backup = s.files.Backup
+	}
+	desk := suppressed.Desk{List: s.suppressed, Audit: s.audit, Log: s.log, Whose: s.tokens.Read}
+	cfg.More = append(cfg.More, desk.Endpoints()...)
+	hooks := webhooks.Desk{Hooks: func() *webhook.Hooks { return s.now().hooks }, Audit: s.audit, Log: s.log}
+	cfg.More = append(cfg.More, hooks.Endpoints()...)
 	if s.records != nil {
 		cfg.Past = s.past
 	}
 	return admin.NewHandler(cfg)
 }
+
+// moment is how sentences write a time.
+const moment = "2006-01-02 15:04:05 UTC"
 
 var errDraining = errors.New("the relay is draining: it takes no mail, and ends when what is due has been attempted")
 
@@ -84,9 +99,15 @@ func (s *Server) dispatching() error {
 	}
 }
 
-// troubles are of files that were read and are read again when they change.
+// troubles are of name servers, and of files that were read and are read again when they
+// change.
 func (s *Server) troubles() (all []admin.Trouble) {
 	st := s.now()
+	if out, on := st.resolver.Outage(); on {
+		all = append(all, admin.Trouble{About: "dns", Text: fmt.Sprintf("no name server has given a useful answer since %s; at %s: %v",
+			out.Since.UTC().Format(moment), out.Last.UTC().Format(moment), out.Err),
+			Remedy: "see which one is silent: dawk check; then mend it, or correct [dns] servers or /etc/resolv.conf"})
+	}
 	if st.certs != nil {
 		if err := st.certs.Trouble(); err != nil {
 			all = append(all, admin.Trouble{About: "certificate", Text: err.Error(), Remedy: "put a valid certificate with its key there; it is taken by itself"})
@@ -107,8 +128,14 @@ func (s *Server) troubles() (all []admin.Trouble) {
 }
 
 func (s *Server) storeStats() admin.StoreStats {
-	st, f := s.queue.Stats(), s.queue.FileStats()
+	st, f := s.queue.Stats(), s.fileStats()
 	return admin.StoreStats{Messages: st.Messages, FileBytes: f.FileBytes, FreeBytes: f.FreeBytes, DiskFree: f.DiskFree, Room: f.Room, Corrupt: st.Quarantined}
+}
+
+// events is how far webhooks have come.
+func (s *Server) events() admin.StatusEvents {
+	st, now := s.queue.Outbox().OutboxStats(), s.now()
+	return admin.StatusEvents{Webhooks: now.hooks.List(), OutboxBytes: st.Bytes, OutboxMax: now.cfg.OutboxLimits().MaxBytes, Lost: st.Lost, LostAt: st.LostAt}
 }
 
 // Compact rewrites the queue's file and says what that brought.
@@ -147,6 +174,6 @@ func (s *Server) explain(ctx context.Context, from, to, who string) (admin.Expla
 	}
 	st := s.now()
 	e := explain.Explainer{Config: st.cfg, Acceptor: st.acceptor, Transport: st.transport, Users: st.users, Ledger: s.ledger,
-		Live: true, Toward: s.dispatcher.Toward}
+		Live: true, Toward: s.dispatcher.Toward, Suppressed: s.suppressed.Find}
 	return e.Explain(ctx, q)
 }

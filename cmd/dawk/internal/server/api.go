@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"dawk/relay"
-	"dawk/relay/admin"
+	"dawk/relay/admin/past"
 	"dawk/relay/httpapi"
 )
 
@@ -39,5 +39,5 @@ func (s *Server) apiHandler(st *setup, door *httpapi.Door) http.Handler {
 
 // messageStatus is what became of a message.
 func (s *Server) messageStatus(id relay.QueueID) (*httpapi.Status, error) {
-	return admin.MessageStatus(s.queue, s.recent, id)
+	return past.MessageStatus(s.queue, s.recent, id, func() bool { return len(s.dispatcher.Where(id)) > 0 })
 }

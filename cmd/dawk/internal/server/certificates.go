@@ -2,8 +2,10 @@ package server
 
 import (
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/relay/acme"
@@ -12,8 +14,9 @@ import (
 )
 
 // certificates are the configured pair, that of an authority, or a self-signed one
-// that is made at the first start and kept in the data directory.
-func certificates(cfg *config.Config, log *slog.Logger) (*submission.Certificates, *acme.Manager, error) {
+// that is made at the first start and kept in the data directory. One that is not valid
+// now does not take the place of before, if that is; nil: there was none.
+func certificates(cfg *config.Config, before *submission.Certificates, log *slog.Logger) (*submission.Certificates, *acme.Manager, error) {
 	cert, key := cfg.TLS.Certificate, cfg.TLS.Key
 	var authority *acme.Manager
 	ask, asked, err := cfg.ACME(log)
@@ -35,6 +38,9 @@ func certificates(cfg *config.Config, log *slog.Logger) (*submission.Certificate
 		log.Warn("no certificate is configured: TLS uses a self-signed one, which clients will not trust; set [tls] acme, or certificate and key", "certificate", cert)
 	}
 	certs, err := submission.LoadCertificates(cert, key, log)
+	if err == nil && before != nil && before.Valid() && !certs.Valid() {
+		err = fmt.Errorf("%w; the one in use stays until %s", certs.Trouble(), before.NotAfter().UTC().Format(time.DateOnly))
+	}
 	return certs, authority, err
 }
 

@@ -51,12 +51,24 @@ func (s *Server) drain(ctx context.Context, each func(admin.Draining)) {
 		case <-s.running.background.Done():
 			done = true
 		}
-		left := s.dispatcher.Left()
-		if now := (admin.Draining{Due: left, Stays: s.dispatcher.Stats().Queued - left}); now != last {
+		if now := s.leftToDrain(); now != last {
 			each(now)
 			last = now
 		}
 	}
+}
+
+func (s *Server) leftToDrain() admin.Draining {
+	left := s.dispatcher.Left()
+	return admin.Draining{Due: left, Stays: s.dispatcher.Stats().Queued - left}
+}
+
+// drainsNow says how far a drain is, if the relay drains.
+func (s *Server) drainsNow() (admin.Draining, bool) {
+	if !s.running.draining() {
+		return admin.Draining{}, false
+	}
+	return s.leftToDrain(), true
 }
 
 // HandOver keeps the sockets of clients open beyond the end of Run, for a program

@@ -13,6 +13,7 @@ import (
 	"dawk/relay/accept"
 	"dawk/relay/replies"
 	"dawk/relay/tlsrpt"
+	"dawk/relay/webhook"
 )
 
 // newMetrics makes the metrics.
@@ -54,11 +55,15 @@ func (s *Server) state() metrics.State {
 	if s.records != nil {
 		now.HistoryLost = s.records.Lost()
 	}
+	now.OutboxLost = s.queue.Outbox().OutboxStats().Lost
+	for _, h := range s.now().hooks.List() {
+		now.Webhooks = append(now.Webhooks, metrics.Webhook{Name: h.Name, Delivered: h.Delivered, Failed: h.Failed, Pending: h.Pending, Ended: h.State == webhook.Ended})
+	}
 	return now
 }
 
 func (s *Server) queueMetrics() metrics.Queue {
-	st, f := s.queue.Stats(), s.queue.FileStats()
+	st, f := s.queue.Stats(), s.fileStats()
 	return metrics.Queue{Messages: st.Messages, SetAside: st.Quarantined, FileBytes: f.FileBytes, FreeBytes: f.FreeBytes,
 		Journal: f.JournalBytes, Checkpoints: uint64(f.Checkpoints),
 		DiskFree: f.DiskFree, Room: f.Room, Limit: f.Limit}

@@ -1,23 +1,26 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"dawk/cmd/dawk/internal/check"
 	"dawk/relay/admin"
+	"dawk/relay/admin/api"
 	"dawk/relay/admin/door"
 	"dawk/relay/admin/operator"
 	"dawk/relay/admin/pages"
 	"dawk/relay/history"
 	"dawk/relay/httpapi"
+	"dawk/relay/identity"
 	"dawk/relay/socket"
 )
 
@@ -62,7 +65,7 @@ func (s *Server) listenAdmin() error {
 func (s *Server) operatorPaths(mux *http.ServeMux, st *setup, at *httpapi.Door) {
 	if st.cfg.Admin.Operators == "" {
 		mux.HandleFunc("/v1/", func(w http.ResponseWriter, _ *http.Request) {
-			admin.Refuse(w, http.StatusNotFound, errors.New("there is nothing here: [admin] operators is not set"))
+			api.Fail(w, http.StatusNotFound, errors.New("there is nothing here: [admin] operators is not set"))
 		})
 		return
 	}
@@ -90,24 +93,27 @@ func (s *Server) identities() (all []admin.Identity) {
 	for _, h := range s.userHolds() {
 		holds[h.Name] = h
 	}
-	users := s.now().users
-	if users == nil {
-		return nil
+	sent := s.senders.All()
+	var users []*identity.User
+	if file := s.now().users; file != nil {
+		users = file.List()
 	}
-	for _, u := range users.List() {
-		i := admin.Identity{Name: u.Name, Senders: u.SenderNames(), Quotas: s.ledger.Left(u)}
+	for _, u := range users {
+		i := admin.Identity{Name: u.Name, Senders: u.SenderNames(), Quotas: s.ledger.Left(u),
+			Messages: sent[u.Name].Messages, Last: sent[u.Name].Last}
+		delete(sent, u.Name)
 		if h, held := holds[u.Name]; held {
 			i.Hold = &h
 		}
 		all = append(all, i)
 	}
+	for _, name := range slices.Sorted(maps.Keys(sent)) { // networks and the like
+		all = append(all, admin.Identity{Name: name, Messages: sent[name].Messages, Last: sent[name].Last})
+	}
 	return all
 }
 
-// check is what `dawk check` finds.
-func (s *Server) check(ctx context.Context) (all []admin.Finding) {
-	for _, f := range check.All(ctx, s.now().cfg.File()) {
-		all = append(all, admin.Finding{Check: f.Check, Level: string(f.Level), Message: f.Message, Advice: f.Advice})
-	}
-	return all
+// check is what `dawk check` finds, for all who wait for it.
+func (s *Server) check() []admin.Finding {
+	return check.All(s.running.background, s.now().cfg.File(), nil)
 }

@@ -9,6 +9,7 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/relay/admin"
+	"dawk/relay/admin/audit"
 )
 
 // running is what a reload needs to know of a relay that runs.
@@ -74,6 +75,14 @@ func (r *running) set(refused error, changes []config.Change) {
 			}
 		}
 	}
+}
+
+// HangUp is Reload for a SIGHUP: the log has what came of it.
+func (s *Server) HangUp() {
+	if err := s.audit.Append(audit.Record{Time: time.Now(), Who: "SIGHUP", Verb: "reload"}); err != nil {
+		s.log.Error("a reload is not in the audit log", "error", err)
+	}
+	_, _ = s.Reload()
 }
 
 // Reload reads the configuration file again, checks it as at the start, and puts
@@ -143,8 +152,14 @@ func (s *Server) replace(st, before *setup) error {
 		return err
 	}
 	door, err := s.openHTTP(st)
+	if err == nil {
+		err = s.suppressed.Configure(st.cfg.SuppressionRules())
+	}
 	if err != nil {
 		smtp.Discard()
+		if door != nil {
+			door.close(0)
+		}
 		return err
 	}
 	old := s.http
@@ -164,6 +179,7 @@ func (s *Server) replace(st, before *setup) error {
 	s.swap.Lock() // no attempt takes the old one from now on
 	s.setup.Store(st)
 	s.swap.Unlock()
+	s.queue.Outbox().SetLimits(st.cfg.OutboxLimits())
 	smtp.Commit()
 	s.dispatcher.Reconfigure(s.deliveryConfig(st.cfg))
 	s.backoff.Limit(st.cfg.Limits.AuthFailuresPerIP)

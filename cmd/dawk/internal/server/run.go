@@ -18,7 +18,7 @@ const saveLedger = time.Minute
 // anything is delivered. Close closes them again.
 func (s *Server) Listen() (err error) {
 	s.closeLater(s.closeDoors)
-	if err := s.smtp.Listen(); err != nil {
+	if err := errors.Join(s.smtp.Listen(), s.returns.listen()); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.inherited.rest()) }()
@@ -56,6 +56,7 @@ func (s *Server) closeDoors() error {
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = s.smtp.Shutdown(over) // its clients have gone, or never came
+	s.returns.close()
 	return nil
 }
 
@@ -108,9 +109,15 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.boundHeap(ctx) })
 	running.Go(func() { s.keepLedger(ctx) })
+	running.Go(func() { s.suppressed.Run(ctx) })
+	if s.returns != nil {
+		running.Go(func() { s.returns.Run(ctx) })
+		running.Go(func() { s.returns.serve(ctx, s) })
+	}
 	running.Go(func() { s.rates.Run(ctx, func() int { return s.dispatcher.Backlog().Total }) })
 	running.Go(func() { s.acts.Run(ctx, s.queue.Room, s.log) })
 	running.Go(func() { s.holds.run(ctx, s.dispatcher) })
+	running.Go(func() { s.takeLists(ctx) })
 	running.Go(func() { s.letters.Run(ctx, s.sendLetter) })
 	for _, c := range s.sockets {
 		running.Go(func() { c.server.Serve(c.Listener) }) //nolint:errcheck // ends with the door

@@ -13,7 +13,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -25,20 +24,26 @@ import (
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/metrics"
+	"dawk/queue"
 	"dawk/queue/boltstore"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
+	"dawk/relay/admin/acts"
 	"dawk/relay/admin/audit"
 	"dawk/relay/admin/door"
 	"dawk/relay/admin/kept"
+	"dawk/relay/admin/past"
+	"dawk/relay/admin/traffic"
 	"dawk/relay/delivery"
 	"dawk/relay/history"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
 	"dawk/relay/postmaster"
 	"dawk/relay/submission"
+	"dawk/relay/suppression"
 	"dawk/relay/tlsrpt"
+	"dawk/relay/unsubscribe"
 )
 
 // The wiring in six lines: who stands behind the interfaces.
@@ -79,18 +84,25 @@ type Server struct {
 	metrics    *metrics.Set
 	devices    *admin.Devices
 	records    *history.Store // nil: none are kept
-	recent     *admin.History
+	recent     *past.History
 	traffic    *admin.Traffic
-	rates      admin.RateCounter
+	rates      traffic.RateCounter
+	senders    traffic.Senders
 	audit      *audit.Log  // who did what
 	acts       *kept.Store // what acts leave behind
 	observer   relay.Observers
-	queue      *boltstore.Store
+	queue      queue.Store
+	files      *boltstore.Store // it; nil where the queue is in a database
 	distrusted chan error       // the queue no longer trusts its disk
+	adopted    chan struct{}    // the queue has rows of lists that were another machine's
 	ledger     *identity.Ledger // what users have sent
 	counters   *tlsrpt.Counters
+	tickets    *submission.Tickets
 	holds      *holds // of routes
 	letters    *postmaster.Holds
+	suppressed *suppression.List // who gets no mail any more
+	returns    *returned         // nil: no signed return addresses
+	tokens     *unsubscribe.Tokens
 	dispatcher *delivery.Dispatcher
 	backoff    *identity.Backoff // counts failed logins, at all doors together
 	keys       *httpapi.Keys     // of idempotency; nil: not opened yet
@@ -106,15 +118,16 @@ type Server struct {
 }
 
 // New builds a relay that does nothing yet. observers see every event, after the
-// log and the metrics.
-func New(cfg *config.Config, host Host, observers ...relay.Observer) (*Server, error) {
+// log and the metrics. It returns at once, but where the queue is in a database that
+// cannot be reached, or that another machine works with: then ctx ends the wait.
+func New(ctx context.Context, cfg *config.Config, host Host, observers ...relay.Observer) (*Server, error) {
 	if host.Configure == nil {
 		host.Configure = func(config.LogConfig) {}
 	}
-	s := &Server{host: host, log: host.Log, began: time.Now(), distrusted: make(chan error, 1), sessions: door.NewSessions()}
+	s := &Server{host: host, log: host.Log, began: time.Now(), distrusted: make(chan error, 1), adopted: make(chan struct{}, 1), sessions: door.NewSessions()}
 	s.running = newRunning(s.began)
 	warnOfHostname(cfg, s.log)
-	if err := s.open(cfg, observers); err != nil {
+	if err := s.open(ctx, cfg, observers); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -127,7 +140,7 @@ func warnOfHostname(cfg *config.Config, log *slog.Logger) {
 }
 
 // open makes the parts, each out of those before it.
-func (s *Server) open(cfg *config.Config, observers []relay.Observer) (err error) {
+func (s *Server) open(ctx context.Context, cfg *config.Config, observers []relay.Observer) (err error) {
 	if s.inherited, err = inheritSockets(); err != nil {
 		return err
 	}
@@ -140,11 +153,10 @@ func (s *Server) open(cfg *config.Config, observers []relay.Observer) (err error
 	s.setup.Store(st)
 	s.closeLater(func() error { s.now().logins.Close(); return nil })
 	// The queue comes before everything else on disk: it locks the directory.
-	if s.queue, err = s.openQueue(cfg); err != nil {
+	if err = s.openQueue(ctx, cfg); err != nil {
 		return err
 	}
-	s.closeLater(s.closeQueue)
-	var records admin.Records // nil, and no nil *history.Store, where none are kept
+	var records past.Records // nil, and no nil *history.Store, where none are kept
 	if s.records = openHistory(cfg, s.log); s.records != nil {
 		records = s.records
 	}
@@ -155,13 +167,29 @@ func (s *Server) open(cfg *config.Config, observers []relay.Observer) (err error
 	if s.acts, err = kept.Open(filepath.Join(cfg.DataDir, "acts"), cfg.Hostname); err != nil {
 		return err
 	}
-	s.recent = admin.NewHistory(admin.DefaultHistory, records)
+	if err = acts.Recover(s.acts, s.audit); err != nil {
+		return err
+	}
+	s.recent = past.NewHistory(past.DefaultHistory, records)
 	s.devices = admin.NewDevices(devices(cfg))
 	s.letters = postmaster.NewHolds(letters(cfg), time.Duration(cfg.Bounce.HeldNotice), s.log)
 	s.observer = s.observers(observers)
+	s.suppressed = suppression.New(cfg.DataDir, s.log)
+	s.observer = append(s.observer, s.suppressed)
+	if err := s.suppressed.Configure(cfg.SuppressionRules()); err != nil {
+		return err
+	}
+	s.closeLater(s.suppressed.Close)
+	if s.tokens, err = unsubscribe.Open(cfg.DataDir); err != nil {
+		return err
+	}
+	if err := s.openReturns(st); err != nil {
+		return err
+	}
 	if s.ledger, err = identity.OpenLedger(cfg.LedgerFile(), s.log); err != nil {
 		return err
 	}
+	s.tickets = submission.OpenTickets(filepath.Join(cfg.DataDir, "tls-tickets.json"), s.log)
 	if s.counters, err = tlsrpt.Open(filepath.Join(cfg.DataDir, "tlsrpt"), time.Now()); err != nil { // mail goes on without them
 		s.log.Error("TLS reports: counters are missing", "err", err)
 	}
@@ -172,13 +200,16 @@ func (s *Server) open(cfg *config.Config, observers []relay.Observer) (err error
 	if err := s.complete(st, nil); err != nil {
 		return err
 	}
+	s.queue.Outbox().SetLimits(cfg.OutboxLimits())
 	s.closeLater(func() error { return s.now().transport.Close() })
 	s.closeLater(s.closeKeys)
 	s.dispatcher = delivery.New(s.deliveryConfig(cfg), s.queue, outward{s}, s.observer)
 	s.backoff = identity.NewBackoff(cfg.Limits.AuthFailuresPerIP)
 	smtp, auth := s.submissionConfig(st)
-	s.smtp, err = submission.NewServer(smtp, st.acceptor, auth, s.observer)
-	return err
+	if s.smtp, err = submission.NewServer(smtp, st.acceptor, auth, s.observer); err != nil {
+		return err
+	}
+	return s.openReturnDoor(st)
 }
 
 func (s *Server) closeLater(f func() error) { s.opened = append(s.opened, f) }
@@ -191,20 +222,6 @@ func (s *Server) Close() (err error) {
 		s.opened = s.opened[:last]
 	}
 	return err
-}
-
-func (s *Server) openQueue(cfg *config.Config) (*boltstore.Store, error) {
-	opt := cfg.QueueOptions(s.log)
-	opt.Destination, opt.CommitSeconds = outward{s}.Destination, s.metrics.Commit
-	opt.Fatal = func(err error) { s.distrusted <- err }
-	return boltstore.Open(opt)
-}
-
-func (s *Server) closeQueue() error {
-	if err := s.queue.Close(); err != nil {
-		return fmt.Errorf("close the queue: %w", err)
-	}
-	return nil
 }
 
 // openHistory never fails: mail goes on without a history.
@@ -226,7 +243,7 @@ func (s *Server) observers(others []relay.Observer) (all relay.Observers) {
 	if s.records != nil {
 		all = append(all, s.records)
 	}
-	all = append(all, s.devices, s.letters, s.metrics, s.recent, s.traffic, &s.rates, delivery.NewLogObserver(s.log))
+	all = append(all, s.devices, s.letters, s.metrics, s.recent, s.traffic, &s.rates, &s.senders, delivery.NewLogObserver(s.log))
 	return append(all, others...)
 }
 

@@ -63,7 +63,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func serve(t *testing.T, cfg *config.Config) {
 	t.Helper()
 	seen := make(arrivals, 10)
-	s, err := server.New(cfg, server.Host{Log: quiet()}, seen)
+	s, err := server.New(t.Context(), cfg, server.Host{Log: quiet()}, seen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestEveryStepMayFail(t *testing.T) {
 			dir := t.TempDir()
 			cfg := load(t, dir, "")
 			spoil(t, dir, cfg)
-			s, err := server.New(cfg, server.Host{Log: quiet()})
+			s, err := server.New(t.Context(), cfg, server.Host{Log: quiet()})
 			if err == nil {
 				if err = s.Listen(); err == nil {
 					t.Error("it started")
@@ -189,7 +189,7 @@ func TestEveryStepMayFail(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			again, err := server.New(load(t, dir, ""), server.Host{Log: quiet()}) // the directory is not locked any more
+			again, err := server.New(t.Context(), load(t, dir, ""), server.Host{Log: quiet()}) // the directory is not locked any more
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,13 +2,16 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
 	"sync"
 
 	"dawk/cmd/dawk/internal/config"
 	"dawk/mx"
+	"dawk/mx/dial"
 	"dawk/mx/dns"
 	"dawk/relay"
 	"dawk/relay/accept"
@@ -18,6 +21,7 @@ import (
 	"dawk/relay/sendmail"
 	"dawk/relay/sevenbit"
 	"dawk/relay/submission"
+	"dawk/relay/webhook"
 )
 
 // setup is everything that is made of one configuration. A reload makes another
@@ -35,6 +39,7 @@ type setup struct {
 	authority *acme.Manager            // who renews them; nil: nobody is asked
 	aliases   *sendmail.Aliases        // nil: none
 	transport *mx.Transport
+	hooks     *webhook.Hooks
 	acceptor  *accept.Acceptor // the rules for new messages
 	handler   http.Handler     // of HTTP; nil: no HTTP
 
@@ -89,7 +94,11 @@ func (s *Server) complete(st, before *setup) (err error) {
 		}
 	}
 	if cfg.NeedsTLS() {
-		if st.certs, st.authority, err = certificates(cfg, s.log); err != nil {
+		var inUse *submission.Certificates
+		if before != nil {
+			inUse = before.certs
+		}
+		if st.certs, st.authority, err = certificates(cfg, inUse, s.log); err != nil {
 			return err
 		}
 	}
@@ -101,15 +110,35 @@ func (s *Server) complete(st, before *setup) (err error) {
 	if err := s.makeTransport(st, before); err != nil {
 		return err
 	}
+	if st.hooks, err = webhook.New(webhook.Options{Dir: filepath.Join(cfg.DataDir, "webhooks"), Outbox: s.queue.Outbox(), Log: s.log},
+		cfg.WebhookConfigs(webOf(st))); err != nil {
+		return err
+	}
 	rules := cfg.AcceptorConfig(s.log)
 	rules.Sign, rules.Ledger, rules.Refuses = st.signer.Sign, s.ledger, st.transport.Refuses
+	rules.Recipient = func(identity string, to relay.Path) *accept.Refusal {
+		return accept.Suppressed(s.suppressed.Refuses(identity, to))
+	}
+	if cfg.OutboxLimits().MaxBytes > 0 {
+		rules.Tell = s.tell
+	}
+	rules.Unsubscribe = func(identity string, to relay.Path) string { return s.tokens.Make(identity, to.String()) }
 	st.acceptor, err = accept.New(rules, s.queue, s.observer)
 	return err
+}
+
+// webOf reaches what webhooks are at. Their certificates are those of the system's
+// authorities, or of delivery.ca_file.
+func webOf(st *setup) dial.Web {
+	return dial.Web{Addrs: st.resolver, Dial: (&net.Dialer{}).DialContext, TLS: &tls.Config{RootCAs: st.mx.RootCAs, MinVersion: tls.VersionTLS12}, Ip: st.mx.IP}
 }
 
 // makeTransport makes what delivers.
 func (s *Server) makeTransport(st, before *setup) (err error) {
 	cfg := st.mx
+	if s.returns != nil {
+		cfg.ReturnPath = s.returnPath
+	}
 	cfg.Own, cfg.OnHold = st.cfg.OwnAddresses(), s.holds.note
 	cfg.BudgetFile, cfg.Sign = filepath.Join(st.cfg.DataDir, "budgets.json"), st.signAnew
 	cfg.SevenBit = st.converter.Convert
@@ -130,7 +159,7 @@ func (st *setup) signAnew(route string, m *relay.Message, content relay.Content)
 // submissionConfig is for the SMTP server, with who may log in.
 func (s *Server) submissionConfig(st *setup) (submission.Config, submission.Authenticator) {
 	cfg := st.cfg.SubmissionConfig(s.log)
-	cfg.Listen, cfg.Backoff = s.inherited.listen, s.backoff
+	cfg.Listen, cfg.Backoff, cfg.Tickets = s.inherited.listen, s.backoff, s.tickets
 	if st.certs != nil {
 		cfg.GetCertificate = st.certs.Get
 	}
@@ -154,6 +183,7 @@ func (s *Server) startSetup(ctx context.Context, running *sync.WaitGroup, st, be
 		if st.authority != nil {
 			helpers.Go(func() { st.authority.Run(ctx) })
 		}
+		helpers.Go(func() { st.hooks.Run(ctx) })
 		for route, login := range st.logins {
 			helpers.Go(func() { login.Run(ctx, func() { st.transport.Release(route) }) })
 		}
@@ -187,9 +217,13 @@ func (o outward) Deliver(ctx context.Context, task relay.Task) relay.Result {
 	st.attempts.Add(1)
 	o.s.swap.RUnlock()
 	defer st.attempts.Done()
-	return st.transport.Deliver(ctx, task)
+	return o.s.suppressed.Screen(task, func(task relay.Task) relay.Result { return st.transport.Deliver(ctx, task) })
 }
 
 func (o outward) Destination(m *relay.Message, to relay.Path) string {
 	return o.s.now().routing.Destination(m, to)
+}
+
+func (o outward) Along(route string, m *relay.Message, to relay.Path) string {
+	return o.s.now().routing.Along(route, m, to)
 }

@@ -20,6 +20,7 @@ type Column struct {
 	Weight int  // the higher, the later it gives way; 0 is the first to go
 	Least  int  // characters that it may be cut down to; 0: it is never cut
 	Right  bool // its cells are aligned at their ends, as numbers are
+	Wrap   bool // of the last column: what does not fit goes on below, and is not cut
 }
 
 // Table prints rows under columns that fit into a terminal. A pipe has all of them,
@@ -84,10 +85,14 @@ func (t *Table) Flush() error {
 	var b strings.Builder
 	for _, row := range t.rows {
 		var line strings.Builder
+		var below []string
 		pad := 0
 		for i, cell := range row {
 			if widths[i] == 0 {
 				continue
+			}
+			if t.cols[i].Wrap {
+				cell, below = wrap(cell, widths[i])
 			}
 			cell = cut(cell, widths[i])
 			room := widths[i] - utf8.RuneCountInString(cell)
@@ -98,6 +103,9 @@ func (t *Table) Flush() error {
 			pad = room + gap
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+		for _, rest := range below {
+			b.WriteString(strings.Repeat(" ", before(widths)) + rest + "\n")
+		}
 	}
 	t.rows = t.rows[:0]
 	_, err := io.WriteString(t.w, b.String())
@@ -146,6 +154,36 @@ func (t *Table) fit() []int {
 		widths[last] = max(1, widths[last]-n)
 	}
 	return widths
+}
+
+// before is where the last column begins.
+func before(widths []int) (n int) {
+	for _, w := range widths[:len(widths)-1] {
+		if w > 0 {
+			n += w + gap
+		}
+	}
+	return n
+}
+
+// wrap parts s between its words into lines of at most width characters.
+func wrap(s string, width int) (first string, below []string) {
+	lines := []string{""}
+	for word := range strings.FieldsSeq(s) {
+		last := &lines[len(lines)-1]
+		switch n := utf8.RuneCountInString(*last); {
+		case n == 0:
+			*last = word
+		case n+1+utf8.RuneCountInString(word) <= width:
+			*last += " " + word
+		default:
+			lines = append(lines, word)
+		}
+	}
+	for i, l := range lines[1:] {
+		lines[i+1] = cut(l, width)
+	}
+	return lines[0], lines[1:]
 }
 
 func cut(s string, width int) string {

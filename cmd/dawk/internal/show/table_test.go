@@ -9,6 +9,22 @@ import (
 	"dawk/cmd/dawk/internal/show"
 )
 
+// What matters most is not cut: it goes on below.
+func TestTableWraps(t *testing.T) {
+	t.Setenv("COLUMNS", "40")
+	var b bytes.Buffer
+	table := show.NewTable(&b, show.Column{Name: "PROVIDER", Weight: 9, Least: 10}, show.Column{Name: "MOST"}, show.Column{Name: "WHY", Weight: 7, Least: 20, Wrap: true})
+	table.Row("google", 10, "throttled: it asked us to slow down, the next attempt is in 20s")
+	table.Row("home.test", 2, "its turn comes at once")
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	want := "PROVIDER   MOST  WHY\ngoogle     10    throttled: it asked us\n                 to slow down, the next\n                 attempt is in 20s\nhome.test  2     its turn comes at once\n"
+	if b.String() != want {
+		t.Errorf("%s", b.String())
+	}
+}
+
 // At every width no line is longer than the terminal, and what matters most stays.
 func TestTableGivesWayByImportance(t *testing.T) {
 	print := func(columns string) string {

@@ -197,7 +197,10 @@ func (f *first) write(a *app.App, secret, file string) (err error) {
 // plainError is err without the temporary name and the system call.
 func plainError(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return pe.Err
+		err = pe.Err
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: try again as root, or name a file of your own with -c", err)
 	}
 	return err
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"dawk/cmd/dawk/internal/config"
 	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
+	"dawk/relay/admin/audit"
 	"dawk/relay/admin/operator"
 	"dawk/relay/identity"
 )
@@ -44,17 +47,17 @@ func New(a *app.App) *cobra.Command {
 			Use: "passwd NAME", Short: "Give a person another password; it ends the sessions", Args: app.Arguments(1, 1, "NAME"),
 			RunE: func(_ *cobra.Command, args []string) error { return passwd(a, args[0]) },
 		},
-		newList(a, "List the people", func(f *operator.File) []entry {
-			var all []entry
+		newList(a, "List the people", func(f *operator.File) []Listed {
+			var all []Listed
 			for _, o := range f.Operators {
-				all = append(all, entry{Name: o.Name, Role: o.Role})
+				all = append(all, Listed{Name: o.Name, Role: o.Role})
 			}
 			return all
 		}),
 		&cobra.Command{
 			Use: "remove NAME", Short: "Remove a person; it ends the sessions", Args: app.Arguments(1, 1, "NAME"),
 			RunE: func(_ *cobra.Command, args []string) error {
-				return change(a, args[0], "removed from", func(e operator.Editor) error { return e.Remove(args[0]) })
+				return change(a, args[0], "operator-remove", args[0], "removed from", func(e operator.Editor) error { return e.Remove(args[0]) })
 			},
 		},
 	)
@@ -80,17 +83,17 @@ func NewToken(a *app.App) *cobra.Command {
 	add.Flags().StringVar(&role, "role", "read", roles)
 	add.Flags().StringVar(&expires, "expires", "", "it ends after this time, such as 90d; without it: never")
 	cmd.AddCommand(add,
-		newList(a, "List the tokens", func(f *operator.File) []entry {
-			var all []entry
+		newList(a, "List the tokens", func(f *operator.File) []Listed {
+			var all []Listed
 			for _, t := range f.Tokens {
-				all = append(all, entry{Name: t.Name, Role: t.Role, Expires: t.Expires})
+				all = append(all, Listed{Name: t.Name, Role: t.Role, Expires: t.Expires})
 			}
 			return all
 		}),
 		&cobra.Command{
 			Use: "remove NAME", Short: "End a token", Args: app.Arguments(1, 1, "NAME"),
 			RunE: func(_ *cobra.Command, args []string) error {
-				return change(a, args[0], "removed from", func(e operator.Editor) error { return e.RemoveToken(args[0]) })
+				return change(a, args[0], "token-remove", args[0], "removed from", func(e operator.Editor) error { return e.RemoveToken(args[0]) })
 			},
 		},
 	)
@@ -109,7 +112,7 @@ func editor(a *app.App) (operator.Editor, error) {
 		if where == "" {
 			where = "the configuration (there is no file, see -c)"
 		}
-		return operator.Editor{}, fmt.Errorf("%s does not say where operators are kept: write [admin] operators = \"/etc/dawk/operators.toml\", and restart the relay", where)
+		return operator.Editor{}, fmt.Errorf("%s does not say where operators are kept: write [admin] operators = \"/etc/dawk/operators.toml\", and `dawk reload`", where)
 	}
 	return operator.Editor{Path: c.Admin.Operators}, nil
 }
@@ -129,7 +132,7 @@ func add(a *app.App, name, role string) error {
 	if err != nil {
 		return err
 	}
-	return change(a, name, "added to", func(e operator.Editor) error {
+	return change(a, name, "operator-add", fmt.Sprintf("%s with the role %s", name, r), "added to", func(e operator.Editor) error {
 		return e.Add(operator.Operator{Name: name, Role: r, Password: hash})
 	})
 }
@@ -142,7 +145,7 @@ func passwd(a *app.App, name string) error {
 	if err != nil {
 		return err
 	}
-	return change(a, name, "has a new password in", func(e operator.Editor) error { return e.SetPassword(name, hash) })
+	return change(a, name, "operator-passwd", name, "has a new password in", func(e operator.Editor) error { return e.SetPassword(name, hash) })
 }
 
 func addToken(a *app.App, name, role, expires string) error {
@@ -166,13 +169,14 @@ func addToken(a *app.App, name, role, expires string) error {
 	if err := edited(e, name, e.AddToken(t)); err != nil {
 		return err
 	}
+	note(a, "token-add", fmt.Sprintf("%s with the role %s", name, r))
 	fmt.Fprintf(a.Stderr, "This is the only time that the token %s is shown.\n", name)
 	fmt.Fprintln(a.Stdout, token)
 	return nil
 }
 
 // change edits the file and says what was done.
-func change(a *app.App, name, done string, edit func(operator.Editor) error) error {
+func change(a *app.App, name, verb, what, done string, edit func(operator.Editor) error) error {
 	e, err := editor(a)
 	if err != nil {
 		return err
@@ -180,8 +184,24 @@ func change(a *app.App, name, done string, edit func(operator.Editor) error) err
 	if err := edited(e, name, edit(e)); err != nil {
 		return err
 	}
+	note(a, verb, what)
 	fmt.Fprintf(a.Stdout, "%s %s %s\n", name, done, e.Path)
 	return nil
+}
+
+// note has the audit log tell what was changed, where there is one: a relay has run here.
+func note(a *app.App, verb, what string) {
+	c, err := config.Read(a.ConfigPath)
+	if err != nil {
+		return
+	}
+	if _, err := os.Stat(c.AuditDir()); errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	r := audit.Record{Time: time.Now(), Who: fmt.Sprintf("uid:%d", os.Getuid()), Verb: verb, Filter: what}
+	if err := audit.Append(c.AuditDir(), r); err != nil {
+		fmt.Fprintf(a.Stderr, "dawk: the change is not in the audit log: %v\n", err)
+	}
 }
 
 // edited says for people why an edit failed.
@@ -197,14 +217,14 @@ func edited(e operator.Editor, name string, err error) error {
 	return nil
 }
 
-// entry is a line of a list.
-type entry struct {
+// Listed is a line of a list.
+type Listed struct {
 	Name    string        `json:"name"`
 	Role    operator.Role `json:"role"`
 	Expires time.Time     `json:"expires,omitzero"`
 }
 
-func newList(a *app.App, short string, of func(*operator.File) []entry) *cobra.Command {
+func newList(a *app.App, short string, of func(*operator.File) []Listed) *cobra.Command {
 	asJSON := false
 	cmd := &cobra.Command{Use: "list", Short: short, Args: app.NoArguments}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -222,9 +242,9 @@ func newList(a *app.App, short string, of func(*operator.File) []entry) *cobra.C
 	return cmd
 }
 
-func printList(a *app.App, all []entry, asJSON bool) error {
+func printList(a *app.App, all []Listed, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(a.Stdout).Encode(append([]entry{}, all...))
+		return json.NewEncoder(a.Stdout).Encode(append([]Listed{}, all...))
 	}
 	w := show.NewTable(a.Stdout, show.Column{Name: "NAME", Weight: 3}, show.Column{Name: "ROLE", Weight: 1}, show.Column{Name: "EXPIRES", Weight: 2})
 	for _, t := range all {

@@ -102,7 +102,7 @@ func printActed(w io.Writer, req admin.ActRequest, a *admin.Acted) error {
 }
 
 var doneWords = map[relay.Verb]string{relay.VerbRetry: "due now", relay.VerbHold: "held", relay.VerbRelease: "released",
-	relay.VerbDelete: "deleted", relay.VerbBounce: "bounced", verbUndo: "undone", verbConfirm: "let go", verbImport: "imported"}
+	relay.VerbDelete: "deleted", relay.VerbBounce: "bounced", relay.VerbReroute: "rerouted", verbUndo: "undone", verbConfirm: "let go", verbImport: "imported"}
 
 func actSummary(req admin.ActRequest, e *admin.End) string {
 	switch {
@@ -112,7 +112,7 @@ func actSummary(req admin.ActRequest, e *admin.End) string {
 		return fmt.Sprintf("Nothing was done: %s.", skipped(req.Verb, e.Skipped))
 	}
 	what := show.Plural(e.Deliveries, "delivery") + " of " + show.Plural(e.Messages, "message")
-	if req.Verb == relay.VerbDelete || req.Verb == relay.VerbBounce { // which pick recipients
+	if req.Verb == relay.VerbDelete || req.Verb == relay.VerbBounce || req.Verb == relay.VerbReroute { // which pick recipients
 		what = show.Plural(e.Recipients, "recipient") + " of " + show.Plural(e.Messages, "message")
 	}
 	if req.DryRun {
@@ -152,6 +152,8 @@ func skipped(verb relay.Verb, n int) string {
 		return fmt.Sprintf("%d on hold (dawk queue release ends a hold)", n)
 	case relay.VerbHold:
 		return fmt.Sprintf("%d on hold already", n)
+	case relay.VerbReroute:
+		return fmt.Sprintf("%d sent there already", n)
 	case verbUndo:
 		return fmt.Sprintf("%d have changed since", n)
 	case verbImport:
@@ -168,7 +170,7 @@ func printShape(w io.Writer, s *admin.Shape) error {
 	}
 	cols := []show.Column{{Name: "TOTAL", Weight: 98, Right: true}, {Name: "HELD", Weight: 96, Right: true}}
 	for i, b := range s.Bounds {
-		cols = append(cols, show.Column{Name: "<" + show.Age(b), Weight: i, Right: true})
+		cols = append(cols, show.Column{Name: "<" + show.Age(b.Duration()), Weight: i, Right: true})
 	}
 	cols = append(cols, show.Column{Name: "older", Weight: 97, Right: true}, show.Column{Name: strings.ToUpper(s.By), Weight: 99, Least: 18})
 	t := show.NewTable(w, cols...)
@@ -207,7 +209,7 @@ func printAges(w io.Writer, s *admin.Shape) error {
 	for i, n := range s.Total.Ages {
 		name := "older"
 		if i < len(s.Bounds) {
-			name = "<" + show.Age(s.Bounds[i])
+			name = "<" + show.Age(s.Bounds[i].Duration())
 		}
 		fmt.Fprintf(t, "%s\t%d\t\n", name, n)
 	}

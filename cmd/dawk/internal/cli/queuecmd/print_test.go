@@ -74,9 +74,9 @@ func printItem(t *testing.T) *relay.Item {
 		{Entry: relay.Entry{ID: id, Job: 1, Destination: "example.net", Due: printNow, Held: true}, HeldAt: printNow.Add(-time.Hour), Open: []relay.Open{{Recipient: 2}}},
 		{Entry: entry(2, "route:office", -time.Minute, 0), Open: []relay.Open{{Recipient: 3}}},
 	}, Attempts: map[uint16][]relay.Attempt{0: {
-		{N: 1, At: m.Arrival, Took: 1200 * time.Millisecond, Route: "mx", Host: "mx1.example.net", Addr: "192.0.2.25", TLS: "TLS1.3", Outcomes: []relay.Outcome{
+		{N: 1, At: m.Arrival, Took: relay.Millis(1200 * time.Millisecond), Route: "mx", Host: "mx1.example.net", Addr: "192.0.2.25", TLS: "TLS1.3", Outcomes: []relay.Outcome{
 			{Recipient: 0, Action: relay.ActionDelayed, Reply: full}, {Recipient: 1, Action: relay.ActionDelayed, Reply: full}, {Recipient: 4, Action: relay.ActionRelayed, Reply: relayed}}},
-		{N: 2, At: m.Arrival.Add(time.Hour), Took: 30 * time.Second, Route: "mx", Visits: []relay.Visit{
+		{N: 2, At: m.Arrival.Add(time.Hour), Took: relay.Millis(30 * time.Second), Route: "mx", Visits: []relay.Visit{
 			{Host: "mx1.example.com\x1b[31m", Addr: "192.0.2.1", Reply: relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "no answer within 30s")},
 			{Host: "mx2.example.com", Addr: "192.0.2.2", TLS: "TLS1.3", TLSLevel: relay.TLSVerified, TLSPolicy: "dane",
 				Reply: relay.Reply{Code: 421, Status: relay.Status{Class: 4, Subject: 3, Detail: 2}, Text: "busy", Stage: relay.StageMail, MTA: "mx2.example.com"}}}, Outcomes: []relay.Outcome{
@@ -151,7 +151,7 @@ func TestPrintWhy(t *testing.T) {
 }
 
 func TestPrintShape(t *testing.T) {
-	s := &admin.Shape{By: "dest", Bounds: []time.Duration{5 * time.Minute, time.Hour, 48 * time.Hour},
+	s := &admin.Shape{By: "dest", Bounds: []relay.Millis{relay.Millis(5 * time.Minute), relay.Millis(time.Hour), relay.Millis(48 * time.Hour)},
 		Rows:   []admin.ShapeRow{{Name: "example.com", Total: 1200, Held: 3, Ages: []int{0, 200, 1000, 0}}, {Name: "", Total: 1, Ages: []int{1, 0, 0, 0}}},
 		Others: 7, Rest: admin.ShapeRow{Total: 7, Ages: []int{0, 0, 0, 7}}, Total: admin.ShapeRow{Name: "TOTAL", Total: 1208, Held: 3, Ages: []int{1, 200, 1000, 7}}}
 	var b bytes.Buffer
@@ -187,9 +187,9 @@ func TestTablesFitTheTerminal(t *testing.T) {
 		if err := errors.Join(table.add(printItem(t), printNow), table.Flush()); err != nil {
 			t.Fatal(err)
 		}
-		shape := &admin.Shape{By: "domain", Total: admin.ShapeRow{Total: 12345, Ages: make([]int, 9)}, Bounds: make([]time.Duration, 8)}
+		shape := &admin.Shape{By: "domain", Total: admin.ShapeRow{Total: 12345, Ages: make([]int, 9)}, Bounds: make([]relay.Millis, 8)}
 		for i := range shape.Bounds {
-			shape.Bounds[i] = time.Duration(i+1) * 12 * time.Hour
+			shape.Bounds[i] = relay.Millis(i+1) * relay.Millis(12*time.Hour)
 		}
 		shape.Rows = append(shape.Rows, admin.ShapeRow{Name: "a-domain-with-a-long-name.example.com", Total: 12345, Ages: []int{1, 2, 3, 4, 5, 6, 7, 8, 99999}})
 		if err := printShape(&b, shape); err != nil {

@@ -52,7 +52,7 @@ func New(a *app.App) *cobra.Command {
 	} {
 		cmd.AddCommand(newQueueActCommand(a, v.verb, v.short, v.long))
 	}
-	cmd.AddCommand(newUndoCommand(a), newExportCommand(a), newImportCommand(a))
+	cmd.AddCommand(newRerouteCommand(a), newUndoCommand(a), newExportCommand(a), newImportCommand(a))
 	cmd.AddCommand(newQueueStoreCommands(a)...)
 	return cmd
 }
@@ -115,7 +115,7 @@ func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, filter relay.Filte
 		case l.Item == nil:
 			return nil // of a newer relay
 		case asJSON:
-			return encoder.Encode(listedItem{Item: l.Item, Budget: waitsOf(l.Item, budgets)})
+			return encoder.Encode(ListedItem{Item: l.Item, Budget: waitsOf(l.Item, budgets)})
 		}
 		for _, d := range l.Item.Deliveries {
 			listed[d.Provider] = true
@@ -142,17 +142,10 @@ func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, filter relay.Filte
 
 func printShapeOf(c *app.Client, cmd *cobra.Command, w io.Writer, by string, filter relay.Filter, asJSON bool) error {
 	var s admin.Shape
-	ask := by
-	if by == "age" {
-		ask = "dest" // its total row is the answer
-	}
-	if err := c.Get(cmd.Context(), "/v1/shape", url.Values{"by": {ask}, "filter": {filter.String()}}, &s); err != nil {
+	if err := c.Get(cmd.Context(), "/v1/shape", url.Values{"by": {by}, "filter": {filter.String()}}, &s); err != nil {
 		return err
 	}
 	switch {
-	case asJSON && by == "age":
-		s.By, s.Rows, s.Others = by, []admin.ShapeRow{}, 0
-		return json.NewEncoder(w).Encode(s)
 	case asJSON:
 		return json.NewEncoder(w).Encode(s)
 	case by == "age":
@@ -250,13 +243,22 @@ func newQueueActCommand(a *app.App, verb relay.Verb, short, long string) *cobra.
 }
 
 func runAct(c *app.Client, cmd *cobra.Command, a *app.App, req admin.ActRequest, asJSON bool) error {
-	return runLines(c, cmd, a, "/v1/queue/act", req, req, asJSON)
+	return runLines(c, cmd, a, "/v1/queue/act", nil, req, req, " deliveries", asJSON)
 }
 
-// runLines sends body and prints what comes back; req says what it is.
-func runLines(c *app.Client, cmd *cobra.Command, a *app.App, path string, body any, req admin.ActRequest, asJSON bool) error {
+// runLines sends body and prints what comes back; req says what it is. Of is said after the
+// number of lines, on the terminal of whoever has the lines elsewhere.
+func runLines(c *app.Client, cmd *cobra.Command, a *app.App, path string, query url.Values, body any, req admin.ActRequest, of string, asJSON bool) error {
 	encoder := json.NewEncoder(a.Stdout)
-	end, err := c.Lines(cmd.Context(), http.MethodPost, path, nil, body, func(l admin.Line) error {
+	progress := &show.Progress{}
+	if !show.IsTerminal(a.Stdout) {
+		progress = show.NewProgress(a.Terminal, string(req.Verb))
+	}
+	defer progress.Close()
+	lines := 0
+	end, err := c.Lines(cmd.Context(), http.MethodPost, path, query, body, func(l admin.Line) error {
+		lines++
+		progress.Say("%d%s", lines, of)
 		switch {
 		case asJSON && (l.Acted != nil || l.Error != ""):
 			return encoder.Encode(l)
@@ -269,6 +271,7 @@ func runLines(c *app.Client, cmd *cobra.Command, a *app.App, path string, body a
 		}
 		return nil
 	})
+	progress.Close()
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,8 @@ func maintain(a *app.App, ctx context.Context, path string, offline func(context
 	if err != nil {
 		return nil, err
 	}
+	p := show.NewProgress(a.Terminal, "working on the queue")
+	defer p.Close()
 	var r admin.Report
 	err = c.One(ctx, http.MethodPost, path, nil, &r)
 	if !errors.Is(err, app.ErrNotRunning) {
@@ -167,7 +169,9 @@ func backup(c *app.Client, ctx context.Context, a *app.App, file string) error {
 		}
 		return nil
 	}
-	n, err := writeWhole(file, resp.Body, faults)
+	p := show.NewProgress(a.Terminal, "backup")
+	n, err := writeWhole(file, p.Reader(resp.Body), faults)
+	p.Close()
 	if err != nil {
 		return fmt.Errorf("write the backup: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -29,7 +30,7 @@ func newUndoCommand(a *app.App) *cobra.Command {
 	var dryRun, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "undo [ACT]",
-		Short: "Take back a delete, bounce, hold, release or export",
+		Short: "Take back a delete, bounce, hold, release, reroute or export",
 		Long: "Take back an act, without a number the last that can be taken back; dawk audit lists them.\n" +
 			"Deleted mail is kept for 24 hours, and goes first when room is short. It comes back under new queue IDs,\n" +
 			"and the old ones still answer. A bounce is taken back as long as its notice has not been sent.",
@@ -92,12 +93,14 @@ func export(c *app.Client, cmd *cobra.Command, a *app.App, req admin.ExportReque
 		return err
 	}
 	defer resp.Body.Close()
-	n, err := writeWhole(file, resp.Body, func() error {
+	p := show.NewProgress(a.Terminal, "export")
+	n, err := writeWhole(file, p.Reader(resp.Body), func() error {
 		if s := resp.Trailer.Get(admin.BackupFault); s != "" {
 			return errors.New(relay.Sanitize(s))
 		}
 		return nil
 	})
+	p.Close()
 	act := resp.Header.Get(admin.ExportAct)
 	if err != nil {
 		return fmt.Errorf("write the export: %w; what it has is on hold: dawk queue undo %s releases it", err, act)
@@ -143,7 +146,7 @@ func confirmExport(cmd *cobra.Command, a *app.App, file string, dryRun bool) err
 }
 
 func newImportCommand(a *app.App) *cobra.Command {
-	var asJSON bool
+	var asJSON, dryRun bool
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Take in what dawk queue export has written at another relay",
@@ -153,7 +156,8 @@ func newImportCommand(a *app.App) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if _, err := readBundle(args[0], func() {}); err != nil {
+		messages := 0
+		if _, err := readBundle(args[0], func() { messages++ }); err != nil {
 			return err // before anything is taken in
 		}
 		f, err := os.Open(args[0])
@@ -165,7 +169,12 @@ func newImportCommand(a *app.App) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return runLines(c, cmd, a, "/v1/queue/import", f, admin.ActRequest{Verb: verbImport}, asJSON)
+		query := url.Values{}
+		if dryRun {
+			query.Set("dry_run", "true")
+		}
+		return runLines(c, cmd, a, "/v1/queue/import", query, f, admin.ActRequest{Verb: verbImport, DryRun: dryRun}, fmt.Sprintf(" of %d messages", messages), asJSON)
 	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be taken in")
 	return cmd
 }

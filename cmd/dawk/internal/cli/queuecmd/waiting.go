@@ -90,7 +90,7 @@ func printProviders(w io.Writer, got admin.Providers) error {
 	}
 	t := show.NewTable(w, show.Column{Name: "PROVIDER", Weight: 9, Least: 20}, show.Column{Name: "STATE", Weight: 8}, show.Column{Name: "READY", Weight: 6},
 		show.Column{Name: "QUEUED", Weight: 5}, show.Column{Name: "DOMAINS"}, show.Column{Name: "IN USE", Weight: 4}, show.Column{Name: "NOW", Weight: 2},
-		show.Column{Name: "MOST", Weight: 1}, show.Column{Name: "WHY IT WAITS", Weight: 7, Least: 24})
+		show.Column{Name: "MOST", Weight: 1}, show.Column{Name: "WHY IT WAITS", Weight: 7, Least: 24, Wrap: true})
 	for _, p := range got.Providers {
 		name := relay.Sanitize(p.Name)
 		if name == "" {
@@ -103,8 +103,8 @@ func printProviders(w io.Writer, got admin.Providers) error {
 
 // What the mailboxes of routes have sent, of what their providers allow.
 
-// listedItem is a line of `dawk queue list --json`.
-type listedItem struct {
+// ListedItem is a line of `dawk queue list --json`.
+type ListedItem struct {
 	*relay.Item
 	Budget map[string]time.Time `json:"waiting_for_budget,omitempty"` // until when, by the destination of Deliveries
 }

@@ -127,16 +127,16 @@ func noSuchUser(name, path string) error {
 	return fmt.Errorf("there is no user %s in %s", relay.Sanitize(name), path)
 }
 
-// userJSON is a user as `dawk user list --json` prints it.
-type userJSON struct {
-	Name           string   `json:"name"`
-	Password       string   `json:"password"` // kind of hash
-	Senders        []string `json:"senders,omitempty"`
-	FromAny        bool     `json:"from_any,omitempty"`
-	Networks       []string `json:"networks,omitempty"`
-	MaxMessageSize int64    `json:"max_message_size,omitempty"` // octets
-	MaxAge         string   `json:"max_age,omitempty"`
-	Certificates   []string `json:"certificates,omitempty"`
+// Listed is a user as `dawk user list --json` prints it.
+type Listed struct {
+	Name           string       `json:"name"`
+	Password       string       `json:"password"` // kind of hash
+	Senders        []string     `json:"senders,omitempty"`
+	FromAny        bool         `json:"from_any,omitempty"`
+	Networks       []string     `json:"networks,omitempty"`
+	MaxMessageSize int64        `json:"max_message_bytes,omitempty"`
+	MaxAge         relay.Millis `json:"max_age_ms,omitempty"`
+	Certificates   []string     `json:"certificates,omitempty"`
 
 	PerHour           int    `json:"per_hour,omitempty"`
 	PerDay            int    `json:"per_day,omitempty"`
@@ -150,15 +150,18 @@ type userJSON struct {
 	HoldCopies        int    `json:"hold_copies,omitempty"`
 	HoldNewRecipients int    `json:"hold_new_recipients,omitempty"`
 	Priority          string `json:"priority"`
+	SignedReturn      bool   `json:"signed_return,omitempty"` // its mail leaves with signed return addresses
+	Unsubscribe       string `json:"unsubscribe,omitempty"`   // the link that its mail gets; absent: none
 }
 
-// newUserJSON is a user in that form.
-func newUserJSON(u *identity.User) userJSON {
+// newListed is a user in that form, but for the password.
+func newListed(u *identity.User) Listed {
 	p := u.Policy
-	j := userJSON{Name: u.Name, Password: u.PasswordKind(), Senders: u.SenderNames(), FromAny: u.FromAny, MaxMessageSize: u.MaxMessageSize, Certificates: u.Certificates,
+	j := Listed{Name: u.Name, Senders: u.SenderNames(), FromAny: u.FromAny, MaxMessageSize: u.MaxMessageSize, MaxAge: relay.Millis(u.MaxAge), Certificates: u.Certificates,
 		PerHour: p.PerHour, PerDay: p.PerDay, Burst: p.Burst, RecipientsPerHour: p.RecipientsPerHour, RecipientsPerDay: p.RecipientsPerDay,
 		Hold: p.Hold, NoDelayNotices: p.NoDelayNotes,
-		HoldCopies: p.HoldCopies, HoldNewRecipients: p.HoldNewRecipients, Priority: p.Priority.String()}
+		HoldCopies: p.HoldCopies, HoldNewRecipients: p.HoldNewRecipients, Priority: p.Priority.String(),
+		SignedReturn: u.SignedReturn, Unsubscribe: p.Unsubscribe}
 	for _, n := range u.Networks {
 		j.Networks = append(j.Networks, n.String())
 	}
@@ -168,14 +171,11 @@ func newUserJSON(u *identity.User) userJSON {
 	if !p.Redirect.IsNull() {
 		j.Redirect = p.Redirect.String()
 	}
-	if u.MaxAge > 0 {
-		j.MaxAge = relay.Duration(u.MaxAge).String()
-	}
 	return j
 }
 
 // limits says in a few words what else holds for a user.
-func (j userJSON) limits() string {
+func (j Listed) limits() string {
 	var w []string
 	number := func(n int, what string) {
 		if n > 0 {
@@ -192,8 +192,8 @@ func (j userJSON) limits() string {
 	if j.MaxMessageSize > 0 {
 		w = append(w, "at most "+show.Size(j.MaxMessageSize))
 	}
-	if j.MaxAge != "" {
-		w = append(w, "kept "+j.MaxAge)
+	if j.MaxAge > 0 {
+		w = append(w, "kept "+relay.Duration(j.MaxAge).String())
 	}
 	number(j.HoldCopies, "copies/h, then on hold")
 	number(j.HoldNewRecipients, "new recipients/h, then on hold")
@@ -214,6 +214,12 @@ func (j userJSON) limits() string {
 	}
 	if j.Hold {
 		w = append(w, "on hold")
+	}
+	if j.SignedReturn {
+		w = append(w, "signed return addresses")
+	}
+	if j.Unsubscribe != "" {
+		w = append(w, "unsubscribe at "+j.Unsubscribe)
 	}
 	if j.Priority != relay.PriorityNormal.String() {
 		w = append(w, j.Priority+" priority")
@@ -243,9 +249,11 @@ func userList(a *app.App, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	out := []userJSON{}
+	out := []Listed{}
 	for _, u := range list {
-		out = append(out, newUserJSON(u))
+		j := newListed(u)
+		j.Password = u.PasswordKind()
+		out = append(out, j)
 	}
 	if asJSON {
 		enc := json.NewEncoder(a.Stdout)

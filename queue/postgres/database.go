@@ -1,0 +1,182 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"dawk/queue"
+	"dawk/relay/durable"
+)
+
+// SQLSTATEs that decide something (PostgreSQL's manual, appendix A; DWK01 is ours).
+const (
+	codeFenced   = "DWK01"
+	codeDiskFull = "53100"
+	codeLimit    = "53400" // configuration_limit_exceeded: a quota
+	// division_by_zero: a writer's group with new mail, where synchronous_standby_names is empty
+	codeNoStandby = "22012"
+)
+
+// connectTimeout is for one host, unless the DSN has connect_timeout.
+const connectTimeout = 3 * time.Second
+
+// parseDSN reads what dsn_file holds. Writes go to the primary, whichever of the hosts
+// it is.
+func parseDSN(dsn string) (*pgx.ConnConfig, error) {
+	c, err := pgx.ParseConfig(strings.TrimSpace(dsn))
+	if err != nil {
+		return nil, errors.New("it is neither a URL nor keywords as libpq reads them; write postgres://USER:PASSWORD@HOST/DATABASE") // the error could name the password
+	}
+	if c.ValidateConnect == nil {
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "dawk"
+	}
+	// Those of the database, or of the role, might end the same group again and again.
+	c.RuntimeParams["lock_timeout"], c.RuntimeParams["statement_timeout"] = "5s", "0"
+	c.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
+	if c.ConnectTimeout == 0 { // or a machine that is gone would use up the time of the next host
+		c.ConnectTimeout = connectTimeout
+	}
+	return c, nil
+}
+
+// ReadDSN reads a file that says how to reach a database. Its error shows nothing of
+// what the file holds.
+func ReadDSN(path string) (string, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return "", durable.Unreadable(path, err)
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("others may read %s, which holds a password: chmod 0600 %s", path, path)
+	}
+	if st.Size() > 64<<10 {
+		return "", fmt.Errorf("%s has %d octets; more than 64 KiB cannot be meant", path, st.Size())
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", durable.Unreadable(path, err)
+	}
+	_, err = parseDSN(string(data))
+	return string(data), err
+}
+
+// Unreachable says whether err means that there was nobody to ask: another try may help.
+func Unreachable(err error) bool {
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		return passing(server)
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) || isConnect(err)
+}
+
+func isConnect(err error) bool {
+	var c *pgconn.ConnectError
+	return errors.As(err, &c)
+}
+
+// passing says whether a server's error ends by itself: it stops, starts, has no
+// connection to spare, was promoted or demoted, or somebody held a lock.
+func passing(e *pgconn.PgError) bool {
+	switch e.Code {
+	case "57P01", "57P02", "57P03", "57P05", // shutdown, crash, cannot connect now, idle session
+		"53300", "25006", "25P02", "25P03", // too many connections, read-only, aborted, idle in transaction
+		"40001", "40P01", "55P03", "57014": // serialization, deadlock, lock timeout, cancelled
+		return true
+	}
+	return strings.HasPrefix(e.Code, "08")
+}
+
+func codeOf(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// state is what the database must be (docs/postgres.md).
+type state struct {
+	version  int // server_version_num
+	primary  string
+	standby  bool // it is one itself
+	unsafe   []string
+	encoding string
+	names    string   // synchronous_standby_names
+	synced   []string // standbys that a commit waits for and that are there
+	blind    bool     // the role may not see what standbys do
+	waiting  int      // sessions of ours whose commits wait for a standby
+}
+
+// examine asks the database what it is.
+func examine(ctx context.Context, c querier) (*state, error) {
+	var st state
+	var fsync, pages, sync string
+	err := c.QueryRow(ctx, `select current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes'),
+		current_setting('server_encoding'), current_setting('synchronous_standby_names'), current_setting('synchronous_commit'),
+		coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local'),
+		not pg_has_role(current_user, 'pg_monitor', 'usage'),
+		(select count(*) from pg_stat_activity where application_name like 'dawk/%' and wait_event = 'SyncRep')`).
+		Scan(&st.version, &st.standby, &fsync, &pages, &st.encoding, &st.names, &sync, &st.primary, &st.blind, &st.waiting)
+	if err != nil {
+		return nil, err
+	}
+	if fsync != "on" {
+		st.unsafe = append(st.unsafe, "fsync is off")
+	}
+	if pages != "on" {
+		st.unsafe = append(st.unsafe, "full_page_writes is off")
+	}
+	rows, err := c.Query(ctx, `select application_name from pg_stat_replication where sync_state in ('sync', 'quorum') order by 1`)
+	if err != nil {
+		return nil, err
+	}
+	st.synced, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	return &st, err
+}
+
+type querier interface {
+	QueryRow(context.Context, string, ...any) pgx.Row
+	Query(context.Context, string, ...any) (pgx.Rows, error)
+}
+
+// oldest is the first version of PostgreSQL that is tested.
+const oldest = 150000
+
+// refuses says why no mail may be taken with a database like this; nil: it may.
+func (s *state) refuses(allowAsync bool) error {
+	switch {
+	case s.version < oldest:
+		return fmt.Errorf("the database is PostgreSQL %d; dawk needs 15 or later", s.version/10000)
+	case s.standby:
+		return errors.New("the database is a standby that takes no writes; name all hosts in dsn_file, so that the primary is found")
+	case s.encoding != "UTF8":
+		return fmt.Errorf("the database has the encoding %s; make one with UTF8", s.encoding)
+	case len(s.unsafe) > 0:
+		return fmt.Errorf("the database may lose what it has confirmed: %s", strings.Join(s.unsafe, " and "))
+	case allowAsync:
+		return nil
+	case s.names == "":
+		return errors.New("the database has no synchronous standby: a commit would be lost with its machine; set synchronous_standby_names, or queue.allow_async = true")
+	case len(s.synced) == 0 && s.blind:
+		return errors.New("the database does not say whether its standby is there: grant pg_monitor to dawk's role")
+	case len(s.synced) == 0:
+		return fmt.Errorf("no synchronous standby of the database is connected (synchronous_standby_names = %q)", s.names)
+	}
+	return nil
+}
+
+func partOf(key uint64) int16 { return int16(key % queue.Partitions) }

@@ -1,0 +1,344 @@
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"dawk/relay"
+	"dawk/relay/durable"
+	"dawk/relay/history"
+)
+
+// state is what is kept of a webhook in its file.
+type state struct {
+	Next      uint64    `json:"next"` // every event up to it was taken up, and is told unless it is in Waiting
+	Waiting   []*item   `json:"waiting,omitempty"`
+	Replays   []replay  `json:"replays,omitempty"`
+	Ended     bool      `json:"ended,omitempty"`
+	Delivered int64     `json:"delivered"`
+	Failed    int64     `json:"failed"`
+	LastError string    `json:"last_error,omitempty"` // of the last request; "": it was taken
+	LastAt    time.Time `json:"last_at,omitzero"`
+}
+
+// stream is a stretch of the outbox.
+type stream struct {
+	After uint64 `json:"after"`
+	End   uint64 `json:"end"`
+}
+
+// replay is a stretch that is told again.
+type replay struct {
+	stream
+	Terms []string  `json:"terms"`
+	Asked time.Time `json:"asked"`
+}
+
+// item is one event that is tried, or waits for its next try.
+type item struct {
+	Number uint64    `json:"number"`
+	Tries  int       `json:"tries"`
+	First  time.Time `json:"first"` // when it was first due
+	Due    time.Time `json:"due"`   // zero: at once
+
+	event  relay.OutboxEvent
+	size   int // about, in octets
+	flying bool
+}
+
+// result is how a request ended.
+type result struct {
+	items  []*item
+	status int
+	err    error
+}
+
+// hook is one webhook at work.
+type hook struct {
+	Config
+	owner *Hooks
+	path  string
+	wake  chan struct{}
+	ctl   chan func()
+	done  chan result
+	ended chan struct{} // closed when run has
+
+	// Of run, and of New before it.
+	state   state
+	items   []*item // ascending; the file has them as Waiting
+	bytes   int     // of items, about
+	flying  int
+	broken  bool   // the file cannot be read
+	failing int    // requests that failed since one was taken
+	counted uint64 // ahead is exact up to this event
+	ahead   int    // events after state.Next that are for this webhook
+	dirty   bool
+	saved   time.Time
+	burst   float64 // requests that may go now
+	filled  time.Time
+}
+
+func (k *hook) nudge() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// ask runs f where the state may be touched.
+func (k *hook) ask(f func()) error {
+	ran := make(chan struct{})
+	select {
+	case k.ctl <- func() { f(); close(ran) }:
+		<-ran
+		return nil
+	case <-k.ended:
+		return errStopped
+	case <-time.After(5 * time.Second): // it does not run yet
+		return errStopped
+	}
+}
+
+// begin writes the first file of a webhook, which begins after now.
+func (k *hook) begin(now uint64) error {
+	if _, err := os.Stat(k.path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	k.state.Next = now
+	return k.save()
+}
+
+// load reads the file.
+func (k *hook) load() error {
+	b, err := os.ReadFile(k.path)
+	if err == nil {
+		err = json.Unmarshal(b, &k.state)
+	}
+	if err != nil {
+		return fmt.Errorf("how far it has come cannot be read: %w; remove %s to begin with what happens from now on", err, k.path)
+	}
+	k.items, k.state.Waiting = k.state.Waiting, nil
+	k.counted = k.state.Next
+	return nil
+}
+
+// asSaved is the status as far as files tell it, of a webhook that does not answer.
+func (k *hook) asSaved() Status {
+	saved := &hook{Config: k.Config, owner: k.owner, path: k.path}
+	if err := saved.load(); err != nil {
+		saved.state.LastError = relay.Sanitize(err.Error())
+		return saved.status()
+	}
+	for e, err := range k.owner.opt.Outbox.Events(saved.state.Next) {
+		if err != nil {
+			break
+		}
+		if k.wants(&e.Event) {
+			saved.ahead++
+		}
+	}
+	return saved.status()
+}
+
+func (k *hook) save() error {
+	s := k.state
+	s.Waiting = k.items
+	b, err := json.Marshal(s)
+	if err == nil {
+		err = durable.Write(k.path, b, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("how far it has come cannot be written: %w", err)
+	}
+	k.dirty = false
+	return nil
+}
+
+// reached is how far everything was told, replays included.
+func (k *hook) reached() uint64 {
+	if k.state.Ended {
+		return ^uint64(0)
+	}
+	n := k.state.Next
+	if len(k.items) > 0 {
+		n = min(n, k.items[0].Number-1)
+	}
+	for _, r := range k.state.Replays {
+		n = min(n, r.After)
+	}
+	return n
+}
+
+func (k *hook) wants(e *relay.Event) bool {
+	return (k.Kinds == nil || slices.Contains(k.Kinds, e.Kind)) && (k.Identities == nil || slices.Contains(k.Identities, e.Identity))
+}
+
+// run tells events until ctx ends.
+func (k *hook) run(ctx context.Context) {
+	defer close(k.ended)
+	sending, stop := context.WithCancel(ctx)
+	defer stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	if err := k.load(); err != nil {
+		k.owner.opt.Log.Error("a webhook is told nothing", "webhook", k.Name, "error", err)
+		k.state.LastError, k.broken = relay.Sanitize(err.Error()), true
+	}
+	k.recall()
+	for {
+		k.fill()
+		wait := k.sendDue(sending)
+		if now := time.Now(); k.dirty && now.Sub(k.saved) >= saveEvery {
+			k.keep(now)
+		} else if k.dirty {
+			wait = min(wait, saveEvery)
+		}
+		timer.Reset(wait)
+		select {
+		case <-k.wake:
+		case <-timer.C:
+		case f := <-k.ctl:
+			f()
+		case r := <-k.done:
+			k.settle(r, time.Now())
+		case <-ctx.Done():
+			stop()
+			for ; k.flying > 0; k.flying-- {
+				r := <-k.done
+				if r.status/100 == 2 {
+					k.settle(r, time.Now())
+					k.flying++
+				}
+			}
+			k.keep(time.Now())
+			return
+		}
+	}
+}
+
+func (k *hook) keep(now time.Time) {
+	k.saved = now
+	if k.broken {
+		return
+	}
+	if err := k.save(); err != nil {
+		k.owner.opt.Log.Error("a webhook is told again what it was told, if the relay ends now", "webhook", k.Name, "error", err)
+		return
+	}
+	k.owner.told(k, k.reached())
+}
+
+// recall reads the events of items that were kept in the file. What the outbox has no more
+// of is given up.
+func (k *hook) recall() {
+	if len(k.items) == 0 {
+		return
+	}
+	at := make(map[uint64]*item, len(k.items))
+	last := uint64(0)
+	for _, i := range k.items {
+		at[i.Number], last = i, max(last, i.Number)
+	}
+	for e, err := range k.owner.opt.Outbox.Events(k.items[0].Number - 1) {
+		if err != nil || e.Number > last {
+			break
+		}
+		if i := at[e.Number]; i != nil {
+			i.event, i.size = e, sizeOf(&e)
+		}
+	}
+	k.items = slices.DeleteFunc(k.items, func(i *item) bool {
+		if i.event.Number == 0 {
+			k.giveUp(i, "the outbox does not have it any more")
+		}
+		return i.event.Number == 0
+	})
+	for _, i := range k.items {
+		k.bytes += i.size
+	}
+}
+
+func sizeOf(e *relay.OutboxEvent) int { return 600 + 64*len(e.To) + len(e.Reply.Text) }
+
+// fill takes up events while there is room for them, those that are asked for again
+// first, and counts the others.
+func (k *hook) fill() {
+	if k.state.Ended || k.broken {
+		return
+	}
+	now := time.Now()
+	for len(k.state.Replays) > 0 && k.room() {
+		r := &k.state.Replays[0]
+		q, err := history.ParseQuery(r.Terms, r.Asked)
+		full := false
+		if err == nil {
+			full = k.take(&r.stream, now, func(e *relay.Event) bool { return picks(&q, e) })
+		}
+		if full {
+			break
+		}
+		k.state.Replays, k.dirty = k.state.Replays[1:], true
+	}
+	main := stream{After: k.state.Next, End: ^uint64(0)}
+	k.take(&main, now, func(*relay.Event) bool { return true })
+	if main.After != k.state.Next {
+		k.state.Next, k.dirty = main.After, true
+	}
+	if k.counted < k.state.Next {
+		k.counted, k.ahead = k.state.Next, 0
+	}
+	if k.room() {
+		return
+	}
+	for e, err := range k.owner.opt.Outbox.Events(k.counted) {
+		if err != nil {
+			return
+		}
+		k.counted = e.Number
+		if k.wants(&e.Event) {
+			k.ahead++
+		}
+	}
+}
+
+func (k *hook) room() bool { return len(k.items) < window && k.bytes < windowBytes }
+
+// take takes up events of s, and says whether there was no room for all.
+func (k *hook) take(s *stream, now time.Time, picked func(*relay.Event) bool) (full bool) {
+	if !k.room() {
+		return true
+	}
+	for e, err := range k.owner.opt.Outbox.Events(s.After) {
+		if err != nil {
+			k.owner.opt.Log.Error("the outbox cannot be read", "webhook", k.Name, "error", err)
+			return true
+		}
+		if e.Number > s.End {
+			return false
+		}
+		if !k.room() {
+			return true
+		}
+		s.After, k.dirty = e.Number, true
+		if !k.wants(&e.Event) || !picked(&e.Event) {
+			continue
+		}
+		if e.Number <= k.counted && k.ahead > 0 && s.End == ^uint64(0) {
+			k.ahead--
+		}
+		i := &item{Number: e.Number, First: now, event: e, size: sizeOf(&e)}
+		at, found := slices.BinarySearchFunc(k.items, e.Number, func(i *item, n uint64) int { return cmp.Compare(i.Number, n) })
+		if !found {
+			k.items = slices.Insert(k.items, at, i)
+			k.bytes += i.size
+		}
+	}
+	return false
+}

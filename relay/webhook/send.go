@@ -1,0 +1,176 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"dawk/relay"
+)
+
+// sendDue starts the requests that may start, and says when to look again at the latest.
+func (k *hook) sendDue(ctx context.Context) time.Duration {
+	const idle = time.Hour
+	if k.state.Ended {
+		return idle
+	}
+	for {
+		now := time.Now()
+		most := concurrency
+		if k.failing > 0 {
+			most = 1 // a receiver in trouble is not pressed
+		}
+		if k.flying >= most {
+			return idle
+		}
+		items, wait := k.pick(now, idle)
+		if len(items) == 0 {
+			return wait
+		}
+		if wait := gather - now.Sub(items[0].First); k.Batch > 1 && len(items) < k.Batch && wait > 0 {
+			return wait // more may come: requests are what a webhook costs
+		}
+		if wait := k.pace(now); wait > 0 {
+			return wait
+		}
+		k.flying++
+		for _, i := range items {
+			i.flying = true
+		}
+		go func() {
+			id, body := request(items, k.Batch > 1, now)
+			status, err := k.send(ctx, id, body, now)
+			k.done <- result{items, status, err}
+		}()
+	}
+}
+
+// pick is what the next request is for: due, and nothing of its message before it that
+// was not taken yet.
+func (k *hook) pick(now time.Time, idle time.Duration) (items []*item, wait time.Duration) {
+	blocked := make(map[relay.QueueID]bool)
+	wait = idle
+	for _, i := range k.items {
+		id := i.event.Event.ID
+		if blocked[id] {
+			continue
+		}
+		switch {
+		case i.flying:
+			blocked[id] = !id.IsZero()
+		case i.Due.After(now):
+			wait = min(wait, i.Due.Sub(now))
+			blocked[id] = !id.IsZero()
+		default:
+			if items = append(items, i); len(items) >= max(1, k.Batch) {
+				return items, 0
+			}
+		}
+	}
+	return items, wait
+}
+
+// pace keeps requests below perSecond; it says how long the next one has to wait.
+func (k *hook) pace(now time.Time) time.Duration {
+	k.burst = min(perSecond/4, k.burst+perSecond*now.Sub(k.filled).Seconds())
+	k.filled = now
+	if k.burst < 1 {
+		return max(time.Millisecond, time.Duration((1-k.burst)/perSecond*float64(time.Second)))
+	}
+	k.burst--
+	return 0
+}
+
+// send makes one request, signed.
+func (k *hook) send(ctx context.Context, id string, body []byte, now time.Time) (int, error) {
+	keys, err := k.Secrets()
+	if err != nil {
+		return 0, err
+	}
+	return k.Post(ctx, k.URL, headers(id, body, keys, now), body)
+}
+
+// settle does what follows from a request.
+func (k *hook) settle(r result, now time.Time) {
+	k.flying--
+	k.dirty = true
+	for _, i := range r.items {
+		i.flying = false
+	}
+	k.state.LastAt, k.state.LastError = now, ""
+	switch {
+	case r.status == http.StatusGone:
+		k.state.Ended = true
+		k.state.LastError = "410: the receiver wants no more"
+		k.owner.opt.Log.Error("the receiver of a webhook wants no more events (410): nothing is sent until `dawk webhook enable`", "webhook", k.Name)
+	case r.err == nil && r.status/100 == 2:
+		k.taken(r.items)
+	default:
+		k.failing++
+		k.state.LastError = fmt.Sprintf("HTTP status %d", r.status)
+		if r.err != nil {
+			k.state.LastError = relay.Sanitize(r.err.Error())
+		}
+		k.owner.opt.Log.Warn("a webhook did not take events; they are tried again", "webhook", k.Name, "events", len(r.items), "tries", r.items[0].Tries+1, "reason", k.state.LastError)
+		for _, i := range r.items {
+			k.later(i, now)
+		}
+	}
+}
+
+func (k *hook) taken(items []*item) {
+	k.drop(items...)
+	k.state.Delivered += int64(len(items))
+	if k.failing > len(k.Retry) { // it was away: what waits long need not wait longer
+		for _, i := range k.items {
+			i.Due = time.Time{}
+		}
+	}
+	k.failing = 0
+}
+
+// later decides on the next try of an event.
+func (k *hook) later(i *item, now time.Time) {
+	wait := k.Retry[min(i.Tries, len(k.Retry)-1)]
+	i.Tries++
+	i.Due = now.Add(wait + time.Duration(rand.Int64N(int64(wait/10)+1)))
+	if i.Due.Sub(i.First) > GiveUp {
+		k.giveUp(i, k.state.LastError)
+		k.drop(i)
+	}
+}
+
+// giveUp makes i a dead letter: `dawk webhook replay` can still ask for it.
+func (k *hook) giveUp(i *item, why string) {
+	k.state.Failed++
+	k.dirty = true
+	k.owner.opt.Log.Error("an event is given up for a webhook; `dawk webhook replay` sends it again", "webhook", k.Name,
+		"event", i.event.ID, "qid", i.event.Event.ID, "tries", i.Tries, "reason", why)
+}
+
+func (k *hook) drop(items ...*item) {
+	for _, i := range items {
+		k.bytes -= i.size
+	}
+	k.items = slices.DeleteFunc(k.items, func(i *item) bool { return slices.Contains(items, i) })
+}
+
+func (k *hook) status() Status {
+	s := Status{Name: k.Name, URL: shown(k.URL), State: Active, Pending: len(k.items) + k.ahead, Failed: k.state.Failed, Delivered: k.state.Delivered,
+		LastError: k.state.LastError, LastAt: k.state.LastAt}
+	if k.state.Ended {
+		s.State = Ended
+	}
+	for _, i := range k.items {
+		if i.Tries > 0 && (s.Next.IsZero() || i.Due.Before(s.Next)) {
+			s.Next = i.Due
+		}
+		if i.Tries > 0 && s.Oldest.IsZero() {
+			s.Oldest = i.event.Time
+		}
+	}
+	return s
+}
