@@ -279,10 +279,23 @@ func (l *lively) takenPort(address string) {
 
 // TestWidenListener puts a listener from one address on all and back while clients send: the old
 // socket of ours is in the way of nothing. The new one is opened before the old one is closed, so
-// nobody is refused; who was in line at the old one is reset before the greeting.
+// nobody is refused; who was in line at the old one is reset before the greeting. A session goes on
+// under the listener that has its address now.
 func TestWidenListener(t *testing.T) {
 	l := newLively(t)
 	l.moves = true
+	nc, err := net.Dial("tcp", l.smtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := textproto.NewConn(nc)
+	defer session.Close()
+	if _, _, err := session.ReadResponse(220); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(session, 250, "HELO client.test"); err != nil {
+		t.Fatal(err)
+	}
 	l.begin()
 	_, port, _ := net.SplitHostPort(l.smtp)
 	for i, host := range []string{"0.0.0.0", "127.0.0.1", "", "127.0.0.1"} {
@@ -298,6 +311,11 @@ func TestWidenListener(t *testing.T) {
 			}
 			if open := address == "127.0.0.1:" || i%2 == 0; (err == nil) != open {
 				t.Errorf("on %s, at %s: %v", l.listens, address, err)
+			}
+		}
+		for _, line := range []string{"MAIL FROM:<a@office.test>", "RSET"} {
+			if err := ask(session, 250, line); err != nil {
+				t.Fatalf("on %s, %s: %v", l.listens, line, err)
 			}
 		}
 	}

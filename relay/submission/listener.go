@@ -120,6 +120,7 @@ func clientOf(raw net.Conn) netip.Addr {
 
 // admit counts a client, or turns it away and returns nil.
 func (s *Server) admit(p *port, raw net.Conn, client netip.Addr) *conn {
+	p = s.portNow(p, raw.LocalAddr())
 	l := p.listener.Load()
 	if l == nil { // it was closed meanwhile
 		turnAway(raw, accept.Refuse(guard.ReasonShutdown, 421, "4.3.2", "mail is not taken at this address any more"))

@@ -49,6 +49,33 @@ func (p *port) address() string {
 	return p.Addr().String()
 }
 
+// portNow is where a connection of p to the address local belongs now: p, or the port that has
+// taken its address over, as when a listener is put from one address on all of them. If nobody has,
+// it is p, which has no listener any more.
+func (s *Server) portNow(p *port, local net.Addr) *port {
+	if p.listener.Load() != nil {
+		return p
+	}
+	s.mu.Lock() // Commit changes all ports at once
+	defer s.mu.Unlock()
+	for _, other := range s.ports {
+		if other.listener.Load() != nil && covers(other.Addr(), local) {
+			return other
+		}
+	}
+	return p
+}
+
+// covers says whether a socket at the address own would take connections to local.
+func covers(own, local net.Addr) bool {
+	if own.Network() != "tcp" || local.Network() != "tcp" {
+		return false
+	}
+	o, l := addrPort(own), addrPort(local)
+	all := o.Addr().IsUnspecified() && (o.Addr().Is6() || l.Addr().Is4())
+	return o.Port() == l.Port() && (all || o.Addr() == l.Addr())
+}
+
 // Accept waits for the next client that may come in. Those that may not are
 // told so before any work for TLS is done.
 func (p *port) Accept() (net.Conn, error) {

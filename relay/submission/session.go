@@ -101,6 +101,7 @@ func (c *conn) submitter() accept.Submitter {
 // renew puts the current rules of a session's port in force; its previous transaction ended under
 // the old ones. What was settled when the session began stays: SIZE, TLS, deadlines.
 func (s *session) renew() error {
+	s.port = s.server.portNow(s.port, s.conn.LocalAddr())
 	now := s.port.listener.Load()
 	switch {
 	case s.sent && s.server.leaving.Load():
