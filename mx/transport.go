@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"slices"
 	"time"
 
 	"dawk/mx/dial"
@@ -190,7 +191,7 @@ func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 	began := time.Now()
 	a := &attempt{
 		t: t, task: task, msg: task.Message, content: task.Content,
-		use: &session.Use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session), Progress: task.Progress}},
+		use: &session.Use{Claim: smtpclient.Claim{Ctx: ctx, End: began.Add(t.cfg.Timeouts.Session), Progress: task.Progress, Script: smtpclient.NewScript(began)}},
 		res: relay.Result{Replies: make([]relay.Reply, len(task.Recipients)), Began: began},
 		dsn: true,
 	}
@@ -208,5 +209,9 @@ func (t *Transport) Deliver(ctx context.Context, task relay.Task) relay.Result {
 	a.res.DSN = a.relayed && a.dsn
 	a.res.Delivered = a.relayed && !a.onward
 	a.res.Took = time.Since(began)
+	if a.res.Unknown || slices.ContainsFunc(a.res.Replies, func(r relay.Reply) bool { return !r.Positive() }) {
+		a.res.Transcript = a.use.Script.Transcript()
+	}
+	a.use.Script.Close()
 	return a.res
 }

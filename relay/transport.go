@@ -65,6 +65,8 @@ type Result struct {
 
 	Visits []Visit // every host that the attempt turned to, in order
 
+	Transcript Transcript // of an attempt that did not relay the mail to all recipients; without Job and Attempt
+
 	Reused    bool      // the connection had served a message before
 	DSN       bool      // the server offered DSN and was given the parameters (RFC 3461 §5.2)
 	Delivered bool      // a final delivery (LMTP): ActionDelivered, not ActionRelayed
@@ -159,3 +161,30 @@ type Item struct {
 	// where one message is asked for.
 	Attempts map[uint16][]Attempt `json:"attempts,omitempty"`
 }
+
+// Transcript is what was said in the sessions of one attempt: the commands and the replies, without
+// the content of the message and without the responses of a login.
+type Transcript struct {
+	Job     uint16    `json:"job"`               // of the Delivery
+	Attempt int       `json:"attempt"`           // its number
+	At      time.Time `json:"at"`                // when it began
+	Omitted int       `json:"omitted,omitempty"` // lines before these that were not kept
+	Lines   []Spoken  `json:"lines,omitempty"`   // in order
+}
+
+// Spoken is one line of a Transcript.
+type Spoken struct {
+	After Millis  `json:"after_ms"` // since the attempt began
+	By    Speaker `json:"by"`       // whose line it is
+	Text  string  `json:"text"`     // sanitized
+}
+
+// Speaker is whose line it is.
+type Speaker string
+
+// The speakers.
+const (
+	SpokenByUs   Speaker = "client"
+	SpokenByHost Speaker = "server"
+	SpokenNote   Speaker = "note" // nobody said it: what was done, or came instead of a reply
+)

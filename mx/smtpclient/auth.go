@@ -164,6 +164,7 @@ var errMechanism = errors.New("the login broke off")
 // converse runs a mechanism (RFC 4954 §4). The reply is final.
 func (c *Conn) converse(m *mechanism) (WireReply, error) {
 	line := "AUTH " + m.name
+	shown := line
 	first := !m.noInitial // the next response is the initial one
 	heeded := m.noInitial // there is none that the server could have ignored
 	if !m.noInitial {
@@ -172,12 +173,12 @@ func (c *Conn) converse(m *mechanism) (WireReply, error) {
 			initial = "=" // RFC 4954 §4: an empty one
 		}
 		if len(line)+1+len(initial)+2 <= maxAuthLine {
-			line, first = line+" "+initial, false
+			line, shown, first = line+" "+initial, line+" (a secret, not kept)", false
 		} else if len(initial)+2 > maxAuthResponse {
 			return WireReply{}, fmt.Errorf("%w: the token has %d octets, more than SMTP can carry (RFC 4954)", errMechanism, len(initial))
 		}
 	}
-	r, err := c.command(line, c.Limits.Command)
+	r, err := c.ask(line, shown, c.Limits.Command)
 	for rounds := 0; err == nil && r.Code == 334; rounds++ {
 		response := m.initial
 		prompt := strings.TrimSpace(strings.Join(r.Lines, ""))
@@ -199,7 +200,7 @@ func (c *Conn) converse(m *mechanism) (WireReply, error) {
 				return WireReply{}, fmt.Errorf("%w: %w", errMechanism, err)
 			}
 		}
-		r, err = c.command(encode64(response), c.Limits.Command)
+		r, err = c.ask(encode64(response), "(a secret, not kept)", c.Limits.Command)
 	}
 	if err == nil && r.Class() == 2 && m.finished != nil {
 		if bad := m.finished(); bad != nil {

@@ -157,9 +157,11 @@ func (t *Transaction) body() {
 	c := t.c
 	c.at(relay.StageBody)
 	start := newPace(c)
+	c.use.Script.content(t.Content.Size())
 	err := writeBody(t.Content, min(start.piece, lastPiece), start.send, c.use.Progress.Final)
 	start.end()
 	if err != nil {
+		c.use.Script.did("the content was not sent to its end")
 		c.Dead = true
 		t.settle(t.bodyFailure(err))
 		return

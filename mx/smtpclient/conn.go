@@ -52,6 +52,7 @@ type Claim struct {
 	End time.Time // what Timeouts.Session leaves
 
 	Progress *relay.Progress // nil: nobody looks
+	Script   *Script         // what is said; nil: nobody notes it
 }
 
 // budget is the deadline of a step of at most d.
@@ -74,6 +75,7 @@ func NewConn(nc net.Conn, p Peer, limits Timeouts) *Conn {
 func (c *Conn) Attach(u *Claim) {
 	c.use = u
 	nc := c.Nc
+	u.Script.connected(c)
 	c.stop = context.AfterFunc(u.Ctx, func() { nc.SetDeadline(longAgo) }) //nolint:errcheck // a closed one is as good
 }
 
@@ -131,6 +133,7 @@ const strayWait = time.Minute
 // too (RFC 5321 §3.8).
 func (c *Conn) next() (WireReply, error) {
 	r, err := readReply(c.Br)
+	c.use.Script.heard(r, err)
 	if err != nil || r.Code == 421 {
 		c.Dead = true
 	}
@@ -156,12 +159,18 @@ func (c *Conn) write(b []byte) error {
 
 // command sends one line and reads its reply.
 func (c *Conn) command(line string, d time.Duration) (WireReply, error) {
+	return c.ask(line, line, d)
+}
+
+// ask is command with the line as the transcript shows it.
+func (c *Conn) ask(line, shown string, d time.Duration) (WireReply, error) {
 	if early, bad := c.ahead(); bad != nil {
 		if early.Code == 421 {
 			return early, nil
 		}
 		return WireReply{}, bad
 	}
+	c.use.Script.asked(shown)
 	if err := c.write([]byte(line + "\r\n")); err != nil {
 		// Its last reply tells more than the way in which it hung up.
 		if r, rerr := c.lastWords(); rerr == nil {
@@ -198,7 +207,11 @@ func (c *Conn) outOfStep(stage relay.Stage, early WireReply, bad error) relay.Re
 func (c *Conn) lastWords() (WireReply, error) {
 	c.readBy(c.use.budget(time.Second))
 	c.Dead = true
-	return readReply(c.Br)
+	r, err := readReply(c.Br)
+	if err == nil {
+		c.use.Script.heard(r, nil)
+	}
+	return r, err
 }
 
 // maxHandshake bounds a TLS handshake: a failed one is tried once more, and keeps its slot
@@ -220,12 +233,14 @@ func (c *Conn) startTLS(cfg *tls.Config) error {
 	err := t.HandshakeContext(c.use.Ctx)
 	c.TLSVersion = t.ConnectionState().Version
 	if err != nil {
+		c.use.Script.did("TLS failed: ", dial.Cause(err))
 		c.Dead = true
 		return err
 	}
 	c.Nc, c.unheard = t, true
 	c.Br.Reset(t)
 	c.TLS = relay.TLSVersion(c.TLSVersion)
+	c.use.Script.did(c.TLS)
 	return nil
 }
 

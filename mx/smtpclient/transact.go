@@ -209,6 +209,7 @@ func (t *Transaction) exchange(s step) (WireReply, error) {
 	if !t.ahead {
 		return t.c.command(string(s.line[:len(s.line)-2]), limit)
 	}
+	t.c.use.Script.sent(s.line)
 	t.c.readBy(t.c.use.budget(limit))
 	return t.c.next()
 }

@@ -48,6 +48,7 @@ type store struct {
 	room    error
 	where   []relay.Where
 	turn    relay.Turn
+	said    []relay.Transcript
 	loads   []relay.ProviderLoad
 	acts    []string
 	fail    map[relay.QueueID]error
@@ -152,6 +153,8 @@ func (s *store) did(id relay.QueueID, what string) error {
 func (s *store) Where(relay.QueueID) []relay.Where { return s.where }
 
 func (s *store) Turn(relay.QueueID, uint16) relay.Turn { return s.turn }
+
+func (s *store) Transcripts(relay.QueueID) []relay.Transcript { return s.said }
 
 func (s *store) Providers() []relay.ProviderLoad { return s.loads }
 

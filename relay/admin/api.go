@@ -40,6 +40,9 @@ type Dispatcher interface {
 	Providers() []relay.ProviderLoad
 	// Queued is how many Deliveries a destination has, whatever their states.
 	Queued(destination string) int
+	// Transcripts are what was said in the last failed attempt of each Delivery of a message, as long
+	// as it is remembered.
+	Transcripts(id relay.QueueID) []relay.Transcript
 	// Backlog counts what waits by its state.
 	Backlog() relay.Backlog
 	// Underway are the attempts that are being made.

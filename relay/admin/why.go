@@ -36,6 +36,8 @@ type Why struct {
 	MoreEnded int           `json:"more_ended,omitempty"`
 	Events    []Ended       `json:"events,omitempty"`  // what else happened: held, released, bounced, complained
 	Notices   []Notice      `json:"notices,omitempty"` // that it caused
+
+	Transcripts []relay.Transcript `json:"transcripts,omitempty"` // what was said in the last failed attempt of each delivery; in memory only
 }
 
 // WhyDelivery is what is known of one Delivery.
@@ -85,16 +87,21 @@ func (h *handler) why(w http.ResponseWriter, r *http.Request) {
 		was, _ = h.History.Get(item.Message.ID)
 		y := h.explain(item, was, now)
 		y.Was = id
-		api.Answer(w, http.StatusOK, y)
+		h.answerWhy(w, y)
 	case err == nil:
-		api.Answer(w, http.StatusOK, h.explain(item, was, now))
+		h.answerWhy(w, h.explain(item, was, now))
 	case !errors.Is(err, relay.ErrNotFound):
 		api.Fail(w, api.StatusOf(err), fmt.Errorf("read %s: %w", id, err))
 	case remembered:
-		api.Answer(w, http.StatusOK, explainPast(was, now))
+		h.answerWhy(w, explainPast(was, now))
 	default:
 		api.Fail(w, http.StatusNotFound, h.unknown(id))
 	}
+}
+
+func (h *handler) answerWhy(w http.ResponseWriter, y *Why) {
+	y.Transcripts = h.Dispatcher.Transcripts(y.ID)
+	api.Answer(w, http.StatusOK, y)
 }
 
 // unknown says where else to look for a message that nobody here knows.

@@ -45,7 +45,11 @@ func TestWhyExplainsWhatWaits(t *testing.T) {
 			}
 			return p.Domain()
 		}}
+	s.said = []relay.Transcript{{Job: 1, Attempt: 2, Lines: []relay.Spoken{{By: relay.SpokenByHost, Text: "450 4.7.1 later"}}}}
 	_, y, body := whyOf(t, c, i.Message.ID)
+	if len(y.Transcripts) != 1 || y.Transcripts[0].Lines[0] != s.said[0].Lines[0] {
+		t.Errorf("transcripts: %s", body)
+	}
 	if y.State != "queued" || len(y.Waiting) != 2 {
 		t.Fatal(body)
 	}

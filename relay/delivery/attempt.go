@@ -47,6 +47,7 @@ func (d *Dispatcher) attempt(w work) {
 		return
 	}
 	d.counted(func(n *counters) { n.attempts++ })
+	d.keepTranscript(claim, a.result)
 	d.land(w, findingOf(claim.Message, a.result))
 	now := time.Now().Round(0)
 	if len(a.recipients) == 0 {

@@ -42,6 +42,8 @@ type Dispatcher struct {
 	observer  relay.Observer
 	rules     atomic.Pointer[rules]
 
+	transcripts transcripts
+
 	ready   chan struct{} // closed when the store is loaded
 	wakeup  chan struct{} // of the loop in Run; holds one
 	stopped chan struct{} // closed when nothing new begins

@@ -148,3 +148,19 @@ func TestBackAtTheFilter(t *testing.T) {
 		t.Errorf("%s, %v", r.Header().Get("Location"), err)
 	}
 }
+
+// What servers said is escaped, like all that comes from outside.
+func TestTranscriptOnThePage(t *testing.T) {
+	w := newWorld(t, operator.Read)
+	w.api = `{"id":"1RK3ZC8Q9D4-7ABC","state":"finished","transcripts":[{"attempt":3,"omitted":2,"lines":[` +
+		`{"after_ms":1500,"by":"client","text":"RCPT TO:<b@b.test>"},{"after_ms":2000,"by":"server","text":"550 <script>alert(1)</script>"}]}]}`
+	page := w.ask("GET", "/message/1RK3ZC8Q9D4-7ABC", nil, nil).Body.String()
+	for _, want := range []string{"What was said in attempt 3", "  1.500s &gt; RCPT TO:&lt;b@b.test&gt;\n", "  2.000s &lt; 550 &lt;script&gt;alert(1)&lt;/script&gt;\n", "said before is not kept"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("lacks %q:\n%s", want, page)
+		}
+	}
+	if strings.Contains(page, "<script>alert") {
+		t.Error(page)
+	}
+}

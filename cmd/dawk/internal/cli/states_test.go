@@ -56,6 +56,7 @@ func (s *stuck) Providers() []relay.ProviderLoad                                
 func (s *stuck) NewDraft() (relay.Draft, error)                                      { return nil, relay.ErrClosed }
 func (s *stuck) Enqueue(context.Context, relay.Draft, *relay.Message) error          { return relay.ErrClosed }
 func (s *stuck) Backlog() relay.Backlog                                              { return relay.Backlog{Total: 1} }
+func (*stuck) Transcripts(relay.QueueID) []relay.Transcript                          { return nil }
 func (s *stuck) Underway() []relay.Underway                                          { return nil }
 func (s *stuck) Stats() admin.Stats                                                  { return admin.Stats{} }
 func (s *stuck) Turn(relay.QueueID, uint16) relay.Turn                               { return relay.Turn{Place: 2, Of: 3} }

@@ -54,7 +54,22 @@ func (p Printer) Why(y *admin.Why) error {
 		}
 		p.Line("  A notice (%s) was queued as %s, %s.", relay.Sanitize(n.Kind), n.ID, p.When(n.At))
 	}
+	p.transcripts(y.Transcripts)
 	return p.Err
+}
+
+// transcripts writes what was said in sessions.
+func (p Printer) transcripts(all []relay.Transcript) {
+	mark := map[relay.Speaker]string{relay.SpokenByUs: ">", relay.SpokenByHost: "<", relay.SpokenNote: "-"}
+	for _, t := range all {
+		p.title(len(t.Lines), fmt.Sprintf("What was said in attempt %d, %s", t.Attempt, p.When(t.At)))
+		if t.Omitted > 0 {
+			p.Line("  (what was said before is not kept)")
+		}
+		for _, l := range t.Lines {
+			p.Line("  %7.3fs %s %s", l.After.Duration().Seconds(), mark[l.By], relay.Sanitize(l.Text))
+		}
+	}
 }
 
 // title stands above a list that is not empty.

@@ -127,6 +127,10 @@ func TestPrintWhy(t *testing.T) {
 		y.To = append(y.To, r.Path)
 	}
 	d := &i.Deliveries[0]
+	y.Transcripts = []relay.Transcript{{Job: 0, Attempt: 2, At: printNow.Add(-time.Hour), Omitted: 3, Lines: []relay.Spoken{
+		{After: relay.Millis(80 * time.Millisecond), By: relay.SpokenNote, Text: "connected to mx1.example.net at 192.0.2.25"},
+		{After: relay.Millis(1250 * time.Millisecond), By: relay.SpokenByHost, Text: "220 mx1.example.net\x1b[31m ESMTP"},
+		{After: relay.Millis(62 * time.Second), By: relay.SpokenByUs, Text: "EHLO relay.example.org"}}}}
 	y.Waiting = []admin.WhyDelivery{
 		{Destination: "example.com", Route: "mx", State: relay.StateDeferred, Tried: 2, Next: d.Due, Rule: d.Rule, Expires: i.Message.Arrival.Add(120 * time.Hour),
 			Open: []admin.WhyRecipient{{Recipient: y.To[0], Last: d.Open[0].Last}, {Recipient: y.To[1], Last: d.Open[1].Last}}, Attempts: i.Attempts[0],
