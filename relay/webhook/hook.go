@@ -48,9 +48,10 @@ type item struct {
 	First  time.Time `json:"first"` // when it was first due
 	Due    time.Time `json:"due"`   // zero: at once
 
-	event  relay.OutboxEvent
-	size   int // about, in octets
-	flying bool
+	event   relay.OutboxEvent
+	size    int // about, in octets
+	flying  bool
+	dropped bool
 }
 
 // result is how a request ended.
@@ -81,8 +82,14 @@ type hook struct {
 	ahead   int    // events after state.Next that are for this webhook
 	dirty   bool
 	saved   time.Time
-	burst   float64 // requests that may go now
-	filled  time.Time
+	more    bool      // the outbox may have events that were not taken up
+	look    time.Time // when to look at the outbox again at the earliest
+	hungry  bool      // a request could start, and there is no event for it
+	burst   float64   // requests that may go now
+	filled  time.Time // when burst was computed
+	rests   time.Time // when the next burst begins, after one that was used up
+	keys    [][]byte
+	keysAt  time.Time // when they were read
 }
 
 func (k *hook) nudge() {
@@ -136,14 +143,7 @@ func (k *hook) asSaved() Status {
 		saved.state.LastError = relay.Sanitize(err.Error())
 		return saved.status()
 	}
-	for e, err := range k.owner.opt.Outbox.Events(saved.state.Next) {
-		if err != nil {
-			break
-		}
-		if k.wants(&e.Event) {
-			saved.ahead++
-		}
-	}
+	saved.count()
 	return saved.status()
 }
 
@@ -192,9 +192,10 @@ func (k *hook) run(ctx context.Context) {
 		k.state.LastError, k.broken = relay.Sanitize(err.Error()), true
 	}
 	k.recall()
+	k.more = true
 	for {
-		k.fill()
-		wait := k.sendDue(sending)
+		k.fill(time.Now())
+		wait := min(k.sendDue(sending), k.nextLook(time.Now()))
 		if now := time.Now(); k.dirty && now.Sub(k.saved) >= saveEvery {
 			k.keep(now)
 		} else if k.dirty {
@@ -203,6 +204,7 @@ func (k *hook) run(ctx context.Context) {
 		timer.Reset(wait)
 		select {
 		case <-k.wake:
+			k.more = true
 		case <-timer.C:
 		case f := <-k.ctl:
 			f()
@@ -228,6 +230,7 @@ func (k *hook) keep(now time.Time) {
 	if k.broken {
 		return
 	}
+	k.count()
 	if err := k.save(); err != nil {
 		k.owner.opt.Log.Error("a webhook is told again what it was told, if the relay ends now", "webhook", k.Name, "error", err)
 		return
@@ -267,36 +270,54 @@ func (k *hook) recall() {
 
 func sizeOf(e *relay.OutboxEvent) int { return 600 + 64*len(e.To) + len(e.Reply.Text) }
 
-// fill takes up events while there is room for them, those that are asked for again
-// first, and counts the others.
-func (k *hook) fill() {
-	if k.state.Ended || k.broken {
+// nextLook is how long the outbox is not looked at. Each look has a price, and so has each time that
+// a relay wakes up which does nothing else: so many events are taken up at a time.
+func (k *hook) nextLook(now time.Time) time.Duration {
+	if !k.more || k.state.Ended || k.broken || !k.room() || !k.hungry && window-len(k.items) < window/4 {
+		return idle
+	}
+	return max(0, k.look.Sub(now))
+}
+
+// fill takes up events when it is time to, those that are asked for again first.
+func (k *hook) fill(now time.Time) {
+	if k.nextLook(now) > 0 {
 		return
 	}
-	now := time.Now()
-	for len(k.state.Replays) > 0 && k.room() {
+	full, err := k.takeUp(now)
+	k.more, k.look = full || err != nil, now.Add(together)
+	if err != nil {
+		k.owner.opt.Log.Error("the outbox cannot be read", "webhook", k.Name, "error", err)
+		k.look = now.Add(readAgain)
+	}
+}
+
+// takeUp takes up events, and says whether there was no room for all.
+func (k *hook) takeUp(now time.Time) (full bool, err error) {
+	for len(k.state.Replays) > 0 {
 		r := &k.state.Replays[0]
-		q, err := history.ParseQuery(r.Terms, r.Asked)
-		full := false
-		if err == nil {
-			full = k.take(&r.stream, now, func(e *relay.Event) bool { return picks(&q, e) })
+		q, wrong := history.ParseQuery(r.Terms, r.Asked)
+		if wrong == nil {
+			full, err = k.take(&r.stream, now, func(e *relay.Event) bool { return picks(&q, e) })
 		}
-		if full {
+		if full || err != nil {
 			break
 		}
 		k.state.Replays, k.dirty = k.state.Replays[1:], true
 	}
 	main := stream{After: k.state.Next, End: ^uint64(0)}
-	k.take(&main, now, func(*relay.Event) bool { return true })
+	more, failed := k.take(&main, now, func(*relay.Event) bool { return true })
 	if main.After != k.state.Next {
 		k.state.Next, k.dirty = main.After, true
 	}
 	if k.counted < k.state.Next {
 		k.counted, k.ahead = k.state.Next, 0
 	}
-	if k.room() {
-		return
-	}
+	return full || more, errors.Join(err, failed)
+}
+
+// count counts the events that wait in the outbox.
+func (k *hook) count() {
 	for e, err := range k.owner.opt.Outbox.Events(k.counted) {
 		if err != nil {
 			return
@@ -311,20 +332,19 @@ func (k *hook) fill() {
 func (k *hook) room() bool { return len(k.items) < window && k.bytes < windowBytes }
 
 // take takes up events of s, and says whether there was no room for all.
-func (k *hook) take(s *stream, now time.Time, picked func(*relay.Event) bool) (full bool) {
+func (k *hook) take(s *stream, now time.Time, picked func(*relay.Event) bool) (full bool, err error) {
 	if !k.room() {
-		return true
+		return true, nil
 	}
 	for e, err := range k.owner.opt.Outbox.Events(s.After) {
 		if err != nil {
-			k.owner.opt.Log.Error("the outbox cannot be read", "webhook", k.Name, "error", err)
-			return true
+			return false, err
 		}
 		if e.Number > s.End {
-			return false
+			return false, nil
 		}
 		if !k.room() {
-			return true
+			return true, nil
 		}
 		s.After, k.dirty = e.Number, true
 		if !k.wants(&e.Event) || !picked(&e.Event) {
@@ -340,5 +360,5 @@ func (k *hook) take(s *stream, now time.Time, picked func(*relay.Event) bool) (f
 			k.bytes += i.size
 		}
 	}
-	return false
+	return false, nil
 }

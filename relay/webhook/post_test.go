@@ -125,3 +125,18 @@ func TestReceiversThatAreNotToBeTrusted(t *testing.T) {
 		t.Error("a redirect was followed")
 	}
 }
+
+// BenchmarkRequest is what a request costs before it is given to net/http.
+func BenchmarkRequest(b *testing.B) {
+	from, _ := relay.ParsePath("shop@example.org")
+	to, _ := relay.ParsePath("reader@example.com")
+	list, _ := keys(b, secret)()
+	now := time.Now()
+	items := []*item{{event: relay.OutboxEvent{Number: 7, ID: "evt_1K1GAB4YBTA-FK0P", Event: relay.Event{Kind: relay.EventRelayed, Time: now, ID: relay.QueueID{Key: 1, Dir: 1}, From: from, Recipient: to,
+		Identity: "shop", MessageID: "<1@example.org>", Size: 4096, Reply: relay.Reply{Code: 250, Status: relay.Status{Class: 2}, Text: "queued as 12345"}, Host: "mx.example.com", Attempt: 1}}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		id, body := request(items, false, now)
+		headers(id, body, list, now)
+	}
+}

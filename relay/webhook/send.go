@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -13,7 +14,7 @@ import (
 
 // sendDue starts the requests that may start, and says when to look again at the latest.
 func (k *hook) sendDue(ctx context.Context) time.Duration {
-	const idle = time.Hour
+	k.hungry = false
 	if k.state.Ended {
 		return idle
 	}
@@ -26,8 +27,9 @@ func (k *hook) sendDue(ctx context.Context) time.Duration {
 		if k.flying >= most {
 			return idle
 		}
-		items, wait := k.pick(now, idle)
+		items, wait := k.pick(now)
 		if len(items) == 0 {
+			k.hungry = true
 			return wait
 		}
 		if wait := gather - now.Sub(items[0].First); k.Batch > 1 && len(items) < k.Batch && wait > 0 {
@@ -40,9 +42,13 @@ func (k *hook) sendDue(ctx context.Context) time.Duration {
 		for _, i := range items {
 			i.flying = true
 		}
+		keys, err := k.secrets(now)
 		go func() {
-			id, body := request(items, k.Batch > 1, now)
-			status, err := k.send(ctx, id, body, now)
+			status := 0
+			if err == nil {
+				id, body := request(items, k.Batch > 1, now)
+				status, err = k.Post(ctx, k.URL, headers(id, body, keys, now), body)
+			}
 			k.done <- result{items, status, err}
 		}()
 	}
@@ -50,7 +56,7 @@ func (k *hook) sendDue(ctx context.Context) time.Duration {
 
 // pick is what the next request is for: due, and nothing of its message before it that
 // was not taken yet.
-func (k *hook) pick(now time.Time, idle time.Duration) (items []*item, wait time.Duration) {
+func (k *hook) pick(now time.Time) (items []*item, wait time.Duration) {
 	blocked := make(map[relay.QueueID]bool)
 	wait = idle
 	for _, i := range k.items {
@@ -73,24 +79,29 @@ func (k *hook) pick(now time.Time, idle time.Duration) (items []*item, wait time
 	return items, wait
 }
 
-// pace keeps requests below perSecond; it says how long the next one has to wait.
+// pace keeps requests below perSecond; it says how long the next one has to wait. What waits goes
+// in bursts: a request that wakes up an idle relay costs several times as much as one after another.
 func (k *hook) pace(now time.Time) time.Duration {
+	if wait := k.rests.Sub(now); wait > 0 {
+		return wait
+	}
 	k.burst = min(perSecond/4, k.burst+perSecond*now.Sub(k.filled).Seconds())
 	k.filled = now
 	if k.burst < 1 {
-		return max(time.Millisecond, time.Duration((1-k.burst)/perSecond*float64(time.Second)))
+		k.rests = now.Add(rest)
+		return rest
 	}
 	k.burst--
 	return 0
 }
 
-// send makes one request, signed.
-func (k *hook) send(ctx context.Context, id string, body []byte, now time.Time) (int, error) {
-	keys, err := k.Secrets()
-	if err != nil {
-		return 0, err
+// secrets are read again when they are a second old.
+func (k *hook) secrets(now time.Time) (_ [][]byte, err error) {
+	if k.keys == nil || now.Sub(k.keysAt) >= time.Second {
+		k.keys, err = k.Secrets()
+		k.keysAt = now
 	}
-	return k.Post(ctx, k.URL, headers(id, body, keys, now), body)
+	return k.keys, err
 }
 
 // settle does what follows from a request.
@@ -154,8 +165,14 @@ func (k *hook) giveUp(i *item, why string) {
 func (k *hook) drop(items ...*item) {
 	for _, i := range items {
 		k.bytes -= i.size
+		i.dropped = true
 	}
-	k.items = slices.DeleteFunc(k.items, func(i *item) bool { return slices.Contains(items, i) })
+	from, _ := slices.BinarySearchFunc(k.items, items[0].Number, func(i *item, n uint64) int { return cmp.Compare(i.Number, n) })
+	if len(items) == 1 {
+		k.items = slices.Delete(k.items, from, from+1)
+		return
+	}
+	k.items = slices.DeleteFunc(k.items, func(i *item) bool { return i.dropped })
 }
 
 func (k *hook) status() Status {

@@ -41,7 +41,7 @@ type Outbox interface {
 type Config struct {
 	Name       string
 	URL        string
-	Secrets    func() ([][]byte, error) // the first signs first; asked before each request
+	Secrets    func() ([][]byte, error) // the first signs first; asked once a second while there are requests
 	Kinds      []relay.EventKind        // nil: all
 	Identities []string                 // nil: all
 	Batch      int                      // events in a request at most; below 2: one each, without the envelope
@@ -58,10 +58,14 @@ const (
 
 	concurrency = 8 // requests of one webhook
 	perSecond   = 500
+	rest        = 100 * time.Millisecond // between two bursts of requests at that rate
 	gather      = 200 * time.Millisecond // that a batch waits for more events
+	together    = 10 * time.Millisecond  // between two looks at the outbox
+	readAgain   = 5 * time.Second        // after the outbox could not be read
 	window      = 1000                   // events of one webhook that are tried or wait for their next try
 	windowBytes = 4 << 20                // about what they take in memory
 	saveEvery   = time.Second
+	idle        = time.Hour // until somebody wakes up a webhook without events
 )
 
 // DefaultRetry are the waits of a webhook that says nothing else.
@@ -184,7 +188,7 @@ func (h *Hooks) List() (list []Status) {
 	list = []Status{}
 	for _, k := range h.all {
 		var s Status
-		if k.ask(func() { s = k.status() }) != nil {
+		if k.ask(func() { k.count(); s = k.status() }) != nil {
 			s = k.asSaved()
 		}
 		list = append(list, s)
@@ -258,7 +262,12 @@ func (h *Hooks) Test(ctx context.Context, name string, now time.Time) (status in
 	if err != nil {
 		return 0, err
 	}
-	return k.send(ctx, testID(now), testBody(now), now)
+	keys, err := k.Secrets()
+	if err != nil {
+		return 0, err
+	}
+	body := testBody(now)
+	return k.Post(ctx, k.URL, headers(testID(now), body, keys, now), body)
 }
 
 // FileSecrets reads the secrets of a file, one a line, again whenever it changes.

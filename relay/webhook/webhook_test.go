@@ -348,6 +348,36 @@ func TestChoiceAndBatch(t *testing.T) {
 	})
 }
 
+// However many events wait behind one that is not taken, those of other messages are told at once, as long as
+// there is room for any.
+func TestOneMessageHoldsUpNoOther(t *testing.T) {
+	for _, most := range []int{1, concurrency} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &receiver{answer: func(g got) (int, error) {
+				if strings.HasPrefix(g.ev[0].QueueID, "00000000001-") {
+					return 500, nil
+				}
+				time.Sleep(time.Millisecond)
+				return 200, nil
+			}}
+			s := newSet(t, t.TempDir(), queuetest.NewMemory(), Config{Name: "crm", Secrets: keys(t, secret), Post: r.post})
+			defer s.stop()
+			synctest.Wait()
+			for range window - most {
+				s.happen(relay.EventDelayed, 1)
+			}
+			time.Sleep(time.Second)
+			for m := range uint64(100) {
+				s.happen(relay.EventFailed, m+2)
+			}
+			time.Sleep(3 * time.Second) // before the first is tried again
+			if n := len(r.events()); n != 100 {
+				t.Errorf("%d of 100 events came", n)
+			}
+		})
+	}
+}
+
 // What was told is told once more after a crash at worst, with the same ID.
 func TestCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
