@@ -164,3 +164,25 @@ func TestTranscriptOnThePage(t *testing.T) {
 		t.Error(page)
 	}
 }
+
+// The page tells the whole timeline that the command tells, and says so where the end is unknown.
+func TestTimelineOnThePage(t *testing.T) {
+	w := newWorld(t, operator.Read)
+	for answer, wants := range map[string][]string{
+		`"events":[{"recipient":"a@b.test","action":"bounced","reply":{"code":550,"text":"550 no such user"}},{"action":"released"}]`: {
+			"a@b.test bounced", "no such user", ": released", "How it ended is not remembered"},
+		`"ended":[{"recipient":"a@b.test","action":"delivered"}],"notices":[{"id":"","kind":"failed"}]`: {
+			"delivered", "a notice (failed) is part of a later list"},
+	} {
+		w.api = `{"id":"1RK3ZC8Q9D4-7ABC","state":"finished",` + answer + `}`
+		page := w.ask("GET", "/message/1RK3ZC8Q9D4-7ABC", nil, nil).Body.String()
+		for _, want := range wants {
+			if !strings.Contains(page, want) {
+				t.Errorf("lacks %q:\n%s", want, page)
+			}
+		}
+		if strings.Contains(page, "not remembered") != strings.Contains(answer, "events") {
+			t.Error(page)
+		}
+	}
+}

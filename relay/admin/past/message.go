@@ -25,7 +25,7 @@ func MessageStatus(q interface {
 	case err != nil && !errors.Is(err, relay.ErrNotFound):
 		return nil, err
 	}
-	st := &httpapi.Status{ID: id, Identity: past.Identity, Arrival: past.Arrival, More: past.MoreEnded}
+	st := &httpapi.Status{ID: id, Identity: past.Identity, Arrival: past.Arrival, More: past.MoreEnded, Recipients: []httpapi.RecipientStatus{}}
 	for _, e := range past.Ended {
 		st.Recipients = append(st.Recipients, httpapi.RecipientStatus{Recipient: e.Recipient, State: string(e.Action), Attempts: e.Attempt, Reply: replyText(e.Reply), At: e.At})
 	}

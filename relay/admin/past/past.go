@@ -147,6 +147,7 @@ func (h *History) recorded(id relay.QueueID) (Past, bool) {
 				others = append(others, endedOf(e, relay.Action(e.Kind)))
 			}
 		}
+		once.past(e) // known, also where the line of its end was lost in a crash
 		once.Observe(e)
 	}
 	p, ok := once.Get(id)

@@ -38,3 +38,26 @@ func TestMessageThatLeavesIsKnown(t *testing.T) {
 		}
 	})
 }
+
+// records are what is on disk.
+type records []relay.Event
+
+func (r records) Of(relay.QueueID) ([]relay.Event, error) { return r, nil }
+
+// The lines of how a message ended may be lost in a crash. What else is recorded of it is told, and
+// nothing is made up.
+func TestMessageWhoseEndWasLost(t *testing.T) {
+	id := relay.QueueID{Key: uint64(time.Now().UnixMicro()), Dir: 1}
+	for _, kind := range []relay.EventKind{relay.EventAccepted, relay.EventBounced, relay.EventDelayed} {
+		h := NewHistory(10, records{{Kind: kind, ID: id, Time: time.Now(), Identity: "shop"}})
+		if p, ok := h.Get(id); !ok || p.ID != id || p.Identity != "shop" || len(p.Ended) > 0 {
+			t.Errorf("%s: %+v, %v", kind, p, ok)
+		}
+		if st, err := MessageStatus(gone{}, h, id, func() bool { return false }); err != nil || st.Recipients == nil || len(st.Recipients) > 0 {
+			t.Errorf("%s: %+v, %v", kind, st, err)
+		}
+	}
+	if _, ok := NewHistory(10, records{}).Get(id); ok {
+		t.Error("a message that nobody knows")
+	}
+}
