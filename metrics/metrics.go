@@ -57,6 +57,8 @@ type State struct {
 	HistoryLost       uint64    // events that the history could not keep
 	OutboxLost        uint64    // events that the outbox could not keep
 	Webhooks          []Webhook
+	ClusterNodes      int // that share the queue, with this one; 0: it is in files
+	ClusterPartitions int // that are this one's
 }
 
 // Webhook is what became of the events of one webhook.

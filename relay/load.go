@@ -259,3 +259,68 @@ type Underway struct {
 	Stage       Stage     `json:"stage"`
 	Since       time.Time `json:"since"` // of Stage at Host
 }
+
+// Cluster is the relays that share a queue in a database, as one of them sees it.
+type Cluster struct {
+	Nodes    []ClusterNode   `json:"nodes"`    // by number, those that are gone included
+	Database ClusterDatabase `json:"database"` // where the queue is
+}
+
+// The states of a ClusterNode.
+const (
+	NodeWorking  = "working"  // its beat moves
+	NodeSilent   = "silent"   // its beat has not moved for some seconds: soon others have its work
+	NodeDraining = "draining" // it works, and gives its partitions to the others
+	NodeGone     = "gone"     // it has left, or its work was taken
+)
+
+// ClusterNode is one relay of a Cluster.
+type ClusterNode struct {
+	ID         int    `json:"id"`         // its number
+	Name       string `json:"name"`       // its hostname
+	State      string `json:"state"`      // working, silent, draining or gone
+	Partitions int    `json:"partitions"` // of 256, in which it takes and delivers mail
+	Self       bool   `json:"self"`       // the relay that was asked
+}
+
+// What a ClusterDatabase waits for.
+const (
+	WaitDatabase = "database" // it cannot be reached
+	WaitStandby  = "standby"  // it has no synchronous standby, or commits wait for one
+)
+
+// ClusterDatabase is where the queue of a Cluster is.
+type ClusterDatabase struct {
+	Primary    string `json:"primary"`     // its address as the relay reaches it; "local": a socket
+	Standby    string `json:"standby"`     // names of those that a commit waits for and that are there; "": none
+	WaitingFor string `json:"waiting_for"` // database or standby; "": nothing
+	AllowAsync bool   `json:"allow_async"` // one server is enough: its disk may be the only copy
+}
+
+// Working is how many nodes are not gone, and how many partitions the relay that was asked has.
+func (c *Cluster) Working() (nodes, partitions int) {
+	for _, n := range c.Nodes {
+		if n.State != NodeGone {
+			nodes++
+		}
+		if n.Self {
+			partitions = n.Partitions
+		}
+	}
+	return nodes, partitions
+}
+
+// Words says how the database is, in a line.
+func (d *ClusterDatabase) Words() string {
+	words := "primary " + Sanitize(d.Primary)
+	if d.Standby != "" {
+		words += ", synchronous standby " + Sanitize(d.Standby)
+	}
+	if d.AllowAsync {
+		words += ", allow_async is set: a standby is not required"
+	}
+	if d.WaitingFor != "" {
+		words += "; waits for the " + d.WaitingFor
+	}
+	return words
+}

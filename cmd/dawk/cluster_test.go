@@ -2,10 +2,13 @@ package main_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/textproto"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"sync"
@@ -15,7 +18,9 @@ import (
 	"time"
 
 	"dawk/mx/mxtest"
+	"dawk/queue"
 	"dawk/queue/postgres/postgrestest"
+	"dawk/relay/admin"
 )
 
 // cluster is several relays that work on one database at the same time, with clients that
@@ -132,6 +137,25 @@ func (c *cluster) wait(what string, f func() bool) {
 // replacedStatus is how a node ends whose work others have taken.
 const replacedStatus = 75
 
+// status is what a node says of all, with its exit status.
+func (c *cluster) status(n *clusterNode) (s admin.Status, code int) {
+	c.t.Helper()
+	link, err := program(n.dir)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cmd := exec.Command(link, "status", "--json", "-c", filepath.Join(n.dir, "dawk.toml"))
+	cmd.Dir = n.dir
+	out, err := cmd.Output()
+	if bad := (*exec.ExitError)(nil); err != nil && !errors.As(err, &bad) {
+		c.t.Fatal(err)
+	}
+	if err := json.Unmarshal(out, &s); err != nil || s.Cluster == nil {
+		c.t.Fatalf("%s: %v", out, err)
+	}
+	return s, cmd.ProcessState.ExitCode()
+}
+
 func (c *cluster) run(n *clusterNode) {
 	c.t.Helper()
 	var err error
@@ -240,6 +264,16 @@ func (c *cluster) end() {
 // is lost, and the mail of who is gone is delivered by the others.
 func TestCluster(t *testing.T) {
 	c := newCluster(t, 3)
+	c.wait("a third each, as each of them says", func() bool {
+		for _, n := range c.nodes {
+			s, code := c.status(n)
+			nodes, parts := s.Cluster.Working()
+			if nodes != 3 || parts < queue.Partitions/3 || code != 0 || !s.Cluster.Database.AllowAsync {
+				return false
+			}
+		}
+		return true
+	})
 	c.begin()
 	defer func() { c.stop(); c.clients.Wait() }()
 	dead, still := c.nodes[0], c.nodes[1]

@@ -118,7 +118,7 @@ type state struct {
 	names    string   // synchronous_standby_names
 	synced   []string // standbys that a commit waits for and that are there
 	blind    bool     // the role may not see what standbys do
-	waiting  int      // sessions of ours whose commits wait for a standby
+	waiting  int      // sessions of ours whose commits have waited for a standby for a second
 }
 
 // examine asks the database what it is.
@@ -129,7 +129,7 @@ func examine(ctx context.Context, c querier) (*state, error) {
 		current_setting('server_encoding'), current_setting('synchronous_standby_names'), current_setting('synchronous_commit'),
 		coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local'),
 		not pg_has_role(current_user, 'pg_monitor', 'usage'),
-		(select count(*) from pg_stat_activity where application_name like 'dawk/%' and wait_event = 'SyncRep')`).
+		(select count(*) from pg_stat_activity where application_name like 'dawk/%' and wait_event = 'SyncRep' and clock_timestamp() - query_start > interval '1 s')`).
 		Scan(&st.version, &st.standby, &fsync, &pages, &st.encoding, &st.names, &sync, &st.primary, &st.blind, &st.waiting)
 	if err != nil {
 		return nil, err

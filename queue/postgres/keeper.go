@@ -139,6 +139,7 @@ type node struct {
 	ID       int16
 	Epoch, N int64
 	Live     bool
+	Name     string
 }
 
 // part is a row of part.
@@ -150,7 +151,7 @@ type part struct {
 // look takes the work of the dead, and has the mover divide what there is.
 func (k *keeper) look(ctx context.Context) error {
 	q := k.q
-	rows, err := q.beats.Query(ctx, `select n.id, n.epoch, b.n, n.live from dawk.node n join dawk.beat b using (id)`)
+	rows, err := q.beats.Query(ctx, `select n.id, n.epoch, b.n, n.live, n.name from dawk.node n join dawk.beat b using (id) order by 1`)
 	if err != nil {
 		return err
 	}
@@ -159,14 +160,15 @@ func (k *keeper) look(ctx context.Context) error {
 		return err
 	}
 	live := make(map[int16]bool)
-	for _, n := range nodes {
+	for i := range nodes {
+		n := &nodes[i]
 		if n.ID == q.node {
 			if n.Epoch != q.epoch || !n.Live {
 				q.replaced()
 				return queue.ErrReplaced
 			}
 		} else if n.Live && k.dead(n) {
-			if err := q.takeOver(ctx, q.beats, n); err != nil {
+			if err := q.takeOver(ctx, q.beats, *n); err != nil {
 				return err
 			}
 			n.Live = false
@@ -180,6 +182,7 @@ func (k *keeper) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.members(nodes, parts)
 	select {
 	case q.moves <- division{parts, live}:
 	default: // it is still at work
@@ -188,7 +191,7 @@ func (k *keeper) look(ctx context.Context) error {
 }
 
 // dead says whether a node's beat has not moved for long enough.
-func (k *keeper) dead(n node) bool {
+func (k *keeper) dead(n *node) bool {
 	o, known := k.seen[n.ID]
 	if !known || o.n != n.N || o.epoch != n.Epoch {
 		k.seen[n.ID] = observation{epoch: n.Epoch, n: n.N, since: time.Now()}

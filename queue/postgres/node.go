@@ -76,11 +76,7 @@ func (q *Store) displace(ctx context.Context, c *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	type other struct {
-		node
-		Name string
-	}
-	others, err := pgx.CollectRows(rows, pgx.RowToStructByPos[other])
+	others, err := pgx.CollectRows(rows, pgx.RowToStructByPos[node])
 	if err != nil {
 		return err
 	}
@@ -92,7 +88,7 @@ func (q *Store) displace(ctx context.Context, c *pgx.Conn) error {
 			return err
 		}
 		o.Epoch = epoch
-		if err := q.takeOver(ctx, c, o.node); err != nil {
+		if err := q.takeOver(ctx, c, o); err != nil {
 			return err
 		}
 	}

@@ -123,7 +123,7 @@ func TestStore(t *testing.T) {
 		"same configuration": testSameConfiguration, "busy readers": testBusyReaders, "adoption interrupted": testAdoptionInterrupted,
 		"upgrade": testUpgrade, "fair shares": testFairShares, "events of the dead": testEventsOfTheDead, "busy partitions": testBusyPartitions,
 		"unknown and given up": testUnknownGivenUp, "time limits of others": testTimeLimits, "no space for a draft": testDraftNoSpace,
-		"claim of a replaced node": testClaimReplaced, "keys above the beat": testKeysAboveBeat,
+		"claim of a replaced node": testClaimReplaced, "keys above the beat": testKeysAboveBeat, "cluster": testCluster,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}
@@ -485,6 +485,9 @@ func TestPromotion(t *testing.T) {
 	if err := q.Room(); err != nil {
 		t.Fatal(err)
 	}
+	if d := q.Cluster().Database; d.Standby != "b" || d.WaitingFor != "" || d.AllowAsync || d.Primary != a.Address() {
+		t.Errorf("the database: %+v", d)
+	}
 	var all sync.WaitGroup
 	var kept sync.Map
 	var n atomic.Int64
@@ -511,6 +514,10 @@ func TestPromotion(t *testing.T) {
 		return true
 	})
 	eventually(t, "a complaint that there is no standby any more", func() bool { return q.Room() != nil })
+	eventually(t, "that it waits for one", func() bool {
+		d := q.Cluster().Database
+		return d.WaitingFor == relay.WaitStandby && d.Primary == b.Address()
+	})
 }
 
 // testRefusals: what cannot keep the promise is refused at the start, in a sentence.

@@ -79,8 +79,9 @@ type Store struct {
 
 	messages, deliveries, aside atomic.Int64
 	commits, operations         atomic.Int64
-	lastBeat                    atomic.Int64          // ns of the monotonic clock since opened
-	state                       atomic.Pointer[state] // of the database
+	lastBeat                    atomic.Int64                        // ns of the monotonic clock since opened
+	state                       atomic.Pointer[state]               // of the database
+	nodes                       atomic.Pointer[[]relay.ClusterNode] // as the keeper last saw them
 	opened                      time.Time
 
 	gate    sync.RWMutex // held by those who hand something to the writer

@@ -112,8 +112,9 @@ type Config struct {
 
 	Draining func() (Draining, bool) // false: it does not drain; nil: never
 
-	Events     func() StatusEvents // cheap; nil: there are never any
-	Suppressed func() int          // entries of the suppression list; cheap
+	Events     func() StatusEvents   // cheap; nil: there are never any
+	Cluster    func() *relay.Cluster // cheap; nil: the queue is in files
+	Suppressed func() int            // entries of the suppression list; cheap
 
 	Past       func(filter string, limit int) (PastRecords, error) // the history; its error is about the filter, or relay.ErrClosed
 	Rates      *traffic.RateCounter                                // nil: nobody counts

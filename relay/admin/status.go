@@ -31,6 +31,8 @@ type Status struct {
 	Events     StatusEvents `json:"events"`     // what programs are told of mail
 	Suppressed int          `json:"suppressed"` // recipients that get no mail
 
+	Cluster *relay.Cluster `json:"cluster,omitempty"` // the relays that share a queue in a database; absent where it is in files
+
 	Disk          StatusDisk  `json:"disk"`
 	Configuration ConfigState `json:"configuration"`
 	Ends          []Ending    `json:"ends"` // certificates, the next to end first
@@ -151,6 +153,9 @@ func (h *handler) statusNow(now time.Time) Status {
 	if h.Events != nil {
 		s.Events = h.Events()
 	}
+	if h.Cluster != nil {
+		s.Cluster = h.Cluster()
+	}
 	if h.Suppressed != nil {
 		s.Suppressed = h.Suppressed()
 	}
@@ -165,6 +170,9 @@ func (h *handler) statusNow(now time.Time) Status {
 	return s
 }
 
+// databaseRemedy is for everything that the database lacks.
+const databaseRemedy = "see to the database and its standby; the relay goes on by itself, and its log says more"
+
 // problems are why the relay does not do its work.
 func (h *handler) problems() []Trouble {
 	all := []Trouble{}
@@ -173,8 +181,20 @@ func (h *handler) problems() []Trouble {
 			all = append(all, Trouble{About: "queue", Text: err.Error(), Remedy: "wait; the log says how far it is"})
 		}
 	}
-	if err := h.Queue.Room(); err != nil && !full(err) {
-		all = append(all, Trouble{About: "disk", Text: "new mail is refused: " + err.Error(), Remedy: "look at the disk, then restart the relay"})
+	refused := h.Queue.Room()
+	switch {
+	case h.Cluster == nil:
+		if refused != nil && !full(refused) {
+			all = append(all, Trouble{About: "disk", Text: "new mail is refused: " + refused.Error(), Remedy: "look at the disk, then restart the relay"})
+		}
+	case refused != nil && !full(refused):
+		all = append(all, Trouble{About: "database", Text: "new mail is refused: " + refused.Error(), Remedy: databaseRemedy})
+	default:
+		if d := h.Cluster().Database; d.WaitingFor == relay.WaitStandby {
+			all = append(all, Trouble{About: "database", Text: "commits wait for a synchronous standby of the database at " + d.Primary, Remedy: databaseRemedy})
+		} else if d.WaitingFor != "" {
+			all = append(all, Trouble{About: "database", Text: "the database cannot be reached: it was last at " + d.Primary, Remedy: databaseRemedy})
+		}
 	}
 	return all
 }

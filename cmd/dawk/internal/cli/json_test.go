@@ -180,7 +180,7 @@ var alwaysMade = map[string]bool{
 	"Item.Deliveries": true, "Envelope.Recipients": true, "Delivery.Open": true, "Attempt.Outcomes": true, "Shape.Bounds": true, "Shape.Rows": true,
 	"ShapeRow.Ages": true, "Providers.Providers": true, "Acted.To": true, "WhyDelivery.Open": true, "WhyDelivery.Advice": true, "Explanation.Retry": true,
 	"Status.Troubles": true, "Status.Providers": true, "Status.Connections": true, "Status.Ends": true, "Health.Problems": true, "Health.Warnings": true,
-	"Checked.Findings": true, "Reloaded.Changes": true, "Configuration.Settings": true, "LoginTest.Findings": true, "StatusEvents.Webhooks": true, "Survey.DNS": true,
+	"Checked.Findings": true, "Reloaded.Changes": true, "Configuration.Settings": true, "LoginTest.Findings": true, "StatusEvents.Webhooks": true, "Cluster.Nodes": true, "Survey.DNS": true,
 }
 
 // ownedField is a field and the type that declares it.

@@ -130,6 +130,7 @@ func printStatus(w io.Writer, s *admin.Status) error {
 		return err
 	}
 	p.Line("")
+	printCluster(p, s.Cluster)
 	p.Line("Disk           %s free, room for %s of new mail, queue file %s", show.Size(s.Disk.FreeBytes), show.Size(s.Disk.RoomBytes), show.Size(s.Disk.FileBytes))
 	printEvents(p, s)
 	p.Line("Configuration  %s, %s; loaded %s", cmp.Or(relay.Sanitize(s.Configuration.File), "built in"), s.Configuration.State, p.When(s.Configuration.Loaded))
@@ -206,6 +207,21 @@ func printBacklog(p *show.Printer, b *relay.Backlog) {
 	if !b.OldestDue.IsZero() && b.OldestDue.Before(p.Now) {
 		p.Line("Oldest due     %s", p.When(b.OldestDue))
 	}
+}
+
+// printCluster says which relays share the queue, and how its database is.
+func printCluster(p *show.Printer, c *relay.Cluster) {
+	if c == nil {
+		return
+	}
+	for _, n := range c.Nodes {
+		self := ""
+		if n.Self {
+			self = " (this one)"
+		}
+		p.Line("Node           %d %s%s: %s, %d of 256 partitions", n.ID, relay.Sanitize(n.Name), self, n.State, n.Partitions)
+	}
+	p.Line("Database       %s", c.Database.Words())
 }
 
 // printEvents says how far webhooks have come, and how many get no mail.

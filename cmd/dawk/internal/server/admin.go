@@ -71,6 +71,12 @@ func (s *Server) adminHandler() http.Handler {
 		cfg.Compact = func(ctx context.Context) (admin.Report, error) { return Compact(ctx, s.files) }
 		cfg.Backup = s.files.Backup
 	}
+	if q, ok := s.queue.(shared); ok {
+		cfg.Cluster = func() *relay.Cluster {
+			c := q.Cluster()
+			return &c
+		}
+	}
 	desk := suppressed.Desk{List: s.suppressed, Audit: s.audit, Log: s.log, Whose: s.tokens.Read}
 	cfg.More = append(cfg.More, desk.Endpoints()...)
 	hooks := webhooks.Desk{Hooks: func() *webhook.Hooks { return s.now().hooks }, Audit: s.audit, Log: s.log}

@@ -55,6 +55,10 @@ func (s *Server) state() metrics.State {
 	if s.records != nil {
 		now.HistoryLost = s.records.Lost()
 	}
+	if q, ok := s.queue.(shared); ok {
+		c := q.Cluster()
+		now.ClusterNodes, now.ClusterPartitions = c.Working()
+	}
 	now.OutboxLost = s.queue.Outbox().OutboxStats().Lost
 	for _, h := range s.now().hooks.List() {
 		now.Webhooks = append(now.Webhooks, metrics.Webhook{Name: h.Name, Delivered: h.Delivered, Failed: h.Failed, Pending: h.Pending, Ended: h.State == webhook.Ended})

@@ -35,6 +35,9 @@ func (s *Server) openQueue(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
+// shared is a queue that several relays share.
+type shared interface{ Cluster() relay.Cluster }
+
 // again is how long a relay waits before it asks once more for a database that cannot
 // be reached, or that another machine works with.
 const again = 2 * time.Second
