@@ -27,7 +27,7 @@ func CheckIdentityPattern(s string) error {
 // CheckIdentityPattern. An empty list holds everybody.
 func (m *Message) SubmittedBy(list []string) bool {
 	for _, p := range list {
-		if glob(p, m.Identity) || m.cameFrom(p) {
+		if Glob(p, m.Identity) || m.cameFrom(p) {
 			return true
 		}
 	}

@@ -81,6 +81,24 @@ func TLSText(s *tls.ConnectionState) string {
 	return TLSVersion(s.Version) + " " + tls.CipherSuiteName(s.CipherSuite)
 }
 
+// Glob matches s against a pattern in which * stands for any text. It takes
+// the leftmost match of each piece, so its time is bounded by len(p)×len(s).
+func Glob(p, s string) bool {
+	first, rest, star := strings.Cut(p, "*")
+	if !star {
+		return p == s
+	}
+	s, ok := strings.CutPrefix(s, first)
+	for ok {
+		var piece string
+		if piece, rest, star = strings.Cut(rest, "*"); !star {
+			return strings.HasSuffix(s, piece)
+		}
+		_, s, ok = strings.Cut(s, piece)
+	}
+	return false
+}
+
 // Nearest is the name that word was probably meant to be, "" when none is
 // close: another case, hyphens for underscores, a third of it mistyped, or cut
 // short.

@@ -19,6 +19,8 @@ import (
 var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay": {nil, []string{"golang.org/x/net/idna"}},
 
+	"dawk/relay/filter": {[]string{"dawk/relay"}, nil},
+
 	"dawk/relay/limits": {nil, nil},
 
 	"dawk/relay/socket": {nil, []string{"golang.org/x/sys/unix"}},
@@ -62,8 +64,8 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/unsubscribe":        {[]string{"dawk/relay/durable"}, nil},
 	"dawk/relay/returnpath":         {[]string{"dawk/relay", "dawk/relay/durable", "dawk/relay/limits", "dawk/relay/returnpath/notice"}, nil},
 	"dawk/relay/returnpath/notice":  {[]string{"dawk/relay", "dawk/relay/replies"}, nil},
-	"dawk/relay/suppression":        {[]string{"dawk/relay", "dawk/relay/durable", "dawk/relay/replies"}, nil},
-	"dawk/relay/history":            {[]string{"dawk/relay", "dawk/relay/durable"}, nil},
+	"dawk/relay/suppression":        {[]string{"dawk/relay", "dawk/relay/filter", "dawk/relay/durable", "dawk/relay/replies"}, nil},
+	"dawk/relay/history":            {[]string{"dawk/relay", "dawk/relay/filter", "dawk/relay/durable"}, nil},
 	"dawk/metrics":                  {[]string{"dawk/relay"}, []string{"github.com/prometheus/client_golang"}},
 	"dawk/relay/tomlfile":           {[]string{"dawk/relay"}, []string{"github.com/pelletier/go-toml/v2"}},
 	"dawk/relay/dkim":               {[]string{"dawk/relay", "dawk/relay/durable"}, []string{"github.com/emersion/go-msgauth/dkim"}},
@@ -89,19 +91,19 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/relay/webhook":           {[]string{"dawk/relay", "dawk/relay/durable", "dawk/relay/history", "dawk/mx/dial"}, nil},
 	"dawk/relay/admin/webhooks":    {[]string{"dawk/relay", "dawk/relay/webhook", "dawk/relay/admin/api", "dawk/relay/admin/audit", "dawk/relay/admin/operator"}, nil},
 	"dawk/relay/postmaster":        {[]string{"dawk/relay"}, nil},
-	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/relay/identity", "dawk/relay/replies", "dawk/mx/oauth", "dawk/mx/shaping", "dawk/mx/survey", "dawk/relay/admin/acts", "dawk/relay/admin/api", "dawk/relay/admin/operator", "dawk/relay/admin/audit", "dawk/relay/admin/kept", "dawk/relay/admin/devices", "dawk/relay/admin/past", "dawk/relay/admin/queued", "dawk/relay/admin/traffic", "dawk/relay/history", "dawk/relay/webhook"}, []string{"golang.org/x/sync/singleflight"}},
+	"dawk/relay/admin":             {[]string{"dawk/relay", "dawk/relay/filter", "dawk/relay/identity", "dawk/relay/replies", "dawk/mx/oauth", "dawk/mx/shaping", "dawk/mx/survey", "dawk/relay/admin/acts", "dawk/relay/admin/api", "dawk/relay/admin/operator", "dawk/relay/admin/audit", "dawk/relay/admin/kept", "dawk/relay/admin/devices", "dawk/relay/admin/past", "dawk/relay/admin/queued", "dawk/relay/admin/traffic", "dawk/relay/history", "dawk/relay/webhook"}, []string{"golang.org/x/sync/singleflight"}},
 	"dawk/relay/admin/api":         {[]string{"dawk/relay", "dawk/relay/admin/operator"}, nil},
-	"dawk/relay/admin/acts":        {[]string{"dawk/relay", "dawk/relay/admin/api", "dawk/relay/admin/audit", "dawk/relay/admin/bundle", "dawk/relay/admin/kept", "dawk/relay/admin/operator", "dawk/relay/admin/past", "dawk/relay/admin/queued"}, nil},
-	"dawk/relay/admin/queued":      {[]string{"dawk/relay", "dawk/relay/admin/api", "dawk/relay/admin/kept", "dawk/relay/replies"}, nil},
+	"dawk/relay/admin/acts":        {[]string{"dawk/relay", "dawk/relay/filter", "dawk/relay/admin/api", "dawk/relay/admin/audit", "dawk/relay/admin/bundle", "dawk/relay/admin/kept", "dawk/relay/admin/operator", "dawk/relay/admin/past", "dawk/relay/admin/queued"}, nil},
+	"dawk/relay/admin/queued":      {[]string{"dawk/relay", "dawk/relay/filter", "dawk/relay/admin/api", "dawk/relay/admin/kept", "dawk/relay/replies"}, nil},
 	"dawk/relay/admin/past":        {[]string{"dawk/bounce", "dawk/relay", "dawk/relay/httpapi"}, nil},
 	"dawk/relay/admin/devices":     {[]string{"dawk/relay"}, nil},
 	"dawk/relay/admin/suppressed":  {[]string{"dawk/relay", "dawk/relay/admin/api", "dawk/relay/admin/audit", "dawk/relay/admin/operator", "dawk/relay/suppression"}, nil},
 	"dawk/relay/admin/traffic":     {[]string{"dawk/relay"}, nil},
-	"dawk/relay/admin/audit":       {[]string{"dawk/relay", "dawk/relay/durable"}, nil},
+	"dawk/relay/admin/audit":       {[]string{"dawk/relay/durable", "dawk/relay/filter"}, nil},
 	"dawk/relay/admin/bundle":      {[]string{"dawk/relay"}, nil},
 	"dawk/relay/admin/kept":        {[]string{"dawk/relay", "dawk/relay/admin/bundle", "dawk/relay/durable"}, nil},
 	"dawk/relay/admin/operator":    {[]string{"dawk/relay", "dawk/relay/durable", "dawk/relay/identity", "dawk/relay/tomlfile"}, []string{"golang.org/x/sys/unix"}},
-	"dawk/relay/admin/pages":       {[]string{"dawk/relay", "dawk/relay/admin", "dawk/relay/admin/door", "dawk/relay/admin/operator", "dawk/relay/admin/suppressed", "dawk/relay/admin/webhooks", "dawk/relay/httpapi", "dawk/relay/suppression", "dawk/relay/webhook"}, nil},
+	"dawk/relay/admin/pages":       {[]string{"dawk/relay", "dawk/relay/filter", "dawk/relay/admin", "dawk/relay/admin/door", "dawk/relay/admin/operator", "dawk/relay/admin/suppressed", "dawk/relay/admin/webhooks", "dawk/relay/httpapi", "dawk/relay/suppression", "dawk/relay/webhook"}, nil},
 	"dawk/relay/admin/door":        {[]string{"dawk/relay", "dawk/relay/admin/api", "dawk/relay/admin/operator", "dawk/relay/httpapi", "dawk/relay/identity", "dawk/relay/socket"}, nil},
 }
 

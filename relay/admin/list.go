@@ -14,11 +14,13 @@ import (
 	"dawk/relay/admin/api"
 	"dawk/relay/admin/operator"
 	"dawk/relay/admin/queued"
+	"dawk/relay/filter"
 )
 
 // list streams the Deliveries that a filter picks.
 func (h *handler) list(w http.ResponseWriter, r *http.Request) {
-	filter, err := relay.ParseFilter(r.FormValue("filter"))
+	end := End{Now: time.Now()}
+	picks, err := filter.Queue.Parse(r.FormValue("filter"), end.Now)
 	if err != nil {
 		api.Fail(w, http.StatusBadRequest, err)
 		return
@@ -35,12 +37,11 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	end := End{Now: time.Now()}
 	out := queued.NewLines(w, r)
 	if out.Whole() && (limit == 0 || limit > queued.MaxListed) {
 		limit = queued.MaxListed
 	}
-	for item, err := range h.mail.PickAfter(r.Context(), after, filter, false, end.Now) {
+	for item, err := range h.mail.PickAfter(r.Context(), after, picks, false) {
 		switch {
 		case err != nil && !errors.Is(err, relay.ErrCorrupt):
 			out.Abort(fmt.Errorf("read the queue: %w", err))

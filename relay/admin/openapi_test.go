@@ -97,7 +97,7 @@ func everything(t *testing.T) (admin.Config, *store) {
 		},
 		Budgets: func() []shaping.BudgetState { return []shaping.BudgetState{{}} },
 		Past: func(filter string, limit int) (admin.PastRecords, error) {
-			_, err := history.ParseQuery(strings.Fields(filter), time.Now())
+			_, err := history.Terms.Parse(filter, time.Now())
 			return admin.PastRecords{Records: []history.Record{{Event: relay.Event{Kind: relay.EventFailed, Reply: relay.Reply{Code: 550}}}}, Found: 1}, err
 		},
 		Identities:  func() []admin.Identity { return []admin.Identity{{Name: "shop", Hold: &admin.UserHold{Name: "shop"}}} },

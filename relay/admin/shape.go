@@ -12,6 +12,7 @@ import (
 	"dawk/relay"
 	"dawk/relay/admin/api"
 	"dawk/relay/admin/queued"
+	"dawk/relay/filter"
 )
 
 // shapeBounds are the ages up to which each column of a Shape counts; a last
@@ -91,14 +92,14 @@ func (h *handler) shape(w http.ResponseWriter, r *http.Request) {
 		api.Fail(w, http.StatusBadRequest, fmt.Errorf("the queue can be counted by provider, domain, reason, identity, route, state, dest or age, not by %.20q", by))
 		return
 	}
-	filter, err := relay.ParseFilter(r.FormValue("filter"))
+	now := time.Now()
+	picks, err := filter.Queue.Parse(r.FormValue("filter"), now)
 	if err != nil {
 		api.Fail(w, http.StatusBadRequest, err)
 		return
 	}
-	now := time.Now()
-	counted := h.entries(r, filter, names, now)
-	if filter.Empty() && (by == "dest" || by == "identity" || by == "age") { // the messages need not be read
+	counted := h.entries(r, picks, names)
+	if picks.Empty() && (by == "dest" || by == "identity" || by == "age") { // the messages need not be read
 		counted = briefly(h.Queue.Entries(), by, now)
 	}
 	s, err := newShape(by, counted, now)
@@ -163,9 +164,9 @@ func briefly(entries iter.Seq2[relay.Entry, error], by string, now time.Time) it
 }
 
 // entries are the Deliveries that f picks.
-func (h *handler) entries(r *http.Request, f relay.Filter, names func(*relay.Message, *relay.Delivery) []string, now time.Time) iter.Seq2[namedEntry, error] {
+func (h *handler) entries(r *http.Request, f filter.Of[filter.Queued], names func(*relay.Message, *relay.Delivery) []string) iter.Seq2[namedEntry, error] {
 	return func(yield func(namedEntry, error) bool) {
-		for item, err := range h.mail.Pick(r.Context(), f, false, now) {
+		for item, err := range h.mail.Pick(r.Context(), f, false) {
 			if err != nil {
 				if !yield(namedEntry{}, err) {
 					return

@@ -74,7 +74,7 @@ func event(t testing.TB, n int, kind relay.EventKind, to string) relay.Event {
 
 func read(t testing.TB, dir string, terms ...string) (got []string) {
 	t.Helper()
-	q, err := history.ParseQuery(terms, began.Add(time.Hour))
+	q, err := history.Terms.Args(terms, began.Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestQueries(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"bob", "to=bob", "to=", "is=lost", "since=yesterday", "since=-1h", "colour=red", "to=bob@a..b"} {
-		if _, err := history.ParseQuery([]string{bad}, began); err == nil || !strings.Contains(err.Error(), bad) {
+		if _, err := history.Terms.Parse(bad, began); err == nil || !strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -290,7 +290,7 @@ func FuzzParseQuery(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		q, err := history.ParseQuery([]string{s}, began)
+		q, err := history.Terms.Parse(s, began)
 		if err != nil {
 			return
 		}
@@ -310,13 +310,18 @@ func BenchmarkObserve(b *testing.B) {
 	b.ReportMetric(float64(s.Lost())/float64(b.N), "lost/op")
 }
 
+func sinceOf(q history.Query) time.Time {
+	since, _ := q.Span()
+	return since
+}
+
 // since= reads what the commands and the log print.
 func TestSinceReadsWhatIsPrinted(t *testing.T) {
 	now := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	for _, written := range []string{"2026-03-01 09:30:00 UTC", "2026-03-01 09:30:00", "2026-03-01 09:30", "2026-03-01T09:30:00Z", "2026-03-01T09:30:00.000Z", "2026-03-01T09:30"} {
-		q, err := history.ParseQuery([]string{"since=" + written}, now)
-		if want := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC); err != nil || !q.Since.Equal(want) {
-			t.Errorf("%s: %v, %v", written, q.Since, err)
+		q, err := history.Terms.Args([]string{"since=" + written}, now)
+		if want := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC); err != nil || !sinceOf(q).Equal(want) {
+			t.Errorf("%s: %v, %v", written, sinceOf(q), err)
 		}
 	}
 }
@@ -343,7 +348,7 @@ func TestWholeLife(t *testing.T) {
 	s.Flush()
 	for terms, want := range map[string]int{"to=a@example.com": 1, "to=@example.com": 8, "is=accepted": 2, "is=bounced,complained,held,released": 4,
 		"msgid=1@example.org": 8, "msgid=<1@example.org>": 8, "msgid=2@example.org": 0, e.ID.String(): 8} {
-		q, err := history.ParseQuery([]string{terms}, time.Now())
+		q, err := history.Terms.Parse(terms, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"dawk/relay/durable"
+	"dawk/relay/filter"
 )
 
 // An index lies beside each file of the history. It has an entry for each block of about a MiB of
@@ -53,7 +54,7 @@ func (r *Record) words(each func(kind byte, word string)) {
 	}
 	put('i', r.ID.String())
 	put('i', r.NoticeID.String())
-	put('m', bare(r.MessageID))
+	put('m', filter.Bare(r.MessageID))
 	put('t', r.Recipient.String())
 	put('t', "@"+r.Recipient.Domain())
 	put('f', r.From.String())

@@ -66,7 +66,7 @@ func message(m int) relay.QueueID {
 
 func find(t testing.TB, dir string, terms ...string) (got []history.Record) {
 	t.Helper()
-	q, err := history.ParseQuery(terms, began.Add(time.Hour))
+	q, err := history.Terms.Args(terms, began.Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestIndexFindsWhatReadingAllFinds(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		q, err := history.ParseQuery(terms, began.Add(time.Hour))
+		q, err := history.Terms.Args(terms, began.Add(time.Hour))
 		if err != nil {
 			rt.Fatal(err)
 		}

@@ -16,154 +16,26 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/filter"
 )
 
-// Query picks records. Its zero value picks all. Of several values of one field, one has to match.
-type Query struct {
-	IDs        []relay.QueueID
-	From, To   []string // an address, "@domain", or "<>" for the null reverse-path
-	Identities []string
-	Kinds      []relay.EventKind
-	Reasons    []string
-	Hosts      []string
-	MessageIDs []string  // without angle brackets
-	Since      time.Time // zero: from the beginning
-	Until      time.Time // zero: to the end
-}
+// Query picks records. Its zero value picks all.
+type Query = filter.Of[*Record]
 
-// QueryHelp describes what ParseQuery reads.
-const QueryHelp = `ID                      a queue ID
-to=sales@example.com    the recipient; to=@example.com for a domain
-from=office@example.org the sender; from=<> for notices
-identity=app            who submitted it
-is=failed               accepted, relayed, delivered, delayed, failed, expired, bounced, complained, suppressed,
-                        held, released, deleted, notified, dropped
-msgid=1@example.org     the Message-ID, with or without angle brackets
-reason=mailbox_full     the category of the reply
-host=mx1.example.com    the server that answered
-since=2d until=1h       an age, or a time: 2026-03-02, 2026-03-02T09:00:00Z or "2026-03-02 09:00:00 UTC"
-Several values of one are joined by commas: is=failed,expired`
-
-// ParseQuery reads terms as QueryHelp describes them. now is what ages count
-// from.
-func ParseQuery(terms []string, now time.Time) (q Query, err error) {
-	for _, t := range terms {
-		name, value, found := strings.Cut(t, "=")
-		values := strings.Split(value, ",")
-		switch {
-		case !found:
-			var id relay.QueueID
-			if id, err = relay.ParseQueueID(t); err == nil {
-				q.IDs = append(q.IDs, id)
-			} else {
-				err = errors.New("it is neither a queue ID nor of the form name=value")
-			}
-		case value == "":
-			err = errors.New("it has no value")
-		case name == "to":
-			q.To, err = addresses(q.To, values)
-		case name == "from":
-			q.From, err = addresses(q.From, values)
-		case name == "identity":
-			q.Identities = append(q.Identities, values...)
-		case name == "reason":
-			q.Reasons = append(q.Reasons, values...)
-		case name == "msgid":
-			for _, v := range values {
-				q.MessageIDs = append(q.MessageIDs, bare(v))
-			}
-		case name == "host":
-			q.Hosts = append(q.Hosts, values...)
-		case name == "is":
-			for _, v := range values {
-				if !kept(relay.EventKind(v)) {
-					err = fmt.Errorf("the history knows no %q", relay.Sanitize(v))
-				}
-				q.Kinds = append(q.Kinds, relay.EventKind(v))
-			}
-		case name == "since":
-			q.Since, err = moment(value, now)
-		case name == "until":
-			q.Until, err = moment(value, now)
-		default:
-			err = errors.New("there is no such term: use to, from, identity, is, msgid, reason, host, since or until")
-		}
-		if err != nil {
-			return Query{}, fmt.Errorf("%q: %w", relay.Sanitize(t), err)
-		}
-	}
-	return q, nil
-}
-
-// addresses converts domains to the form in records.
-func addresses(list, values []string) ([]string, error) {
-	for _, v := range values {
-		local, domain, found := cutLast(v, "@")
-		switch {
-		case v == "<>":
-		case !found:
-			return nil, errors.New("an address has an @; a domain alone is written @example.com")
-		default:
-			d, err := relay.NormalizeDomain(domain)
-			if err != nil {
-				return nil, err
-			}
-			v = local + "@" + d
-		}
-		list = append(list, v)
-	}
-	return list, nil
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
-}
-
-// moment is an age ("2d", "90m") or a time.
-func moment(s string, now time.Time) (time.Time, error) {
-	if age, err := relay.ParseDuration(s); err == nil {
-		return now.Add(-time.Duration(age)), nil
-	}
-	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339,
-		"2006-01-02 15:04", time.DateTime, "2006-01-02 15:04:05 MST"} { // the last as the history prints it
-		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, errors.New(`it is neither an age as "2d" or "90m" nor a time as "2026-03-02" or "2026-03-02T09:00:00Z"`)
-}
-
-// Match says whether q picks r.
-func (q *Query) Match(r *Record) bool {
-	return (q.IDs == nil || slices.Contains(q.IDs, r.ID) || slices.Contains(q.IDs, r.NoticeID)) &&
-		matchAddress(q.From, r.From) && matchAddress(q.To, r.Recipient) &&
-		matchWord(q.Identities, r.Identity) && matchWord(q.Reasons, r.Reason) && matchWord(q.Hosts, r.Host) &&
-		(q.MessageIDs == nil || slices.Contains(q.MessageIDs, bare(r.MessageID))) &&
-		(q.Kinds == nil || slices.Contains(q.Kinds, r.Kind)) &&
-		(q.Since.IsZero() || !r.Time.Before(q.Since)) && (q.Until.IsZero() || r.Time.Before(q.Until))
-}
-
-// bare is a Message-ID without angle brackets.
-func bare(id string) string { return strings.TrimSuffix(strings.TrimPrefix(id, "<"), ">") }
-
-func matchWord(list []string, v string) bool {
-	return list == nil || slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, v) })
-}
-
-func matchAddress(list []string, p relay.Path) bool {
-	return list == nil || slices.ContainsFunc(list, func(s string) bool {
-		switch {
-		case s == "<>":
-			return p.IsNull()
-		case s[0] == '@':
-			return p.Domain() == s[1:]
-		}
-		return strings.EqualFold(p.String(), s)
-	})
+// Terms are what a query may say.
+var Terms = filter.Grammar[*Record]{
+	HasID: func(r *Record, id relay.QueueID) bool { return r.ID == id || r.NoticeID == id },
+	Fields: slices.Concat([]filter.Field[*Record]{
+		filter.Mailbox("to", "to=@example.com", "the recipient: address, @domain, or with *", filter.One(func(r *Record) string { return r.Recipient.String() })).Or("rcpt", "recipient"),
+		filter.Mailbox("from", "from=user@example.org", "the sender; from=<> for notices", filter.One(func(r *Record) string { return r.From.String() })).Or("sender"),
+		filter.Text("identity", "identity=app", "who submitted it", filter.One(func(r *Record) string { return r.Identity })).Or("user"),
+		filter.Choice("is", "is=failed,expired", "outcome", "accepted, relayed, delivered, delayed, failed, expired,\nbounced, complained, suppressed, held, released, deleted,\nnotified or dropped", kinds, filter.One(func(r *Record) string { return string(r.Kind) })),
+		filter.MessageID(filter.One(func(r *Record) string { return r.MessageID })),
+		filter.Text("reason", "reason=mailbox_full", "the category of the reply", filter.One(func(r *Record) string { return r.Reason })),
+		filter.Text("host", "host=mx1.example.com", "the server that answered", filter.One(func(r *Record) string { return r.Host })).Or("mta"),
+		filter.Text("route", "route=office", "the route it went by", filter.One(func(r *Record) string { return r.Route })),
+		filter.Domain("domain", "domain=example.com", "the domain of the recipient", filter.One(func(r *Record) string { return r.Recipient.Domain() })),
+	}, filter.Replies(filter.One(func(r *Record) relay.Reply { return r.Reply })), filter.Times("it happened", func(r *Record) time.Time { return r.Time })),
 }
 
 // search is a query as files are looked through for it.
@@ -177,12 +49,9 @@ type search struct {
 func newSearch(q Query) *search {
 	s := &search{Query: q, oldest: math.MinInt64, last: math.MaxInt64}
 	need := func(kind byte, list []string) {
-		if list == nil {
-			return
-		}
 		var hashes []uint64
 		for _, w := range list {
-			if w == "<>" || w == "" { // no word stands for what is empty
+			if w == "" { // no word stands for what is empty
 				return
 			}
 			hashes = append(hashes, hashOf(kind, strings.ToLower(w)))
@@ -192,26 +61,29 @@ func newSearch(q Query) *search {
 			s.sign = signOf(list[0])
 		}
 	}
-	var ids []string
-	for _, id := range q.IDs {
-		ids = append(ids, id.String())
+	since, until := q.Span()
+	if all := q.IDs(); all != nil {
+		var ids []string
+		for _, id := range all {
+			ids = append(ids, id.String())
+		}
+		need('i', ids)
+		// Nothing happened to a message before it came; a clock may have been set back a little.
+		s.oldest = slices.MinFunc(all, func(a, b relay.QueueID) int { return a.Time().Compare(b.Time()) }).Time().Add(-time.Minute).UnixMicro()
 	}
-	need('i', ids)
-	need('m', q.MessageIDs)
-	need('t', q.To)
-	need('f', q.From)
-	need('u', q.Identities)
-	need('r', q.Reasons)
-	need('h', q.Hosts)
-	if len(q.IDs) > 0 { // nothing happened to a message before it came; a clock may have been set back a little
-		first := slices.MinFunc(q.IDs, func(a, b relay.QueueID) int { return a.Time().Compare(b.Time()) })
-		s.oldest = first.Time().Add(-time.Minute).UnixMicro()
+	for _, x := range [...]struct {
+		kind  byte
+		field string
+	}{{'m', "msgid"}, {'t', "to"}, {'f', "from"}, {'u', "identity"}, {'r', "reason"}, {'h', "host"}} {
+		for _, list := range q.Words(x.field) {
+			need(x.kind, list)
+		}
 	}
-	if !q.Since.IsZero() {
-		s.oldest = max(s.oldest, q.Since.UnixMicro())
+	if !since.IsZero() {
+		s.oldest = max(s.oldest, since.UnixMicro())
 	}
-	if !q.Until.IsZero() {
-		s.last = q.Until.UnixMicro()
+	if !until.IsZero() {
+		s.last = until.UnixMicro()
 	}
 	return s
 }
@@ -364,7 +236,7 @@ func lines(f *os.File, from, to int64, each func(line []byte, end int64) error) 
 // Of returns all that is known about one message, oldest first.
 func (s *Store) Of(id relay.QueueID) (events []relay.Event, err error) {
 	s.Flush()
-	err = Read(s.opt.Dir, Query{IDs: []relay.QueueID{id}}, func(r Record) error {
+	err = Read(s.opt.Dir, only(id), func(r Record) error {
 		if r.ID == id {
 			if !r.Arrival.IsZero() {
 				r.Age = r.Time.Sub(r.Arrival)
@@ -374,4 +246,10 @@ func (s *Store) Of(id relay.QueueID) (events []relay.Event, err error) {
 		return nil
 	})
 	return events, err
+}
+
+// only picks what happened to one message.
+func only(id relay.QueueID) Query {
+	q, _ := Terms.Parse(id.String(), time.Time{}) // an ID is a filter
+	return q
 }

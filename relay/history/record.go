@@ -14,16 +14,9 @@ type Record struct {
 	Arrival time.Time `json:"arrival,omitzero"`
 }
 
-// kept says whether a kind of event belongs in the history.
-func kept(k relay.EventKind) bool {
-	switch k {
-	case relay.EventRelayed, relay.EventDelivered, relay.EventDelayed, relay.EventFailed, relay.EventExpired,
-		relay.EventDeleted, relay.EventNotified, relay.EventDropped, relay.EventSuppressed,
-		relay.EventAccepted, relay.EventBounced, relay.EventComplained, relay.EventHeld, relay.EventReleased:
-		return true
-	}
-	return false
-}
+// kinds are the events that belong in the history.
+var kinds = []relay.EventKind{relay.EventAccepted, relay.EventRelayed, relay.EventDelivered, relay.EventDelayed, relay.EventFailed, relay.EventExpired,
+	relay.EventBounced, relay.EventComplained, relay.EventSuppressed, relay.EventHeld, relay.EventReleased, relay.EventDeleted, relay.EventNotified, relay.EventDropped}
 
 // recordsOf are the lines of an event.
 func recordsOf(e relay.Event) iter.Seq[Record] {

@@ -89,7 +89,7 @@ func Open(o Options) (*Store, error) {
 
 // Observe implements relay.Observer. It never waits.
 func (s *Store) Observe(e relay.Event) {
-	if !kept(e.Kind) || e.ID.IsZero() {
+	if !slices.Contains(kinds, e.Kind) || e.ID.IsZero() {
 		return
 	}
 	s.mu.Lock()

@@ -4,15 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/filter"
 )
 
 // Each calls do with the entries that f picks, in the order in which they were made, until it
 // returns an error. Changes wait meanwhile; mail and look-ups do not.
-func (l *List) Each(f relay.Filter, do func(Entry) error) error {
+func (l *List) Each(f filter.Of[*Entry], do func(Entry) error) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.file == nil {
@@ -24,29 +26,22 @@ func (l *List) Each(f relay.Filter, do func(Entry) error) error {
 			return nil
 		}
 		e := r.entry()
-		if !e.picked(f, now) {
+		if !f.Match(&e) {
 			return nil
 		}
 		return do(e)
 	})
 }
 
-// picked says whether a filter of the queue's grammar picks an entry: to= is its address,
-// age> counts from when it was made, reason= and identity= are its own, and a queue ID is
-// that of the message that led to it.
-func (e *Entry) picked(f relay.Filter, now time.Time) bool {
-	if f.Empty() {
-		return true
-	}
-	to, err := relay.ParsePath(e.Address)
-	if err != nil {
-		return false
-	}
-	m := &relay.Message{ID: e.QueueID, Identity: e.Identity, Arrival: e.Since}
-	m.Recipients = []relay.Recipient{{Path: to}}
-	d := &relay.Delivery{Open: []relay.Open{{Reason: strings.ToLower(e.Reason)}}}
-	d.Destination = to.Domain()
-	return f.Match(m, d, now)
+// Terms are what a filter may say of entries.
+var Terms = filter.Grammar[*Entry]{
+	HasID: func(e *Entry, id relay.QueueID) bool { return e.QueueID == id },
+	Fields: slices.Concat([]filter.Field[*Entry]{
+		filter.Mailbox("to", "to=@example.com", "the address: one, @domain, or with *", filter.One(func(e *Entry) string { return e.Address })).Or("rcpt", "recipient", "address"),
+		filter.Domain("domain", "domain=example.com", "its domain", filter.One(func(e *Entry) string { return e.Address[strings.LastIndexByte(e.Address, '@')+1:] })).Or("dest"),
+		filter.Text("identity", "identity=shop", "for whose mail; identity=\"\" for the mail of all", filter.One(func(e *Entry) string { return e.Identity })).Or("user"),
+		filter.Text("reason", "reason=complaint", "why it is on the list", filter.One(func(e *Entry) string { return e.Reason })),
+	}, filter.Times("it was put on the list", func(e *Entry) time.Time { return e.Since })),
 }
 
 // maxReason bounds the words of an entry, in characters.
@@ -113,7 +108,7 @@ func (l *List) Add(entries []Entry) (int, error) {
 
 // Remove takes the entries that f picks off the list, and what was noted of their
 // failures.
-func (l *List) Remove(f relay.Filter, dryRun bool) (removed []Entry, err error) {
+func (l *List) Remove(f filter.Of[*Entry], dryRun bool) (removed []Entry, err error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.file == nil {
@@ -123,7 +118,7 @@ func (l *List) Remove(f relay.Filter, dryRun bool) (removed []Entry, err error) 
 	var batch []record
 	err = l.file.inForce(func(r *record) error {
 		e := r.entry()
-		if r.listed(now.Unix()) && e.picked(f, now) {
+		if r.listed(now.Unix()) && f.Match(&e) {
 			removed = append(removed, e)
 			batch = append(batch, record{identity: r.identity, address: r.address, removed: true})
 		}

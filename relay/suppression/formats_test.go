@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/filter"
 )
 
 // What Export writes comes back as it was; a provider's list is read as it gives it out.
@@ -19,7 +20,7 @@ func TestFormats(t *testing.T) {
 	}
 	var b strings.Builder
 	out := NewWriter(&b)
-	if err := w.Each(relay.Filter{}, out.Write); err != nil || out.Flush() != nil {
+	if err := w.Each(filter.Of[*Entry]{}, out.Write); err != nil || out.Flush() != nil {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(b.String(), "address,identity,reason,since,expires,queue_id\n") {
@@ -117,19 +118,19 @@ func TestFilters(t *testing.T) {
 	if n, err := w.Add(all); err != nil || n != 3 {
 		t.Fatal(n, err)
 	}
-	for filter, want := range map[string]string{"": "acd", "to=@b.test": "ac", "identity=crm": "d", "reason=complaint": "c", "age>1d": "a", "age<1d": "cd",
+	for terms, want := range map[string]string{"": "acd", "to=@b.test": "ac", "identity=crm": "d", "reason=complaint": "c", "age>1d": "a", "age<1d": "cd",
 		id.String(): "a", "to=a@B.TEST identity=shop": "a", "domain=e.test": "d", `identity=""`: "c"} {
-		f, err := relay.ParseFilter(filter)
+		f, err := Terms.Parse(terms, w.at)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := ""
 		w.Each(f, func(e Entry) error { got += e.Address[:1]; return nil })
 		if got != want {
-			t.Errorf("%q picks %q, not %q", filter, got, want)
+			t.Errorf("%q picks %q, not %q", terms, got, want)
 		}
 	}
-	f := relay.MustParseFilter("to=@b.test")
+	f, _ := Terms.Parse("to=@b.test", w.at)
 	if gone, err := w.Remove(f, true); err != nil || len(gone) != 2 || !w.on("shop", "a@b.test") {
 		t.Error("a dry run does something", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"dawk/relay"
+	"dawk/relay/filter"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -284,7 +285,7 @@ func TestCrash(t *testing.T) {
 		}
 		w := reopen(t, dir, cfg, w.at)
 		n := 0
-		if err := w.Each(relay.Filter{}, func(Entry) error { n++; return nil }); err != nil {
+		if err := w.Each(filter.Of[*Entry]{}, func(Entry) error { n++; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Add([]Entry{{Address: "more@b.test"}}); err != nil || !w.on("", "more@b.test") {
@@ -336,7 +337,7 @@ func TestCompaction(t *testing.T) {
 		t.Errorf("ten entries take up to %d octets", last)
 	}
 	n := 0
-	w.Each(relay.Filter{}, func(Entry) error { n++; return nil })
+	w.Each(filter.Of[*Entry]{}, func(Entry) error { n++; return nil })
 	if n != 10 || len(w.file.index) != 10 {
 		t.Errorf("%d entries", n)
 	}

@@ -296,7 +296,7 @@ func (k *hook) fill(now time.Time) {
 func (k *hook) takeUp(now time.Time) (full bool, err error) {
 	for len(k.state.Replays) > 0 {
 		r := &k.state.Replays[0]
-		q, wrong := history.ParseQuery(r.Terms, r.Asked)
+		q, wrong := history.Terms.Args(r.Terms, r.Asked)
 		if wrong == nil {
 			full, err = k.take(&r.stream, now, func(e *relay.Event) bool { return picks(&q, e) })
 		}

@@ -219,7 +219,7 @@ func (h *Hooks) Replay(name string, terms []string, now time.Time) (n int, err e
 	if err != nil {
 		return 0, err
 	}
-	q, err := history.ParseQuery(terms, now)
+	q, err := history.Terms.Args(terms, now)
 	if err != nil {
 		return 0, err
 	}

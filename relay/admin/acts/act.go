@@ -13,6 +13,7 @@ import (
 	"dawk/relay/admin/kept"
 	"dawk/relay/admin/operator"
 	"dawk/relay/admin/queued"
+	"dawk/relay/filter"
 )
 
 // actors is how many acts are under way at once. Each waits for a commit, and
@@ -144,7 +145,7 @@ func addActed(e *queued.End, t *task) {
 // begins. Notices written after now are left alone: a bounce makes them, and
 // they must not be bounced in their turn. What goes is kept in back before, a batch at
 // a time: that many share a sync.
-func (a *Actor) perform(ctx context.Context, req Request, f relay.Filter, now time.Time, back *kept.Act) <-chan *task {
+func (a *Actor) perform(ctx context.Context, req Request, f filter.Of[filter.Queued], now time.Time, back *kept.Act) <-chan *task {
 	work, done := make(chan *task), make(chan *task)
 	var group sync.WaitGroup
 	for range actors {
@@ -168,7 +169,7 @@ func (a *Actor) perform(ctx context.Context, req Request, f relay.Filter, now ti
 		batch = batch[:0]
 	}
 	go func() {
-		for item, err := range a.Mail.Pick(ctx, f, each(req.Verb), now) {
+		for item, err := range a.Mail.Pick(ctx, f, each(req.Verb)) {
 			if err == nil && item.Message.Notice && item.Message.Arrival.After(now) {
 				continue
 			}

@@ -14,6 +14,7 @@ import (
 	"dawk/relay/admin/kept"
 	"dawk/relay/admin/operator"
 	"dawk/relay/admin/queued"
+	"dawk/relay/filter"
 )
 
 // carrier puts messages of a bundle into the queue, a batch at a time.
@@ -169,16 +170,16 @@ const ExportAct = "Dawk-Act"
 // attempted is left out, since it may be delivered: its hold comes when that has ended.
 func (a *Actor) export(w http.ResponseWriter, r *http.Request) {
 	var req ExportRequest
-	filter, err := relay.Filter{}, api.Read(w, r, &req)
+	picks, err := filter.Of[filter.Queued]{}, api.Read(w, r, &req)
 	if err == nil {
-		filter, err = Request{Verb: relay.VerbHold, Filter: req.Filter, All: req.All}.check()
+		picks, err = Request{Verb: relay.VerbHold, Filter: req.Filter, All: req.All}.check()
 	}
 	if err != nil {
 		api.Fail(w, http.StatusBadRequest, err)
 		return
 	}
 	now, act := time.Now(), a.nextAct()
-	list, err := a.Kept.Begin(act, operator.CallerOf(r.Context()).Name, string(verbExport), filter.String(), false, now)
+	list, err := a.Kept.Begin(act, operator.CallerOf(r.Context()).Name, string(verbExport), picks.String(), false, now)
 	if err != nil {
 		api.Fail(w, http.StatusInternalServerError, err)
 		return
@@ -189,7 +190,7 @@ func (a *Actor) export(w http.ResponseWriter, r *http.Request) {
 	out, err := bundle.NewWriter(w, a.Kept.Header(act, now))
 	count, left := 0, 0
 	if err == nil {
-		count, left, err = a.exportTo(r.Context(), out, list, filter, now)
+		count, left, err = a.exportTo(r.Context(), out, list, picks)
 	}
 	if err == nil {
 		err = out.Close()
@@ -198,13 +199,13 @@ func (a *Actor) export(w http.ResponseWriter, r *http.Request) {
 		err = fmt.Errorf("%d deliveries are being attempted and were left out; they are held when that ends: export them then", left)
 	}
 	err = errors.Join(err, list.Close())
-	a.record(r, act, verbExport, filter.String(), count)
+	a.record(r, act, verbExport, picks.String(), count)
 	if err != nil {
 		w.Header().Set(api.Fault, relay.Sanitize(err.Error()))
 	}
 }
 
-func (a *Actor) exportTo(ctx context.Context, out *bundle.Writer, list *kept.Act, filter relay.Filter, now time.Time) (count, left int, err error) {
+func (a *Actor) exportTo(ctx context.Context, out *bundle.Writer, list *kept.Act, f filter.Of[filter.Queued]) (count, left int, err error) {
 	var batch []leaving
 	flush := func() error {
 		together(batch, func(x *leaving) { x.err = a.holdFor(ctx, x) })
@@ -218,7 +219,7 @@ func (a *Actor) exportTo(ctx context.Context, out *bundle.Writer, list *kept.Act
 		batch = batch[:0]
 		return nil
 	}
-	for p, err := range a.Mail.Pick(ctx, filter, false, now) {
+	for p, err := range a.Mail.Pick(ctx, f, false) {
 		if err != nil {
 			return count, left, fmt.Errorf("read the queue: %w", err)
 		}

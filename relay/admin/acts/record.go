@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"dawk/relay"
@@ -14,6 +13,7 @@ import (
 	"dawk/relay/admin/bundle"
 	"dawk/relay/admin/kept"
 	"dawk/relay/admin/operator"
+	"dawk/relay/filter"
 )
 
 // Record writes the audit log, if there is one.
@@ -66,11 +66,11 @@ func (a *Actor) nextAct() string {
 }
 
 // keep begins to keep what an act is done to; nil: it cannot be undone.
-func (a *Actor) keep(who string, req Request, filter relay.Filter, act string, now time.Time) *kept.Act {
+func (a *Actor) keep(who string, req Request, f filter.Of[filter.Queued], act string, now time.Time) *kept.Act {
 	if a.Kept == nil || req.DryRun || req.Purge || req.Verb == relay.VerbRetry {
 		return nil
 	}
-	back, err := a.Kept.Begin(act, who, string(req.Verb), req.what(filter), ends(req.Verb), now)
+	back, err := a.Kept.Begin(act, who, string(req.Verb), req.what(f), ends(req.Verb), now)
 	if err != nil {
 		a.Log.Warn("this act cannot be undone", "act", act, "error", err)
 		return nil
@@ -116,7 +116,7 @@ type AuditRecords struct {
 
 // auditLog answers GET /v1/audit?filter=.
 func (a *Actor) auditLog(w http.ResponseWriter, r *http.Request) {
-	q, err := audit.ParseQuery(strings.Fields(r.FormValue("filter")), time.Now())
+	q, err := audit.Terms.Parse(r.FormValue("filter"), time.Now())
 	limit, bad := api.Limit(r)
 	if err = errors.Join(err, bad); err != nil {
 		api.Fail(w, http.StatusBadRequest, err)

@@ -2,9 +2,11 @@ package acts
 
 import (
 	"dawk/relay"
+	"dawk/relay/filter"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Request is the body of POST /v1/queue/act.
@@ -21,29 +23,29 @@ type Request struct {
 }
 
 // check reads the filter.
-func (req Request) check() (relay.Filter, error) {
-	filter, err := relay.ParseFilter(req.Filter)
+func (req Request) check() (filter.Of[filter.Queued], error) {
+	picks, err := filter.Queue.Parse(req.Filter, time.Now())
 	switch {
 	case !slices.Contains(relay.Verbs(), req.Verb) && req.Verb != relay.VerbReroute:
-		return filter, fmt.Errorf("there is no verb %.20q", string(req.Verb))
+		return picks, fmt.Errorf("there is no verb %.20q", string(req.Verb))
 	case err != nil:
-		return filter, err
+		return picks, err
 	case req.Purge && req.Verb != relay.VerbDelete:
-		return filter, fmt.Errorf("purge is for delete, not for %s", req.Verb)
+		return picks, fmt.Errorf("purge is for delete, not for %s", req.Verb)
 	case req.Now && req.Verb != relay.VerbRetry:
-		return filter, fmt.Errorf("now is for retry, not for %s", req.Verb)
+		return picks, fmt.Errorf("now is for retry, not for %s", req.Verb)
 	case req.Route != "" && req.Verb != relay.VerbReroute:
-		return filter, fmt.Errorf("a route is for reroute, not for %s", req.Verb)
-	case filter.Empty() && !req.All:
-		return filter, fmt.Errorf("%s needs to know which messages: give a queue ID or a filter such as to=@example.com, or --all for the whole queue", req.Verb)
-	case !filter.Empty() && req.All:
-		return filter, fmt.Errorf("--all means the whole queue and does not go with a filter: leave out one of them")
+		return picks, fmt.Errorf("a route is for reroute, not for %s", req.Verb)
+	case picks.Empty() && !req.All:
+		return picks, fmt.Errorf("%s needs to know which messages: give a queue ID or a filter such as to=@example.com, or --all for the whole queue", req.Verb)
+	case !picks.Empty() && req.All:
+		return picks, fmt.Errorf("--all means the whole queue and does not go with a filter: leave out one of them")
 	}
-	return filter, nil
+	return picks, nil
 }
 
 // what is the filter and what else the audit log should say.
-func (req Request) what(f relay.Filter) string {
+func (req Request) what(f filter.Of[filter.Queued]) string {
 	if req.Route == "" {
 		return f.String()
 	}

@@ -59,7 +59,7 @@ func (a *Actor) canUndo(h kept.Head) bool {
 
 // whyNot says why an act cannot be undone.
 func (a *Actor) whyNot(act string) error {
-	q, err := audit.ParseQuery([]string{"act=" + act}, time.Now())
+	q, err := audit.Terms.Args([]string{"act=" + act}, time.Now())
 	if err != nil {
 		return err
 	}

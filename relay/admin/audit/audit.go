@@ -18,8 +18,8 @@ import (
 	"sync"
 	"time"
 
-	"dawk/relay"
 	"dawk/relay/durable"
+	"dawk/relay/filter"
 )
 
 // Record is one act.
@@ -166,7 +166,7 @@ func Read(dir string, q Query) ([]Record, error) {
 	all := []Record{}
 	for _, name := range names {
 		if err := readFile(name, func(r Record) {
-			if q.match(&r) {
+			if q.Match(&r) {
 				all = append(all, r)
 			}
 		}); err != nil {
@@ -177,65 +177,14 @@ func Read(dir string, q Query) ([]Record, error) {
 }
 
 // Query picks records; the zero value picks all.
-type Query struct {
-	who, verb, act []string
-	filter         string
-	since, until   time.Time
-}
+type Query = filter.Of[*Record]
 
-// QueryHelp describes what ParseQuery reads.
-const QueryHelp = `who=anna                the name of an operator, or uid:0 for a process of this machine
-verb=delete             what was done; verb=delete,bounce: either
-act=17                  the number of an act
-filter~example.com      a part of the filter that picked the mail
-since=2d until=1h       an age, or a time: 2026-03-02, 2026-03-02T09:00:00Z`
-
-// ParseQuery reads terms as QueryHelp describes them; now is what ages count from.
-func ParseQuery(terms []string, now time.Time) (q Query, err error) {
-	for _, t := range terms {
-		i := strings.IndexAny(t, "=~")
-		if i < 0 || i == len(t)-1 {
-			return q, fmt.Errorf("%q: it is not of the form name=value", relay.Clip(t))
-		}
-		name, value := t[:i], t[i+1:]
-		values := strings.Split(strings.ToLower(value), ",")
-		switch name + t[i:i+1] {
-		case "who=":
-			q.who = values
-		case "verb=":
-			q.verb = values
-		case "act=":
-			q.act = values
-		case "filter~", "filter=":
-			q.filter = strings.ToLower(value)
-		case "since=":
-			q.since, err = moment(value, now)
-		case "until=":
-			q.until, err = moment(value, now)
-		default:
-			err = errors.New("there is no such term: use who=, verb=, act=, filter~, since= or until=")
-		}
-		if err != nil {
-			return q, fmt.Errorf("%q: %w", relay.Clip(t), err)
-		}
-	}
-	return q, nil
-}
-
-func moment(s string, now time.Time) (time.Time, error) {
-	if age, err := relay.ParseDuration(s); err == nil {
-		return now.Add(-time.Duration(age)), nil
-	}
-	for _, layout := range []string{time.DateOnly, time.RFC3339, "2006-01-02 15:04", time.DateTime} {
-		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, errors.New(`it is neither an age as "2d" nor a time as "2026-03-02" or "2026-03-02T09:00:00Z"`)
-}
-
-func (q *Query) match(r *Record) bool {
-	word := func(list []string, s string) bool { return list == nil || slices.Contains(list, strings.ToLower(s)) }
-	return word(q.who, r.Who) && word(q.verb, r.Verb) && word(q.act, r.Act) && strings.Contains(strings.ToLower(r.Filter), q.filter) &&
-		(q.since.IsZero() || !r.Time.Before(q.since)) && (q.until.IsZero() || r.Time.Before(q.until))
+// Terms are what a query may say.
+var Terms = filter.Grammar[*Record]{
+	Fields: slices.Concat([]filter.Field[*Record]{
+		filter.Text("who", "who=anna", "the name of an operator, or uid:0 for a process of this machine", filter.One(func(r *Record) string { return r.Who })),
+		filter.Text("verb", "verb=delete,bounce", "what was done", filter.One(func(r *Record) string { return r.Verb })),
+		filter.Text("act", "act=17", "the number of an act", filter.One(func(r *Record) string { return r.Act })),
+		filter.Text("filter", "filter~example.com", "a part of the filter that picked the mail", filter.One(func(r *Record) string { return r.Filter })),
+	}, filter.Times("it was done", func(r *Record) time.Time { return r.Time })),
 }

@@ -12,6 +12,7 @@ import (
 
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/filter"
 )
 
 // functions are what templates may call.
@@ -136,7 +137,7 @@ type queueData struct {
 const listed = "200"
 
 func (p *page) queue() error {
-	d := queueData{Filter: strings.TrimSpace(p.r.FormValue("filter")), Done: p.r.FormValue("done"), Verbs: relay.Verbs(), Help: relay.FilterHelp}
+	d := queueData{Filter: strings.TrimSpace(p.r.FormValue("filter")), Done: p.r.FormValue("done"), Verbs: relay.Verbs(), Help: filter.Queue.Help()}
 	d.Back = "/queue?" + url.Values{"filter": {d.Filter}}.Encode()
 	var err error
 	if d.Routes, err = p.routes(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/filter"
 	"dawk/relay/replies"
 )
 
@@ -22,12 +23,12 @@ type Picked struct {
 // Pick gives the items that f picks, each with only the Deliveries that it
 // picks, and of these with each only the recipients that it picks. A filter of
 // IDs is looked up; any other is a walk through the store.
-func (m *Mail) Pick(ctx context.Context, f relay.Filter, each bool, now time.Time) iter.Seq2[*Picked, error] {
-	return m.PickAfter(ctx, relay.QueueID{}, f, each, now)
+func (m *Mail) Pick(ctx context.Context, f filter.Of[filter.Queued], each bool) iter.Seq2[*Picked, error] {
+	return m.PickAfter(ctx, relay.QueueID{}, f, each)
 }
 
 // PickAfter is Pick for the messages whose IDs come after one: the next page of a list.
-func (m *Mail) PickAfter(ctx context.Context, after relay.QueueID, f relay.Filter, each bool, now time.Time) iter.Seq2[*Picked, error] {
+func (m *Mail) PickAfter(ctx context.Context, after relay.QueueID, f filter.Of[filter.Queued], each bool) iter.Seq2[*Picked, error] {
 	all := m.Queue.Items(ctx)
 	if ids := f.IDs(); ids != nil {
 		all = m.byID(ids)
@@ -44,7 +45,7 @@ func (m *Mail) PickAfter(ctx context.Context, after relay.QueueID, f relay.Filte
 				continue
 			}
 			m.Annotate(item)
-			p := pickFrom(item, f, each, now)
+			p := pickFrom(item, f, each)
 			if len(p.Deliveries) > 0 && !yield(p, nil) {
 				return
 			}
@@ -81,12 +82,12 @@ func (m *Mail) Annotate(item *relay.Item) []relay.Where {
 	return all
 }
 
-func pickFrom(item *relay.Item, f relay.Filter, each bool, now time.Time) *Picked {
+func pickFrom(item *relay.Item, f filter.Of[filter.Queued], each bool) *Picked {
 	p := &Picked{Item: relay.Item{Message: item.Message}, Part: make(map[uint16]bool)}
 	for _, d := range item.Deliveries {
 		switch {
 		case each:
-			open, recipients := d.Open, f.Recipients(&item.Message, &d, now)
+			open, recipients := d.Open, filter.Recipients(f, filter.Queued{Message: &item.Message, Delivery: &d})
 			d.Open = nil
 			for _, o := range open {
 				if slices.Contains(recipients, o.Recipient) {
@@ -99,7 +100,7 @@ func pickFrom(item *relay.Item, f relay.Filter, each bool, now time.Time) *Picke
 			if len(d.Open) < len(open) {
 				p.Part[d.Job] = true
 			}
-		case !f.Match(&item.Message, &d, now):
+		case !f.Match(filter.Queued{Message: &item.Message, Delivery: &d}):
 			continue
 		}
 		p.Deliveries = append(p.Deliveries, d)

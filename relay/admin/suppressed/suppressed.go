@@ -137,7 +137,7 @@ func (d *Desk) put(who, verb, what string, entries []suppression.Entry) (c Chang
 
 // Remove takes off what a filter picks.
 func (d *Desk) Remove(who string, req RemoveRequest) (Changed, error) {
-	filter, err := relay.ParseFilter(req.Filter)
+	filter, err := suppression.Terms.Parse(req.Filter, time.Now())
 	if err != nil {
 		return Changed{}, err
 	}
@@ -164,7 +164,7 @@ func (d *Desk) record(who, verb, filter string, count int) (act string) {
 
 // list answers GET /v1/suppression.
 func (d *Desk) list(w http.ResponseWriter, r *http.Request) {
-	filter, err := relay.ParseFilter(r.FormValue("filter"))
+	filter, err := suppression.Terms.Parse(r.FormValue("filter"), time.Now())
 	limit, err2 := api.Limit(r)
 	if err := errors.Join(err, err2); err != nil {
 		api.Fail(w, http.StatusBadRequest, err)

@@ -18,13 +18,13 @@ func newAuditCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit [TERM…]",
 		Short: "Say who did what to the queue",
-		Long: "Say who did what, the last year, oldest first. All terms must hold:\n\n" + audit.QueryHelp + "\n\n" +
+		Long: "Say who did what, the last year, oldest first. \n\n" + audit.Terms.Help() + "\n\n" +
 			"It reads the files below data_dir and needs no running relay.",
 		Example: "  dawk audit since=2d\n  dawk audit verb=delete,bounce who=uid:0",
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, one record a line")
 	cmd.RunE = func(_ *cobra.Command, terms []string) error {
-		q, err := audit.ParseQuery(terms, time.Now())
+		q, err := audit.Terms.Args(terms, time.Now())
 		if err != nil {
 			return err
 		}

@@ -11,11 +11,15 @@ import (
 	"github.com/spf13/pflag"
 
 	"dawk/cmd/dawk/internal/cli/app"
+	"dawk/relay/admin/audit"
+	"dawk/relay/filter"
+	"dawk/relay/history"
+	"dawk/relay/suppression"
 )
 
-//go:generate go test -run TestCommandsPage -update .
+//go:generate go test -run 'TestCommandsPage|TestFiltersPage' -update .
 
-var update = flag.Bool("update", false, "write docs/commands.md and docs/json.md")
+var update = flag.Bool("update", false, "write docs/commands.md, docs/filters.md and docs/json.md")
 
 // docs/commands.md is every command with its flags, from the table that the commands,
 // their help and their manual pages come from.
@@ -40,14 +44,39 @@ func TestCommandsPage(t *testing.T) {
 		use := strings.ReplaceAll(strings.TrimSuffix(c.UseLine(), " [flags]"), "|", `\|`)
 		fmt.Fprintf(&b, "| `%s` | %s%s |\n", use, c.Short, flagsOf(c))
 	}
+	compare(t, file, b.String())
+}
+
+// docs/filters.md is what a filter can say, from the tables that filters are read with.
+func TestFiltersPage(t *testing.T) {
+	page := "<!-- Written by go generate from the tables of terms. -->\n\n# Filters\n\n" +
+		"Commands, API and pages read one grammar. A filter is one or more terms, and all of them must hold. What terms there are depends on what is picked.\n\n" +
+		"`=` is equality and `~` is \"contains\"; `!=` and `!~` are their opposites; `<`, `<=`, `>` and `>=` compare ages, sizes and numbers. Case is ignored. " +
+		"`*` in a value stands for anything, and `a,b` means either. Put a value with spaces in double quotes; within them `\\` takes the next character as it is. " +
+		"**Put terms with `<` or `>` in single quotes**, `'from=<>'` included: the shell takes these signs for redirections. " +
+		"A domain may be written in its own script. A time without a zone is local. An incomplete or unknown term is refused, with its place.\n"
+	for _, of := range [...]struct{ title, terms string }{
+		{"Queued mail: `dawk queue`, `GET /v1/queue`, `POST /v1/queue/act`", filter.Queue.Terms()},
+		{"What became of mail: `dawk history`, `dawk webhook replay`, `GET /v1/history`", history.Terms.Terms()},
+		{"The suppression list: `dawk suppression`, `GET /v1/suppression`", suppression.Terms.Terms()},
+		{"Who did what: `dawk audit`, `GET /v1/audit`", audit.Terms.Terms()},
+	} {
+		page += "\n## " + of.title + "\n\n```text\n" + of.terms + "```\n"
+	}
+	compare(t, "../../../../docs/filters.md", page)
+}
+
+// compare writes a page, with -update, or says that it is old.
+func compare(t *testing.T, file, page string) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(page), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if now, err := os.ReadFile(file); err != nil || string(now) != b.String() {
-		t.Errorf("docs/commands.md is not what the commands say: run go generate ./... (%v)", err)
+	if now, err := os.ReadFile(file); err != nil || string(now) != page {
+		t.Errorf("%s is not what the program says: run go generate ./... (%v)", file, err)
 	}
 }
 

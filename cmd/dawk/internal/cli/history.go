@@ -19,7 +19,7 @@ func newHistoryCommand(a *app.App) *cobra.Command {
 		Use:   "history [TERM…]",
 		Short: "Say what became of mail, also after it has left",
 		Long: "Say what became of mail, also after it has left: each attempt and outcome with the\n" +
-			"reply, the host and the TLS version. All terms must hold:\n\n" + history.QueryHelp + "\n\n" +
+			"reply, the host and the TLS version. \n\n" + history.Terms.Help() + "\n\n" +
 			"It reads the files below data_dir and needs no running relay. [history] keep and\n" +
 			"max_size say how far back they go.",
 		Example: "  dawk history to=sales@example.com since=2d\n  dawk history from=@example.org is=failed,expired",
@@ -35,7 +35,7 @@ func runHistory(a *app.App, terms []string, limit int, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	q, err := history.ParseQuery(terms, time.Now())
+	q, err := history.Terms.Args(terms, time.Now())
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"dawk/cmd/dawk/internal/check"
@@ -78,7 +77,7 @@ func (s *Server) operatorPaths(mux *http.ServeMux, st *setup, at *httpapi.Door) 
 
 // past answers GET /v1/history.
 func (s *Server) past(filter string, limit int) (admin.PastRecords, error) {
-	q, err := history.ParseQuery(strings.Fields(filter), time.Now())
+	q, err := history.Terms.Parse(filter, time.Now())
 	if err != nil {
 		return admin.PastRecords{}, err
 	}

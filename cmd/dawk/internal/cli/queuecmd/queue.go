@@ -21,6 +21,7 @@ import (
 	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/filter"
 )
 
 // listLimit is how many Deliveries a table shows unless told otherwise: more
@@ -35,7 +36,7 @@ func New(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "queue",
 		Short: "Look at the queue of the running relay, and act on what is in it",
-		Long:  "Look at the queue of the running relay, and act on what is in it.\n\n" + relay.FilterHelp,
+		Long:  "Look at the queue of the running relay, and act on what is in it.\n\n" + filter.Queue.Help(),
 		Args:  app.KnownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -64,7 +65,7 @@ func newQueueListCommand(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [FILTER…]",
 		Short: "List what is waiting, one line for each destination of a message",
-		Long:  "List what is waiting, one line for each destination of a message.\n\n" + relay.FilterHelp,
+		Long:  "List what is waiting, one line for each destination of a message.\n\n" + filter.Queue.Help(),
 		Example: "  dawk queue list to=@example.com 'age>1h'\n  dawk queue list --by dest\n" +
 			"  dawk queue list --json | jq -r .message.id",
 	}
@@ -93,12 +94,12 @@ func newQueueListCommand(a *app.App) *cobra.Command {
 
 // parseFilterArgs reads the filter here already, so that its errors need no
 // running relay.
-func parseFilterArgs(args []string) (relay.Filter, error) {
-	return relay.ParseFilter(strings.Join(args, " "))
+func parseFilterArgs(args []string) (filter.Of[filter.Queued], error) {
+	return filter.Queue.Args(args, time.Now())
 }
 
-func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, filter relay.Filter, limit int, asJSON bool) error {
-	query := url.Values{"filter": {filter.String()}, "limit": {strconv.Itoa(limit)}}
+func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, picks filter.Of[filter.Queued], limit int, asJSON bool) error {
+	query := url.Values{"filter": {picks.String()}, "limit": {strconv.Itoa(limit)}}
 	table := newListTable(a.Stdout)
 	encoder := json.NewEncoder(a.Stdout)
 	now := time.Now()
@@ -129,8 +130,8 @@ func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, filter relay.Filte
 		if err := table.Flush(); err != nil {
 			return err
 		}
-		fmt.Fprintln(a.Stdout, listSummary(end, filter.Empty()))
-		concerns := func(provider string) bool { return filter.Empty() || listed[provider] }
+		fmt.Fprintln(a.Stdout, listSummary(end, picks.Empty()))
+		concerns := func(provider string) bool { return picks.Empty() || listed[provider] }
 		printBudgets(c, cmd.Context(), a.Stdout, concerns)
 		printWaiting(c, cmd.Context(), a.Stdout, concerns)
 	}
@@ -140,9 +141,9 @@ func listQueue(c *app.Client, cmd *cobra.Command, a *app.App, filter relay.Filte
 	return nil
 }
 
-func printShapeOf(c *app.Client, cmd *cobra.Command, w io.Writer, by string, filter relay.Filter, asJSON bool) error {
+func printShapeOf(c *app.Client, cmd *cobra.Command, w io.Writer, by string, picks filter.Of[filter.Queued], asJSON bool) error {
 	var s admin.Shape
-	if err := c.Get(cmd.Context(), "/v1/shape", url.Values{"by": {by}, "filter": {filter.String()}}, &s); err != nil {
+	if err := c.Get(cmd.Context(), "/v1/shape", url.Values{"by": {by}, "filter": {picks.String()}}, &s); err != nil {
 		return err
 	}
 	switch {
@@ -213,7 +214,7 @@ func newQueueActCommand(a *app.App, verb relay.Verb, short, long string) *cobra.
 	cmd := &cobra.Command{
 		Use:   string(verb) + " FILTER…",
 		Short: short,
-		Long:  strings.TrimSpace(short+".\n"+long) + "\n\n" + relay.FilterHelp,
+		Long:  strings.TrimSpace(short+".\n"+long) + "\n\n" + filter.Queue.Help(),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "the whole queue, instead of a filter")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
@@ -282,12 +283,13 @@ func runLines(c *app.Client, cmd *cobra.Command, a *app.App, path string, query 
 	} else {
 		fmt.Fprintln(a.Stdout, actSummary(req, end))
 	}
+	picks, _ := filter.Queue.Parse(req.Filter, time.Now()) // the relay has read it
 	switch {
 	case end.Failed > 0:
 		return app.ErrReported
 	case end.Skipped > 0 && end.Deliveries == 0 && req.Verb == relay.VerbRetry:
 		return app.ErrReported
-	case end.Deliveries+end.Gone+end.Skipped == 0 && len(relay.MustParseFilter(req.Filter).IDs()) > 0:
+	case end.Deliveries+end.Gone+end.Skipped == 0 && len(picks.IDs()) > 0:
 		return errors.New("the message is not in the queue, or another term of the filter does not hold for it; see dawk why ID")
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/filter"
 )
 
 func newRerouteCommand(a *app.App) *cobra.Command {
@@ -18,7 +19,7 @@ func newRerouteCommand(a *app.App) *cobra.Command {
 		Long: "Send what a filter picks by ROUTE, whatever the conditions of the routes say, at once and at each attempt\n" +
 			"that follows. ROUTE is the name of a route with a smart host, or mx for the MX hosts of each domain. When the\n" +
 			"route has gone from the configuration the messages go as others do. New mail is not concerned; what is on hold\n" +
-			"stays there. " + pickRecipients + "\n\n" + relay.FilterHelp,
+			"stays there. " + pickRecipients + "\n\n" + filter.Queue.Help(),
 		Example: "  dawk queue reroute --dry-run route=office spare\n  dawk queue reroute provider=outlook.com 'age>1h' mx",
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "the whole queue, instead of a filter")

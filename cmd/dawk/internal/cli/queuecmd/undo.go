@@ -17,6 +17,7 @@ import (
 	"dawk/relay"
 	"dawk/relay/admin"
 	"dawk/relay/admin/bundle"
+	"dawk/relay/filter"
 )
 
 // Verbs of the API that are none of the dispatcher's.
@@ -56,7 +57,7 @@ func newExportCommand(a *app.App) *cobra.Command {
 		Short: "Write messages into a file for another relay, and hold them here",
 		Long: "Write what a filter picks into FILE, a tar archive, and hold it here: nothing is sent from here meanwhile.\n" +
 			"Then dawk queue import FILE at the other relay, and export --confirm FILE here, which lets the originals go.\n" +
-			"dawk queue undo releases them instead.\n\n" + relay.FilterHelp,
+			"dawk queue undo releases them instead.\n\n" + filter.Queue.Help(),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "the whole queue, instead of a filter")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be written")

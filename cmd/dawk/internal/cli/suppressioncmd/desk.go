@@ -14,7 +14,6 @@ import (
 
 	"dawk/cmd/dawk/internal/cli/app"
 	"dawk/queue/boltstore/datadir"
-	"dawk/relay"
 	"dawk/relay/admin/audit"
 	"dawk/relay/admin/suppressed"
 	"dawk/relay/suppression"
@@ -73,7 +72,7 @@ type local struct {
 }
 
 func (l *local) each(filter string, limit int, do func(suppression.Entry) error) (found int, err error) {
-	f, err := relay.ParseFilter(filter)
+	f, err := suppression.Terms.Parse(filter, time.Now())
 	if err != nil {
 		return 0, err
 	}

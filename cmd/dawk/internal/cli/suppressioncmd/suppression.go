@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,13 +20,10 @@ import (
 	"dawk/cmd/dawk/internal/show"
 	"dawk/relay"
 	"dawk/relay/admin/suppressed"
+	"dawk/relay/filter"
 	"dawk/relay/suppression"
 	"dawk/relay/unsubscribe"
 )
-
-const terms = `Terms are those of dawk queue, and all of them must hold: to=@example.com is the
-address, identity=shop whose mail the entry concerns, reason=bad_address why it
-was made, age>30d how long ago, and a queue ID the message that led to it.`
 
 // New is `dawk suppression`.
 func New(a *app.App) *cobra.Command {
@@ -43,7 +41,7 @@ func New(a *app.App) *cobra.Command {
 
 func newList(a *app.App) *cobra.Command {
 	asJSON, limit := false, 0
-	cmd := &cobra.Command{Use: "list [TERM…]", Short: "Print who is on the list, the oldest entry first", Long: "Prints who is on the list.\n\n" + terms,
+	cmd := &cobra.Command{Use: "list [TERM…]", Short: "Print who is on the list, the oldest entry first", Long: "Prints who is on the list.\n\n" + suppression.Terms.Help(),
 		Example: "  dawk suppression list to=@example.com\n  dawk suppression list 'age<1d' --json"}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, one entry a line")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most this many; 0: all")
@@ -55,7 +53,7 @@ func newList(a *app.App) *cobra.Command {
 			t := show.NewTable(out, show.Column{Name: "ADDRESS", Weight: 9, Least: 20}, show.Column{Name: "IDENTITY", Weight: 6, Least: 8},
 				show.Column{Name: "SINCE", Weight: 8}, show.Column{Name: "EXPIRES", Weight: 7}, show.Column{Name: "REASON", Weight: 4, Least: 12})
 			shown := 0
-			found, err := d.each(strings.Join(args, " "), limit, func(e suppression.Entry) error {
+			found, err := d.each(filter.Join(args), limit, func(e suppression.Entry) error {
 				shown++
 				if asJSON {
 					return enc.Encode(e)
@@ -124,7 +122,7 @@ func say(a *app.App, err error, format string, args ...any) error {
 func newRemove(a *app.App) *cobra.Command {
 	req := suppressed.RemoveRequest{}
 	cmd := &cobra.Command{Use: "remove ADDRESS…|TERM…", Short: "Take entries off the list", Args: app.Arguments(1, 1000, "ADDRESS…, or TERM…"),
-		Long:    "Takes entries off the list: of these addresses, for every identity, or those that the terms pick.\n\n" + terms,
+		Long:    "Takes entries off the list: of these addresses, for every identity, or those that the terms pick.\n\n" + suppression.Terms.Help(),
 		Example: "  dawk suppression remove reader@example.com\n  dawk suppression remove to=@example.com 'age<1d' --dry-run"}
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "only show what would be removed")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
@@ -156,13 +154,14 @@ func newRemove(a *app.App) *cobra.Command {
 func filterOf(args []string) (string, error) {
 	var addresses []string
 	for _, arg := range args {
-		if p, err := relay.ParsePath(arg); err == nil && p.Domain() != "" && !strings.ContainsAny(arg, "<>~") && !strings.HasPrefix(arg, "to=") && !strings.HasPrefix(arg, "id=") {
+		_, none := suppression.Terms.Parse(arg, time.Now())
+		if p, err := relay.ParsePath(arg); err == nil && none != nil && p.Domain() != "" && !strings.ContainsAny(arg, "<>~") {
 			addresses = append(addresses, p.String())
 		}
 	}
 	switch len(addresses) {
 	case 0:
-		return strings.Join(args, " "), nil
+		return filter.Join(args), nil
 	case len(args):
 		return suppression.FilterFor(addresses), nil
 	}
@@ -222,12 +221,12 @@ func newWhose(a *app.App) *cobra.Command {
 }
 
 func newExport(a *app.App) *cobra.Command {
-	return &cobra.Command{Use: "export [TERM…]", Short: "Write the list as CSV", Long: "Writes the list as CSV, header first.\n\n" + terms,
+	return &cobra.Command{Use: "export [TERM…]", Short: "Write the list as CSV", Long: "Writes the list as CSV, header first.\n\n" + suppression.Terms.Help(),
 		Example: "  dawk suppression export > suppression.csv",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return with(a, cmd.Context(), func(d desk) error {
 				out := suppression.NewWriter(a.Raw)
-				_, err := d.each(strings.Join(args, " "), 0, out.Write)
+				_, err := d.each(filter.Join(args), 0, out.Write)
 				return errors.Join(err, out.Flush())
 			})
 		}}

@@ -107,7 +107,7 @@ func newTest(a *app.App) *cobra.Command {
 
 func newReplay(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{Use: "replay NAME TERM…", Short: "Tell events again", Args: app.Arguments(2, 1000, "NAME TERM…"),
-		Long:    "Tells a webhook again what the outbox keeps and all terms pick. Events have the IDs that they had.\nTerms are those of dawk history:\n\n" + history.QueryHelp,
+		Long:    "Tells a webhook again what the outbox keeps and all terms pick. Events have the IDs that they had.\n\n" + history.Terms.Help(),
 		Example: "  dawk webhook replay crm is=failed since=2d\n  dawk webhook replay crm 1K1GAB4YBTA-FK0P"}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var c webhooks.Replayed

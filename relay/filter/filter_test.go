@@ -1,4 +1,4 @@
-package relay_test
+package filter_test
 
 import (
 	"slices"
@@ -7,9 +7,19 @@ import (
 	"time"
 
 	"dawk/relay"
+	"dawk/relay/filter"
 )
 
 var filterNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func parse(t testing.TB, s string) filter.Of[filter.Queued] {
+	t.Helper()
+	f, err := filter.Queue.Parse(s, filterNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
 
 func path(t testing.TB, s string) relay.Path {
 	t.Helper()
@@ -129,10 +139,10 @@ func TestFilterMatches(t *testing.T) {
 		{"to=@example.com age>1h attempts>=3", true},
 		{"to=@example.com age>1h attempts>=4", false},
 	} {
-		f, err := relay.ParseFilter(c.filter)
+		f, err := filter.Queue.Parse(c.filter, filterNow)
 		if err != nil {
 			t.Errorf("%s: %v", c.filter, err)
-		} else if got := f.Match(m, d, filterNow); got != c.want {
+		} else if got := f.Match(filter.Queued{Message: m, Delivery: d}); got != c.want {
 			t.Errorf("%s: got %v", c.filter, got)
 		}
 	}
@@ -141,18 +151,18 @@ func TestFilterMatches(t *testing.T) {
 func TestFilterOfRoutesAndNullSender(t *testing.T) {
 	m, d := filterSample(t)
 	d.Destination, m.From, d.Held = "route:office", relay.Path{}, true
-	for filter, want := range map[string]bool{
+	for src, want := range map[string]bool{
 		"route=office": true, "route=mx": false, "dest=route:office": true,
 		"from=<>": true, "from=@example.org": false, "held=true": true,
 	} {
-		if got := relay.MustParseFilter(filter).Match(m, d, filterNow); got != want {
-			t.Errorf("%s: got %v", filter, got)
+		if got := parse(t, src).Match(filter.Queued{Message: m, Delivery: d}); got != want {
+			t.Errorf("%s: got %v", src, got)
 		}
 	}
 }
 
 func TestFilterErrorsHelp(t *testing.T) {
-	for filter, want := range map[string]string{
+	for src, want := range map[string]string{
 		"to=@example.com agee>1h": `filter term 2 "agee>1h": there is no term "agee"; did you mean "age"?`,
 		"colour=red":              "the terms are id, to, from,",
 		"age":                     "write for instance 'age>1h'",
@@ -177,23 +187,23 @@ func TestFilterErrorsHelp(t *testing.T) {
 		"size>99999999999GiB":     "not a value",
 		"to=@exa mple":            "term 2",
 	} {
-		_, err := relay.ParseFilter(filter)
+		_, err := filter.Queue.Parse(src, filterNow)
 		if err == nil {
-			t.Errorf("%s: accepted", filter)
+			t.Errorf("%s: accepted", src)
 		} else if !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %q lacks %q", filter, err, want)
+			t.Errorf("%s: %q lacks %q", src, err, want)
 		}
 	}
 }
 
 func TestFilterHelpNamesEveryTerm(t *testing.T) {
-	_, err := relay.ParseFilter("nonesuchatall=1")
+	_, err := filter.Queue.Parse("nonesuchatall=1", filterNow)
 	_, names, ok := strings.Cut(err.Error(), "the terms are ")
 	if !ok {
 		t.Fatal(err)
 	}
 	for name := range strings.SplitSeq(names, ", ") {
-		if name != "id" && !strings.Contains(relay.FilterHelp, "  "+name) {
+		if name != "id" && !strings.Contains(filter.Queue.Help(), "  "+name) {
 			t.Errorf("FilterHelp does not explain %q", name)
 		}
 	}
@@ -201,7 +211,7 @@ func TestFilterHelpNamesEveryTerm(t *testing.T) {
 
 func TestEmptyFilter(t *testing.T) {
 	for s, want := range map[string]bool{"": true, " \t ": true, "held=true": false, "1RK3ZC8Q9D4-7ABC": false} {
-		if got := relay.MustParseFilter(s).Empty(); got != want {
+		if got := parse(t, s).Empty(); got != want {
 			t.Errorf("%q: Empty is %v", s, got)
 		}
 	}
@@ -215,18 +225,18 @@ func FuzzFilter(f *testing.F) {
 	}
 	m, d := filterSample(f)
 	f.Fuzz(func(t *testing.T, s string) {
-		one, err := relay.ParseFilter(s)
+		one, err := filter.Queue.Parse(s, filterNow)
 		if err != nil {
 			return
 		}
-		two, err := relay.ParseFilter(one.String())
+		two, err := filter.Queue.Parse(one.String(), filterNow)
 		if err != nil {
 			t.Fatalf("%q became %q, which is refused: %v", s, one.String(), err)
 		}
 		if one.String() != two.String() {
 			t.Fatalf("%q became %q, then %q", s, one.String(), two.String())
 		}
-		if one.Empty() != two.Empty() || one.Match(m, d, filterNow) != two.Match(m, d, filterNow) {
+		if one.Empty() != two.Empty() || one.Match(filter.Queued{Message: m, Delivery: d}) != two.Match(filter.Queued{Message: m, Delivery: d}) {
 			t.Fatalf("%q and %q differ", s, one.String())
 		}
 	})
@@ -236,7 +246,7 @@ func FuzzFilter(f *testing.F) {
 // the last reply that it got.
 func TestFilterPicksRecipients(t *testing.T) {
 	m, d := filterSample(t)
-	for filter, want := range map[string][]int{
+	for src, want := range map[string][]int{
 		"":                                  {1, 2},
 		"1RK3ZC8Q9D4-7ABC":                  {1, 2},
 		"reason=mailbox_full":               {1},
@@ -251,8 +261,8 @@ func TestFilterPicksRecipients(t *testing.T) {
 		"to=ann@example.com dest=*.com":     {1},
 		"age>1h to=@bücher.example,x@y.com": {2},
 	} {
-		if got := relay.MustParseFilter(filter).Recipients(m, d, filterNow); !slices.Equal(got, want) {
-			t.Errorf("%s: %v, want %v", filter, got, want)
+		if got := filter.Recipients(parse(t, src), filter.Queued{Message: m, Delivery: d}); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", src, got, want)
 		}
 	}
 	if len(d.Open) != 2 {
@@ -262,11 +272,11 @@ func TestFilterPicksRecipients(t *testing.T) {
 
 // What is on hold has no next try: due= never picks it, for delete neither.
 func TestDuePicksNothingOnHold(t *testing.T) {
-	m, now := &relay.Message{}, time.Now()
+	m, now := &relay.Message{}, filterNow
 	d := &relay.Delivery{Entry: relay.Entry{Due: now, Held: true}, Open: []relay.Open{{}}}
 	for _, term := range []string{"due<10m", "due>=0s"} {
-		f := relay.MustParseFilter(term)
-		if f.Match(m, d, now) || len(f.Recipients(m, d, now)) > 0 {
+		f := parse(t, term)
+		if q := (filter.Queued{Message: m, Delivery: d}); f.Match(q) || len(filter.Recipients(f, q)) > 0 {
 			t.Errorf("%s picks what is on hold", term)
 		}
 	}
