@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -33,6 +34,14 @@ type hookWorld struct {
 
 func (h *hookWorld) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b, err := io.ReadAll(r.Body)
+	switch r.URL.Path {
+	case "/hangs":
+		<-r.Context().Done()
+		return
+	case "/trickles":
+		trickle(w, r)
+		return
+	}
 	var e struct {
 		Type string
 		Data struct {
@@ -70,6 +79,23 @@ func (h *hookWorld) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.lines = append(h.lines, line)
 		if !h.seen[e.Data.ID] {
 			h.seen[e.Data.ID], h.first = true, append(h.first, line)
+		}
+	}
+}
+
+// trickle answers an octet at a time, as long as somebody reads.
+func trickle(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Length", "1000000")
+	every := time.NewTicker(100 * time.Millisecond)
+	defer every.Stop()
+	for r.Context().Err() == nil {
+		if _, err := w.Write([]byte("x")); err != nil {
+			return
+		}
+		http.NewResponseController(w).Flush() //nolint:errcheck // the next write tells
+		select {
+		case <-every.C:
+		case <-r.Context().Done():
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"sync"
 	"time"
 
 	"dawk/relay"
@@ -90,6 +91,7 @@ func decode(b []byte) (r record, err error) {
 	}
 	r.removed, r.strikes = b[0]&flagRemoved != 0, int(b[1])
 	b = b[2:]
+	all := string(b) // the texts are parts of it
 	number := func() uint64 {
 		n, used := binary.Uvarint(b)
 		if used <= 0 {
@@ -105,7 +107,7 @@ func decode(b []byte) (r record, err error) {
 			err = errDamaged
 			return ""
 		}
-		s := string(b[:n])
+		s := all[len(all)-len(b):][:n]
 		b = b[n:]
 		return s
 	}
@@ -119,6 +121,7 @@ func decode(b []byte) (r record, err error) {
 // same hash would hide each other; with 64 bits that does not happen.
 type file struct {
 	f    *os.File
+	fd   int // of f
 	size int64
 	live int64 // octets of records that are in force
 	// skipped is how many records in the middle cannot be read.
@@ -126,6 +129,7 @@ type file struct {
 	seed    maphash.Seed
 	index   map[uint64]uint32 // where the record of an address begins, and isEntry
 	entries int               // that have isEntry
+	buffers sync.Pool         // of read
 }
 
 // isEntry is the bit of an index that tells entries, those whose time is up too, from
@@ -262,7 +266,11 @@ func (f *file) get(identity, address string) (record, bool) {
 
 // read reads the record at an offset.
 func (f *file) read(at int64) (record, error) {
-	var short [256]byte
+	short, _ := f.buffers.Get().(*[256]byte) // each message asks for its recipients
+	if short == nil {
+		short = new([256]byte)
+	}
+	defer f.buffers.Put(short)
 	n, err := f.f.ReadAt(short[:], at)
 	if n < headerSize {
 		return record{}, errors.Join(errDamaged, err)

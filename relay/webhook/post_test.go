@@ -3,12 +3,14 @@ package webhook
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"dawk/mx/dial"
+	"dawk/mx/dns"
 	"dawk/queue/queuetest"
 	"dawk/relay"
 )
@@ -123,6 +126,36 @@ func TestReceiversThatAreNotToBeTrusted(t *testing.T) {
 	}
 	if led.Load() > 0 {
 		t.Error("a redirect was followed")
+	}
+}
+
+// resolver answers each question with the next of its lists of addresses.
+type resolver struct{ answers [][]string }
+
+func (r *resolver) LookupAddrs(context.Context, string, string) (a dns.Answer[netip.Addr], err error) {
+	for _, text := range r.answers[0] {
+		a.Records = append(a.Records, netip.MustParseAddr(text))
+	}
+	r.answers = r.answers[1:]
+	return a, nil
+}
+
+// What a name led to a moment ago says nothing: the address that is dialled is the one that was
+// looked at, whatever stands beside it and whatever the next answer will be.
+func TestNameThatMoves(t *testing.T) {
+	var dialled []string
+	r := &resolver{[][]string{{"192.0.2.1"}, {"127.0.0.1"}, {"10.0.0.1", "192.0.2.2"}, {"::ffff:10.0.0.1"}}}
+	post := NewPoster(&dial.Web{Addrs: r, Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+		dialled = append(dialled, addr)
+		return nil, errors.New("nobody is there")
+	}})
+	for _, want := range []string{"nobody is there", "127.0.0.1 is a loopback address", "nobody is there", "10.0.0.1 is a private address"} {
+		if _, err := post(t.Context(), "http://hook.example.org/", nil, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, not %q", err, want)
+		}
+	}
+	if want := []string{"192.0.2.1:80", "192.0.2.2:80"}; !slices.Equal(dialled, want) {
+		t.Errorf("%v were dialled, not %v", dialled, want)
 	}
 }
 

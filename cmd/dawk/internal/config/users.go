@@ -54,6 +54,9 @@ func (c *Config) Strays(users []string) (all []Stray) {
 	for i := range c.DKIM {
 		look("identities of the key "+c.DKIM[i].Selector+" for "+c.DKIM[i].Domain, c.DKIM[i].Identities)
 	}
+	for i := range c.Webhooks {
+		look("identity of the webhook "+c.Webhooks[i].Name, c.Webhooks[i].Identity)
+	}
 	return all
 }
 
