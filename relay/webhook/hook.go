@@ -163,7 +163,7 @@ func (k *hook) save() error {
 
 // reached is how far everything was told, replays included.
 func (k *hook) reached() uint64 {
-	if k.state.Ended {
+	if k.state.Ended || k.broken {
 		return ^uint64(0)
 	}
 	n := k.state.Next
@@ -192,6 +192,7 @@ func (k *hook) run(ctx context.Context) {
 		k.state.LastError, k.broken = relay.Sanitize(err.Error()), true
 	}
 	k.recall()
+	k.owner.told(k, k.reached())
 	k.more = true
 	for {
 		k.fill(time.Now())
@@ -232,6 +233,7 @@ func (k *hook) keep(now time.Time) {
 	}
 	k.count()
 	if err := k.save(); err != nil {
+		k.saved = now.Add(saveAgain)
 		k.owner.opt.Log.Error("a webhook is told again what it was told, if the relay ends now", "webhook", k.Name, "error", err)
 		return
 	}

@@ -65,7 +65,8 @@ const (
 	window      = 1000                   // events of one webhook that are tried or wait for their next try
 	windowBytes = 4 << 20                // about what they take in memory
 	saveEvery   = time.Second
-	idle        = time.Hour // until somebody wakes up a webhook without events
+	saveAgain   = 10 * time.Second // after that has failed
+	idle        = time.Hour        // until somebody wakes up a webhook without events
 )
 
 // DefaultRetry are the waits of a webhook that says nothing else.
@@ -126,7 +127,7 @@ func (h *Hooks) Run(ctx context.Context) {
 	running.Wait()
 }
 
-// told says how far one webhook has come. One that has ended keeps nothing.
+// told says how far one webhook has come. One that has ended keeps nothing, nor one whose file cannot be read.
 func (h *Hooks) told(k *hook, to uint64) {
 	h.mu.Lock()
 	h.to[k] = to

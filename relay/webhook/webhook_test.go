@@ -378,6 +378,46 @@ func TestOneMessageHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// The outbox knows from the start how far everybody was told, also by one that has ended and one whose file cannot
+// be read: otherwise it would keep everything until it is full, and then lose what is new.
+func TestOutboxKnowsFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, store, r := t.TempDir(), queuetest.NewMemory(), &receiver{}
+		list := []Config{{Name: "crm", Secrets: keys(t, secret), Post: r.post}, {Name: "ended", Secrets: keys(t, secret), Post: r.post}, {Name: "broken", Secrets: keys(t, secret), Post: r.post}}
+		s := newSet(t, dir, store, list...)
+		synctest.Wait()
+		s.happen(relay.EventFailed, 1)
+		time.Sleep(time.Minute)
+		s.stop()
+		for name, text := range map[string]string{"ended": `{"next":0,"ended":true,"delivered":0,"failed":0}`, "broken": "{"} {
+			if err := os.WriteFile(filepath.Join(dir, name+".json"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		box := &box{Outbox: store.Outbox()}
+		h, err := New(Options{Dir: dir, Outbox: box, Log: slog.New(slog.DiscardHandler)}, list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go h.Run(ctx)
+		synctest.Wait()
+		if box.told.Load() != 1 {
+			t.Errorf("%d events are told, as the outbox knows", box.told.Load())
+		}
+		stop()
+		synctest.Wait()
+	})
+}
+
+type box struct {
+	Outbox
+	told atomic.Uint64
+}
+
+func (b *box) Told(n uint64) { b.told.Store(n) }
+
 // What was told is told once more after a crash at worst, with the same ID.
 func TestCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -461,6 +501,54 @@ func TestSecrets(t *testing.T) {
 			t.Errorf("%d secrets, want %d: %v", len(list), n, err)
 		}
 	}
+}
+
+// While requests go out, secrets are read once a second: a new one signs from then on, and one that cannot be read
+// is a failure of the request like any other.
+func TestSecretsRotate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var list atomic.Value
+		list.Store([]string{secret})
+		var asked atomic.Int32
+		read := func() ([][]byte, error) {
+			asked.Add(1)
+			return ParseSecrets([]byte(strings.Join(list.Load().([]string), "\n")))
+		}
+		r := &receiver{}
+		s := newSet(t, t.TempDir(), queuetest.NewMemory(), Config{Name: "crm", Secrets: read, Post: r.post})
+		defer s.stop()
+		signatures := func() string {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.taken[len(r.taken)-1].header["webhook-signature"]
+		}
+		synctest.Wait()
+		for m := range uint64(50) {
+			s.happen(relay.EventFailed, m+1)
+		}
+		time.Sleep(500 * time.Millisecond)
+		if asked.Load() != 1 || strings.Contains(signatures(), " ") {
+			t.Fatalf("asked %d times; %s", asked.Load(), signatures())
+		}
+		list.Store([]string{secretPrefix + base64.StdEncoding.EncodeToString([]byte("another secret of ours")), secret})
+		time.Sleep(time.Second)
+		s.happen(relay.EventFailed, 51)
+		time.Sleep(time.Second)
+		if len(strings.Fields(signatures())) != 2 {
+			t.Errorf("%s", signatures())
+		}
+		list.Store([]string{"no secret"})
+		s.happen(relay.EventFailed, 52)
+		time.Sleep(time.Second)
+		if st := s.hooks.List()[0]; st.Pending != 1 || !strings.Contains(st.LastError, "whsec_") {
+			t.Errorf("%+v", st)
+		}
+		list.Store([]string{secret})
+		time.Sleep(time.Minute)
+		if n := len(r.events()); n != 52 {
+			t.Errorf("%d events", n)
+		}
+	})
 }
 
 func FuzzParseSecrets(f *testing.F) {
