@@ -503,6 +503,42 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+// Requests go out at the rate that one webhook has, however many events wait and however fast they are taken, and
+// a webhook that was idle is told at once.
+func TestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		var mu sync.Mutex
+		r := &receiver{answer: func(got) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			at = append(at, time.Now())
+			return 200, nil
+		}}
+		s := newSet(t, t.TempDir(), queuetest.NewMemory(), Config{Name: "crm", Secrets: keys(t, secret), Post: r.post})
+		defer s.stop()
+		time.Sleep(time.Minute)
+		began := time.Now()
+		for m := range uint64(4 * perSecond) {
+			s.happen(relay.EventFailed, m+1)
+		}
+		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(at) != 4*perSecond || at[0].Sub(began) > 0 {
+			t.Fatalf("%d requests, the first after %v", len(at), at[0].Sub(began))
+		}
+		for i := range at[perSecond*5/4+1:] {
+			if d := at[i+perSecond*5/4+1].Sub(at[i]); d < time.Second {
+				t.Fatalf("%d requests in %v", perSecond*5/4+1, d)
+			}
+		}
+		if d := at[len(at)-1].Sub(began); d > 4*time.Second+rest {
+			t.Errorf("they took %v", d)
+		}
+	})
+}
+
 // While requests go out, secrets are read once a second: a new one signs from then on, and one that cannot be read
 // is a failure of the request like any other.
 func TestSecretsRotate(t *testing.T) {
