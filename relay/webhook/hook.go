@@ -129,7 +129,7 @@ func (k *hook) load() error {
 		err = json.Unmarshal(b, &k.state)
 	}
 	if err != nil {
-		return fmt.Errorf("how far it has come cannot be read: %w; remove %s to begin with what happens from now on", err, k.path)
+		return fmt.Errorf("how far it has come cannot be read: %w; remove %s and run `dawk reload` to begin with what happens from now on", err, k.path)
 	}
 	k.items, k.state.Waiting = k.state.Waiting, nil
 	k.counted = k.state.Next

@@ -204,13 +204,19 @@ func (h *Hooks) Enable(name string) error {
 	if err != nil {
 		return err
 	}
-	return k.ask(func() {
+	var refused error
+	err = k.ask(func() {
+		if k.broken {
+			refused = errors.New(k.state.LastError)
+			return
+		}
 		k.state.Ended, k.failing, k.dirty = false, 0, true
 		for _, i := range k.items {
 			i.Due = time.Time{}
 		}
 		k.nudge()
 	})
+	return errors.Join(err, refused)
 }
 
 // Replay tells a webhook again what the outbox has and the terms pick, which are those
@@ -239,10 +245,19 @@ func (h *Hooks) Replay(name string, terms []string, now time.Time) (n int, err e
 	if n == 0 {
 		return 0, nil
 	}
-	return n, k.ask(func() {
-		k.state.Replays, k.dirty = append(k.state.Replays, r), true
-		k.nudge()
+	var refused error
+	err = k.ask(func() {
+		switch {
+		case k.broken:
+			refused = errors.New(k.state.LastError)
+		case k.state.Ended:
+			refused = fmt.Errorf("the receiver of webhook %s answered 410 and is told nothing: `dawk webhook enable %s` first", k.Name, k.Name)
+		default:
+			k.state.Replays, k.dirty = append(k.state.Replays, r), true
+			k.nudge()
+		}
 	})
+	return n, errors.Join(err, refused)
 }
 
 // picks says whether a query picks an event, for any of its recipients.

@@ -406,6 +406,14 @@ func TestOutboxKnowsFromTheStart(t *testing.T) {
 		if box.told.Load() != 1 {
 			t.Errorf("%d events are told, as the outbox knows", box.told.Load())
 		}
+		for name, want := range map[string]string{"ended": "dawk webhook enable ended", "broken": "broken.json"} {
+			if _, err := h.Replay(name, []string{"is=failed"}, time.Now()); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("what nobody will be told: %v", err)
+			}
+		}
+		if err := h.Enable("broken"); err == nil || !strings.Contains(err.Error(), "broken.json") {
+			t.Error(err)
+		}
 		stop()
 		synctest.Wait()
 	})

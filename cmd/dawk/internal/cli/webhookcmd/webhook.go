@@ -133,7 +133,7 @@ func newEnable(a *app.App) *cobra.Command {
 		if err := call(a, cmd, "enable", webhooks.Request{Name: args[0]}, &s); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(a.Stdout, "%s is %s: %d events are pending\n", relay.Sanitize(s.Name), s.State, s.Pending)
+		_, err := fmt.Fprintf(a.Stdout, "%s is %s, %s pending\n", relay.Sanitize(s.Name), s.State, show.Plural(s.Pending, "event"))
 		return err
 	}
 	return cmd
