@@ -231,7 +231,9 @@ func (k *hook) keep(now time.Time) {
 	if k.broken {
 		return
 	}
-	k.count()
+	if k.more {
+		k.count()
+	}
 	if err := k.save(); err != nil {
 		k.saved = now.Add(saveAgain)
 		k.owner.opt.Log.Error("a webhook is told again what it was told, if the relay ends now", "webhook", k.Name, "error", err)
