@@ -44,10 +44,11 @@ type replay struct {
 // item is one event that is tried, or waits for its next try.
 type item struct {
 	Number uint64    `json:"number"`
-	Tries  int       `json:"tries"`
-	First  time.Time `json:"first"` // when it was first due
-	Due    time.Time `json:"due"`   // zero: at once
+	Tries  int       `json:"tries,omitempty"`
+	First  time.Time `json:"first,omitzero"` // when it was first refused
+	Due    time.Time `json:"due,omitzero"`   // zero: at once
 
+	taken   time.Time // when it was taken up
 	event   relay.OutboxEvent
 	size    int // about, in octets
 	flying  bool
@@ -357,7 +358,7 @@ func (k *hook) take(s *stream, now time.Time, picked func(*relay.Event) bool) (f
 		if e.Number <= k.counted && k.ahead > 0 && s.End == ^uint64(0) {
 			k.ahead--
 		}
-		i := &item{Number: e.Number, First: now, event: e, size: sizeOf(&e)}
+		i := &item{Number: e.Number, taken: now, event: e, size: sizeOf(&e)}
 		at, found := slices.BinarySearchFunc(k.items, e.Number, func(i *item, n uint64) int { return cmp.Compare(i.Number, n) })
 		if !found {
 			k.items = slices.Insert(k.items, at, i)

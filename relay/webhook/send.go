@@ -32,7 +32,7 @@ func (k *hook) sendDue(ctx context.Context) time.Duration {
 			k.hungry = true
 			return wait
 		}
-		if wait := gather - now.Sub(items[0].First); k.Batch > 1 && len(items) < k.Batch && wait > 0 {
+		if wait := gather - now.Sub(items[0].taken); k.Batch > 1 && len(items) < k.Batch && wait > 0 {
 			return wait // more may come: requests are what a webhook costs
 		}
 		if wait := k.pace(now); wait > 0 {
@@ -58,6 +58,7 @@ func (k *hook) sendDue(ctx context.Context) time.Duration {
 // was not taken yet.
 func (k *hook) pick(now time.Time) (items []*item, wait time.Duration) {
 	blocked := make(map[relay.QueueID]bool)
+	items = make([]*item, 0, max(1, k.Batch))
 	wait = idle
 	for _, i := range k.items {
 		id := i.event.Event.ID
@@ -146,7 +147,9 @@ func (k *hook) taken(items []*item) {
 // later decides on the next try of an event.
 func (k *hook) later(i *item, now time.Time) {
 	wait := k.Retry[min(i.Tries, len(k.Retry)-1)]
-	i.Tries++
+	if i.Tries++; i.First.IsZero() {
+		i.First = now
+	}
 	i.Due = now.Add(wait + time.Duration(rand.Int64N(int64(wait/10)+1)))
 	if i.Due.Sub(i.First) > GiveUp {
 		k.giveUp(i, k.state.LastError)
