@@ -121,7 +121,6 @@ func decode(b []byte) (r record, err error) {
 // same hash would hide each other; with 64 bits that does not happen.
 type file struct {
 	f    *os.File
-	fd   int // of f
 	size int64
 	live int64 // octets of records that are in force
 	// skipped is how many records in the middle cannot be read.
