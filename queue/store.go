@@ -85,9 +85,10 @@ type Inspection interface {
 	// Item is one message with all its Deliveries and their history. Errors:
 	// relay.ErrNotFound, relay.ErrCorrupt, or what the disk said.
 	Item(relay.QueueID) (*relay.Item, error)
-	// Items are all messages, oldest first, without history. An error that is
-	// relay.ErrCorrupt concerns one record; any other ends the sequence.
-	Items(context.Context) iter.Seq2[*relay.Item, error]
+	// Items are all messages whose IDs come after one, oldest first, without history;
+	// the zero ID is before all. An error that is relay.ErrCorrupt concerns one record; any
+	// other ends the sequence.
+	Items(ctx context.Context, after relay.QueueID) iter.Seq2[*relay.Item, error]
 	// Content is the message itself, which the caller closes.
 	Content(relay.QueueID) (relay.Content, error)
 }

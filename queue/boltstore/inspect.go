@@ -181,9 +181,9 @@ func (q *Store) item(tx *bolt.Tx, k, v []byte) (*relay.Item, error) {
 	return item, nil
 }
 
-// Items streams every message, oldest first, without its history. A message that cannot be read
+// Items streams every message after one, oldest first, without its history. A message that cannot be read
 // comes as an error that wraps relay.ErrCorrupt and names it; the stream continues after it.
-func (q *Store) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
+func (q *Store) Items(ctx context.Context, after relay.QueueID) iter.Seq2[*relay.Item, error] {
 	type result struct {
 		item *relay.Item
 		err  error
@@ -194,7 +194,7 @@ func (q *Store) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
 			yield(nil, fmt.Errorf("list the queue: %w", err))
 			return
 		}
-		for from := []byte(nil); ; {
+		for from := record.MessageKey(after.Key + 1); ; {
 			var batch []result
 			var next []byte
 			err := view(func(tx *bolt.Tx) error {

@@ -499,7 +499,7 @@ func TestFullCheckpoint(t *testing.T) {
 			t.Error("messages cannot be read")
 		}
 		n := 0
-		for _, err := range q.Items(context.Background()) {
+		for _, err := range q.Items(context.Background(), relay.QueueID{}) {
 			if err != nil {
 				t.Error(err)
 			}
@@ -610,7 +610,7 @@ func TestFailedCheckpoint(t *testing.T) {
 				wantErr(t, <-fatal, syscall.EIO)
 				_, err := q.NewDraft()
 				wantErr(t, err, relay.ErrClosed)
-				for _, err := range q.Items(context.Background()) {
+				for _, err := range q.Items(context.Background(), relay.QueueID{}) {
 					wantErr(t, err, relay.ErrClosed)
 				}
 				q.Close()

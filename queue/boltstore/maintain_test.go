@@ -223,7 +223,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	all.Go(func() {
 		for range 3 {
-			for _, err := range q.Items(context.Background()) {
+			for _, err := range q.Items(context.Background(), relay.QueueID{}) {
 				if err != nil && !errors.Is(err, relay.ErrCorrupt) {
 					t.Error(err)
 				}

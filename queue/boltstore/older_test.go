@@ -76,7 +76,7 @@ func sameMessages(t *testing.T, q *boltstore.Store) {
 		Content string
 	}
 	var all []message
-	for listed, err := range q.Items(context.Background()) {
+	for listed, err := range q.Items(context.Background(), relay.QueueID{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -184,7 +184,7 @@ func testTwoNodes(t *testing.T, s *postgrestest.Server) {
 		t.Errorf("the first node has %v", e)
 	}
 	n := 0
-	for _, err := range b.Items(t.Context()) {
+	for _, err := range b.Items(t.Context(), relay.QueueID{}) {
 		if n++; err != nil {
 			t.Fatal(err)
 		}

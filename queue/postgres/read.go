@@ -313,10 +313,10 @@ func (q *Store) items(ctx context.Context, from, to int64, limit int) ([]itemOrE
 	return all, err
 }
 
-// Items are all messages of all nodes, oldest first, without history.
-func (q *Store) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
+// Items are all messages of all nodes after one, oldest first, without history.
+func (q *Store) Items(ctx context.Context, after relay.QueueID) iter.Seq2[*relay.Item, error] {
 	return func(yield func(*relay.Item, error) bool) {
-		for from := int64(0); ; {
+		for from := int64(after.Key) + 1; ; {
 			page, cancel := context.WithTimeout(ctx, readTimeout)
 			batch, err := q.items(page, from, 1<<62, itemsAtOnce)
 			cancel()

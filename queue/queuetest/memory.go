@@ -167,15 +167,15 @@ func (m *Memory) Entries() iter.Seq2[relay.Entry, error] {
 	}
 }
 
-// Items streams the messages, without their history.
-func (m *Memory) Items(context.Context) iter.Seq2[*relay.Item, error] {
+// Items streams the messages after one, without their history.
+func (m *Memory) Items(_ context.Context, after relay.QueueID) iter.Seq2[*relay.Item, error] {
 	return func(yield func(*relay.Item, error) bool) {
 		m.mu.Lock()
 		all := m.model.clone().Items()
 		m.mu.Unlock()
 		for _, item := range all {
 			item.Attempts = nil
-			if !yield(item, nil) {
+			if item.Message.ID.Key > after.Key && !yield(item, nil) {
 				return
 			}
 		}

@@ -145,7 +145,7 @@ func (s *run) check(t *rapid.T) {
 	}
 	want := s.model.Items()
 	i := 0
-	for item, err := range s.store.Items(context.Background()) {
+	for item, err := range s.store.Items(context.Background(), relay.QueueID{}) {
 		if err != nil || i >= len(want) {
 			t.Fatalf("items: %v; %d were expected", err, len(want))
 		}
@@ -158,6 +158,17 @@ func (s *run) check(t *rapid.T) {
 	}
 	if i != len(want) {
 		t.Fatalf("%d items, want %d", i, len(want))
+	}
+	for i, w := range want {
+		n := 0
+		for item, err := range s.store.Items(context.Background(), w.Message.ID) {
+			if n++; n == 1 && (err != nil || i+1 == len(want) || item.Message.ID != want[i+1].Message.ID) {
+				t.Fatalf("after item %d of %d: %v", i+1, len(want), err)
+			}
+		}
+		if n != len(want)-i-1 {
+			t.Fatalf("%d items after item %d of %d", n, i+1, len(want))
+		}
 	}
 	for _, w := range want {
 		item, err := s.store.Item(w.Message.ID)

@@ -53,6 +53,7 @@ type store struct {
 	acts    []string
 	fail    map[relay.QueueID]error
 	onAct   func()
+	walked  int // items that were read of a walk
 }
 
 type memory struct{ *strings.Reader }
@@ -70,7 +71,7 @@ func (s *store) Item(id relay.QueueID) (*relay.Item, error) {
 	return nil, fmt.Errorf("message %s: %w", id, relay.ErrNotFound)
 }
 
-func (s *store) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
+func (s *store) Items(ctx context.Context, after relay.QueueID) iter.Seq2[*relay.Item, error] {
 	return func(yield func(*relay.Item, error) bool) {
 		if s.corrupt != nil && !yield(nil, s.corrupt) {
 			return
@@ -82,6 +83,10 @@ func (s *store) Items(ctx context.Context) iter.Seq2[*relay.Item, error] {
 			if ctx.Err() != nil {
 				yield(nil, ctx.Err())
 				return
+			}
+			if s.walked++; i.Message.ID.Key <= after.Key {
+				s.walked--
+				continue
 			}
 			c := *i
 			c.Attempts = nil
@@ -155,6 +160,12 @@ func (s *store) Where(relay.QueueID) []relay.Where { return s.where }
 func (s *store) Turn(relay.QueueID, uint16) relay.Turn { return s.turn }
 
 func (s *store) Transcripts(relay.QueueID) []relay.Transcript { return s.said }
+
+func (s *store) Unlisted(context.Context) (map[relay.QueueID][]relay.QueueID, func(), error) {
+	return nil, func() {}, nil
+}
+
+func (s *store) Withdraw([]relay.QueueID) error { return nil }
 
 func (s *store) Providers() []relay.ProviderLoad { return s.loads }
 

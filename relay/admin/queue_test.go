@@ -155,6 +155,9 @@ func TestPagesOfTheQueue(t *testing.T) {
 		}
 		more = page.End.More
 	}
+	if s.walked > 10+3 { // each page has read one more, to know that there is more
+		t.Errorf("%d messages were read for 10", s.walked)
+	}
 	if len(all) != 10 || !slices.IsSorted(all) || len(slices.Compact(all)) != 10 {
 		t.Errorf("%v", all)
 	}

@@ -91,7 +91,7 @@ func TestUndoOfAnActThatWasCut(t *testing.T) {
 		t.Fatalf("%s", body)
 	}
 	var left int
-	for item, err := range q.Items(t.Context()) {
+	for item, err := range q.Items(t.Context(), relay.QueueID{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func TestUndoBringsBackWhatWasThere(t *testing.T) {
 		}
 	}
 	var now *relay.Item
-	for now = range q.Items(t.Context()) {
+	for now = range q.Items(t.Context(), relay.QueueID{}) {
 	}
 	if now == nil || now.Message.ID == m.ID {
 		t.Fatalf("%+v", now)

@@ -29,7 +29,7 @@ func (m *Mail) Pick(ctx context.Context, f filter.Of[filter.Queued], each bool) 
 
 // PickAfter is Pick for the messages whose IDs come after one: the next page of a list.
 func (m *Mail) PickAfter(ctx context.Context, after relay.QueueID, f filter.Of[filter.Queued], each bool) iter.Seq2[*Picked, error] {
-	all := m.Queue.Items(ctx)
+	all := m.Queue.Items(ctx, after)
 	if ids := f.IDs(); ids != nil {
 		all = m.byID(ids)
 	}

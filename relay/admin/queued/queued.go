@@ -15,9 +15,9 @@ import (
 type Queue interface {
 	// Item is one message with its history; relay.ErrNotFound if it is gone.
 	Item(relay.QueueID) (*relay.Item, error)
-	// Items are all messages, oldest first, without history. An error that is
-	// relay.ErrCorrupt concerns one record; any other ends the sequence.
-	Items(context.Context) iter.Seq2[*relay.Item, error]
+	// Items are all messages whose IDs come after one, oldest first, without history. An
+	// error that is relay.ErrCorrupt concerns one record; any other ends the sequence.
+	Items(ctx context.Context, after relay.QueueID) iter.Seq2[*relay.Item, error]
 }
 
 // Dispatcher is what is asked of the scheduler.

@@ -40,23 +40,27 @@ func (s *stuck) copy() *relay.Item {
 	return &c
 }
 
-func (s *stuck) Items(context.Context) iter.Seq2[*relay.Item, error] {
+func (s *stuck) Items(context.Context, relay.QueueID) iter.Seq2[*relay.Item, error] {
 	return func(yield func(*relay.Item, error) bool) { yield(s.copy(), nil) }
 }
 
 func (s *stuck) Entries() iter.Seq2[relay.Entry, error] {
 	return func(yield func(relay.Entry, error) bool) { yield(s.item.Deliveries[0].Entry, nil) }
 }
-func (s *stuck) Content(relay.QueueID) (relay.Content, error)                        { return nil, relay.ErrNotFound }
-func (s *stuck) Room() error                                                         { return nil }
-func (s *stuck) Act(context.Context, relay.QueueID, relay.Verb) error                { return nil }
-func (s *stuck) Queued(string) int                                                   { return s.load.Queued }
-func (s *stuck) Toward(string) relay.ProviderLoad                                    { return s.load }
-func (s *stuck) Providers() []relay.ProviderLoad                                     { return []relay.ProviderLoad{s.load} }
-func (s *stuck) NewDraft() (relay.Draft, error)                                      { return nil, relay.ErrClosed }
-func (s *stuck) Enqueue(context.Context, relay.Draft, *relay.Message) error          { return relay.ErrClosed }
-func (s *stuck) Backlog() relay.Backlog                                              { return relay.Backlog{Total: 1} }
-func (*stuck) Transcripts(relay.QueueID) []relay.Transcript                          { return nil }
+func (s *stuck) Content(relay.QueueID) (relay.Content, error)               { return nil, relay.ErrNotFound }
+func (s *stuck) Room() error                                                { return nil }
+func (s *stuck) Act(context.Context, relay.QueueID, relay.Verb) error       { return nil }
+func (s *stuck) Queued(string) int                                          { return s.load.Queued }
+func (s *stuck) Toward(string) relay.ProviderLoad                           { return s.load }
+func (s *stuck) Providers() []relay.ProviderLoad                            { return []relay.ProviderLoad{s.load} }
+func (s *stuck) NewDraft() (relay.Draft, error)                             { return nil, relay.ErrClosed }
+func (s *stuck) Enqueue(context.Context, relay.Draft, *relay.Message) error { return relay.ErrClosed }
+func (s *stuck) Backlog() relay.Backlog                                     { return relay.Backlog{Total: 1} }
+func (*stuck) Transcripts(relay.QueueID) []relay.Transcript                 { return nil }
+func (s *stuck) Unlisted(context.Context) (map[relay.QueueID][]relay.QueueID, func(), error) {
+	return nil, func() {}, nil
+}
+func (s *stuck) Withdraw([]relay.QueueID) error                                      { return nil }
 func (s *stuck) Underway() []relay.Underway                                          { return nil }
 func (s *stuck) Stats() admin.Stats                                                  { return admin.Stats{} }
 func (s *stuck) Turn(relay.QueueID, uint16) relay.Turn                               { return relay.Turn{Place: 2, Of: 3} }
