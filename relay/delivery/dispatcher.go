@@ -53,6 +53,7 @@ type Dispatcher struct {
 	cancelAttempts context.CancelFunc
 	wg             sync.WaitGroup // of all that are out
 	workers        chan work      // the next attempt, for an idle worker
+	lists          chan struct{}  // held by whoever writes lists of notices, or keeps them from being written
 
 	mu       sync.Mutex
 	sched    *schedule.Schedule
@@ -64,7 +65,6 @@ type Dispatcher struct {
 	noticing int                              // messages whose delay notice is being written
 	waiting  map[schedule.Ref][]chan handover // operators' acts on entries that are out
 	flying   map[schedule.Ref]*admission      // attempts, until their slots are given back
-	listing  bool                             // lists of notices are being written
 	count    counters
 }
 
@@ -87,7 +87,7 @@ func New(cfg Config, q Queue, t Transport, observer relay.Observer) *Dispatcher 
 	d := &Dispatcher{
 		cfg: cfg, queue: q, transport: t, observer: observer,
 		ready: make(chan struct{}), wakeup: make(chan struct{}, 1), stopped: make(chan struct{}),
-		giveUp: make(chan struct{}), workers: make(chan work),
+		giveUp: make(chan struct{}), workers: make(chan work), lists: make(chan struct{}, 1),
 		clock: newClock(), armed: math.MaxInt64, waiting: make(map[schedule.Ref][]chan handover), flying: make(map[schedule.Ref]*admission),
 	}
 	d.rules.Store(newRules(cfg, notices.New(cfg.Notices)))
@@ -182,11 +182,14 @@ func (d *Dispatcher) tick() time.Duration {
 	if d.giveUpSlots(now) {
 		next = min(next, now+lookEvery.Microseconds())
 	}
-	if at := d.rules.Load().notices.Next(d.clock.wall); !at.IsZero() && !d.listing && d.loaded && !d.stopping {
+	if at := d.rules.Load().notices.Next(d.clock.wall); !at.IsZero() && len(d.lists) == 0 && d.loaded && !d.stopping {
 		if next = min(next, d.clock.at(at)); !at.After(d.clock.wall) {
-			d.listing = true
-			d.wg.Add(1)
-			go d.list()
+			select {
+			case d.lists <- struct{}{}:
+				d.wg.Add(1)
+				go d.list()
+			default: // whoever took it meanwhile wakes the loop
+			}
 		}
 	}
 	wait := time.Duration(min(max(next-now, 0), longestWait.Microseconds())) * time.Microsecond
@@ -288,9 +291,7 @@ func (d *Dispatcher) release(w work, f schedule.State) {
 func (d *Dispatcher) list() {
 	defer d.wg.Done()
 	defer func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.listing = false
+		<-d.lists
 		d.wake()
 	}()
 	for l, err := range d.rules.Load().notices.Lists(time.Now().Round(0), d.queue.DigestRows()) {

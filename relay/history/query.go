@@ -253,3 +253,18 @@ func only(id relay.QueueID) Query {
 	q, _ := Terms.Parse(id.String(), time.Time{}) // an ID is a filter
 	return q
 }
+
+// Since calls each with the events of some kinds since then, oldest first.
+func (s *Store) Since(at time.Time, kinds []relay.EventKind, each func(relay.Event)) error {
+	q, err := Terms.Parse("since="+at.UTC().Format(time.RFC3339), time.Time{})
+	if err != nil {
+		return err
+	}
+	s.Flush()
+	return Read(s.opt.Dir, q, func(r Record) error {
+		if slices.Contains(kinds, r.Kind) {
+			each(r.Event)
+		}
+		return nil
+	})
+}

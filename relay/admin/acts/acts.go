@@ -37,6 +37,10 @@ type Dispatcher interface {
 	ActOn(ctx context.Context, id relay.QueueID, job uint16, recipients []int, verb relay.Verb) error
 	// Reroute is ActOn for relay.VerbReroute; "" ends it.
 	Reroute(ctx context.Context, id relay.QueueID, job uint16, recipients []int, route string) error
+	// Unlisted are the rows of a list to come that tell of the end of mail, by message; no list is
+	// written until done is called. Withdraw takes rows away.
+	Unlisted(context.Context) (rows map[relay.QueueID][]relay.QueueID, done func(), err error)
+	Withdraw(rows []relay.QueueID) error
 }
 
 // Actor does what operators ask for to mail.

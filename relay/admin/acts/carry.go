@@ -27,7 +27,8 @@ type carrier struct {
 	away   time.Duration          // since the bundle was made
 	came   map[relay.QueueID]bool // what of it is here already
 	batch  []coming
-	octets int64 // of batch
+	octets int64                                      // of batch
+	before func(context.Context, relay.QueueID) error // what must be done before a message comes; nil: nothing
 }
 
 // maxBatch bounds the content of a batch, in octets.
@@ -35,11 +36,10 @@ const maxBatch = 8 << 20
 
 // coming is a message on its way into the queue.
 type coming struct {
-	was    relay.QueueID
-	msg    relay.Message
-	draft  relay.Draft                 // nil: it is only said what would come
-	before func(context.Context) error // what must be done before; nil: nothing
-	err    error
+	was   relay.QueueID
+	msg   relay.Message
+	draft relay.Draft // nil: it is only said what would come
+	err   error
 }
 
 func (c *carrier) begin(h bundle.Header) (err error) {
@@ -54,12 +54,12 @@ func (c *carrier) failed(id relay.QueueID, err error) {
 }
 
 // take is for one message, which comes with its batch: see flush.
-func (c *carrier) take(ctx context.Context, m bundle.Message, content io.Reader, before func(context.Context) error) (err error) {
+func (c *carrier) take(ctx context.Context, m bundle.Message, content io.Reader) (err error) {
 	if c.came[m.Message.ID] {
 		c.end.Skipped += len(m.Deliveries)
 		return nil
 	}
-	x := coming{was: m.Message.ID, msg: m.Again(c.away), before: before}
+	x := coming{was: m.Message.ID, msg: m.Again(c.away)}
 	if !c.dry {
 		if x.draft, err = c.a.draft(content); endsAll(ctx, err) {
 			return err
@@ -112,8 +112,8 @@ func endsAll(ctx context.Context, err error) bool {
 // ends all; one about a single message is told.
 func (c *carrier) flush(ctx context.Context) (err error) {
 	together(c.batch, func(x *coming) {
-		if x.before != nil {
-			x.err = x.before(ctx)
+		if c.before != nil {
+			x.err = c.before(ctx, x.was)
 		}
 		switch {
 		case x.draft == nil:
@@ -326,7 +326,7 @@ func (a *Actor) importBundle(w http.ResponseWriter, r *http.Request) {
 	out := queued.NewLines(w, r)
 	_ = http.NewResponseController(w).EnableFullDuplex() // it answers while it reads
 	c := carrier{a: a, dry: end.DryRun, out: out, end: &end}
-	err := bundle.Read(r.Body, c.begin, func(m bundle.Message, content io.Reader) error { return c.take(r.Context(), m, content, nil) })
+	err := bundle.Read(r.Body, c.begin, func(m bundle.Message, content io.Reader) error { return c.take(r.Context(), m, content) })
 	if err = errors.Join(err, c.flush(r.Context())); err != nil {
 		end.Failed++
 		out.Write(queued.Line{Error: err.Error()})

@@ -268,6 +268,14 @@ func (a *Actor) bringBack(ctx context.Context, rec kept.Head, dry bool, out *que
 		done[key{d.ID, d.Job}] = d
 	}
 	c := carrier{a: a, dry: dry, out: out, end: end}
+	if relay.Verb(rec.Verb) == relay.VerbBounce {
+		t, done, err := a.told(ctx, rec.At, dry)
+		if err != nil {
+			return fmt.Errorf("find out what senders were told: %w", err)
+		}
+		defer done()
+		c.before = t.unsend
+	}
 	err = a.Kept.Mail(rec.Act, c.begin, func(m bundle.Message, content io.Reader) error {
 		var stayed []relay.Delivery
 		for _, d := range m.Deliveries {
@@ -291,11 +299,7 @@ func (a *Actor) bringBack(ctx context.Context, rec kept.Head, dry bool, out *que
 			end.Gone++
 			return nil
 		}
-		var before func(context.Context) error
-		if relay.Verb(rec.Verb) == relay.VerbBounce {
-			before = func(ctx context.Context) error { return a.unsend(ctx, m.Message.ID, dry) }
-		}
-		return c.take(ctx, m, content, before)
+		return c.take(ctx, m, content)
 	})
 	if errors.Is(err, bundle.ErrCut) { // the relay ended in the middle of the act: what is whole has come back
 		err = nil
@@ -347,31 +351,4 @@ func (a *Actor) deletedAfter(m relay.Message, d relay.Delivery) (open []relay.Op
 		}
 	}
 	return open
-}
-
-// unsend deletes the notices of a bounce, as long as none of them is on its way.
-func (a *Actor) unsend(ctx context.Context, id relay.QueueID, dry bool) error {
-	was, _ := a.History.Get(id)
-	for _, n := range was.Notices {
-		if n.Kind == "delayed" {
-			continue
-		}
-		if n.ID.IsZero() {
-			return errors.New("its sender is told in a list that is to come")
-		}
-		item, err := a.Queue.Item(n.ID)
-		if errors.Is(err, relay.ErrNotFound) {
-			return errors.New("its sender has been told already")
-		}
-		if err != nil {
-			return err
-		}
-		if dry {
-			continue
-		}
-		if err := a.Dispatcher.Act(ctx, item.Message.ID, relay.VerbDelete); err != nil {
-			return fmt.Errorf("its sender is being told: %w", err)
-		}
-	}
-	return nil
 }

@@ -4,9 +4,11 @@
 package past
 
 import (
+	"slices"
 	"sync"
 	"time"
 
+	"dawk/bounce"
 	"dawk/relay"
 )
 
@@ -73,6 +75,8 @@ type History struct {
 type Records interface {
 	// Of is all that is known of one message, oldest first.
 	Of(relay.QueueID) ([]relay.Event, error)
+	// Since are the events of some kinds since then, oldest first.
+	Since(at time.Time, kinds []relay.EventKind, each func(relay.Event)) error
 }
 
 // maxDelayed bounds Past.Delayed: five days are some 70 attempts.
@@ -199,6 +203,38 @@ func (h *History) Get(id relay.QueueID) (Past, bool) {
 	c.Ended = append([]Ended(nil), p.Ended...)
 	c.Notices = append([]Notice(nil), p.Notices...)
 	return c, true
+}
+
+// Notified are the notices, other than those of a delay, of every message of which something failed
+// since then: nobody knows of the others whether their senders were told.
+func (h *History) Notified(since time.Time) (map[relay.QueueID][]Notice, error) {
+	all := make(map[relay.QueueID][]Notice)
+	if h == nil {
+		return all, nil
+	}
+	take := func(id relay.QueueID, notices ...Notice) {
+		known := all[id]
+		for _, n := range notices {
+			if n.Kind != string(bounce.KindDelayed) && !slices.Contains(known, n) {
+				known = append(known, n)
+			}
+		}
+		all[id] = known
+	}
+	if h.records != nil {
+		err := h.records.Since(since, []relay.EventKind{relay.EventFailed, relay.EventNotified}, func(e relay.Event) {
+			if take(e.ID); e.Kind == relay.EventNotified {
+				take(e.ID, Notice{ID: e.NoticeID, Kind: e.NoticeKind, At: e.Time})
+			}
+		})
+		return all, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, p := range h.byID {
+		take(id, p.Notices...)
+	}
+	return all, nil
 }
 
 // Left is what is remembered of a message that the queue does not have. Whoever ended it

@@ -2,6 +2,7 @@ package past
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +44,40 @@ func TestMessageThatLeavesIsKnown(t *testing.T) {
 type records []relay.Event
 
 func (r records) Of(relay.QueueID) ([]relay.Event, error) { return r, nil }
+
+func (r records) Since(at time.Time, kinds []relay.EventKind, each func(relay.Event)) error {
+	for _, e := range r {
+		if slices.Contains(kinds, e.Kind) && !e.Time.Before(at) {
+			each(e)
+		}
+	}
+	return nil
+}
+
+// Whether a sender was told is known of what has failed since then, with and without a disk; a
+// delay is no end, and what nobody knows is not there.
+func TestNotified(t *testing.T) {
+	now := time.Now()
+	id := func(n uint64) relay.QueueID { return relay.QueueID{Key: uint64(now.UnixMicro()) + n, Dir: 1} }
+	all := records{
+		{Kind: relay.EventFailed, ID: id(1), Time: now}, {Kind: relay.EventNotified, ID: id(1), NoticeID: id(9), NoticeKind: "failed", Time: now},
+		{Kind: relay.EventFailed, ID: id(2), Time: now}, {Kind: relay.EventNotified, ID: id(2), NoticeID: id(8), NoticeKind: "delayed", Time: now},
+	}
+	memory := NewHistory(10, nil)
+	for _, e := range all {
+		memory.Observe(e)
+	}
+	for name, h := range map[string]*History{"disk": NewHistory(10, all), "memory": memory} {
+		got, err := h.Notified(now)
+		_, unknown := got[id(3)]
+		if two, known := got[id(2)]; err != nil || len(got[id(1)]) != 1 || got[id(1)][0].ID != id(9) || !known || len(two) > 0 || unknown {
+			t.Errorf("%s: %v %v", name, got, err)
+		}
+	}
+	if got, err := NewHistory(10, all).Notified(now.Add(time.Second)); err != nil || len(got) > 0 {
+		t.Errorf("of an earlier act: %v %v", got, err)
+	}
+}
 
 // The lines of how a message ended may be lost in a crash. What else is recorded of it is told, and
 // nothing is made up.

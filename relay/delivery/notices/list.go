@@ -26,6 +26,9 @@ const retryList = time.Minute
 type kept struct {
 	To    string    `json:"to"`
 	Until time.Time `json:"until"` // when its list is due
+
+	Of   relay.QueueID `json:"of,omitzero"` // the message; zero in rows of earlier versions
+	Kind bounce.Kind   `json:"kind,omitempty"`
 	bounce.Row
 }
 
@@ -47,6 +50,16 @@ func (n *Notices) decode(r relay.DigestRow) (k kept, to relay.Path, ok bool) {
 		return k, to, false
 	}
 	return k, to, true
+}
+
+// EndOf is the message whose end a row tells of. It is zero where the row tells of a delay, or an
+// earlier version wrote it.
+func (n *Notices) EndOf(r relay.DigestRow) relay.QueueID {
+	k, _, ok := n.decode(r)
+	if !ok || k.Kind == bounce.KindDelayed {
+		return relay.QueueID{}
+	}
+	return k.Of
 }
 
 // Kept is told of rows in the store: at the start of all, later of those just committed.

@@ -200,7 +200,7 @@ func (n *Notices) rows(r bounce.Report, to relay.Path, until time.Time, scant bo
 			row = plainRow(r)
 		}
 		row.Full = scant
-		all = append(all, relay.DigestRow{ID: r.ID, Data: encode(kept{To: to.String(), Until: until, Row: row})})
+		all = append(all, relay.DigestRow{ID: r.ID, Data: encode(kept{To: to.String(), Until: until, Of: r.Message.ID, Kind: r.Kind, Row: row})})
 	}
 	return all
 }
