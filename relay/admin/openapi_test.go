@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,12 +20,17 @@ import (
 	"dawk/mx/shaping"
 	"dawk/relay"
 	"dawk/relay/admin"
+	"dawk/relay/admin/api"
 	"dawk/relay/admin/audit"
 	"dawk/relay/admin/kept"
 	"dawk/relay/admin/operator"
 	"dawk/relay/admin/past"
+	"dawk/relay/admin/suppressed"
 	"dawk/relay/admin/traffic"
+	"dawk/relay/admin/webhooks"
 	"dawk/relay/history"
+	"dawk/relay/suppression"
+	"dawk/relay/webhook"
 )
 
 // document is what the test reads of OpenAPI.
@@ -77,9 +84,10 @@ func everything(t *testing.T) (admin.Config, *store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	more := append(suppressedPaths(t, acts), webhookPaths(t, acts)...)
 	report := func(context.Context) (admin.Report, error) { return admin.Report{Messages: 1}, nil }
 	return admin.Config{Queue: s, Dispatcher: s, History: past.NewHistory(3, nil), Version: "1",
-		Audit: acts, Kept: back,
+		Audit: acts, Kept: back, More: more,
 		Began: time.Now(), Traffic: &admin.Traffic{}, Rates: &traffic.RateCounter{}, Routes: func() []string { return []string{"office"} },
 		ConfigState: func() admin.ConfigState { return admin.ConfigState{State: admin.ConfigChanged} },
 		Ends:        func() []admin.Ending { return []admin.Ending{{What: "certificate"}} },
@@ -108,6 +116,40 @@ func everything(t *testing.T) (admin.Config, *store) {
 	}, s
 }
 
+// suppressedPaths are those of a suppression list, with a link that stands for a reader.
+func suppressedPaths(t *testing.T, who *audit.Log) []api.Endpoint {
+	list := suppression.New(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err := list.Configure(&suppression.Config{After: 2, Expires: time.Hour, Scope: suppression.ScopeAll, Answer: suppression.AnswerBounce}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { list.Close() })
+	desk := suppressed.Desk{List: list, Audit: who, Log: slog.New(slog.DiscardHandler), Whose: func(token string) (identity, address string, err error) {
+		if token != suppressed.ExampleToken {
+			err = errors.New("it is no token")
+		}
+		return "shop", "reader@example.com", err
+	}}
+	return desk.Endpoints()
+}
+
+// webhookPaths are those of a webhook that runs, and whose receiver takes all.
+func webhookPaths(t *testing.T, who *audit.Log) []api.Endpoint {
+	dir := t.TempDir()
+	q := openQueue(t, filepath.Join(dir, "queue"))
+	hooks, err := webhook.New(webhook.Options{Dir: filepath.Join(dir, "webhooks"), Outbox: q.Outbox(), Log: slog.New(slog.DiscardHandler)},
+		[]webhook.Config{{Name: "crm", URL: "https://crm.example.org/mail", Secrets: func() ([][]byte, error) { return [][]byte{[]byte("secret")}, nil },
+			Post: func(context.Context, string, map[string]string, []byte) (int, error) { return 200, nil }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { hooks.Run(ctx); close(ended) }()
+	t.Cleanup(func() { stop(); <-ended; q.Close() })
+	desk := webhooks.Desk{Hooks: func() *webhook.Hooks { return hooks }, Audit: who, Log: slog.New(slog.DiscardHandler)}
+	return desk.Endpoints()
+}
+
 // TestOpenAPI calls every path of the document as it says, and compares the answer
 // with what it says. There are no other paths: the document and the paths that are
 // served come from one table.
@@ -119,6 +161,11 @@ func TestOpenAPI(t *testing.T) {
 	var d document
 	if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil || len(d.Paths) < 20 {
 		t.Fatalf("%v: %s", err, w.Body)
+	}
+	for _, path := range []string{"/v1/webhooks/replay", "/v1/suppression/token"} { // what everything offers beyond the table here
+		if d.Paths[path] == nil {
+			t.Errorf("the document has no %s", path)
+		}
 	}
 	names := map[string]bool{}
 	for path, methods := range d.Paths {
@@ -151,9 +198,13 @@ func (d *document) call(t *testing.T, h http.Handler, method, path string, op op
 	}
 	var body []byte
 	if op.Body != nil {
-		b := op.Body.Content["application/json"]
-		body = b.Example
-		d.check(t, "request", b.Schema, decode(t, b.Example))
+		for media, b := range op.Body.Content {
+			if body = b.Example; media == "application/json" {
+				d.check(t, "request", b.Schema, decode(t, b.Example))
+			} else if text := ""; len(body) > 0 && json.Unmarshal(body, &text) == nil {
+				body = []byte(text)
+			}
+		}
 	}
 	ask := func(role operator.Role, query url.Values, accept string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, path+"?"+query.Encode(), bytes.NewReader(body))

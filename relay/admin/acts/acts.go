@@ -64,6 +64,7 @@ func (a *Actor) Endpoints() []api.Endpoint {
 		{Pattern: "POST /v1/queue/export", Role: operator.Admin, Serve: a.export, Media: "application/x-tar", Without: a.Kept == nil,
 			Body: ExportRequest{Filter: api.ExampleFilter}, Does: "Hold what a filter picks, and write it out for another relay. The trailer " + api.Fault + " says what it lacks"},
 		{Pattern: "POST /v1/queue/import", Role: operator.Admin, Quiet: true, Serve: a.importBundle, Lines: queued.Line{}, Answer: queued.List{}, Without: a.Kept == nil,
+			Body:   api.File{Media: "application/x-tar"},
 			Does:   "Take in what another relay has written out, as it is in the body; what came before is passed over",
 			Params: []api.Param{{Name: "dry_run", Does: "true: only say what would be taken in", Example: "true"}}},
 		{Pattern: "GET /v1/audit", Role: operator.Read, Serve: a.auditLog, Answer: AuditRecords{}, Without: a.Audit == nil,

@@ -18,7 +18,7 @@ type Endpoint struct {
 	Role    operator.Role // that it needs at least
 	Does    string        // one line
 	Params  []Param
-	Body    any    // an example of what is sent; nil: nothing
+	Body    any    // an example of what is sent, or a File; nil: nothing
 	Answer  any    // of the type that comes back as JSON
 	Media   string // of an answer that is no JSON, or lines of it
 	Lines   any    // of the type of each line of [LinesMedia], where Answer is given as these, too; nil: it is not
@@ -26,6 +26,12 @@ type Endpoint struct {
 	Audited string // the verb under which each request is in the audit log; "": it is not, or writes there itself
 	Without bool   // this relay does not offer it
 	Serve   http.HandlerFunc
+}
+
+// File is the Body of a request that is no JSON.
+type File struct {
+	Media   string
+	Example string // "": none is given
 }
 
 // Param is a parameter in the path, where the pattern has its name in braces, or in

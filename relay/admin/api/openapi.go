@@ -50,7 +50,13 @@ func (s schemas) operation(e *Endpoint) object {
 	if params != nil {
 		op["parameters"] = params
 	}
-	if e.Body != nil {
+	if f, ok := e.Body.(File); ok {
+		sent := object{"schema": object{"type": "string"}}
+		if f.Example != "" {
+			sent["example"] = f.Example
+		}
+		op["requestBody"] = object{"required": true, "content": object{f.Media: sent}}
+	} else if e.Body != nil {
 		op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": s.of(reflect.TypeOf(e.Body), ""), "example": e.Body}}}
 	}
 	content := object{}

@@ -93,6 +93,7 @@ func (d *Desk) Endpoints() []api.Endpoint {
 		{Pattern: "POST /v1/suppression/remove", Role: operator.Operate, Serve: d.remove, Answer: Changed{},
 			Body: RemoveRequest{Filter: "to=reader@example.com", DryRun: true}, Does: "Take off the suppression list what a filter picks; dry_run only shows it"},
 		{Pattern: "POST /v1/suppression/import", Role: operator.Operate, Serve: d.importFile, Answer: Changed{},
+			Body:   api.File{Media: "text/csv", Example: "address,identity,reason,since,expires,queue_id\r\nreader@example.com,,asked by telephone,,,\r\n"},
 			Params: []api.Param{{Name: "format", Does: "csv, sendgrid or mailgun", Example: "csv"}, {Name: "identity", Does: "whose mail the entries concern where the file does not say it; without it: everybody's", Example: "shop"}},
 			Does:   "Put the entries of a file, which is the body, on the suppression list, all or none"},
 		{Pattern: "GET /v1/suppression/token", Role: operator.Read, Serve: d.token, Answer: Link{}, Without: d.Whose == nil,
