@@ -203,7 +203,8 @@ func (p *page) act() error {
 	if !strings.HasPrefix(back, "/queue") && !strings.HasPrefix(back, "/message/") {
 		back = "/queue"
 	}
-	if q.DryRun {
+	nothing := list.End.Deliveries+list.End.Skipped+list.End.Gone+list.End.Failed == 0 // the page was stale
+	if q.DryRun && !nothing {
 		return p.show("ask.html", "Are you sure?", askData{Verb: q.Verb, Route: q.Route, Filter: q.Filter, All: q.All, Back: back, List: list})
 	}
 	done := fmt.Sprintf("%s: done for %d deliveries", q.Verb, list.End.Deliveries)
@@ -215,6 +216,9 @@ func (p *page) act() error {
 	}
 	if list.End.Failed > 0 {
 		done += fmt.Sprintf(", %d failed", list.End.Failed)
+	}
+	if nothing {
+		done = "Nothing was done: it is not in the queue any more. Its page and the history say what became of it."
 	}
 	at, err := url.Parse(back)
 	if err != nil {
