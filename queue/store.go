@@ -93,12 +93,15 @@ type Inspection interface {
 	Content(relay.QueueID) (relay.Content, error)
 }
 
+// Progress is told now and then how many messages of how many were looked at; nil: nobody asks.
+type Progress func(done, total int64)
+
 // Files is what a store in files of its own offers in addition.
 type Files interface {
 	FileStats() FileStats
 	// Verify checks every invariant while the store runs and reads all content.
 	// Its error says that this could not be done; what is wrong is in the Report.
-	Verify(context.Context) (Report, error)
+	Verify(context.Context, Progress) (Report, error)
 	// Backup writes a snapshot that Verify would call sound, while the store runs.
 	Backup(context.Context, io.Writer) error
 	// Compact gives unused space back to the file system.

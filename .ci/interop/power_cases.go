@@ -104,7 +104,7 @@ func allThere(w *lab.World, dir string, promised []vocabulary.QueueID) error {
 	if err := q.Close(); err != nil {
 		return err
 	}
-	report, err := boltstore.VerifyDir(w.Ctx, dir)
+	report, err := boltstore.VerifyDir(w.Ctx, dir, nil)
 	for _, p := range report.Problems {
 		if !strings.Contains(p, "the next start removes it") { // such a file was never promised
 			return fmt.Errorf("the queue is not sound: %s", p)

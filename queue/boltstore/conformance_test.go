@@ -134,7 +134,7 @@ func (h *boltHarness) Crash() error {
 }
 
 func (h *boltHarness) Check(queue.Store) error {
-	r, err := h.open.Verify(context.Background())
+	r, err := h.open.Verify(context.Background(), nil)
 	if err == nil && len(r.Problems) > 0 {
 		err = errors.New(strings.Join(r.Problems, "\n"))
 	}

@@ -260,7 +260,7 @@ func (p promises) kept(t *testing.T, dir string) {
 	if err := q.Close(); err != nil {
 		t.Error(err)
 	}
-	r, err := boltstore.VerifyDir(context.Background(), dir)
+	r, err := boltstore.VerifyDir(context.Background(), dir, nil)
 	if err != nil || len(r.Problems) > 0 {
 		t.Errorf("offline: %v %v", err, r.Problems)
 	}

@@ -82,7 +82,7 @@ func TestRefusedFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused(t, dir, queue.ErrDamaged, "is empty, 0 octets", "restore a backup, or move queue.db, queue.journal and spool away")
-		if r, err := boltstore.VerifyDir(context.Background(), dir); err != nil || len(r.Problems) != 1 {
+		if r, err := boltstore.VerifyDir(context.Background(), dir, nil); err != nil || len(r.Problems) != 1 {
 			t.Errorf("verify: %v %v", err, r.Problems)
 		}
 	})
@@ -96,7 +96,7 @@ func TestRefusedFiles(t *testing.T) {
 		if _, err := os.Stat(path); err == nil {
 			t.Error("it was made anew")
 		}
-		if r, err := boltstore.VerifyDir(context.Background(), dir); err != nil || len(r.Problems) != 1 {
+		if r, err := boltstore.VerifyDir(context.Background(), dir, nil); err != nil || len(r.Problems) != 1 {
 			t.Errorf("verify: %v %v", err, r.Problems)
 		}
 	})
@@ -140,7 +140,7 @@ func TestInterruptedFirstStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			leave(dir)
-			if r, err := boltstore.VerifyDir(t.Context(), dir); err == nil && len(r.Problems) > 0 {
+			if r, err := boltstore.VerifyDir(t.Context(), dir, nil); err == nil && len(r.Problems) > 0 {
 				t.Errorf("verify calls it damage: %v", r.Problems)
 			}
 			q := mustOpen(t, small(dir))
@@ -200,7 +200,7 @@ func TestFlippedBits(t *testing.T) {
 		if i%3 == 0 {
 			flipFile(t, pickOne(rng, spoolFiles(t, dir)), rng.IntN(3000), 1<<rng.IntN(8))
 		}
-		if _, err := boltstore.VerifyDir(context.Background(), dir); err != nil && !errors.Is(err, queue.ErrNewer) {
+		if _, err := boltstore.VerifyDir(context.Background(), dir, nil); err != nil && !errors.Is(err, queue.ErrNewer) {
 			t.Logf("verify: %v", err)
 		}
 		q, err := boltstore.Open(small(dir))
@@ -408,7 +408,7 @@ func TestDamagedMessage(t *testing.T) {
 	if left := spoolFiles(t, dir); len(left) != 2 {
 		t.Errorf("the file of a damaged message went: %v", left)
 	}
-	r, _ := q.Verify(context.Background())
+	r, _ := q.Verify(context.Background(), nil)
 	if q.Stats().Quarantined != 4+3 || len(r.Quarantined) != 4+3 || r.Messages != 4+8 { // four that were lost, and one with both its Deliveries
 		t.Errorf("%d, %v", q.Stats().Quarantined, r)
 	}
@@ -525,7 +525,7 @@ func TestDamagedDelivery(t *testing.T) {
 				t.Fatal(err)
 			}
 			edit(t, opt.Dir, func(tx *bolt.Tx) error { return flip(tx, "sched", rowKey(id, 0)) })
-			r, err := boltstore.VerifyDir(context.Background(), opt.Dir)
+			r, err := boltstore.VerifyDir(context.Background(), opt.Dir, nil)
 			if err != nil || len(r.Problems) == 0 {
 				t.Errorf("verify found nothing: %v", err)
 			}
@@ -607,7 +607,7 @@ func TestExtraSpoolFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r, err := boltstore.VerifyDir(context.Background(), dir)
+	r, err := boltstore.VerifyDir(context.Background(), dir, nil)
 	if err != nil || len(r.Problems) != 4 {
 		t.Errorf("verify: %v\n%s", err, strings.Join(r.Problems, "\n"))
 	}

@@ -46,7 +46,7 @@ func TestDamagedDigestRow(t *testing.T) {
 		t.Fatal(err)
 	}
 	edit(t, dir, func(tx *bolt.Tx) error { return flip(tx, "digest", msgKey(bad)) })
-	if r, err := boltstore.VerifyDir(context.Background(), dir); err != nil || len(r.Problems) != 1 || !strings.Contains(r.Problems[0], bad.String()) {
+	if r, err := boltstore.VerifyDir(context.Background(), dir, nil); err != nil || len(r.Problems) != 1 || !strings.Contains(r.Problems[0], bad.String()) {
 		t.Errorf("verify: %v %v", err, r.Problems)
 	}
 	q = mustOpen(t, small(dir))
@@ -56,7 +56,7 @@ func TestDamagedDigestRow(t *testing.T) {
 		}
 	}
 	sound(t, q)
-	if r, err := q.Verify(context.Background()); err != nil || len(r.Quarantined) != 1 || r.Quarantined[0].ID != bad || r.Quarantined[0].Kind != "notice" {
+	if r, err := q.Verify(context.Background(), nil); err != nil || len(r.Quarantined) != 1 || r.Quarantined[0].ID != bad || r.Quarantined[0].Kind != "notice" {
 		t.Errorf("set aside: %v %v", err, r.Quarantined)
 	}
 }

@@ -100,7 +100,7 @@ func body(name string, n int) []byte {
 func sound(t testing.TB, q *boltstore.Store) {
 	t.Helper()
 	q.WaitTasks()
-	r, err := q.Verify(context.Background())
+	r, err := q.Verify(context.Background(), nil)
 	if err != nil || len(r.Problems) > 0 {
 		t.Fatalf("verify: %v\n%s", err, strings.Join(r.Problems, "\n"))
 	}

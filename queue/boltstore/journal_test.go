@@ -85,7 +85,7 @@ func has(t *testing.T, q *boltstore.Store, ids []relay.QueueID) (n int) {
 func TestReplay(t *testing.T) {
 	dir, ids := crashed(t, 6)
 	before, _ := os.ReadFile(filepath.Join(dir, "queue.db"))
-	r, err := boltstore.VerifyDir(context.Background(), dir)
+	r, err := boltstore.VerifyDir(context.Background(), dir, nil)
 	if err != nil || len(r.Problems) > 0 || r.Messages != 6 || r.Deliveries != 12 {
 		t.Errorf("offline: %v %+v", err, r)
 	}
@@ -127,7 +127,7 @@ func TestDamagedRecord(t *testing.T) {
 			})
 			if at < 5 {
 				refused(t, copied, queue.ErrDamaged, fmt.Sprintf("record %d of", at), "is whole", "nothing was changed")
-				if r, err := boltstore.VerifyDir(context.Background(), copied); err != nil || len(r.Problems) == 0 {
+				if r, err := boltstore.VerifyDir(context.Background(), copied, nil); err != nil || len(r.Problems) == 0 {
 					t.Errorf("verify: %v %v", err, r.Problems)
 				}
 				continue
@@ -166,7 +166,7 @@ func TestCutJournal(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, "queue.journal"), block+100); err != nil {
 		t.Fatal(err)
 	}
-	report, err := boltstore.VerifyDir(context.Background(), dir)
+	report, err := boltstore.VerifyDir(context.Background(), dir, nil)
 	if err != nil || len(report.Problems) > 0 || !strings.Contains(strings.Join(report.Notes, "\n"), "the last record of the journal is not whole (record 1 of") {
 		t.Errorf("verify: %v, %+v", err, report)
 	}
@@ -237,7 +237,7 @@ func TestForeignJournal(t *testing.T) {
 		dir := copyOf(t, dir)
 		os.Remove(journal(dir))
 		refused(t, dir, queue.ErrDamaged, "queue.journal is missing or empty", "nothing was changed")
-		if r, err := boltstore.VerifyDir(context.Background(), dir); err != nil || len(r.Problems) == 0 {
+		if r, err := boltstore.VerifyDir(context.Background(), dir, nil); err != nil || len(r.Problems) == 0 {
 			t.Errorf("verify: %v %v", err, r.Problems)
 		}
 	})
@@ -308,7 +308,7 @@ func TestForeignJournal(t *testing.T) {
 		}
 		move(journal(other), journal(closed))
 		refused(t, closed, queue.ErrDamaged, "belongs to another queue", "move it away")
-		if r, err := boltstore.VerifyDir(context.Background(), closed); err != nil || len(r.Problems) == 0 {
+		if r, err := boltstore.VerifyDir(context.Background(), closed, nil); err != nil || len(r.Problems) == 0 {
 			t.Errorf("verify: %v %v", err, r.Problems)
 		}
 	})
@@ -363,7 +363,7 @@ func testOlderLayout(t *testing.T, from byte) {
 		}
 		return errors.Join(tx.DeleteBucket([]byte("digest")), sys.Put([]byte("schema"), []byte{0, 0, 0, from}))
 	})
-	if r, err := boltstore.VerifyDir(context.Background(), dir); err != nil || len(r.Problems) > 0 {
+	if r, err := boltstore.VerifyDir(context.Background(), dir, nil); err != nil || len(r.Problems) > 0 {
 		t.Errorf("verified before it is taken over: %v %v", err, r.Problems)
 	}
 	q := mustOpen(t, small(dir))

@@ -82,7 +82,7 @@ func (q *Store) compact(ctx context.Context) error {
 // Verify checks every invariant of the store while it runs, on a snapshot, and
 // reads all content once. It changes nothing. The error says that it could not
 // be done; what is wrong with the queue is in the Report.
-func (q *Store) Verify(ctx context.Context) (queue.Report, error) {
+func (q *Store) Verify(ctx context.Context, progress queue.Progress) (queue.Report, error) {
 	if !q.upkeep.TryLock() {
 		return queue.Report{}, errBusy
 	}
@@ -100,7 +100,7 @@ func (q *Store) Verify(ctx context.Context) (queue.Report, error) {
 	if err := q.checkpointed(); err != nil {
 		return queue.Report{}, err
 	}
-	v := &datadir.Verifier{Ctx: ctx, Dir: q.opt.Dir, First: q.first, Leaving: q.leaving}
+	v := &datadir.Verifier{Ctx: ctx, Dir: q.opt.Dir, First: q.first, Leaving: q.leaving, Progress: progress}
 	err := q.view(v.Run)
 	return v.Report, err
 }
@@ -120,6 +120,6 @@ func (q *Store) untilClosed(ctx context.Context) (context.Context, func()) {
 
 // VerifyDir checks the queue of a directory that no running dawk uses, including every page of the
 // file. It changes nothing.
-func VerifyDir(ctx context.Context, dir string) (queue.Report, error) {
-	return datadir.Verify(ctx, dir)
+func VerifyDir(ctx context.Context, dir string, progress queue.Progress) (queue.Report, error) {
+	return datadir.Verify(ctx, dir, progress)
 }

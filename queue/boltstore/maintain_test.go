@@ -110,7 +110,7 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	sound := func(q *boltstore.Store) {
-		r, err := q.Verify(context.Background())
+		r, err := q.Verify(context.Background(), nil)
 		if err != nil || len(r.Problems) > 0 {
 			t.Fatal(err, r.Problems)
 		}

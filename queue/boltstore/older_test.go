@@ -34,7 +34,7 @@ func TestLayout2Drains(t *testing.T) {
 	}
 	unpack(t, z, dir)
 	before := filesOf(t, dir)
-	report, err := boltstore.VerifyDir(context.Background(), dir)
+	report, err := boltstore.VerifyDir(context.Background(), dir, nil)
 	// The file of the message that had just ended was still there.
 	if err != nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], "the next start removes it") ||
 		report.Messages != 5 || report.Deliveries != 6 {

@@ -21,7 +21,7 @@ func TestEmptiedPage(t *testing.T) {
 	page, entries := leafWith(t, dir, body("message 57", 100))
 	flipFile(t, filepath.Join(dir, "queue.db"), page*4096+10, byte(entries))
 	refused(t, dir, queue.ErrDamaged, fmt.Sprintf("page %d", page), "lists nothing")
-	report, err := boltstore.VerifyDir(context.Background(), dir)
+	report, err := boltstore.VerifyDir(context.Background(), dir, nil)
 	if err != nil || !strings.Contains(strings.Join(report.Problems, "\n"), "lists nothing") {
 		t.Errorf("verify says %v, %v", report.Problems, err)
 	}

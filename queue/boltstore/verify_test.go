@@ -76,22 +76,26 @@ func TestVerifyFinds(t *testing.T) {
 					t.Errorf("%s: %v; it said:\n%s\nwant %q", where, err, all, c.want)
 				}
 			}
-			r, err := boltstore.VerifyDir(context.Background(), dir)
+			r, err := boltstore.VerifyDir(context.Background(), dir, nil)
 			check("stopped", r, err)
 			if name == "a low high-water mark" {
 				return // the next start mends it
 			}
 			q := mustOpen(t, small(dir))
-			r, err = q.Verify(context.Background())
+			r, err = q.Verify(context.Background(), nil)
 			check("running", r, err)
 		})
 	}
 	dir, _ := filled(t, 3)
-	r, err := boltstore.VerifyDir(context.Background(), dir)
+	var told [][2]int64 // progress: the first of 3
+	r, err := boltstore.VerifyDir(context.Background(), dir, func(done, total int64) { told = append(told, [2]int64{done, total}) })
+	if len(told) != 1 || told[0] != [2]int64{0, 3} {
+		t.Errorf("progress: %v", told)
+	}
 	if err != nil || len(r.Problems) > 0 || r.Messages != 3 || r.Deliveries != 6 || r.Files != 1 || r.Octets != 4000 {
 		t.Errorf("a sound queue: %v %+v", err, r)
 	}
-	if _, err := boltstore.VerifyDir(context.Background(), t.TempDir()); err == nil {
+	if _, err := boltstore.VerifyDir(context.Background(), t.TempDir(), nil); err == nil {
 		t.Error("a directory without a queue was verified")
 	}
 }

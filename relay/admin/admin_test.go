@@ -632,7 +632,10 @@ func TestStoreCommands(t *testing.T) {
 	s := newStore()
 	copied := errors.New("a spool file is missing")
 	cfg := admin.Config{Queue: s, Dispatcher: s,
-		Verify: func(context.Context) (admin.Report, error) { return admin.Report{Problems: []string{"p"}}, nil },
+		Verify: func(_ context.Context, progress func(done, total int64)) (admin.Report, error) {
+			progress(1000, 9000)
+			return admin.Report{Messages: 9000, Problems: []string{"p"}}, nil
+		},
 		Backup: func(_ context.Context, w io.Writer) error { io.WriteString(w, "copy"); return copied },
 	}
 	c := serve(t, cfg)
@@ -643,6 +646,21 @@ func TestStoreCommands(t *testing.T) {
 	var r admin.Report
 	if err := json.NewDecoder(resp.Body).Decode(&r); err != nil || len(r.Problems) != 1 {
 		t.Errorf("verify: %+v %v", r, err)
+	}
+	resp.Body.Close()
+	req, err := http.NewRequest(http.MethodPost, "http://dawk/v1/store/verify", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/x-ndjson")
+	if resp, err = c.Do(req); err != nil {
+		t.Fatal(err)
+	}
+	var first, last admin.Verifying // in lines: how far it is, then the same report
+	lines := json.NewDecoder(resp.Body)
+	if err := errors.Join(lines.Decode(&first), lines.Decode(&last)); err != nil || first.Done != 1000 || first.Total != 9000 || first.Report != nil ||
+		last.Report == nil || len(last.Report.Problems) != 1 || last.Done != 9000 {
+		t.Errorf("verify in lines: %+v, then %+v: %v", first, last, err)
 	}
 	resp.Body.Close()
 	if resp, err = c.Post("http://dawk/v1/store/compact", "", nil); err != nil || resp.StatusCode != 501 {

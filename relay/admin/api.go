@@ -94,9 +94,10 @@ type Config struct {
 	Troubles   func() []Trouble   // of files and certificates; cheap; nil: none is known
 	HeldRoutes func() []HeldRoute // whose accounts are in trouble; nil: none is ever held
 
-	Ready   func() error                           // nil: mail is accepted and dispatched; else why not yet, or why no more
-	Store   func() StoreStats                      // cheap
-	Verify  func(context.Context) (Report, error)  // reads all of the store
+	Ready func() error      // nil: mail is accepted and dispatched; else why not yet, or why no more
+	Store func() StoreStats // cheap
+	// Verify reads all of the store, and tells now and then how far it is.
+	Verify  func(_ context.Context, progress func(done, total int64)) (Report, error)
 	Compact func(context.Context) (Report, error)  // rewrites the store
 	Backup  func(context.Context, io.Writer) error // a consistent copy
 
@@ -170,6 +171,13 @@ type Health struct {
 	Version  string    `json:"version,omitempty"`
 	Problems []Trouble `json:"problems"` // why OK is false
 	Warnings []Trouble `json:"warnings"` // what an operator should see to, and a restart would not mend
+}
+
+// Verifying is a line of the answer to POST /v1/store/verify: how far it is or, last, what it found.
+type Verifying struct {
+	Done   int64   `json:"done"`             // messages
+	Total  int64   `json:"total"`            // as the store counts them
+	Report *Report `json:"report,omitempty"` // the last line
 }
 
 // Report is what a check or a rewrite of the store found.

@@ -91,7 +91,11 @@ func everything(t *testing.T) (admin.Config, *store) {
 		Began: time.Now(), Traffic: &admin.Traffic{}, Rates: &traffic.RateCounter{}, Routes: func() []string { return []string{"office"} },
 		ConfigState: func() admin.ConfigState { return admin.ConfigState{State: admin.ConfigChanged} },
 		Ends:        func() []admin.Ending { return []admin.Ending{{What: "certificate"}} },
-		Store:       func() admin.StoreStats { return admin.StoreStats{Messages: 1} }, Verify: report, Compact: report,
+		Store:       func() admin.StoreStats { return admin.StoreStats{Messages: 1} }, Compact: report,
+		Verify: func(ctx context.Context, progress func(done, total int64)) (admin.Report, error) {
+			progress(1, 2)
+			return report(ctx)
+		},
 		Backup: func(_ context.Context, w io.Writer) error { _, err := io.WriteString(w, "copy"); return err },
 		Explain: func(context.Context, string, string, string) (admin.Explanation, error) {
 			return admin.Explanation{OK: true, Refused: relay.Reply{Code: 550, Text: "no"}}, nil

@@ -64,7 +64,7 @@ func (h *handler) aboutRelay() []api.Endpoint {
 		{Pattern: "POST /v1/reload", Role: operator.Admin, Serve: h.reload, Audited: "reload", Answer: Reloaded{}, Without: h.Reload == nil, Does: "Read the configuration again"},
 		{Pattern: "POST /v1/drain", Role: operator.Admin, Serve: h.drain, Audited: "drain", Answer: Draining{}, Media: api.LinesMedia, Without: h.Drain == nil,
 			Does: "Take nothing new, deliver what is due, and end; a line tells of each step"},
-		{Pattern: "POST /v1/store/verify", Role: operator.Admin, Serve: h.verify, Audited: "verify", Answer: Report{}, Without: h.Verify == nil, Does: "Check every invariant of the store"},
+		{Pattern: "POST /v1/store/verify", Role: operator.Admin, Serve: h.verify, Audited: "verify", Answer: Report{}, Lines: Verifying{}, Without: h.Verify == nil, Does: "Check every invariant of the store"},
 		{Pattern: "POST /v1/store/compact", Role: operator.Admin, Serve: h.compact, Audited: "compact", Answer: Report{}, Without: h.Compact == nil, Does: "Give free pages back to the file system"},
 		{Pattern: "GET /v1/store/backup", Role: operator.Admin, Serve: h.backup, Audited: "backup", Media: "application/octet-stream", Without: h.Backup == nil,
 			Does: "A consistent copy of the queue. The trailer " + api.Fault + " says what it lacks"},

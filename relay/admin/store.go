@@ -2,15 +2,51 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
+	"time"
 
 	"dawk/relay"
 	"dawk/relay/admin/api"
 )
 
+// progressEvery is the least time between two lines that tell of progress.
+const progressEvery = 200 * time.Millisecond
+
+// verify answers with lines for who asks for them: how far it is, then the Report.
 func (h *handler) verify(w http.ResponseWriter, r *http.Request) {
-	h.maintain(w, r, "verify the queue", h.Verify)
+	if !strings.Contains(r.Header.Get("Accept"), api.LinesMedia) {
+		h.maintain(w, r, "verify the queue", func(ctx context.Context) (Report, error) {
+			return h.Verify(ctx, func(int64, int64) {})
+		})
+		return
+	}
+	lines := json.NewEncoder(w)
+	tell := func(v Verifying) {
+		w.Header().Set("Content-Type", api.LinesMedia)
+		lines.Encode(v) //nolint:errcheck // the client has gone
+		http.NewResponseController(w).Flush()
+	}
+	var told time.Time
+	at := Verifying{}
+	report, err := h.Verify(r.Context(), func(done, total int64) {
+		if at.Done, at.Total = done, total; time.Since(told) >= progressEvery {
+			told = time.Now()
+			tell(at)
+		}
+	})
+	switch {
+	case err != nil && told.IsZero():
+		api.Fail(w, api.StatusOf(err), fmt.Errorf("verify the queue: %w", err))
+	case err != nil:
+		h.Log.Warn("the queue could not be verified to its end", "error", err)
+		panic(http.ErrAbortHandler)
+	default:
+		at.Report, at.Done = &report, report.Messages
+		tell(at)
+	}
 }
 
 func (h *handler) compact(w http.ResponseWriter, r *http.Request) {

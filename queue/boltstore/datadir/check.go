@@ -27,11 +27,15 @@ type Verifier struct {
 	First uint64 // files from here on may belong to messages that are being accepted
 	dirID uint32
 	// leaving, which may be nil, are files that are kept for us or about to go.
-	Leaving func(id uint64) bool
+	Leaving  func(id uint64) bool
+	Progress queue.Progress
 
 	Report queue.Report
 	tx     *bolt.Tx
 }
+
+// progressEvery is after how many messages Progress is told: some milliseconds.
+const progressEvery = 1000
 
 func (v *Verifier) Run(tx *bolt.Tx) error {
 	v.tx = tx
@@ -51,6 +55,9 @@ func (v *Verifier) Run(tx *bolt.Tx) error {
 	for k, val := c.First(); k != nil; k, val = c.Next() {
 		if err := v.Ctx.Err(); err != nil {
 			return err
+		}
+		if v.Progress != nil && v.Report.Messages%progressEvery == 0 {
+			v.Progress(v.Report.Messages, int64(Uint(sys, sysMessages)))
 		}
 		v.message(k, val)
 		if len(k) == 8 {
@@ -256,7 +263,7 @@ func (v *Verifier) left(id uint64) bool {
 
 // Verify checks the queue of a directory that no running dawk uses, including every page of the
 // file. It changes nothing.
-func Verify(ctx context.Context, dir string) (report queue.Report, err error) {
+func Verify(ctx context.Context, dir string, progress queue.Progress) (report queue.Report, err error) {
 	path := filepath.Join(dir, FileName)
 	if _, err := os.Stat(path); err != nil && wasUsed(dir) == "" {
 		return report, fmt.Errorf("there is no queue in %s: %w", dir, err)
@@ -287,7 +294,7 @@ func Verify(ctx context.Context, dir string) (report queue.Report, err error) {
 	}
 	defer db.Close()
 	report.Problems = append(report.Problems, boltProblems(db, queue.MaxProblems)...)
-	v := &Verifier{Ctx: ctx, Dir: dir, Report: report, First: ^uint64(0)}
+	v := &Verifier{Ctx: ctx, Dir: dir, Report: report, First: ^uint64(0), Progress: progress}
 	_, err = Catch(func() error {
 		// The content of the journal is verified with the rest, in a transaction that is never committed.
 		tx, err := db.Begin(true)

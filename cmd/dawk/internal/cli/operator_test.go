@@ -128,7 +128,7 @@ func TestCommandsDistrustWhatIsCut(t *testing.T) {
 			io.WriteString(w, "half")
 			w.Header().Set(admin.BackupFault, "a file is missing")
 		case "/v1/store/verify":
-			json.NewEncoder(w).Encode(admin.Report{Messages: 1, Problems: []string{"it is broken"}})
+			json.NewEncoder(w).Encode(admin.Verifying{Done: 1, Total: 1, Report: &admin.Report{Messages: 1, Problems: []string{"it is broken"}}})
 		default:
 			w.WriteHeader(503)
 			json.NewEncoder(w).Encode(admin.Health{Problems: []admin.Trouble{{Text: "the queue is being loaded"}}})

@@ -64,8 +64,8 @@ func (s *Server) adminHandler() http.Handler {
 		Log:           s.log,
 	}
 	if s.files != nil {
-		cfg.Verify = func(ctx context.Context) (admin.Report, error) {
-			report, err := s.files.Verify(ctx)
+		cfg.Verify = func(ctx context.Context, progress func(done, total int64)) (admin.Report, error) {
+			report, err := s.files.Verify(ctx, progress)
 			return AdminReport(report), err
 		}
 		cfg.Compact = func(ctx context.Context) (admin.Report, error) { return Compact(ctx, s.files) }

@@ -41,7 +41,7 @@ func newQueueVerifyCommand(a *app.App) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r, err := maintain(a, cmd.Context(), "/v1/store/verify", verifyOffline)
+		r, err := maintain(a, cmd.Context(), askVerify, verifyOffline)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,10 @@ func newQueueCompactCommand(a *app.App) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r, err := maintain(a, cmd.Context(), "/v1/store/compact", compactOffline)
+		compact := func(ctx context.Context, c *app.Client, _ *show.Progress) (r admin.Report, err error) {
+			return r, c.One(ctx, http.MethodPost, "/v1/store/compact", nil, &r)
+		}
+		r, err := maintain(a, cmd.Context(), compact, compactOffline)
 		if err != nil {
 			return err
 		}
@@ -83,15 +86,39 @@ func newQueueCompactCommand(a *app.App) *cobra.Command {
 	return cmd
 }
 
-func maintain(a *app.App, ctx context.Context, path string, offline func(context.Context, *config.Config, *slog.Logger) (*admin.Report, error)) (*admin.Report, error) {
+// askVerify asks the running relay, and says how far it is.
+func askVerify(ctx context.Context, c *app.Client, p *show.Progress) (admin.Report, error) {
+	resp, err := c.Call(ctx, http.MethodPost, "/v1/store/verify", nil, nil)
+	if err != nil {
+		return admin.Report{}, err
+	}
+	defer resp.Body.Close()
+	for d := json.NewDecoder(resp.Body); ; {
+		var at admin.Verifying
+		if err := d.Decode(&at); err != nil {
+			return admin.Report{}, errors.New("the relay's answer broke off before its end: it stopped or could not read on; see its log and ask again")
+		}
+		if at.Report != nil {
+			return *at.Report, nil
+		}
+		sayVerified(p)(at.Done, at.Total)
+	}
+}
+
+func sayVerified(p *show.Progress) func(done, total int64) {
+	return func(done, total int64) { p.Say("%d of %d messages", done, total) }
+}
+
+// maintain asks the relay or, where none runs, works itself.
+func maintain(a *app.App, ctx context.Context, ask func(context.Context, *app.Client, *show.Progress) (admin.Report, error),
+	offline func(context.Context, *config.Config, *slog.Logger, *show.Progress) (*admin.Report, error)) (*admin.Report, error) {
 	c, err := a.Client()
 	if err != nil {
 		return nil, err
 	}
 	p := show.NewProgress(a.Terminal, "working on the queue")
 	defer p.Close()
-	var r admin.Report
-	err = c.One(ctx, http.MethodPost, path, nil, &r)
+	r, err := ask(ctx, c, p)
 	if !errors.Is(err, app.ErrNotRunning) {
 		return &r, err
 	}
@@ -99,7 +126,7 @@ func maintain(a *app.App, ctx context.Context, path string, offline func(context
 	if err != nil {
 		return nil, err
 	}
-	return offline(ctx, cfg, cfg.Log.Logger(a.Stderr))
+	return offline(ctx, cfg, cfg.Log.Logger(a.Stderr), p)
 }
 
 func printVerified(w io.Writer, r *admin.Report) error {
@@ -202,8 +229,8 @@ func writeWhole(file string, r io.Reader, faults func() error) (n int64, err err
 
 // verifyOffline checks the store of a relay that does not run. It changes
 // nothing.
-func verifyOffline(ctx context.Context, cfg *config.Config, _ *slog.Logger) (*admin.Report, error) {
-	r, err := boltstore.VerifyDir(ctx, cfg.DataDir)
+func verifyOffline(ctx context.Context, cfg *config.Config, _ *slog.Logger, p *show.Progress) (*admin.Report, error) {
+	r, err := boltstore.VerifyDir(ctx, cfg.DataDir, sayVerified(p))
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +240,7 @@ func verifyOffline(ctx context.Context, cfg *config.Config, _ *slog.Logger) (*ad
 
 // compactOffline opens the store as the relay would, with all that a start
 // mends.
-func compactOffline(ctx context.Context, cfg *config.Config, log *slog.Logger) (*admin.Report, error) {
+func compactOffline(ctx context.Context, cfg *config.Config, log *slog.Logger, _ *show.Progress) (*admin.Report, error) {
 	// Open would make a new queue where there is none.
 	if entries, err := os.ReadDir(cfg.DataDir); errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil, fmt.Errorf("there is no queue in %s", filepath.Clean(cfg.DataDir))
