@@ -26,6 +26,7 @@ func (a *attempt) share(targets []hosts.Target) {
 		}
 		tg.Provider = a.t.cfg.Shaping.Provider(tg.Host)
 		tg.Rule = a.t.cfg.Shaping.Rule(tg.Provider)
+		tg.Rule.Connections = a.t.cfg.Share(tg.Provider, tg.Rule.Connections)
 		tg.Account = tg.Provider
 	}
 	if a.task.Admission == nil || len(targets) == 0 {
@@ -90,14 +91,20 @@ func (t *Transport) Provider(destination string) string {
 }
 
 // Allowance is what a provider takes, or a route with `via`, which Provider
-// makes a provider of its own.
+// makes a provider of its own. Connections are our share of them, which may be none.
 func (t *Transport) Allowance(provider string) (rule shaping.Rule) {
 	if r := t.byDestination(provider); r != nil {
 		rule = r.takes
 	} else if !strings.HasPrefix(provider, RoutePrefix) {
 		rule = t.cfg.Shaping.Rule(provider)
 	}
-	rule.Name, rule.Connections = provider, cmp.Or(rule.Connections, t.cfg.Shaping.Connections)
+	rule.Name, rule.Connections = provider, t.cfg.Share(provider, cmp.Or(rule.Connections, t.cfg.Shaping.Connections))
 	rule.Recipients = cmp.Or(rule.Recipients, t.cfg.RecipientsPerMessage)
 	return rule
+}
+
+// Shrink closes idle connections beyond what Allowance gives now, and says how many are still
+// open beyond that.
+func (t *Transport) Shrink() (over int) {
+	return t.shared.Pool.Shrink(func(account string) int { return t.Allowance(account).Connections })
 }

@@ -62,6 +62,9 @@ type Config struct {
 	ReturnPath func(m *relay.Message, recipient int) relay.Path
 
 	Shaping *shaping.Shaping // nil: the shipped rules
+	// Share is how many of a provider's connections this machine may have now, where several
+	// share them; 0: none. nil: all.
+	Share func(provider string, connections int) int
 
 	// HoldProbe is the least time between logins of a route that is held; it
 	// must be shorter than the first retry step. 0: DefaultHoldProbe.
@@ -261,6 +264,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Shaping == nil {
 		c.Shaping, _ = shaping.New(0, nil) // a test checks the shipped rules
+	}
+	if c.Share == nil {
+		c.Share = func(_ string, connections int) int { return connections }
 	}
 	if c.HoldProbe <= 0 {
 		c.HoldProbe = DefaultHoldProbe

@@ -2,8 +2,10 @@ package mx_test
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"dawk/mx"
 	"dawk/mx/mxtest"
@@ -69,5 +71,44 @@ func TestLimitOfARoute(t *testing.T) {
 	}
 	if n := w.srv.MostAtOnce(); n != 1 || w.srv.Sessions() != 4 {
 		t.Errorf("%d connections at once of %d, want 1", n, w.srv.Sessions())
+	}
+}
+
+// Where several machines share a limit and our share shrinks, idle connections beyond it are
+// closed, and counted until they are.
+func TestSharesThatShrink(t *testing.T) {
+	w := newWorld(t, mxtest.Config{}, nil)
+	hop, err := mx.ParseHop(w.srv.Addr(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	share := 2
+	tr := newTransport(t, mx.Config{Hostname: "relay.example.org", Resolver: newResolver(t, w.dns), IdleTimeout: time.Hour,
+		Share: func(name string, limit int) int {
+			if name != "route:out" || limit != 3 {
+				t.Errorf("asked for the share of %q, %d", name, limit)
+			}
+			return share
+		},
+		Routes: []mx.Route{{Name: "out", Via: []mx.Hop{hop}, Limits: shaping.Rule{Connections: 3}}}})
+	w.tr = tr
+	if res := w.deliver(task(t, letter, "x@b.test")); !res.Replies[0].Positive() {
+		t.Errorf("%+v", res)
+	}
+	if got := tr.Allowance("route:out").Connections; got != 2 {
+		t.Errorf("%d connections are allowed, want 2", got)
+	}
+	if n := tr.Shrink(); n != 0 {
+		t.Errorf("%d connections are too much with one idle", n)
+	}
+	share = 0
+	if n := tr.Shrink(); n != 1 {
+		t.Errorf("%d connections are too much, want the idle one", n)
+	}
+	for tr.Shrink() > 0 { // the farewell takes a moment
+		runtime.Gosched()
+	}
+	if err := w.srv.WaitCommand(t.Context(), "QUIT", 1); err != nil {
+		t.Error(err)
 	}
 }

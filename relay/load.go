@@ -127,6 +127,9 @@ func (p *ProviderLoad) waits(now time.Time) string {
 		}
 		return fmt.Sprintf("%d of %d slots are in use, and who sent it holds as many as it may while others wait", p.Slots.Used, p.Slots.Most)
 	case LoadConnections:
+		if p.Limit == 0 {
+			return "the other machines have all of its connections for the moment"
+		}
 		return fmt.Sprintf("%d of %d connections in use", p.Connections, p.Limit)
 	case LoadRate:
 		s := p.rates() + ", the next message " + in(p.Until, now)

@@ -21,7 +21,8 @@ var mayImport = map[string]struct{ dawk, others []string }{
 
 	"dawk/relay/filter": {[]string{"dawk/relay"}, nil},
 
-	"dawk/relay/limits": {nil, nil},
+	"dawk/relay/limits":       {nil, nil},
+	"dawk/relay/limits/share": {nil, nil},
 
 	"dawk/relay/socket": {nil, []string{"golang.org/x/sys/unix"}},
 
@@ -34,7 +35,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/queue/journal":   {[]string{"dawk/queue", "dawk/relay/durable"}, []string{"golang.org/x/sys/unix"}},
 	"dawk/queue/outbox":    {[]string{"dawk/queue", "dawk/queue/journal", "dawk/queue/record", "dawk/relay", "dawk/relay/durable"}, nil},
 	"dawk/queue/boltstore": {[]string{"dawk/queue", "dawk/queue/outbox", "dawk/queue/boltstore/boltfile", "dawk/queue/boltstore/datadir", "dawk/queue/boltstore/space", "dawk/queue/change", "dawk/queue/journal", "dawk/queue/recent", "dawk/queue/record", "dawk/relay", "dawk/relay/durable"}, []string{"go.etcd.io/bbolt"}},
-	"dawk/queue/postgres":  {[]string{"dawk/queue", "dawk/queue/change", "dawk/queue/recent", "dawk/queue/record", "dawk/relay", "dawk/relay/durable"}, []string{"github.com/jackc/pgx/v5"}},
+	"dawk/queue/postgres":  {[]string{"dawk/queue", "dawk/queue/change", "dawk/queue/recent", "dawk/queue/record", "dawk/relay", "dawk/relay/durable", "dawk/relay/limits/share"}, []string{"github.com/jackc/pgx/v5"}},
 
 	"dawk/queue/postgres/postgrestest": {nil, []string{"golang.org/x/sys/unix"}}, // test support
 

@@ -154,6 +154,27 @@ func (p *Pool) Room(ctx context.Context, account string, most int) {
 	}
 }
 
+// Shrink says goodbye on idle connections of accounts that have more than they may, and gives
+// how many are open beyond that; those on which the farewell is still being said count.
+func (p *Pool) Shrink(most func(account string) int) (over int) {
+	var leave []*Conn
+	p.mu.Lock()
+	for account, o := range p.open {
+		n := most(account)
+		over += max(0, o.all()-n)
+		for range o.used + o.idle - n {
+			if c := p.evict(account); c != nil {
+				leave = append(leave, c)
+			}
+		}
+	}
+	p.mu.Unlock()
+	for _, c := range leave {
+		p.bye(c)
+	}
+	return over
+}
+
 // evict is an idle connection of an account, for which it is time to leave; nil
 // where there is none. p.mu is held.
 func (p *Pool) evict(account string) *Conn {

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"dawk/queue"
+	"dawk/relay/limits/share"
 )
 
 // keeper is the goroutine that beats, watches the other nodes, and looks at the database.
@@ -17,6 +18,7 @@ type keeper struct {
 	seen  map[int16]observation // of the others; made anew after every look that failed
 	beat  time.Time             // of the last one
 	check time.Time
+	acked int64  // as the last beat told
 	said  string // what is wrong with the database, as last logged
 }
 
@@ -54,7 +56,7 @@ func (k *keeper) tick() {
 	q, now := k.q, time.Now()
 	ctx, cancel := context.WithTimeout(q.ctx, 2*time.Second)
 	defer cancel()
-	if now.Sub(k.beat) >= q.opt.Timing.Beat {
+	if now.Sub(k.beat) >= q.opt.Timing.Beat || k.acked != q.opt.Shares.Acked() {
 		if err := k.sendBeat(ctx); err != nil {
 			k.failed(err)
 			return
@@ -112,11 +114,11 @@ func (k *keeper) say(what string, err error) {
 // sendBeat says that we live. The time is noted before it is sent: the others count
 // from later.
 func (k *keeper) sendBeat(ctx context.Context) error {
-	q, began := k.q, k.q.clock()
+	q, began, acked := k.q, k.q.clock(), k.q.opt.Shares.Acked()
 	b := &pgx.Batch{}
 	b.Queue(`select set_config('synchronous_commit', 'local', true)`) // it must not wait for a standby
-	b.Queue(`update dawk.beat b set n = b.n + 1, high = greatest(b.high, $3), told = greatest(b.told, $4) from dawk.node n
-		where b.id = $1 and n.id = b.id and n.epoch = $2 and n.live`, q.node, q.epoch, q.highest(), q.outbox.toldTo())
+	b.Queue(`update dawk.beat b set n = b.n + 1, high = greatest(b.high, $3), told = greatest(b.told, $4), acked = $5 from dawk.node n
+		where b.id = $1 and n.id = b.id and n.epoch = $2 and n.live`, q.node, q.epoch, q.highest(), q.outbox.toldTo(), acked)
 	r := q.beats.SendBatch(ctx, b)
 	defer r.Close()
 	if _, err := r.Exec(); err != nil {
@@ -130,16 +132,17 @@ func (k *keeper) sendBeat(ctx context.Context) error {
 		q.replaced()
 		return queue.ErrReplaced
 	}
-	q.lastBeat.Store(int64(began))
+	k.acked = acked
+	q.beaten(began)
 	return r.Close()
 }
 
 // node is a row of node with its beat.
 type node struct {
-	ID       int16
-	Epoch, N int64
-	Live     bool
-	Name     string
+	share.Member
+	N    int64
+	Turn int64 // of all nodes
+	Name string
 }
 
 // part is a row of part.
@@ -151,7 +154,7 @@ type part struct {
 // look takes the work of the dead, and has the mover divide what there is.
 func (k *keeper) look(ctx context.Context) error {
 	q := k.q
-	rows, err := q.beats.Query(ctx, `select n.id, n.epoch, b.n, n.live, n.name from dawk.node n join dawk.beat b using (id) order by 1`)
+	rows, err := q.beats.Query(ctx, `select n.id, n.epoch, n.live, b.acked, b.n, (select turn from dawk.cluster), n.name from dawk.node n join dawk.beat b using (id) order by 1`)
 	if err != nil {
 		return err
 	}
@@ -160,8 +163,10 @@ func (k *keeper) look(ctx context.Context) error {
 		return err
 	}
 	live := make(map[int16]bool)
+	members, turn := make([]share.Member, 0, len(nodes)), int64(0)
 	for i := range nodes {
 		n := &nodes[i]
+		members, turn = append(members, n.Member), n.Turn
 		if n.ID == q.node {
 			if n.Epoch != q.epoch || !n.Live {
 				q.replaced()
@@ -174,6 +179,12 @@ func (k *keeper) look(ctx context.Context) error {
 			n.Live = false
 		}
 		live[n.ID] = n.Live
+	}
+	q.opt.Shares.Look(q.node, members, turn)
+	if q.opt.Shares.TurnDue() {
+		if _, err := q.beats.Exec(ctx, `update dawk.cluster set turn = turn + 1 where turn = $1`, turn); err != nil {
+			return err
+		}
 	}
 	if rows, err = q.beats.Query(ctx, `select part, node, want from dawk.part`); err != nil {
 		return err

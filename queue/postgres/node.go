@@ -72,7 +72,7 @@ func (q *Store) join(ctx context.Context, c *pgx.Conn) error {
 
 // displace takes the work of the other nodes, all of which must be dead.
 func (q *Store) displace(ctx context.Context, c *pgx.Conn) error {
-	rows, err := c.Query(ctx, `select n.id, n.epoch, b.n, n.live, n.name from dawk.node n join dawk.beat b using (id) where n.live and n.home <> $1`, q.home)
+	rows, err := c.Query(ctx, `select n.id, n.epoch, n.live, b.acked, b.n, 0::bigint, n.name from dawk.node n join dawk.beat b using (id) where n.live and n.home <> $1`, q.home)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (q *Store) joinAs(ctx context.Context, c *pgx.Conn, number int16) error {
 		}
 		// Before the first key is given, or who comes after a crash might begin where we did.
 		_, err = tx.Exec(ctx, `update dawk.beat set high = greatest(high, $2) where id = $1`, number, q.highest())
-		q.lastBeat.Store(int64(q.clock()))
+		q.beaten(q.clock())
 		q.take(parts)
 		return err
 	})

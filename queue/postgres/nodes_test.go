@@ -120,7 +120,7 @@ func TestStore(t *testing.T) {
 		"refusals": testRefusals, "number in use": testNumberInUse, "full disk": testDiskFull, "damage": testDamage,
 		"room on the disk": testDiskRoom, "numbers of events": testNumbersOfEvents,
 		"cancelled wait": testCancelledWait, "half sent": testHalfSent, "silent host": testSilentHost,
-		"same configuration": testSameConfiguration, "busy readers": testBusyReaders, "adoption interrupted": testAdoptionInterrupted,
+		"shares": testShares, "same configuration": testSameConfiguration, "busy readers": testBusyReaders, "adoption interrupted": testAdoptionInterrupted,
 		"upgrade": testUpgrade, "fair shares": testFairShares, "events of the dead": testEventsOfTheDead, "busy partitions": testBusyPartitions,
 		"unknown and given up": testUnknownGivenUp, "time limits of others": testTimeLimits, "no space for a draft": testDraftNoSpace,
 		"claim of a replaced node": testClaimReplaced, "keys above the beat": testKeysAboveBeat, "cluster": testCluster,

@@ -16,14 +16,16 @@ import (
 var schema string
 
 // layout is the version of schema.sql.
-const layout = 2
+const layout = 3
 
 // upgrades lead from the layout before, by the number of the layout that they make.
 var upgrades = map[int]string{2: `
 	alter table dawk.beat add column told bigint not null default 0;
 	alter table dawk.event add column node smallint, add column id bigint;
 	update dawk.event set node = coalesce((select id from dawk.node order by live desc, id limit 1), 1);
-	alter table dawk.event alter column node set not null, drop constraint event_pkey, add primary key (node, n)`}
+	alter table dawk.event alter column node set not null, drop constraint event_pkey, add primary key (node, n)`,
+	3: `alter table dawk.beat add column acked bigint not null default 0;
+	alter table dawk.cluster add column turn bigint not null default 0`}
 
 // schemaLock is the advisory lock under which the schema is made: "dawk" in ASCII.
 const schemaLock = 0x6461776b

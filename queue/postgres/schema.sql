@@ -7,6 +7,7 @@ create table dawk.cluster (
   one    bool primary key default true check (one),
   layout int not null,
   dir    int not null,             -- relay.QueueID.Dir of all nodes
+  turn   bigint not null default 0, -- grows when the units of small limits go to the next node
   made   timestamptz not null default now()
 );
 
@@ -24,7 +25,8 @@ create table dawk.beat (
   id   smallint primary key references dawk.node,
   n    bigint not null,
   high bigint not null,            -- above every key that it has given
-  told bigint not null default 0   -- everybody has got its events up to this number
+  told bigint not null default 0,  -- everybody has got its events up to this number
+  acked bigint not null default 0  -- the generation that it has acknowledged: see package share
 ) with (fillfactor = 10);
 
 create table dawk.part (

@@ -12,6 +12,7 @@ import (
 	"dawk/queue"
 	"dawk/queue/postgres/postgrestest"
 	"dawk/relay"
+	"dawk/relay/limits/share"
 )
 
 //go:embed testdata/layout1.sql
@@ -155,4 +156,31 @@ func testBusyPartitions(t *testing.T, s *postgrestest.Server) {
 		}
 	}
 	eventually(t, "what is counted", func() bool { return a.Stats().Messages == queue.Partitions/2 && b.Stats().Messages == 0 })
+}
+
+// testShares: a node that joins has nothing of a limit until the other has acknowledged it, and
+// has all of it when the other is dead.
+func testShares(t *testing.T, s *postgrestest.Server) {
+	dsn := database(t, s)
+	keep := func() (Options, *share.Shares) {
+		opt := options(dsn, t.TempDir())
+		opt.Shares = share.New(nil)
+		return opt, opt.Shares
+	}
+	agree := func(s *share.Shares) { s.Acknowledge(s.Latest()) }
+	opt, mine := keep()
+	opt.Timing.Dead = 500 * time.Millisecond
+	a := open(t, opt)
+	eventually(t, "all of it", func() bool { agree(mine); return mine.Of("x", 10) == 10 })
+	opt, yours := keep()
+	opt.Timing.Dead = 500 * time.Millisecond
+	open(t, opt)
+	eventually(t, "that both know of both", func() bool { agree(yours); return mine.Of("x", 10) == 5 })
+	if n := yours.Of("x", 10); n != 0 {
+		t.Errorf("it has %d before the other has acknowledged that", n)
+	}
+	eventually(t, "a half", func() bool { agree(mine); agree(yours); return yours.Of("x", 10) == 5 })
+	a.crash()
+	eventually(t, "what the dead had", func() bool { agree(yours); return yours.Of("x", 10) == 10 })
+	eventually(t, "the end of the lease of the dead", func() bool { return mine.Of("x", 10) == 0 })
 }

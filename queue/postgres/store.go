@@ -16,6 +16,7 @@ import (
 	"dawk/queue"
 	"dawk/queue/recent"
 	"dawk/relay"
+	"dawk/relay/limits/share"
 )
 
 // Options of a store.
@@ -47,6 +48,9 @@ type Options struct {
 	Forget func(ctx context.Context, match func(relay.QueueID) bool) error
 	// CommitSeconds is told how long each commit took.
 	CommitSeconds func(time.Duration)
+	// Shares is kept up to date with who is a node, for limits of all together; it is made anew for each
+	// Store. nil: nobody asks.
+	Shares *share.Shares
 	// Timing is for tests; zero: as documented at timing.
 	Timing Timing
 	pause  func() // for tests: called before each look at the others
@@ -113,6 +117,9 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	if opt.Adopted == nil {
 		opt.Adopted = func() {}
+	}
+	if opt.Shares == nil {
+		opt.Shares = share.New(nil)
 	}
 	opt.Timing.complete()
 	q := &Store{opt: opt, log: opt.Log, opened: time.Now(), ending: make(chan struct{}), moves: make(chan division), cache: recent.New(opt.Cache)}
@@ -347,6 +354,12 @@ func (q *Store) crash() {
 
 // clock is the time since the store was opened, which only this process reads.
 func (q *Store) clock() time.Duration { return time.Since(q.opened) }
+
+// beaten notes that the others have seen us at a time of clock, or later.
+func (q *Store) beaten(at time.Duration) {
+	q.lastBeat.Store(int64(at))
+	q.opt.Shares.Renew(q.opened.Add(at + q.opt.Timing.Begin))
+}
 
 // seen says whether our beat is fresh enough for an attempt to begin.
 func (q *Store) seen() bool {

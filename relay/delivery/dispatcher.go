@@ -124,6 +124,26 @@ func (d *Dispatcher) Reconfigure(cfg Config) {
 	d.pump()
 }
 
+// Reallow asks Config.Limits again what providers take. Attempts that hold more connections go on:
+// see Excess.
+func (d *Dispatcher) Reallow() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sched.Reallow()
+	d.pump()
+}
+
+// Excess is how many attempts hold a connection beyond what their providers take now. With cut they
+// end, and do not count as attempts; but not those that have sent their final dot.
+func (d *Dispatcher) Excess(cut bool) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !cut {
+		return d.sched.Excess(nil)
+	}
+	return d.sched.Excess(func(r schedule.Ref) bool { return d.flying[r].progress.Cut() })
+}
+
 // After Drain nothing becomes due any more. What is due already, and what follows from it, is still
 // attempted; Left says how much that is.
 func (d *Dispatcher) Drain() {

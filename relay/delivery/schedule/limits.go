@@ -29,7 +29,7 @@ type Limits struct {
 
 // Allowance is what a provider takes.
 type Allowance struct {
-	Connections   int        // at once; 0: DefaultConnections
+	Connections   int        // at once; 0: DefaultConnections; below 0: none now
 	Rate          relay.Rate // messages; zero: no limit
 	RecipientRate relay.Rate // recipients of messages, likewise
 	Recipients    int        // in one transaction: a Delivery with more counts as several messages; 0: no limit
@@ -59,7 +59,7 @@ func (l Limits) complete() Limits {
 		if given != nil {
 			a = given(provider)
 		}
-		if a.Connections <= 0 {
+		if a.Connections == 0 {
 			a.Connections = DefaultConnections
 		}
 		return a

@@ -42,7 +42,7 @@ const (
 
 // pace is how many connections a provider takes now, as far as is known.
 type pace struct {
-	limit       int    // connections at once, 1 to Allowance.Connections
+	limit       int    // connections at once, 1 to Allowance.Connections, or 1 where that is none
 	credit      int    // successes with all connections in use since the last change
 	epoch       uint32 // counts throttlings: an attempt that was under way at one says nothing new with another
 	again       int    // throttlings in a row, without a success between them
@@ -55,10 +55,13 @@ type pace struct {
 	probing  bool // one attempt at a time, until one gets in
 }
 
-func newPace(most int) pace { return pace{limit: min(startConnections, most)} }
+func newPace(most int) pace { return pace{limit: max(1, min(startConnections, most))} }
 
 // width is how many attempts may run at the same time.
 func (p *provider) width() int {
+	if p.allowed.Connections < 0 {
+		return 0
+	}
 	if p.probing {
 		return 1
 	}

@@ -27,7 +27,7 @@ func (s *Schedule) providerNamed(name string) *provider {
 func (s *Schedule) allow(p *provider) {
 	was := p.allowed
 	p.allowed = s.limits.Allowance(p.name)
-	p.limit = min(p.limit, p.allowed.Connections)
+	p.limit = max(1, min(p.limit, p.allowed.Connections))
 	if p.allowed.Rate != was.Rate || p.allowed.RecipientRate != was.RecipientRate {
 		p.messages, p.recipients = newBucket(p.allowed.Rate), newBucket(p.allowed.RecipientRate)
 		if p.suspension.until != 0 && p.suspension.why == suspendedRate {

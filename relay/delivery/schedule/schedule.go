@@ -71,6 +71,11 @@ func New(cfg Config) *Schedule {
 // and asks the Limits again what providers take.
 func (s *Schedule) Configure(attempts int, retry Retry) {
 	s.most, s.retry, s.shortest = attempts, retry, slices.Min(retry.Steps)
+	s.Reallow()
+}
+
+// Reallow asks the Limits again what providers take.
+func (s *Schedule) Reallow() {
 	for _, p := range s.providers {
 		s.allow(p)
 		s.admitFlows(p)

@@ -132,6 +132,27 @@ func (s *Schedule) Land(f *Slot, v Verdict, by relay.Reply, now int64) (news boo
 	return news
 }
 
+// Excess is how many attempts hold a connection beyond what their providers take now. cut is asked
+// to end them, and says whether it has; nil: none is to be ended.
+func (s *Schedule) Excess(cut func(Ref) bool) (n int) {
+	over := make(map[*provider]int)
+	for _, f := range s.flying {
+		if more := f.p.slots - max(0, f.p.allowed.Connections); more > 0 && over[f.p] == 0 {
+			over[f.p] = more
+			n += more
+		}
+	}
+	if n == 0 || cut == nil {
+		return n
+	}
+	for r, f := range s.flying {
+		if over[f.p] > 0 && cut(r) {
+			over[f.p]--
+		}
+	}
+	return n
+}
+
 // shut is for a provider of several domains. A single domain is suspended itself, and one dead
 // domain says nothing about the others.
 func (s *Schedule) shut(p *provider) time.Duration {

@@ -118,6 +118,9 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.acts.Run(ctx, s.queue.Room, s.log) })
 	running.Go(func() { s.holds.run(ctx, s.dispatcher) })
 	running.Go(func() { s.takeLists(ctx) })
+	if s.shares != nil {
+		running.Go(func() { s.keepShares(ctx) })
+	}
 	running.Go(func() { s.letters.Run(ctx, s.sendLetter) })
 	for _, c := range s.sockets {
 		running.Go(func() { c.server.Serve(c.Listener) }) //nolint:errcheck // ends with the door

@@ -11,6 +11,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -39,6 +40,7 @@ import (
 	"dawk/relay/history"
 	"dawk/relay/httpapi"
 	"dawk/relay/identity"
+	"dawk/relay/limits/share"
 	"dawk/relay/postmaster"
 	"dawk/relay/submission"
 	"dawk/relay/suppression"
@@ -94,6 +96,7 @@ type Server struct {
 	queue      queue.Store
 	files      *boltstore.Store // it; nil where the queue is in a database
 	distrusted chan error       // the queue no longer trusts its disk
+	shares     *share.Shares    // of limits; nil: they are all ours
 	adopted    chan struct{}    // the queue has rows of lists that were another machine's
 	ledger     *identity.Ledger // what users have sent
 	counters   *tlsrpt.Counters
@@ -269,7 +272,7 @@ func (s *Server) deliveryConfig(c *config.Config) delivery.Config {
 		Provider: func(destination string) string { return s.now().transport.Provider(destination) },
 		Allowance: func(provider string) delivery.Allowance {
 			rule := s.now().transport.Allowance(provider)
-			return delivery.Allowance{Connections: rule.Connections, Rate: rule.Rate, RecipientRate: rule.RecipientRate, Recipients: rule.Recipients}
+			return delivery.Allowance{Connections: cmp.Or(rule.Connections, -1), Rate: rule.Rate, RecipientRate: rule.RecipientRate, Recipients: rule.Recipients}
 		},
 		Priority: func(identity string) relay.Priority {
 			if users := s.now().users; users != nil {

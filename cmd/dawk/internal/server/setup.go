@@ -142,6 +142,9 @@ func (s *Server) makeTransport(st, before *setup) (err error) {
 	cfg.Own, cfg.OnHold = st.cfg.OwnAddresses(), s.holds.note
 	cfg.BudgetFile, cfg.Sign = filepath.Join(st.cfg.DataDir, "budgets.json"), st.signAnew
 	cfg.SevenBit = st.converter.Convert
+	if s.shares != nil {
+		cfg.Share = s.shares.Of
+	}
 	cfg.PolicyDir, cfg.OnTLS = filepath.Join(st.cfg.DataDir, "mta-sts"), newTLSCount(s.metrics, s.counters)
 	if before == nil {
 		st.transport, err = st.routing.Transport(cfg)

@@ -14,6 +14,7 @@ import (
 	"dawk/queue/boltstore/datadir"
 	"dawk/queue/postgres"
 	"dawk/relay"
+	"dawk/relay/limits/share"
 )
 
 // openQueue opens the queue, wherever it is. ctx ends only the wait for a database.
@@ -68,9 +69,13 @@ func (s *Server) openPostgres(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	for said := ""; ; {
+		opt.Shares = share.New(nil)
 		q, err := postgres.Open(ctx, opt)
 		if err == nil {
 			s.queue = q
+			if cfg.Clustered() {
+				s.shares = opt.Shares
+			}
 			s.closeLater(s.closeQueue)
 			return nil
 		}
