@@ -19,6 +19,7 @@ import (
 	"dawk/mx/smtpclient"
 	"dawk/mx/tlspolicy"
 	"dawk/relay"
+	"dawk/relay/limits"
 	"dawk/relay/replies"
 	"dawk/relay/tlsrpt"
 )
@@ -65,6 +66,8 @@ type Config struct {
 	// Share is how many of a provider's connections this machine may have now, where several
 	// share them; 0: none. nil: all.
 	Share func(provider string, connections int) int
+	// Together counts what mailboxes send together with other machines; nil: nobody else sends.
+	Together limits.Shared
 
 	// HoldProbe is the least time between logins of a route that is held; it
 	// must be shorter than the first retry step. 0: DefaultHoldProbe.

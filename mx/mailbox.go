@@ -78,6 +78,14 @@ func (a *attempt) afford(p session.Policy, s *sessionResult) bool {
 		return true
 	}
 	until := r.budget.Reserve(time.Now())
+	for !until.IsZero() && time.Until(until) < time.Second { // as where a database is being asked
+		select {
+		case <-time.After(time.Until(until)):
+			until = r.budget.Reserve(time.Now())
+		case <-a.use.Ctx.Done():
+			until = until.Add(time.Second)
+		}
+	}
 	if until.IsZero() {
 		return true
 	}

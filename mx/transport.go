@@ -96,6 +96,13 @@ func (way *Routing) transport(cfg Config, l *lasting) (*Transport, error) {
 	}
 	t := &Transport{Routing: way, lasting: l, cfg: cfg.WithDefaults()}
 	t.cfg.Hostname = way.hostname
+	if cfg.Together != nil {
+		for _, r := range way.routes {
+			if r.first == r {
+				r.budget.Share(r.destination, cfg.Together)
+			}
+		}
+	}
 	addresses := dial.AddressPolicy{Allow: cfg.AllowNetworks, Own: cfg.Own}
 	t.finder = hosts.Finder{Resolver: cfg.Resolver, Hostname: way.hostname, Port: uint16(t.cfg.Port), IP: t.cfg.IP, Addresses: addresses}
 	t.opener = session.Opener{Hostname: way.hostname, Timeouts: t.cfg.Timeouts, RootCAs: cfg.RootCAs, Addresses: addresses,

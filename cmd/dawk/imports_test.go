@@ -37,6 +37,8 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/queue/boltstore": {[]string{"dawk/queue", "dawk/queue/outbox", "dawk/queue/boltstore/boltfile", "dawk/queue/boltstore/datadir", "dawk/queue/boltstore/space", "dawk/queue/change", "dawk/queue/journal", "dawk/queue/recent", "dawk/queue/record", "dawk/relay", "dawk/relay/durable"}, []string{"go.etcd.io/bbolt"}},
 	"dawk/queue/postgres":  {[]string{"dawk/queue", "dawk/queue/change", "dawk/queue/recent", "dawk/queue/record", "dawk/relay", "dawk/relay/durable", "dawk/relay/limits/share"}, []string{"github.com/jackc/pgx/v5"}},
 
+	"dawk/queue/common": {[]string{"dawk/relay/limits"}, []string{"github.com/jackc/pgx/v5"}},
+
 	"dawk/queue/postgres/postgrestest": {nil, []string{"golang.org/x/sys/unix"}}, // test support
 
 	"dawk/queue/change":             {[]string{"dawk/queue/record", "dawk/relay"}, nil},
@@ -45,7 +47,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/queue/boltstore/space":    {[]string{"dawk/queue", "dawk/queue/boltstore/boltfile", "dawk/queue/journal", "dawk/relay"}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}},
 	"dawk/queue/boltstore/boltfile": {[]string{"dawk/queue"}, nil},
 	"dawk/queue/queuetest":          {[]string{"dawk/queue", "dawk/relay"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp/cmp"}}, // test support
-	"dawk/mx":                       {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/dns", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/relay/tlsrpt", "dawk/mx/smtpclient", "dawk/mx/shaping", "dawk/mx/letterhead", "dawk/mx/connpool", "dawk/mx/nexthop", "dawk/mx/match", "dawk/mx/survey", "dawk/mx/hosts", "dawk/mx/session"}, nil},
+	"dawk/mx":                       {[]string{"dawk/relay", "dawk/relay/limits", "dawk/relay/replies", "dawk/mx/dns", "dawk/mx/dial", "dawk/mx/tlspolicy", "dawk/relay/tlsrpt", "dawk/mx/smtpclient", "dawk/mx/shaping", "dawk/mx/letterhead", "dawk/mx/connpool", "dawk/mx/nexthop", "dawk/mx/match", "dawk/mx/survey", "dawk/mx/hosts", "dawk/mx/session"}, nil},
 	"dawk/mx/hosts":                 {[]string{"dawk/relay", "dawk/mx/dial", "dawk/mx/dns", "dawk/mx/nexthop", "dawk/mx/shaping", "dawk/mx/smtpclient", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/session":               {[]string{"dawk/relay", "dawk/relay/tlsrpt", "dawk/mx/connpool", "dawk/mx/dial", "dawk/mx/hosts", "dawk/mx/shaping", "dawk/mx/smtpclient", "dawk/mx/survey", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/match":                 {[]string{"dawk/relay"}, nil},
@@ -53,7 +55,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/mx/dial":                  {[]string{"dawk/relay", "dawk/mx/dns"}, nil},
 	"dawk/mx/tlspolicy":             {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/dial", "dawk/relay/durable", "dawk/relay/tlsrpt"}, []string{"golang.org/x/sync/singleflight"}},
 	"dawk/mx/smtpclient":            {[]string{"dawk/relay", "dawk/relay/mailtext", "dawk/relay/replies", "dawk/mx/dial", "dawk/mx/tlspolicy"}, nil},
-	"dawk/mx/shaping":               {[]string{"dawk/relay", "dawk/mx/tlspolicy", "dawk/relay/durable"}, []string{"golang.org/x/net/publicsuffix"}},
+	"dawk/mx/shaping":               {[]string{"dawk/relay", "dawk/relay/limits", "dawk/mx/tlspolicy", "dawk/relay/durable"}, []string{"golang.org/x/net/publicsuffix"}},
 	"dawk/mx/connpool":              {[]string{"dawk/relay", "dawk/relay/replies", "dawk/mx/smtpclient", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/survey":                {[]string{"dawk/relay", "dawk/mx/dns", "dawk/mx/tlspolicy"}, nil},
 	"dawk/mx/spf":                   {[]string{"dawk/relay", "dawk/mx/dns"}, []string{"blitiri.com.ar/go/spf"}},

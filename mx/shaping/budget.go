@@ -1,8 +1,12 @@
 package shaping
 
 import (
+	"fmt"
 	"sync"
 	"time"
+
+	"dawk/relay"
+	"dawk/relay/limits"
 )
 
 // Budget is how much a smart host allows one mailbox to send. Zero: no limit.
@@ -18,6 +22,9 @@ const longestPause = time.Hour // after a reply that the day's limit is used up
 // Meter counts what a mailbox has sent, in memory and, by a Book, on disk.
 type Meter struct {
 	Budget
+	name   string        // of the mailbox, for shared
+	shared limits.Shared // who counts it together with us; nil: nobody
+
 	mu     sync.Mutex
 	minute []time.Time // of the last PerMinute messages, a ring
 	next   int         // the oldest of them
@@ -38,11 +45,44 @@ func NewMeter(b Budget) *Meter {
 	return &Meter{Budget: b, minute: make([]time.Time, b.PerMinute)}
 }
 
+// Share has what the mailbox of a name sends counted together with other relays, before its first
+// use. What the Meter says by itself holds as well.
+func (b *Meter) Share(name string, with limits.Shared) { b.name, b.shared = name, with }
+
+func (b *Meter) limit(what string, most int, per time.Duration) limits.Limit {
+	return limits.Limit{Name: fmt.Sprintf("mailbox %s %d %s in %s", b.name, most, what, relay.Duration(per)), Most: most, Per: per}
+}
+
+// reserveShared takes room for one message of what is shared, or says when there may be room. The
+// message of a minute goes first: where the day then has no room it is lost, and less is sent.
+func (b *Meter) reserveShared() (wait time.Time) {
+	if b.shared == nil {
+		return time.Time{}
+	}
+	if b.RecipientsPerDay > 0 {
+		wait = b.shared.Has(b.limit("recipients", b.RecipientsPerDay, 24*time.Hour))
+	}
+	if wait.IsZero() && b.MessagesPerDay > 0 {
+		wait = b.shared.Has(b.limit("messages", b.MessagesPerDay, 24*time.Hour))
+	}
+	if wait.IsZero() && b.PerMinute > 0 {
+		wait = b.shared.Take(b.limit("messages", b.PerMinute, time.Minute), 1)
+	}
+	if wait.IsZero() && b.MessagesPerDay > 0 {
+		wait = b.shared.Take(b.limit("messages", b.MessagesPerDay, 24*time.Hour), 1)
+	}
+	return wait
+}
+
 // Reserve takes room for one message, or says when there may be room.
 func (b *Meter) Reserve(now time.Time) (wait time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if until := b.wait(now); !until.IsZero() {
+	until := b.wait(now)
+	if until.IsZero() {
+		until = b.reserveShared()
+	}
+	if !until.IsZero() {
 		return until
 	}
 	if b.PerMinute > 0 {
@@ -82,6 +122,9 @@ func (b *Meter) Sent(now time.Time, recipients int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.count(now, 0, recipients)
+	if b.shared != nil && b.RecipientsPerDay > 0 {
+		b.shared.Owe(b.limit("recipients", b.RecipientsPerDay, 24*time.Hour), recipients)
+	}
 }
 
 func (b *Meter) count(now time.Time, messages, recipients int) {

@@ -205,6 +205,9 @@ func (q *Store) closePools() {
 	}
 }
 
+// Pool are connections to the database, for what the nodes know together beside the queue.
+func (q *Store) Pool() *pgxpool.Pool { return q.pool }
+
 // session names our connections: a takeover ends those of the dead.
 func (q *Store) session() string { return sessionName(q.node, q.epoch) }
 

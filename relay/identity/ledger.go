@@ -25,8 +25,9 @@ import (
 // Holds are on disk before they are reported. The rest is written by Save, periodically and at the
 // end; after a crash the use since the last Save, at most a minute, is not counted.
 type Ledger struct {
-	path string // "": in memory only
-	log  *slog.Logger
+	path   string // "": in memory only
+	log    *slog.Logger
+	counts limits.Counts // who counts the quotas; nil: we do, alone
 
 	saving sync.Mutex // held by whoever writes the file; taken before mu
 	mu     sync.Mutex
@@ -147,6 +148,9 @@ func (l *Ledger) Take(u *User, messages, recipients int) error {
 	if !u.limited() {
 		return nil
 	}
+	if l.counts != nil {
+		return l.spend(u, messages, recipients)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a, now := l.account(u.Name), time.Now()
@@ -161,6 +165,12 @@ func (l *Ledger) Take(u *User, messages, recipients int) error {
 // GiveBack undoes a Take whose message was not accepted.
 func (l *Ledger) GiveBack(u *User, messages, recipients int) {
 	if !u.limited() {
+		return
+	}
+	if l.counts != nil {
+		if err := l.spend(u, -messages, -recipients); err != nil { // it stays counted
+			l.log.Warn("what a message that was not taken used of its quota is not given back", "user", u.Name, "error", err)
+		}
 		return
 	}
 	l.mu.Lock()

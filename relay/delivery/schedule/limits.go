@@ -23,6 +23,10 @@ type Limits struct {
 	Provider func(destination string) string
 	// Allowance is what a provider takes.
 	Allowance func(provider string) Allowance
+	// Spend counts a message with so many recipients in the rates of a provider where others count as
+	// well, or says when there may be room; zero: it is counted. owed: it is counted in any case. nil:
+	// nobody else counts.
+	Spend func(provider string, a Allowance, messages, recipients int, owed bool) (wait time.Time)
 	// Priority is that of an identity's mail.
 	Priority func(identity string) relay.Priority
 }
@@ -51,6 +55,9 @@ func (l Limits) complete() Limits {
 	if l.Provider == nil {
 		l.Provider = func(destination string) string { return destination }
 	}
+	if l.Spend == nil {
+		l.Spend = func(string, Allowance, int, int, bool) time.Time { return time.Time{} }
+	}
 	if l.Priority == nil {
 		l.Priority = func(string) relay.Priority { return relay.PriorityNormal }
 	}
@@ -75,6 +82,17 @@ func (s *Schedule) waits(d *destination) bool {
 	}
 	s.suspend(&d.suspension, s.clock(until), suspendedBudget)
 	return true
+}
+
+// spend counts in the rates of p where others count as well, or says when there may be room.
+func (s *Schedule) spend(p *provider, messages, recipients int, owed bool) (until int64) {
+	if !p.messages.limited() && !p.recipients.limited() {
+		return 0
+	}
+	if wait := s.limits.Spend(p.name, p.allowed, messages, recipients, owed); !wait.IsZero() {
+		return s.clock(wait)
+	}
+	return 0
 }
 
 // WakeAll makes due what waits for a destination after an attempt, or is about to,

@@ -55,6 +55,7 @@ func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
 		if first {
 			f.p.messages.take(now, f.p.allowed.messages(recipients)-1)
 			f.p.recipients.take(now, recipients-1)
+			s.spend(f.p, f.p.allowed.messages(recipients)-1, recipients-1, true)
 		}
 		return true
 	}
@@ -63,7 +64,7 @@ func (s *Schedule) Admit(f *Slot, name string, recipients int, now int64) bool {
 	if d := s.active[s.at(f.Ref).dest]; first && d.provider != p {
 		s.move(d, p)
 	}
-	if others || !p.open() || p.next() > now {
+	if others || !p.open() || p.next() > now || s.spend(p, p.allowed.messages(recipients), recipients, false) > now {
 		f.refused = first
 		s.letGo(p)
 		return false

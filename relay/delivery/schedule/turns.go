@@ -205,6 +205,11 @@ func (s *Schedule) Take(now int64) *Slot {
 			s.park(l.dest)
 			continue
 		}
+		if until := s.spend(p, 1, 1, false); until > now {
+			s.suspend(&p.suspension, until, suspendedRate)
+			s.admitFlows(p)
+			continue
+		}
 		return s.give(h, overdue, now)
 	}
 }

@@ -118,6 +118,9 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.acts.Run(ctx, s.queue.Room, s.log) })
 	running.Go(func() { s.holds.run(ctx, s.dispatcher) })
 	running.Go(func() { s.takeLists(ctx) })
+	if s.purses != nil {
+		running.Go(func() { s.purses.Run(ctx) })
+	}
 	if s.shares != nil {
 		running.Go(func() { s.keepShares(ctx) })
 	}

@@ -27,6 +27,7 @@ import (
 	"dawk/metrics"
 	"dawk/queue"
 	"dawk/queue/boltstore"
+	"dawk/queue/common"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
@@ -97,6 +98,7 @@ type Server struct {
 	files      *boltstore.Store // it; nil where the queue is in a database
 	distrusted chan error       // the queue no longer trusts its disk
 	shares     *share.Shares    // of limits; nil: they are all ours
+	purses     *common.Purses   // of what machines count together; nil: nobody else counts
 	adopted    chan struct{}    // the queue has rows of lists that were another machine's
 	ledger     *identity.Ledger // what users have sent
 	counters   *tlsrpt.Counters
@@ -192,6 +194,9 @@ func (s *Server) open(ctx context.Context, cfg *config.Config, observers []relay
 	if s.ledger, err = identity.OpenLedger(cfg.LedgerFile(), s.log); err != nil {
 		return err
 	}
+	if s.purses != nil {
+		s.ledger.Together(s.purses.Counts())
+	}
 	s.tickets = submission.OpenTickets(filepath.Join(cfg.DataDir, "tls-tickets.json"), s.log)
 	if s.counters, err = tlsrpt.Open(filepath.Join(cfg.DataDir, "tlsrpt"), time.Now()); err != nil { // mail goes on without them
 		s.log.Error("TLS reports: counters are missing", "err", err)
@@ -274,6 +279,7 @@ func (s *Server) deliveryConfig(c *config.Config) delivery.Config {
 			rule := s.now().transport.Allowance(provider)
 			return delivery.Allowance{Connections: cmp.Or(rule.Connections, -1), Rate: rule.Rate, RecipientRate: rule.RecipientRate, Recipients: rule.Recipients}
 		},
+		Spend: s.spend,
 		Priority: func(identity string) relay.Priority {
 			if users := s.now().users; users != nil {
 				return users.Priority(identity)

@@ -145,6 +145,9 @@ func (s *Server) makeTransport(st, before *setup) (err error) {
 	if s.shares != nil {
 		cfg.Share = s.shares.Of
 	}
+	if s.purses != nil {
+		cfg.Together = s.purses
+	}
 	cfg.PolicyDir, cfg.OnTLS = filepath.Join(st.cfg.DataDir, "mta-sts"), newTLSCount(s.metrics, s.counters)
 	if before == nil {
 		st.transport, err = st.routing.Transport(cfg)

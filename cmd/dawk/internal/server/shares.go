@@ -2,7 +2,12 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"dawk/relay"
+	"dawk/relay/delivery"
+	"dawk/relay/limits"
 )
 
 const (
@@ -49,4 +54,40 @@ func (s *Server) keepShares(ctx context.Context) {
 			s.shares.Acknowledge(latest)
 		}
 	}
+}
+
+// spend counts a message with its recipients in the rates of a provider, together with the other
+// machines.
+func (s *Server) spend(provider string, a delivery.Allowance, messages, recipients int, owed bool) time.Time {
+	if s.purses == nil {
+		return time.Time{}
+	}
+	of := func(what string, r relay.Rate) limits.Limit {
+		return limits.Limit{Name: fmt.Sprintf("%s to %s: %s", what, provider, r), Most: r.N, Per: r.Per}
+	}
+	byMessage, byRecipient := of("messages", a.Rate), of("recipients", a.RecipientRate)
+	switch {
+	case owed:
+		if byMessage.Most > 0 && messages > 0 {
+			s.purses.Owe(byMessage, messages)
+		}
+		if byRecipient.Most > 0 && recipients > 0 {
+			s.purses.Owe(byRecipient, recipients)
+		}
+		return time.Time{}
+	case byRecipient.Most > 0:
+		if wait := s.purses.Has(byRecipient); !wait.IsZero() {
+			return wait
+		}
+	}
+	if byMessage.Most > 0 {
+		if wait := s.purses.Has(byMessage); !wait.IsZero() {
+			return wait
+		}
+		s.purses.Owe(byMessage, messages)
+	}
+	if byRecipient.Most > 0 {
+		s.purses.Owe(byRecipient, recipients)
+	}
+	return time.Time{}
 }

@@ -12,6 +12,7 @@ import (
 	"dawk/queue"
 	"dawk/queue/boltstore"
 	"dawk/queue/boltstore/datadir"
+	"dawk/queue/common"
 	"dawk/queue/postgres"
 	"dawk/relay"
 	"dawk/relay/limits/share"
@@ -72,7 +73,7 @@ func (s *Server) openPostgres(ctx context.Context, cfg *config.Config) error {
 		opt.Shares = share.New(nil)
 		q, err := postgres.Open(ctx, opt)
 		if err == nil {
-			s.queue = q
+			s.queue, s.purses = q, common.NewPurses(common.New(q.Pool()), s.log)
 			if cfg.Clustered() {
 				s.shares = opt.Shares
 			}
