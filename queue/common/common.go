@@ -1,6 +1,6 @@
-// Package common is what the relays on one database count together, beside the queue: what users
-// have used of their quotas ([Common.Spend]), and what was taken of limits that hold in any span of
-// time ([Purses]).
+// Package common is what the relays on one database count and know together, beside the queue: what
+// users have used of their quotas ([Common.Spend]), what was taken of limits that hold in any span
+// of time ([Purses]), and idempotency keys ([Common.ClaimKey]).
 //
 // The database counts, by its own clock; those of the relays are not asked. So a limit holds
 // whoever dies, and what was counted outlasts every relay. A Purses has a lock, and a goroutine

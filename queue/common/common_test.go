@@ -41,6 +41,7 @@ func TestCommon(t *testing.T) {
 	s := postgrestest.Start(t)
 	node := tables(t, s)
 	t.Run("quotas", func(t *testing.T) { testQuotas(t, node(), node()) })
+	t.Run("keys", func(t *testing.T) { testKeys(t, s, node(), node()) })
 	t.Run("windows", func(t *testing.T) { testWindows(t, s, node()) })
 	t.Run("purses", func(t *testing.T) { testPurses(t, s, node) })
 }
@@ -153,4 +154,39 @@ func testPurses(t *testing.T, s *postgrestest.Server, node func() *Common) {
 		}
 	}
 	t.Logf("%d used in %v", len(used), used[len(used)-1].after.Sub(used[0].before).Round(time.Millisecond))
+}
+
+// testKeys: a key is claimed by one relay, and what was kept for it is known to all, for a day; one
+// whose relay died is free after ten minutes.
+func testKeys(t *testing.T, s *postgrestest.Server, a, b *Common) {
+	claim := func(c *Common, key, value string, claimed bool) {
+		t.Helper()
+		v, got, err := c.ClaimKey("shop", key)
+		if string(v) != value || got != claimed || err != nil {
+			t.Fatalf("%q: %q, %v, %v; want %q, %v", key, v, got, err, value, claimed)
+		}
+	}
+	claim(a, "x", "", true)
+	claim(b, "x", "", false)
+	if err := a.FinishKey("shop", "x", []byte("done")); err != nil {
+		t.Fatal(err)
+	}
+	claim(b, "x", "done", false)
+	if err := b.AbandonKey("shop", "x"); err != nil { // it was finished
+		t.Fatal(err)
+	}
+	claim(a, "x", "done", false)
+	claim(a, "y", "", true)
+	if err := a.AbandonKey("shop", "y"); err != nil {
+		t.Fatal(err)
+	}
+	claim(b, "y", "", true)
+	s.Exec("update dawk.key set at = at - interval '9 minutes'")
+	claim(a, "y", "", false)
+	s.Exec("update dawk.key set at = at - interval '2 minutes'")
+	claim(a, "x", "done", false)
+	claim(a, "y", "", true)
+	claim(b, "y", "", false)
+	s.Exec("update dawk.key set at = at - interval '1 day'")
+	claim(a, "x", "", true)
 }

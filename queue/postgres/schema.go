@@ -18,8 +18,11 @@ var schema string
 //go:embed common.sql
 var common string
 
+//go:embed keys.sql
+var keys string
+
 // layout is the version of schema.sql.
-const layout = 4
+const layout = 5
 
 // upgrades lead from the layout before, by the number of the layout that they make.
 var upgrades = map[int]string{2: `
@@ -29,7 +32,7 @@ var upgrades = map[int]string{2: `
 	alter table dawk.event alter column node set not null, drop constraint event_pkey, add primary key (node, n)`,
 	3: `alter table dawk.beat add column acked bigint not null default 0;
 	alter table dawk.cluster add column turn bigint not null default 0`,
-	4: common}
+	4: common, 5: keys}
 
 // schemaLock is the advisory lock under which the schema is made: "dawk" in ASCII.
 const schemaLock = 0x6461776b
@@ -57,7 +60,7 @@ func prepareSchema(ctx context.Context, c *pgx.Conn) (dir uint32, err error) {
 			} else if _, err := tx.Exec(ctx, `create schema dawk`); err != nil {
 				return fmt.Errorf("make the schema dawk: %w; the role needs the right CREATE on the database", err)
 			}
-			if _, err := tx.Exec(ctx, schema+common); err != nil {
+			if _, err := tx.Exec(ctx, schema+common+keys); err != nil {
 				return fmt.Errorf("make the tables: %w", err)
 			}
 			dir := 1 + rand.N(int32(1<<20-1)) // 20 bits, as relay.QueueID has it; zero is nobody's

@@ -32,7 +32,20 @@ type Keys struct {
 	file  *durable.File // nil: in memory only
 	path  string
 	lines int // in the file
+
+	shared SharedKeys // nil: there are no others
 }
+
+// SharedKeys are those of several relays. Its methods may wait.
+type SharedKeys interface {
+	// ClaimKey claims a key, or gives what FinishKey kept for it; neither: another one has claimed it.
+	ClaimKey(user, key string) (value []byte, claimed bool, err error)
+	FinishKey(user, key string, value []byte) error
+	AbandonKey(user, key string) error
+}
+
+// Together has keys remembered together with other relays, from before the first is used.
+func (k *Keys) Together(with SharedKeys) { k.shared = with }
 
 // userKeys are the keys of one user.
 type userKeys struct {
@@ -131,7 +144,30 @@ func (k *Keys) Close() error {
 }
 
 // begin returns what is known about a key; if nothing is, it marks its message as being worked on.
-func (k *Keys) begin(user, key string, now time.Time) (use, keyState) {
+// An error means that others cannot be asked.
+func (k *Keys) begin(user, key string, now time.Time) (use, keyState, error) {
+	u, state := k.beginHere(user, key, now)
+	if state != keyNew || k.shared == nil {
+		return u, state, nil
+	}
+	value, claimed, err := k.shared.ClaimKey(user, key)
+	if err == nil && claimed {
+		return use{}, keyNew, nil
+	}
+	var l keyLine
+	if err == nil && value != nil {
+		if err = json.Unmarshal(value, &l); err == nil && len(l.Digest) != len(u.Digest) {
+			err = errors.New("an idempotency key of another relay: its digest is damaged")
+		}
+	}
+	k.abandonHere(user, key)
+	if err != nil || value == nil {
+		return use{}, keyBusy, err
+	}
+	return use{Digest: [32]byte(l.Digest), ID: l.ID, At: l.At}, keyDone, nil
+}
+
+func (k *Keys) beginHere(user, key string, now time.Time) (use, keyState) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	keys := k.of(user)
@@ -168,6 +204,10 @@ func (k *Keys) dropOldest(keys *userKeys) {
 // finish stores the result of a key that is being worked on. An error means that it is stored in
 // memory only.
 func (k *Keys) finish(user, key string, u use) error {
+	if k.shared != nil {
+		k.abandonHere(user, key) // the others remember it
+		return k.shared.FinishKey(user, key, line(user, key, u))
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.remember(user, key, u)
@@ -185,7 +225,15 @@ func (k *Keys) finish(user, key string, u use) error {
 }
 
 // abandon forgets a key whose message was not accepted: it may be tried again.
-func (k *Keys) abandon(user, key string) {
+func (k *Keys) abandon(user, key string) error {
+	k.abandonHere(user, key)
+	if k.shared != nil {
+		return k.shared.AbandonKey(user, key)
+	}
+	return nil
+}
+
+func (k *Keys) abandonHere(user, key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	keys := k.of(user)

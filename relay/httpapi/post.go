@@ -35,7 +35,11 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, u *identity.User)
 		fail(w, http.StatusBadRequest, fmt.Sprintf("Idempotency-Key may have at most %d printable ASCII characters", maxIdempotencyKey))
 		return
 	}
-	old, state := h.Keys.begin(u.Name, key, h.Now())
+	old, state, err := h.Keys.begin(u.Name, key, h.Now())
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
 	switch state {
 	case keyBusy:
 		w.Header().Set("Retry-After", "1")
@@ -55,7 +59,9 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, u *identity.User)
 		done := false
 		defer func() {
 			if !done {
-				h.Keys.abandon(u.Name, key)
+				if err := h.Keys.abandon(u.Name, key); err != nil {
+					h.Log.Warn("an idempotency key is not given up: its message cannot be sent again for ten minutes", "err", err)
+				}
 			}
 		}()
 		sum := newDigest(r)
@@ -63,7 +69,7 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, u *identity.User)
 		if err == nil {
 			done = true
 			if err := h.Keys.finish(u.Name, key, use{Digest: [32]byte(sum.Sum(nil)), ID: id, At: h.Now()}); err != nil {
-				h.Log.Error("an idempotency key is remembered in memory only", "err", err)
+				h.Log.Error("an idempotency key is not remembered for others or after a restart", "err", err)
 			}
 		}
 		h.answerID(w, id, err, http.StatusAccepted)

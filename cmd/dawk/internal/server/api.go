@@ -20,7 +20,12 @@ func (s *Server) apiHandler(st *setup, door *httpapi.Door) http.Handler {
 		s.log.Info("no mail is taken over HTTP: there are no users; dawk user add NAME, dawk user token NAME and dawk reload change that")
 		return httpapi.Refusal(http.StatusServiceUnavailable, "mail is not taken over HTTP here")
 	}
-	if s.keys == nil {
+	switch {
+	case s.keys != nil:
+	case s.purses != nil:
+		s.keys = httpapi.NewKeys()
+		s.keys.Together(s.purses.Counts())
+	default:
 		keys, err := httpapi.OpenKeys(filepath.Join(st.cfg.DataDir, "idempotency.keys"), time.Now())
 		if err != nil {
 			s.log.Error("idempotency keys are remembered in memory only", "err", err)
