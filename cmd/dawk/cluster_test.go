@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -137,23 +138,30 @@ func (c *cluster) wait(what string, f func() bool) {
 // replacedStatus is how a node ends whose work others have taken.
 const replacedStatus = 75
 
-// status is what a node says of all, with its exit status.
-func (c *cluster) status(n *clusterNode) (s admin.Status, code int) {
+// command runs dawk for a node.
+func (c *cluster) command(n *clusterNode, args ...string) (out []byte, code int) {
 	c.t.Helper()
 	link, err := program(n.dir)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	cmd := exec.Command(link, "status", "--json", "-c", filepath.Join(n.dir, "dawk.toml"))
+	cmd := exec.Command(link, append(args, "-c", filepath.Join(n.dir, "dawk.toml"))...)
 	cmd.Dir = n.dir
-	out, err := cmd.Output()
+	out, err = cmd.Output()
 	if bad := (*exec.ExitError)(nil); err != nil && !errors.As(err, &bad) {
 		c.t.Fatal(err)
 	}
+	return out, cmd.ProcessState.ExitCode()
+}
+
+// status is what a node says of all, with its exit status.
+func (c *cluster) status(n *clusterNode) (s admin.Status, code int) {
+	c.t.Helper()
+	out, code := c.command(n, "status", "--json")
 	if err := json.Unmarshal(out, &s); err != nil || s.Cluster == nil {
 		c.t.Fatalf("%s: %v", out, err)
 	}
-	return s, cmd.ProcessState.ExitCode()
+	return s, code
 }
 
 func (c *cluster) run(n *clusterNode) {
@@ -259,10 +267,51 @@ func (c *cluster) end() {
 	}
 }
 
+// operate: what an operator asks of one node reaches the one message that another has.
+func (c *cluster) operate(asked, has *clusterNode) {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		c.wait("an empty queue", func() bool { return c.missing(n) == 0 })
+	}
+	if err := c.receiver.Script("mail", "451 4.3.0 not now", 0); err != nil {
+		c.t.Fatal(err)
+	}
+	c.wait("a message", func() bool { return c.send(has) == nil })
+	do := func(n *clusterNode, verb ...string) {
+		c.t.Helper()
+		if out, code := c.command(n, append([]string{"queue"}, verb...)...); code != 0 {
+			c.t.Errorf("%v: %d\n%s", verb, code, out)
+		}
+	}
+	listed := func(n *clusterNode, state string) func() bool {
+		return func() bool {
+			out, _ := c.command(n, "queue", "list", "--json")
+			return state == "" && !bytes.Contains(out, []byte(`"state"`)) || state != "" && bytes.Contains(out, []byte(`"state":"`+state+`"`))
+		}
+	}
+	const which = "to=b@example.test"
+	do(asked, "hold", which)
+	c.wait("the hold, where the message is", listed(has, "held"))
+	c.wait("the hold, where it was asked for", listed(asked, "held"))
+	do(asked, "release", which)
+	c.wait("its release", func() bool { return listed(has, "deferred")() || listed(has, "ready")() })
+	do(asked, "hold", which)
+	c.receiver.ClearScript()
+	do(asked, "delete", which)
+	for _, n := range c.nodes {
+		c.wait("its deletion", listed(n, ""))
+	}
+	do(asked, "undo")
+	c.wait("that it is back", listed(has, "held"))
+	do(has, "release", which) // the one that was asked has it now
+	c.wait("the message", func() bool { return c.missing(has) == 0 })
+}
+
 // TestCluster: three nodes work at the same time. One is killed while mail waits in it, another
 // stands still for so long that it is thought dead, and wakes. Nothing that was acknowledged
 // is lost, and the mail of who is gone is delivered by the others. Together they never have more
-// connections than the receiver takes.
+// connections than the receiver takes. Then two of them are drained and started again, one after
+// the other, while mail comes.
 func TestCluster(t *testing.T) {
 	c := newCluster(t, 3)
 	c.wait("a third each, as each of them says", func() bool {
@@ -275,6 +324,7 @@ func TestCluster(t *testing.T) {
 		}
 		return true
 	})
+	c.operate(c.nodes[2], c.nodes[0])
 	c.begin()
 	defer func() { c.stop(); c.clients.Wait() }()
 	dead, still := c.nodes[0], c.nodes[1]
@@ -318,5 +368,19 @@ func TestCluster(t *testing.T) {
 		t.Errorf("it ended with %d", code)
 	}
 	c.start(still)
+
+	for _, n := range c.nodes[:2] { // an upgrade, one after the other
+		began := time.Now()
+		n.gone = true
+		if out, code := c.command(n, "drain"); code != 0 || !bytes.HasSuffix(out, []byte("0 deliveries are due, 0 stay for later\nthe relay has ended\n")) {
+			t.Errorf("drain: %d\n%s", code, out)
+		}
+		<-n.relay.exited
+		if code := n.relay.cmd.ProcessState.ExitCode(); code != 0 {
+			t.Errorf("it was drained, and ended with %d", code)
+		}
+		t.Logf("a node was drained in %v", time.Since(began).Round(100*time.Millisecond))
+		c.start(n)
+	}
 	c.end()
 }

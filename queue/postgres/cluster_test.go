@@ -1,11 +1,16 @@
 package postgres
 
 import (
+	"context"
+	"errors"
+	"reflect"
+	"sync"
 	"testing"
 	"time"
 
 	"dawk/queue"
 	"dawk/queue/postgres/postgrestest"
+	"dawk/queue/postgres/wish"
 	"dawk/relay"
 )
 
@@ -47,4 +52,123 @@ func testCluster(t *testing.T, s *postgrestest.Server) {
 	eventually(t, "it waits for the database", func() bool { return b.Cluster().Database.WaitingFor == relay.WaitDatabase })
 	eventually(t, "it is gone", func() bool { return node(a, b).State == relay.NodeGone && node(a, a).Partitions == queue.Partitions })
 	p.shut(false)
+}
+
+// testActs: what an operator asks for at one node is done by the node that has the mail, also
+// while the mail goes from one to another.
+func testActs(t *testing.T, s *postgrestest.Server) {
+	dsn := database(t, s)
+	a, b := open(t, options(dsn, t.TempDir())), open(t, options(dsn, t.TempDir()))
+	eventually(t, "a half each", func() bool { return len(a.parts()) == len(b.parts()) })
+	id := mustEnqueue(t, b, 10)
+
+	var mu sync.Mutex
+	var done []wish.Act
+	answer, deaf := error(nil), false // of b
+	atA := a.Desk(func(_ context.Context, w wish.Act) error {
+		mu.Lock()
+		defer mu.Unlock()
+		done = append(done, w)
+		return nil
+	})
+	atB := b.Desk(func(_ context.Context, w wish.Act) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if deaf { // its scheduler has given the mail up
+			return relay.ErrNotFound
+		}
+		done = append(done, w)
+		return answer
+	})
+	var desks sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	defer desks.Wait()
+	defer stop()
+	desks.Go(func() { atA.Run(ctx) })
+	desks.Go(func() { atB.Run(ctx) })
+
+	for _, w := range []wish.Act{
+		{ID: id, Whole: true, Verb: relay.VerbHold},
+		{ID: id, Job: 0, Recipients: []int{0}, Verb: relay.VerbDelete},
+		{ID: id, Verb: relay.VerbReroute, Route: "smart"},
+	} {
+		mu.Lock()
+		done = nil
+		mu.Unlock()
+		began := time.Now()
+		if err := atA.Do(ctx, w); err != nil || !reflect.DeepEqual(done, []wish.Act{w}) {
+			t.Errorf("%+v: %v, done %+v", w, err, done)
+		}
+		t.Logf("done by the other node after %v", time.Since(began).Round(time.Millisecond))
+	}
+	answer = relay.ErrPending
+	if err := atA.Do(ctx, wish.Act{ID: id, Whole: true, Verb: relay.VerbHold}); !errors.Is(err, relay.ErrPending) {
+		t.Errorf("of an attempt under way: %v", err)
+	}
+	answer = errors.New("it is held")
+	if err := atA.Do(ctx, wish.Act{ID: id, Whole: true, Verb: relay.VerbHold}); err == nil || err.Error() != "it is held" {
+		t.Errorf("an error: %v", err)
+	}
+	answer, deaf = nil, true
+	if err := atA.Do(ctx, wish.Act{ID: id, Job: 7, Verb: relay.VerbHold}); !errors.Is(err, relay.ErrNotFound) {
+		t.Errorf("of what is not there: %v", err)
+	}
+	deaf = false
+
+	var many sync.WaitGroup
+	for range 300 {
+		many.Go(func() {
+			if err := atA.Do(ctx, wish.Act{ID: id, Whole: true, Verb: relay.VerbRetry}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	many.Wait()
+
+	mu.Lock()
+	deaf, done = true, nil
+	mu.Unlock()
+	moved := make(chan error, 1)
+	go func() { moved <- atA.Do(ctx, wish.Act{ID: id, Whole: true, Verb: relay.VerbRelease}) }()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-moved; err != nil || len(done) != 1 {
+		t.Errorf("of mail that moved: %v, done %+v", err, done)
+	}
+	if n := s.ExecIn(dsn, "select count(*) from dawk.wish where answer is not null or not taken")[0]; n != "0" {
+		t.Errorf("%s rows are left", n)
+	}
+}
+
+// testGiveAway: a node that is to stop hands its mail to the others first; one that is alone
+// keeps it.
+func testGiveAway(t *testing.T, s *postgrestest.Server) {
+	dsn := database(t, s)
+	opt := options(dsn, t.TempDir())
+	opt.Forget = func(context.Context, func(relay.QueueID) bool) error { return nil }
+	opt.Timing.Rest = time.Hour // no new mail comes: there is nothing to wait for
+	a := open(t, opt)
+	a.GiveAway(t.Context())
+	if n := len(a.parts()); n != queue.Partitions {
+		t.Errorf("alone it has %d partitions", n)
+	}
+	a.Close()
+
+	opt.Dir, opt.Timing.Rest = t.TempDir(), quick.Rest
+	a = open(t, opt)
+	opt.Dir = t.TempDir()
+	b := open(t, opt)
+	eventually(t, "a half each", func() bool { return len(a.parts()) == len(b.parts()) })
+	ids := []relay.QueueID{mustEnqueue(t, a, 10), mustEnqueue(t, a, 10)}
+	a.GiveAway(t.Context())
+	if n := len(a.parts()); n != 0 {
+		t.Errorf("it has %d partitions", n)
+	}
+	eventually(t, "all of them at the other", func() bool { return len(b.parts()) == queue.Partitions })
+	for _, id := range ids {
+		if !entries(t, b)[id] {
+			t.Errorf("%s is not there", id)
+		}
+	}
 }

@@ -71,7 +71,7 @@ func (m *mover) share(d division) error {
 	}
 	ctx, cancel := context.WithTimeout(q.ctx, time.Minute) // what is adopted may be much
 	defer cancel()
-	if most := m.mayTake(free, has); most > 0 {
+	if most := m.mayTake(free, has); most > 0 && !q.leaving.Load() {
 		err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) (err error) {
 			if _, err = tx.Exec(ctx, `select dawk.fence($1, $2)`, q.node, q.epoch); err == nil {
 				ours, err = q.unowned(ctx, tx, has[q.node]+most)
@@ -89,7 +89,11 @@ func (m *mover) share(d division) error {
 	if err := q.outbox.adopt(ctx); err != nil {
 		return err
 	}
-	if err := m.ask(ctx, d.parts, has); err != nil {
+	divide := m.ask
+	if q.leaving.Load() {
+		divide = m.offer
+	}
+	if err := divide(ctx, d.parts, has); err != nil {
 		return err
 	}
 	m.giveAway(ctx, d.parts)
@@ -150,7 +154,7 @@ func (m *mover) giveAway(ctx context.Context, parts []part) {
 		}
 		if o.wanted != *p.Want {
 			o.wanted, o.since = *p.Want, time.Now()
-		} else if time.Since(o.since) >= q.opt.Timing.Rest {
+		} else if time.Since(o.since) >= q.opt.Timing.Rest || q.leaving.Load() {
 			rested = append(rested, p.Part)
 		}
 	}

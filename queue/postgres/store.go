@@ -90,6 +90,7 @@ type Store struct {
 
 	gate    sync.RWMutex // held by those who hand something to the writer
 	failed  atomic.Pointer[error]
+	leaving atomic.Bool // partitions are given away, and none are taken
 	ending  chan struct{}
 	cancel  context.CancelFunc
 	ctx     context.Context

@@ -57,11 +57,17 @@ func (m *Mail) PickAfter(ctx context.Context, after relay.QueueID, f filter.Of[f
 // gives: its due time is the true one, also where an operator wants an attempt now.
 func (m *Mail) Annotate(item *relay.Item) []relay.Where {
 	all := m.Dispatcher.Where(item.Message.ID)
+	now := time.Now()
 	for i := range item.Deliveries {
 		for j := range item.Deliveries[i].Open {
 			if o := &item.Deliveries[i].Open[j]; !o.Last.IsZero() {
 				o.Reason = string(replies.Classify(o.Last))
 			}
+		}
+	}
+	for i := range item.Deliveries { // what another relay has, or nobody yet, is as the store says
+		if d := &item.Deliveries[i]; !slices.ContainsFunc(all, func(w relay.Where) bool { return w.Job == d.Job }) {
+			all = append(all, stored(d, now))
 		}
 	}
 	for _, w := range all {
@@ -80,6 +86,18 @@ func (m *Mail) Annotate(item *relay.Item) []relay.Where {
 		}
 	}
 	return all
+}
+
+// stored is what is about to happen to d by what the store has of it.
+func stored(d *relay.Delivery, now time.Time) relay.Where {
+	w := relay.Where{Job: d.Job, Destination: d.Destination, Due: d.Due, Activity: relay.Activity{State: relay.StateReady}}
+	switch {
+	case d.Held:
+		w.State = relay.StateHeld
+	case d.Due.After(now):
+		w.State = relay.StateDeferred
+	}
+	return w
 }
 
 func pickFrom(item *relay.Item, f filter.Of[filter.Queued], each bool) *Picked {

@@ -28,7 +28,7 @@ var _ admin.Dispatcher = operated{}
 func (s *Server) adminHandler() http.Handler {
 	cfg := admin.Config{
 		Queue:      s.queue,
-		Dispatcher: operated{s.dispatcher},
+		Dispatcher: s.operator(),
 		History:    s.recent,
 		MaxAge:     func() time.Duration { return time.Duration(s.now().cfg.Queue.MaxAge) },
 		Route:      outward{s}.Destination,

@@ -19,6 +19,10 @@ import (
 // drainEvery is how often a drain looks whether it is done.
 const drainEvery = 100 * time.Millisecond
 
+// giveAwayWithin is how long a drain waits until other nodes have its mail: long attempts, and
+// others that drain too, may keep it.
+const giveAwayWithin = time.Minute
+
 // draining says whether the relay takes nothing new and will end.
 func (r *running) draining() bool {
 	select {
@@ -110,6 +114,11 @@ func (s *Server) deliverDue() {
 	defer cancel()
 	if err := s.smtp.Shutdown(ctx); err != nil {
 		s.log.Warn("clients were cut off; what they were sending was not acknowledged", "err", err)
+	}
+	if q, ok := s.queue.(shared); ok {
+		ctx, cancel := context.WithTimeout(s.running.background, giveAwayWithin)
+		q.GiveAway(ctx)
+		cancel()
 	}
 	s.dispatcher.Drain()
 	tick := time.NewTicker(drainEvery)

@@ -124,6 +124,9 @@ func (s *Server) startHelpers(ctx context.Context, running *sync.WaitGroup) {
 	if s.shares != nil {
 		running.Go(func() { s.keepShares(ctx) })
 	}
+	if s.desk != nil {
+		running.Go(func() { s.desk.Run(ctx) })
+	}
 	running.Go(func() { s.letters.Run(ctx, s.sendLetter) })
 	for _, c := range s.sockets {
 		running.Go(func() { c.server.Serve(c.Listener) }) //nolint:errcheck // ends with the door

@@ -28,6 +28,7 @@ import (
 	"dawk/queue"
 	"dawk/queue/boltstore"
 	"dawk/queue/common"
+	"dawk/queue/postgres/wish"
 	"dawk/relay"
 	"dawk/relay/accept"
 	"dawk/relay/admin"
@@ -95,6 +96,7 @@ type Server struct {
 	acts       *kept.Store // what acts leave behind
 	observer   relay.Observers
 	queue      queue.Store
+	desk       *wish.Desk       // acts on mail of other nodes; nil: there are none
 	files      *boltstore.Store // it; nil where the queue is in a database
 	distrusted chan error       // the queue no longer trusts its disk
 	shares     *share.Shares    // of limits; nil: they are all ours

@@ -38,7 +38,10 @@ func (s *Server) openQueue(ctx context.Context, cfg *config.Config) error {
 }
 
 // shared is a queue that several relays share.
-type shared interface{ Cluster() relay.Cluster }
+type shared interface {
+	Cluster() relay.Cluster
+	GiveAway(context.Context)
+}
 
 // again is how long a relay waits before it asks once more for a database that cannot
 // be reached, or that another machine works with.
@@ -73,7 +76,7 @@ func (s *Server) openPostgres(ctx context.Context, cfg *config.Config) error {
 		opt.Shares = share.New(nil)
 		q, err := postgres.Open(ctx, opt)
 		if err == nil {
-			s.queue, s.purses = q, common.NewPurses(common.New(q.Pool()), s.log)
+			s.queue, s.desk, s.purses = q, s.newDesk(q), common.NewPurses(common.New(q.Pool()), s.log)
 			if cfg.Clustered() {
 				s.shares = opt.Shares
 			}
