@@ -3,10 +3,15 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"dawk/queue"
 	"dawk/queue/postgres/postgrestest"
@@ -170,5 +175,58 @@ func testGiveAway(t *testing.T, s *postgrestest.Server) {
 		if !entries(t, b)[id] {
 			t.Errorf("%s is not there", id)
 		}
+	}
+}
+
+// testPooler: PgBouncer refuses what our sessions are set to. That is told, and not waited for.
+func testPooler(t *testing.T, _ *postgrestest.Server) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b := pgproto3.NewBackend(c, c)
+			if _, err := b.ReceiveStartupMessage(); err == nil {
+				b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08P01", Message: "unsupported startup parameter: lock_timeout"})
+				b.Flush()
+			}
+			c.Close()
+		}
+	}()
+	_, err = Open(t.Context(), options(fmt.Sprintf("host=127.0.0.1 port=%d user=dawk sslmode=disable", l.Addr().(*net.TCPAddr).Port), t.TempDir()))
+	if err == nil || Unreachable(err) || !strings.Contains(err.Error(), "name the servers themselves") {
+		t.Errorf("it says: %v", err)
+	}
+}
+
+// TestStandbyGone: where one server is enough, mail is taken while the standby is away.
+func TestStandbyGone(t *testing.T) {
+	postgrestest.Need(t)
+	a := postgrestest.Start(t)
+	a.Exec("alter system set synchronous_standby_names = 'b'")
+	b := a.Standby("b", "synchronous_standby_names=")
+	a.Exec("select pg_reload_conf()")
+	opt := options(a.DSN(), t.TempDir())
+	opt.Timing.Check = 100 * time.Millisecond
+	q := open(t, opt)
+	standby := func(name string) func() bool {
+		return func() bool { return q.Cluster().Database.Standby == name }
+	}
+	eventually(t, "a standby", standby("b"))
+	if got := q.synchronous(); got != "on" {
+		t.Errorf("with a standby synchronous_commit is %s", got)
+	}
+	mustEnqueue(t, q, 10)
+	b.Kill()
+	eventually(t, "that it is gone", standby(""))
+	mustEnqueue(t, q, 10)
+	if d := q.Cluster().Database; d.WaitingFor != "" {
+		t.Errorf("it waits for the %s", d.WaitingFor)
 	}
 }

@@ -22,6 +22,7 @@ const (
 	codeFenced   = "DWK01"
 	codeDiskFull = "53100"
 	codeLimit    = "53400" // configuration_limit_exceeded: a quota
+	codeProtocol = "08P01" // protocol_violation: PgBouncer says so of the parameters that our sessions have
 	// division_by_zero: a writer's group with new mail, where synchronous_standby_names is empty
 	codeNoStandby = "22012"
 )

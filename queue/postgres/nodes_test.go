@@ -123,7 +123,7 @@ func TestStore(t *testing.T) {
 		"shares": testShares, "same configuration": testSameConfiguration, "busy readers": testBusyReaders, "adoption interrupted": testAdoptionInterrupted,
 		"upgrade": testUpgrade, "fair shares": testFairShares, "events of the dead": testEventsOfTheDead, "busy partitions": testBusyPartitions,
 		"unknown and given up": testUnknownGivenUp, "time limits of others": testTimeLimits, "no space for a draft": testDraftNoSpace,
-		"claim of a replaced node": testClaimReplaced, "keys above the beat": testKeysAboveBeat, "cluster": testCluster, "acts": testActs, "give away": testGiveAway,
+		"claim of a replaced node": testClaimReplaced, "keys above the beat": testKeysAboveBeat, "cluster": testCluster, "acts": testActs, "give away": testGiveAway, "pooler": testPooler,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}

@@ -25,8 +25,8 @@ func (w *writer) send(g *group, again bool) error {
 	b := &pgx.Batch{}
 	// For this transaction only, so that nothing leaks through a pooler. A server that was
 	// just promoted may have no standby: the keeper would see it some seconds later.
-	b.Queue(`select set_config('synchronous_commit', 'on', true), dawk.fence($1, $2),
-		1 / case when $3 then length(current_setting('synchronous_standby_names')) else 1 end`, w.q.node, w.q.epoch, g.mail && !w.q.opt.AllowAsync)
+	b.Queue(`select set_config('synchronous_commit', $4, true), dawk.fence($1, $2),
+		1 / case when $3 then length(current_setting('synchronous_standby_names')) else 1 end`, w.q.node, w.q.epoch, g.mail && !w.q.opt.AllowAsync, w.q.synchronous())
 	if err := g.inserts(b, again); err != nil {
 		return err
 	}
@@ -53,6 +53,14 @@ func (w *writer) send(g *group, again bool) error {
 	g.messages -= ended
 	w.abandoned = nil
 	return nil
+}
+
+// synchronous is what a commit waits for: a standby, also a missing one, unless one server is enough.
+func (q *Store) synchronous() string {
+	if st := q.state.Load(); q.opt.AllowAsync && len(st.synced) == 0 && !st.blind {
+		return "local"
+	}
+	return "on"
 }
 
 // octets are those of new content: a slow line may have a second for each MiB.

@@ -147,7 +147,9 @@ func (q *Store) open(ctx context.Context) error {
 		return err
 	}
 	c, err := pgx.ConnectConfig(ctx, config.Copy())
-	if err != nil {
+	if codeOf(err) == codeProtocol { // not wrapped: waiting would not help
+		return fmt.Errorf("a pooler such as PgBouncer answers there, which does not keep the settings of a session; name the servers themselves in dsn_file: %v", err)
+	} else if err != nil {
 		return err
 	}
 	defer c.Close(context.WithoutCancel(ctx))

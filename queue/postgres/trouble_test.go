@@ -82,7 +82,14 @@ func testNumbersOfEvents(t *testing.T, s *postgrestest.Server) {
 // server says that it is done: the client is not told so. What waits when the store is
 // closed has an unknown outcome.
 func testCancelledWait(t *testing.T, s *postgrestest.Server) {
-	q := open(t, options(database(t, s), t.TempDir()))
+	opt := options(database(t, s), t.TempDir())
+	opt.Timing.Check = time.Hour
+	q := open(t, opt)
+	begun := q.state.Load()
+	eventually(t, "the one look at the database", func() bool { return q.state.Load() != begun })
+	had := *q.state.Load()
+	had.synced = []string{"nobody"} // at the last look: else nothing would wait, since one server is enough here
+	q.state.Store(&had)
 	names := func(to string) {
 		s.Exec("alter system set synchronous_standby_names = '" + to + "'")
 		s.Exec("select pg_reload_conf()")
