@@ -34,7 +34,7 @@ type Why struct {
 	Delayed   []Ended       `json:"delayed,omitempty"` // attempts before those of Ended, of a message that is finished
 	Ended     []Ended       `json:"ended,omitempty"`   // what is
 	MoreEnded int           `json:"more_ended,omitempty"`
-	Events    []Ended       `json:"events,omitempty"`  // what else happened: held, released, bounced, complained
+	Events    []Ended       `json:"events,omitempty"`  // what else happened: held, released, bounced, complained, dropped
 	Notices   []Notice      `json:"notices,omitempty"` // that it caused
 
 	Transcripts []relay.Transcript `json:"transcripts,omitempty"` // what was said in the last failed attempt of each delivery; in memory only
@@ -63,6 +63,24 @@ type WhyDelivery struct {
 	Stage          relay.Stage         `json:"stage,omitempty"`        // active: how far it is there
 	Since          time.Time           `json:"since,omitzero"`         // active: of Stage at Host
 	Advice         []string            `json:"advice"`                 // what would unblock it, a sentence each
+}
+
+// Happening is one entry of a timeline: what became of a recipient, or a notice.
+type Happening struct {
+	Ended
+	Notice *Notice // nil: it is none
+}
+
+// Timeline is all that happened to the message, oldest first.
+func (y Why) Timeline() (all []Happening) {
+	for _, e := range slices.Concat(y.Delayed, y.Ended, y.Events) {
+		all = append(all, Happening{Ended: e})
+	}
+	for _, n := range y.Notices {
+		all = append(all, Happening{Ended{At: n.At}, &n})
+	}
+	slices.SortStableFunc(all, func(a, b Happening) int { return a.At.Compare(b.At) })
+	return all
 }
 
 // WhyRecipient is an open recipient.

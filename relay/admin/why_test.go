@@ -234,3 +234,21 @@ func TestHistoryIsSafeForMany(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// What happened to a message is one timeline, whatever list of the answer it stands in.
+func TestTimeline(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	y := admin.Why{Delayed: []past.Ended{{At: at(2), Action: relay.ActionDelayed}}, Ended: []past.Ended{{At: at(5), Action: relay.ActionFailed}},
+		Events: []past.Ended{{At: at(1), Action: "held"}, {At: at(3), Action: "released"}, {At: at(7), Action: "bounced"}}, Notices: []past.Notice{{At: at(4), Kind: "delayed"}, {At: at(6), Kind: "failed"}}}
+	got := ""
+	for _, h := range y.Timeline() {
+		if h.Notice != nil {
+			got += "notice:" + h.Notice.Kind + " "
+			continue
+		}
+		got += string(h.Action) + " "
+	}
+	if got != "held delayed released notice:delayed failed notice:failed bounced " {
+		t.Error(got)
+	}
+}

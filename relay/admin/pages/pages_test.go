@@ -170,7 +170,7 @@ func TestTimelineOnThePage(t *testing.T) {
 	w := newWorld(t, operator.Read)
 	for answer, wants := range map[string][]string{
 		`"events":[{"recipient":"a@b.test","action":"bounced","reply":{"code":550,"text":"550 no such user"}},{"action":"released"}]`: {
-			"a@b.test bounced", "no such user", ": released", "How it ended is not remembered"},
+			"a@b.test <strong>bounced</strong>", "no such user", ": <strong>released</strong>", "How it ended is not remembered"},
 		`"ended":[{"recipient":"a@b.test","action":"delivered"}],"notices":[{"id":"","kind":"failed"}]`: {
 			"delivered", "a notice (failed) is part of a later list"},
 	} {

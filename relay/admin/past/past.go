@@ -53,7 +53,7 @@ type Past struct {
 	Delayed   []Ended       `json:"delayed,omitempty"` // attempts that came to nothing yet; from Records only
 	Ended     []Ended       `json:"ended"`
 	MoreEnded int           `json:"more_ended,omitempty"` // beyond those in Ended
-	Events    []Ended       `json:"events,omitempty"`     // what else happened: held, released, bounced, complained; from Records only
+	Events    []Ended       `json:"events,omitempty"`     // what else happened: held, released, bounced, complained, dropped; from Records only
 	Notices   []Notice      `json:"notices,omitempty"`
 }
 
@@ -63,6 +63,7 @@ type Past struct {
 type History struct {
 	began   time.Time
 	records Records // nil: this memory is all there is
+	most    int     // recipients kept of one message
 
 	mu   sync.Mutex
 	byID map[relay.QueueID]*Past
@@ -79,8 +80,8 @@ type Records interface {
 	Since(at time.Time, kinds []relay.EventKind, each func(relay.Event)) error
 }
 
-// maxDelayed bounds Past.Delayed: five days are some 70 attempts.
-const maxDelayed = 200
+// maxRecorded bounds each list of a Past from Records: five days are some 70 attempts.
+const maxRecorded = 5000
 
 // NewHistory remembers so many messages; 0: DefaultHistory. With records it asks
 // these, and remembers few itself; nil: there are none.
@@ -91,7 +92,7 @@ func NewHistory(messages int, records Records) *History {
 	if records != nil {
 		messages = min(messages, recentHistory)
 	}
-	return &History{began: time.Now(), records: records, byID: make(map[relay.QueueID]*Past), ring: make([]relay.QueueID, messages)}
+	return &History{began: time.Now(), records: records, most: maxEnded, byID: make(map[relay.QueueID]*Past), ring: make([]relay.QueueID, messages)}
 }
 
 var actionOf = map[relay.EventKind]relay.Action{
@@ -110,12 +111,12 @@ func (h *History) Observe(e relay.Event) {
 	defer h.mu.Unlock()
 	p := h.past(e)
 	if e.Kind == relay.EventNotified {
-		if len(p.Notices) < maxEnded {
+		if len(p.Notices) < h.most {
 			p.Notices = append(p.Notices, Notice{ID: e.NoticeID, Kind: e.NoticeKind, At: e.Time})
 		}
 		return
 	}
-	if len(p.Ended) == maxEnded {
+	if len(p.Ended) == h.most {
 		p.MoreEnded++
 		return
 	}
@@ -139,15 +140,16 @@ func (h *History) recorded(id relay.QueueID) (Past, bool) {
 		return Past{}, false // the memory may still know
 	}
 	once := NewHistory(1, nil)
+	once.most = maxRecorded
 	var delayed, others []Ended
 	for _, e := range events {
 		switch e.Kind {
 		case relay.EventDelayed:
-			if len(delayed) < maxDelayed {
+			if len(delayed) < maxRecorded {
 				delayed = append(delayed, endedOf(e, relay.ActionDelayed))
 			}
-		case relay.EventHeld, relay.EventReleased, relay.EventBounced, relay.EventComplained:
-			if len(others) < maxDelayed {
+		case relay.EventHeld, relay.EventReleased, relay.EventBounced, relay.EventComplained, relay.EventDropped:
+			if len(others) < maxRecorded {
 				others = append(others, endedOf(e, relay.Action(e.Kind)))
 			}
 		}

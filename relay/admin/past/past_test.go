@@ -96,3 +96,22 @@ func TestMessageWhoseEndWasLost(t *testing.T) {
 		t.Error("a message that nobody knows")
 	}
 }
+
+// After a message has left, its past has every kind of event that the history keeps of it, for every
+// recipient.
+func TestPastHasWhatTheHistoryHas(t *testing.T) {
+	id, now := relay.QueueID{Key: 1_700_000_000_000_000, Dir: 1}, time.Now()
+	var all records
+	for _, k := range []relay.EventKind{relay.EventHeld, relay.EventReleased, relay.EventDelayed, relay.EventBounced, relay.EventComplained, relay.EventDropped, relay.EventNotified} {
+		now = now.Add(time.Second)
+		all = append(all, relay.Event{Kind: k, ID: id, Time: now})
+	}
+	const recipients = 200
+	for range recipients {
+		all = append(all, relay.Event{Kind: relay.EventRelayed, ID: id, Time: now})
+	}
+	p, ok := NewHistory(1, all).Get(id)
+	if !ok || len(p.Delayed) != 1 || len(p.Notices) != 1 || len(p.Ended) != recipients || p.MoreEnded > 0 || len(p.Events) != 5 || p.Events[4].Action != relay.Action(relay.EventDropped) {
+		t.Errorf("%d delayed, %d notices, %d ended, %d more, %+v", len(p.Delayed), len(p.Notices), len(p.Ended), p.MoreEnded, p.Events)
+	}
+}

@@ -28,31 +28,23 @@ func (p Printer) Why(y *admin.Why) error {
 	for i := range y.Waiting {
 		p.waiting(&y.Waiting[i], y.To)
 	}
-	p.title(len(y.Delayed), "Attempts before")
-	for i := range y.Delayed {
-		p.ended(&y.Delayed[i])
-	}
-	p.title(len(y.Ended), "Finished")
-	for i := range y.Ended {
-		p.ended(&y.Ended[i])
+	all := y.Timeline()
+	p.title(len(all), "What happened")
+	for _, h := range all {
+		switch {
+		case h.Notice == nil:
+			p.ended(&h.Ended)
+		case h.Notice.ID.IsZero():
+			p.Line("  A notice (%s) is part of a later list, since its mailbox gets many, %s.", relay.Sanitize(h.Notice.Kind), p.When(h.At))
+		default:
+			p.Line("  A notice (%s) was queued as %s, %s.", relay.Sanitize(h.Notice.Kind), h.Notice.ID, p.When(h.At))
+		}
 	}
 	if y.MoreEnded > 0 {
 		p.Line("  and %s more", show.Plural(y.MoreEnded, "recipient"))
 	}
 	if y.State == "finished" && len(y.Ended) == 0 {
 		p.Line("How it ended is not remembered; the log has its lines, under qid=%s.", y.ID)
-	}
-	p.title(len(y.Events), "Besides")
-	for i := range y.Events {
-		p.ended(&y.Events[i])
-	}
-	p.title(len(y.Notices), "Notices")
-	for _, n := range y.Notices {
-		if n.ID.IsZero() {
-			p.Line("  A notice (%s) is part of a later list, since its mailbox gets many, %s.", relay.Sanitize(n.Kind), p.When(n.At))
-			continue
-		}
-		p.Line("  A notice (%s) was queued as %s, %s.", relay.Sanitize(n.Kind), n.ID, p.When(n.At))
 	}
 	p.transcripts(y.Transcripts)
 	return p.Err
@@ -256,7 +248,11 @@ func (p Printer) ended(e *admin.Ended) {
 	case relay.ActionDelayed:
 		colour = show.Yellow
 	}
-	p.Line("  %s  %s %s%s", e.Recipient, p.Paint(colour, string(e.Action)), p.When(e.At), via(e))
+	who := "" // no single recipient is held or released
+	if !e.Recipient.IsNull() {
+		who = e.Recipient.String() + "  "
+	}
+	p.Line("  %s%s %s%s", who, p.Paint(colour, string(e.Action)), p.When(e.At), via(e))
 	p.lastReply(e.Reply)
 }
 
