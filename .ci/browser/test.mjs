@@ -99,7 +99,16 @@ try {
 	await click("button.danger");
 	assert.match(await text(), /delete: done for 1 deliver/);
 	await go("/message/" + ids.gone);
-	assert.match(await text(), /there is no such user here/);
+	assert.match(await text(), /What happened[^]*gone@example.com failed[^]*there is no such user here[^]*notice/);
+
+	// The history: the same grammar as the queue's, with its faults, and from a record to its message.
+	await go("/history?" + new URLSearchParams({filter: `to=gone@example.com is!=accepted reply~"no such user" age<1h`}));
+	assert.match(await text(), /1 of 1 records/);
+	await click(`a[href="/message/${ids.gone}"]`);
+	assert.match(await text(), /What happened/);
+	await go("/history?filter=colour=red");
+	assert.match(await text(), /filter term 1[^]*there is no term/);
+	faults.length = 0;
 
 	for (const [path, says] of [["/providers", /office/], ["/senders", /printer/], ["/history?filter=is=failed", /gone@example.com/], ["/checks?run=yes", /configuration/], ["/audit", /alice/]]) {
 		await click(`nav a[href="${path.split("?")[0]}"]`);

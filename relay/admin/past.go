@@ -11,7 +11,8 @@ import (
 // PastRecords are what the history knows.
 type PastRecords struct {
 	Records []history.Record `json:"records"`
-	Found   int              `json:"found"` // that the filter picks; Records are the newest of them
+	Found   int              `json:"found"`          // that the filter picks; Records are the newest of them
+	More    bool             `json:"more,omitempty"` // of a long history not all was counted: there may be more
 }
 
 // Finding is one line of dawk check.

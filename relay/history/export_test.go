@@ -18,6 +18,11 @@ func (s *Store) DiskFull() {
 	}
 }
 
+// NewestWithin is Newest that reads so many octets only to count.
+func NewestWithin(dir string, q Query, limit int, further int64) (list []Record, found int, more bool, err error) {
+	return newest(dir, q, limit, further)
+}
+
 // Blocks gives the blocks of an index a size. Before Run.
 func (s *Store) Blocks(size int64) { s.block = size }
 

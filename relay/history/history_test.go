@@ -352,7 +352,7 @@ func TestWholeLife(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if list, found, err := history.Newest(dir, q, 100); err != nil || found != want || len(list) != want {
+		if list, found, more, err := history.Newest(dir, q, 100); err != nil || more || found != want || len(list) != want {
 			t.Errorf("%s: %d records, want %d: %v", terms, found, want, err)
 		}
 	}

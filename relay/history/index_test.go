@@ -21,8 +21,8 @@ import (
 // written is how long the messages of fill take to come.
 const written = 10 * time.Second
 
-// fill writes n events of n/2 messages to many people, and says when the first came.
-func fill(t testing.TB, store *history.Store, n int) time.Time {
+// fill writes n events of n/2 messages to many people, and says when the one in the middle came.
+func fill(t testing.TB, store *history.Store, n int) (middle time.Time) {
 	t.Helper()
 	s := start(t, store)
 	first := time.Now().Truncate(time.Millisecond).UTC()
@@ -31,6 +31,12 @@ func fill(t testing.TB, store *history.Store, n int) time.Time {
 		m := i / 2
 		e := event(t, m, kinds[i%4], fmt.Sprintf("User%d@d%d.example", m%(n/10+1), m%1000))
 		e.Time, e.ID = first.Add(written*time.Duration(m)/time.Duration(n/2)), message(m)
+		if now := time.Now().Truncate(time.Millisecond).UTC(); now.After(e.Time) { // many take longer
+			e.Time = now
+		}
+		if m == n/4 {
+			middle = e.Time
+		}
 		e.MessageID, e.Identity, e.From = fmt.Sprintf("<M%d@example.org>", m), fmt.Sprintf("app%d", m%50), path(t, fmt.Sprintf("s%d@example.org", m%200))
 		if e.Kind == relay.EventRelayed {
 			e.Reason, e.Reply.Code, e.Reply.Status.Class, e.Reply.Text = "", 250, 2, "queued as 4Xy7Zq"
@@ -46,7 +52,7 @@ func fill(t testing.TB, store *history.Store, n int) time.Time {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return first
+	return middle
 }
 
 // opened is a Store that nobody runs yet.
@@ -81,14 +87,22 @@ func BenchmarkLookup(b *testing.B) {
 	n, _ := strconv.Atoi(os.Getenv("DAWK_HISTORY_LINES"))
 	n = max(n, 100_000)
 	dir := b.TempDir()
-	at := fill(b, opened(b, dir, int64(n)*1000, 1<<20), n).Add(written / 2)
+	at := fill(b, opened(b, dir, int64(n)*1000, 1<<20), n)
 	m := n / 4
 	for _, q := range []string{message(m).String(), fmt.Sprintf("msgid=m%d@example.org", m),
-		fmt.Sprintf("to=user%d@d%d.example", m%(n/10+1), m%1000), "to=nobody@d7.example", "identity=app99",
+		fmt.Sprintf("to=user%d@d%d.example", m%(n/10+1), m%1000), "to=nobody@d7.example", "identity=app99", "identity=app7", "to=@d7.example", "is=failed",
 		fmt.Sprintf("identity=app7 since=%s until=%s", at.Format(time.RFC3339Nano), at.Add(10*time.Millisecond).Format(time.RFC3339Nano))} {
 		b.Run(strings.ReplaceAll(q, "/", ""), func(b *testing.B) {
 			for b.Loop() {
-				b.ReportMetric(float64(len(find(b, dir, strings.Fields(q)...))), "found")
+				q, err := history.Terms.Parse(q, began.Add(time.Hour))
+				if err != nil {
+					b.Fatal(err)
+				}
+				list, found, _, err := history.Newest(dir, q, 1000) // as the command does
+				if err != nil || len(list) != min(found, 1000) {
+					b.Fatal(len(list), err)
+				}
+				b.ReportMetric(float64(found), "found")
 			}
 		})
 	}
@@ -154,6 +168,11 @@ func TestIndexFindsWhatReadingAllFinds(t *testing.T) {
 		if got := find(t, dir, terms...); !reflect.DeepEqual(got, want) {
 			rt.Fatalf("%q: %d records, want %d", terms, len(got), len(want))
 		}
+		limit := rapid.IntRange(1, 40).Draw(rt, "limit")
+		got, found, more, err := history.Newest(dir, q, limit)
+		if newest := want[max(0, len(want)-limit):]; err != nil || more || found != len(want) || len(got) != len(newest) || len(got) > 0 && !reflect.DeepEqual(got, newest) {
+			rt.Fatalf("%q: the newest %d are %d of %d, want %d of %d: %v", terms, limit, len(got), found, len(newest), len(want), err)
+		}
 	})
 	// The next start completes them, and begins where they are right no more.
 	for n, name := range indexes {
@@ -169,5 +188,18 @@ func TestIndexFindsWhatReadingAllFinds(t *testing.T) {
 	}
 	if got := find(t, dir, "identity=app7"); len(got) != 6 {
 		t.Errorf("%d records", len(got))
+	}
+}
+
+// In a long history, what is frequent is not counted to its end, and what is asked for is whole.
+func TestNewestDoesNotCountALongHistory(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, opened(t, dir, 1<<20, 16<<10), 300)
+	all := find(t, dir)
+	for further, want := range map[int64]bool{0: true, 20 << 10: true, 1 << 20: false} {
+		list, found, more, err := history.NewestWithin(dir, history.Query{}, 10, further)
+		if err != nil || !reflect.DeepEqual(list, all[len(all)-10:]) || more != want || more == (found == len(all)) {
+			t.Errorf("after %d octets: %d of %d records, more: %v, %v", further, len(list), found, more, err)
+		}
 	}
 }

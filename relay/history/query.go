@@ -44,6 +44,7 @@ type search struct {
 	needs        [][]uint64 // of each list, one hash is in the index of a block that has what q picks
 	sign         []byte     // in every line that q picks, once that is in lower case; it saves parsing most
 	oldest, last int64      // µs: what q picks is between them
+	low          []byte     // a line in lower case
 }
 
 func newSearch(q Query) *search {
@@ -157,60 +158,102 @@ func Read(dir string, q Query, each func(Record) error) error {
 		if !s.inFile(&f) {
 			continue
 		}
-		if err := s.readFile(f.path, each); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Newest returns the newest records that q picks, at most limit of them, oldest first, and how many
-// it picks in all.
-func Newest(dir string, q Query, limit int) (list []Record, found int, err error) {
-	var ring []Record // the oldest come first: it keeps the last
-	err = Read(dir, q, func(r Record) error {
-		if found++; len(ring) < limit {
-			ring = append(ring, r)
-		} else {
-			ring[(found-1)%limit] = r
-		}
-		return nil
-	})
-	if found > limit {
-		ring = slices.Concat(ring[found%limit:], ring[:found%limit])
-	}
-	return ring, found, err
-}
-
-func (s *search) readFile(path string, each func(Record) error) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // pruned meanwhile
-	}
-	if err != nil {
-		return fmt.Errorf("the history cannot be read: %w", err)
-	}
-	defer f.Close()
-	var low []byte
-	for part := range s.stretches(f) {
-		err := lines(f, part.from, part.to, func(line []byte, _ int64) error {
-			if low = lowered(low[:0], line); !bytes.Contains(low, s.sign) {
-				return nil
+		err := opened(f.path, func(file *os.File) error {
+			for part := range s.stretches(file) {
+				if err := s.read(file, part, each); err != nil {
+					return err
+				}
 			}
-			var rec Record
-			if json.Unmarshal(line, &rec) != nil || !s.Match(&rec) {
-				return nil
-			}
-			if p := &rec.Reply; p.Code == 0 && p.Stage != "" && p.Cause == "" { // written before there were causes
-				*p = p.Parted()
-			}
-			return each(rec)
+			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// further is how much Newest reads, in octets, only to count: all of a history of the default size.
+const further = 256 << 20
+
+// Newest returns the newest records that q picks, at most limit of them, oldest first, and how many
+// it picks in all. It begins at the end, so that a search for what is frequent reads little of a
+// long history: whether there may be more than it has found, it says.
+func Newest(dir string, q Query, limit int) (list []Record, found int, more bool, err error) {
+	return newest(dir, q, limit, further)
+}
+
+func newest(dir string, q Query, limit int, left int64) (list []Record, found int, more bool, err error) {
+	files, err := listFiles(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, false, fmt.Errorf("the history cannot be read: %w", err)
+	}
+	s, missing := newSearch(q), limit
+	var parts [][]Record // the newest first
+	for _, f := range slices.Backward(files) {
+		if !s.inFile(&f) {
+			continue
+		}
+		err := opened(f.path, func(file *os.File) error {
+			for _, part := range slices.Backward(slices.Collect(s.stretches(file))) {
+				if missing == 0 {
+					left -= min(part.to, max(f.size, part.from)) - part.from
+				}
+				if more = left < 0; more {
+					return nil
+				}
+				var here []Record // the last of the part
+				err := s.read(file, part, func(r Record) error {
+					if here = append(here, r); len(here) == 2*limit {
+						here = append(here[:0], here[limit:]...)
+					}
+					found++
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+				here = here[len(here)-min(len(here), missing):]
+				parts, missing = append(parts, here), missing-len(here)
+			}
+			return nil
+		})
+		if err != nil || more {
+			break
+		}
+	}
+	slices.Reverse(parts)
+	return slices.Concat(parts...), found, more, err
+}
+
+// opened calls do with a file, unless it was pruned meanwhile.
+func opened(path string, do func(*os.File) error) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the history cannot be read: %w", err)
+	}
+	defer f.Close()
+	return do(f)
+}
+
+// read calls each with what is picked of a part of a file.
+func (s *search) read(f *os.File, part stretch, each func(Record) error) error {
+	return lines(f, part.from, part.to, func(line []byte, _ int64) error {
+		if s.low = lowered(s.low[:0], line); !bytes.Contains(s.low, s.sign) {
+			return nil
+		}
+		var rec Record
+		if json.Unmarshal(line, &rec) != nil || !s.Match(&rec) {
+			return nil
+		}
+		if p := &rec.Reply; p.Code == 0 && p.Stage != "" && p.Cause == "" { // written before there were causes
+			*p = p.Parted()
+		}
+		return each(rec)
+	})
 }
 
 // lines calls each with the lines of a stretch of a file and with where each ends. A line that is

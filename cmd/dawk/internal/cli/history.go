@@ -49,9 +49,9 @@ func runHistory(a *app.App, terms []string, limit int, asJSON bool) error {
 		return p.Err
 	}
 	var newest []history.Record
-	seen := 0
+	seen, more := 0, false
 	if limit > 0 {
-		newest, seen, err = history.Newest(cfg.HistoryDir(), q, limit)
+		newest, seen, more, err = history.Newest(cfg.HistoryDir(), q, limit)
 	} else {
 		err = history.Read(cfg.HistoryDir(), q, func(r history.Record) error { seen++; return put(r) })
 	}
@@ -67,6 +67,8 @@ func runHistory(a *app.App, terms []string, limit int, asJSON bool) error {
 	case asJSON:
 	case seen == 0:
 		p.Line("No attempt in the history matches.")
+	case more:
+		p.Line("The newest %d of more than %d records; --limit 0 shows all.", limit, seen-1)
 	case limit > 0 && seen > limit:
 		p.Line("The newest %d of %d records; --limit 0 shows all.", limit, seen)
 	}

@@ -82,8 +82,8 @@ func (s *Server) past(filter string, limit int) (admin.PastRecords, error) {
 		return admin.PastRecords{}, err
 	}
 	s.records.Flush()
-	list, found, err := history.Newest(s.now().cfg.HistoryDir(), q, limit)
-	return admin.PastRecords{Records: list, Found: found}, err
+	list, found, more, err := history.Newest(s.now().cfg.HistoryDir(), q, limit)
+	return admin.PastRecords{Records: list, Found: found, More: more}, err
 }
 
 // identities are the users, with what they have used of their quotas.
