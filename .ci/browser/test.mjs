@@ -161,7 +161,7 @@ try {
 	assert.match(await text(), /told again: 1 events/);
 	await page.type('input[name="terms"]', "colour=red");
 	await click('button[value="replay"]');
-	assert.match(await text(), /no such term/);
+	assert.match(await text(), /there is no term/);
 	world.receiver.answer = 500;
 	await click('button[value="test"]');
 	assert.match(await text(), /did not take the test event: HTTP status 500/);

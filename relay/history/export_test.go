@@ -18,10 +18,13 @@ func (s *Store) DiskFull() {
 	}
 }
 
-// NewestWithin is Newest that reads so many octets only to count.
-func NewestWithin(dir string, q Query, limit int, further int64) (list []Record, found int, more bool, err error) {
-	return newest(dir, q, limit, further)
+// NewestWithin is Newest that reads so many octets and records only to count.
+func NewestWithin(dir string, q Query, limit int, octets int64, records int) (list []Record, found int, more bool, err error) {
+	return newest(dir, q, limit, octets, records)
 }
+
+// Lowered is lowered.
+func Lowered(b, text []byte) []byte { return lowered(b, text) }
 
 // Blocks gives the blocks of an index a size. Before Run.
 func (s *Store) Blocks(size int64) { s.block = size }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -282,6 +283,25 @@ func TestAFullDiskLeavesNoFiles(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("%d files are left, %v", len(left), err)
+	}
+}
+
+// Only ASCII letters change, wherever in a line they stand.
+func TestLowered(t *testing.T) {
+	var all []byte
+	for c := range 256 {
+		all = append(all, byte(c))
+	}
+	for from := range 17 {
+		want := slices.Clone(all[from:])
+		for i, c := range want {
+			if c >= 'A' && c <= 'Z' {
+				want[i] = c + 32
+			}
+		}
+		if got := history.Lowered([]byte("X"), all[from:]); string(got) != "X"+string(want) {
+			t.Errorf("from %d: %q", from, got)
+		}
 	}
 }
 

@@ -196,10 +196,14 @@ func TestNewestDoesNotCountALongHistory(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, opened(t, dir, 1<<20, 16<<10), 300)
 	all := find(t, dir)
-	for further, want := range map[int64]bool{0: true, 20 << 10: true, 1 << 20: false} {
-		list, found, more, err := history.NewestWithin(dir, history.Query{}, 10, further)
-		if err != nil || !reflect.DeepEqual(list, all[len(all)-10:]) || more != want || more == (found == len(all)) {
-			t.Errorf("after %d octets: %d of %d records, more: %v, %v", further, len(list), found, more, err)
+	for _, c := range []struct {
+		octets  int64
+		records int
+		more    bool
+	}{{0, 1000, true}, {20 << 10, 1000, true}, {1 << 20, 10, true}, {1 << 20, 1000, false}} {
+		list, found, more, err := history.NewestWithin(dir, history.Query{}, 10, c.octets, c.records)
+		if err != nil || !reflect.DeepEqual(list, all[len(all)-10:]) || more != c.more || more == (found == len(all)) {
+			t.Errorf("%+v: %d of %d records, more: %v, %v", c, len(list), found, more, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package history
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,6 +81,9 @@ func newSearch(q Query) *search {
 			need(x.kind, list)
 		}
 	}
+	if is := q.Words("is"); len(is) == 1 && len(is[0]) == 1 && s.sign == nil { // no index has it, since most blocks have most kinds
+		s.sign = []byte(`"kind":"` + is[0][0] + `"`)
+	}
 	if !since.IsZero() {
 		s.oldest = max(s.oldest, since.UnixMicro())
 	}
@@ -99,12 +103,21 @@ func signOf(word string) []byte {
 	return lowered(nil, []byte(word))
 }
 
-// lowered appends text to b, its ASCII letters in lower case.
+// lowered appends text to b, its ASCII letters in lower case. A look-up may do this with much of the
+// history, so that it takes eight octets at a time.
 func lowered(b, text []byte) []byte {
+	const each = 0x0101010101010101
 	b = append(b, text...)
-	for i, c := range b {
+	low := b[len(b)-len(text):]
+	for ; len(low) >= 8; low = low[8:] {
+		v := binary.LittleEndian.Uint64(low)
+		seven := v & (0x7f * each)                                                           // so that no sum reaches the next octet
+		upper := (seven + (0x80-'A')*each) &^ (seven + (0x7f-'Z')*each) &^ v & (0x80 * each) // at least A, not above Z, ASCII
+		binary.LittleEndian.PutUint64(low, v|upper>>2)                                       // 0x80>>2 is what A and a differ by
+	}
+	for i, c := range low {
 		if c >= 'A' && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
+			low[i] = c + 'a' - 'A'
 		}
 	}
 	return b
@@ -173,17 +186,20 @@ func Read(dir string, q Query, each func(Record) error) error {
 	return nil
 }
 
-// further is how much Newest reads, in octets, only to count: all of a history of the default size.
-const further = 256 << 20
+// What Newest reads only to count: octets, which is all of a history of the default size, and records.
+const (
+	furtherOctets  = 256 << 20
+	furtherRecords = 10_000
+)
 
 // Newest returns the newest records that q picks, at most limit of them, oldest first, and how many
 // it picks in all. It begins at the end, so that a search for what is frequent reads little of a
 // long history: whether there may be more than it has found, it says.
 func Newest(dir string, q Query, limit int) (list []Record, found int, more bool, err error) {
-	return newest(dir, q, limit, further)
+	return newest(dir, q, limit, furtherOctets, furtherRecords)
 }
 
-func newest(dir string, q Query, limit int, left int64) (list []Record, found int, more bool, err error) {
+func newest(dir string, q Query, limit int, octets int64, records int) (list []Record, found int, more bool, err error) {
 	files, err := listFiles(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, false, fmt.Errorf("the history cannot be read: %w", err)
@@ -197,9 +213,9 @@ func newest(dir string, q Query, limit int, left int64) (list []Record, found in
 		err := opened(f.path, func(file *os.File) error {
 			for _, part := range slices.Backward(slices.Collect(s.stretches(file))) {
 				if missing == 0 {
-					left -= min(part.to, max(f.size, part.from)) - part.from
+					octets -= min(part.to, max(f.size, part.from)) - part.from
 				}
-				if more = left < 0; more {
+				if more = octets < 0 || found > limit+records; more {
 					return nil
 				}
 				var here []Record // the last of the part
