@@ -130,6 +130,8 @@ func TestIndexFindsWhatReadingAllFinds(t *testing.T) {
 		var terms []string
 		for _, term := range []string{r.ID.String(), "msgid=" + r.MessageID + ",nobody@example.org", "to=" + r.Recipient.String() + "," + other.Recipient.String(), "to=@" + r.Recipient.Domain(),
 			"from=" + r.From.String(), "from=<>," + r.From.String(), "identity=" + strings.ToUpper(r.Identity), "reason=mailbox_full", "host=mx.example.com", "is=failed",
+			"to=*" + r.Recipient.String()[2:] + "," + other.Recipient.String(), "to=u*@*", "msgid=*" + r.MessageID[2:], "identity!=" + r.Identity, "is!=failed", "to~" + r.Recipient.Domain(), "reply~queued",
+			"age<" + time.Since(r.Time.Add(-time.Hour)).String(),
 			"since=" + r.Time.Format(time.RFC3339Nano), "until=" + r.Time.Add(time.Second).Format(time.RFC3339Nano), "to=nobody@example.com"} {
 			if rapid.IntRange(0, 4).Draw(rt, term) == 0 {
 				terms = append(terms, term)
