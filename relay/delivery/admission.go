@@ -112,7 +112,18 @@ func (d *Dispatcher) land(w work, found finding) {
 		return
 	}
 	d.observer.Observe(relay.Event{Kind: relay.EventProviderSlowed, Time: time.Now().Round(0), Provider: slot.Provider(),
-		Reply: found.by, Host: found.by.MTA, Rule: fmt.Sprintf("%d connections at once instead of %d", after, before)})
+		Reply: found.by, Host: found.by.MTA, Rule: slowedTo(after, before)})
+}
+
+// slowedTo says what a throttling changed: a provider that has one connection keeps it, and rests.
+func slowedTo(after, before int) string {
+	switch {
+	case after == before:
+		return fmt.Sprintf("connections at once stay at %d", after)
+	case after == 1:
+		return fmt.Sprintf("1 connection at once instead of %d", before)
+	}
+	return fmt.Sprintf("%d connections at once instead of %d", after, before)
 }
 
 // findingOf says what the attempt found out about its destination.

@@ -165,3 +165,53 @@ func TestLoadNamesWhatKeepsMail(t *testing.T) {
 		}
 	}
 }
+
+// While all mail of a route waits for its time its destination is forgotten: what a new
+// Delivery would meet still counts that mail, and the next failure does not begin the
+// outage anew.
+func TestOutageOutlivesItsDestination(t *testing.T) {
+	wall := func(us int64) time.Time { return time.UnixMicro(us) }
+	refused := relay.Failure(relay.StageConnect, relay.Status{Class: 4, Subject: 4, Detail: 1}, "connection refused")
+	const dest = "route:office"
+	c := &crowd{now: 1e9}
+	c.s = New(Config{Attempts: 9, Retry: Retry{defaultRetry, middle}, Limits: Limits{
+		Provider:  func(string) string { return dest },
+		Allowance: func(string) Allowance { return Allowance{Connections: 3} }}})
+	fail := func() {
+		t.Helper()
+		f := c.s.Take(c.now)
+		if f == nil {
+			t.Fatal("nothing to attempt")
+		}
+		c.s.Land(f, VerdictClosed, refused, c.now)
+		c.s.Put(f.Ref, State{Due: c.now + 3600*sec, Attempts: 1}, c.now)
+	}
+	c.add("i", dest)
+	began := wall(c.now)
+	fail()
+	check := func(want relay.LoadState, queued int) {
+		t.Helper()
+		toward := c.s.Toward(dest, wall)
+		if toward.State != want || toward.Since != began || toward.Queued != queued || !toward.Unreachable() || strings.Contains(toward.Why(wall(c.now)), "nothing waits") {
+			t.Errorf("a new Delivery meets %+v, want %s since %v with %d queued", toward, want, began, queued)
+		}
+		for _, p := range c.s.Providers(wall) {
+			if p.State != want || p.Since != began || p.Queued != queued {
+				t.Errorf("the provider is %+v, want %s since %v with %d queued", p, want, began, queued)
+			}
+		}
+	}
+	check(relay.LoadSuspended, 1)
+	for len(c.s.suspensions.all) > 0 {
+		c.now = c.s.suspensions.all[0].until
+		c.s.Advance(c.now)
+	}
+	if num, ok := c.s.dests.byName[dest]; !ok || c.s.active[num] != nil {
+		t.Fatal("the destination is not forgotten: this test shows nothing")
+	}
+	check(relay.LoadDown, 1)
+	c.now += 60 * sec
+	c.add("i", dest)
+	fail()
+	check(relay.LoadSuspended, 2)
+}

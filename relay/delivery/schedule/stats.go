@@ -110,8 +110,14 @@ func (s *Schedule) load(p *provider, d *destination, wall func(int64) time.Time)
 	}
 	switch l.State {
 	case relay.LoadProbing, relay.LoadSuspended, relay.LoadDown:
-		if l.Failure = trouble.last; trouble.since != 0 {
-			l.Since = wall(trouble.since)
+		// A destination is forgotten while none of its mail is due, its provider is not: the trouble began
+		// with the one that knows of it longer.
+		since := trouble.since
+		if p.trouble.since != 0 {
+			since = min(since, p.trouble.since)
+		}
+		if l.Failure = trouble.last; since != 0 {
+			l.Since = wall(since)
 		}
 	case relay.LoadThrottled:
 		l.Since = l.SlowedAt
@@ -172,13 +178,18 @@ func (s *Schedule) Providers(wall func(int64) time.Time) []relay.ProviderLoad {
 	return out
 }
 
-// Toward is the state that a new Delivery for a destination would meet.
+// Toward is the state that a new Delivery for a destination would meet. Queued counts the
+// destination's own mail.
 func (s *Schedule) Toward(destination string, wall func(int64) time.Time) relay.ProviderLoad {
+	l := s.toward(destination, wall)
+	l.Queued = s.Queued(destination)
+	return l
+}
+
+func (s *Schedule) toward(destination string, wall func(int64) time.Time) relay.ProviderLoad {
 	if num, ok := s.dests.byName[destination]; ok {
 		if d := s.active[num]; d != nil {
-			l := s.load(d.provider, d, wall)
-			l.Queued = s.dests.users[num] - 1
-			return l
+			return s.load(d.provider, d, wall)
 		}
 	}
 	name := s.limits.Provider(destination)
