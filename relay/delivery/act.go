@@ -128,10 +128,7 @@ func (d *Dispatcher) jobs(id relay.QueueID, seen map[uint16]bool) (jobs []uint16
 
 // actOn applies o to one Delivery, or to some of its recipients.
 func (d *Dispatcher) actOn(ctx context.Context, o *order, job uint16) error {
-	if o.verb == relay.VerbRetryNow {
-		d.cut(o.id, job)
-	}
-	w, later, err := d.acquire(ctx, o.id, job, o.until)
+	w, later, err := d.acquire(ctx, o.id, job, o.until, o.verb == relay.VerbRetryNow)
 	if later != nil {
 		go d.actLater(o, job, later)
 	}
@@ -257,10 +254,11 @@ type claimant struct {
 }
 
 // acquire takes a Delivery off the schedule; if it is in progress, it waits until that is settled.
+// Cut ends an attempt that has not sent the final dot: under the same lock, lest one begin between.
 // The caller ends with release and d.wg.Done. If it is still in progress at the end of patience
 // (zero: no end), the error is relay.ErrPending, and later continues to wait; its caller ends with
 // d.wg.Done.
-func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16, patience time.Time) (w work, later *claimant, err error) {
+func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16, patience time.Time, cut bool) (w work, later *claimant, err error) {
 	d.mu.Lock()
 	r := d.sched.Find(id, job)
 	if r == 0 || d.stopping {
@@ -276,6 +274,9 @@ func (d *Dispatcher) acquire(ctx context.Context, id relay.QueueID, job uint16, 
 		d.sched.Pull(r)
 		d.mu.Unlock()
 		return w, nil, nil
+	}
+	if a := d.flying[r]; cut && a != nil {
+		a.progress.Cut()
 	}
 	c := &claimant{d, r, make(chan handover, 1)}
 	d.waiting[r] = append(d.waiting[r], c.turn)

@@ -21,6 +21,7 @@ type admission struct {
 	slot       *schedule.Slot
 	recipients int  // of the task
 	admitted   bool // to a provider at least once
+	gaveUp     bool // its slot is wanted for others; written under the dispatcher's lock until it lands
 
 	ctx      context.Context // of the attempt
 	end      context.CancelFunc
@@ -46,19 +47,10 @@ func (d *Dispatcher) giveUpSlots(now int64) bool {
 		stand, mayCut := d.flying[r].progress.Stand()
 		return d.clock.at(stand.Heard), mayCut
 	}) {
+		d.flying[r].gaveUp = true
 		d.flying[r].progress.Cut()
 	}
 	return true
-}
-
-// cut ends an attempt of a Delivery, if one is under way and has not sent the final
-// dot.
-func (d *Dispatcher) cut(id relay.QueueID, job uint16) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if a := d.flying[d.sched.Find(id, job)]; a != nil {
-		a.progress.Cut()
-	}
 }
 
 // Provider is whose connection the attempt was given.

@@ -42,7 +42,7 @@ func (d *Dispatcher) attempt(w work) {
 	if a.cut = w.admission.ctx.Err() != nil; a.cut && nothingDecided(a.result) {
 		// The entry is put back as if the attempt had not begun.
 		d.land(w, finding{})
-		w.was.Patient = true
+		w.was.Patient = w.was.Patient || w.admission.gaveUp // an operator's cut gave nothing up
 		d.release(w, w.was)
 		return
 	}

@@ -23,7 +23,7 @@ func (d *Dispatcher) Forget(ctx context.Context, match func(relay.QueueID) bool)
 			return nil
 		}
 		for _, w := range inProgress {
-			got, _, err := d.acquire(ctx, w.id, w.job, time.Time{})
+			got, _, err := d.acquire(ctx, w.id, w.job, time.Time{}, false)
 			if errors.Is(err, relay.ErrNotFound) {
 				continue // it has ended
 			}

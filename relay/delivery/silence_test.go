@@ -165,3 +165,41 @@ func TestRetryNowCutsAnAttempt(t *testing.T) {
 		})
 	}
 }
+
+// An operator who cuts all attempts at a silent host does not make the next ones hold the
+// connections for all their time: a minute later one gives way, as before.
+// Nor does one begin between the cut and the act, which then would wait for it.
+func TestCutByHandIsNotGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, delivery.Config{Limits: delivery.Limits{Allowance: func(string) delivery.Allowance { return delivery.Allowance{Connections: 2} }}})
+		r.hop.answer(func(ctx context.Context, task relay.Task) relay.Result {
+			if task.Message.Identity == "hung" {
+				return hang(ctx, task, relay.StageRcpt, 5*time.Minute)
+			}
+			slow(ctx, 100*time.Millisecond)
+			return all(task, relayed)
+		})
+		var hung []relay.QueueID
+		for range 2 {
+			m := mail("", "x@smart.test")
+			m.Identity = "hung"
+			hung = append(hung, r.store.accept(m))
+		}
+		pass(time.Second)
+		for _, id := range hung {
+			if err := r.d.Act(t.Context(), id, relay.VerbRetryNow); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass(time.Second)
+		began := time.Now()
+		m := mail("", "x@smart.test")
+		r.store.accept(m)
+		for len(r.ledger.kinds(m.ID)) == 0 && time.Since(began) < 10*time.Minute {
+			pass(time.Second)
+		}
+		if took := time.Since(began); took > 65*time.Second {
+			t.Errorf("it went after %v, want a minute", took)
+		}
+	})
+}
