@@ -176,8 +176,8 @@ func (m *migration) addresses(s service) (all []string) {
 }
 
 // families are the versions of IP that inet_protocols allows.
-func (m *migration) families() (four, six bool) {
-	for _, p := range list(strings.ToLower(m.get("inet_protocols"))) {
+func (s settings) families() (four, six bool) {
+	for _, p := range list(strings.ToLower(s.get("inet_protocols"))) {
 		four = four || p == "all" || p == "ipv4"
 		six = six || p == "all" || p == "ipv6"
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,7 +46,7 @@ func logicalLines(data []byte) (lines []logical) {
 type settings struct {
 	params map[string]param // of main.cf
 	over   map[string]param // of -o in master.cf; nil for none
-	used   map[string]bool  // names that were asked for or stand in another value
+	used   map[string]bool  // names that were asked for or stand in another value; of -o with its place, as in "master.cf:2: NAME"
 }
 
 func (m *migration) readMain() error {
@@ -111,13 +112,20 @@ func (s settings) has(name string) bool {
 	return over || main
 }
 
+// find is a parameter as it is written; it is no longer one that nobody asked for.
+func (s settings) find(name string) (p param, ok bool) {
+	s.used[name] = true
+	if p, ok = s.over[name]; ok {
+		s.used[p.where+": "+name] = true
+		return p, ok
+	}
+	p, ok = s.params[name]
+	return p, ok
+}
+
 // written is a parameter as main.cf or -o has it, with $names replaced.
 func (s settings) written(name string) (value, where string, ok bool) {
-	s.used[name] = true
-	p, ok := s.over[name]
-	if !ok {
-		p, ok = s.params[name]
-	}
+	p, ok := s.find(name)
 	if !ok {
 		return "", name + " has its default", false
 	}
@@ -185,11 +193,7 @@ func closing(text string) int {
 }
 
 func (s settings) value(name string, depth int) string {
-	s.used[name] = true
-	p, ok := s.over[name]
-	if !ok {
-		p, ok = s.params[name]
-	}
+	p, ok := s.find(name)
 	if !ok {
 		p.value = s.defaultOf(name)
 	}
@@ -198,19 +202,29 @@ func (s settings) value(name string, depth int) string {
 
 // conditional is what stands between ${ and }.
 func (s settings) conditional(inside string, depth int) string {
+	if inside = strings.TrimSpace(inside); strings.HasPrefix(inside, "{") {
+		return s.compared(inside, depth)
+	}
 	i := strings.IndexAny(inside, "?:")
 	if i < 0 {
 		return s.value(strings.TrimSpace(inside), depth)
 	}
 	set := s.value(strings.TrimSpace(inside[:i]), depth) != ""
-	yes, no := inside[i+1:], ""
 	if inside[i] == ':' {
-		yes, no = "", yes
-	} else if rest := strings.TrimSpace(yes); strings.HasPrefix(rest, "{") {
-		end := closing(rest)
-		yes, no = rest[:min(end+1, len(rest))], strings.TrimPrefix(strings.TrimSpace(rest[min(end+1, len(rest)):]), ":")
+		set = !set
 	}
-	if !set {
+	return s.choose(set, inside[i+1:], depth)
+}
+
+// choose is the first of the texts {yes}:{no} where holds is true, else the second;
+// the braces may be left out where there is one text.
+func (s settings) choose(holds bool, texts string, depth int) string {
+	yes, no := strings.TrimSpace(texts), ""
+	if strings.HasPrefix(yes, "{") {
+		end := min(closing(yes)+1, len(yes))
+		yes, no = yes[:end], strings.TrimPrefix(strings.TrimSpace(yes[end:]), ":")
+	}
+	if !holds {
 		yes = no
 	}
 	yes = strings.TrimSpace(yes)
@@ -218,6 +232,49 @@ func (s settings) conditional(inside string, depth int) string {
 		yes = strings.TrimSuffix(yes[1:], "}")
 	}
 	return s.expand(yes, depth+1)
+}
+
+// compared is {left} OPERATOR {right} ? {yes} : {no}. Numbers are compared as numbers,
+// other texts by their octets; an operator that ends in "level" compares versions
+// (postconf(5), COMPATIBILITY LEVEL).
+func (s settings) compared(inside string, depth int) string {
+	left, rest := braces(inside)
+	i := strings.IndexByte(rest, '{')
+	if i < 0 {
+		return ""
+	}
+	right, texts := braces(rest[i:])
+	operator, level := strings.CutSuffix(strings.TrimSpace(rest[:i]), "level")
+	order := compareValues(s.expand(left, depth+1), s.expand(right, depth+1), level)
+	holds := map[string]bool{"==": order == 0, "!=": order != 0, "<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0}[strings.TrimSpace(operator)]
+	return s.choose(holds, strings.TrimPrefix(strings.TrimSpace(texts), "?"), depth)
+}
+
+// braces takes the braces off the text that begins with them, and gives what follows.
+func braces(text string) (inside, rest string) {
+	end := closing(text)
+	return strings.TrimSpace(text[1:max(end, 1)]), text[min(end+1, len(text)):]
+}
+
+func compareValues(a, b string, level bool) int {
+	as, bs := []string{a}, []string{b}
+	if level {
+		as, bs = strings.Split(a, "."), strings.Split(b, ".")
+		for len(as) < len(bs) {
+			as = append(as, "0")
+		}
+		for len(bs) < len(as) {
+			bs = append(bs, "0")
+		}
+	}
+	return slices.CompareFunc(as, bs, func(a, b string) int {
+		x, errX := strconv.Atoi(strings.TrimSpace(a))
+		y, errY := strconv.Atoi(strings.TrimSpace(b))
+		if errX == nil && errY == nil {
+			return cmp.Compare(x, y)
+		}
+		return cmp.Compare(a, b)
+	})
 }
 
 // list splits a value at white space and commas, but not inside braces.

@@ -59,6 +59,7 @@ func (m *migration) with(s service) settings {
 func (m *migration) transport(name string) (s service, smtp bool) {
 	for _, s := range m.services {
 		if s.name == name && s.kind == "unix" {
+			m.delivers[name] = true
 			return s, s.command == "smtp" || s.command == "lmtp"
 		}
 	}

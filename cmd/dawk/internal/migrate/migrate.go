@@ -45,7 +45,7 @@ func New(a *app.App) *cobra.Command {
 
 // run converts the configuration in dir, and says what it did.
 func run(a *app.App, dir, to string) error {
-	m := &migration{dir: filepath.Clean(dir), names: map[string]bool{}, logins: map[string]bool{}, files: map[string][]byte{}, slowed: map[string]slowed{}}
+	m := &migration{dir: filepath.Clean(dir), names: map[string]bool{}, logins: map[string]bool{}, files: map[string][]byte{}, slowed: map[string]slowed{}, delivers: map[string]bool{}}
 	err := m.convert()
 	var names []string
 	if err == nil {
@@ -96,6 +96,8 @@ type migration struct {
 	names       map[string]bool   // of routes
 	logins      map[string]bool   // lines of smtp_sasl_password_maps that a route uses
 	slowed      map[string]slowed // by provider
+	delivers    map[string]bool   // names of transports that mail leaves by
+	leaves      leave             // as [delivery] has it
 	depth       int               // of files of networks that name others
 	items       []item
 	notes       []string

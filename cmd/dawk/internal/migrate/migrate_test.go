@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func fill(dir string, files map[string]string) error {
 }
 
 func newMigration(dir string) *migration {
-	return &migration{dir: dir, names: map[string]bool{}, logins: map[string]bool{}, files: map[string][]byte{}, slowed: map[string]slowed{}}
+	return &migration{dir: dir, names: map[string]bool{}, logins: map[string]bool{}, files: map[string][]byte{}, slowed: map[string]slowed{}, delivers: map[string]bool{}}
 }
 
 const master = "smtp inet n - y - - smtpd\nsmtp unix - - y - - smtp\n"
@@ -50,7 +51,9 @@ loop = $loop
 	}
 	for in, want := range map[string]string{
 		"$b": "one two three", "$c": "one two three, one$x", "${a?yes}": "yes", "${none?yes}": "", "${none:no}": "no", "${a:no}": "",
-		"${a?{x $a}:{y}}": "x one", "${none?{x}:{y $a}}": "y one", "$none.": ".", "end$": "end$", "${a": "one", "$loop": "$loop",
+		"${a?{x $a}:{y}}": "x one", "${none?{x}:{y $a}}": "y one", "$none.": ".",
+		"${{$a} == {one} ? {x $a} : {y}}": "x one", "${{$a}!={one}?{x}:{y}}": "y", "${{9} < {10}?{x}}": "x", "${{b9} < {b10}?{x}:{y}}": "y",
+		"${{3.10} >=level {3.9} ? {x} : {y}}": "x", "${{3} <level {3.6} ? {x} : {y}}": "x", "${{1} <= {${none:2}} ? {x}": "x", "${{1} ?? {1} ? {x} : {y}}": "y", "${{1}": "", "${{": "", "end$": "end$", "${a": "one", "$loop": "$loop",
 		"$mydestination": "$myhostname, localhost.$mydomain, localhost",
 	} {
 		if in == "$mydestination" { // a default with names in it
@@ -80,9 +83,15 @@ func TestRelaying(t *testing.T) {
 		"smtpd_recipient_restrictions = reject_rbl_client reject, permit_mynetworks, reject":                        {networks: true, maybe: true},
 		"compatibility_level = 0\nsmtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination":      {networks: true, maybe: true},
 		"compatibility_level = 0": {},
-		"smtpd_client_restrictions = check_client_access inline:{10.0.0=REJECT}\nmynetworks = 10.0.0.0/8":  {networks: true, maybe: true, refused: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}},
-		"smtpd_client_restrictions = check_client_access inline:{bad.example=REJECT}, permit_mynetworks\n": {maybe: true},
-		"smtpd_client_restrictions = check_client_access inline:{a.example=DUNNO}":                         {networks: true, maybe: true},
+		"smtpd_client_restrictions = check_client_access inline:{10.0.0=REJECT}\nmynetworks = 10.0.0.0/8":                      {networks: true, maybe: true, refused: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}},
+		"smtpd_client_restrictions = check_client_access inline:{bad.example=REJECT}, permit_mynetworks\n":                     {maybe: true},
+		"smtpd_relay_restrictions = check_client_a_access inline:{10.0.0.1=REJECT}, permit_mynetworks, reject":                 {maybe: true},
+		"smtpd_relay_restrictions = reject_plaintext_session, permit_mynetworks, reject":                                       {maybe: true},
+		"smtpd_client_restrictions = reject_unknown_client_hostname":                                                           {maybe: true},
+		"smtpd_client_restrictions = permit_mynetworks, reject_unknown_client_hostname":                                        {networks: true, maybe: true},
+		"smtpd_relay_restrictions = check_recipient_access inline:{a@b.example=REJECT}, permit_mynetworks, reject":             {networks: true, maybe: true},
+		"compatibility_level = 3.6\nsmtpd_client_restrictions = ${{$compatibility_level} >=level {3.6} ? {reject} : {permit}}": {},
+		"smtpd_client_restrictions = check_client_access inline:{a.example=DUNNO}":                                             {networks: true, maybe: true},
 	} {
 		m := newMigration(folder(t, map[string]string{"main.cf": main}))
 		if err := m.readMain(); err != nil {
@@ -132,7 +141,7 @@ func TestConditionsInTables(t *testing.T) {
 // several, where dawk knows the provider; where not, the list has the lines to write.
 func TestSlowTransportsLimitProviders(t *testing.T) {
 	m := newMigration(folder(t, map[string]string{
-		"main.cf":   "transport_maps = hash:/etc/postfix/transport\nslow_destination_rate_delay = 10s\npolite_destination_concurrency_limit = 3\npolite_destination_rate_delay = 2m\nfew_destination_concurrency_limit = 4\nsmtp_destination_rate_delay = 1s\n",
+		"main.cf":   "transport_maps = hash:/etc/postfix/transport\nslow_destination_rate_delay = 10s\npolite_destination_concurrency_limit = 3\npolite_destination_rate_delay = 2m\nfew_destination_concurrency_limit = 4\nsmtp_destination_rate_delay = 1s\nmyhostname = relay.example.org\n",
 		"master.cf": master + "slow unix - - n - - smtp\npolite unix - - n - - smtp\nfew unix - - n - - smtp\n",
 		"transport": "hotmail.com slow:\nlive.com polite:\nyahoo.com few:\npartner.example slow:\nother.example smtp:\n",
 	}))
@@ -152,6 +161,94 @@ func TestSlowTransportsLimitProviders(t *testing.T) {
 	}
 	if _, err := m.write(t.TempDir()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What master.cf says of one service with -o is converted for that service, or listed;
+// it never disappears because main.cf has the same parameter.
+func TestOptionsOfServices(t *testing.T) {
+	m := newMigration(folder(t, map[string]string{
+		"main.cf": "myhostname = relay.example.org\nmynetworks = 127.0.0.0/8\nmessage_size_limit = 1000000\nsmtp_tls_security_level = may\n" +
+			"sender_dependent_default_transport_maps = inline:{@brand.example=brand: @plain.example=plain:[smart.example] @six.example=six:}\n",
+		"master.cf": "smtp inet n - y - - smtpd -o message_size_limit=2000000 -o smtpd_tls_cert_file=/nowhere -o smtpd_recipient_limit=\n" +
+			"587 inet n - y - - smtpd -o message_size_limit=1000000\n" +
+			"smtp unix - - y - - smtp -o inet_protocols=ipv4 -o smtp_bind_address=192.0.2.1 -o smtp_tls_security_level=encrypt\n" +
+			"brand unix - - y - - smtp -o smtp_bind_address=192.0.2.2 -o smtp_helo_name=brand.example -o smtp_tls_dane_insecure_mx_policy=may\n" +
+			"plain unix - - y - - smtp -o smtp_tls_security_level=\n" +
+			"six unix - - y - - smtp -o inet_protocols=ipv6 -o smtp_bind_address6=2001:db8::1\n" +
+			"unused unix - - y - - smtp -o smtp_bind_address=192.0.2.9 -o something=else\n",
+	}))
+	if err := m.convert(); err != nil {
+		t.Fatal(err)
+	}
+	file := string(m.files["dawk.toml"])
+	for _, want := range []string{
+		"[delivery]\ntls = \"required\"  # master.cf:3: smtp_tls_security_level\nip = \"4\"  # master.cf:3: inet_protocols\nsource = [\"postfix\"]  # master.cf:3: smtp_bind_address\n",
+		"[[source]]\nname = \"brand\"  # what `source` calls it\naddresses = [\"192.0.2.2\"]  # master.cf:4: smtp_bind_address\nehlo = \"brand.example\"  # master.cf:4: smtp_helo_name\n",
+		"name = \"brand.example\"  # what commands call it\nto = [\"*\"]  # main.cf:5: sender_dependent_default_transport_maps\nfrom = [\"brand.example\"]  # main.cf:5: sender_dependent_default_transport_maps\ntls = \"opportunistic\"  # main.cf:4: smtp_tls_security_level\nip = \"both\"  # inet_protocols has its default\nsource = [\"brand\"]  # master.cf:4: smtp_bind_address\n",
+		"via = [\"smart.example:25\"]  # main.cf:5: sender_dependent_default_transport_maps\ntls = \"opportunistic\"  # smtp_tls_security_level has its default\nip = \"both\"",
+		"ip = \"6\"  # master.cf:6: inet_protocols\nsource = [\"six\"]  # master.cf:6: smtp_bind_address6\n",
+		"# - main.cf:5: sender_dependent_default_transport_maps: plain: this transport has no address of its own",
+		"# - master.cf:1: message_size_limit: 2000000: it holds for this service alone",
+		"# - master.cf:1: smtpd_tls_cert_file: /nowhere: it holds for this service alone",
+		"# - master.cf:4: smtp_tls_dane_insecure_mx_policy: may: this parameter is not known here",
+	} {
+		if !strings.Contains(file, want) {
+			t.Errorf("there is no %s in\n%s", want, file)
+		}
+	}
+	for _, no := range []string{"192.0.2.9", "something", "1000000: it holds", "smtpd_recipient_limit"} {
+		if strings.Contains(file, no) {
+			t.Errorf("there is %s in\n%s", no, file)
+		}
+	}
+	if _, err := m.write(t.TempDir()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Postfix asks regular expressions for the whole address, before it asks any map for
+// the domain; of several the first holds.
+func TestPatternsComeBeforeDomains(t *testing.T) {
+	m := newMigration(folder(t, map[string]string{
+		"main.cf":   "transport_maps = hash:/etc/postfix/transport, pcre:/etc/postfix/pattern\n",
+		"master.cf": master,
+		"transport": "a.example smtp:[domain.example]\nbox@a.example smtp:[box.example]\n",
+		"pattern":   "/@b\\.example$/ smtp:[b.example]\n/.*/ smtp:[all.example]\n/@c\\.example$/ smtp:[never.example]\n",
+	}))
+	if err := m.convert(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range m.sections {
+		if s.header == "[[route]]" {
+			got = append(got, s.keys[0])
+		}
+	}
+	want := []string{`name = "box.example"  # what commands call it`, `name = "b.example"  # what commands call it`, `name = "all.example"  # what commands call it`}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// smtpd_tls_chain_files may have the key in one file and the certificates in the next.
+func TestChainFiles(t *testing.T) {
+	dir := folder(t, map[string]string{
+		"key":  "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+		"cert": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+	})
+	for name, text := range map[string]string{"main.cf": "smtpd_tls_security_level = may\nsmtpd_tls_chain_files = " + dir + "/key, " + dir + "/cert\n", "master.cf": master} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newMigration(dir)
+	if err := m.convert(); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("[tls]\ncertificate = %q  # main.cf:2: smtpd_tls_chain_files\nkey = %q  # main.cf:2: smtpd_tls_chain_files\n", dir+"/cert", dir+"/key")
+	if file := string(m.files["dawk.toml"]); !strings.Contains(file, want) {
+		t.Errorf("there is no %s in\n%s", want, file)
 	}
 }
 
@@ -195,7 +292,7 @@ func FuzzConvert(f *testing.F) {
 		if err := m.convert(); err != nil {
 			return
 		}
-		if _, err := m.write(t.TempDir()); err != nil && strings.Contains(err.Error(), "syntax") {
+		if _, err := m.write(t.TempDir()); err != nil && strings.Contains(err.Error(), "not a valid configuration") {
 			t.Errorf("%v\n%s", err, m.files["dawk.toml"])
 		}
 	})

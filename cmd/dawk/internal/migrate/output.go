@@ -73,7 +73,7 @@ func (m *migration) section(header string) *section {
 }
 
 // sectionOrder is the order of the sections in the file.
-var sectionOrder = []string{"", "[[listener]]", "[tls]", "[limits]", "[queue]", "[delivery]", "[delivery.timeouts]", "[[source]]", "[[route]]", "[sendmail]"}
+var sectionOrder = []string{"", "[[listener]]", "[tls]", "[limits]", "[queue]", "[delivery]", "[delivery.timeouts]", "[[source]]", "[[route]]", "[[provider]]", "[sendmail]"}
 
 // toml is the configuration file.
 func (m *migration) toml() []byte {

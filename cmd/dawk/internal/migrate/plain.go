@@ -1,8 +1,10 @@
 package migrate
 
 import (
+	"cmp"
+	"encoding/pem"
 	"fmt"
-	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,7 +134,9 @@ func duration(value, unit string) (time.Duration, bool) {
 func (m *migration) certificates() error {
 	var cert, key, where, keyWhere string
 	if chain, at, _ := m.written("smtpd_tls_chain_files"); chain != "" {
-		cert, key, where, keyWhere = list(chain)[0], list(chain)[0], at, at
+		files := list(chain) // the key of each chain stands before its certificates, in the same file or in one before
+		cert, where, keyWhere = cmp.Or(firstPEM(files, "CERTIFICATE"), files[0]), at, at
+		key = cmp.Or(firstPEM(files, "PRIVATE KEY"), files[0])
 	} else {
 		cert, where, _ = m.written("smtpd_tls_cert_file")
 		var ok bool
@@ -164,20 +168,40 @@ func (m *migration) certificates() error {
 	return nil
 }
 
+// firstPEM is the first of the files that has a block of this kind; "": none can be read.
+func firstPEM(files []string, kind string) string {
+	i := slices.IndexFunc(files, func(path string) bool {
+		data, err := os.ReadFile(path)
+		for err == nil {
+			var block *pem.Block
+			if block, data = pem.Decode(data); block == nil {
+				break
+			}
+			if strings.HasSuffix(block.Type, kind) {
+				return true
+			}
+		}
+		return false
+	})
+	if i < 0 {
+		return ""
+	}
+	return files[i]
+}
+
 // delivery converts how mail leaves.
 func (m *migration) delivery() error {
 	l := m.section("[delivery]")
-	level, where := m.globalLevel(m.settings)
+	by, _ := m.transport("smtp")
+	set := m.with(by)
+	level, where := m.globalLevel(set)
 	m.deliveryTLS = level
 	if level != "" {
 		l.set("tls", level, where)
 	}
-	four, six := m.families()
-	switch {
-	case four && !six:
-		l.set("ip", "4", m.where("inet_protocols", ""))
-	case six && !four:
-		l.set("ip", "6", m.where("inet_protocols", ""))
+	m.leaves = m.leave(set)
+	if m.leaves.ip != "" {
+		l.set("ip", m.leaves.ip, m.leaves.ipWhere)
 	}
 	if v, where, ok := m.written("smtp_address_preference"); ok && v != "any" {
 		m.item(where, v, "dawk tries both families; ip = \"4\" or \"6\" in [delivery] uses one alone")
@@ -195,38 +219,14 @@ func (m *migration) delivery() error {
 	if v, where, _ := m.written("smtp_fallback_relay"); v != "" && m.get("relayhost") == "" {
 		m.item(where, v, "dawk has no second way for mail that goes by MX; write a [[route]] for what must go there")
 	}
-	return m.source(l)
+	switch {
+	case len(m.leaves.addresses) > 0:
+		l.set("source", []string{m.source("postfix", m.leaves)}, m.leaves.where)
+	case m.leaves.ehlo != "":
+		m.item(m.leaves.ehloWhere, m.leaves.ehlo, noEHLO)
+	}
+	return nil
 }
 
 // systemRoots are the bundles of authorities that Go knows by itself.
 var systemRoots = map[string]bool{"/etc/ssl/certs/ca-certificates.crt": true, "/etc/pki/tls/certs/ca-bundle.crt": true, "/etc/ssl/cert.pem": true, "/etc/ssl/ca-bundle.pem": true}
-
-// source converts the addresses that mail leaves from, and its name.
-func (m *migration) source(delivery *section) error {
-	var addresses []string
-	where := ""
-	for _, name := range []string{"smtp_bind_address", "smtp_bind_address6"} {
-		v, at, _ := m.written(name)
-		if a, err := netip.ParseAddr(strings.Trim(v, "[]")); err == nil && !a.IsUnspecified() {
-			addresses = append(addresses, a.String())
-			where = at
-		}
-	}
-	helo, at, _ := m.written("smtp_helo_name")
-	if helo == m.get("myhostname") {
-		helo = ""
-	}
-	switch {
-	case len(addresses) > 0:
-		l := m.section("[[source]]")
-		l.set("name", "postfix", "what [delivery] source calls it")
-		l.set("addresses", addresses, where)
-		if helo != "" {
-			l.set("ehlo", helo, at)
-		}
-		delivery.set("source", []string{"postfix"}, where)
-	case helo != "":
-		m.item(at, helo, "dawk says `hostname` in EHLO; another name goes with an address in a [[source]]")
-	}
-	return nil
-}

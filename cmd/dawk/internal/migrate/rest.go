@@ -1,7 +1,9 @@
 package migrate
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -35,9 +37,9 @@ var remedies = map[string]string{
 
 // needless are parameters that need no counterpart: dawk has no such folder, user or
 // knob, or does the same by itself. A name that ends in _ stands for all that begin so.
-var needless = strings.Fields(`smtpd_tls_security_level smtpd_use_tls smtpd_enforce_tls smtpd_tls_auth_only smtpd_tls_wrappermode smtpd_sasl_auth_enable smtpd_client_restrictions smtpd_helo_restrictions smtpd_sender_restrictions smtpd_relay_restrictions smtpd_recipient_restrictions mynetworks inet_interfaces inet_protocols smtp_use_tls smtp_enforce_tls smtp_sasl_ smtp_sender_dependent_authentication smtp_tls_wrappermode smtp_tls_security_level smtp_tls_cert_file smtp_tls_key_file default_transport relay_transport smtp_helo_name
+var needless = strings.Fields(`smtpd_tls_security_level smtpd_use_tls smtpd_enforce_tls smtpd_tls_auth_only smtpd_tls_wrappermode smtpd_sasl_auth_enable smtpd_client_restrictions smtpd_helo_restrictions smtpd_sender_restrictions smtpd_relay_restrictions smtpd_recipient_restrictions mynetworks inet_interfaces inet_protocols smtp_use_tls smtp_enforce_tls smtp_sasl_ smtp_sender_dependent_authentication smtp_tls_wrappermode smtp_tls_security_level smtp_tls_cert_file smtp_tls_key_file default_transport relay_transport
 	compatibility_level queue_directory command_directory daemon_directory data_directory config_directory mail_owner setgid_group default_privs
-	sendmail_path newaliases_path mailq_path html_directory manpage_directory sample_directory readme_directory shlib_directory meta_directory mail_name mail_version mydomain myhostname
+	sendmail_path newaliases_path mailq_path html_directory manpage_directory sample_directory readme_directory shlib_directory meta_directory mail_name mail_version mydomain
 	debug_peer_ debugger_command biff smtpd_banner append_dot_mydomain append_at_myorigin swap_bangpath recipient_delimiter mailbox_size_limit owner_request_special alias_database
 	unknown_ smtpd_helo_required disable_vrfy_command strict_rfc821_envelopes smtpd_delay_reject smtpd_tls_loglevel smtp_tls_loglevel smtpd_tls_received_header tls_random_source
 	smtp_tls_session_cache_database smtpd_tls_session_cache_database smtp_tls_session_cache_timeout smtpd_tls_session_cache_timeout lmtp_tls_session_cache_database tls_preempt_cipherlist tls_high_cipherlist tls_medium_cipherlist tls_ssl_options
@@ -68,12 +70,20 @@ func (m *migration) rest() error {
 		m.unconverted(name, value, where)
 	}
 	for _, s := range m.services {
-		if s.kind != "inet" || s.command != "smtpd" {
+		if s.kind != "inet" && !m.delivers[s.name] || s.command != "smtpd" && s.command != "smtp" && s.command != "lmtp" {
 			continue
 		}
-		for name, p := range s.over {
-			if value := m.expand(p.value, 0); !m.used[name] && value != "" {
-				m.unconverted(name, value, s.where+": "+name)
+		set := m.with(s)
+		for _, name := range slices.Sorted(maps.Keys(s.over)) {
+			where := s.where + ": " + name
+			asked, elsewhere := m.used[where], m.used[name]
+			switch value := set.get(name); {
+			case asked || value == "":
+			case elsewhere && value == m.get(name):
+			case elsewhere && !isNeedless(name) && remedies[name] == "":
+				m.item(where, value, "it holds for this service alone, and dawk has one value for all services: choose one")
+			default:
+				m.unconverted(name, value, where)
 			}
 		}
 	}

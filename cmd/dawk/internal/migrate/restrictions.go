@@ -8,12 +8,17 @@ import (
 // restrictionLists are those that decide about a client, in Postfix's order.
 var restrictionLists = []string{"smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions", "smtpd_relay_restrictions", "smtpd_recipient_restrictions"}
 
-// deciding are the restrictions that can turn away a client or a login that a
-// later permit would let in. What looks only at recipients or at the form of
-// names is not among them.
-var deciding = map[string]bool{
-	"check_client_access": true, "check_reverse_client_hostname_access": true, "check_helo_access": true, "check_sender_access": true,
-	"check_policy_service": true, "check_ccert_access": true,
+// deciding says whether a restriction with a map or a server can turn away a client
+// that a later permit would let in. What looks only at recipients or at logins cannot.
+func deciding(word string) bool {
+	return strings.HasPrefix(word, "check_") && !strings.HasPrefix(word, "check_recipient_") && word != "check_sasl_access" && word != "check_etrn_access"
+}
+
+// aboutClients are the restrictions without a map that turn away clients which a later
+// permit would let in: by their name in DNS, or because they speak without TLS.
+var aboutClients = map[string]bool{
+	"reject_unknown_client_hostname": true, "reject_unknown_client": true, "reject_unknown_reverse_client_hostname": true,
+	"reject_unknown_forward_client_hostname": true, "reject_plaintext_session": true,
 }
 
 // relaying says who may relay by the restrictions of a service.
@@ -72,13 +77,18 @@ func (m *migration) walk(p *passes, words []string, where string, r *relaying) e
 			return nil
 		case word == "permit_tls_clientcerts" || word == "permit_tls_all_clientcerts":
 			m.item(where, word, "dawk logs in users by certificates: client_ca in the [[listener]] and certificates in users.toml")
-		case deciding[word] && i+1 < len(words):
+		case deciding(word) && i+1 < len(words):
 			i++
 			ok, err := m.access(word, words[i], where, p.networks, r)
 			if err != nil {
 				return err
 			}
 			p.unsure = p.unsure || !ok && !p.networks
+		case aboutClients[word]:
+			if !p.networks {
+				p.unsure = true
+				m.item(where, word, mayRefuse)
+			}
 		case strings.HasPrefix(word, "check_") && i+1 < len(words):
 			i++
 			m.item(where, word+" "+words[i], noAccess)
@@ -127,9 +137,11 @@ func (m *migration) access(word, spec, where string, late bool, r *relaying) (ok
 			return true, nil
 		}
 	}
-	m.item(where, word+" "+spec, "it may refuse clients of mynetworks, so these are not trusted but for the machine itself; write those that may send into trusted_networks")
+	m.item(where, word+" "+spec, mayRefuse)
 	return false, nil
 }
+
+const mayRefuse = "it may refuse clients of mynetworks, so these are not trusted but for the machine itself; write those that may send into trusted_networks"
 
 const noAccess = "dawk has no access maps; it serves only senders that you know"
 

@@ -62,6 +62,7 @@ type rule struct {
 	transport string
 	nexthop   string
 	sender    string // for maps of passwords: the key of a sender-dependent map
+	first     bool   // of a regular expression, which Postfix tries before all domains
 	where     string
 }
 
@@ -156,15 +157,18 @@ func (m *migration) transportRules() (rules []rule, err error) {
 			}
 			continue
 		}
-		rules = append(rules, rule{to: key, transport: cmp.Or(transport, "smtp"), nexthop: nexthop, where: e.where})
+		rules = append(rules, rule{to: key, transport: cmp.Or(transport, "smtp"), nexthop: nexthop, first: e.regexp, where: e.where})
 	}
-	slices.SortStableFunc(rules, func(a, b rule) int { return cmp.Compare(specific(b.to), specific(a.to)) })
+	slices.SortStableFunc(rules, func(a, b rule) int { return cmp.Compare(b.specific(b.to), a.specific(a.to)) })
 	return rules, nil
 }
 
-// specific orders patterns: a mailbox, a domain, what is below one, everything.
-func specific(to string) int {
+// specific orders patterns: a mailbox, a domain, what is below one, everything. Regular
+// expressions are asked for the whole address, as mailboxes are (transport(5)).
+func (r rule) specific(to string) int {
 	switch {
+	case r.first:
+		return 1001
 	case to == "*":
 		return 0
 	case strings.HasPrefix(to, "*."):
@@ -196,14 +200,14 @@ func (m *migration) senderRules() (rules []rule, err error) {
 				m.item(e.where, e.key+" "+e.value, "this key is neither a mailbox nor @domain; write the senders into `from`")
 				continue
 			}
-			r := rule{to: "*", from: strings.TrimPrefix(key, "@"), transport: "smtp", nexthop: e.value, sender: key, where: e.where}
+			r := rule{to: "*", from: strings.TrimPrefix(key, "@"), transport: "smtp", nexthop: e.value, sender: key, first: e.regexp, where: e.where}
 			if name == "sender_dependent_default_transport_maps" {
 				r.transport, r.nexthop, _ = strings.Cut(e.value, ":")
 			}
 			rules = append(rules, r)
 		}
 	}
-	slices.SortStableFunc(rules, func(a, b rule) int { return cmp.Compare(specific(b.from), specific(a.from)) })
+	slices.SortStableFunc(rules, func(a, b rule) int { return cmp.Compare(b.specific(b.from), a.specific(a.from)) })
 	return rules, nil
 }
 
@@ -234,6 +238,7 @@ func (m *migration) route(r rule) error {
 		}
 		l := m.routeSection(r, r.to)
 		l.set("tls", cmp.Or(level, "opportunistic"), cmp.Or(where, "no nexthop: by MX"))
+		m.leaving(l, s, set, r)
 		m.mxLimits(s, set, r.to)
 		return nil
 	}
@@ -260,6 +265,7 @@ func (m *migration) route(r rule) error {
 	if level != "" {
 		l.set("tls", level, where)
 	}
+	m.leaving(l, s, set, r)
 	m.setLogin(l, set, login, all)
 	m.limits(s, set, l)
 	return nil
@@ -300,8 +306,8 @@ func (m *migration) routeSection(r rule, name string) *section {
 		}
 		return c
 	}, name[:min(len(name), 60)])
-	if r.to == "*" && r.from == "" && name == "*" {
-		name = "all"
+	if name == "*" {
+		name = cmp.Or(strings.Join(r.senders(), ""), "all")
 	}
 	base := name
 	for n := 2; m.names[name]; n++ {

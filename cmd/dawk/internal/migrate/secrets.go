@@ -181,8 +181,11 @@ func (m *migration) tlsLevel(set settings, h hop) (level, where string, err erro
 			}
 		}
 	}
-	if level, where = m.globalLevel(set); level == m.deliveryTLS {
+	switch level, where = m.globalLevel(set); {
+	case level == m.deliveryTLS:
 		return "", "", nil
+	case level == "":
+		return "opportunistic", "smtp_tls_security_level has its default", nil
 	}
 	return level, where, nil
 }
