@@ -48,7 +48,7 @@ func PrepareDir(dir string, log *slog.Logger) error {
 			return fmt.Errorf("the data directory %s cannot be made: %w", dir, err)
 		}
 	case err != nil:
-		return fmt.Errorf("the data directory %s cannot be used: %w", dir, err)
+		return fmt.Errorf("the data directory cannot be used: %w", durable.Unreadable(dir, err))
 	case !info.IsDir():
 		return fmt.Errorf("the data directory %s is not a directory", dir)
 	case info.Mode().Perm()&0o007 != 0:
