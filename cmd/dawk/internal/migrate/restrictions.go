@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -48,6 +49,10 @@ func (m *migration) relaying(s settings) (r relaying, err error) {
 		if name == "smtpd_relay_restrictions" || name == "smtpd_recipient_restrictions" {
 			some = passes{networks: some.networks || p.networks, maybe: some.maybe || p.maybe, login: some.login || p.login}
 		}
+	}
+	if s.yes("smtpd_tls_req_ccert") {
+		r.networks = false // some may have no certificate
+		m.item(m.where("smtpd_tls_req_ccert", "master.cf: smtpd_tls_req_ccert"), "yes", mayRefuse)
 	}
 	r.networks = r.networks && some.networks
 	r.maybe = r.maybe && some.maybe
@@ -127,7 +132,7 @@ func (m *migration) access(word, spec, where string, late bool, r *relaying) (ok
 			switch {
 			case err == nil && refuses(e.value):
 				r.refused = append(r.refused, n)
-			case refuses(e.value):
+			case refuses(e.value), !letsPass(e.value):
 				ok = false
 			case !strings.EqualFold(e.value, "dunno"):
 				m.item(e.where, e.key+" "+e.value, "dawk has no access maps; if this client may send, write it into trusted_networks")
@@ -153,6 +158,14 @@ func accessNetwork(key string) (netip.Prefix, error) {
 		}
 	}
 	return network(key)
+}
+
+// letsPass says whether the action of an access map turns nobody away, now or by
+// restrictions that it names (access(5)).
+func letsPass(action string) bool {
+	word, _, _ := strings.Cut(strings.ToLower(action), " ")
+	return slices.Contains([]string{"ok", "permit", "dunno", "warn", "info", "prepend", "bcc", "redirect", "filter", "defer_if_reject", "permit_mynetworks"}, word) ||
+		word != "" && strings.Trim(word, "0123456789") == ""
 }
 
 // refuses says whether the action of an access map turns a client away.
