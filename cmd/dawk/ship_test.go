@@ -99,7 +99,7 @@ func TestRecipesPassConfigCheck(t *testing.T) {
 		checked++
 		dir := t.TempDir()
 		text := regexp.MustCompile(`"(/(?:etc|var|run|usr)/)`).ReplaceAllString(block[1], `"`+dir+`$1`)
-		for _, m := range regexp.MustCompile(`(?m)^(\w*file|certificate|key|aliases) *= *"([^"]+)"`).FindAllStringSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile(`(?m)^((?:\w+_)?file|certificate|key|aliases) *= *"([^"]+)"`).FindAllStringSubmatch(text, -1) {
 			if err := os.MkdirAll(filepath.Dir(m[2]), 0o700); err != nil {
 				t.Fatal(err)
 			}
