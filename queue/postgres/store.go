@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"dawk/queue"
+	"dawk/queue/postgres/dsn"
 	"dawk/queue/recent"
 	"dawk/relay"
 	"dawk/relay/limits/share"
@@ -142,7 +143,7 @@ func (q *Store) open(ctx context.Context) error {
 	if q.home, err = homeOf(q.opt.Dir); err != nil {
 		return err
 	}
-	config, err := parseDSN(q.opt.DSN)
+	config, err := dsn.Parse(q.opt.DSN)
 	if err != nil {
 		return err
 	}

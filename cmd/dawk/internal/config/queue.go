@@ -8,6 +8,7 @@ import (
 
 	"dawk/queue/boltstore"
 	"dawk/queue/postgres"
+	"dawk/queue/postgres/dsn"
 	"dawk/relay"
 	"dawk/relay/delivery"
 )
@@ -106,11 +107,11 @@ func (c *Config) checkDSN() {
 	if q.Store != StorePostgres || q.DSNFile == "" {
 		return
 	}
-	dsn, err := postgres.ReadDSN(q.DSNFile)
+	text, err := dsn.Read(q.DSNFile)
 	if err != nil {
 		c.doc.Fault("queue.dsn_file", "dsn_file: %v", err)
 	}
-	c.secrets.dsn = dsn
+	c.secrets.dsn = text
 }
 
 // PostgresOptions are those of a queue in a database; they lack Destination, Fatal and
