@@ -13,6 +13,7 @@
 package tomlfile
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"reflect"
@@ -61,15 +62,29 @@ type Document struct {
 // SetDefaults, if they have one.
 //
 // The error is an [*Error] with the one syntax error; every other fault waits
-// in the Document for [Document.Err].
+// in the Document for [Document.Err]. With a syntax error the Document and dst
+// have what stands above its line, for who needs one key and not the file.
 func Parse(file string, data []byte, dst any) (*Document, error) {
+	var err error
 	root, fault := parseTree(data)
 	if fault != nil {
-		return nil, &Error{File: file, Faults: []Fault{*fault}}
+		err = &Error{File: file, Faults: []Fault{*fault}}
+		if root, fault = parseTree(above(data, fault.Line)); fault != nil {
+			root = &node{pos: Pos{1, 1}} // a value begins there that does not end
+		}
 	}
 	d := &Document{file: file, root: root}
 	d.decodeTable(d.root, reflect.ValueOf(dst).Elem(), "")
-	return d, nil
+	return d, err
+}
+
+// above is what stands before a line of data.
+func above(data []byte, line int) []byte {
+	n := 0
+	for range line - 1 {
+		n += bytes.IndexByte(data[n:], '\n') + 1
+	}
+	return data[:n]
 }
 
 // Fault adds a fault of meaning at the place of path: "tls.key",

@@ -92,6 +92,16 @@ x = "é"	; y = 1
 	if err == nil || strings.Count(err.Error(), "\n") != 0 || !strings.HasPrefix(err.Error(), "s.toml:14:9: ") {
 		t.Errorf("a syntax error comes alone, with its place: %v", err)
 	}
+	for file, has := range map[string]bool{
+		"name = \"x\"\n[limits]\nx = ; 1\n": true, "name = \"x\"\nretry = [\"1m\",\n\n": false, "name = \"x\"\ngarbage [": true, "name = x": false,
+		"garbage [\nname = \"x\"\n": false, "\xff": false,
+	} {
+		var s settings
+		above, err := tomlfile.Parse("s.toml", []byte(file), &s)
+		if err == nil || above.Has("name") != has || (s.Name == "x") != has {
+			t.Errorf("%q: what stands above the fault: %v, %+v, %v", file, above.Has("name"), s, err)
+		}
+	}
 	doc, err := tomlfile.Parse("s.toml", []byte(strings.Replace(file, "; y = 1", "", 1)), &s)
 	if err != nil {
 		t.Fatal(err)

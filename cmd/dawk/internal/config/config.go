@@ -161,11 +161,12 @@ func Read(path string) (*Config, error) {
 	return parseConfig(path, data)
 }
 
-// parseConfig decodes a file. Relative paths in it count from its directory.
+// parseConfig decodes a file. Relative paths in it count from its directory. After a syntax error
+// the Config has what stands above it, if data_dir does; else it is nil.
 func parseConfig(path string, data []byte) (*Config, error) {
 	c := newConfig()
 	doc, err := tomlfile.Parse(path, data, c)
-	if err != nil {
+	if err != nil && !doc.Has("data_dir") {
 		return nil, err
 	}
 	c.doc, c.file, c.dir, c.read = doc, path, filepath.Dir(path), sha256.Sum256(data)
@@ -174,7 +175,7 @@ func parseConfig(path string, data []byte) (*Config, error) {
 		c.Listeners = []ListenerConfig{localListener()}
 	}
 	c.complete()
-	return c, nil
+	return c, err
 }
 
 // complete puts the hostname into A-labels and makes paths whole.
