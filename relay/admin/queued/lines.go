@@ -38,7 +38,7 @@ type End struct {
 	Bytes      int64     `json:"bytes"` // content, each message once
 	Oldest     time.Time `json:"oldest,omitzero"`
 	More       bool      `json:"more,omitempty"`    // the limit cut the list; the sums are of what was sent
-	Gone       int       `json:"gone,omitempty"`    // ended by themselves before it was their turn
+	Gone       int       `json:"gone,omitempty"`    // ended before it was their turn
 	Skipped    int       `json:"skipped,omitempty"` // the verb means nothing to them: see Verb
 	Pending    int       `json:"pending,omitempty"` // of Deliveries: done when the attempts under way end
 	Failed     int       `json:"failed,omitempty"`  // acts that failed, and records that cannot be read

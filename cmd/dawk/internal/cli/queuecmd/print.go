@@ -126,7 +126,7 @@ func actSummary(req admin.ActRequest, e *admin.End) string {
 		s += fmt.Sprintf("; for %s of these an attempt is under way: it is done when that ends", show.Plural(e.Pending, "delivery"))
 	}
 	if e.Gone > 0 {
-		s += fmt.Sprintf("; %d ended by themselves meanwhile", e.Gone)
+		s += fmt.Sprintf("; %s ended meanwhile without it", show.Plural(e.Gone, "delivery"))
 	}
 	if e.Failed > 0 {
 		s += fmt.Sprintf("; %d failed", e.Failed)

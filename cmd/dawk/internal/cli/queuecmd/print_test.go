@@ -172,7 +172,7 @@ func TestActSummary(t *testing.T) {
 		want string
 	}{
 		{relay.VerbHold, admin.End{Deliveries: 3, Messages: 2}, "Held: 3 deliveries of 2 messages."},
-		{relay.VerbRetry, admin.End{Deliveries: 1, Messages: 1, Skipped: 2, Gone: 1, Failed: 4}, "Due now: 1 delivery of 1 message; 2 on hold (dawk queue release ends a hold); 1 ended by themselves meanwhile; 4 failed."},
+		{relay.VerbRetry, admin.End{Deliveries: 1, Messages: 1, Skipped: 2, Gone: 1, Failed: 4}, "Due now: 1 delivery of 1 message; 2 on hold (dawk queue release ends a hold); 1 delivery ended meanwhile without it; 4 failed."},
 		{relay.VerbRelease, admin.End{Skipped: 2}, "Nothing was done: 2 not on hold."},
 		{relay.VerbDelete, admin.End{}, "Nothing in the queue matches; nothing was done."},
 	} {
