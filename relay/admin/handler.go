@@ -30,7 +30,7 @@ func NewHandler(c Config) http.Handler {
 	if c.MaxAge == nil {
 		c.MaxAge = func() time.Duration { return 0 }
 	}
-	mail := &queued.Mail{Queue: c.Queue, Dispatcher: c.Dispatcher, Kept: c.Kept}
+	mail := &queued.Mail{Queue: c.Queue, Dispatcher: c.Dispatcher, Kept: c.Kept, MaxAge: c.MaxAge}
 	acting := &acts.Actor{Mail: mail, Queue: c.Queue, Dispatcher: c.Dispatcher, History: c.History, Audit: c.Audit, Kept: c.Kept, Routes: c.Routes, Log: c.Log}
 	h := &handler{Config: c, mail: mail, acts: acting}
 	return api.Serve(h.endpoints(), c.Log, func(who, verb, what string) {

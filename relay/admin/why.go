@@ -11,6 +11,7 @@ import (
 	"dawk/relay"
 	"dawk/relay/admin/api"
 	"dawk/relay/admin/past"
+	"dawk/relay/filter"
 )
 
 // Why is the answer to "where is my mail?": all that is known of one message.
@@ -217,9 +218,8 @@ func (h *handler) explainDelivery(m *relay.Message, d *relay.Delivery, attempts 
 	}
 	if d.Held {
 		y.HeldSince, y.Next, y.Rule = d.HeldAt, time.Time{}, ""
-	} else {
-		y.Expires = h.expires(m, d)
 	}
+	y.Expires = filter.Queued{Message: m, Delivery: d, MaxAge: h.MaxAge()}.Expires()
 	if y.State == relay.StateReady {
 		y.Turn = h.Dispatcher.Turn(m.ID, d.Job)
 	}
@@ -269,14 +269,4 @@ func (h *handler) routeOf(m *relay.Message, d *relay.Delivery) string {
 // pinned says whether d goes by the route that an operator has chosen: it is still there.
 func (h *handler) pinned(d *relay.Delivery) bool {
 	return d.Route == relay.RouteMX || d.Route != "" && h.Routes != nil && slices.Contains(h.Routes(), d.Route)
-}
-
-// expires is when d's time is up. Time on hold does not count; nor does the
-// time before its release (RFC 4865).
-func (h *handler) expires(m *relay.Message, d *relay.Delivery) time.Time {
-	life := m.Lifetime(h.MaxAge())
-	if life == 0 {
-		return time.Time{}
-	}
-	return m.Released().Add(life + d.HeldFor.Duration())
 }

@@ -53,6 +53,38 @@ func filterSample(t testing.TB) (*relay.Message, *relay.Delivery) {
 	return m, d
 }
 
+// What is about to expire: time on hold does not count, and passes for nothing while it lasts.
+func TestExpires(t *testing.T) {
+	m, d := filterSample(t) // two hours old
+	q := filter.Queued{Message: m, Delivery: d, MaxAge: 26 * time.Hour}
+	held, late, unknown := *d, *d, q
+	held.Held, held.HeldAt = true, filterNow
+	late.HeldFor = relay.Millis(time.Hour)
+	unknown.MaxAge = 0
+	own := *m
+	own.MaxAge = relay.Millis(3 * time.Hour)
+	for name, c := range map[string]struct {
+		q    filter.Queued
+		src  string
+		want bool
+	}{
+		"in a day":             {q, "expires<=1d", true},
+		"not earlier":          {q, "expires<24h", false},
+		"an hour on hold":      {filter.Queued{Message: m, Delivery: &late, MaxAge: q.MaxAge}, "expires<=1d", false},
+		"an hour later":        {filter.Queued{Message: m, Delivery: &late, MaxAge: q.MaxAge}, "expires<=25h", true},
+		"on hold":              {filter.Queued{Message: m, Delivery: &held, MaxAge: q.MaxAge}, "expires<100d", false},
+		"its own lifetime":     {filter.Queued{Message: &own, Delivery: d, MaxAge: q.MaxAge}, "expires<=1h", true},
+		"a lifetime not known": {unknown, "expires<100d", false},
+	} {
+		if got := parse(t, c.src).Match(c.q); got != c.want {
+			t.Errorf("%s: %s is %v", name, c.src, got)
+		}
+		if got := filter.Recipients(parse(t, c.src), c.q); len(got) > 0 != c.want {
+			t.Errorf("%s: each recipient: %v", name, got)
+		}
+	}
+}
+
 func TestFilterMatches(t *testing.T) {
 	m, d := filterSample(t)
 	for _, c := range []struct {

@@ -14,6 +14,7 @@ import (
 type Queued struct {
 	Message  *relay.Message
 	Delivery *relay.Delivery
+	MaxAge   time.Duration // lifetime of a message that has none of its own; 0: it is not known
 }
 
 // Queue is what a filter may say of queued mail.
@@ -45,6 +46,7 @@ var Queue = Grammar[Queued]{
 			}
 			return q.Delivery.Due
 		}),
+		Ahead("expires", "expires<1d", "time until a failed try returns it to its sender;\nwhat is on hold has none", Queued.Expires),
 		Number("size", "size>1MiB", "KiB, MiB, GiB, or bytes", relay.ParseSize, One(func(q Queued) relay.Size { return relay.Size(q.Message.Size) })),
 		Number("attempts", "attempts>=3", "attempts made so far", strconv.Atoi, One(func(q Queued) int { return q.Delivery.Attempts })).Or("tries"),
 		Text("mta", "mta=*.example.net", "the server that gave the last reply", func(q Queued, f func(string) bool) bool {
@@ -53,6 +55,16 @@ var Queue = Grammar[Queued]{
 		Truth("held", "held=true", "on hold", func(q Queued) bool { return q.Delivery.Held }),
 		Truth("notice", "notice=true", "written by dawk itself", func(q Queued) bool { return q.Message.Notice }),
 	}, Replies(Queued.replies), Times("it was accepted", func(q Queued) time.Time { return q.Message.Arrival })),
+}
+
+// Expires is when the first attempt that fails afterwards gives it up. Zero: the time does not
+// pass, since it is on hold, or the lifetime is not known.
+func (q Queued) Expires() time.Time {
+	life := q.Message.Lifetime(q.MaxAge)
+	if life == 0 || q.Delivery.Held {
+		return time.Time{}
+	}
+	return q.Message.Released().Add(life + q.Delivery.HeldFor.Duration())
 }
 
 // recipients calls f with the open recipients until it says true.
@@ -81,7 +93,7 @@ func Recipients(f Of[Queued], q Queued) (picked []int) {
 	one := *q.Delivery
 	for i, o := range q.Delivery.Open {
 		one.Open = q.Delivery.Open[i : i+1 : i+1]
-		if f.Match(Queued{q.Message, &one}) {
+		if f.Match(Queued{q.Message, &one, q.MaxAge}) {
 			picked = append(picked, o.Recipient)
 		}
 	}

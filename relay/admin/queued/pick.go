@@ -45,7 +45,7 @@ func (m *Mail) PickAfter(ctx context.Context, after relay.QueueID, f filter.Of[f
 				continue
 			}
 			m.Annotate(item)
-			p := pickFrom(item, f, each)
+			p := m.pickFrom(item, f, each)
 			if len(p.Deliveries) > 0 && !yield(p, nil) {
 				return
 			}
@@ -100,12 +100,16 @@ func stored(d *relay.Delivery, now time.Time) relay.Where {
 	return w
 }
 
-func pickFrom(item *relay.Item, f filter.Of[filter.Queued], each bool) *Picked {
+func (m *Mail) pickFrom(item *relay.Item, f filter.Of[filter.Queued], each bool) *Picked {
 	p := &Picked{Item: relay.Item{Message: item.Message}, Part: make(map[uint16]bool)}
 	for _, d := range item.Deliveries {
+		q := filter.Queued{Message: &item.Message, Delivery: &d}
+		if m.MaxAge != nil {
+			q.MaxAge = m.MaxAge()
+		}
 		switch {
 		case each:
-			open, recipients := d.Open, filter.Recipients(f, filter.Queued{Message: &item.Message, Delivery: &d})
+			open, recipients := d.Open, filter.Recipients(f, q)
 			d.Open = nil
 			for _, o := range open {
 				if slices.Contains(recipients, o.Recipient) {
@@ -118,7 +122,7 @@ func pickFrom(item *relay.Item, f filter.Of[filter.Queued], each bool) *Picked {
 			if len(d.Open) < len(open) {
 				p.Part[d.Job] = true
 			}
-		case !f.Match(filter.Queued{Message: &item.Message, Delivery: &d}):
+		case !f.Match(q):
 			continue
 		}
 		p.Deliveries = append(p.Deliveries, d)

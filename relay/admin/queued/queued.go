@@ -6,6 +6,7 @@ package queued
 import (
 	"context"
 	"iter"
+	"time"
 
 	"dawk/relay"
 	"dawk/relay/admin/kept"
@@ -32,7 +33,8 @@ type Dispatcher interface {
 type Mail struct {
 	Queue      Queue
 	Dispatcher Dispatcher
-	Kept       *kept.Store // which new IDs messages have; nil: none has
+	Kept       *kept.Store          // which new IDs messages have; nil: none has
+	MaxAge     func() time.Duration // lifetime of a message that has none of its own; nil: it is not known
 }
 
 // Describe is what an act does to d.

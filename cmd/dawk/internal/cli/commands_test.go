@@ -17,7 +17,7 @@ import (
 	"dawk/relay/suppression"
 )
 
-//go:generate go test -run 'TestCommandsPage|TestFiltersPage' -update .
+//go:generate go test -run "TestCommandsPage|TestFiltersPage" -update .
 
 var update = flag.Bool("update", false, "write docs/commands.md, docs/filters.md and docs/json.md")
 
