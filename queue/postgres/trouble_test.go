@@ -78,18 +78,25 @@ func testNumbersOfEvents(t *testing.T, s *postgrestest.Server) {
 	}
 }
 
-// testCancelledWait: the operator cancels a commit that waits for a standby, and the
-// server says that it is done: the client is not told so. What waits when the store is
-// closed has an unknown outcome.
-func testCancelledWait(t *testing.T, s *postgrestest.Server) {
-	opt := options(database(t, s), t.TempDir())
+// openWithStandby opens a store that saw a standby when it last looked at the database: without,
+// commits wait for none where one server is enough.
+func openWithStandby(t testing.TB, opt Options) *Store {
+	t.Helper()
 	opt.Timing.Check = time.Hour
 	q := open(t, opt)
 	begun := q.state.Load()
 	eventually(t, "the one look at the database", func() bool { return q.state.Load() != begun })
 	had := *q.state.Load()
-	had.synced = []string{"nobody"} // at the last look: else nothing would wait, since one server is enough here
+	had.synced = []string{"nobody"}
 	q.state.Store(&had)
+	return q
+}
+
+// testCancelledWait: the operator cancels a commit that waits for a standby, and the
+// server says that it is done: the client is not told so. What waits when the store is
+// closed has an unknown outcome.
+func testCancelledWait(t *testing.T, s *postgrestest.Server) {
+	q := openWithStandby(t, options(database(t, s), t.TempDir()))
 	names := func(to string) {
 		s.Exec("alter system set synchronous_standby_names = '" + to + "'")
 		s.Exec("select pg_reload_conf()")

@@ -19,7 +19,7 @@ func testUnknownGivenUp(t *testing.T, s *postgrestest.Server) {
 	dsn := database(t, s)
 	opt := options(dsn, t.TempDir())
 	opt.Timing.GiveUp = time.Millisecond
-	q := open(t, opt)
+	q := openWithStandby(t, opt)
 	q.Outbox().SetLimits(relay.OutboxLimits{MaxBytes: 1 << 20})
 	id := mustEnqueue(t, q, 10)
 	names := func(to string) {
