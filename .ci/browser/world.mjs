@@ -6,7 +6,7 @@ import {createServer as createReceiver} from "node:http";
 import {join} from "node:path";
 import {tmpdir} from "node:os";
 
-const port = () => new Promise(done => {
+export const free = () => new Promise(done => {
 	const s = createServer().listen(0, "127.0.0.1", () => { const p = s.address().port; s.close(() => done(p)); });
 });
 
@@ -54,7 +54,7 @@ export function send(at, to, subject) {
 // start makes the world. Its people are alice (operate) and rita (read).
 export async function start(dawk) {
 	const dir = mkdtempSync(join(tmpdir(), "dawk-browser-"));
-	const [smtp, http, hop, hook] = [await port(), await port(), await port(), await port()];
+	const [smtp, http, hop, hook] = [await free(), await free(), await free(), await free()];
 	const receiver = {answer: 204, events: []}; // of webhooks
 	const listens = createReceiver((req, res) => {
 		let body = "";
