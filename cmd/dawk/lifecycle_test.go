@@ -392,6 +392,9 @@ func TestServiceManager(t *testing.T) {
 				if strings.Contains(state, "\n"+what) {
 					return
 				}
+				if strings.Contains(state, "\nSTOPPING=1\n") {
+					t.Fatalf("it says that it stops, in place of %s", what)
+				}
 			case <-limit:
 				t.Fatalf("no %s", what)
 			}
@@ -412,7 +415,7 @@ func TestServiceManager(t *testing.T) {
 	if err := l.relay.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	expect("STOPPING=1\n")
+	expect("RELOADING=1\nMONOTONIC_USEC=") // after STOPPING=1 systemd would kill the new program
 	expect("READY=1\n")
 	if err := l.relay.end(syscall.SIGTERM); err != nil {
 		t.Error(err)

@@ -34,11 +34,11 @@ func notify(state string) {
 	c.Write([]byte(state)) //nolint:errcheck // likewise
 }
 
-// reloading begins what notifyReady ends.
-func notifyReloading() {
+// notifyReloading begins what notifyReady ends.
+func notifyReloading(status string) {
 	var now unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) == nil {
-		notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d\nSTATUS=reading the configuration again", now.Nano()/1000))
+		notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d\nSTATUS=%s", now.Nano()/1000, status))
 	}
 }
 

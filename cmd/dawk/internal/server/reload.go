@@ -100,7 +100,7 @@ func (s *Server) Reload() ([]admin.ConfigChange, error) {
 	if r.background.Err() != nil || r.draining() {
 		return nil, errors.New("the relay is stopping")
 	}
-	notifyReloading()
+	notifyReloading("reading the configuration again")
 	defer s.notifyReady()
 	before := s.now()
 	changes, err := s.reload(before)

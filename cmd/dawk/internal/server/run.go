@@ -81,8 +81,12 @@ func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	failed := s.serve(ctx, served, dispatched)
 
-	notify("STOPPING=1\nSTATUS=stopping")
-	if s.kept != nil {
+	if s.kept == nil {
+		notify("STOPPING=1\nSTATUS=stopping")
+	} else {
+		// Not STOPPING=1: systemd would kill the program that goes on in this process when the time
+		// for a stop is over, whatever that says (sd_notify(3)).
+		notifyReloading("handing over to the new program")
 		ctx, cancel := context.WithTimeout(context.Background(), leaveClients)
 		s.smtp.Leave(ctx)
 		cancel()
