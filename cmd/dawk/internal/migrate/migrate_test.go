@@ -290,6 +290,7 @@ func FuzzConvert(f *testing.F) {
 	f.Add("mynetworks = 10.0.0.0/8 !10.1.0.0/16\nrelayhost = [a.example]:587\nsmtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = static:u:p", master, "a b\n")
 	f.Add("transport_maps = hash:map, regexp:map\nheader_checks = pcre:map\nsmtp_tls_policy_maps = inline:{a.example=dane-only}", master+"25 inet n - n - - smtpd -o { a = b }\n", "/^a@b$/ x\n.c smtp:[d]:1\n")
 	f.Add("a = ${b?{c}:{$d}}\nalias_maps = hash:map\nsmtpd_sender_login_maps = hash:map\nsmtp_bind_address = ::1", "x pass - - - - - postscreen", "root: |x, a@b\n")
+	f.Add("relayhost=[a]\nsmtp_sasl_auth_enable=yes\nsmtp_sasl_password_maps=static:u", master, "a b\n")
 	f.Fuzz(func(t *testing.T, main, master, text string) {
 		m := newMigration(folder(t, map[string]string{"main.cf": main, "master.cf": master, "map": text}))
 		if err := m.convert(); err != nil {

@@ -94,6 +94,10 @@ func (m *migration) setLogin(l *section, set settings, a login, all []hop) {
 		l.comment("user = " + literal(a.user) + ", with a token: see the list at the end")
 		return
 	}
+	if strings.TrimSpace(a.password) == "" {
+		m.item(a.where, a.user, "this account has no password, and dawk logs in with none only by a certificate; write user and password_file into the [[route]]")
+		return
+	}
 	l.set("user", a.user, a.where)
 	if len(words) == 1 && slices.Contains([]string{"plain", "login", "scram-sha-256"}, words[0]) {
 		l.set("auth", words[0], where)
