@@ -126,11 +126,16 @@ func Append(dir string, r Record) error {
 }
 
 func files(dir string) ([]string, error) {
-	all, err := filepath.Glob(filepath.Join(dir, "????-??.jsonl"))
-	if err != nil {
+	entries, err := os.ReadDir(dir) // sorted; unlike a pattern it tells of a directory that may not be read
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the audit log: %w", err)
 	}
-	slices.Sort(all)
+	var all []string
+	for _, e := range entries {
+		if named, _ := filepath.Match("????-??.jsonl", e.Name()); named {
+			all = append(all, filepath.Join(dir, e.Name()))
+		}
+	}
 	return all, nil
 }
 

@@ -54,3 +54,17 @@ func TestAudit(t *testing.T) {
 		}
 	}
 }
+
+// A log that cannot be looked at is not an empty one.
+func TestReadTellsOfWhatItCannotRead(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	if all, err := Read(dir, Query{}); err != nil || len(all) > 0 {
+		t.Errorf("nothing yet: %v, %v", all, err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(dir, Query{}); err == nil {
+		t.Error("no directory is an empty log")
+	}
+}
