@@ -1,6 +1,7 @@
 package config
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -68,6 +69,25 @@ func TestRestartKeys(t *testing.T) {
 			if c.Key == key {
 				t.Errorf("%s was not kept: %+v", key, c)
 			}
+		}
+	}
+}
+
+// docs/lifecycle.md names every key that needs a restart.
+func TestRestartKeysAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../../docs/lifecycle.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, row, _ := strings.Cut(string(page), "| `data_dir`; ")
+	row, _, _ = strings.Cut("`data_dir`; "+row, " | ")
+	for key := range restart {
+		section, name, in := strings.Cut(key, ".")
+		if !in && strings.Contains(row, "`"+section+"`") || in && strings.Contains(row, "`["+section+"]`; ") && !strings.Contains(row, " of `["+section+"]`") {
+			continue // by itself, or with its whole section
+		}
+		if !strings.Contains(row, "`["+section+"] "+name+"`") && !(strings.Contains(row, "`"+name+"`") && strings.Contains(row, " of `["+section+"]`")) {
+			t.Errorf("docs/lifecycle.md does not say that %s needs a restart", key)
 		}
 	}
 }
