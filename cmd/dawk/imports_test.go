@@ -36,7 +36,7 @@ var mayImport = map[string]struct{ dawk, others []string }{
 	"dawk/queue/outbox":        {[]string{"dawk/queue", "dawk/queue/journal", "dawk/queue/record", "dawk/relay", "dawk/relay/durable"}, nil},
 	"dawk/queue/boltstore":     {[]string{"dawk/queue", "dawk/queue/outbox", "dawk/queue/boltstore/boltfile", "dawk/queue/boltstore/datadir", "dawk/queue/boltstore/space", "dawk/queue/change", "dawk/queue/journal", "dawk/queue/recent", "dawk/queue/record", "dawk/relay", "dawk/relay/durable"}, []string{"go.etcd.io/bbolt"}},
 	"dawk/queue/postgres/dsn":  {[]string{"dawk/relay/durable"}, []string{"github.com/jackc/pgx/v5"}},
-	"dawk/queue/postgres/wish": {[]string{"dawk/relay"}, []string{"github.com/jackc/pgx/v5"}},
+	"dawk/queue/postgres/wish": {[]string{"dawk/queue", "dawk/relay"}, []string{"github.com/jackc/pgx/v5"}},
 	"dawk/queue/postgres":      {[]string{"dawk/queue", "dawk/queue/postgres/dsn", "dawk/queue/postgres/wish", "dawk/queue/change", "dawk/queue/recent", "dawk/queue/record", "dawk/relay", "dawk/relay/durable", "dawk/relay/limits/share"}, []string{"github.com/jackc/pgx/v5"}},
 
 	"dawk/queue/common": {[]string{"dawk/relay/limits"}, []string{"github.com/jackc/pgx/v5"}},

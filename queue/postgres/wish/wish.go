@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"dawk/queue"
 	"dawk/relay"
 )
 
@@ -147,10 +148,12 @@ func (d *Desk) Do(ctx context.Context, act Act) error {
 	}
 }
 
+func partOf(act Act) int16 { return int16(act.ID.Key % queue.Partitions) }
+
 // there says whether what act is for is in the queue of any node.
 func (d *Desk) there(ctx context.Context, act Act) (is bool) {
 	err := d.Pool.QueryRow(ctx, `select exists (select from dawk.job where part = $1 and key = $2 and ($3 or job = $4))`,
-		int16(act.ID.Key&255), int64(act.ID.Key), act.Whole, int32(act.Job)).Scan(&is)
+		partOf(act), int64(act.ID.Key), act.Whole, int32(act.Job)).Scan(&is)
 	return is && err == nil
 }
 
@@ -263,7 +266,7 @@ func (d *Desk) put(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ids, parts, acts = append(ids, a.id), append(parts, int16(a.act.ID.Key&255)), append(acts, string(text))
+		ids, parts, acts = append(ids, a.id), append(parts, partOf(a.act)), append(acts, string(text))
 	}
 	err := d.exec(ctx, `insert into dawk.wish (id, part, act) select i, p, a::jsonb from unnest($1::text[], $2::smallint[], $3::text[]) as u (i, p, a) on conflict do nothing`, ids, parts, acts)
 	if err != nil {
