@@ -95,7 +95,7 @@ func (m *migration) setLogin(l *section, set settings, a login, all []hop) {
 		return
 	}
 	if strings.TrimSpace(a.password) == "" {
-		m.item(a.where, a.user, "this account has no password, and dawk logs in with none only by a certificate; write user and password_file into the [[route]]")
+		m.item(a.where, a.user, "this account has no password, so the route does not log in; write user and password_file into the [[route]]")
 		return
 	}
 	l.set("user", a.user, a.where)
